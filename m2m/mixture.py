@@ -1,0 +1,133 @@
+"""Mixtures: which data, in which proportions. A mixture is a point λ of the simplex over N named datasets."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from m2m.errors import MixtureError
+
+#: How far Σλ may be from 1: N float64 roundings of numbers ≤ 1, N ≤ 2²⁰.
+SUM_TOLERANCE = 2.0**-32
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A point λ of the simplex over N datasets, or, with equal non-zero weights, a subset of them.
+
+    Attributes:
+        datasets: The N dataset names, in the run's order.
+        weights: λ, one non-negative number a dataset, summing to 1. [N]
+    """
+
+    datasets: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.datasets)
+        if len(set(self.datasets)) != n:
+            raise MixtureError(f"dataset names repeat: {list(self.datasets)}")
+        if len(self.weights) != n:
+            raise MixtureError(f"mixture has {len(self.weights)} weights for {n} datasets {list(self.datasets)}")
+        if not all(math.isfinite(w) and w >= 0 for w in self.weights):
+            raise MixtureError(f"mixture weights must be finite and not negative, got {list(self.weights)}")
+        if abs(math.fsum(self.weights) - 1) > SUM_TOLERANCE:
+            raise MixtureError(f"mixture weights must sum to 1, got {math.fsum(self.weights)!r} from {list(self.weights)}")
+
+    @classmethod
+    def subset(cls, datasets: Sequence[str], members: Iterable[str]) -> Mixture:
+        """Pool some of the datasets with equal weights 1/|S| (Merge to Mix, arXiv 2505.16066).
+
+        Args:
+            datasets: The N dataset names, in the run's order.
+            members: The names in S; at least one.
+
+        Returns:
+            The mixture with λ = 1/|S| on S and 0 elsewhere.
+
+        Raises:
+            MixtureError: If `members` is empty or names a dataset that is not there.
+        """
+        chosen = set(members)
+        unknown = chosen - set(datasets)
+        if unknown:
+            raise MixtureError(f"unknown datasets {sorted(unknown)}; there are {list(datasets)}")
+        if not chosen:
+            raise MixtureError("a subset needs at least one dataset: the empty mixture trains nothing")
+        share = 1 / len(chosen)
+        return cls(tuple(datasets), tuple(share if name in chosen else 0.0 for name in datasets))
+
+    @classmethod
+    def normalised(cls, amounts: Mapping[str, float]) -> Mixture:
+        """Scale non-negative amounts (say, token counts) to a mixture.
+
+        Args:
+            amounts: Dataset name to amount, in the run's order. [N]
+
+        Returns:
+            The mixture with λ proportional to the amounts.
+
+        Raises:
+            MixtureError: If an amount is negative or not finite, or all are zero.
+        """
+        total = math.fsum(amounts.values())
+        if not math.isfinite(total) or total <= 0:
+            raise MixtureError(f"amounts must be finite and have a positive sum, got {dict(amounts)}")
+        return cls(tuple(amounts), tuple(value / total for value in amounts.values()))
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the datasets with a weight above zero, in order."""
+        return tuple(name for name, weight in zip(self.datasets, self.weights, strict=True) if weight > 0)
+
+    @property
+    def is_subset(self) -> bool:
+        """Whether all non-zero weights are equal, so that the members say everything."""
+        return len({weight for weight in self.weights if weight > 0}) == 1
+
+    @property
+    def label(self) -> str:
+        """Name for people and folders: `a+b` for a subset, `a=0.25+b=0.75` otherwise."""
+        if self.is_subset:
+            return "+".join(self.members)
+        pairs = zip(self.datasets, self.weights, strict=True)
+        return "+".join(f"{name}={weight:.6g}" for name, weight in pairs if weight > 0)
+
+    @property
+    def key(self) -> str:
+        """Content hash (16 hex digits) of names and exact weights."""
+        text = "\n".join(f"{n} {w.hex()}" for n, w in zip(self.datasets, self.weights, strict=True))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def all_subsets(datasets: Sequence[str]) -> list[Mixture]:
+    """List the 2^N − 1 non-empty subsets as mixtures, small ones first, then in dataset order.
+
+    Args:
+        datasets: The N dataset names, in the run's order.
+
+    Returns:
+        The mixtures; the first N are the single datasets.
+    """
+    sizes = range(1, len(datasets) + 1)
+    return [Mixture.subset(datasets, members) for size in sizes for members in combinations(datasets, size)]
+
+
+def weight_matrix(mixtures: Sequence[Mixture]) -> list[list[float]]:
+    """Stack the mixtures' weights: at α = λ these are the merging weights of the candidates.
+
+    Args:
+        mixtures: M mixtures over the same N datasets.
+
+    Returns:
+        A row a mixture. [M, N]
+
+    Raises:
+        MixtureError: If the mixtures are not over the same datasets in the same order.
+    """
+    if len({mixture.datasets for mixture in mixtures}) > 1:
+        raise MixtureError("the mixtures are over different datasets, or order them differently")
+    return [list(mixture.weights) for mixture in mixtures]
