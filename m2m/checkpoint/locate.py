@@ -1,0 +1,113 @@
+"""Which files make up a checkpoint: a file, a Hugging Face folder, or a model id on the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+
+from m2m.errors import CheckpointError
+
+_SINGLE = ("model.safetensors", "pytorch_model.bin")
+#: Name of the table that says which shard holds which tensor.
+INDEX_NAME = "model.safetensors.index.json"
+_INDEX = (INDEX_NAME, "pytorch_model.bin.index.json")
+_PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def find_folder(path: str | Path, revision: str | None = None) -> Path:
+    """Turn what the user wrote into a local path, fetching from the hub what is not there.
+
+    Args:
+        path: A local file or folder, or else a model id as in `owner/name`.
+        revision: Branch, tag or commit on the hub; the default branch when not given.
+
+    Returns:
+        A local file or folder that exists.
+
+    Raises:
+        CheckpointError: If it is neither there nor a model id, or cannot be fetched.
+    """
+    local = Path(path)
+    if local.exists():
+        return local
+    if not _HUB_ID.fullmatch(str(path)):
+        raise CheckpointError(f"{path}: no such file or folder")
+    try:
+        hub = import_module("huggingface_hub")
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path}: no such folder, and to fetch it from the hub huggingface_hub is needed "
+            "(pip install m2m[huggingface])"
+        ) from error
+    try:
+        return Path(hub.snapshot_download(str(path), revision=revision))
+    except Exception as error:  # whatever the client raises: network, authorisation, unknown id
+        raise CheckpointError(
+            f"{path}: no such folder, and it cannot be fetched from the hub: {error}"
+        ) from error
+
+
+def weight_files(root: Path) -> tuple[tuple[Path, ...], dict[str, str] | None]:
+    """List the files that hold a checkpoint's tensors.
+
+    Args:
+        root: A weight file, or a folder as Hugging Face lays it out; safetensors is preferred to `.bin`.
+
+    Returns:
+        The files, and tensor name to file name where the folder has an index.
+
+    Raises:
+        CheckpointError: If there are none, both an index and a single file, or the index is malformed.
+    """
+    if root.is_file():
+        if root.suffix != ".safetensors" and not is_pickled(root):
+            raise CheckpointError(f"{root}: wanted a folder, or a .safetensors, .bin, .pt or .pth file")
+        return (root,), None
+    for single, index in zip(_SINGLE, _INDEX, strict=True):
+        has_single, has_index = (root / single).exists(), (root / index).exists()
+        if has_single and has_index:
+            raise CheckpointError(f"{root}: has both {single} and {index}; one of them is stale: delete it")
+        if has_single:
+            return (root / single,), None
+        if has_index:
+            weight_map = _read_index(root / index)
+            return tuple(root / name for name in sorted(set(weight_map.values()))), weight_map
+    raise CheckpointError(f"{root}: holds no checkpoint; wanted one of {', '.join((*_SINGLE, *_INDEX))}")
+
+
+def is_pickled(file: Path) -> bool:
+    """Say whether a weight file is PyTorch's own format.
+
+    Args:
+        file: A weight file.
+
+    Returns:
+        Whether its name ends in `.bin`, `.pt` or `.pth`.
+    """
+    return file.suffix in _PICKLED_SUFFIXES
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    try:
+        weight_map = json.loads(path.read_bytes())["weight_map"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: is not an index of shards: {error}") from error
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{path}: weight_map is not a table of tensors")
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or not _stays_inside(name):
+            raise CheckpointError(
+                f"{path}: tensor {tensor!r}: shard {name!r:.200} is not a file name inside the folder"
+            )
+        if not (path.parent / name).is_file():
+            raise CheckpointError(f"{path}: tensor {tensor!r}: shard {name!r} is missing")
+    return weight_map
+
+
+def _stays_inside(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    plain = name.isprintable() and "\\" not in name and ":" not in name
+    return plain and bool(parts) and not name.startswith("/") and ".." not in parts and len(name) < 256
