@@ -1,0 +1,122 @@
+"""The training recipe: one set of numbers that every expert and every mixture is trained with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from m2m.errors import ConfigError
+from m2m.mixture import Mixture
+
+Optimizer = Literal["adamw", "sgd"]
+Schedule = Literal["constant", "cosine", "linear"]
+Sampling = Literal["balanced", "proportional"]
+Horizon = Literal["matched", "pooled"]
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """How to fine-tune; uniform over experts and mixtures, as merging needs (arXiv 2505.16066, section 3).
+
+    Attributes:
+        steps: Optimizer steps of an expert, T.
+        batch: Examples a step, B, over all datasets of the mixture together.
+        learning_rate: Peak learning rate η.
+        optimizer: `adamw` or `sgd`.
+        weight_decay: Decoupled for AdamW, added to the gradient for SGD.
+        momentum: SGD's momentum.
+        betas: AdamW's decay rates of the first and second moment.
+        schedule: Learning rate after the warm-up: held, or brought to zero as a cosine or a line.
+        warmup: Steps over which the learning rate rises linearly to its peak.
+        clip_norm: Largest gradient norm, or None for no clipping.
+        sampling: `balanced` draws in the mixture's own shares λ; `proportional` in shares of λ × dataset
+            size, what concatenating the files would do.
+        horizon: `matched` trains a mixture for T steps; `pooled` for T steps a member dataset.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    optimizer: Optimizer = "adamw"
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Schedule = "constant"
+    warmup: int = 0
+    clip_norm: float | None = None
+    sampling: Sampling = "balanced"
+    horizon: Horizon = "matched"
+
+    def __post_init__(self) -> None:
+        self._whole("steps", at_least=1)
+        self._whole("batch", at_least=1)
+        self._whole("warmup", at_least=0)
+        self._real("learning_rate", above=0.0)
+        self._real("weight_decay", at_least=0.0)
+        self._real("momentum", at_least=0.0, below=1.0)
+        if self.clip_norm is not None:
+            self._real("clip_norm", above=0.0)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"train.betas must be two numbers in [0, 1), got {self.betas!r}")
+        if self.warmup > self.steps:
+            raise ConfigError(f"train.warmup must be at most train.steps ({self.steps}), got {self.warmup}")
+        if self.optimizer == "adamw" and self.momentum:
+            raise ConfigError(f"train.momentum is SGD's; AdamW takes betas, got momentum = {self.momentum!r}")
+        self._choice("optimizer", get_args(Optimizer))
+        self._choice("schedule", get_args(Schedule))
+        self._choice("sampling", get_args(Sampling))
+        self._choice("horizon", get_args(Horizon))
+
+    def total_steps(self, mixture: Mixture) -> int:
+        """Count the optimizer steps this recipe gives to a mixture.
+
+        Args:
+            mixture: The mixture to train on; a single dataset gets `steps` under either horizon.
+
+        Returns:
+            T for the matched horizon, T × |S| for the pooled one.
+        """
+        return self.steps * (len(mixture.members) if self.horizon == "pooled" else 1)
+
+    def learning_rate_at(self, step: int, total: int) -> float:
+        """Give the learning rate of one step.
+
+        Args:
+            step: Step number, from 0.
+            total: Steps in all, as from `total_steps`.
+
+        Returns:
+            The learning rate; above zero for every step below `total`.
+        """
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / (total - self.warmup)
+        match self.schedule:
+            case "cosine":
+                return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
+            case "linear":
+                return self.learning_rate * (1 - done)
+            case _:
+                return self.learning_rate
+
+    def _whole(self, name: str, at_least: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+            raise ConfigError(f"train.{name} must be a whole number of at least {at_least}, got {value!r}")
+
+    def _real(
+        self, name: str, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf
+    ) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ConfigError(f"train.{name} must be a number, got {value!r}")
+        if not (above < value < below and value >= at_least):
+            floor = f"above {above:g}" if at_least == -math.inf else f"at least {at_least:g}"
+            ceiling = "finite" if below == math.inf else f"below {below:g}"
+            raise ConfigError(f"train.{name} must be {floor} and {ceiling}, got {value!r}")
+
+    def _choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise ConfigError(f"train.{name} must be one of {', '.join(choices)}, got {value!r}")
