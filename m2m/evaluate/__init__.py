@@ -1,0 +1,21 @@
+"""Scores of models: the Scorer protocol, its tasks, and candidates scored in one live module."""
+
+from m2m.evaluate.function_scorer import FunctionScorer
+from m2m.evaluate.live_model import LiveModel
+from m2m.evaluate.resident import score, score_candidates, score_model
+from m2m.evaluate.scorer import Scorer, Scores
+from m2m.evaluate.similarity import most_similar, similarities
+from m2m.evaluate.target_scorer import TargetScorer
+
+__all__ = [
+    "FunctionScorer",
+    "LiveModel",
+    "Scorer",
+    "Scores",
+    "TargetScorer",
+    "most_similar",
+    "score",
+    "score_candidates",
+    "score_model",
+    "similarities",
+]

@@ -1,0 +1,164 @@
+"""One live module that takes the weights of any candidate, without a copy of the model in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from m2m.errors import CheckpointError, MixtureError
+from m2m.ops import weighted_sum_into
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """One tensor of the module and what may go into it.
+
+    Attributes:
+        live: The module's own memory, axes in the order they lie in. [*S]
+        base: θ₀'s tensor, axes likewise. [*S]
+        experts: The experts' tensors, axes likewise. [N] of [*S]
+    """
+
+    live: Tensor
+    base: Tensor
+    experts: tuple[Tensor, ...]
+
+
+class LiveModel:
+    """A module, its base weights and N experts, all checked against each other once.
+
+    Args:
+        model: The module to write into.
+        base: θ₀, tensor by name.
+        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+
+    Attributes:
+        model: The module.
+
+    Raises:
+        CheckpointError: If a state does not fit, is not finite, or integer or tied tensors differ;
+            names the expert, the tensor, what was got and what was wanted.
+    """
+
+    def __init__(
+        self, model: nn.Module, base: Mapping[str, Tensor], experts: Sequence[Mapping[str, Tensor]]
+    ) -> None:
+        self.model = model
+        self._count = len(experts)
+        tied = _tied_tensors(model)
+        _check_names("the base model", base, tied)
+        for n, expert in enumerate(experts):
+            _check_like_base(n, expert, base)
+        self._slots = [_slot(names, live, base, experts) for names, live in tied.items()]
+
+    def merge(self, weights: ArrayLike, threads: int | None = None) -> None:
+        """Write the merged model θ̃ = Σ_n α_n θ_n into the module.
+
+        The bits are those of `m2m.weighted_sum`, so also those of merging to disk and loading. Integer and bool
+        tensors are the experts' common ones.
+
+        Args:
+            weights: Merging weights α of one candidate. [1, N]
+            threads: CPU threads of the sum; None for the kernel's own choice.
+        """
+        alpha = torch.from_numpy(checked_weights(weights, self._count))
+        for slot in self._slots:
+            if slot.live.is_floating_point():
+                weighted_sum_into([slot.live], slot.experts, alpha, threads=threads)
+            else:
+                slot.live.copy_(slot.experts[0])
+
+    def restore(self) -> None:
+        """Write the base weights θ₀ into the module."""
+        for slot in self._slots:
+            slot.live.copy_(slot.base)
+
+
+def checked_weights(weights: ArrayLike, experts: int) -> NDArray[np.float64]:
+    """Read the candidates' merging weights.
+
+    Args:
+        weights: A row a candidate. [M, N]
+        experts: N.
+
+    Returns:
+        The weights as float64. [M, N]
+
+    Raises:
+        MixtureError: If they are not M rows of N finite numbers.
+    """
+    matrix = np.asarray(weights, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[1] != experts:
+        raise MixtureError(
+            f"weights must be [M, {experts}], a row a candidate; got shape {list(matrix.shape)}"
+        )
+    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if bad.size:
+        raise MixtureError(f"weights of candidate {bad[0]} must be finite, got {matrix[bad[0]].tolist()}")
+    return matrix
+
+
+def _tied_tensors(model: nn.Module) -> dict[tuple[str, ...], Tensor]:
+    groups: dict[tuple[int, ...], list[str]] = {}
+    state = model.state_dict()
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), *tensor.shape, *tensor.stride()) if tensor.numel() else (id(tensor),)
+        groups.setdefault(place, []).append(name)
+    return {tuple(names): state[names[0]] for names in groups.values()}
+
+
+def _check_names(who: str, base: Mapping[str, Tensor], tied: Iterable[tuple[str, ...]]) -> None:
+    missing = [names[0] for names in tied if not any(name in base for name in names)]
+    unknown = sorted(set(base) - {name for names in tied for name in names})
+    if missing or unknown:
+        raise CheckpointError(f"{who} does not fit the module: missing {missing[:5]}, unknown {unknown[:5]}")
+
+
+def _check_like_base(n: int, expert: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
+    missing, unknown = sorted(set(base) - set(expert)), sorted(set(expert) - set(base))
+    if missing or unknown:
+        raise CheckpointError(
+            f"expert {n} is not like the base: missing {missing[:5]}, unknown {unknown[:5]}"
+        )
+    for name, wanted in base.items():
+        _check_kind(f"expert {n}, tensor {name}", expert[name], wanted)
+        _check_finite(f"expert {n}, tensor {name}", expert[name])
+
+
+def _check_kind(where: str, got: Tensor, wanted: Tensor) -> None:
+    if got.shape != wanted.shape or got.dtype != wanted.dtype:
+        raise CheckpointError(
+            f"{where}: got {list(got.shape)} {got.dtype}, wanted {list(wanted.shape)} {wanted.dtype}"
+        )
+
+
+def _check_finite(where: str, tensor: Tensor) -> None:
+    if tensor.is_floating_point() and not (finite := torch.isfinite(tensor)).all():
+        index = (~finite).nonzero()[0].tolist()
+        raise CheckpointError(f"{where}: element {index} is {tensor[tuple(index)].item()}")
+
+
+def _slot(
+    names: tuple[str, ...],
+    live: Tensor,
+    base: Mapping[str, Tensor],
+    experts: Sequence[Mapping[str, Tensor]],
+) -> _Slot:
+    source, *others = [name for name in names if name in base]
+    for n, expert in enumerate(experts):
+        for other in others:
+            if not torch.equal(expert[source], expert[other]):
+                raise CheckpointError(f"expert {n}: {source} and {other} are tied in the module but differ")
+        if not live.is_floating_point() and not torch.equal(expert[source], experts[0][source]):
+            raise CheckpointError(
+                f"expert {n}, tensor {source}: {live.dtype} is never averaged, but differs from expert 0's"
+            )
+    _check_kind(f"the base model, tensor {source}", base[source], live)
+    order = sorted(range(live.dim()), key=live.stride, reverse=True)
+    lying = [tensor.permute(order).contiguous() for tensor in (base[source], *(e[source] for e in experts))]
+    return _Slot(live.permute(order), lying[0], tuple(lying[1:]))

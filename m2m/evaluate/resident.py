@@ -1,0 +1,106 @@
+"""Score candidates in memory: merge into one live module, score it, go on to the next. No disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from m2m.errors import InputError
+from m2m.evaluate.live_model import LiveModel, checked_weights
+from m2m.evaluate.scorer import Scorer, Scores
+
+
+def score_candidates(
+    model: nn.Module,
+    base: Mapping[str, Tensor],
+    experts: Sequence[Mapping[str, Tensor]],
+    weights: ArrayLike,
+    scorers: Sequence[Scorer],
+    *,
+    threads: int | None = None,
+) -> Iterator[tuple[int, list[Scores]]]:
+    """Score the merged model of every candidate, one after the other.
+
+    Everything is checked at the call, before the first candidate. When the walk ends, in whatever way, the
+    module has the base weights again.
+
+    Args:
+        model: The live module that takes the merged weights.
+        base: θ₀, tensor by name.
+        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        weights: Merging weights, a row a candidate. [M, N]
+        scorers: The tasks.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+
+    Returns:
+        Walks over (candidate number, one `Scores` a task), in the order of the candidates.
+    """
+    matrix = checked_weights(weights, len(experts))
+    return _walk(LiveModel(model, base, experts), matrix, scorers, threads)
+
+
+def _walk(
+    live: LiveModel, matrix: NDArray[np.float64], scorers: Sequence[Scorer], threads: int | None
+) -> Iterator[tuple[int, list[Scores]]]:
+    try:
+        for m, row in enumerate(matrix):
+            live.merge(row[None], threads)
+            yield m, score_model(live.model, scorers)
+    finally:
+        live.restore()
+
+
+def score(
+    model: nn.Module,
+    base: Mapping[str, Tensor],
+    experts: Sequence[Mapping[str, Tensor]],
+    weights: ArrayLike,
+    scorers: Sequence[Scorer],
+    *,
+    threads: int | None = None,
+) -> list[list[Scores]]:
+    """Score the merged model of every candidate; `score_candidates` gives the same one by one.
+
+    Args:
+        model: The live module that takes the merged weights; ends with the base weights.
+        base: θ₀, tensor by name.
+        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        weights: Merging weights, a row a candidate, as from `m2m.mixture.weight_matrix`. [M, N]
+        scorers: The tasks.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+
+    Returns:
+        A row a candidate, a column a task. [M, len(scorers)]
+    """
+    walk = score_candidates(model, base, experts, weights, scorers, threads=threads)
+    return [scores for _, scores in walk]
+
+
+def score_model(model: nn.Module, scorers: Sequence[Scorer]) -> list[Scores]:
+    """Score a module as it is now on several tasks.
+
+    Args:
+        model: The live module.
+        scorers: The tasks.
+
+    Returns:
+        One `Scores` a task, every value finite.
+    """
+    return [_checked(scorer, scorer(model)) for scorer in scorers]
+
+
+def _checked(scorer: Scorer, scores: Scores) -> Scores:
+    where = f"task {scorer.task} ({scorer.split})"
+    if set(scores.values) != set(scorer.metrics):
+        raise InputError(f"{where}: got the metrics {list(scores.values)}, wanted {list(scorer.metrics)}")
+    if any(len(values) != scores.count for values in scores.values.values()) or not scores.count:
+        counts = {metric: len(values) for metric, values in scores.values.items()}
+        raise InputError(f"{where}: every metric needs a value for each example, got {counts}")
+    for metric, values in scores.values.items():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            raise InputError(f"{where}: {metric} of example {bad[0]} is {values[bad[0]]}")
+    return scores
