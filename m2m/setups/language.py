@@ -1,0 +1,262 @@
+"""The language set-up: next-token loss of a small byte-level GPT, or of any causal LM in a Hugging Face folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from m2m.config_keys import check_keys
+from m2m.errors import ConfigError, DataError
+from m2m.setups import byte_model
+from m2m.setups.protocol import Batch, Examples, Progress, Target
+from m2m.setups.text import SOURCE_KEYS, TextSource
+
+#: Share of a dataset's documents that is kept from training once a target is its held-out text.
+HELD_OUT = 0.2
+#: Examples a target split has unless its table says otherwise.
+TARGET_EXAMPLES = 64
+
+
+class LanguageModel(Protocol):
+    """What the set-up needs of a model: tokens, weights, logits."""
+
+    @property
+    def context(self) -> int:
+        """Longest input, in tokens."""
+
+    @property
+    def version(self) -> str:
+        """Content hash of all that decides θ₀ and the tokens."""
+
+    def encode(self, documents: Sequence[str]) -> Tensor:
+        """Turn documents into one row of tokens, each document ended."""
+
+    def build(self) -> nn.Module:
+        """Return a new module of the base architecture."""
+
+    def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
+        """Return θ₀."""
+
+    def logits(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Predict the next token from int64 tokens [B, T]. [B, T, V]"""
+
+    def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Return the last hidden states of int64 tokens [B, T]. [B, T, D]"""
+
+
+@dataclass(frozen=True)
+class LanguageSetup:
+    """Language modelling on named text; an example is a window of `context` + 1 tokens. See `protocol.Setup`.
+
+    Attributes:
+        language_model: Base model and tokens.
+        datasets: Training windows by dataset name. each [E, context + 1]
+        targets: Targets by name.
+        version: Content hash of model and data.
+        metrics: The one metric: `loss`, in nat a token (a byte for the byte GPT).
+        batch_size: Examples a batch in evaluation.
+    """
+
+    language_model: LanguageModel
+    datasets: Mapping[str, Examples]
+    targets: Mapping[str, Target]
+    version: str
+    metrics: Mapping[str, bool]
+    batch_size: int = 16
+
+    def build(self) -> nn.Module:
+        """Return a new module of the base architecture."""
+        return self.language_model.build()
+
+    def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
+        """Return θ₀, made on first use.
+
+        Args:
+            cache: Folder where what is made is kept.
+            progress: Told about pretraining.
+
+        Returns:
+            Tensor by name.
+        """
+        return self.language_model.base_state(cache, progress)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Next-token cross-entropy, averaged over each example's positions.
+
+        Args:
+            model: A module from `build`.
+            batch: Windows of tokens. [B, T + 1]
+
+        Returns:
+            Loss of each example, nat a token. [B]
+        """
+        tokens = batch[0].long()
+        logits = self.language_model.logits(model, tokens[:, :-1])
+        nats = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+        return nats.view(len(tokens), -1).mean(1)
+
+    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Score each example.
+
+        Args:
+            model: A module from `build`.
+            batch: Windows of tokens. [B, T + 1]
+
+        Returns:
+            The loss of each example, nat a token. each [B]
+        """
+        return {"loss": self.loss(model, batch)}
+
+    def embed(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Average the last hidden states over positions.
+
+        Args:
+            model: A module from `build`.
+            batch: Windows of tokens. [B, T + 1]
+
+        Returns:
+            One embedding an example. [B, D]
+        """
+        return self.language_model.hidden(model, batch[0].long()[:, :-1]).mean(1)
+
+
+def from_spec(
+    spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None
+) -> LanguageSetup:
+    """Make the set-up of a `[setup]` table with `kind = "language"`.
+
+    Args:
+        spec: The table.
+        root: Folder that relative paths start from.
+        cache: Folder of fetched and prepared data.
+        progress: Told about downloads.
+
+    Returns:
+        The set-up.
+
+    Raises:
+        ConfigError: If a key is unknown, missing or cannot be used.
+    """
+    check_keys(spec, ["kind", "model", "base", "datasets", "targets"], "[setup]")
+    tables = {name: _tables(spec, name) for name in ("datasets", "targets")}
+    sources = {
+        name: _source(table, f"[setup.datasets.{name}]", ("limit",))
+        for name, table in tables["datasets"].items()
+    }
+    held_out = {table["dataset"] for table in tables["targets"].values() if "dataset" in table}
+    if unknown := held_out - set(sources):
+        raise ConfigError(
+            f"[setup.targets]: no dataset {sorted(unknown)} to hold text out of; there are {list(sources)}"
+        )
+    model = _language_model(spec, root, cache, progress)
+    reader = _Reader(model, root, cache, progress)
+    datasets = {
+        name: reader.dataset(
+            source.part(0, 1 - HELD_OUT) if name in held_out else source, tables["datasets"][name], name
+        )
+        for name, source in sources.items()
+    }
+    targets = {name: reader.target(table, name, sources) for name, table in tables["targets"].items()}
+    return LanguageSetup(model, datasets, targets, _version(model, datasets, targets), {"loss": False})
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads sources into windows of tokens."""
+
+    model: LanguageModel
+    root: Path
+    cache: Path
+    progress: Progress | None
+
+    def dataset(self, source: TextSource, table: Mapping[str, Any], name: str) -> Examples:
+        windows = self.windows(source)
+        if not len(windows):
+            raise DataError(
+                f"[setup.datasets.{name}]: less text than one example of {self.model.context} tokens"
+            )
+        return Examples((_spread(windows, min(_count(table, "limit", len(windows)), len(windows))),))
+
+    def target(self, table: Mapping[str, Any], name: str, sources: Mapping[str, TextSource]) -> Target:
+        where = f"[setup.targets.{name}]"
+        if "dataset" in table:
+            check_keys(table, ["dataset", "validation", "test"], where)
+            source = sources[table["dataset"]].part(1 - HELD_OUT, 1)
+        else:
+            source = _source(table, where, ("validation", "test"))
+        halves = {"validation": source.part(0, 0.5), "test": source.part(0.5, 1)}
+        return Target(**{split: self.split(half, table, split, where) for split, half in halves.items()})
+
+    def split(self, source: TextSource, table: Mapping[str, Any], split: str, where: str) -> Examples:
+        windows, wanted = self.windows(source), _count(table, split, TARGET_EXAMPLES)
+        if len(windows) < wanted:
+            raise DataError(
+                f"{where}: {len(windows)} {split} examples of {self.model.context} tokens, wanted {wanted}"
+            )
+        return Examples((_spread(windows, wanted),))
+
+    def windows(self, source: TextSource) -> Tensor:
+        """Cut a source's tokens into windows that overlap by the one token both predict from. [E, context + 1]"""
+        tokens = self.model.encode(source.documents(self.root, self.cache, self.progress))
+        if len(tokens) <= self.model.context:
+            return tokens.new_empty(0, self.model.context + 1)
+        return tokens.unfold(0, self.model.context + 1, self.model.context)
+
+
+def _spread(windows: Tensor, count: int) -> Tensor:
+    """Take `count` windows at even distances, so that few examples still come from many documents."""
+    return windows[torch.arange(count) * len(windows) // count].contiguous()
+
+
+def _version(model: LanguageModel, datasets: Mapping[str, Examples], targets: Mapping[str, Target]) -> str:
+    """Hash the model's version, the names and all tokens."""
+    content = hashlib.sha256(f"language 1 {model.version}".encode())
+    splits = {f"dataset {name}": examples for name, examples in datasets.items()}
+    for name, target in targets.items():
+        splits |= {f"validation {name}": target.validation, f"test {name}": target.test}
+    for name, examples in splits.items():
+        content.update(
+            f"{name} {tuple(examples.tensors[0].shape)}".encode() + examples.tensors[0].numpy().tobytes()
+        )
+    return content.hexdigest()[:16]
+
+
+def _language_model(
+    spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None
+) -> LanguageModel:
+    base = spec.get("base", {})
+    if not isinstance(base, dict):
+        raise ConfigError(f"[setup]: `base` must be a table, got {base!r}")
+    if spec.get("model") == "byte-gpt":
+        return byte_model.from_table(base, root, cache, "[setup.base]", progress)
+    if not isinstance(spec.get("model"), str):
+        raise ConfigError('[setup]: `model` must be "byte-gpt" or the path of a Hugging Face model folder')
+    from m2m.setups import huggingface
+
+    return huggingface.from_table(root / spec["model"], base, "[setup.base]")
+
+
+def _source(table: Mapping[str, Any], where: str, more: Sequence[str]) -> TextSource:
+    check_keys(table, [*SOURCE_KEYS, *more], where)
+    return TextSource.parse(table, where)
+
+
+def _tables(spec: Mapping[str, Any], name: str) -> Mapping[str, Mapping[str, Any]]:
+    tables = spec.get(name)
+    if not isinstance(tables, dict) or not tables or not all(isinstance(t, dict) for t in tables.values()):
+        raise ConfigError(f"[setup]: wanted tables [setup.{name}.NAME]")
+    return tables
+
+
+def _count(table: Mapping[str, Any], key: str, default: int) -> int:
+    value = table.get(key, default)
+    if type(value) is not int or value < 1:
+        raise ConfigError(f"[setup]: `{key}` must be a whole number ≥ 1, got {value!r}")
+    return value

