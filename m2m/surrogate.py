@@ -1,0 +1,314 @@
+"""The table of scores: one SQLite file, a row a model × task × split × metric, with every example's value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Says that a file is a score table, and of which layout.
+APPLICATION_ID, LAYOUT = 0x6D326D73, 1
+#: Seconds that a process waits for another one's write.
+PATIENCE = 60.0
+#: Where a scored model comes from.
+ORIGINS = ("base", "merged", "trained")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS scores (
+  key TEXT NOT NULL,               -- content key of the model
+  candidate TEXT NOT NULL,         -- label for people
+  members TEXT NOT NULL,           -- JSON list of dataset names
+  weights TEXT NOT NULL,           -- JSON object, dataset name to weight
+  origin TEXT NOT NULL,            -- base, merged or trained
+  seed INTEGER,                    -- training seed of a trained model
+  task TEXT NOT NULL,
+  split TEXT NOT NULL,
+  version TEXT NOT NULL,           -- content hash of the task
+  metric TEXT NOT NULL,
+  higher_is_better INTEGER NOT NULL,
+  value REAL NOT NULL,             -- mean of the examples' values
+  count INTEGER NOT NULL,          -- number of examples
+  examples BLOB NOT NULL,          -- zlib of the values, little-endian
+  precision INTEGER NOT NULL,      -- bytes a value: 4 where that loses nothing, else 8
+  created TEXT NOT NULL,           -- UTC, ISO 8601
+  PRIMARY KEY (key, task, split, version, metric)
+)
+"""
+
+#: What a content key is made of.
+Part = str | int | float | None | Sequence["Part"]
+#: What a column may hold.
+Value = str | int | float | None
+
+
+class Measured(Protocol):
+    """Per-example values by metric, as `m2m.evaluate.Scores` has them."""
+
+    @property
+    def values(self) -> Mapping[str, NDArray[np.float64]]:
+        """Each metric's value of each example, by metric."""
+
+
+def content_key(*parts: Part) -> str:
+    """Hash what a model is made of, so that equal keys mean equal models.
+
+    A merged model is its rule, base, experts, weights and dtype; a task is its name, version, items and seed.
+    Numbers go in exactly, and parts do not run into each other: ("ab", "c") and ("a", "bc") differ.
+
+    Args:
+        *parts: Texts, numbers, None, or sequences of these.
+
+    Returns:
+        32 hex digits.
+    """
+    return hashlib.sha256(json.dumps(_exact(parts)).encode()).hexdigest()[:32]
+
+
+def _exact(part: Part) -> Any:
+    if isinstance(part, float):
+        return {"float": part.hex()}
+    if part is None or isinstance(part, str | int):
+        return part
+    return [_exact(item) for item in part]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One row of the table.
+
+    Attributes:
+        key: Content key of the model.
+        candidate: The mixture's label, or `base`.
+        members: Names of the mixture's datasets.
+        weights: Weight by dataset name.
+        origin: `base`, `merged` or `trained`.
+        seed: Training seed of a trained model.
+        task: Name of the task.
+        split: `validation` or `test`.
+        version: Content hash of the task.
+        metric: Name of the metric.
+        higher_is_better: Its direction.
+        value: Mean over the examples.
+        count: Number of examples E.
+        examples: The examples' values. [E]
+        created: When it was written, UTC, ISO 8601.
+    """
+
+    key: str
+    candidate: str
+    members: list[str]
+    weights: dict[str, float]
+    origin: str
+    seed: int | None
+    task: str
+    split: str
+    version: str
+    metric: str
+    higher_is_better: bool
+    value: float
+    count: int
+    examples: NDArray[np.float64] = field(repr=False, compare=False)
+    created: str = field(compare=False)
+
+
+class ScoreTable:
+    """Scores that are never lost: each is committed when it is added; several processes may add at once.
+
+    Args:
+        path: The SQLite file; made if it is not there.
+
+    Raises:
+        InputError: If the file is not a score table of this layout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+        self._connection.row_factory = sqlite3.Row
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise InputError(f"{path} is not a score table: {error}") from error
+        except InputError:
+            self.close()
+            raise
+
+    def __enter__(self) -> ScoreTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def add(
+        self,
+        key: str,
+        mixture: Mixture | None,
+        origin: str,
+        seed: int | None,
+        task: str,
+        split: str,
+        version: str,
+        scores: Measured,
+        metrics: Mapping[str, bool],
+    ) -> None:
+        """Write one model's scores on one task, a row a metric, all or none; rows that are there stay.
+
+        Args:
+            key: Content key of the model.
+            mixture: What it was merged or trained from; None for the base model.
+            origin: `base`, `merged` or `trained`.
+            seed: Training seed, or None.
+            task: Name of the task.
+            split: `validation` or `test`.
+            version: Content hash of the task.
+            scores: Values by metric.
+            metrics: Metric name to whether higher is better.
+
+        Raises:
+            InputError: If the origin is unknown, or a metric has no values.
+        """
+        if origin not in ORIGINS:
+            raise InputError(f"{self.path}: origin must be one of {', '.join(ORIGINS)}, got {origin!r}")
+        weights = dict(zip(mixture.datasets, mixture.weights, strict=True)) if mixture else {}
+        who = (key, mixture.label if mixture else "base", json.dumps(mixture.members if mixture else []))
+        what = (json.dumps(weights), origin, seed, task, split, version)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = []
+        for metric, values in scores.values.items():
+            if not len(values):
+                raise InputError(f"{self.path}: no values of {metric} on {task} ({split})")
+            mean, (blob, precision) = float(np.mean(values)), _packed(values)
+            rows.append((*who, *what, metric, metrics[metric], mean, len(values), blob, precision, now))
+        marks = ", ".join("?" * len(rows[0]))
+        with _transaction(self._connection):
+            self._connection.executemany(f"INSERT OR IGNORE INTO scores VALUES ({marks})", rows)
+
+    def has(self, key: str, task: str, split: str, version: str) -> bool:
+        """Whether a model's scores on a task are there.
+
+        Args:
+            key: Content key of the model.
+            task: Name of the task.
+            split: `validation` or `test`.
+            version: Content hash of the task.
+
+        Returns:
+            True if they are.
+        """
+        query = "SELECT 1 FROM scores WHERE key = ? AND task = ? AND split = ? AND version = ? LIMIT 1"
+        return self._connection.execute(query, (key, task, split, version)).fetchone() is not None
+
+    def rows(self, **equal: Value) -> list[ScoreRow]:
+        """Read rows.
+
+        Args:
+            **equal: Column name to the value it must have; None finds rows without one.
+
+        Returns:
+            The rows by origin, seed, task, split, metric, then small mixtures first.
+        """
+        return [_row(found) for found in self._select("*", equal)]
+
+    def frame(self, **equal: Value) -> pd.DataFrame:
+        """Read rows as a data frame: the columns of `ScoreRow` without the per-example values.
+
+        Args:
+            **equal: As for `rows`.
+
+        Returns:
+            The rows, in the same order; `members` and `weights` as JSON text.
+        """
+        import pandas as pd
+
+        columns = [name for name in ScoreRow.__dataclass_fields__ if name != "examples"]
+        records = [tuple(found) for found in self._select(", ".join(columns), equal)]
+        frame = pd.DataFrame.from_records(records, columns=columns)
+        return frame.astype({"seed": "Int64", "higher_is_better": bool})
+
+    def export_csv(self, path: Path) -> None:
+        """Write `frame()` as CSV; the file appears whole or not at all.
+
+        Args:
+            path: The file; replaced if it is there.
+        """
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            self.frame().to_csv(temporary, index=False)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        with _transaction(self._connection):
+            found = (self._pragma("application_id"), self._pragma("user_version"))
+            if found == (0, 0) and not self._pragma("schema_version"):
+                self._connection.execute(SCHEMA)
+                self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
+            elif found != (APPLICATION_ID, LAYOUT):
+                raise InputError(
+                    f"{self.path} is not a score table of this m2m: its SQLite application id and layout are "
+                    f"{found}, wanted {(APPLICATION_ID, LAYOUT)}"
+                )
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _select(self, columns: str, equal: Mapping[str, Value]) -> list[sqlite3.Row]:
+        known = [row["name"] for row in self._connection.execute("PRAGMA table_info(scores)")]
+        unknown = sorted(set(equal) - set(known))
+        if unknown:
+            raise InputError(f"{self.path}: no columns {unknown}; there are {known}")
+        where = " AND ".join(f"{column} IS ?" for column in equal) or "1"
+        order = "origin, seed, task, split, metric, json_array_length(members), candidate, key"
+        query = f"SELECT {columns} FROM scores WHERE {where} ORDER BY {order}"
+        return self._connection.execute(query, tuple(equal.values())).fetchall()
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _packed(values: NDArray[np.float64]) -> tuple[bytes, int]:
+    single = values.astype("<f4")
+    stored = single if np.array_equal(single, values) else values.astype("<f8")
+    return zlib.compress(stored.tobytes()), stored.itemsize
+
+
+def _row(found: sqlite3.Row) -> ScoreRow:
+    values = {name: found[name] for name in ScoreRow.__dataclass_fields__}
+    stored = np.frombuffer(zlib.decompress(found["examples"]), dtype=f"<f{found['precision']}")
+    values["examples"] = stored.astype(np.float64)
+    values["members"], values["weights"] = json.loads(found["members"]), json.loads(found["weights"])
+    values["higher_is_better"] = bool(found["higher_is_better"])
+    return ScoreRow(**values)
