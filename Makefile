@@ -1,0 +1,67 @@
+# `make help` says what there is. Everything happens inside .venv, from the pins of constraints.txt.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+# Build isolation makes its own environment; newer pips pin that one through this variable.
+PIP := PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
+QUICKSTART := runs/quickstart
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types docs build clean tools
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+demo: $(VENV)/.installed ## Find the best mixture of the quickstart's four datasets; minutes, then a report to open
+	$(BIN)/m2m run examples/quickstart.toml --out $(QUICKSTART)
+	@echo "Open $(CURDIR)/$(QUICKSTART)/report.html in a browser."
+
+test: $(VENV)/.develop ## Run the tests (ARGS="-k name", ARGS="-m slow", ARGS="-m network" reach pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.develop ## Check style and docstrings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.develop ## Check types, strictly
+	$(BIN)/mypy
+
+docs: $(VENV)/.develop ## Write the command line's reference (docs/cli.md) from its own help
+	$(BIN)/python -m m2m.cli.reference docs/cli.md
+
+build: $(VENV)/.develop ## Make the source distribution, and from it the wheel, in dist/
+	rm -rf dist
+	PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build
+
+clean: ## Remove what was built here; runs/ and the data cache stay
+	rm -rf $(VENV) build dist *.egg-info m2m/_core*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created: constraints.txt | tools
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) pip
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created $(SOURCES)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.develop: $(VENV)/.installed
+	$(INSTALL) --editable '.[dev,huggingface,testing,vision]'
+	@touch $@
+
+tools:
+	@test -n "$(PYTHON)" || { echo "m2m needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: python3-venv)"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || \
+		{ echo "$(PYTHON) has no headers to compile against: install them (Debian: python3-dev)"; exit 1; }
+	@$(PYTHON) -c 'import os, shutil as s, sys, sysconfig as c; \
+		sys.exit(not s.which((os.environ.get("CXX") or c.get_config_var("CXX") or "c++").split()[0]))' || \
+		{ echo "m2m needs a C++17 compiler: install one (Debian: g++), or say make CXX=/path/to/it"; exit 1; }

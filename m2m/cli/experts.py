@@ -1,0 +1,32 @@
+"""Experts as users name them on the command line: `PATH`, or `NAME=PATH`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from m2m.errors import ConfigError
+
+
+def named_paths(words: Sequence[str]) -> dict[str, Path]:
+    """Give every expert a name.
+
+    Args:
+        words: `NAME=PATH` or `PATH`, whose last part without suffix is then the name. [N]
+
+    Returns:
+        Path by name, in the order given.
+
+    Raises:
+        ConfigError: If two experts have one name, or a name has a `+` or `=`.
+    """
+    paths: dict[str, Path] = {}
+    for word in words:
+        name, _, path = word.partition("=") if "=" in word and not Path(word).exists() else ("", "", word)
+        name = name or Path(path).name.removesuffix(".safetensors")
+        if set(name) & set("+="):
+            raise ConfigError(f"expert name {name!r} has a '+' or '=', which separate names; say NAME={path}")
+        if name in paths:
+            raise ConfigError(f"two experts are called {name!r}: {paths[name]} and {path}; say NAME=PATH")
+        paths[name] = Path(path)
+    return paths

@@ -1,0 +1,75 @@
+"""Merge checkpoints by a recipe (mergekit YAML), streaming: bounded memory, exact, resumable.
+
+With --candidates one pass over the experts writes a checkpoint for every row of the table, each a folder in OUT.
+With --json one line tells wall seconds, bytes read and written, and the peak of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from m2m.cli.parser import add_memory, add_resume, add_threads, amount
+
+HELP = "merge checkpoints by a recipe"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb.
+
+    Args:
+        parser: The verb's parser.
+    """
+    parser.add_argument(
+        "recipe", type=Path, metavar="RECIPE.yml", help="which models, which method, which weights"
+    )
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="the checkpoint folder to write; must not exist"
+    )
+    parser.add_argument(
+        "--candidates", metavar="TABLE.csv", help="a row of weights for every checkpoint to write"
+    )
+    add_memory(parser, "256MiB")
+    add_threads(parser)
+    parser.add_argument(
+        "--shard-size", type=amount, default="5GB", metavar="SIZE", help="(default: %(default)s)"
+    )
+    parser.add_argument("--dtype", metavar="D", help="dtype of what is written (default: the recipe's)")
+    add_resume(parser)
+    parser.add_argument(
+        "--verify", action="store_true", help="read what was written again and check its hashes"
+    )
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Merge.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code.
+    """
+    from m2m.cli.output import print_json
+    from m2m.cli.progress import progress
+    from m2m.merging import merge
+    from m2m.units import format_bytes
+
+    report = merge(
+        args.recipe,
+        args.out,
+        candidates=args.candidates,
+        memory=args.memory,
+        threads=args.threads,
+        shard_size=args.shard_size,
+        dtype=args.dtype,
+        resume=args.resume,
+        verify=args.verify,
+        progress=progress(quiet=args.quiet),
+    )
+    if args.json:
+        print_json(report.to_dict())
+    elif not args.quiet:
+        written, peak = format_bytes(report.written_bytes), format_bytes(report.peak_rss_bytes)
+        print(f"{args.out}: {written} written in {report.wall_s:.1f} s, peak memory {peak}")
+    return 0

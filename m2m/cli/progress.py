@@ -1,0 +1,85 @@
+"""Progress on stderr: a bar with the time left on a terminal, a line now and then in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds between two lines when stderr is not a terminal.
+LINE_EVERY_S = 15.0
+
+
+def progress(*, quiet: bool) -> Callable[[int, int, str], None]:
+    """Make a progress callback that fits where stderr goes.
+
+    Args:
+        quiet: Whether to show nothing at all.
+
+    Returns:
+        A callable of (done, total, what); a new total, or `done` going back, starts a new stage.
+    """
+    if quiet:
+        return lambda done, total, what: None
+    return _Bar() if sys.stderr.isatty() else _Lines()
+
+
+class _Stage:
+    """Tells when one stage ends and the next begins."""
+
+    def __init__(self) -> None:
+        self._total = self._done = -1
+
+    def is_new(self, done: int, total: int) -> bool:
+        new = total != self._total or done < self._done
+        self._total, self._done = total, done
+        return new
+
+
+class _Bar:
+    """tqdm's bar, one a stage."""
+
+    def __init__(self) -> None:
+        self._stage = _Stage()
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        from tqdm import tqdm
+
+        if self._stage.is_new(done, total):
+            if self._bar is not None:
+                self._bar.close()
+            self._bar = tqdm(total=total, initial=done, file=sys.stderr, dynamic_ncols=True)
+        self._bar.set_description_str(what, refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.close()
+
+
+class _Lines:
+    """A line when a stage begins and ends, and every `LINE_EVERY_S` seconds in between."""
+
+    def __init__(self) -> None:
+        self._stage = _Stage()
+        self._began = self._said = 0.0
+        self._first = 0
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        new = self._stage.is_new(done, total)
+        if new:
+            self._began, self._first = now, done
+        if new or done >= total or now - self._said >= LINE_EVERY_S:
+            self._said = now
+            left = self._left(now, done, total)
+            print(f"m2m: {what} {done}/{total}{left}", file=sys.stderr, flush=True)
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        advanced = done - self._first
+        if not advanced or done >= total:
+            return ""
+        seconds = round((now - self._began) * (total - done) / advanced)
+        return f", {seconds // 60}:{seconds % 60:02d} left"

@@ -1,0 +1,112 @@
+"""Find the best mixture of the given datasets: experts, merged candidates, the pick, its real training.
+
+With validation every subset is really trained as well, which measures how far merged scores can be trusted.
+An interrupted run goes on where it was: run the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m2m.cli.parser import add_out, positive
+
+if TYPE_CHECKING:
+    from m2m.config import RunConfig
+    from m2m.run_folder import RunFolder
+
+HELP = "find the best mixture, from data to report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb.
+
+    Args:
+        parser: The verb's parser.
+    """
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG.toml", help="what to mix, how to train, what to choose for"
+    )
+    add_out(parser, "the run folder, new or of an interrupted run")
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
+    )
+    parser.add_argument(
+        "--validate",
+        action=argparse.BooleanOptionalAction,
+        help="really train every subset, to measure fidelity (default: as the configuration says)",
+    )
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Do the whole run.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code.
+    """
+    from m2m.cli.output import print_json
+    from m2m.cli.progress import progress
+    from m2m.pipeline import run
+    from m2m.report import write_report
+
+    folder = run(_config(args), args.out, workers=args.workers, progress=progress(quiet=args.quiet))
+    results = _analyse(folder)
+    report = write_report(folder.root)
+    if args.json:
+        print_json({**results, "report": report})
+    elif not args.quiet:
+        _tell(results, report)
+    return 0
+
+
+def _config(args: argparse.Namespace) -> RunConfig:
+    from dataclasses import replace
+
+    from m2m import config
+
+    loaded = config.load(args.config)
+    if args.validate is None:
+        return loaded
+    return replace(loaded, run=replace(loaded.run, validate=args.validate))
+
+
+def _analyse(folder: RunFolder) -> dict[str, Any]:
+    """Return the results, with fidelity and figures added where every mixture was really trained."""
+    from analysis.fidelity.runs import of_run, record
+    from paper_figs.merge_to_mix import bars, scatter
+
+    if folder.read_results().get("oracle"):
+        record(of_run(folder.root), folder.root)
+        scatter.draw(folder.figures, folder.figures)
+    bars.draw(folder.root, folder.figures)
+    return folder.read_results()
+
+
+def _tell(results: dict[str, Any], report: Path) -> None:
+    """Print what a person wants to know first."""
+    from m2m.cli.output import print_table
+
+    direction = "higher" if results["higher_is_better"] else "lower"
+    print(f"Train on {' + '.join(results['picked'])} for {results['target']}.")
+    print(f"\n{results['metric']} on the test split ({direction} is better):")
+    rows = [
+        [f"  {name}", f"{value:.4f}", " + ".join(results.get(name, ()))]
+        for name, value in results["test"].items()
+    ]
+    print_table(rows)
+    if results["fidelity"]:
+        print("\nfidelity, merged against really trained models (Pearson, 95 % interval):")
+        rows = [[f"  {target}", _in_words(found["pearson"])] for target, found in results["fidelity"].items()]
+        print_table(rows)
+    print(f"\nreport: {report}")
+
+
+def _in_words(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return f"not defined: {estimate['reason']}"
+    interval = "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+    return f"{estimate['value']:.2f}{interval}, n = {estimate['n']}"
