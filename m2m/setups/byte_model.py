@@ -1,4 +1,4 @@
-"""The byte-level language model of a set-up: made and pretrained here once, on text that a configuration names."""
+"""The byte-level language model: made and pretrained here once, on text that a configuration names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,15 @@ from m2m.setups.byte_gpt import ByteGPT, Shape
 from m2m.setups.protocol import Progress
 from m2m.setups.text import SOURCE_KEYS, TextSource
 
+Options = TypeVar("Options", "Shape", "Pretraining")
+
 #: Changes when pretraining would give other weights from the same text and options.
 REVISION = 1
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How the base model is pretrained: AdamW, linear warm-up over a tenth of the steps, then cosine decay to 0.
+    """How the base model is pretrained: AdamW, warm-up over a tenth of the steps, cosine decay to 0.
 
     Attributes:
         steps: Optimiser steps.
@@ -160,25 +162,19 @@ def from_table(
     Raises:
         ConfigError: If a key is unknown or a value cannot be used.
     """
-    sizes, options = ([field.name for field in fields(kind)] for kind in (Shape, Pretraining))
-    check_keys(table, [*sizes, *options, "text"], where)
-    for key in (*sizes, *options):
-        if key in table and (type(table[key]) not in {int, float} or table[key] < (key != "seed")):
-            if key != "learning_rate" or type(table[key]) is not float or table[key] <= 0:
-                raise ConfigError(f"{where}: `{key}` must be a positive number, got {table[key]!r}")
-    shape = Shape(**{key: table[key] for key in sizes if key in table})
+    check_keys(table, [*_names(Shape), *_names(Pretraining), "text"], where)
+    shape, pretraining = _options(Shape, table, where), _options(Pretraining, table, where)
     if shape.width % shape.heads:
         raise ConfigError(f"{where}: `width` {shape.width} must be a multiple of `heads` {shape.heads}")
     documents = []
-    for name, source in _text_tables(table, where).items():
-        check_keys(source, SOURCE_KEYS, f"{where[:-1]}.text.{name}]")
-        documents += TextSource.parse(source, f"{where[:-1]}.text.{name}]").documents(root, cache, progress)
+    for source in _text_sources(table, where):
+        documents += source.documents(root, cache, progress)
     text = encode_bytes(documents)
     if len(text) <= shape.context:
         raise ConfigError(
             f"{where}: pretraining text has {len(text)} bytes, wanted more than {shape.context}"
         )
-    return ByteModel(shape, Pretraining(**{key: table[key] for key in options if key in table}), text)
+    return ByteModel(shape, pretraining, text)
 
 
 def encode_bytes(documents: Sequence[str]) -> Tensor:
@@ -193,15 +189,32 @@ def encode_bytes(documents: Sequence[str]) -> Tensor:
     return torch.frombuffer(bytearray("\n".join(documents).encode()), dtype=torch.uint8)
 
 
-def _text_tables(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+def _names(options: type[Shape] | type[Pretraining]) -> list[str]:
+    return [field.name for field in fields(options)]
+
+
+def _options(kind: type[Options], table: Mapping[str, Any], where: str) -> Options:
+    # A value has its default's type and is above zero; a seed may be zero.
+    values = {key: table[key] for key in _names(kind) if key in table}
+    for key, value in values.items():
+        wanted = type(getattr(kind, key))
+        if type(value) is not wanted or value < 0 or (value == 0 and key != "seed"):
+            raise ConfigError(f"{where}: `{key}` must be a positive {wanted.__name__}, got {value!r}")
+    return kind(**values)
+
+
+def _text_sources(table: Mapping[str, Any], where: str) -> list[TextSource]:
     text = table.get("text")
+    prefix = f"{where[:-1]}.text."
     if (
         not isinstance(text, dict)
         or not text
         or not all(isinstance(source, dict) for source in text.values())
     ):
-        raise ConfigError(f"{where}: wanted tables {where[:-1]}.text.NAME] that say what to pretrain on")
-    return text
+        raise ConfigError(f"{where}: wanted tables {prefix}NAME] that say what to pretrain on")
+    for name, source in text.items():
+        check_keys(source, SOURCE_KEYS, f"{prefix}{name}]")
+    return [TextSource.parse(source, f"{prefix}{name}]") for name, source in text.items()]
 
 
 def _pretrain(model: ByteGPT, text: Tensor, options: Pretraining, progress: Progress | None) -> None:

@@ -1,4 +1,4 @@
-"""The language set-up: next-token loss of a small byte-level GPT, or of any causal LM in a Hugging Face folder."""
+"""The language set-up: next-token loss of a byte-level GPT, or of any causal LM in a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class LanguageModel(Protocol):
         """Return θ₀."""
 
     def logits(self, model: nn.Module, tokens: Tensor) -> Tensor:
-        """Predict the next token from int64 tokens [B, T]. [B, T, V]"""
+        """Predict the next token: int64 [B, T] to logits [B, T, V]."""
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
-        """Return the last hidden states of int64 tokens [B, T]. [B, T, D]"""
+        """Return the last hidden states: int64 [B, T] to [B, T, D]."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class _Reader:
         return Examples((_spread(windows, wanted),))
 
     def windows(self, source: TextSource) -> Tensor:
-        """Cut a source's tokens into windows that overlap by the one token both predict from. [E, context + 1]"""
+        # Windows overlap by one token: the last that one predicts is the first that the next predicts from.
         tokens = self.model.encode(source.documents(self.root, self.cache, self.progress))
         if len(tokens) <= self.model.context:
             return tokens.new_empty(0, self.model.context + 1)
@@ -211,12 +211,11 @@ class _Reader:
 
 
 def _spread(windows: Tensor, count: int) -> Tensor:
-    """Take `count` windows at even distances, so that few examples still come from many documents."""
+    # At even distances, so that few examples still come from many documents.
     return windows[torch.arange(count) * len(windows) // count].contiguous()
 
 
 def _version(model: LanguageModel, datasets: Mapping[str, Examples], targets: Mapping[str, Target]) -> str:
-    """Hash the model's version, the names and all tokens."""
     content = hashlib.sha256(f"language 1 {model.version}".encode())
     splits = {f"dataset {name}": examples for name, examples in datasets.items()}
     for name, target in targets.items():

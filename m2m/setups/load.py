@@ -21,8 +21,8 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
     """Make the set-up that a `[setup]` table describes.
 
     Args:
-        spec: The table; `kind` says which set-up reads the rest: `language`, `vision`, or `python` for the user's
-            own, made by calling `factory = "file.py:function"` or `"module:function"` with the table.
+        spec: The table; `kind` says which set-up reads the rest: `language`, `vision`, or `python` for the
+            user's own, made by calling `factory = "file.py:function"` or `"module:function"` with the table.
         root: Folder that relative paths start from.
         cache: Folder of fetched and prepared data.
         progress: Told about downloads.
@@ -44,7 +44,6 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
 
 
 def _factory(spec: Mapping[str, Any], root: Path) -> Callable[[Mapping[str, Any]], Any]:
-    """Find the user's function."""
     name = spec.get("factory")
     if not isinstance(name, str) or ":" not in name:
         raise ConfigError(f'[setup]: `factory` must be "file.py:function" or "module:function", got {name!r}')
@@ -60,7 +59,8 @@ def _file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"[setup]: no file {path} for `factory`")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)

@@ -82,7 +82,8 @@ def translations(text: str, field: str) -> Iterator[str]:
     entry: dict[str, str] = {}
     keyword = ""
     for line in [*text.splitlines(), ""]:
-        if line.startswith(("msgid ", "msgctxt ")) and "msgstr" in keyword or not line:
+        starts_entry = line.startswith(("msgid ", "msgctxt ")) and keyword.startswith("msgstr")
+        if starts_entry or not line:
             yield from _translated(entry)
             entry, keyword = {}, ""
         if line.startswith("msg"):

@@ -1,4 +1,4 @@
-"""Text sources: which documents of which files, in a fixed order, split so that no document is on both sides."""
+"""Text sources: which documents of which files, in a fixed order, split without a document on both sides."""
 
 from __future__ import annotations
 
@@ -119,7 +119,6 @@ class TextSource:
         return sorted(found - left_out)
 
     def _read(self, path: Path) -> Iterator[str]:
-        """Yield one file's documents, cleaned; empty ones are left out."""
         try:
             for document in READERS[self.read](path.read_text(encoding="utf-8"), self.field):
                 for pattern in self.drop:
@@ -144,7 +143,7 @@ def _glob(folders: Iterable[Path], pattern: str) -> Iterator[Path]:
 
 
 def _fraction(document: str) -> float:
-    """Place a document in [0, 1) by its content, so that equal documents fall on the same side of any split."""
+    # By content, so that equal documents fall on the same side of any split.
     return int.from_bytes(hashlib.sha256(document.encode()).digest()[:6]) / 2**48
 
 

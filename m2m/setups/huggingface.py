@@ -1,0 +1,157 @@
+"""A causal language model from a local Hugging Face folder, with its own tokenizer (extra `huggingface`)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from m2m.config_keys import check_keys
+from m2m.errors import ConfigError
+from m2m.setups.protocol import Progress
+
+
+@dataclass(frozen=True)
+class HuggingFaceModel:
+    """Any model that `AutoModelForCausalLM` reads, in float32.
+
+    Attributes:
+        folder: Folder with configuration, weights and tokenizer.
+        context: Tokens an example predicts.
+        trainable: Regular expressions; fine-tuning moves the parameters whose name one of them is found in.
+            Empty: all.
+    """
+
+    folder: Path
+    context: int = 128
+    trainable: tuple[str, ...] = ()
+
+    @cached_property
+    def version(self) -> str:
+        """Content hash of every file of the folder and of the options."""
+        content = hashlib.sha256(repr((self.context, self.trainable)).encode())
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            content.update(f"{path.relative_to(self.folder)} {digest}\n".encode())
+        return content.hexdigest()[:16]
+
+    def encode(self, documents: Sequence[str]) -> Tensor:
+        """Turn documents into one row of tokens, each document ended by the end-of-text token.
+
+        Args:
+            documents: The documents, in order.
+
+        Returns:
+            Token numbers, int32. [tokens]
+        """
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        tokens: list[int] = []
+        for document in documents:
+            tokens += tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"] + end
+        return torch.tensor(tokens, dtype=torch.int32)
+
+    def build(self) -> nn.Module:
+        """Return the model with its weights, frozen where it is not to be trained.
+
+        Returns:
+            The module.
+
+        Raises:
+            ConfigError: If the folder holds no causal language model, or `trainable` matches no parameter.
+        """
+        from transformers import AutoModelForCausalLM
+
+        try:
+            model: nn.Module = AutoModelForCausalLM.from_pretrained(
+                self.folder, local_files_only=True, dtype=torch.float32
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"[setup]: no causal language model in {self.folder}: {error}") from error
+        for name, parameter in model.named_parameters():
+            wanted = not self.trainable or any(re.search(pattern, name) for pattern in self.trainable)
+            parameter.requires_grad_(wanted)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ConfigError(f"[setup.base]: `trainable` {list(self.trainable)} matches no parameter")
+        return model
+
+    def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
+        """Return θ₀ as it lies in the folder.
+
+        Args:
+            cache: Not used: there is nothing to make.
+            progress: Not used.
+
+        Returns:
+            Tensor by name.
+        """
+        return self.build().state_dict()
+
+    def logits(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Predict the next token.
+
+        Args:
+            model: A module from `build`.
+            tokens: Token numbers, int64. [B, T]
+
+        Returns:
+            Logits. [B, T, V]
+        """
+        out: Tensor = model(input_ids=tokens, use_cache=False).logits
+        return out
+
+    def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Run everything but the head.
+
+        Args:
+            model: A module from `build`.
+            tokens: Token numbers, int64. [B, T]
+
+        Returns:
+            The last hidden states. [B, T, D]
+        """
+        out: Tensor = model(input_ids=tokens, use_cache=False, output_hidden_states=True).hidden_states[-1]
+        return out
+
+
+def from_table(folder: Path, table: Mapping[str, Any], where: str) -> HuggingFaceModel:
+    """Make the model of a folder and a `[setup.base]` table.
+
+    Args:
+        folder: The model's folder.
+        table: Options: `context` and `trainable`.
+        where: Name of the table for messages.
+
+    Returns:
+        The model; nothing is loaded yet.
+
+    Raises:
+        ConfigError: If transformers is not installed, the folder is missing, or an option cannot be used.
+    """
+    check_keys(table, ["context", "trainable"], where)
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f'[setup]: model {str(folder)!r} needs transformers: pip install "m2m[huggingface]"'
+        ) from error
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f'[setup]: `model` must be "byte-gpt" or a Hugging Face folder; {folder} has no config.json'
+        )
+    context, trainable = table.get("context", 128), table.get("trainable", [])
+    if type(context) is not int or context < 1:
+        raise ConfigError(f"{where}: `context` must be a whole number ≥ 1, got {context!r}")
+    if not isinstance(trainable, list) or not all(isinstance(pattern, str) for pattern in trainable):
+        raise ConfigError(f"{where}: `trainable` must be a list of regular expressions, got {trainable!r}")
+    return HuggingFaceModel(folder, context, tuple(trainable))
