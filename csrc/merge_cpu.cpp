@@ -1,0 +1,220 @@
+// The CPU driver: walks over cache-sized blocks; in a block each expert is read once, whatever M is.
+#include <algorithm>
+#include <atomic>
+#include <cfenv>
+#include <stdexcept>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "arithmetic.h"
+#include "merge.h"
+
+#define M2M_INLINE inline __attribute__((always_inline))
+
+namespace m2m {
+namespace {
+
+constexpr int kBlock = 512;  // elements at a time: 8 staged experts and one row of sums fit a 32 KiB L1
+constexpr int kSlab = 16;    // experts staged at once
+constexpr int kTile = 8;     // candidates summed between two slabs
+constexpr int kGroup = 4;    // terms added to a sum between its load and its store
+constexpr std::int64_t kMinPerThread = 1 << 15;  // elements that are worth starting a thread for
+
+// Fills up a group: fma(+0, -1, sum) adds -0, which changes no sum.
+template <class Acc>
+struct NeutralTerm {
+  Acc values[kBlock];
+  constexpr NeutralTerm() : values{} {
+    for (Acc& value : values) value = -1;
+  }
+};
+template <class Acc>
+constexpr NeutralTerm<Acc> kNeutral{};
+
+// The terms of one candidate in one slab: the experts whose weight is not zero, filled up to whole groups.
+template <class Acc>
+struct Terms {
+  const Acc* values[kSlab];
+  Acc weights[kSlab];
+  int count = 0;
+
+  M2M_INLINE void add(const Acc* value, Acc weight) {
+    values[count] = value;
+    weights[count] = weight;
+    ++count;
+  }
+};
+
+// An expert's block as accumulation type: in place if it is that already, else converted into `room`.
+template <class Acc>
+M2M_INLINE const Acc* stage(const MergeArgs& args, int n, std::int64_t start, int count, Acc* __restrict room) {
+  const Acc* staged = room;
+  dispatch(args.input, [&](auto tag) __attribute__((always_inline)) {
+    using In = typename decltype(tag)::type;
+    const In* source = static_cast<const In*>(args.inputs[n]) + start;
+    if constexpr (std::is_same_v<In, Acc>) {
+      staged = source;
+    } else if constexpr (std::is_same_v<Accumulation<In>, Acc>) {
+      for (int i = 0; i < count; ++i) room[i] = load(source[i]);
+    }
+  });
+  return staged;
+}
+
+template <class Acc>
+M2M_INLINE void add_terms(const Terms<Acc>& terms, int count, Acc* __restrict sums) {
+  for (int t = 0; t < terms.count; t += kGroup) {
+    const Acc *x0 = terms.values[t], *x1 = terms.values[t + 1], *x2 = terms.values[t + 2], *x3 = terms.values[t + 3];
+    const Acc a0 = terms.weights[t], a1 = terms.weights[t + 1], a2 = terms.weights[t + 2], a3 = terms.weights[t + 3];
+    for (int i = 0; i < count; ++i) {
+      Acc sum = sums[i];
+      sum = fused_multiply_add(a0, x0[i], sum);
+      sum = fused_multiply_add(a1, x1[i], sum);
+      sum = fused_multiply_add(a2, x2[i], sum);
+      sum = fused_multiply_add(a3, x3[i], sum);
+      sums[i] = sum;
+    }
+  }
+}
+
+template <class Acc>
+M2M_INLINE void store_row(const MergeArgs& args, int m, std::int64_t start, int count, const Acc* __restrict sums) {
+  dispatch(args.output, [&](auto tag) __attribute__((always_inline)) {
+    using Out = typename decltype(tag)::type;
+    Out* __restrict out = static_cast<Out*>(args.outputs[m]) + start;
+    for (int i = 0; i < count; ++i) store(sums[i], out + i);
+  });
+}
+
+// Elements [start, start + count) of all candidates; count <= kBlock.
+template <class Acc>
+M2M_INLINE void merge_block(const MergeArgs& args, std::int64_t start, int count) {
+  alignas(64) Acc rooms[kSlab][kBlock];
+  alignas(64) Acc sums[kTile][kBlock];
+  const Acc* staged[kSlab];
+  const Acc* weights = static_cast<const Acc*>(args.weights);
+  int staged_slab = -1;
+  for (int first = 0; first < args.n_outputs; first += kTile) {
+    const int rows = std::min(kTile, args.n_outputs - first);
+    for (int m = 0; m < rows; ++m) std::fill_n(sums[m], count, Acc(-0.0));
+    for (int slab = 0; slab < args.n_inputs; slab += kSlab) {
+      const int experts = std::min(kSlab, args.n_inputs - slab);
+      if (slab != staged_slab) std::fill_n(staged, kSlab, nullptr);
+      staged_slab = slab;
+      for (int m = 0; m < rows; ++m) {
+        const Acc* row = weights + std::int64_t{first + m} * args.n_inputs + slab;
+        Terms<Acc> terms;
+        for (int n = 0; n < experts; ++n) {
+          if (row[n] == 0) continue;
+          if (staged[n] == nullptr) staged[n] = stage(args, slab + n, start, count, rooms[n]);
+          terms.add(staged[n], row[n]);
+        }
+        while (terms.count % kGroup != 0) terms.add(kNeutral<Acc>.values, Acc(0));
+        add_terms(terms, count, sums[m]);
+      }
+    }
+    for (int m = 0; m < rows; ++m) store_row(args, first + m, start, count, sums[m]);
+  }
+}
+
+M2M_INLINE void merge_range(const MergeArgs& args, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t start = begin; start < end; start += kBlock) {
+    const int count = static_cast<int>(std::min<std::int64_t>(kBlock, end - start));
+    if (args.input == Dtype::f64) {
+      merge_block<double>(args, start, count);
+    } else {
+      merge_block<float>(args, start, count);
+    }
+  }
+}
+
+// One body, compiled once an instruction set. Without an FMA instruction, fmaf is a library call: slow, the same bits.
+void merge_range_baseline(const MergeArgs& args, std::int64_t begin, std::int64_t end) { merge_range(args, begin, end); }
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) void merge_range_avx2(const MergeArgs& args, std::int64_t begin, std::int64_t end) {
+  merge_range(args, begin, end);
+}
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"))) void merge_range_avx512(
+    const MergeArgs& args, std::int64_t begin, std::int64_t end) {
+  merge_range(args, begin, end);
+}
+#else
+constexpr auto merge_range_avx2 = merge_range_baseline;
+constexpr auto merge_range_avx512 = merge_range_baseline;
+#endif
+
+// A caller may have switched subnormals off or changed the rounding mode; sums are always in the default environment.
+class DefaultFloatEnvironment {
+ public:
+  DefaultFloatEnvironment() {
+    std::fegetenv(&callers_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultFloatEnvironment() { std::fesetenv(&callers_); }
+  DefaultFloatEnvironment(const DefaultFloatEnvironment&) = delete;
+  DefaultFloatEnvironment& operator=(const DefaultFloatEnvironment&) = delete;
+
+ private:
+  std::fenv_t callers_;
+};
+
+Isa best_isa() {
+  if (isa_available(Isa::avx512)) return Isa::avx512;
+  return isa_available(Isa::avx2) ? Isa::avx2 : Isa::baseline;
+}
+
+std::atomic<Isa>& chosen_isa() {
+  static std::atomic<Isa> isa{best_isa()};
+  return isa;
+}
+
+void run_range(const MergeArgs& args, std::int64_t begin, std::int64_t end) {
+  const DefaultFloatEnvironment environment;
+  switch (isa_in_use()) {
+    case Isa::baseline: return merge_range_baseline(args, begin, end);
+    case Isa::avx2: return merge_range_avx2(args, begin, end);
+    case Isa::avx512: return merge_range_avx512(args, begin, end);
+  }
+}
+
+}  // namespace
+
+bool isa_available(Isa isa) {
+  if (isa == Isa::baseline) return true;
+#if defined(__x86_64__)
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == Isa::avx2) return has_avx2;
+  return has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#else
+  return false;
+#endif
+}
+
+Isa isa_in_use() { return chosen_isa().load(std::memory_order_relaxed); }
+
+void use_isa(Isa isa) {
+  if (!isa_available(isa)) throw std::invalid_argument("this machine does not have the instruction set");
+  chosen_isa().store(isa, std::memory_order_relaxed);
+}
+
+void merge_cpu(const MergeArgs& args, int threads) {
+  const std::int64_t worthwhile = (args.count + kMinPerThread - 1) / kMinPerThread;
+  const std::int64_t parts = std::max<std::int64_t>(1, std::min<std::int64_t>(threads, worthwhile));
+  if (parts == 1) return run_range(args, 0, args.count);
+  const std::int64_t blocks = (args.count + kBlock - 1) / kBlock;
+  const auto edge = [&](std::int64_t part) { return std::min(args.count, blocks * part / parts * kBlock); };
+  std::vector<std::thread> workers;
+  workers.reserve(parts - 1);
+  std::int64_t part = 1;
+  try {
+    for (; part < parts; ++part) workers.emplace_back(run_range, std::cref(args), edge(part), edge(part + 1));
+  } catch (const std::system_error&) {  // the system gives no more threads: the caller's does the rest
+    run_range(args, edge(part), args.count);
+  }
+  run_range(args, 0, edge(1));
+  for (std::thread& worker : workers) worker.join();
+}
+
+}  // namespace m2m
