@@ -10,7 +10,10 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = ["bindings.cpp", "bind_merge.cpp", "merge_cpu.cpp"]
-HEADERS = ["arithmetic.h", "dtype.h", "merge.h", "merge_launch.h", "tensor_view.h"]
+SOURCES += ["bind_stream.cpp", "stream_executor.cpp", "stream_file.cpp", "stream_merge.cpp"]
+HEADERS = ["arithmetic.h", "dtype.h", "merge.h", "merge_launch.h", "tensor_view.h", "nonfinite.h"]
+HEADERS += ["stream_buffers.h", "stream_executor.h", "stream_failure.h", "stream_file.h", "stream_merge.h"]
+HEADERS += ["stream_pass.h", "stream_plan.h"]
 CUDA_SOURCE = "csrc/merge_launch.cu"
 CUDA_HEADERS = ["csrc/merge_kernels.cuh", "csrc/merge_launch.h", "csrc/merge.h", "csrc/arithmetic.h", "csrc/dtype.h"]
 CUDA_ARCHS = ["80", "90", "100"]  # A100, H100, B200; the last one's PTX serves what comes later

@@ -69,7 +69,8 @@ def read_header(path: Path) -> Header:
         Its tensors and metadata.
 
     Raises:
-        CheckpointError: If the file cannot be read, or its header is cut off, is not of the format, or places tensors over each other, apart or outside of the file; names file and tensor.
+        CheckpointError: If the file cannot be read, its header is malformed, or it places tensors over each
+            other, apart or outside of the file; names file and tensor.
     """
     try:
         with path.open("rb") as file:

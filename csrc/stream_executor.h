@@ -1,0 +1,79 @@
+// Runs one pass over a plan: worker threads claim chunks in disk order, read, compute and write.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "stream_buffers.h"
+#include "stream_failure.h"
+#include "stream_file.h"
+#include "stream_pass.h"
+#include "stream_plan.h"
+
+namespace m2m {
+
+// A place in the order of the work that does not depend on how tensors are cut into chunks.
+struct StreamPosition {
+  std::int64_t tensor;
+  std::int64_t element;
+};
+
+// Memory: threads * (N + M) * slot_bytes, whatever the size of the tensors.
+struct StreamOptions {
+  int threads;
+  std::int64_t slot_bytes;  // staging memory of one input or output, a multiple of 8
+  StreamPosition start;     // everything before it was written by an earlier run
+};
+
+class StreamExecutor {
+ public:
+  // Starts at once. `plan` and `pass` outlive the executor.
+  StreamExecutor(const StreamPlan& plan, StreamPass& pass, const StreamOptions& options);
+  ~StreamExecutor();  // stops
+
+  bool wait(double seconds);  // true once all workers have ended: finished, failed or stopped
+  void stop();                // ends after the chunks under way
+
+  StreamPosition position() const;  // everything before it is written
+  std::int64_t read_bytes() const { return read_bytes_; }
+  std::int64_t written_bytes() const { return written_bytes_; }
+  void rethrow() const;  // throws what a worker threw first, if any did
+
+ private:
+  struct Worker;
+  void start_workers();
+  void join();
+  void work(Worker& worker);
+  void run_chunk(std::int64_t chunk, Worker& worker);
+  void read_input(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, Dtype wanted, void* into, void* narrow);
+  void read_bytes_at(std::int64_t tensor, int n, void* into, std::int64_t bytes, std::int64_t from);
+  std::int64_t chunks() const { return chunk_starts_.back(); }
+  std::int64_t tensor_of(std::int64_t chunk) const;
+  std::int64_t chunk_elements(std::int64_t tensor) const;
+  Dtype common_dtype(std::int64_t tensor) const;
+
+  const StreamPlan& plan_;
+  StreamPass& pass_;
+  const StreamOptions options_;
+  std::vector<StreamFile> input_files_;
+  std::vector<StreamFile> output_files_;
+  std::vector<std::int64_t> chunk_starts_;  // [T + 1] number of the first chunk of each tensor
+
+  std::atomic<std::int64_t> next_chunk_{0};
+  std::atomic<std::int64_t> read_bytes_{0};
+  std::atomic<std::int64_t> written_bytes_{0};
+  std::atomic<bool> stopping_{false};
+  mutable std::mutex mutex_;  // guards running_ and error_
+  std::condition_variable ended_;
+  int running_ = 0;
+  std::exception_ptr error_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace m2m

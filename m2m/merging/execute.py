@@ -1,0 +1,224 @@
+"""Run a merge plan: lay out the output files, let the compiled stream fill them, watch over it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m2m.checkpoint.dtypes import MERGEABLE
+from m2m.errors import CheckpointError, M2MError
+from m2m.merging.hashing import FollowingHasher
+from m2m.merging.memory import Staging, anonymous_bytes
+from m2m.merging.plan import MergePlan, element_size
+from m2m.merging.work_folder import Position
+
+if TYPE_CHECKING:
+    from m2m._core import Stream
+
+#: Called with (bytes written, bytes to write) several times a second; may raise to stop the merge.
+Progress = Callable[[int, int], None]
+
+#: The compiled module's numbers for element types; a copied tensor's type is without meaning there.
+_DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}
+_POLL_SECONDS = 0.1
+_NOTES_EVERY = 5
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What running a plan took.
+
+    Attributes:
+        read_bytes: Tensor bytes read.
+        written_bytes: Tensor bytes written.
+        peak_anon_bytes: Most anonymous memory that was seen.
+        hashes: SHA-256 of each output file, by candidate and file name.
+    """
+
+    read_bytes: int
+    written_bytes: int
+    peak_anon_bytes: int | None
+    hashes: dict[tuple[str, str], str]
+
+
+class InterruptedMergeError(M2MError):
+    """The system failed while reading or writing; what is finished stays for `resume`."""
+
+
+def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
+    """Make the output files at full length, with their headers; files of an interrupted run keep their bytes.
+
+    Args:
+        plan: The plan.
+        folder: Where the outputs go: each in a folder of its candidate's name.
+
+    Returns:
+        The files, shard by shard of the first output, then of the second, and so on.
+
+    Raises:
+        InterruptedMergeError: If there is no room for them.
+    """
+    files = []
+    for output in plan.outputs:
+        (folder / output.name).mkdir(exist_ok=True)
+        for shard in output.layout.shards:
+            path = folder / output.name / shard.name
+            try:
+                _allocate(path, shard.header, shard.nbytes)
+            except OSError as error:
+                raise InterruptedMergeError(f"{path}: no room for {shard.nbytes} bytes: {error.strerror}") from error
+            files.append(path)
+    return files
+
+
+def _allocate(path: Path, header: bytes, nbytes: int) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        os.ftruncate(descriptor, nbytes)
+        os.posix_fallocate(descriptor, 0, nbytes)  # a full disk is found out now, not after an hour
+        os.pwrite(descriptor, header, 0)
+    finally:
+        os.close(descriptor)
+
+
+def execute(
+    plan: MergePlan,
+    folder: Path,
+    staging: Staging,
+    start: Position,
+    *,
+    allow_nonfinite: bool,
+    note: Callable[[Position], None],
+    progress: Progress | None,
+) -> Execution:
+    """Fill the outputs.
+
+    Args:
+        plan: What to do.
+        folder: Where the outputs go.
+        staging: Workers and their buffers.
+        start: Everything before it has been written already.
+        allow_nonfinite: Whether NaN and infinities may pass.
+        note: Is told now and then how far the work has come.
+        progress: Is told several times a second.
+
+    Returns:
+        What it took.
+
+    Raises:
+        CheckpointError: If an input shrank, holds NaN or infinities, or differs where it must not.
+        InterruptedMergeError: If the system failed to read or write.
+    """  # noqa: DOC502 - raised by what is called
+    files = lay_out(plan, folder)
+    stream = _start(plan, files, staging, start, allow_nonfinite)
+    hasher = FollowingHasher(plan, files, staging.threads, lambda: stream.position)
+    resumed = bytes_before(plan, start)
+    peak, polls, ended = anonymous_bytes(), 0, False
+    try:
+        while not ended:
+            ended = stream.wait(_POLL_SECONDS)
+            polls += 1
+            peak = _larger(peak, anonymous_bytes())
+            if progress is not None:
+                progress(resumed + stream.written_bytes, plan.nbytes)
+            if ended or polls % _NOTES_EVERY == 0:
+                note(stream.position)
+        _raise_failure(plan, stream)
+        hashes = hasher.result()
+    finally:
+        stream.stop()
+        hasher.stop()
+    return Execution(stream.read_bytes, stream.written_bytes, _larger(peak, anonymous_bytes()), hashes)
+
+
+def bytes_before(plan: MergePlan, position: Position) -> int:
+    """Count the tensor bytes of all outputs that lie before a position.
+
+    Args:
+        plan: The plan.
+        position: A place in its order.
+
+    Returns:
+        Bytes.
+    """
+    tensor, element = position
+    whole = sum(planned.entry.nbytes for planned in plan.tensors[:tensor])
+    part = element * element_size(plan.tensors[tensor]) if element else 0
+    return (whole + part) * len(plan.outputs)
+
+
+def _start(plan: MergePlan, files: list[Path], staging: Staging, start: Position, allow_nonfinite: bool) -> Stream:
+    from m2m._core import Stream
+
+    file_numbers = {file: number for number, file in enumerate(plan.input_files)}
+    shards = len(plan.outputs[0].layout.shards)
+    tensors, inputs, outputs = array("q"), array("q"), array("q")
+    for tensor in plan.tensors:
+        entry = tensor.entry
+        copied = tensor.block is None
+        elements = entry.nbytes // element_size(tensor)
+        tensors.extend((copied, elements, -1 if tensor.block is None else tensor.block))
+        for source in tensor.sources:
+            inputs.extend((file_numbers[source.file], source.offset, _DTYPE_NUMBERS.get(source.dtype, 0)))
+        for m, (shard, offset) in enumerate(tensor.places):
+            outputs.extend((m * shards + shard, offset, _DTYPE_NUMBERS.get(entry.dtype, 0)))
+    return Stream(
+        input_files=[str(file) for file in file_numbers],
+        output_files=[str(file) for file in files],
+        n_inputs=len(plan.models),
+        n_outputs=len(plan.outputs),
+        n_blocks=len(plan.blocks),
+        tensors=tensors,
+        inputs=inputs,
+        outputs=outputs,
+        weights=array("d", chain.from_iterable(chain.from_iterable(plan.blocks))),
+        threads=staging.threads,
+        slot_bytes=staging.slot_bytes,
+        start=start,
+        allow_nonfinite=allow_nonfinite,
+    )
+
+
+def _larger(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else max(first, second)
+
+
+def _raise_failure(plan: MergePlan, stream: Stream) -> None:
+    failure = stream.failure
+    if failure is None:
+        return
+    kind, number, model, element, code = failure
+    tensor = plan.tensors[number]
+    name = f"tensor {tensor.entry.name!r}"
+    if kind == "write":
+        where = f"{plan.outputs[model].name or 'output'}: {name}"
+        raise InterruptedMergeError(f"{where}: cannot be written: {os.strerror(code)}; resume when there is room again")
+    file = tensor.sources[model].file if kind != "overflow" else None
+    if kind == "read":
+        raise InterruptedMergeError(f"{file}: {name}: cannot be read: {os.strerror(code)}{_hint(code)}")
+    if kind == "shrunk":
+        raise CheckpointError(f"{file}: shrank during the merge: {name} is cut off")
+    if kind == "nonfinite":
+        raise CheckpointError(
+            f"{file}: {name} of {plan.models[model]} is NaN or infinite at index {element}; "
+            "allow_nonfinite lets it pass"
+        )
+    if kind == "overflow":
+        raise CheckpointError(
+            f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is too large for "
+            f"{tensor.entry.dtype}; choose a wider dtype, or allow_nonfinite"
+        )
+    raise CheckpointError(
+        f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {tensor.sources[0].file}; tensors of this "
+        f"type are not averaged ({', '.join(sorted(MERGEABLE))} are), so they must be equal in all inputs"
+    )
+
+
+def _hint(code: int) -> str:
+    return " (raise the limit with `ulimit -n`)" if code == errno.EMFILE else ""

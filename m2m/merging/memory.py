@@ -1,0 +1,91 @@
+"""The memory budget of a merge: how much the process holds, and how large its staging buffers may be."""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+from m2m.errors import ConfigError
+from m2m.units import format_bytes
+
+#: Staging memory of one input or output, a thread. Chosen by measurement: large enough to hide the system calls, small
+#: enough that the inputs and outputs of a chunk stay in the second-level cache.
+SLOT_BYTES = 128 * 1024
+#: Below this, system calls take longer than the bytes they move.
+_LEAST_SLOT_BYTES = 4096
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Staging:
+    """Buffers of the workers.
+
+    Attributes:
+        threads: Workers.
+        slot_bytes: Memory of one input or output, a worker.
+    """
+
+    threads: int
+    slot_bytes: int
+
+
+def plan_staging(budget: int, threads: int | None, n_inputs: int, n_outputs: int) -> Staging:
+    """Choose buffers so that the process stays within its budget.
+
+    Args:
+        budget: Most bytes of anonymous memory the whole process may hold.
+        threads: Workers; as many as there are usable cores when not given. Fewer are used if the budget asks for it.
+        n_inputs: Inputs N.
+        n_outputs: Outputs M.
+
+    Returns:
+        The buffers.
+
+    Raises:
+        ConfigError: If `threads` is not positive, or not even one worker with the smallest buffers fits.
+    """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    slots = n_inputs + n_outputs
+    held = anonymous_bytes() or 0
+    most_threads = (budget - held) // (slots * _LEAST_SLOT_BYTES)
+    if most_threads < 1:
+        raise ConfigError(
+            f"a memory budget of {format_bytes(budget)} is too small: the process holds {format_bytes(held)} already, and "
+            f"{n_inputs} inputs and {n_outputs} outputs need {format_bytes(slots * _LEAST_SLOT_BYTES)} more"
+        )
+    workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
+    room = (budget - held) // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
+    return Staging(workers, min(SLOT_BYTES, room))
+
+
+def anonymous_bytes() -> int | None:
+    """Say how much memory the process holds that is not a file's.
+
+    Returns:
+        Bytes, or nothing where the system does not tell.
+    """
+    return _status("RssAnon")
+
+
+def peak_resident_bytes() -> int:
+    """Say how much memory the process has held at most since it started, file pages included.
+
+    Returns:
+        Bytes.
+    """
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _status(field: str) -> int | None:
+    try:
+        text = _STATUS.read_text()
+    except OSError:
+        return None
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    return None

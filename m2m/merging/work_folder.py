@@ -1,0 +1,137 @@
+"""Where a merge works until it is complete: a locked folder beside the output, with a journal to resume from.
+
+`OUT` is made by one rename of `.OUT.merging/result` at the very end, so whatever stands under its name is complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from m2m.checkpoint.folder import publish, write_atomically
+from m2m.errors import RunFolderError
+
+#: Where the next byte goes: number of the tensor in the plan, and of its element.
+Position = tuple[int, int]
+START: Position = (0, 0)
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """A merge's own folder, locked while it is open.
+
+    Attributes:
+        out: The folder that will appear at the end.
+        root: The folder that is worked in.
+    """
+
+    out: Path
+    root: Path
+
+    @property
+    def result(self) -> Path:
+        """What becomes `out`."""
+        return self.root / "result"
+
+    @property
+    def _journal(self) -> Path:
+        return self.root / "journal.json"
+
+    def begin(self, key: str, *, resume: bool) -> Position:
+        """Make ready: find out how far an earlier run of the same plan came, or clear away what it left.
+
+        Args:
+            key: Content hash of the plan.
+            resume: Whether to go on from there.
+
+        Returns:
+            Everything before this position is written.
+
+        Raises:
+            RunFolderError: If what is there comes from another plan.
+        """
+        position = self._read_journal(key) if resume else START
+        if position == START:
+            for path in self.root.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.result.mkdir(exist_ok=True)
+        return position
+
+    def _read_journal(self, key: str) -> Position:
+        try:
+            journal = json.loads(self._journal.read_bytes())
+            plan, boot, tensor, element = (journal[field] for field in ("plan", "boot", "tensor", "element"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return START
+        if plan != key:
+            raise RunFolderError(
+                f"{self.root}: holds an unfinished merge of another recipe, other inputs or options; run without "
+                "resume to start over"
+            )
+        # What was written survives the death of the process, but not that of the machine: it may not be on the disk.
+        return (int(tensor), int(element)) if boot == _boot_id() else START
+
+    def note(self, key: str, position: Position) -> None:
+        """Write down how far the merge has come.
+
+        Args:
+            key: Content hash of the plan.
+            position: Everything before it is written.
+        """
+        journal = {"plan": key, "boot": _boot_id(), "tensor": position[0], "element": position[1]}
+        write_atomically(self._journal, json.dumps(journal).encode())
+
+    def finish(self, *, durable: bool) -> None:
+        """Put the complete result in place and remove the rest.
+
+        Args:
+            durable: Whether it is forced to the disk first.
+        """
+        publish(self.result, self.out, durable=durable)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder and everything in it."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+@contextmanager
+def open_work_folder(out: Path) -> Iterator[WorkFolder]:
+    """Open and lock the folder in which `out` is made; what an interrupted run left in it stays.
+
+    Args:
+        out: The folder to make.
+
+    Yields:
+        WorkFolder: The folder, locked.
+
+    Raises:
+        RunFolderError: If another merge is making the same folder.
+    """
+    root = out.parent / f".{out.name}.merging"
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError(f"{out}: another merge is writing it") from error
+        # Whoever held the lock may have finished and removed the folder that we had opened.
+        if not root.exists() or os.fstat(descriptor).st_ino != root.stat().st_ino:
+            raise RunFolderError(f"{out}: another merge has just finished writing it")
+        yield WorkFolder(out, root)
+    finally:
+        os.close(descriptor)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
