@@ -1,0 +1,233 @@
+"""Merge recipes: what to merge and how, as data.
+
+Reads mergekit's YAML as it is; nothing in it is ever ignored in silence.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from m2m.errors import RecipeError
+from m2m.merging import methods
+from m2m.merging.methods.spec import Method, Settings, Value
+from m2m.merging.recipe_layers import Layer, OutputTensor, find_layers, stack_slices
+from m2m.merging.recipe_models import ModelRef
+from m2m.merging.recipe_settings import Setting
+
+#: Settings by parameter name, at one level of the recipe.
+Level = Mapping[str, Setting]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One expert of a slice.
+
+    Attributes:
+        model: Where it is.
+        layers: `[start, end)` of its layers; None takes all.
+        parameters: Settings that hold for it alone.
+    """
+
+    model: ModelRef
+    layers: tuple[int, int] | None = None
+    parameters: Level = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A run of output layers and what it is merged from; a recipe of whole models is one slice.
+
+    Attributes:
+        sources: The N experts, in the recipe's order, the base model left out where the method uses it as
+            such. [N]
+        base: The base model the method uses, None if it uses none.
+        base_layers: `[start, end)` of the base model's layers; None takes all.
+        parameters: Settings that hold for the slice.
+    """
+
+    sources: tuple[Source, ...]
+    base: ModelRef | None = None
+    base_layers: tuple[int, int] | None = None
+    parameters: Level = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> tuple[ModelRef, ...]:
+        """The models a tensor is read from: the base model first, if there is one, then the experts."""
+        return (*([self.base] if self.base else []), *(source.model for source in self.sources))
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Layer ranges of the inputs; empty in a recipe of whole models."""
+        ranges = [*([self.base_layers] if self.base else []), *(source.layers for source in self.sources)]
+        return [layers for layers in ranges if layers is not None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked merge recipe.
+
+    Attributes:
+        method: Name of the merge method.
+        slices: One for a recipe of whole models, else one a slice.
+        base: The recipe's base model: origin of the task vectors where the method has one, and donor of side
+            files.
+        parameters: Settings that hold everywhere.
+        dtype: Working type mergekit would cast to (`float32`, ...); m2m always works in the accumulation
+            type, so this is the output type when `out_dtype` is None.
+        out_dtype: Output type; None leaves it to `dtype`, then to the inputs.
+        tokenizer: Whose tokenizer travels along: a model, `base`, `union` (all inputs must then have the same
+            one), or None for the donor's.
+        chat_template: A Jinja template to write, None for the donor's.
+        definition: `paper`, or `mergekit` where that differs from the paper.
+        seed: Seed of the random methods.
+        allow_nonfinite: Whether NaN and infinity may pass through.
+        notes: What the recipe says without effect, for the user to read.
+        written: The recipe as it was read, plain data.
+    """
+
+    method: str
+    slices: tuple[Slice, ...]
+    base: ModelRef | None = None
+    parameters: Level = field(default_factory=dict)
+    dtype: str | None = None
+    out_dtype: str | None = None
+    tokenizer: ModelRef | Literal["base", "union"] | None = None
+    chat_template: str | None = None
+    definition: Literal["paper", "mergekit"] = "paper"
+    seed: int = 0
+    allow_nonfinite: bool = False
+    notes: tuple[str, ...] = ()
+    written: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def rule(self) -> Method:
+        """The merge method."""
+        return methods.get(self.method)
+
+    @cached_property
+    def models(self) -> tuple[ModelRef, ...]:
+        """The experts in the recipe's order; with slices, each model once."""
+        if len(self.slices) == 1:
+            return tuple(source.model for source in self.slices[0].sources)
+        return tuple(dict.fromkeys(source.model for part in self.slices for source in part.sources))
+
+    @property
+    def donor(self) -> ModelRef:
+        """The model whose config and other side files travel along: the base model, else the first expert."""
+        return self.base or self.models[0]
+
+    def outputs(self, names: Sequence[str]) -> list[OutputTensor]:
+        """Lay out the merged model.
+
+        Args:
+            names: Tensor names of the donor.
+
+        Returns:
+            The output tensors, each with its input names in the order of `Slice.inputs`.
+        """
+        ranges = [part.ranges for part in self.slices]
+        if ranges[0]:
+            return stack_slices(names, ranges)
+        layers, inputs = find_layers(names), len(self.slices[0].inputs)
+        return [OutputTensor(name, 0, (name,) * inputs, layers.get(name)) for name in names]
+
+    def parameter(
+        self, name: str, model: int | None, tensor: str, layer: Layer | None = None, slice_index: int = 0
+    ) -> Value | None:
+        """Resolve one parameter for one tensor: source before slice before global before default.
+
+        Args:
+            name: The parameter's name.
+            model: Position of the expert in the slice; None for a shared parameter.
+            tensor: The tensor's name, for filters.
+            layer: Its place in the slice, for gradients; None takes their first value.
+            slice_index: The slice.
+
+        Returns:
+            The value; None if the recipe says nothing and there is no default.
+
+        Raises:
+            RecipeError: If the parameter is required and no entry covers this tensor.
+        """
+        part = self.slices[slice_index]
+        source = {} if model is None else part.sources[model].parameters
+        for level in (source, part.parameters, self.parameters):
+            if name in level:
+                value = level[name].at(tensor, layer.t if layer else 0.0)
+                if value is not None:
+                    return value
+        parameter = self.rule.parameter(name)
+        if parameter.required:
+            whose = "" if model is None else f" of model {part.sources[model].model}"
+            raise RecipeError(f"no value for parameter {name}{whose} covers tensor {tensor}")
+        return parameter.default
+
+    def settings(self, tensor: str, layer: Layer | None = None, slice_index: int = 0) -> Settings:
+        """Resolve and check all parameters for one tensor.
+
+        Args:
+            tensor: The output tensor's name.
+            layer: Its place in the slice.
+            slice_index: The slice.
+
+        Returns:
+            The settings a merge method takes.
+        """
+        count = len(self.slices[slice_index].sources)
+        shared: dict[str, Value] = {}
+        each: list[dict[str, Value]] = [{} for _ in range(count)]
+        for parameter in self.rule.parameters:
+            rows: list[tuple[int | None, dict[str, Value]]] = [(None, shared)]
+            if parameter.scope == "model":
+                rows = list(enumerate(each))
+            for model, row in rows:
+                value = self.parameter(parameter.name, model, tensor, layer, slice_index)
+                if value is not None:
+                    row[parameter.name] = value
+        settings = Settings(shared, each, tensor, self.seed, self.definition)
+        self.rule.check(settings)
+        return settings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain data that `load` reads back.
+
+        Returns:
+            A copy of what was read.
+        """
+        return copy.deepcopy(dict(self.written))
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash (16 hex digits) of everything the recipe says."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load(source: Path | str | Mapping[str, Any]) -> Recipe:
+    """Read a merge recipe.
+
+    Args:
+        source: A mergekit YAML file, or the same as a mapping.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        RecipeError: If something in it is unknown, misspelt, out of range or not supported; the message says
+            where.
+    """
+    from m2m.merging.recipe_reader import read_recipe
+    from m2m.merging.recipe_yaml import read_yaml
+
+    if isinstance(source, Mapping):
+        return read_recipe(source)
+    try:
+        return read_recipe(read_yaml(Path(source)))
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from None

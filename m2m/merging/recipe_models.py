@@ -1,0 +1,84 @@
+"""Model references of a recipe: `path[@revision][+lora[@revision]]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from m2m.errors import RecipeError
+from m2m.merging.recipe_keys import check_keys
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model named in a recipe: a folder or a hub id, perhaps with a LoRA adapter on top.
+
+    Attributes:
+        path: Folder, file or hub id, as written.
+        revision: Hub revision of the model.
+        lora: Folder or hub id of an adapter.
+        lora_revision: Hub revision of the adapter.
+    """
+
+    path: str
+    revision: str | None = None
+    lora: str | None = None
+    lora_revision: str | None = None
+
+    def __str__(self) -> str:
+        model = f"{self.path}@{self.revision}" if self.revision else self.path
+        if not self.lora:
+            return model
+        return f"{model}+{self.lora}@{self.lora_revision}" if self.lora_revision else f"{model}+{self.lora}"
+
+
+def read_model(value: object, where: str) -> ModelRef:
+    """Read a model reference, written as text or as a mapping.
+
+    Args:
+        value: `path[@revision][+lora[@revision]]`, or `{model: {path, revision}, lora: ...}`.
+        where: Its place in the recipe, for errors.
+
+    Returns:
+        The reference.
+
+    Raises:
+        RecipeError: If it is neither, or the text has more parts than that.
+    """
+    if isinstance(value, str):
+        parts = value.split("+")
+        if len(parts) > 2:
+            raise RecipeError(
+                f"{where}: more than one '+' in {value!r}; wanted path[@revision][+lora[@revision]]"
+            )
+        path, revision = _split(parts[0], where)
+        lora, lora_revision = _split(parts[1], where) if len(parts) == 2 else (None, None)
+        return ModelRef(path, revision, lora, lora_revision)
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{where} must name a model, got {value!r}")
+    check_keys(value, ("model", "lora", "override_architecture"), where)
+    if value.get("override_architecture") is not None:
+        raise RecipeError(
+            f"{where}.override_architecture is not supported: names and shapes come from the files"
+        )
+    path, revision = _path(value.get("model"), f"{where}.model")
+    lora, lora_revision = (None, None) if value.get("lora") is None else _path(value["lora"], f"{where}.lora")
+    return ModelRef(path, revision, lora, lora_revision)
+
+
+def _path(value: object, where: str) -> tuple[str, str | None]:
+    if isinstance(value, Mapping):
+        check_keys(value, ("path", "revision"), where)
+        path, revision = value.get("path"), value.get("revision")
+        if isinstance(path, str) and path and (revision is None or isinstance(revision, str)):
+            return path, revision
+    elif isinstance(value, str):
+        return _split(value, where)
+    raise RecipeError(f"{where} must be a path or {{path, revision}}, got {value!r}")
+
+
+def _split(text: str, where: str) -> tuple[str, str | None]:
+    path, *revision = text.split("@")
+    if not path or len(revision) > 1 or revision == [""]:
+        raise RecipeError(f"{where} must be path[@revision], got {text!r}")
+    return path, revision[0] if revision else None
