@@ -227,7 +227,7 @@ class ScoreTable:
             **equal: Column name to the value it must have; None finds rows without one.
 
         Returns:
-            The rows by origin, seed, task, split, metric, then small mixtures first.
+            The rows by origin, seed, task, split, metric, then fewer datasets, then dataset order.
         """
         return [_row(found) for found in self._select("*", equal)]
 
@@ -283,7 +283,7 @@ class ScoreTable:
         if unknown:
             raise InputError(f"{self.path}: no columns {unknown}; there are {known}")
         where = " AND ".join(f"{column} IS ?" for column in equal) or "1"
-        order = "origin, seed, task, split, metric, json_array_length(members), candidate, key"
+        order = "origin, seed, task, split, metric, json_array_length(members), weights DESC, key"
         query = f"SELECT {columns} FROM scores WHERE {where} ORDER BY {order}"
         return self._connection.execute(query, tuple(equal.values())).fetchall()
 

@@ -22,8 +22,8 @@ from m2m.user_code import load_function
 class FunctionScorer:
     """A user's `score(model) -> dict[str, float | array]` as a task (see `Scorer`).
 
-    The function's file says which metrics are better when higher, headline metric first, in a table at its top
-    level: `METRICS = {"accuracy": True, "loss": False}`.
+    The function's file says which metrics are better when higher, headline metric first, in a table at its
+    top level: `METRICS = {"accuracy": True, "loss": False}`.
 
     Args:
         reference: The function as `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
@@ -81,6 +81,6 @@ class FunctionScorer:
             raise ConfigError(f"the task {self.task}: {metric} must be numbers, got {value!r}") from None
         if values.ndim != 1:
             raise ConfigError(
-                f"the task {self.task}: {metric} must have one axis, the examples; got shape {list(values.shape)}"
+                f"the task {self.task}: {metric} must have one axis, got shape {list(values.shape)}"
             )
         return values

@@ -59,8 +59,8 @@ class LiveModel:
     def merge(self, weights: ArrayLike, threads: int | None = None) -> None:
         """Write the merged model θ̃ = Σ_n α_n θ_n into the module.
 
-        The bits are those of `m2m.weighted_sum`, so also those of merging to disk and loading. Integer and bool
-        tensors are the experts' common ones.
+        The bits are those of `m2m.weighted_sum`, so also those of merging to disk and loading. Integer and
+        bool tensors are the experts' common ones.
 
         Args:
             weights: Merging weights α of one candidate. [1, N]
