@@ -31,11 +31,15 @@ class Mixture:
         if len(set(self.datasets)) != n:
             raise MixtureError(f"dataset names repeat: {list(self.datasets)}")
         if len(self.weights) != n:
-            raise MixtureError(f"mixture has {len(self.weights)} weights for {n} datasets {list(self.datasets)}")
+            raise MixtureError(
+                f"mixture has {len(self.weights)} weights for {n} datasets {list(self.datasets)}"
+            )
         if not all(math.isfinite(w) and w >= 0 for w in self.weights):
             raise MixtureError(f"mixture weights must be finite and not negative, got {list(self.weights)}")
         if abs(math.fsum(self.weights) - 1) > SUM_TOLERANCE:
-            raise MixtureError(f"mixture weights must sum to 1, got {math.fsum(self.weights)!r} from {list(self.weights)}")
+            raise MixtureError(
+                f"mixture weights must sum to 1, got {math.fsum(self.weights)!r} from {list(self.weights)}"
+            )
 
     @classmethod
     def subset(cls, datasets: Sequence[str], members: Iterable[str]) -> Mixture:

@@ -1,0 +1,130 @@
+"""The run configuration: one strict TOML file; unknown keys are errors, paths are relative to the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from m2m.config_keys import check_keys
+from m2m.errors import ConfigError
+from m2m.train.recipe import TrainRecipe
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The `[run]` table.
+
+    Attributes:
+        target: The target the mixture is chosen for.
+        fidelity: Targets whose fidelity is reported; empty means all of the set-up's targets.
+        validate: Whether every mixture is really trained, to measure fidelity and regret.
+        truth_seeds: Training seeds a mixture gets under `validate`; the second one gives the noise ceiling.
+        seed: First training seed; also seeds the random-subset baseline.
+    """
+
+    target: str
+    fidelity: tuple[str, ...] = ()
+    validate: bool = False
+    truth_seeds: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run is made from.
+
+    Attributes:
+        path: The file it was read from.
+        run: What to choose for and what to validate.
+        train: The uniform recipe of every expert and mixture.
+        setup: The `[setup]` table, for `m2m.setups.load`.
+    """
+
+    path: Path
+    run: RunOptions
+    train: TrainRecipe
+    setup: Mapping[str, Any]
+
+    @property
+    def root(self) -> Path:
+        """Folder that relative paths of the file start from."""
+        return self.path.parent
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that decides the results; `validate` only adds results, so it is left out."""
+        content = asdict(self.run) | {"train": asdict(self.train), "setup": self.setup}
+        del content["validate"]
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(path: str | Path) -> RunConfig:
+    """Read a run configuration.
+
+    Args:
+        path: A TOML file with the tables `[run]`, `[train]` and `[setup]`.
+
+    Returns:
+        The configuration; only its form is checked, the set-up checks its own table when it is loaded.
+
+    Raises:
+        ConfigError: If the file is missing or not TOML, or a table or key is missing, unknown or mistyped.
+    """
+    path = Path(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}") from None
+    check_keys(tables, ["run", "train", "setup"], str(path))
+    for name in ("run", "train", "setup"):
+        if not isinstance(tables.get(name), dict):
+            raise ConfigError(f"{path} has no table [{name}]")
+    return RunConfig(
+        path=path.resolve(),
+        run=_run_options(tables["run"], f"{path} [run]"),
+        train=_train_recipe(tables["train"], f"{path} [train]"),
+        setup=tables["setup"],
+    )
+
+
+def _run_options(table: Mapping[str, Any], where: str) -> RunOptions:
+    check_keys(table, [field.name for field in fields(RunOptions)], where)
+    if "target" not in table:
+        raise ConfigError(f"{where}: `target` is missing: the target that the mixture is chosen for")
+    _check_type(table, where, "target", str)
+    _check_type(table, where, "validate", bool)
+    _check_type(table, where, "seed", int)
+    _check_type(table, where, "truth_seeds", int)
+    fidelity = table.get("fidelity", [])
+    if not (isinstance(fidelity, list) and all(isinstance(name, str) for name in fidelity)):
+        raise ConfigError(f"{where}: `fidelity` must be a list of target names, got {fidelity!r}")
+    options = RunOptions(**{**table, "fidelity": tuple(fidelity)})
+    if options.seed < 0 or options.truth_seeds < 1:
+        raise ConfigError(
+            f"{where}: wanted seed ≥ 0 and truth_seeds ≥ 1, got {options.seed}, {options.truth_seeds}"
+        )
+    return options
+
+
+def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
+    known = [field.name for field in fields(TrainRecipe)]
+    check_keys(table, known, where)
+    try:
+        return TrainRecipe(**{key: tuple(v) if isinstance(v, list) else v for key, v in table.items()})
+    except TypeError as error:
+        raise ConfigError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _check_type(table: Mapping[str, Any], where: str, key: str, wanted: type) -> None:
+    if key in table and type(table[key]) is not wanted:
+        raise ConfigError(f"{where}: `{key}` must be a {wanted.__name__}, got {table[key]!r}")

@@ -1,0 +1,164 @@
+"""One run folder: where everything lies, who may write there, and whether it is this configuration's."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m2m.config import RunConfig
+from m2m.errors import RunFolderError
+from m2m.mixture import Mixture
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run folder.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration as it was given, frozen."""
+        return self.root / "config.toml"
+
+    @property
+    def identity(self) -> Path:
+        """What the folder was made from; its presence marks a folder as a run."""
+        return self.root / "run.json"
+
+    @property
+    def base(self) -> Path:
+        """Checkpoint of the base model θ₀."""
+        return self.root / "base"
+
+    @property
+    def table(self) -> Path:
+        """The table of scores (SQLite)."""
+        return self.root / "scores.sqlite"
+
+    @property
+    def csv(self) -> Path:
+        """The same table for people and spreadsheets."""
+        return self.root / "scores.csv"
+
+    @property
+    def results(self) -> Path:
+        """The outcome (JSON)."""
+        return self.root / "results.json"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures and the points they are drawn from."""
+        return self.root / "figures"
+
+    def model(self, mixture: Mixture, seed: int) -> Path:
+        """Say where the checkpoint of a trained mixture lies; a mixture of one dataset is an expert.
+
+        Args:
+            mixture: What it is trained on.
+            seed: Its training seed.
+
+        Returns:
+            The checkpoint folder.
+        """
+        room = "experts" if len(mixture.members) == 1 else "mixtures"
+        return self.root / room / mixture.label / f"seed{seed}"
+
+    def read_results(self) -> dict[str, Any]:
+        """Read `results.json`.
+
+        Returns:
+            Its content; empty before the run has finished.
+        """
+        if not self.results.exists():
+            return {}
+        content: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
+        return content
+
+    def write_results(self, content: dict[str, Any]) -> None:
+        """Replace `results.json` in one step.
+
+        Args:
+            content: The whole new content.
+        """
+        write_atomically(
+            self.results, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        )
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old or the new content, never half of it.
+
+    Args:
+        path: The file.
+        text: Its new content.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def check(root: Path, config: RunConfig) -> None:
+    """Make sure that a run of this configuration may use a folder; nothing is touched.
+
+    Args:
+        root: The folder; it may not exist yet.
+        config: The configuration that wants it.
+
+    Raises:
+        RunFolderError: If it is a file, holds something else, or holds a run of another configuration.
+    """
+    if root.exists() and not root.is_dir():
+        raise RunFolderError(f"--out {root} is a file; a run needs a folder")
+    if not root.exists() or all(entry.name.startswith(".") for entry in root.iterdir()):
+        return  # new, empty, or claimed by a run that was killed before its first file
+    identity = RunFolder(root).identity
+    if not identity.exists():
+        raise RunFolderError(
+            f"--out {root} is not empty and not a run folder (no {identity.name}); it is left as it is"
+        )
+    made_from = json.loads(identity.read_text(encoding="utf-8"))["identity"]
+    if made_from != config.identity:
+        raise RunFolderError(
+            f"--out {root} holds a run of another configuration (see {RunFolder(root).config}); "
+            f"give {config.path.name} a folder of its own; this one is left as it is"
+        )
+
+
+@contextmanager
+def claim(root: Path, config: RunConfig) -> Iterator[RunFolder]:
+    """Open a run folder for writing, made if need be, for one process at a time.
+
+    Args:
+        root: The folder.
+        config: The configuration that wants it.
+
+    Yields:
+        RunFolder: The folder, locked until the block ends.
+
+    Raises:
+        RunFolderError: As `check`, or if another process is using the folder.
+    """
+    check(root, config)
+    root.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(root)
+    with open(root / ".lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunFolderError(f"--out {root} is in use by another process") from None
+        write_atomically(folder.config, config.path.read_text(encoding="utf-8"))
+        write_atomically(
+            folder.identity, json.dumps({"identity": config.identity, "root": str(config.root)}) + "\n"
+        )
+        folder.figures.mkdir(exist_ok=True)
+        yield folder

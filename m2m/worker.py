@@ -1,0 +1,122 @@
+"""What runs in a worker process of a run: train a mixture, merge a candidate, and score the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from m2m import setups
+from m2m.checkpoint import Checkpoint, save
+from m2m.evaluate import Scores, TargetScorer, score_candidates, score_model
+from m2m.mixture import Mixture, weight_matrix
+from m2m.setups.protocol import Setup, load_state
+from m2m.train import TrainRecipe, fine_tune
+
+#: A target's name and the split it is scored on.
+Task = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Fine-tune the base on a mixture (unless that is done), then score the model.
+
+    Attributes:
+        mixture: What to train on.
+        seed: Training seed.
+        recipe: The uniform recipe.
+        folder: Where its checkpoint lies, or will lie.
+        tasks: What to score it on.
+    """
+
+    mixture: Mixture
+    seed: int
+    recipe: TrainRecipe
+    folder: Path
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Average experts with the mixture's weights (α = λ), then score the merged model.
+
+    Attributes:
+        mixture: The candidate.
+        experts: Checkpoint folder of each dataset's expert. [N]
+        tasks: What to score it on.
+    """
+
+    mixture: Mixture
+    experts: tuple[Path, ...]
+    tasks: tuple[Task, ...]
+
+
+@dataclass
+class _Bench:
+    """One process's set-up, live module and the checkpoints it has read."""
+
+    setup: Setup
+    model: nn.Module
+    base: dict[str, Tensor]
+    experts: dict[Path, dict[str, Tensor]]
+
+    def expert(self, folder: Path) -> dict[str, Tensor]:
+        if folder not in self.experts:
+            self.experts[folder] = Checkpoint(folder).state()
+        return self.experts[folder]
+
+    def scorers(self, tasks: tuple[Task, ...]) -> list[TargetScorer]:
+        return [TargetScorer(self.setup, target, split) for target, split in tasks]
+
+
+_bench: _Bench | None = None
+
+
+def prepare(spec: Mapping[str, Any], root: Path, cache: Path, base: Path) -> None:
+    """Set a process up for its jobs.
+
+    Args:
+        spec: The configuration's `[setup]` table.
+        root: Folder that the table's relative paths start from.
+        cache: Folder of fetched and prepared data.
+        base: Checkpoint folder of θ₀.
+    """
+    global _bench
+    setup = setups.load(spec, root, cache)
+    _bench = _Bench(setup, setup.build(), Checkpoint(base).state(), {})
+
+
+def work(job: Train | Merge) -> list[Scores]:
+    """Do one job in a prepared process.
+
+    Args:
+        job: What to do.
+
+    Returns:
+        The model's scores, one a task of the job.
+
+    Raises:
+        RuntimeError: If `prepare` was not called in this process.
+    """
+    if _bench is None:
+        raise RuntimeError("work() before prepare() in this process")
+    return _train(_bench, job) if isinstance(job, Train) else _merge(_bench, job)
+
+
+def _train(bench: _Bench, job: Train) -> list[Scores]:
+    if job.folder.exists():
+        state = Checkpoint(job.folder).state()
+    else:
+        state = fine_tune(bench.setup, bench.base, job.mixture, job.recipe, job.seed)
+        save(state, job.folder, {"mixture": job.mixture.label, "seed": str(job.seed)})
+    return score_model(load_state(bench.model, state), bench.scorers(job.tasks))
+
+
+def _merge(bench: _Bench, job: Merge) -> list[Scores]:
+    experts = [bench.expert(folder) for folder in job.experts]
+    weights = weight_matrix([job.mixture])
+    [(_, scores)] = score_candidates(bench.model, bench.base, experts, weights, bench.scorers(job.tasks))
+    return scores
