@@ -1,6 +1,6 @@
 """Merge checkpoints by a recipe (mergekit YAML), streaming: bounded memory, exact, resumable.
 
-With --candidates one pass over the experts writes a checkpoint for every row of the table, each a folder in OUT.
+With --candidates one pass over the experts writes a checkpoint for every row of a table, in folders of OUT.
 With --json one line tells wall seconds, bytes read and written, and the peak of memory.
 """
 

@@ -139,12 +139,12 @@ def _read(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, strict=True)
-            rows: list[dict[str, Any]] = list(table)
+            header, rows = table.fieldnames or (), list[dict[str, Any]](table)
     except OSError as error:
         raise InputError(f"cannot read the table of scores {path}: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a CSV file: {error}") from None
-    missing = [column for column in COLUMNS if column not in (table.fieldnames or ())]
+    missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise InputError(f"{path} is not a table of scores: it has no column {missing[0]!r}")
     if not rows:

@@ -1,0 +1,149 @@
+"""`m2m select`: the right direction, ties, ambiguity refused, and an interval from paired examples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from m2m.cli import main
+from m2m.cli.select import paired_lead
+from m2m.mixture import Mixture, all_subsets
+from m2m.surrogate import ScoreTable
+
+NAMES = ("a", "b", "c")
+
+
+def write(folder: Path, losses: dict[str, list[float]], **more: str) -> Path:
+    """Write a table of merged candidates' losses (lower is better), the way `m2m score` does."""
+    add(folder, losses, **more)
+    return folder / "scores.csv"
+
+
+def add(folder: Path, losses: dict[str, list[float]], task: str = "t", metric: str = "loss") -> None:
+    with ScoreTable(folder / "scores.sqlite") as table:
+        for label, values in losses.items():
+            mixture = Mixture.subset(NAMES, label.split("+"))
+            scores = SimpleNamespace(values={metric: np.array(values, dtype=np.float64)})
+            table.add(
+                mixture.key,
+                mixture,
+                "merged",
+                None,
+                task,
+                "validation",
+                "v1",
+                scores,
+                {metric: metric != "loss"},
+            )
+        table.export_csv(folder / "scores.csv")
+
+
+def select(capsys: pytest.CaptureFixture[str], *argv: str | Path) -> dict[str, object]:
+    assert main(["select", *map(str, argv), "--json"]) == 0
+    content: dict[str, object] = json.loads(capsys.readouterr().out)
+    return content
+
+
+def test_picks_the_lowest_loss_with_the_runner_ups_distance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path, {"a": [2, 3, 4], "b+c": [1, 2, 2], "c": [9, 9, 9]})
+    got = select(capsys, table)
+    assert (got["picked"], got["members"], got["candidates"]) == ("b+c", ["b", "c"], 3)
+    runner_up = got["runner_up"]
+    assert isinstance(runner_up, dict)
+    assert runner_up["candidate"] == "a"
+    # Differences −1, −1, −2: mean −4/3, standard deviation 1/√3, so the standard error is 1/3.
+    assert runner_up["difference"] == pytest.approx(
+        {
+            "value": -4 / 3,
+            "low": -4 / 3 - 1.959963984540054 / 3,
+            "high": -4 / 3 + 1.959963984540054 / 3,
+            "n": 3,
+        }
+    )
+
+
+def test_higher_is_better_where_the_table_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(tmp_path, {"a": [0.5], "b": [0.75]}, metric="accuracy")
+    got = select(capsys, table)
+    assert got["picked"] == "b"
+    assert got["runner_up"] == {"candidate": "a", "value": 0.5}, "one example has no interval"
+
+
+def test_ties_go_to_fewer_datasets_then_to_their_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [mixture.label for mixture in reversed(all_subsets(NAMES))]
+    table = write(tmp_path, {label: [1.0, 2.0] for label in labels})
+    assert select(capsys, table)["members"] == ["a"]
+
+
+def test_without_the_database_there_is_no_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path, {"a": [1, 2], "b": [2, 2]})
+    (tmp_path / "scores.sqlite").unlink()
+    assert select(capsys, table)["runner_up"] == {"candidate": "b", "value": 2.0}
+
+
+def test_text_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(tmp_path, {"a": [1, 2, 3], "b": [3, 2, 1.5]})
+    assert main(["select", str(table)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("picked: a\nloss on t (validation, lower is better): 2, best of 2\n")
+    assert "these examples cannot tell the two apart" in out
+
+
+def test_what_is_ambiguous_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add(tmp_path, {"a": [1, 2], "b": [2, 2]})
+    table = write(tmp_path, {"a": [5, 5], "b": [4, 4]}, task="u")
+    assert main(["select", str(table)]) == 2
+    assert "say --task with one of ['t', 'u']" in capsys.readouterr().err
+    assert select(capsys, table, "--task", "u")["picked"] == "b"
+    assert main(["select", str(table), "--task", "tt"]) == 2
+    assert "no task 'tt' (did you mean 't'?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column 'candidate'"),
+        ("candidate,members,origin,seed,task,split,metric,value,higher_is_better\n", "has no scores"),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
+            "a,[],merged,,t,validation,loss,nan,False\n",
+            "line 2: wanted a finite",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
+            "a,a+b,merged,,t,validation,loss,1,False\n",
+            "line 2: wanted a number in `value` and a JSON list",
+        ),
+    ],
+)
+def test_a_wrong_table_is_one_line(
+    tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "scores.csv"
+    table.write_text(text, encoding="utf-8")
+    assert main(["select", str(table)]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_the_interval_covers_the_truth_about_19_times_in_20() -> None:
+    rng = np.random.default_rng(0)
+    trials = 400
+    covered = 0
+    for _ in range(trials):
+        shared, own = rng.normal(size=200), rng.normal(size=200)
+        _, low, high = paired_lead((shared + own + 0.3).tolist(), shared.tolist())
+        covered += low <= 0.3 <= high
+    # Binomial(400, 0.95) has a standard deviation of 4.4; four of them either way.
+    assert abs(covered - 0.95 * trials) < 4 * np.sqrt(trials * 0.95 * 0.05)
