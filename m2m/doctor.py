@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import m2m
 from m2m.errors import M2MError
 from m2m.units import format_bytes
 
@@ -33,7 +34,7 @@ def examine() -> dict[str, Any]:
         What is missing is None, and a compiled module that cannot be loaded has `extension.error`.
     """
     return {
-        "m2m": _version("m2m"),
+        "m2m": m2m.__version__,
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "machine": _machine(),
         "extension": _extension(),
@@ -54,11 +55,9 @@ def _version(distribution: str) -> str | None:
 def _machine() -> dict[str, Any]:
     page = os.sysconf("SC_PAGE_SIZE")
     memory = page * os.sysconf("SC_PHYS_PAGES")
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return {
         "system": platform.platform(),
         "cpu": _cpu_model(),
-        "threads": len(usable),
         "memory": format_bytes(memory),
         "cgroup_memory_limit": _cgroup_limit(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),

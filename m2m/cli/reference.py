@@ -1,0 +1,73 @@
+"""Writes docs/cli.md, the command line's reference, from the parsers, so that the two cannot disagree."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from m2m.cli.entry import VERBS
+from m2m.cli.parser import Parser, add_common
+
+_HEAD = """\
+# Command line
+
+Written by `make docs` from the program's own help. `m2m VERB --help` says the same.
+
+Exit codes: 0 done, 2 something in your input (one line on stderr; `-v` shows where it came from), 1 a fault
+of m2m (with a traceback to report), 130 interrupted, 141 the reader of the output went away. Nothing is ever
+half written: an interrupted command goes on when it is given again.
+
+Amounts of memory are written `256MiB` (powers of 1024) or `5GB` (powers of 1000).
+"""
+
+
+def reference() -> str:
+    """Describe every verb.
+
+    Returns:
+        Markdown.
+    """
+    return "\n".join([_HEAD, *(_verb(name) for name in VERBS)])
+
+
+def main() -> None:
+    """Write the reference to the file named on the command line."""
+    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+
+
+def _verb(name: str) -> str:
+    verb = import_module(f"m2m.cli.{name}")
+    parser = Parser(prog=f"m2m {name}")
+    verb.add_arguments(parser)
+    add_common(parser)
+    rows = "\n".join(f"| {_invocation(action)} | {_meaning(action)} |" for action in _actions(parser))
+    about = inspect.cleandoc(verb.__doc__ or "")
+    return f"## m2m {name}\n\n{about}\n\n| option | meaning |\n| --- | --- |\n{rows}\n"
+
+
+def _actions(parser: Parser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        if not isinstance(action, argparse._HelpAction):
+            yield action
+
+
+def _invocation(action: argparse.Action) -> str:
+    value = action.metavar or ("" if action.nargs == 0 else "|".join(map(str, action.choices or ())))
+    several = " ..." if action.nargs in {"+", "*"} else ""
+    words = [f"{option} {value}{several}".strip() for option in action.option_strings] or [
+        f"{value}{several}"
+    ]
+    return ", ".join(f"`{word}`" for word in words).replace("|", "\\|")
+
+
+def _meaning(action: argparse.Action) -> str:
+    text = (action.help or "").replace("%(default)s", str(action.default))
+    return (f"{text} (required)" if action.required and action.option_strings else text).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()
