@@ -149,7 +149,7 @@ class FullSetup(LinearSetup):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, FullNet)
-        assert (model.drop.training, model.norm.training) == (True, False), "trained with the base's statistics"
+        assert (model.drop.training, model.norm.training) == (True, False), "frozen statistics"
         return super().loss(model, batch)
 
 
