@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -186,7 +187,8 @@ def encode_bytes(documents: Sequence[str]) -> Tensor:
     Returns:
         Byte values, uint8. [bytes]
     """
-    return torch.frombuffer(bytearray("\n".join(documents).encode()), dtype=torch.uint8)
+    # A copy, since torch wants memory that it may write to.
+    return torch.from_numpy(np.frombuffer("\n".join(documents).encode(), dtype=np.uint8).copy())
 
 
 def _names(options: type[Shape] | type[Pretraining]) -> list[str]:

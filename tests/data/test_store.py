@@ -29,7 +29,12 @@ def write_wheel(folder: Path, extra: dict[str, str] | None = None) -> Path:
 
 def pinned(wheel: Path, **changes) -> Package:
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    values = {"name": "tiny-texts", "version": "1.0", "sha256": digest, "size": wheel.stat().st_size} | changes
+    values = {
+        "name": "tiny-texts",
+        "version": "1.0",
+        "sha256": digest,
+        "size": wheel.stat().st_size,
+    } | changes
     return Package(registry="pypi", file=FILE, licence="MIT", **values)
 
 
@@ -51,7 +56,10 @@ def test_a_package_is_fetched_once_and_then_offline(wheel, tmp_path):
     folder = fetch(package, cache, lambda done, total, what: told.append((done, total, what)))
     assert (folder / "tiny_texts" / "a.txt").read_text() == "hello\n"
     assert folder == location(package, cache)
-    assert told == [(0, package.size, "fetching tiny-texts"), (package.size, package.size, "fetching tiny-texts")]
+    assert told == [
+        (0, package.size, "fetching tiny-texts"),
+        (package.size, package.size, "fetching tiny-texts"),
+    ]
     wheel.unlink()
     assert fetch(package, cache, lambda *_: pytest.fail("nothing is to be downloaded")) == folder
 
@@ -63,7 +71,9 @@ def test_the_wrong_file_is_refused_with_both_hashes_and_nothing_is_kept(wheel, t
     assert left_in(tmp_path / "cache") == []
 
 
-@pytest.mark.parametrize("member", ["../escaped.txt", "/escaped.txt", "a/../../escaped.txt", "C:/escaped.txt"])
+@pytest.mark.parametrize(
+    "member", ["../escaped.txt", "/escaped.txt", "a/../../escaped.txt", "C:/escaped.txt"]
+)
 def test_a_member_outside_the_folder_is_refused(wheel, tmp_path, member):
     write_wheel(wheel.parent, {member: "bad"})
     with pytest.raises(DataError, match="would be written outside the cache"):
