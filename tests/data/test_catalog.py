@@ -34,7 +34,7 @@ def test_a_group_and_a_package_are_found_by_name():
 
 @pytest.mark.parametrize("look_up", [find, expand])
 def test_a_misspelt_name_is_answered_with_a_suggestion(look_up):
-    with pytest.raises(DataError, match="'djagno'.*did you mean 'django'"):
+    with pytest.raises(DataError, match=r"'djagno'.*did you mean 'django'"):
         look_up("djagno")
 
 

