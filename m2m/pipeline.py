@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 import m2m
@@ -46,7 +47,7 @@ def run(
     Args:
         config: The run configuration.
         out: The run folder; made if need be.
-        workers: Local worker processes, one thread each. None: one a core.
+        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
         progress: Called with (done, total, step).
 
     Returns:
@@ -55,7 +56,7 @@ def run(
     run_folder.check(out, config)
     setup = setups.load(config.setup, config.root, cache_dir(), progress)
     _check_names(config, setup)
-    with run_folder.claim(out, config) as folder, ScoreTable(folder.table) as table:
+    with run_folder.claim(out, config) as folder, ScoreTable(folder.table) as table, _one_thread():
         steps = _Steps(config, setup, folder, table, workers or os.cpu_count() or 1, progress or _silent)
         folder.write_results(steps.all())
         table.export_csv(folder.csv)
@@ -66,6 +67,17 @@ def _content(checkpoint: Path) -> str:
     """Return the hash of a checkpoint's bytes, from its manifest."""
     files = read_manifest(checkpoint)["files"]
     return content_key([(name, entry["sha256"]) for name, entry in sorted(files.items())])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # training repeats bit by bit for a given thread count only, and workers have one thread
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _silent(done: int, total: int, step: str) -> None:
@@ -238,7 +250,8 @@ class _Steps:
         """
         if not jobs:
             return
-        executor: Executor = LocalProcesses(min(self.workers, len(jobs))) if spread else Serial()
+        workers = min(self.workers, len(jobs)) if spread else 1
+        executor: Executor = LocalProcesses(workers) if workers > 1 else Serial()
         arguments = (self.config.setup, self.config.root, cache_dir(), self.folder.base)
         results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
         self.progress(0, len(jobs), step)

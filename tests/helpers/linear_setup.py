@@ -61,7 +61,9 @@ class LinearSetup:
         return batch[0] * model.theta
 
 
-def linear_setup(seed: int, names: str = "abc", width: int = 5, examples: int = 2, shared: bool = False) -> LinearSetup:
+def linear_setup(
+    seed: int, names: str = "abc", width: int = 5, examples: int = 2, shared: bool = False
+) -> LinearSetup:
     """Make random datasets; with `shared` all have the same X, and so the same Hessian XᵀX/E."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -73,3 +75,8 @@ def linear_setup(seed: int, names: str = "abc", width: int = 5, examples: int = 
     datasets = {name: Examples((x, x @ normal(width))) for name, x in inputs.items()}
     validation, test = (Examples((normal(7, width), normal(7))) for _ in range(2))
     return LinearSetup(datasets, {"target": Target(validation, test)})
+
+
+def from_table(spec: Mapping[str, object]) -> LinearSetup:
+    """Make the set-up of a configuration whose `factory` names this function."""
+    return linear_setup(seed=11, examples=4)
