@@ -64,31 +64,52 @@ class Stream {
   StreamExecutor executor_;
 };
 
+// tensors: [T, 4] rule, count, block, n_inputs; inputs and outputs: file, offset, dtype; blocks: n_inputs of each.
+StreamPlan make_plan(std::vector<std::string> input_files, std::vector<std::string> output_files, int n_outputs,
+                     const py::buffer& tensors, const py::buffer& inputs, const py::buffer& outputs,
+                     const py::buffer& blocks, const py::buffer& weights) {
+  check_range(n_outputs - 1, 1 << 20, "n_outputs");
+  StreamPlan plan{n_outputs, std::move(input_files), std::move(output_files), {}, {}, {}, {}, {}};
+  std::int64_t n_weights = 0;
+  for (const std::int64_t n : to_vector<std::int64_t>(blocks, blocks.request().size, "blocks")) {
+    check_range(n - 1, 1 << 20, "block");
+    plan.blocks.push_back({static_cast<int>(n), n_weights});
+    n_weights += n * n_outputs;
+  }
+  plan.weights = to_vector<double>(weights, n_weights, "weights");
+  const std::int64_t n_tensors = tensors.request().size / 4;
+  const auto table = to_vector<std::int64_t>(tensors, n_tensors * 4, "tensors");
+  std::int64_t n_places = 0;
+  for (const std::int64_t* row = table.data(); row != table.data() + table.size(); row += 4) {
+    check_range(row[0], 2, "rule");
+    check_range(row[1], std::numeric_limits<std::int64_t>::max(), "count");
+    check_range(row[3] - 1, 1 << 20, "n_inputs");
+    const Rule rule = static_cast<Rule>(row[0]);
+    if (rule == Rule::merge) {
+      check_range(row[2], plan.blocks.size(), "block");
+      if (plan.blocks[row[2]].n_inputs != row[3]) throw std::invalid_argument("weights do not fit a tensor's inputs");
+    }
+    plan.tensors.push_back({rule, row[1], static_cast<int>(row[2]), static_cast<int>(row[3]), n_places});
+    n_places += row[3];
+  }
+  plan.inputs = to_places(inputs, n_places, plan.input_files.size(), "inputs");
+  plan.outputs = to_places(outputs, n_tensors * n_outputs, plan.output_files.size(), "outputs");
+  return plan;
+}
+
 std::unique_ptr<Stream> make_stream(std::vector<std::string> input_files, std::vector<std::string> output_files,
-                                    int n_inputs, int n_outputs, int n_blocks, const py::buffer& tensors,
-                                    const py::buffer& inputs, const py::buffer& outputs, const py::buffer& weights,
+                                    int n_outputs, const py::buffer& tensors, const py::buffer& inputs,
+                                    const py::buffer& outputs, const py::buffer& blocks, const py::buffer& weights,
                                     int threads, std::int64_t slot_bytes, std::pair<std::int64_t, std::int64_t> start,
                                     bool allow_nonfinite) {
-  check_range(n_inputs - 1, 1 << 20, "n_inputs");
-  check_range(n_outputs - 1, 1 << 20, "n_outputs");
-  check_range(n_blocks, 1 << 30, "n_blocks");
   check_range(threads - 1, 4096, "threads");
   if (slot_bytes < 8 || slot_bytes % 8) throw std::invalid_argument("slot_bytes is not a multiple of 8");
-  const std::size_t n_tensors = tensors.request().size / 3;
-  check_range(start.first, n_tensors + 1, "start");
-  const auto table = to_vector<std::int64_t>(tensors, n_tensors * 3, "tensors");
-  StreamPlan plan{n_inputs, n_outputs, std::move(input_files), std::move(output_files), {}, {}, {}, {}};
-  for (std::size_t t = 0; t < n_tensors; ++t) {
-    check_range(table[t * 3], 2, "rule");
-    const Rule rule = static_cast<Rule>(table[t * 3]);
-    check_range(table[t * 3 + 1], std::numeric_limits<std::int64_t>::max(), "count");
-    if (rule == Rule::merge) check_range(table[t * 3 + 2], n_blocks, "block");
-    plan.tensors.push_back({rule, table[t * 3 + 1], static_cast<int>(table[t * 3 + 2])});
-  }
-  plan.inputs = to_places(inputs, n_tensors * n_inputs, plan.input_files.size(), "inputs");
-  plan.outputs = to_places(outputs, n_tensors * n_outputs, plan.output_files.size(), "outputs");
-  plan.weights = to_vector<double>(weights, static_cast<std::size_t>(n_blocks) * n_outputs * n_inputs, "weights");
-  return std::make_unique<Stream>(std::move(plan), allow_nonfinite, StreamOptions{threads, slot_bytes, {start.first, start.second}});
+  StreamPlan plan = make_plan(std::move(input_files), std::move(output_files), n_outputs, tensors, inputs, outputs,
+                              blocks, weights);
+  check_range(start.first, plan.tensors.size() + 1, "start");
+  check_range(start.second, std::numeric_limits<std::int64_t>::max(), "start");
+  return std::make_unique<Stream>(std::move(plan), allow_nonfinite,
+                                  StreamOptions{threads, slot_bytes, {start.first, start.second}});
 }
 
 std::pair<std::int64_t, std::int64_t> to_pair(const StreamPosition& position) { return {position.tensor, position.element}; }
@@ -110,8 +131,8 @@ std::optional<FailureTuple> failure_of(Stream& stream) {
 void register_stream(py::module_& module) {
   using release = py::call_guard<py::gil_scoped_release>;
   py::class_<Stream>(module, "Stream", "A streamed merge; it starts when it is made and stops when it is dropped.")
-      .def(py::init(&make_stream), py::kw_only(), py::arg("input_files"), py::arg("output_files"), py::arg("n_inputs"),
-           py::arg("n_outputs"), py::arg("n_blocks"), py::arg("tensors"), py::arg("inputs"), py::arg("outputs"),
+      .def(py::init(&make_stream), py::kw_only(), py::arg("input_files"), py::arg("output_files"),
+           py::arg("n_outputs"), py::arg("tensors"), py::arg("inputs"), py::arg("outputs"), py::arg("blocks"),
            py::arg("weights"), py::arg("threads"), py::arg("slot_bytes"), py::arg("start"), py::arg("allow_nonfinite"))
       .def("wait", [](Stream& self, double seconds) { return self.executor().wait(seconds); }, py::arg("seconds"), release())
       .def("stop", [](Stream& self) { self.executor().stop(); })

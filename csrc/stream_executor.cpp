@@ -40,9 +40,9 @@ struct StreamExecutor::Worker {
   std::thread thread;
 
   Worker(const StreamPlan& plan, std::int64_t slot_bytes, std::int64_t first_chunk)
-      : buffers(plan.n_inputs, plan.n_outputs, slot_bytes),
-        models(plan.n_inputs),
-        inputs(plan.n_inputs),
+      : buffers(plan.most_inputs(), plan.n_outputs, slot_bytes),
+        models(plan.most_inputs()),
+        inputs(plan.most_inputs()),
         outputs(plan.n_outputs),
         chunk(first_chunk) {}
 };
@@ -138,7 +138,7 @@ std::int64_t StreamExecutor::chunk_elements(std::int64_t tensor) const {
 Dtype StreamExecutor::common_dtype(std::int64_t tensor) const {
   const Dtype first = plan_.input(tensor, 0).dtype;
   bool equal = true, any_double = false;
-  for (int n = 0; n < plan_.n_inputs; ++n) {
+  for (int n = 0; n < plan_.tensors[tensor].n_inputs; ++n) {
     const Dtype dtype = plan_.input(tensor, n).dtype;
     equal = equal && dtype == first;
     any_double = any_double || dtype == Dtype::f64;
@@ -155,7 +155,7 @@ void StreamExecutor::run_chunk(std::int64_t chunk, Worker& worker) {
   const Dtype dtype = common_dtype(t);
 
   int read = 0;
-  for (int n = 0; n < plan_.n_inputs; ++n) {
+  for (int n = 0; n < tensor.n_inputs; ++n) {
     if (!pass_.wants(t, n)) continue;
     void* slot = worker.buffers.input(read);
     read_input(t, n, first, count, dtype, slot, worker.buffers.narrow());

@@ -10,21 +10,22 @@
 namespace m2m {
 
 MergePass::MergePass(const StreamPlan& plan, bool allow_nonfinite) : plan_(plan), allow_nonfinite_(allow_nonfinite) {
-  const int n_blocks = static_cast<int>(plan.weights.size()) / (plan.n_outputs * plan.n_inputs);
-  for (int index = 0; index < n_blocks; ++index) {
-    const double* weights = plan.block(index);
-    Block block;
-    for (int n = 0; n < plan.n_inputs; ++n) {
-      bool any = false;
-      for (int m = 0; m < plan.n_outputs; ++m) any = any || weights[m * plan.n_inputs + n] != 0;
-      if (any) block.used.push_back(n);
-    }
-    if (block.used.empty()) block.used.push_back(0);
-    for (int m = 0; m < plan.n_outputs; ++m)
-      for (int n : block.used) block.weights.push_back(weights[m * plan.n_inputs + n]);
-    block.narrow.assign(block.weights.begin(), block.weights.end());
-    blocks_.push_back(std::move(block));
+  for (const WeightBlock& planned : plan.blocks) blocks_.push_back(without_zero_columns(planned));
+}
+
+MergePass::Block MergePass::without_zero_columns(const WeightBlock& planned) const {
+  const auto weight = [&](int m, int n) { return plan_.weights[planned.first + m * planned.n_inputs + n]; };
+  Block block;
+  for (int n = 0; n < planned.n_inputs; ++n) {
+    bool any = false;
+    for (int m = 0; m < plan_.n_outputs; ++m) any = any || weight(m, n) != 0;
+    if (any) block.used.push_back(n);
   }
+  if (block.used.empty()) block.used.push_back(0);
+  for (int m = 0; m < plan_.n_outputs; ++m)
+    for (int n : block.used) block.weights.push_back(weight(m, n));
+  block.narrow.assign(block.weights.begin(), block.weights.end());
+  return block;
 }
 
 bool MergePass::wants(std::int64_t tensor, int n) const {

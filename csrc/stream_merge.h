@@ -21,6 +21,7 @@ class MergePass final : public StreamPass {
     std::vector<float> narrow;    // the same, rounded once to the accumulation type of the narrower dtypes
   };
 
+  Block without_zero_columns(const WeightBlock& planned) const;
   void merge(const ChunkView& chunk) const;
   void copy(const ChunkView& chunk) const;
   void check_finite(const ChunkView& chunk) const;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.checkpoint.dtypes import MERGEABLE
-from m2m.errors import CheckpointError, M2MError
+from m2m.errors import CheckpointError, M2MError, RunFolderError
 from m2m.merging.hashing import FollowingHasher
 from m2m.merging.memory import Staging, anonymous_bytes
 from m2m.merging.plan import MergePlan, element_size
@@ -21,13 +22,15 @@ from m2m.merging.work_folder import Position
 if TYPE_CHECKING:
     from m2m._core import Stream
 
-#: Called with (bytes written, bytes to write) several times a second; may raise to stop the merge.
-Progress = Callable[[int, int], None]
+#: Called with (bytes written, bytes to write, what) several times a second; may raise to stop the merge.
+Progress = Callable[[int, int, str], None]
 
 #: The compiled module's numbers for element types; a copied tensor's type is without meaning there.
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}
 _POLL_SECONDS = 0.1
 _NOTES_EVERY = 5
+#: Files that the rest of the process may hold open.
+_OTHER_FILES = 128
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
         The files, shard by shard of the first output, then of the second, and so on.
 
     Raises:
-        InterruptedMergeError: If there is no room for them.
+        RunFolderError: If there is no room for them.
     """
     files = []
     for output in plan.outputs:
@@ -72,7 +75,7 @@ def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
             try:
                 _allocate(path, shard.header, shard.nbytes)
             except OSError as error:
-                raise InterruptedMergeError(f"{path}: no room for {shard.nbytes} bytes: {error.strerror}") from error
+                raise RunFolderError(f"{path}: no room for {shard.nbytes} bytes: {error.strerror}") from error
             files.append(path)
     return files
 
@@ -126,7 +129,7 @@ def execute(
             polls += 1
             peak = _larger(peak, anonymous_bytes())
             if progress is not None:
-                progress(resumed + stream.written_bytes, plan.nbytes)
+                progress(resumed + stream.written_bytes, plan.nbytes, "merge")
             if ended or polls % _NOTES_EVERY == 0:
                 note(stream.position)
         _raise_failure(plan, stream)
@@ -153,9 +156,12 @@ def bytes_before(plan: MergePlan, position: Position) -> int:
     return (whole + part) * len(plan.outputs)
 
 
-def _start(plan: MergePlan, files: list[Path], staging: Staging, start: Position, allow_nonfinite: bool) -> Stream:
+def _start(
+    plan: MergePlan, files: list[Path], staging: Staging, start: Position, allow_nonfinite: bool
+) -> Stream:
     from m2m._core import Stream
 
+    _allow_open_files(len(plan.input_files) + len(files))
     file_numbers = {file: number for number, file in enumerate(plan.input_files)}
     shards = len(plan.outputs[0].layout.shards)
     tensors, inputs, outputs = array("q"), array("q"), array("q")
@@ -163,7 +169,7 @@ def _start(plan: MergePlan, files: list[Path], staging: Staging, start: Position
         entry = tensor.entry
         copied = tensor.block is None
         elements = entry.nbytes // element_size(tensor)
-        tensors.extend((copied, elements, -1 if tensor.block is None else tensor.block))
+        tensors.extend((copied, elements, -1 if tensor.block is None else tensor.block, len(tensor.sources)))
         for source in tensor.sources:
             inputs.extend((file_numbers[source.file], source.offset, _DTYPE_NUMBERS.get(source.dtype, 0)))
         for m, (shard, offset) in enumerate(tensor.places):
@@ -171,18 +177,25 @@ def _start(plan: MergePlan, files: list[Path], staging: Staging, start: Position
     return Stream(
         input_files=[str(file) for file in file_numbers],
         output_files=[str(file) for file in files],
-        n_inputs=len(plan.models),
         n_outputs=len(plan.outputs),
-        n_blocks=len(plan.blocks),
         tensors=tensors,
         inputs=inputs,
         outputs=outputs,
+        blocks=array("q", [len(block[0]) for block in plan.blocks]),
         weights=array("d", chain.from_iterable(chain.from_iterable(plan.blocks))),
         threads=staging.threads,
         slot_bytes=staging.slot_bytes,
         start=start,
         allow_nonfinite=allow_nonfinite,
     )
+
+
+def _allow_open_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _larger(first: int | None, second: int | None) -> int | None:
@@ -198,7 +211,9 @@ def _raise_failure(plan: MergePlan, stream: Stream) -> None:
     name = f"tensor {tensor.entry.name!r}"
     if kind == "write":
         where = f"{plan.outputs[model].name or 'output'}: {name}"
-        raise InterruptedMergeError(f"{where}: cannot be written: {os.strerror(code)}; resume when there is room again")
+        raise InterruptedMergeError(
+            f"{where}: cannot be written: {os.strerror(code)}; resume when there is room again"
+        )
     file = tensor.sources[model].file if kind != "overflow" else None
     if kind == "read":
         raise InterruptedMergeError(f"{file}: {name}: cannot be read: {os.strerror(code)}{_hint(code)}")
@@ -206,17 +221,16 @@ def _raise_failure(plan: MergePlan, stream: Stream) -> None:
         raise CheckpointError(f"{file}: shrank during the merge: {name} is cut off")
     if kind == "nonfinite":
         raise CheckpointError(
-            f"{file}: {name} of {plan.models[model]} is NaN or infinite at index {element}; "
-            "allow_nonfinite lets it pass"
+            f"{file}: {name} is NaN or infinite at index {element}; allow_nonfinite lets it pass"
         )
     if kind == "overflow":
         raise CheckpointError(
-            f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is too large for "
-            f"{tensor.entry.dtype}; choose a wider dtype, or allow_nonfinite"
+            f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is "
+            f"too large for {tensor.entry.dtype}; choose a wider dtype, or allow_nonfinite"
         )
     raise CheckpointError(
-        f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {tensor.sources[0].file}; tensors of this "
-        f"type are not averaged ({', '.join(sorted(MERGEABLE))} are), so they must be equal in all inputs"
+        f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {tensor.sources[0].file}; "
+        f"only {', '.join(sorted(MERGEABLE))} are averaged, other types must be equal in all inputs"
     )
 
 

@@ -1,4 +1,4 @@
-"""Hash output files while they are being written: threads follow the finished part, which is still in the page cache."""
+"""Hash output files while they are written: threads follow the finished part, still in the page cache."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class FollowingHasher:
         self._error: BaseException | None = None
         self._hashes: dict[tuple[str, str], str] = {}
         count = min(threads, len(plan.outputs))
-        self._threads = [threading.Thread(target=self._work, args=(first, count), daemon=True) for first in range(count)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(first, count), daemon=True) for first in range(count)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -47,7 +49,7 @@ class FollowingHasher:
 
         Raises:
             BaseException: What went wrong in a thread.
-        """
+        """  # noqa: DOC502 - raised by what is called
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(_WAIT_SECONDS)
@@ -89,7 +91,7 @@ class FollowingHasher:
         self._hashes[output.name, shard.name] = digest.hexdigest()
 
     def _written(self, m: int, number: int) -> int:
-        """Up to which byte is this shard written?"""
+        # Up to which byte is this shard written?
         tensor, element = self._position()
         shard = self._plan.outputs[m].layout.shards[number]
         if tensor == len(self._plan.tensors):

@@ -1,4 +1,4 @@
-"""The memory budget of a merge: how much the process holds, and how large its staging buffers may be."""
+"""The memory budget of a merge: how large its staging buffers may be, and how much the process holds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from m2m.errors import ConfigError
 from m2m.units import format_bytes
 
-#: Staging memory of one input or output, a thread. Chosen by measurement: large enough to hide the system calls, small
-#: enough that the inputs and outputs of a chunk stay in the second-level cache.
+#: Staging memory of one input or output, a thread. Chosen by measurement: large enough to hide the system
+#: calls, small enough that the inputs and outputs of a chunk stay in the second-level cache.
 SLOT_BYTES = 128 * 1024
 #: Below this, system calls take longer than the bytes they move.
 _LEAST_SLOT_BYTES = 4096
@@ -32,11 +32,11 @@ class Staging:
 
 
 def plan_staging(budget: int, threads: int | None, n_inputs: int, n_outputs: int) -> Staging:
-    """Choose buffers so that the process stays within its budget.
+    """Choose buffers that fit a budget.
 
     Args:
-        budget: Most bytes of anonymous memory the whole process may hold.
-        threads: Workers; as many as there are usable cores when not given. Fewer are used if the budget asks for it.
+        budget: Most bytes of memory that merging may add to what the process holds.
+        threads: Workers; as many as there are usable cores when not given. A small budget may allow fewer.
         n_inputs: Inputs N.
         n_outputs: Outputs M.
 
@@ -49,15 +49,14 @@ def plan_staging(budget: int, threads: int | None, n_inputs: int, n_outputs: int
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     slots = n_inputs + n_outputs
-    held = anonymous_bytes() or 0
-    most_threads = (budget - held) // (slots * _LEAST_SLOT_BYTES)
+    most_threads = budget // (slots * _LEAST_SLOT_BYTES)
     if most_threads < 1:
         raise ConfigError(
-            f"a memory budget of {format_bytes(budget)} is too small: the process holds {format_bytes(held)} already, and "
-            f"{n_inputs} inputs and {n_outputs} outputs need {format_bytes(slots * _LEAST_SLOT_BYTES)} more"
+            f"a memory budget of {format_bytes(budget)} is too small: {n_inputs} inputs and {n_outputs} outputs "
+            f"need at least {format_bytes(slots * _LEAST_SLOT_BYTES)}"
         )
     workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
-    room = (budget - held) // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
+    room = budget // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
     return Staging(workers, min(SLOT_BYTES, room))
 
 

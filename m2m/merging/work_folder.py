@@ -1,6 +1,7 @@
 """Where a merge works until it is complete: a locked folder beside the output, with a journal to resume from.
 
-`OUT` is made by one rename of `.OUT.merging/result` at the very end, so whatever stands under its name is complete.
+`OUT` is made by one rename of `.OUT.merging/result` at the very end: whatever stands under its name is
+complete.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class WorkFolder:
 
         Raises:
             RunFolderError: If what is there comes from another plan.
-        """
+        """  # noqa: DOC502 - raised by what is called
         position = self._read_journal(key) if resume else START
         if position == START:
             for path in self.root.iterdir():
@@ -71,10 +72,10 @@ class WorkFolder:
             return START
         if plan != key:
             raise RunFolderError(
-                f"{self.root}: holds an unfinished merge of another recipe, other inputs or options; run without "
-                "resume to start over"
+                f"{self.root}: holds an unfinished merge of another recipe, other inputs or options; run "
+                "without resume to start over"
             )
-        # What was written survives the death of the process, but not that of the machine: it may not be on the disk.
+        # What was written survives the death of the process, but not of the machine: it may not be on disk.
         return (int(tensor), int(element)) if boot == _boot_id() else START
 
     def note(self, key: str, position: Position) -> None:
@@ -95,6 +96,11 @@ class WorkFolder:
         """
         publish(self.result, self.out, durable=durable)
         self.discard()
+
+    def forget_if_empty(self) -> None:
+        """Remove the folder if nothing is in it: it was made for a merge that could not begin."""
+        if not any(self.root.iterdir()):
+            self.root.rmdir()
 
     def discard(self) -> None:
         """Remove the folder and everything in it."""

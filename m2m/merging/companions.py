@@ -1,0 +1,93 @@
+"""Config, tokenizer and chat template of a merged model: always the same donor's, never a random one's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.dtypes import TORCH_NAMES
+from m2m.checkpoint.side_files import copy_side_files
+from m2m.errors import CheckpointError, RecipeError
+from m2m.merging.recipe import Recipe
+from m2m.merging.recipe_models import ModelRef
+
+_TOKENIZER = (
+    "tokenizer",
+    "special_tokens_map",
+    "added_tokens",
+    "vocab.",
+    "merges.txt",
+    "spiece.",
+    "sentencepiece",
+)
+_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers")
+
+
+def choose_companions(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> tuple[Path, ...]:
+    """Choose the side files of a merged model.
+
+    Args:
+        recipe: The recipe.
+        models: An open checkpoint for each of its models.
+
+    Returns:
+        The donor's files, with the tokenizer the recipe asks for.
+
+    Raises:
+        RecipeError: If it asks for the union of tokenizers that differ.
+    """
+    files = models[recipe.donor].side_files
+    if recipe.tokenizer == "union":
+        for model in models.values():
+            if _tokenizer(model) != _tokenizer(models[recipe.donor]):
+                raise RecipeError(
+                    f"tokenizer union: {model.path} has another tokenizer than {models[recipe.donor].path}; "
+                    "vocabularies are never rewritten"
+                )
+    if not isinstance(recipe.tokenizer, ModelRef):
+        return files
+    asked = models.get(recipe.tokenizer) or Checkpoint(recipe.tokenizer.path, recipe.tokenizer.revision)
+    kept = [file for file in files if not file.name.startswith(_TOKENIZER)]
+    return (*kept, *(file for file in asked.side_files if file.name.startswith(_TOKENIZER)))
+
+
+def _tokenizer(model: Checkpoint) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in model.side_files if file.name.startswith(_TOKENIZER)}
+
+
+def write_companions(
+    files: tuple[Path, ...], folder: Path, *, dtype: str | None, layers: int | None, chat_template: str | None
+) -> None:
+    """Copy side files beside merged weights, and let them say what is true of them.
+
+    Args:
+        files: The files to copy.
+        folder: Where to; exists.
+        dtype: Safetensors name of the float type of all weights, if there is one.
+        layers: Layers of the merged model, if the recipe stacked them.
+        chat_template: A Jinja template in place of the donor's.
+    """
+    copy_side_files(files, folder)
+    changes: dict[str, object] = {}
+    config = folder / "config.json"
+    known = _read_config(config) if config.exists() else {}
+    if dtype is not None:
+        changes["dtype" if "dtype" in known else "torch_dtype"] = TORCH_NAMES[dtype]
+    if layers is not None:
+        changes |= {key: layers for key in _LAYER_COUNTS if key in known}
+    if known and known | changes != known:
+        config.write_text(json.dumps(known | changes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if chat_template is not None:
+        (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+
+
+def _read_config(path: Path) -> dict[str, object]:
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"config.json of the donor is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError("config.json of the donor is not a JSON object")
+    return config

@@ -1,0 +1,291 @@
+"""Merge checkpoints: plan, execute, publish."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
+from m2m.checkpoint.dtypes import MERGEABLE, parse_dtype
+from m2m.checkpoint.folder import check_free
+from m2m.checkpoint.manifest import read_manifest, verify, write_manifest
+from m2m.checkpoint.writer import write_index
+from m2m.errors import CheckpointError, RecipeError, RunFolderError
+from m2m.merging.companions import choose_companions, write_companions
+from m2m.merging.execute import Execution, Progress, bytes_before, execute
+from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
+from m2m.merging.plan import MergePlan, build_plan
+from m2m.merging.recipe import Recipe, load
+from m2m.merging.recipe_models import ModelRef
+from m2m.merging.report import MergeReport
+from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
+from m2m.merging.work_folder import Position, WorkFolder, open_work_folder
+from m2m.units import parse_bytes
+
+
+@dataclass(frozen=True)
+class MergeOptions:
+    """How a merge is run; nothing here changes a byte of what is written.
+
+    Attributes:
+        memory: Most memory that merging may add to what the process holds, in bytes or as in `256MiB`.
+        threads: Workers; as many as there are usable cores when not given.
+        resume: Whether to go on with what an interrupted run of the same merge left.
+        verify: Whether to read the result again and check its hashes.
+        durable: Whether the result is forced to the disk before it appears, so that it survives a power cut.
+            It survives the death of the process either way; the disk, not the merge, then sets the pace.
+        allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
+        progress: Is told bytes done, bytes in all and what is going on; may raise to stop the merge.
+    """
+
+    memory: str | int = "256MiB"
+    threads: int | None = None
+    resume: bool = False
+    verify: bool = False
+    durable: bool = False
+    allow_nonfinite: bool = False
+    progress: Progress | None = None
+
+
+def merge(
+    recipe: Recipe | Path | str | Mapping[str, Any],
+    out: str | Path,
+    *,
+    memory: str | int = "256MiB",
+    threads: int | None = None,
+    shard_size: str | int = "5GB",
+    dtype: str | None = None,
+    resume: bool = False,
+    verify: bool = False,
+    durable: bool = False,
+    candidates: Candidates | None = None,
+    allow_nonfinite: bool = False,
+    progress: Progress | None = None,
+) -> MergeReport:
+    """Merge checkpoints by a recipe, streaming: no tensor is ever held whole.
+
+    Args:
+        recipe: A mergekit YAML file, the same as a mapping, or a recipe that was read already.
+        out: The checkpoint folder to make; with candidates, a folder that holds one for each.
+        memory: Most memory that merging may add to what the process holds.
+        threads: Workers; as many as there are usable cores when not given.
+        shard_size: Most tensor bytes an output file.
+        dtype: Float type of what is written; the recipe's, and else the donor's, when not given.
+        resume: Whether to go on with what an interrupted run of the same merge left.
+        verify: Whether to read the result again and check its hashes.
+        durable: Whether the result is forced to the disk before it appears, so that it survives a power cut.
+        candidates: Merging weights by candidate name that take the place of the recipe's; all candidates are
+            written in one pass over the inputs. [M, N]
+        allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
+        progress: Is told bytes done, bytes in all and what is going on.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RecipeError: If the recipe is malformed, or asks for what is not there.
+        CheckpointError: If an input is malformed, does not fit the others, shrinks, or is not finite.
+        RunFolderError: If `out` exists or is being written, or there is no room for it.
+    """  # noqa: DOC502 - raised by what is called
+    started = time.perf_counter()
+    parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
+    models = _open_models(parsed)
+    out_dtype = _float_dtype(dtype or parsed.out_dtype or parsed.dtype)
+    wanted = from_recipe(parsed, models, out_dtype, candidates)
+    metadata = _metadata(parsed, models[parsed.donor], candidates)
+    plan = build_plan([model.path for model in models.values()], wanted, metadata, parse_bytes(shard_size))
+    files = choose_companions(parsed, models)
+    layers = _stacked_layers(parsed)
+
+    def finish(folder: Path) -> None:
+        write_companions(files, folder, dtype=out_dtype, layers=layers, chat_template=parsed.chat_template)
+
+    allow = allow_nonfinite or parsed.allow_nonfinite
+    options = MergeOptions(memory, threads, resume, verify, durable, allow, progress)
+    return run_plan(plan, Path(out), options, finish, started)
+
+
+def merge_linear(
+    models: Sequence[str | Path],
+    weights: Sequence[Sequence[float]],
+    out: str | Path,
+    *,
+    names: Sequence[str] = ("",),
+    shard_size: str | int = "5GB",
+    dtype: str | None = None,
+    options: MergeOptions | None = None,
+) -> MergeReport:
+    """Write M weighted sums of N checkpoints in one pass over them.
+
+    Args:
+        models: The checkpoints; the first lends its side files. [N]
+        weights: Merging weights, a row a candidate. [M, N]
+        out: The folder to make.
+        names: Folder of each candidate in `out`; `out` itself when there is one candidate without a name. [M]
+        shard_size: Most tensor bytes an output file.
+        dtype: Float type of what is written; the first checkpoint's when not given.
+        options: How to run it.
+
+    Returns:
+        What was done.
+
+    Raises:
+        CheckpointError: If an input is malformed, does not fit the others, shrinks, or is not finite.
+        MixtureError: If the weights do not fit models and names, or are not finite.
+        RunFolderError: If `out` exists or is being written, or there is no room for it.
+    """  # noqa: DOC502 - raised by what is called
+    started = time.perf_counter()
+    inputs = [Checkpoint(path) for path in models]
+    out_dtype = _float_dtype(dtype)
+    wanted = from_weights(inputs, weights, out_dtype)
+    paths = [str(model.path) for model in inputs]
+    metadata = {
+        name: _notes(
+            inputs[0], {"m2m.weights": json.dumps({"models": paths, "weights": list(map(float, row))})}
+        )
+        for name, row in zip(names, weights, strict=True)
+    }
+    plan = build_plan([model.path for model in inputs], wanted, metadata, parse_bytes(shard_size))
+
+    def finish(folder: Path) -> None:
+        write_companions(inputs[0].side_files, folder, dtype=out_dtype, layers=None, chat_template=None)
+
+    return run_plan(plan, Path(out), options or MergeOptions(), finish, started)
+
+
+def run_plan(
+    plan: MergePlan, out: Path, options: MergeOptions, finish: Callable[[Path], None], started: float
+) -> MergeReport:
+    """Execute a plan in a folder of its own and put the complete result in place.
+
+    Args:
+        plan: What to do.
+        out: The folder to make.
+        options: How.
+        finish: Adds to each checkpoint folder what is not a weight.
+        started: When the merge began, by `time.perf_counter`.
+
+    Returns:
+        What was done.
+
+    Raises:
+        CheckpointError: If an input shrinks, is not finite, or differs where it must not.
+        RunFolderError: If `out` exists or is being written, or there is no room for it.
+    """  # noqa: DOC502 - raised by what is called
+    staging = plan_staging(parse_bytes(options.memory), options.threads, plan.most_sources, len(plan.outputs))
+    key = plan.key
+    with open_work_folder(out.absolute()) as work:
+        if options.resume and _is_complete(plan, out, key):
+            done, start = Execution(0, 0, None, {}), (len(plan.tensors), 0)
+            work.discard()
+        else:
+            start = _begin(work, key, options)
+            done = _execute(plan, work, key, staging, start, options)
+            for output in plan.outputs:
+                folder = work.result / output.name
+                write_index(output.layout, folder)
+                finish(folder)
+                hashes = {file: digest for (name, file), digest in done.hashes.items() if name == output.name}
+                write_manifest(folder, hashes, plan=key)
+            work.finish(durable=options.durable)
+    if options.verify:
+        verify(out)
+    return _report(plan, out, done, start, staging, started)
+
+
+def _begin(work: WorkFolder, key: str, options: MergeOptions) -> Position:
+    try:
+        check_free(work.out)
+        return work.begin(key, resume=options.resume)
+    except RunFolderError:
+        work.forget_if_empty()
+        raise
+
+
+def _execute(
+    plan: MergePlan, work: WorkFolder, key: str, staging: Staging, start: Position, options: MergeOptions
+) -> Execution:
+    try:
+        return execute(
+            plan,
+            work.result,
+            staging,
+            start,
+            allow_nonfinite=options.allow_nonfinite,
+            note=lambda position: work.note(key, position),
+            progress=options.progress,
+        )
+    except (CheckpointError, RunFolderError):  # going on later would not help: leave nothing behind
+        work.discard()
+        raise
+
+
+def _is_complete(plan: MergePlan, out: Path, key: str) -> bool:
+    try:
+        return all(read_manifest(out / output.name).get("plan") == key for output in plan.outputs)
+    except CheckpointError:
+        return False
+
+
+def _report(
+    plan: MergePlan, out: Path, done: Execution, start: Position, staging: Staging, started: float
+) -> MergeReport:
+    return MergeReport(
+        out=out,
+        folders=tuple(out / output.name for output in plan.outputs),
+        tensors=len(plan.tensors),
+        wall_s=time.perf_counter() - started,
+        read_bytes=done.read_bytes,
+        written_bytes=done.written_bytes,
+        resumed_bytes=bytes_before(plan, start),
+        peak_rss_bytes=peak_resident_bytes(),
+        peak_anon_bytes=done.peak_anon_bytes,
+        threads=staging.threads,
+        slot_bytes=staging.slot_bytes,
+    )
+
+
+def _open_models(recipe: Recipe) -> dict[ModelRef, Checkpoint]:
+    refs = dict.fromkeys(ref for part in recipe.slices for ref in part.inputs) | {recipe.donor: None}
+    for ref in refs:
+        if ref.lora is not None:
+            raise RecipeError(f"{ref}: LoRA adapters are not merged yet; write the adapted model first")
+    return {ref: Checkpoint(ref.path, ref.revision) for ref in refs}
+
+
+def _float_dtype(text: str | None) -> str | None:
+    if text is None:
+        return None
+    dtype = parse_dtype(text)
+    if dtype not in MERGEABLE:
+        raise RecipeError(
+            f"dtype {text!r} cannot hold a merged model; wanted float64, float32, float16 or bfloat16"
+        )
+    return dtype
+
+
+def _notes(donor: Checkpoint, notes: Mapping[str, str]) -> dict[str, str]:
+    tied = {TIED_KEY: json.dumps(donor.tied)} if donor.tied else {}
+    return {"format": "pt", **notes, **tied}
+
+
+def _metadata(recipe: Recipe, donor: Checkpoint, candidates: Candidates | None) -> dict[str, dict[str, str]]:
+    text = json.dumps(recipe.to_dict())
+    if candidates is None:
+        return {"": _notes(donor, {"m2m.recipe": text})}
+    for name in candidates:
+        if not name or name.startswith(".") or "/" in name or not name.isprintable():
+            raise RecipeError(f"candidate {name!r} cannot name a folder")
+    return {
+        name: _notes(donor, {"m2m.recipe": text, "m2m.weights": json.dumps(list(map(float, weights)))})
+        for name, weights in candidates.items()
+    }
+
+
+def _stacked_layers(recipe: Recipe) -> int | None:
+    ranges = [part.ranges for part in recipe.slices]
+    return sum(part[0][1] - part[0][0] for part in ranges) if ranges[0] else None
