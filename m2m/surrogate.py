@@ -140,6 +140,8 @@ class ScoreTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.parent.is_dir():
+            raise InputError(f"cannot make the score table {path}: there is no folder {path.parent}")
         self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         try:
@@ -261,7 +263,6 @@ class ScoreTable:
             temporary.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
         with _transaction(self._connection):
             found = (self._pragma("application_id"), self._pragma("user_version"))
             if found == (0, 0) and not self._pragma("schema_version"):
@@ -273,6 +274,7 @@ class ScoreTable:
                     f"{self.path} is not a score table of this m2m: its SQLite application id and layout are "
                     f"{found}, wanted {(APPLICATION_ID, LAYOUT)}"
                 )
+        self._connection.execute("PRAGMA journal_mode = WAL")
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -300,7 +302,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _packed(values: NDArray[np.float64]) -> tuple[bytes, int]:
-    single = values.astype("<f4")
+    with np.errstate(over="ignore"):  # what does not fit in single precision is not equal either
+        single = values.astype("<f4")
     stored = single if np.array_equal(single, values) else values.astype("<f8")
     return zlib.compress(stored.tobytes()), stored.itemsize
 

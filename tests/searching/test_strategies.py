@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m2m.errors import ConfigError, InputError
+from m2m.mixture import Mixture
+from m2m.searching import STRATEGIES, Exhaustive, Greedy, Objective, RandomSubsets, Strategy, Subsets, search
+
+NAMES = tuple("abcdef")
+
+
+@dataclass
+class Counted:
+    """An objective that remembers what it was asked."""
+
+    function: Callable[[Mixture], float]
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, mixture: Mixture) -> float:
+        self.asked.append(mixture.label)
+        return self.function(mixture)
+
+
+def additive(gains: dict[str, float]) -> Callable[[Mixture], float]:
+    """Sum of the members' gains: greedy is exact on it."""
+    return lambda mixture: sum(gains[name] for name in mixture.members)
+
+
+def loss_at_mean(taus: dict[str, tuple[float, ...]], goal: tuple[float, ...]) -> Callable[[Mixture], float]:
+    """‖goal − mean τ‖²: what averaging experts does to a quadratic loss."""
+
+    def loss(mixture: Mixture) -> float:
+        columns = zip(*(taus[name] for name in mixture.members), strict=True)
+        return sum(
+            (want - sum(column) / len(column)) ** 2 for want, column in zip(goal, columns, strict=True)
+        )
+
+    return loss
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+@given(
+    values=st.lists(st.integers(-3, 3), min_size=15, max_size=15),
+    higher=st.booleans(),
+    budget=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_laws_of_every_strategy(
+    strategy: Strategy, values: list[int], higher: bool, budget: int, seed: int
+) -> None:
+    space = Subsets("abcd")
+    table = {mixture.key: float(value) for mixture, value in zip(space, values, strict=True)}
+    asked = Counted(lambda mixture: table[mixture.key])
+    objective = Objective(asked, higher)
+    result = strategy.search(objective, space, budget, seed)
+    assert asked.asked == [step.mixture.label for step in result.trajectory], "paid for what was tried"
+    assert len(set(asked.asked)) == result.evaluations <= budget, "and once each"
+    best = (max if higher else min)(step.value for step in result.trajectory)
+    tied = [step.mixture for step in result.trajectory if step.value == best]
+    assert result.value == best
+    assert result.best == min(tied, key=list(space).index), "ties: fewer datasets, then dataset order"
+    assert result.complete or result.evaluations == budget
+    assert all(step.mixture in space for step in result.trajectory)
+    assert strategy.search(objective, space, budget, seed) == result
+    unlimited = strategy.search(objective, space, None, seed)
+    assert unlimited.complete
+    assert unlimited.trajectory[: result.evaluations] == result.trajectory, "a budget only cuts the way short"
+
+
+def test_exhaustive_tries_everything_small_first() -> None:
+    asked = Counted(additive(dict.fromkeys(NAMES, 1.0)))
+    result = Exhaustive().search(Objective(asked, True), Subsets("abc"))
+    assert asked.asked == ["a", "b", "c", "a+b", "a+c", "b+c", "a+b+c"]
+    assert (result.best.label, result.value, result.evaluations, result.complete) == ("a+b+c", 3.0, 7, True)
+    assert Exhaustive().search(Objective(asked, False), Subsets("abc")).best.label == "a"
+
+
+@given(st.integers(0, 10_000))
+def test_random_draws_without_replacement_and_ends_with_the_space(seed: int) -> None:
+    asked = Counted(additive(dict.fromkeys(NAMES, 1.0)))
+    result = RandomSubsets().search(Objective(asked, True), Subsets("abcd"), None, seed)
+    assert sorted(asked.asked) == sorted(mixture.label for mixture in Subsets("abcd"))
+    assert result.complete
+
+
+def test_random_orders_depend_on_the_seed_and_fit_huge_spaces() -> None:
+    names = tuple(f"d{i}" for i in range(100))
+    objective = Objective(lambda mixture: float(len(mixture.members)), True)
+    runs = [RandomSubsets().search(objective, Subsets(names), 30, seed) for seed in (0, 1)]
+    assert runs[0].trajectory != runs[1].trajectory
+    assert all(30 < len(step.mixture.members) < 70 for step in runs[0].trajectory)  # 50 ± 4 σ of 5
+
+
+@pytest.mark.parametrize("strategy", [Greedy(), Greedy("backward")])
+@given(st.lists(st.integers(-8, 8), min_size=6, max_size=6), st.integers(1, 6), st.integers(0, 5))
+def test_greedy_is_exact_where_gains_add_up(
+    strategy: Greedy, gains: list[int], largest: int, inside: int
+) -> None:
+    objective = Objective(additive(dict(zip(NAMES, map(float, gains), strict=True))), True)
+    space = Subsets(NAMES, 1, largest, include=NAMES[inside])
+    assert strategy.search(objective, space).value == Exhaustive().search(objective, space).value
+
+
+def test_forward_goes_on_through_worse_subsets() -> None:
+    """Two far experts whose mean is the goal: every pair but one is worse than the near single one."""
+    taus = {"near": (0.5, 0.0), "left": (-9.0, 0.0), "right": (9.0, 0.0), "up": (0.0, 70.0)}
+    objective = Objective(loss_at_mean(taus, (0.0, 0.0)), False)
+    space = Subsets(tuple(taus))
+    assert Greedy(swaps=False).search(objective, space).best.label == "near+left+right"
+    assert Greedy().search(objective, space).best.label == "left+right", "found by dropping a member"
+    assert Exhaustive().search(objective, space).best.label == "left+right"
+
+
+def test_a_walk_costs_n_n_plus_one_over_two() -> None:
+    objective = Objective(additive(dict.fromkeys(NAMES, 1.0)), True)
+    for direction in ("forward", "backward"):
+        result = Greedy(direction, swaps=False).search(objective, Subsets(NAMES))
+        assert result.evaluations == 6 * 7 // 2
+
+
+def test_search_by_name() -> None:
+    objective = Objective(additive(dict(zip(NAMES, range(6), strict=True))), True)
+    for name in STRATEGIES:
+        assert search(objective, Subsets(NAMES), name).best.members == NAMES[1:]
+    assert search(objective, Subsets(NAMES), Greedy(), budget=3).evaluations == 3
+    with pytest.raises(ConfigError, match="no search strategy 'magic'; there are"):
+        search(objective, Subsets(NAMES), "magic")
+
+
+def test_bad_budgets_and_values_are_refused() -> None:
+    objective = Objective(lambda mixture: float("nan"), True)
+    with pytest.raises(InputError, match="budget of at least one evaluation, got 0"):
+        search(objective, Subsets("ab"), budget=0)
+    with pytest.raises(InputError, match="the objective of a is nan"):
+        search(objective, Subsets("ab"))
