@@ -1,0 +1,74 @@
+"""Functions that worker processes import; no heavy imports, so that workers start fast."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from m2m.errors import ConfigError
+
+_offset = 0
+
+
+def prepare(offset: int) -> None:
+    global _offset
+    _offset += offset
+
+
+def square(number: int) -> tuple[int, int]:
+    return number * number + _offset, os.getpid()
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def refuse(number: int) -> int:
+    if number == 3:
+        raise ConfigError("three is not allowed")
+    return number
+
+
+class AwkwardError(Exception):
+    """Cannot be rebuilt from its arguments."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def awkward(number: int) -> int:
+    raise AwkwardError("salt", "pepper")
+
+
+def vanish(number: int) -> int:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def leave(number: int) -> int:
+    os._exit(7)
+
+
+def unpicklable(number: int) -> object:
+    return lambda: number
+
+
+def fail_to_prepare() -> None:
+    raise ConfigError("nothing to prepare with")
+
+
+def compute_threads(number: int) -> tuple[str, int]:
+    import torch
+
+    assert "torch" in sys.modules
+    return os.environ["OMP_NUM_THREADS"], torch.get_num_threads()
+
+
+def mark_and_nap(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)

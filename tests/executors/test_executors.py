@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import executor_jobs as jobs
+import pytest
+
+from m2m.errors import ConfigError
+from m2m.executors import Executor, LocalProcesses, Serial, WorkerError
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+def test_every_job_is_done_once_after_one_preparation(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_offset", 0)
+    found = dict(executor.run(jobs.square, [3, 4, 5, 6, 7], initializer=jobs.prepare, initargs=(100,)))
+    assert {number: value for number, (value, _) in found.items()} == {0: 109, 1: 116, 2: 125, 3: 136, 4: 149}
+    others = {pid for _, pid in found.values()} - {os.getpid()}
+    assert len(others) == (0 if isinstance(executor, Serial) else 2)
+    assert not any(map(alive, others))
+
+
+@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+def test_an_error_is_itself_and_names_its_job(executor: Executor) -> None:
+    walk = executor.run(jobs.refuse, [3, 1])
+    with pytest.raises(ConfigError, match="three is not allowed") as caught:
+        list(walk)
+    assert "in job 1 of 2: 3" in caught.value.__notes__
+    if isinstance(executor, LocalProcesses):
+        assert any("worker's traceback" in note and "in refuse" in note for note in caught.value.__notes__)
+
+
+def test_results_come_as_they_finish() -> None:
+    assert [number for number, _ in LocalProcesses(2).run(jobs.nap, [2.0, 0.0, 0.01])] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (jobs.vanish, r"job 2 of 2: 1: its worker was killed by SIGKILL \(out of memory\?\)"),
+        (jobs.leave, r"job \d of 2: \d: its worker ended with exit code 7 before it was done"),
+        (jobs.awkward, "AwkwardError: salt and pepper"),
+    ],
+)
+def test_a_lost_worker_or_error_is_an_error_not_a_hang(function: Any, message: str) -> None:
+    with pytest.raises(WorkerError, match=message):
+        list(LocalProcesses(1).run(function, [0, 1]))
+
+
+def test_results_that_cannot_travel_and_failed_preparation_are_errors() -> None:
+    with pytest.raises((AttributeError, TypeError), match="pickle"):
+        list(LocalProcesses(1).run(jobs.unpicklable, [0]))
+    with pytest.raises(ConfigError, match="nothing to prepare with"):
+        list(LocalProcesses(1).run(jobs.square, [0], initializer=jobs.fail_to_prepare))
+
+
+def test_workers_compute_on_one_thread() -> None:
+    assert list(LocalProcesses(1).run(jobs.compute_threads, [0])) == [(0, ("1", 1))]
+
+
+def test_no_jobs_start_nothing() -> None:
+    assert list(LocalProcesses(3).run(jobs.leave, [])) == []
+    assert list(Serial().run(jobs.leave, [], initializer=jobs.fail_to_prepare)) == []
+    with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
+        LocalProcesses(0)
+
+
+def test_a_walk_given_up_early_leaves_no_worker() -> None:
+    walk = LocalProcesses(2).run(jobs.square, list(range(100)))
+    pids = {next(walk)[1][1] for _ in range(20)}
+    walk.close()  # type: ignore[attr-defined]
+    assert pids
+    assert not any(map(alive, pids))
+
+
+PARENT = """
+import sys
+from pathlib import Path
+import executor_jobs
+from m2m.executors import LocalProcesses
+if __name__ == "__main__":
+    try:
+        list(LocalProcesses(2).run(executor_jobs.mark_and_nap, [Path(sys.argv[1])] * 4))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_or_killed_parents_take_their_workers_along(tmp_path: Path, how: signal.Signals) -> None:
+    script, marks = tmp_path / "parent.py", tmp_path / "marks"
+    script.write_text(PARENT)
+    marks.mkdir()
+    path = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
+    # a session of its own: like a terminal's Ctrl-C, the signal goes to parent and workers alike
+    with subprocess.Popen(
+        [sys.executable, script, marks],
+        env=os.environ | {"PYTHONPATH": path},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+    ) as parent:
+        until(lambda: len(list(marks.iterdir())) == 2)
+        start = time.monotonic()
+        if how is signal.SIGINT:
+            os.killpg(parent.pid, how)
+            assert parent.wait(10) == 130
+            assert time.monotonic() - start < 2  # one second is the promise, another the busy machine's
+        else:
+            parent.kill()
+        assert parent.stderr is not None
+        until(lambda: not any(alive(int(mark.name)) for mark in marks.iterdir()), 10)
+        assert parent.stderr.read() == b"", "workers do not print their own interrupts"
