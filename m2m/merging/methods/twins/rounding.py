@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from m2m.ops import weighted_sum_reference
+
 
 def task_vector_type(tensors: Iterable[Tensor]) -> torch.dtype:
     """Choose the type task vectors are formed in.
@@ -42,11 +44,7 @@ def task_vectors(base: Tensor, experts: Sequence[Tensor]) -> list[Tensor]:
 
 
 def round_once(exact: Tensor, out_dtype: torch.dtype) -> Tensor:
-    """Round float64 to the output type in one rounding, to nearest even.
-
-    A plain cast to a 16-bit type goes through float32 and rounds twice. So the first step rounds to odd
-    (truncate; if anything was lost, set the last bit), which keeps enough to make the second rounding the
-    right one (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE TC 57(4), 2008).
+    """Round float64 to the output type in one rounding, to nearest even (a plain cast to 16 bits rounds twice).
 
     Args:
         exact: Values, float64. [*S]
@@ -55,13 +53,8 @@ def round_once(exact: Tensor, out_dtype: torch.dtype) -> Tensor:
     Returns:
         The rounded values. [*S]
     """
-    if out_dtype in (torch.float64, torch.float32):
-        return exact.to(out_dtype)
-    near = exact.to(torch.float32)
-    inexact = (near.double() != exact) & ~torch.isnan(exact)
-    past = near.double().abs() > exact.abs()
-    bits = near.view(torch.int32) - past.int()
-    return (bits | inexact.int()).view(torch.float32).to(out_dtype)
+    # A weighted sum of one term with weight one changes nothing before its one rounding.
+    return weighted_sum_reference([exact], [[1.0]], out_dtype=out_dtype)[0]
 
 
 def add_to_base(base: Tensor, change: Tensor, out_dtype: torch.dtype) -> Tensor:
