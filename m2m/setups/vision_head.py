@@ -6,14 +6,19 @@ experts of different label spaces share every trained parameter, so that averagi
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from torch import Tensor
 
 #: λ of the penalty ½λ‖W‖² on standardised features, for a mean loss in nat.
 PENALTY = 1e-2
-#: Newton-like iterations allowed; the strictly convex problem needs fewer.
-ITERATIONS = 500
+#: Largest component of the gradient that counts as zero.
+TOLERANCE = 1e-6
+#: Iterations allowed; the problem is convex and needs fewer.
+ITERATIONS = 1000
 
 
 def fit_head(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -27,30 +32,29 @@ def fit_head(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Te
     Returns:
         Weight [K, D] and bias [K] on raw features, float32.
     """
-    raw = features.double()
-    mean, scale = raw.mean(0), raw.std(0, correction=0)
-    scale = torch.where(scale > 0, scale, 1.0)
-    weight = torch.zeros(classes, raw.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
-    _minimise((raw - mean) / scale, labels, weight, bias)
-    with torch.no_grad():
-        unscaled = weight / scale
-        return unscaled.float(), (bias - unscaled @ mean).float()
+    raw = features.double().numpy()
+    mean, scale = raw.mean(0), raw.std(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    weight, bias = _minimum((raw - mean) / scale, np.eye(classes)[labels.numpy()])
+    weight = weight / scale
+    return torch.from_numpy(weight).float(), torch.from_numpy(bias - weight @ mean).float()
 
 
-def _minimise(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> None:
-    solver = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=ITERATIONS,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-12,
-        line_search_fn="strong_wolfe",
-    )
+def _minimum(
+    features: NDArray[np.float64], truth: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    # features [E, D], truth one-hot [E, K] -> weight [K, D], bias [K]
+    (count, size), classes = features.shape, truth.shape[1]
 
-    def objective() -> Tensor:
-        solver.zero_grad()
-        loss = F.cross_entropy(features @ weight.T + bias, labels) + PENALTY / 2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+    def loss_and_gradient(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weight, bias = point[classes:].reshape(classes, size), point[:classes]
+        log_share = log_softmax(features @ weight.T + bias, axis=1)
+        excess = (np.exp(log_share) - truth) / count
+        slope = excess.T @ features + PENALTY * weight
+        loss = -(truth * log_share).sum() / count + PENALTY / 2 * np.square(weight).sum()
+        return float(loss), np.concatenate([excess.sum(0), slope.ravel()])
 
-    solver.step(objective)  # type: ignore[no-untyped-call]
+    options = {"maxiter": ITERATIONS, "gtol": TOLERANCE, "ftol": 0.0}
+    start = np.zeros(classes * (size + 1))
+    point = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
+    return point[classes:].reshape(classes, size), point[:classes]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from m2m.setups.efficientnet import EfficientNetTrunk
 from m2m.setups.protocol import Batch, Examples, Progress, Target
-from m2m.setups.vision_head import fit_head
+from m2m.setups.vision_head import PENALTY, fit_head
 from m2m.setups.vision_sources import SPACES, Pool
 
 #: Class number of each label space's first class, and after them the number of all classes.
@@ -65,7 +65,6 @@ class VisionSetup:
         datasets: Training examples by dataset name.
         targets: Targets by name.
         blocks: Blocks of the trunk.
-        head_examples: Most training examples of a dataset that its label space's head is fitted on.
         read_base: Makes the state of the base trunk; called when it is first needed.
         base_key: Content hash of what `read_base` reads.
         cache: Folder where fitted heads are kept.
@@ -83,7 +82,6 @@ class VisionSetup:
         datasets: Mapping[str, Examples],
         targets: Mapping[str, Target],
         blocks: int,
-        head_examples: int,
         read_base: Callable[[], Mapping[str, Tensor]],
         base_key: str,
         cache: Path,
@@ -92,9 +90,8 @@ class VisionSetup:
         self.targets = targets
         self.metrics = METRICS
         self.batch_size = BATCH_SIZE
-        self.version = _content_hash(datasets, targets, f"{blocks} {head_examples} {base_key}")
+        self.version = _content_hash(datasets, targets, f"{blocks} {base_key} {PENALTY}")
         self._blocks = blocks
-        self._head_examples = head_examples
         self._read_base = read_base
         self._cache = cache
         self._allowed = torch.zeros(len(SPACES), OFFSETS["end"], dtype=torch.bool)
@@ -185,13 +182,10 @@ class VisionSetup:
             examples = [e for e in self.datasets.values() if int(e.tensors[2][0]) == number]
             if not examples:
                 continue
-            images, labels = (
-                torch.cat([e.tensors[field][: self._head_examples] for e in examples]) for field in (0, 1)
-            )
+            images, labels, _ = joined(examples).tensors
             features = torch.cat([trunk(chunk) for chunk in torch.split(images, BATCH_SIZE)])
             rows = slice(OFFSETS[space], OFFSETS[space] + len(classes))
-            with torch.enable_grad():
-                weight[rows], bias[rows] = fit_head(features, labels - OFFSETS[space], len(classes))
+            weight[rows], bias[rows] = fit_head(features, labels - OFFSETS[space], len(classes))
         return {"weight": weight, "bias": bias}
 
 
@@ -207,6 +201,18 @@ def as_examples(pool: Pool, space: str) -> Examples:
     """
     spaces = torch.full((len(pool),), list(SPACES).index(space))
     return Examples((pool.images, pool.labels + OFFSETS[space], spaces))
+
+
+def joined(several: Sequence[Examples]) -> Examples:
+    """Put examples of the same fields together.
+
+    Args:
+        several: One or more sets of examples. [E_1, ...], [E_2, ...], ...
+
+    Returns:
+        All of them, in order. [E_1 + E_2 + ..., ...]
+    """
+    return Examples(tuple(torch.cat(same) for same in zip(*(each.tensors for each in several), strict=True)))
 
 
 def save_atomically(tensors: Mapping[str, Tensor], path: Path) -> None:
