@@ -1,4 +1,4 @@
-"""Builds `m2m._core`: C++17 always, CUDA when nvcc is there. `M2M_CUDA=auto|0|1` decides; torch is not needed."""
+"""Builds `m2m._core`: C++17 always, CUDA when nvcc is there (`M2M_CUDA=auto|0|1`). Needs no torch."""
 
 import os
 import shutil
@@ -9,21 +9,20 @@ from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = ["bindings.cpp", "bind_merge.cpp", "merge_cpu.cpp"]
-SOURCES += ["bind_stream.cpp", "stream_executor.cpp", "stream_file.cpp", "stream_merge.cpp"]
-HEADERS = ["arithmetic.h", "dtype.h", "merge.h", "merge_launch.h", "tensor_view.h", "nonfinite.h"]
-HEADERS += ["stream_buffers.h", "stream_executor.h", "stream_failure.h", "stream_file.h", "stream_merge.h"]
-HEADERS += ["stream_pass.h", "stream_plan.h"]
+SOURCES = ["bindings", "bind_merge", "merge_cpu"]
+SOURCES += ["bind_stream", "stream_executor", "stream_file", "stream_merge"]
+HEADERS = ["arithmetic", "dtype", "merge", "merge_launch", "tensor_view"]
+HEADERS += ["nonfinite", "stream_buffers", "stream_executor", "stream_failure", "stream_file", "stream_merge"]
+HEADERS += ["stream_pass", "stream_plan"]
 CUDA_SOURCE = "csrc/merge_launch.cu"
-CUDA_HEADERS = ["csrc/merge_kernels.cuh", "csrc/merge_launch.h", "csrc/merge.h", "csrc/arithmetic.h", "csrc/dtype.h"]
+CUDA_INPUTS = [CUDA_SOURCE, "csrc/merge_kernels.cuh", *(f"csrc/{name}.h" for name in HEADERS[:4])]
 CUDA_ARCHS = ["80", "90", "100"]  # A100, H100, B200; the last one's PTX serves what comes later
 
 # Bits must not depend on the compiler's mood: nothing is contracted to fma that is not written as fma.
-CXX_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-pthread"]
-NVCC_FLAGS = [
-    "-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", "--threads=0",
-    "-Xptxas=-warn-spills,-warn-lmem-usage", "-Werror=all-warnings",
-]  # fmt: skip
+CXX_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
+CXX_FLAGS += ["-pthread"]
+NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", "--threads=0"]
+NVCC_FLAGS += ["-Xptxas=-warn-spills,-warn-lmem-usage", "-Werror=all-warnings"]
 
 
 def find_nvcc() -> str | None:
@@ -53,18 +52,21 @@ def arch_flags() -> list[str]:
 
 
 class BuildExt(build_ext):
-    """build_ext that compiles the one CUDA file with nvcc and links it in, with the CUDA run time linked statically."""
+    """Compiles the one CUDA file with nvcc; its run time is linked in: importing needs no driver."""
 
     def build_extension(self, ext):
+        """Build one extension module, with CUDA if it can be."""
         nvcc = find_nvcc()
         if nvcc is not None:
             toolkit = toolkit_of(nvcc)
             target = Path(self.build_temp) / "merge_launch.cu.o"
             target.parent.mkdir(parents=True, exist_ok=True)
-            newest = max(Path(file).stat().st_mtime for file in [CUDA_SOURCE, "setup.py", *CUDA_HEADERS])
+            newest = max(Path(file).stat().st_mtime for file in ["setup.py", *CUDA_INPUTS])
             if not target.exists() or target.stat().st_mtime < newest:
                 self.spawn([nvcc, *NVCC_FLAGS, *arch_flags(), "-c", CUDA_SOURCE, "-o", str(target)])
-            ext.define_macros.append(("M2M_CUDA_ARCHS", '"' + ",".join(f"sm_{arch}" for arch in CUDA_ARCHS) + '"'))
+            ext.define_macros.append(
+                ("M2M_CUDA_ARCHS", '"' + ",".join(f"sm_{arch}" for arch in CUDA_ARCHS) + '"')
+            )
             ext.extra_objects.append(str(target))
             lib = next(folder for folder in (toolkit / "lib64", toolkit / "lib") if folder.is_dir())
             ext.extra_link_args += [f"-L{lib}", "-lcudart_static", "-ldl", "-lrt"]
@@ -75,8 +77,8 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "m2m._core",
-            [f"csrc/{name}" for name in SOURCES],
-            depends=["setup.py", CUDA_SOURCE, "csrc/merge_kernels.cuh", *[f"csrc/{name}" for name in HEADERS]],
+            [f"csrc/{name}.cpp" for name in SOURCES],
+            depends=["setup.py", *CUDA_INPUTS, *(f"csrc/{name}.h" for name in HEADERS)],
             extra_compile_args=CXX_FLAGS,
             cxx_std=17,
         )

@@ -1,0 +1,42 @@
+"""Find the best data mixture for fine-tuning by merging experts instead of training every mixture.
+
+Importing m2m is cheap: a name loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from m2m import errors, testing
+    from m2m.build_info import build_info
+    from m2m.mixture import Mixture
+    from m2m.ops import weighted_sum
+
+__version__ = "0.1.0"
+
+#: Public name to (module, name in it); None for the module itself.
+_HOME: dict[str, tuple[str, str | None]] = {
+    "Mixture": ("m2m.mixture", "Mixture"),
+    "build_info": ("m2m.build_info", "build_info"),
+    "errors": ("m2m.errors", None),
+    "testing": ("m2m.testing", None),
+    "weighted_sum": ("m2m.ops", "weighted_sum"),
+}
+
+__all__ = ["Mixture", "__version__", "build_info", "errors", "testing", "weighted_sum"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'm2m' has no attribute {name!r}; it has {__all__}")
+    module_name, attribute = _HOME[name]
+    module = import_module(module_name)
+    value = module if attribute is None else getattr(module, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
