@@ -43,7 +43,7 @@ class VisionOptions:
         blocks: Blocks of EfficientNet-Lite0's 16 to use.
         resolution: Side of the images, in pixels.
         train_examples: Most training images of a dataset.
-        heldout_examples: Most validation images of a target, and most test images.
+        heldout_examples: Most validation images of a source, and most test images.
     """
 
     datasets: tuple[str, ...] = ("mnist", "fashion", "oxygen", "mate")
