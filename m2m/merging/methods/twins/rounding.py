@@ -44,7 +44,7 @@ def task_vectors(base: Tensor, experts: Sequence[Tensor]) -> list[Tensor]:
 
 
 def round_once(exact: Tensor, out_dtype: torch.dtype) -> Tensor:
-    """Round float64 to the output type in one rounding, to nearest even (a plain cast to 16 bits rounds twice).
+    """Round float64 once, to nearest even (a plain cast to a 16-bit type rounds twice).
 
     Args:
         exact: Values, float64. [*S]
