@@ -50,7 +50,7 @@ class FunctionScorer:
                 f"the task {reference}: its file must say which metrics are better when higher, for example "
                 f'METRICS = {{"accuracy": True, "loss": False}}; got {metrics!r}'
             )
-        self.metrics: dict[str, bool] = metrics
+        self.metrics: Mapping[str, bool] = metrics
         self.task = reference.replace("\\", "/").rpartition("/")[2]
         self.version = hashlib.sha256(inspect.getsource(module).encode()).hexdigest()[:16]
 

@@ -103,7 +103,7 @@ METRICS = {"norm": False, "each": True}
 
 def score(model):
     assert not model.training and torch.is_inference_mode_enabled()
-    return {"norm": float(model.weight.norm()), "each": RESULT}
+    return {"norm": model.weight.norm().item(), "each": RESULT}
 """
 
 
@@ -116,7 +116,7 @@ def test_a_users_function_scores_the_live_model(tmp_path: Path) -> None:
     model = nn.Linear(2, 1)
     scorer = task(tmp_path, "3")
     [scores] = score_model(model, [scorer])
-    assert scores.values["norm"].tolist() == [float(model.weight.norm())]
+    assert scores.values["norm"].tolist() == [model.weight.norm().item()]
     assert scores.values["each"].tolist() == [3.0]
     assert (scorer.task, scorer.split, scorer.metrics) == (
         "task.py:score",

@@ -69,6 +69,12 @@ def compute_threads(number: int) -> tuple[str, int]:
     return os.environ["OMP_NUM_THREADS"], torch.get_num_threads()
 
 
+def interrupt_itself(number: int) -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+    return "not heard"
+
+
 def mark_and_nap(folder: Path) -> None:
     (folder / str(os.getpid())).touch()
     time.sleep(60)

@@ -81,6 +81,10 @@ def test_workers_compute_on_one_thread() -> None:
     assert list(LocalProcesses(1).run(jobs.compute_threads, [0])) == [(0, ("1", 1))]
 
 
+def test_workers_leave_ctrl_c_to_their_parent() -> None:
+    assert list(LocalProcesses(1).run(jobs.interrupt_itself, [0])) == [(0, "not heard")]
+
+
 def test_no_jobs_start_nothing() -> None:
     assert list(LocalProcesses(3).run(jobs.leave, [])) == []
     assert list(Serial().run(jobs.leave, [], initializer=jobs.fail_to_prepare)) == []

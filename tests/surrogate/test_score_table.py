@@ -5,8 +5,7 @@ import multiprocessing
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from table_writer import add, write_many
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture, all_subsets
+from m2m.mixture import all_subsets
 from m2m.surrogate import ScoreTable, content_key
-
-PAIR = Mixture.subset("abc", "ac")
-METRICS = {"accuracy": True, "loss": False}
-
-
-@dataclass
-class Measured:
-    """Scores without the evaluation room, so that the writer processes below start fast."""
-
-    values: Mapping[str, np.ndarray[Any, Any]]
-
-
-def add(table: ScoreTable, key: str = "k", mixture: Mixture | None = PAIR, **changes: Any) -> None:
-    scores = changes.pop("scores", {"accuracy": np.array([1.0, 0.0, 1.0]), "loss": np.array([0.1, 2.0, 0.3])})
-    row = {"origin": "merged", "seed": None, "task": "t", "split": "validation", "version": "1"} | changes
-    table.add(key, mixture, **row, scores=Measured(scores), metrics=METRICS)
 
 
 def test_a_row_carries_everything(tmp_path: Path) -> None:
@@ -132,13 +116,6 @@ def test_frame_and_csv(tmp_path: Path) -> None:
     assert read["value"].tolist() == [2 / 3, float(np.mean([0.1, 2.0, 0.3]))] * 2
     assert read["higher_is_better"].tolist() == [True, False] * 2
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
-
-
-def write_many(path: str, worker: int) -> None:
-    with ScoreTable(Path(path)) as table:
-        for number in range(20):
-            add(table, f"{worker}-{number}")
-            add(table, f"shared-{number}")
 
 
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
