@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Build isolation makes its own environment; newer pips pin that one through this variable.
 PIP := PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip
-INSTALL := $(PIP) install --quiet --constraint constraints.txt
+INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 QUICKSTART := runs/quickstart
 ARGS ?=
@@ -52,9 +52,9 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 	$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.develop: $(VENV)/.installed
+$(VENV)/.develop: $(VENV)/.created $(SOURCES)
 	$(INSTALL) --editable '.[dev,huggingface,testing,vision]'
-	@touch $@
+	@touch $(VENV)/.installed $@
 
 tools:
 	@test -n "$(PYTHON)" || { echo "m2m needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python3"; exit 1; }
