@@ -6,7 +6,8 @@ import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,7 +114,8 @@ class ByteModel:
         if not path.exists():
             model = self.build()
             model.initialise(self.pretraining.seed)
-            _pretrain(model, self.text, self.pretraining, progress)
+            with _one_thread():
+                _pretrain(model, self.text, self.pretraining, progress)
             _save(model.state_dict(), path)
         state: dict[str, Tensor] = torch.load(path, weights_only=True)
         return state
@@ -217,6 +219,17 @@ def _text_sources(table: Mapping[str, Any], where: str) -> list[TextSource]:
     for name, source in text.items():
         check_keys(source, SOURCE_KEYS, f"{prefix}{name}]")
     return [TextSource.parse(source, f"{prefix}{name}]") for name, source in text.items()]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: the same weights on any number of cores, and no waiting where they are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _pretrain(model: ByteGPT, text: Tensor, options: Pretraining, progress: Progress | None) -> None:
