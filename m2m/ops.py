@@ -119,15 +119,16 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(weights, *experts)
 
 
-def _gradients(ctx: Any, grad: Tensor) -> tuple[list[Tensor] | None, Tensor | None, None, None]:
+def _gradients(ctx: Any, grad: Tensor) -> tuple[list[Tensor | None], Tensor | None, None, None]:
     """Return ∂/∂θ_n = Σ_m A_mn g_m, itself a weighted sum, and ∂/∂A_mn = ⟨g_m, θ_n⟩."""
     weights, *experts = ctx.saved_tensors
     for_experts, for_weights = ctx.needs_input_grad[:2]
-    expert_grads = weight_grad = None
-    if any(for_experts) if isinstance(for_experts, (list, tuple)) else for_experts:
+    expert_grads: list[Tensor | None] = [None] * len(experts)
+    weight_grad = None
+    if any(for_experts):
         rows = list(grad.to(weights.dtype).unbind())
         summed = _weighted_sum(rows, weights.T.contiguous(), experts[0].dtype, ctx.threads)
-        expert_grads = list(summed.unbind())
+        expert_grads = [*summed.unbind()]
     if for_weights:
         flat = grad.flatten(1).to(weights.dtype)
         columns = [flat @ expert.flatten().to(weights.dtype) for expert in experts]
