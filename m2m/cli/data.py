@@ -82,7 +82,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
     # Every name is looked up before anything is downloaded, and each package is fetched once.
     packages = list(dict.fromkeys(package for name in args.names for package in expand(name)))
-    bar = progress(quiet=args.quiet)
+    bar = progress(quiet=args.quiet, unit="B")
     folders = {package.name: fetch(package, progress=bar) for package in packages}
     if args.json:
         print_json(folders)

@@ -1,15 +1,21 @@
 """Merge checkpoints by a recipe (mergekit YAML), streaming: bounded memory, exact, resumable.
 
-With --candidates one pass over the experts writes a checkpoint for every row of a table, in folders of OUT.
+With --candidates one pass over the experts writes a checkpoint for every row of a table, in folders of OUT;
+its columns are the last parts of the experts' paths.
 With --json one line tells wall seconds, bytes read and written, and the peak of memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from m2m.cli.parser import add_memory, add_resume, add_threads, amount
+
+if TYPE_CHECKING:
+    from m2m.merging.recipe import Recipe
 
 HELP = "merge checkpoints by a recipe"
 
@@ -32,10 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_memory(parser, "256MiB")
     add_threads(parser)
     parser.add_argument(
-        "--shard-size", type=amount, default="5GB", metavar="SIZE", help="(default: %(default)s)"
+        "--shard-size",
+        type=amount,
+        default="5GB",
+        metavar="SIZE",
+        help="most bytes a file (default: %(default)s)",
     )
     parser.add_argument("--dtype", metavar="D", help="dtype of what is written (default: the recipe's)")
     add_resume(parser)
+    parser.add_argument(
+        "--durable", action="store_true", help="wait for the disk: the result survives a power cut"
+    )
     parser.add_argument(
         "--verify", action="store_true", help="read what was written again and check its hashes"
     )
@@ -53,19 +66,25 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.output import print_json
     from m2m.cli.progress import progress
     from m2m.merging import merge
+    from m2m.merging.recipe import load
     from m2m.units import format_bytes
 
+    recipe = load(args.recipe)
+    if not args.quiet:
+        for note in recipe.notes:
+            print(f"m2m: note: {note}", file=sys.stderr)
     report = merge(
-        args.recipe,
+        recipe,
         args.out,
-        candidates=args.candidates,
+        candidates=_candidates(args.candidates, recipe) if args.candidates else None,
         memory=args.memory,
         threads=args.threads,
         shard_size=args.shard_size,
         dtype=args.dtype,
         resume=args.resume,
         verify=args.verify,
-        progress=progress(quiet=args.quiet),
+        durable=args.durable,
+        progress=progress(quiet=args.quiet, unit="B"),
     )
     if args.json:
         print_json(report.to_dict())
@@ -73,3 +92,10 @@ def execute(args: argparse.Namespace) -> int:
         written, peak = format_bytes(report.written_bytes), format_bytes(report.peak_rss_bytes)
         print(f"{args.out}: {written} written in {report.wall_s:.1f} s, peak memory {peak}")
     return 0
+
+
+def _candidates(source: str, recipe: Recipe) -> dict[str, tuple[float, ...]]:
+    from m2m.cli.candidates import read_candidates
+    from m2m.merging.weighted_sums import expert_names
+
+    return {candidate.label: candidate.weights for candidate in read_candidates(source, expert_names(recipe))}

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from m2m.units import format_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,18 +15,19 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 15.0
 
 
-def progress(*, quiet: bool) -> Callable[[int, int, str], None]:
+def progress(*, quiet: bool, unit: str = "") -> Callable[[int, int, str], None]:
     """Make a progress callback that fits where stderr goes.
 
     Args:
         quiet: Whether to show nothing at all.
+        unit: What is counted: `B` for bytes, nothing for things.
 
     Returns:
         A callable of (done, total, what); a new total, or `done` going back, starts a new stage.
     """
     if quiet:
         return lambda done, total, what: None
-    return _Bar() if sys.stderr.isatty() else _Lines()
+    return _Bar(unit) if sys.stderr.isatty() else _Lines(unit)
 
 
 class _Stage:
@@ -42,7 +45,8 @@ class _Stage:
 class _Bar:
     """tqdm's bar, one a stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
         self._stage = _Stage()
         self._bar: Any = None
 
@@ -52,7 +56,15 @@ class _Bar:
         if self._stage.is_new(done, total):
             if self._bar is not None:
                 self._bar.close()
-            self._bar = tqdm(total=total, initial=done, file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                unit=self._unit or "it",
+                unit_scale=self._unit == "B",
+                unit_divisor=1024,
+            )
         self._bar.set_description_str(what, refresh=False)
         self._bar.update(done - self._bar.n)
         if done >= total:
@@ -62,7 +74,8 @@ class _Bar:
 class _Lines:
     """A line when a stage begins and ends, and every `LINE_EVERY_S` seconds in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
+        self._write = format_bytes if unit == "B" else str
         self._stage = _Stage()
         self._began = self._said = 0.0
         self._first = 0
@@ -75,7 +88,7 @@ class _Lines:
         if new or done >= total or now - self._said >= LINE_EVERY_S:
             self._said = now
             left = self._left(now, done, total)
-            print(f"m2m: {what} {done}/{total}{left}", file=sys.stderr, flush=True)
+            print(f"m2m: {what} {self._write(done)}/{self._write(total)}{left}", file=sys.stderr, flush=True)
 
     def _left(self, now: float, done: int, total: int) -> str:
         advanced = done - self._first

@@ -82,7 +82,7 @@ def _analyse(folder: RunFolder) -> dict[str, Any]:
     if folder.read_results().get("oracle"):
         record(of_run(folder.root), folder.root)
         scatter.draw(folder.figures, folder.figures)
-    bars.draw(folder.root, folder.figures)
+    bars.draw(folder.results, folder.figures)
     return folder.read_results()
 
 

@@ -30,6 +30,11 @@ def test_a_file_gets_the_ends_of_each_stage_and_a_line_now_and_then(
     assert len(lines) == 9
 
 
+def test_bytes_are_written_for_people(capfd: pytest.CaptureFixture[str]) -> None:
+    progress(quiet=False, unit="B")(0, 3 * 2**19, "merging")
+    assert capfd.readouterr().err == "m2m: merging 0 B/1.5 MiB\n"
+
+
 def test_a_resumed_stage_reckons_from_where_it_began(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
