@@ -4,11 +4,14 @@ import pytest
 import torch
 
 from m2m import setups
+from m2m.config import load as load_config
 from m2m.data import cache_dir
 from m2m.errors import ConfigError
 from m2m.setups.protocol import load_state
 from m2m.setups.vision import DEFAULT_TARGETS, VisionOptions, from_spec, read_options
 from m2m.setups.vision_split import COPY_DISTANCE
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_defaults_are_the_documented_example():
@@ -76,3 +79,12 @@ def test_other_resolutions():
     images = setup.targets["tango"].test.tensors[0]
     assert (images.dtype, images.shape) == (torch.uint8, (100, 3, 48, 48))
     assert setup.build()(images[:2]).shape == (2, 29)
+
+
+@pytest.mark.parametrize("name", ["vision_icons", "vision_icons_n6"])
+def test_examples_are_configurations_that_can_run(name):
+    config = load_config(EXAMPLES / f"{name}.toml")
+    options = read_options(config.setup)
+    assert config.run.target in options.targets
+    # What the headline target is made of is never trained on.
+    assert not set(options.targets[config.run.target]) & set(options.datasets)
