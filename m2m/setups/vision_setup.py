@@ -25,7 +25,7 @@ from m2m.setups.vision_sources import SPACES, Pool
 
 #: Class number of each label space's first class, and after them the number of all classes.
 OFFSETS = dict(zip([*SPACES, "end"], accumulate((len(c) for c in SPACES.values()), initial=0), strict=True))
-METRICS = {"accuracy": True, "loss": False}
+METRICS: Mapping[str, bool] = {"accuracy": True, "loss": False}
 BATCH_SIZE = 128
 
 
