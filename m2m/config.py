@@ -118,7 +118,8 @@ def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
     known = [field.name for field in fields(TrainRecipe)]
     check_keys(table, known, where)
     try:
-        return TrainRecipe(**{key: tuple(v) if isinstance(v, list) else v for key, v in table.items()})
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+        return TrainRecipe(**values)
     except TypeError as error:
         raise ConfigError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from None
     except ConfigError as error:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from m2m import setups
 from m2m.checkpoint import Checkpoint, save
-from m2m.evaluate import Scores, TargetScorer, score_candidates, score_model
-from m2m.mixture import Mixture, weight_matrix
+from m2m.evaluate import LiveModel, Scores, TargetScorer, score_model
+from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup, load_state
 from m2m.train import TrainRecipe, fine_tune
 
@@ -61,12 +61,14 @@ class _Bench:
     setup: Setup
     model: nn.Module
     base: dict[str, Tensor]
-    experts: dict[Path, dict[str, Tensor]]
+    live: dict[tuple[Path, ...], LiveModel]
 
-    def expert(self, folder: Path) -> dict[str, Tensor]:
-        if folder not in self.experts:
-            self.experts[folder] = Checkpoint(folder).state()
-        return self.experts[folder]
+    def merged(self, experts: tuple[Path, ...], weights: tuple[float, ...]) -> nn.Module:
+        if experts not in self.live:  # checked against each other once a process
+            states = [Checkpoint(folder).state() for folder in experts]
+            self.live[experts] = LiveModel(self.model, self.base, states)
+        self.live[experts].merge([weights])
+        return self.model
 
     def scorers(self, tasks: tuple[Task, ...]) -> list[TargetScorer]:
         return [TargetScorer(self.setup, target, split) for target, split in tasks]
@@ -116,7 +118,4 @@ def _train(bench: _Bench, job: Train) -> list[Scores]:
 
 
 def _merge(bench: _Bench, job: Merge) -> list[Scores]:
-    experts = [bench.expert(folder) for folder in job.experts]
-    weights = weight_matrix([job.mixture])
-    [(_, scores)] = score_candidates(bench.model, bench.base, experts, weights, bench.scorers(job.tasks))
-    return scores
+    return score_model(bench.merged(job.experts, job.mixture.weights), bench.scorers(job.tasks))
