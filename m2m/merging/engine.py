@@ -14,7 +14,7 @@ from m2m.checkpoint.dtypes import MERGEABLE, parse_dtype
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.manifest import read_manifest, verify, write_manifest
 from m2m.checkpoint.writer import write_index
-from m2m.errors import CheckpointError, RecipeError, RunFolderError
+from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
 from m2m.merging.companions import choose_companions, write_companions
 from m2m.merging.execute import Execution, Progress, bytes_before, execute
 from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
@@ -139,6 +139,8 @@ def merge_linear(
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
+    if not names or len(weights) != len(names):
+        raise MixtureError(f"{len(weights)} rows of weights for {len(names)} candidates {list(names)}")
     inputs = [Checkpoint(path) for path in models]
     out_dtype = _float_dtype(dtype)
     wanted = from_weights(inputs, weights, out_dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 from array import array
@@ -12,8 +11,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.checkpoint.dtypes import MERGEABLE
-from m2m.errors import CheckpointError, M2MError, RunFolderError
+from m2m.errors import RunFolderError
+from m2m.merging.failures import raise_failure
 from m2m.merging.hashing import FollowingHasher
 from m2m.merging.memory import Staging, anonymous_bytes
 from m2m.merging.plan import MergePlan, element_size
@@ -29,6 +28,8 @@ Progress = Callable[[int, int, str], None]
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}
 _POLL_SECONDS = 0.1
 _NOTES_EVERY = 5
+#: Chunks take milliseconds; a disk that hangs for longer is not waited for.
+_STOP_SECONDS = 1.0
 #: Files that the rest of the process may hold open.
 _OTHER_FILES = 128
 
@@ -48,10 +49,6 @@ class Execution:
     written_bytes: int
     peak_anon_bytes: int | None
     hashes: dict[tuple[str, str], str]
-
-
-class InterruptedMergeError(M2MError):
-    """The system failed while reading or writing; what is finished stays for `resume`."""
 
 
 def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
@@ -122,22 +119,35 @@ def execute(
     stream = _start(plan, files, staging, start, allow_nonfinite)
     hasher = FollowingHasher(plan, files, staging.threads, lambda: stream.position)
     resumed = bytes_before(plan, start)
-    peak, polls, ended = anonymous_bytes(), 0, False
+
+    def report() -> None:
+        if progress is not None:
+            progress(resumed + stream.written_bytes, plan.nbytes, "merge")
+
     try:
-        while not ended:
-            ended = stream.wait(_POLL_SECONDS)
-            polls += 1
-            peak = _larger(peak, anonymous_bytes())
-            if progress is not None:
-                progress(resumed + stream.written_bytes, plan.nbytes, "merge")
-            if ended or polls % _NOTES_EVERY == 0:
-                note(stream.position)
-        _raise_failure(plan, stream)
+        peak = _watch(stream, note, report)
+        raise_failure(plan, stream)
         hashes = hasher.result()
-    finally:
+    except BaseException:
         stream.stop()
+        stream.wait(_STOP_SECONDS)
+        note(stream.position)
+        raise
+    finally:
         hasher.stop()
-    return Execution(stream.read_bytes, stream.written_bytes, _larger(peak, anonymous_bytes()), hashes)
+    return Execution(stream.read_bytes, stream.written_bytes, peak, hashes)
+
+
+def _watch(stream: Stream, note: Callable[[Position], None], report: Callable[[], None]) -> int | None:
+    peak, polls, ended = anonymous_bytes(), 0, False
+    while not ended:
+        ended = stream.wait(_POLL_SECONDS)
+        polls += 1
+        peak = _larger(peak, anonymous_bytes())
+        if ended or polls % _NOTES_EVERY == 0:
+            note(stream.position)
+        report()
+    return peak
 
 
 def bytes_before(plan: MergePlan, position: Position) -> int:
@@ -200,39 +210,3 @@ def _allow_open_files(count: int) -> None:
 
 def _larger(first: int | None, second: int | None) -> int | None:
     return None if first is None or second is None else max(first, second)
-
-
-def _raise_failure(plan: MergePlan, stream: Stream) -> None:
-    failure = stream.failure
-    if failure is None:
-        return
-    kind, number, model, element, code = failure
-    tensor = plan.tensors[number]
-    name = f"tensor {tensor.entry.name!r}"
-    if kind == "write":
-        where = f"{plan.outputs[model].name or 'output'}: {name}"
-        raise InterruptedMergeError(
-            f"{where}: cannot be written: {os.strerror(code)}; resume when there is room again"
-        )
-    file = tensor.sources[model].file if kind != "overflow" else None
-    if kind == "read":
-        raise InterruptedMergeError(f"{file}: {name}: cannot be read: {os.strerror(code)}{_hint(code)}")
-    if kind == "shrunk":
-        raise CheckpointError(f"{file}: shrank during the merge: {name} is cut off")
-    if kind == "nonfinite":
-        raise CheckpointError(
-            f"{file}: {name} is NaN or infinite at index {element}; allow_nonfinite lets it pass"
-        )
-    if kind == "overflow":
-        raise CheckpointError(
-            f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is "
-            f"too large for {tensor.entry.dtype}; choose a wider dtype, or allow_nonfinite"
-        )
-    raise CheckpointError(
-        f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {tensor.sources[0].file}; "
-        f"only {', '.join(sorted(MERGEABLE))} are averaged, other types must be equal in all inputs"
-    )
-
-
-def _hint(code: int) -> str:
-    return " (raise the limit with `ulimit -n`)" if code == errno.EMFILE else ""

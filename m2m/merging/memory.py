@@ -52,8 +52,8 @@ def plan_staging(budget: int, threads: int | None, n_inputs: int, n_outputs: int
     most_threads = budget // (slots * _LEAST_SLOT_BYTES)
     if most_threads < 1:
         raise ConfigError(
-            f"a memory budget of {format_bytes(budget)} is too small: {n_inputs} inputs and {n_outputs} outputs "
-            f"need at least {format_bytes(slots * _LEAST_SLOT_BYTES)}"
+            f"a memory budget of {format_bytes(budget)} is too small: {n_inputs} inputs and "
+            f"{n_outputs} outputs need at least {format_bytes(slots * _LEAST_SLOT_BYTES)}"
         )
     workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
     room = budget // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back bit by bit, in other tools too; what does not hold together is refused."""
+"""Checkpoints: what is saved comes back bit by bit, in other tools too; what is broken is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ STATE = {
 def assert_same_state(got: dict[str, torch.Tensor], want: dict[str, torch.Tensor]) -> None:
     assert got.keys() == want.keys()
     for name, tensor in want.items():
-        assert got[name].dtype == tensor.dtype and torch.equal(got[name], tensor), name
+        assert got[name].dtype == tensor.dtype, name
+        assert torch.equal(got[name], tensor), name
 
 
 @pytest.mark.parametrize("shard_size", [None, 40])
@@ -57,7 +58,8 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
     checkpoint = Checkpoint(folder)
     assert set(checkpoint.names) == {"embed", "other"}
     state = checkpoint.state()
-    assert state["head"] is state["embed"] and state["other"] is not state["embed"]
+    assert state["head"] is state["embed"]
+    assert state["other"] is not state["embed"]
     assert torch.equal(checkpoint.read("head"), shared)
 
 
@@ -119,7 +121,7 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match="'c' is in the index only"):
         _ = Checkpoint(folder).tensors
     edit_index(folder, c="model-00003-of-00002.safetensors")
-    with pytest.raises(CheckpointError, match="shard 'model-00003-of-00002.safetensors' is missing"):
+    with pytest.raises(CheckpointError, match=r"shard 'model-00003-of-00002\.safetensors' is missing"):
         Checkpoint(folder)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
     with pytest.raises(CheckpointError, match="weight_map"):
@@ -201,7 +203,8 @@ def test_side_files_travel_along(tmp_path: Path) -> None:
         (donor / name).write_text("{}")
     copy = save(STATE, tmp_path / "copy", side_files_from=donor)
     assert {path.name for path in copy.iterdir()} == {
-        "config.json", "tokenizer.json", "chat_template.jinja", "LICENSE", "model.safetensors", "manifest.json",
+        "config.json", "tokenizer.json", "chat_template.jinja", "LICENSE",
+        "model.safetensors", "manifest.json",
     }  # fmt: skip
 
 

@@ -137,8 +137,7 @@ def test_a_mutated_file_is_refused_or_safe_to_read(
     folder.mkdir(exist_ok=True)
     try:
         header = header_of(folder, content)
-    except CheckpointError as error:
-        assert "model.safetensors" in str(error)
+    except CheckpointError:
         return
     covered = sorted((tensor.offset, tensor.offset + tensor.nbytes) for tensor in header.tensors.values())
     ends = [end for _, end in covered]

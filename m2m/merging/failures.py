@@ -1,0 +1,64 @@
+"""What went wrong in the compiled stream, told with names."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from m2m.checkpoint.dtypes import MERGEABLE
+from m2m.errors import CheckpointError, M2MError
+from m2m.merging.plan import MergePlan
+
+if TYPE_CHECKING:
+    from m2m._core import Stream
+
+
+class InterruptedMergeError(M2MError):
+    """The system failed while reading or writing; what is finished stays for `resume`."""
+
+
+def raise_failure(plan: MergePlan, stream: Stream) -> None:
+    """Raise what a worker met, with names in place of numbers; nothing if all went well.
+
+    Args:
+        plan: The plan that was run.
+        stream: The stream that ran it; it has ended.
+
+    Raises:
+        CheckpointError: If an input shrank, holds NaN or infinities, or differs where it must not.
+        InterruptedMergeError: If the system failed to read or write.
+    """
+    failure = stream.failure
+    if failure is None:
+        return
+    kind, number, model, element, code = failure
+    tensor = plan.tensors[number]
+    name = f"tensor {tensor.entry.name!r}"
+    if kind == "write":
+        where = f"{plan.outputs[model].name or 'output'}: {name}"
+        raise InterruptedMergeError(
+            f"{where}: cannot be written: {os.strerror(code)}; resume when there is room again"
+        )
+    file = tensor.sources[model].file if kind != "overflow" else None
+    if kind == "read":
+        raise InterruptedMergeError(f"{file}: {name}: cannot be read: {os.strerror(code)}{_hint(code)}")
+    if kind == "shrunk":
+        raise CheckpointError(f"{file}: shrank during the merge: {name} is cut off")
+    if kind == "nonfinite":
+        raise CheckpointError(
+            f"{file}: {name} is NaN or infinite at index {element}; allow_nonfinite lets it pass"
+        )
+    if kind == "overflow":
+        raise CheckpointError(
+            f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is "
+            f"too large for {tensor.entry.dtype}; choose a wider dtype, or allow_nonfinite"
+        )
+    raise CheckpointError(
+        f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {tensor.sources[0].file}; "
+        f"only {', '.join(sorted(MERGEABLE))} are averaged, other types must be equal in all inputs"
+    )
+
+
+def _hint(code: int) -> str:
+    return " (raise the limit with `ulimit -n`)" if code == errno.EMFILE else ""

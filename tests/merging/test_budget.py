@@ -1,0 +1,97 @@
+"""Memory and time do not grow with the model: a bounded number of buffers, a bounded cost a tensor."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m2m.checkpoint import save
+from m2m.errors import ConfigError
+from m2m.merging import MergeOptions, memory, merge_linear
+from m2m.merging.memory import plan_staging
+
+MIB = 2**20
+
+#: Prints how much more memory the process held than before the merge.
+CHILD = """
+import json, sys
+from m2m.merging import MergeOptions, memory, merge_linear
+before = memory.peak_resident_bytes()
+report = merge_linear(sys.argv[1:3], [[0.5, 0.5]], sys.argv[3], options=MergeOptions(threads=2))
+print(json.dumps([report.peak_rss_bytes - before, report.threads * 3 * report.slot_bytes]))
+"""
+
+
+def test_peak_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
+    added = {}
+    for size in (8, 96):
+        tensor = torch.zeros(size * MIB // 2, dtype=torch.bfloat16)
+        inputs = [str(save({"a": tensor}, tmp_path / f"{size}_{i}")) for i in range(2)]
+        command = [sys.executable, "-c", CHILD, *inputs, str(tmp_path / f"out{size}")]
+        child = subprocess.run(command, capture_output=True, text=True, check=True)
+        added[size], staging = json.loads(child.stdout)
+        assert added[size] < staging + 8 * MIB
+    assert abs(added[96] - added[8]) < 4 * MIB
+
+
+@given(
+    budget=st.integers(1, 2**34),
+    threads=st.none() | st.integers(1, 512),
+    n=st.integers(1, 300),
+    m=st.integers(1, 300),
+)
+def test_buffers_fit_the_budget(budget: int, threads: int | None, n: int, m: int) -> None:
+    try:
+        staging = plan_staging(budget, threads, n, m)
+    except ConfigError:
+        assert budget < (n + m) * 4096
+        return
+    assert staging.threads * (n + m) * staging.slot_bytes <= budget
+    assert staging.threads >= 1
+    assert staging.slot_bytes % 4096 == 0
+    assert 4096 <= staging.slot_bytes <= memory.SLOT_BYTES
+
+
+def test_many_small_tensors_are_cheap(tmp_path: Path) -> None:
+    def merge_many(count: int) -> float:
+        state = {f"layers.{i}.w": torch.full((8,), float(i)) for i in range(count)}
+        inputs = [save(state, tmp_path / f"{count}_{i}") for i in range(2)]
+        start = time.process_time()
+        merge_linear(inputs, [[0.5, 0.5]], tmp_path / f"out{count}", options=MergeOptions(threads=1))
+        return time.process_time() - start
+
+    merge_many(10)
+    few, many = merge_many(500), merge_many(4000)
+    assert (many - few) / 3500 < 200e-6
+
+
+def test_progress_ends_at_the_total(tmp_path: Path) -> None:
+    inputs = [save({"a": torch.ones(100_000)}, tmp_path / f"m{i}") for i in range(2)]
+    seen: list[tuple[int, int, str]] = []
+    options = MergeOptions(progress=lambda *now: seen.append(now))
+    merge_linear(inputs, [[0.5, 0.5]], tmp_path / "out", options=options)
+    assert seen[-1][0] == seen[-1][1] == 400_000
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+
+
+def test_ctrl_c_stops_within_a_second(tmp_path: Path) -> None:
+    inputs = [save({"a": torch.ones(3_000_000)}, tmp_path / f"m{i}") for i in range(2)]
+    interrupted = 0.0
+
+    def interrupt(done: int, total: int, what: str) -> None:
+        nonlocal interrupted
+        interrupted = time.perf_counter()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge_linear(inputs, [[0.5, 0.5]], tmp_path / "out", options=MergeOptions(progress=interrupt))
+    assert time.perf_counter() - interrupted < 1
+    assert not (tmp_path / "out").exists()
