@@ -1,0 +1,85 @@
+"""`m2m run` and `m2m report` on linear regression: the whole path, told to programs and to people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from m2m.cli import main
+
+HELPER = Path(__file__).parents[1] / "helpers" / "linear_setup.py"
+
+CONFIG = f"""
+[run]
+target = "target"
+[train]
+steps = 3
+batch = 2
+optimizer = "sgd"
+learning_rate = 0.05
+[setup]
+kind = "python"
+factory = "{HELPER}:from_table"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "run.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return str(path)
+
+
+def test_a_run_ends_in_a_report_for_people_and_for_programs(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["run", config, "--out", str(out), "--workers", "1", "--validate"]
+    assert main(command) == 0
+    text, err = capsys.readouterr()
+    assert "trained mixtures" in err
+
+    # The same command again finds everything done.
+    assert main([*command, "--json", "-q"]) == 0
+    told, err = capsys.readouterr()
+    results = json.loads(told)
+    assert err == ""
+    assert results["fidelity"]["target"]["pearson"]["n"] == 2 ** len(results["datasets"]) - 1
+    assert text.startswith(f"Train on {' + '.join(results['picked'])} for target.\n")
+    assert f"{results['test']['picked']:.4f}" in text
+    assert f"report: {results['report']}" in text
+    assert list((out / "figures").glob("*.svg"))
+
+    Path(results["report"]).unlink()
+    assert main(["report", str(out), "-q"]) == 0
+    assert Path(results["report"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("steps = 3", "stesp = 3"), "unknown key 'stesp' (did you mean 'steps'?)"),
+        (('target = "target"', 'target = "nowhere"'), "nowhere"),
+        (("[setup]", "[setup"), "not a TOML file"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_and_makes_no_folder(
+    change: tuple[str, str], said: str, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(CONFIG.replace(*change), encoding="utf-8")
+    assert main(["run", config, "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_not_a_run_is_left_as_it_is(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", config, "--out", str(tmp_path)]) == 2
+    assert "not a run folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
+    assert main(["report", str(tmp_path)]) == 2
