@@ -19,7 +19,7 @@ def test_amounts(text: str | int, wanted: int) -> None:
     assert parse_bytes(text) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1XB", "1e9", "0", "0.1", "1 G B", "٣MB", "inf"])
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1XB", "1e9", "0", "0.1", "1 G B", "5GB!", "٣MB", "inf"])
 def test_not_amounts(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_bytes(text)
