@@ -27,7 +27,9 @@ struct Problem {
     for (int i = 0; i < n; ++i) {
       inputs.emplace_back(new In[count + shift]);
       for (std::int64_t p = 0; p < count; ++p) {
-        const double value = p % 11 == 3 ? -0.0 : static_cast<double>(bits() % 4001) / 1024 - 2;
+        double value = static_cast<double>(bits() % 4001) / 1024 - 2;
+        if (p % 11 == 3) value = -0.0;
+        if (p % 13 == 5 && i == 1) value = INFINITY;  // seen in exactly the candidates that use this expert
         store(value, &inputs[i][p + shift]);
       }
       input_pointers.push_back(inputs[i].get() + shift);
