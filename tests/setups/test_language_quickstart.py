@@ -46,8 +46,8 @@ def test_the_fetch_group_is_what_the_configuration_uses(spec):
 
 
 def test_every_dataset_lasts_for_an_expert(setup):
-    # 30 steps of 16 examples: no expert sees an example twice.
-    assert {name: len(e) for name, e in setup.datasets.items() if len(e) < 30 * 16} == {}
+    # 40 steps of 16 examples: no expert sees an example twice.
+    assert {name: len(e) for name, e in setup.datasets.items() if len(e) < 40 * 16} == {}
 
 
 @pytest.mark.parametrize("name", UNSEEN)
