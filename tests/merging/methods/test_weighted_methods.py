@@ -230,6 +230,13 @@ def test_the_karcher_mean_balances_its_pulls(seed: int, count: int) -> None:
     assert (pull / count).norm() <= 1e-12 + 500 * U64
 
 
+def test_a_zero_expert_has_no_direction_but_a_norm() -> None:
+    a = normal(0, 10).double()
+    for name, values in [("karcher", {}), ("multislerp", {"weight": 1})]:
+        merged = run(name, [a, 0 * a], None, **values)
+        assert (merged - a / 2).abs().max() <= 20 * U64 * a.abs().max()
+
+
 def test_karcher_and_multislerp_refuse_directions_that_cancel() -> None:
     a, b = normal(0, 10), normal(1, 10)
     for name, values in [("karcher", {}), ("multislerp", {"weight": [1, 1, 1, 1]})]:

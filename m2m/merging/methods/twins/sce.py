@@ -40,7 +40,7 @@ def merge(inputs: Inputs, settings: Settings, out_dtype: torch.dtype) -> Tensor:
     sign = elected_sign(ascending_sum(vectors), settings.definition)
     change, divisor = torch.zeros_like(vectors[0]), torch.zeros_like(vectors[0])
     for vector, share in zip(vectors, shares, strict=True):
-        agree = (vector != 0) & (torch.sign(vector) == sign)
+        agree = torch.sign(vector) == sign
         change = change + torch.where(agree, share * vector, 0.0)
         divisor = divisor + agree.double() * share
     change = torch.where(divisor == 0, 0.0, change / torch.where(divisor == 0, 1.0, divisor))

@@ -2,9 +2,9 @@
 
 Contract, each step float64 and rounded, n ascending, starting from 0.0: c_n = w_n·scale_n; v_n = c_n·τ_n
 where kept, else 0; S = Σ v_n. Without election m = S and d = Σ w_n (correctly rounded). With election the
-sign e of S is elected, the experts with v_n ≠ 0 of sign e agree, m = Σ v_n and d = Σ w_n over those; at S = 0
-nothing is elected (`mergekit`: +). With normalize m ← m / d where d ≠ 0. Then m ← m·λ and the output is θ₀ +
-m, rounded once.
+sign e of S is elected, the experts with sign v_n = e agree, m = Σ v_n and d = Σ w_n over those; sign 0 = 0,
+so at S = 0 nothing is merged (`mergekit`: e = +1). With normalize m ← m / d where d ≠ 0. Then m ← m·λ and the
+output is θ₀ + m, rounded once.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def elected_sign(total: Tensor, definition: str) -> Tensor:
 
 def _elected(values: list[Tensor], weights: list[float], settings: Settings) -> tuple[Tensor, Tensor]:
     sign = elected_sign(ascending_sum(values), settings.definition)
-    agree = [(value != 0) & (torch.sign(value) == sign) for value in values]
+    agree = [torch.sign(value) == sign for value in values]
     change = ascending_sum([torch.where(a, value, 0.0) for a, value in zip(agree, values, strict=True)])
     divisor = ascending_sum([a.double() * weight for a, weight in zip(agree, weights, strict=True)])
     return change, torch.where(divisor == 0, 1.0, divisor)
