@@ -109,7 +109,8 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: the header does not start with '{{'; not a safetensors file?")
     try:
         table = json.loads(text, object_pairs_hook=_unique)
-        json.dumps(table, ensure_ascii=False).encode()  # fails on names that UTF-8 cannot hold
+        if b"\\u" in text:
+            json.dumps(table, ensure_ascii=False).encode()  # fails on names that UTF-8 cannot hold
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the header is not valid JSON: {error}") from error
     if not isinstance(table, dict):
@@ -132,8 +133,12 @@ def _metadata(table: object, path: Path) -> dict[str, str]:
     return table
 
 
-def _is_offset(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_INTEGER
+def _are_sizes(values: list[object]) -> bool:
+    # A plain loop, not `all`: this runs twice for every tensor of every input.
+    for value in values:  # noqa: SIM110
+        if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
+            return False
+    return True
 
 
 def _tensor(name: str, entry: object, path: Path, start: int) -> TensorInfo:
@@ -146,9 +151,9 @@ def _tensor(name: str, entry: object, path: Path, start: int) -> TensorInfo:
         raise CheckpointError(
             f"{path}: tensor {name!r}: unknown dtype {dtype!r:.50}; known are {', '.join(SIZES)}"
         )
-    if not isinstance(shape, list) or len(shape) > 64 or not all(map(_is_offset, shape)):
+    if not isinstance(shape, list) or len(shape) > 64 or not _are_sizes(shape):
         raise CheckpointError(f"{path}: tensor {name!r}: bad shape {shape!r:.200}")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_offset, offsets)):
+    if not isinstance(offsets, list) or len(offsets) != 2 or not _are_sizes(offsets):
         raise CheckpointError(f"{path}: tensor {name!r}: bad data_offsets {offsets!r:.200}")
     begin, end = offsets
     wanted = math.prod(shape) * SIZES[dtype]

@@ -17,7 +17,7 @@ from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
 from m2m.merging.companions import choose_companions, write_companions
 from m2m.merging.execute import Execution, Progress, bytes_before, execute
-from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
+from m2m.merging.memory import Staging, collector_paused, peak_resident_bytes, plan_staging
 from m2m.merging.plan import MergePlan, build_plan
 from m2m.merging.recipe import Recipe, load
 from m2m.merging.recipe_models import ModelRef
@@ -95,9 +95,12 @@ def merge(
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     models = _open_models(parsed)
     out_dtype = _float_dtype(dtype or parsed.out_dtype or parsed.dtype)
-    wanted = from_recipe(parsed, models, out_dtype, candidates)
-    metadata = _metadata(parsed, models[parsed.donor], candidates)
-    plan = build_plan([model.path for model in models.values()], wanted, metadata, parse_bytes(shard_size))
+    with collector_paused():
+        wanted = from_recipe(parsed, models, out_dtype, candidates)
+        metadata = _metadata(parsed, models[parsed.donor], candidates)
+        plan = build_plan(
+            [model.path for model in models.values()], wanted, metadata, parse_bytes(shard_size)
+        )
     files = choose_companions(parsed, models)
     layers = _stacked_layers(parsed)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +61,25 @@ def plan_staging(budget: int, threads: int | None, n_inputs: int, n_outputs: int
     workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
     room = budget // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
     return Staging(workers, min(SLOT_BYTES, room))
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Plan without the cyclic garbage collector.
+
+    A plan is a few hundred thousand small objects without cycles, all kept; looking through them again and
+    again would take nearly as long as making them.
+
+    Yields:
+        None: While it is paused.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def anonymous_bytes() -> int | None:
