@@ -146,15 +146,14 @@ def merge_linear(
         raise MixtureError(f"{len(weights)} rows of weights for {len(names)} candidates {list(names)}")
     inputs = [Checkpoint(path) for path in models]
     out_dtype = _float_dtype(dtype)
-    wanted = from_weights(inputs, weights, out_dtype)
     paths = [str(model.path) for model in inputs]
-    metadata = {
-        name: _notes(
-            inputs[0], {"m2m.weights": json.dumps({"models": paths, "weights": list(map(float, row))})}
-        )
-        for name, row in zip(names, weights, strict=True)
-    }
-    plan = build_plan([model.path for model in inputs], wanted, metadata, parse_bytes(shard_size))
+    notes = [json.dumps({"models": paths, "weights": list(map(float, row))}) for row in weights]
+    with collector_paused():
+        wanted = from_weights(inputs, weights, out_dtype)
+        metadata = {
+            name: _notes(inputs[0], {"m2m.weights": note}) for name, note in zip(names, notes, strict=True)
+        }
+        plan = build_plan([model.path for model in inputs], wanted, metadata, parse_bytes(shard_size))
 
     def finish(folder: Path) -> None:
         write_companions(inputs[0].side_files, folder, dtype=out_dtype, layers=None, chat_template=None)
