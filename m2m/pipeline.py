@@ -12,7 +12,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 import m2m
@@ -29,6 +28,7 @@ from m2m.run_folder import RunFolder
 from m2m.searching import Exhaustive, Objective, Subsets
 from m2m.setups.protocol import Progress, Setup, load_state
 from m2m.surrogate import ScoreTable, content_key
+from m2m.threads import one_thread
 from m2m.worker import Merge, Task, Train
 
 #: Above this many datasets 2^N − 1 candidates are no longer "every subset".
@@ -56,7 +56,7 @@ def run(
     run_folder.check(out, config)
     setup = setups.load(config.setup, config.root, cache_dir(), progress)
     _check_names(config, setup)
-    with run_folder.claim(out, config) as folder, ScoreTable(folder.table) as table, _one_thread():
+    with run_folder.claim(out, config) as folder, ScoreTable(folder.table) as table, one_thread():
         steps = _Steps(config, setup, folder, table, workers or os.cpu_count() or 1, progress or _silent)
         folder.write_results(steps.all())
         table.export_csv(folder.csv)
@@ -67,17 +67,6 @@ def _content(checkpoint: Path) -> str:
     """Return the hash of a checkpoint's bytes, from its manifest."""
     files = read_manifest(checkpoint)["files"]
     return content_key([(name, entry["sha256"]) for name, entry in sorted(files.items())])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # training repeats bit by bit for a given thread count only, and workers have one thread
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _silent(done: int, total: int, step: str) -> None:

@@ -6,8 +6,7 @@ import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from m2m.errors import ConfigError
 from m2m.setups.byte_gpt import ByteGPT, Shape
 from m2m.setups.protocol import Progress
 from m2m.setups.text import SOURCE_KEYS, TextSource
+from m2m.threads import one_thread
 
 Options = TypeVar("Options", "Shape", "Pretraining")
 
@@ -114,7 +114,7 @@ class ByteModel:
         if not path.exists():
             model = self.build()
             model.initialise(self.pretraining.seed)
-            with _one_thread():
+            with one_thread():
                 _pretrain(model, self.text, self.pretraining, progress)
             _save(model.state_dict(), path)
         state: dict[str, Tensor] = torch.load(path, weights_only=True)
@@ -219,17 +219,6 @@ def _text_sources(table: Mapping[str, Any], where: str) -> list[TextSource]:
     for name, source in text.items():
         check_keys(source, SOURCE_KEYS, f"{prefix}{name}]")
     return [TextSource.parse(source, f"{prefix}{name}]") for name, source in text.items()]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: the same weights on any number of cores, and no waiting where they are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _pretrain(model: ByteGPT, text: Tensor, options: Pretraining, progress: Progress | None) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
 from m2m.setups.protocol import Progress, Setup
+from m2m.user_code import load_function
 
 KINDS = ("language", "vision", "python")
 
@@ -38,37 +36,7 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
         hint = did_you_mean(str(kind), KINDS)
         raise ConfigError(f"[setup]: `kind` must be one of {', '.join(KINDS)}; got {kind!r}{hint}")
     if kind == "python":
-        return cast(Setup, _factory(spec, root)(spec))
+        factory = load_function(str(spec.get("factory", "")), root, "[setup] factory")
+        return cast(Setup, factory(spec))
     module = importlib.import_module(f"m2m.setups.{kind}")
     return cast(Setup, module.from_spec(spec, root, cache, progress))
-
-
-def _factory(spec: Mapping[str, Any], root: Path) -> Callable[[Mapping[str, Any]], Any]:
-    name = spec.get("factory")
-    if not isinstance(name, str) or ":" not in name:
-        raise ConfigError(f'[setup]: `factory` must be "file.py:function" or "module:function", got {name!r}')
-    place, _, function = name.rpartition(":")
-    module = _file(root / place) if place.endswith(".py") else _module(place)
-    factory = getattr(module, function, None)
-    if not callable(factory):
-        raise ConfigError(f"[setup]: {place} has no function {function!r}")
-    return cast(Callable[[Mapping[str, Any]], Any], factory)
-
-
-def _file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ConfigError(f"[setup]: no file {path} for `factory`")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"[setup]: cannot import {name!r} for `factory`: {error}") from None

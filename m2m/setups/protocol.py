@@ -1,4 +1,4 @@
-"""What a set-up is: a base model, the datasets experts are fine-tuned on, and the targets they are scored on."""
+"""What a set-up is: a base model, datasets that experts are fine-tuned on, and targets they are scored on."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ class Setup(Protocol):
         """Return θ₀, made (pretrained, converted, fitted) on first use and kept under `cache`."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the training loss of each example, in nat. [B]"""
+        """Return the training loss of each example, in nat: [B]."""
 
     def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return each metric's value for each example. each [B]"""
+        """Return each metric's value for each example: each [B]."""
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return an embedding of each example, for the similarity baseline. [B, D]"""
+        """Return an embedding of each example, for the similarity baseline: [B, D]."""
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -151,7 +151,8 @@ def test_without_validate_only_experts_and_chosen_mixtures_are_trained(
     assert results["picked"] == full["picked"]
     assert results["test"] == {name: full["test"][name] for name in results["test"]}
     trained = {path.parent.name for path in folder.root.glob("*/*/seed*")}
-    assert trained == set("abc") | {"+".join(results[name]) for name in ("picked", "all", "similarity", "random")}
+    chosen = ("picked", "all", "similarity", "random")
+    assert trained == set("abc") | {"+".join(results[name]) for name in chosen}
     longer = pipeline.run(loaded, folder.root, workers=1)  # validate adds to what is there
     assert _results(longer) == _results(finished)
 
