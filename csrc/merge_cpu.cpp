@@ -18,32 +18,28 @@ namespace {
 constexpr int kBlock = 512;  // elements at a time: 8 staged experts and one row of sums fit a 32 KiB L1
 constexpr int kSlab = 16;    // experts staged at once
 constexpr int kTile = 8;     // candidates summed between two slabs
-constexpr int kGroup = 4;    // terms added to a sum between its load and its store
+constexpr int kGroup = 8;    // most terms added to a sum between its load and its store
 constexpr std::int64_t kMinPerThread = 1 << 15;  // elements that are worth starting a thread for
 
-// Fills up a group: fma(+0, -1, sum) adds -0, which changes no sum.
+// One block of one slab of experts in accumulation type. An expert is staged when a candidate first uses it.
 template <class Acc>
-struct NeutralTerm {
-  Acc values[kBlock];
-  constexpr NeutralTerm() : values{} {
-    for (Acc& value : values) value = -1;
+struct Slab {
+  alignas(64) Acc rooms[kSlab][kBlock];
+  const Acc* staged[kSlab];
+  int first = -1;  // the slab's first expert; none yet
+
+  M2M_INLINE void move_to(int expert) {
+    if (first != expert) std::fill_n(staged, kSlab, nullptr);
+    first = expert;
   }
 };
-template <class Acc>
-constexpr NeutralTerm<Acc> kNeutral{};
 
-// The terms of one candidate in one slab: the experts whose weight is not zero, filled up to whole groups.
+// The terms of one candidate in one slab: the experts whose weight is not zero.
 template <class Acc>
 struct Terms {
   const Acc* values[kSlab];
   Acc weights[kSlab];
   int count = 0;
-
-  M2M_INLINE void add(const Acc* value, Acc weight) {
-    values[count] = value;
-    weights[count] = weight;
-    ++count;
-  }
 };
 
 // An expert's block as accumulation type: in place if it is that already, else converted into `room`.
@@ -63,19 +59,43 @@ M2M_INLINE const Acc* stage(const MergeArgs& args, int n, std::int64_t start, in
 }
 
 template <class Acc>
-M2M_INLINE void add_terms(const Terms<Acc>& terms, int count, Acc* __restrict sums) {
-  for (int t = 0; t < terms.count; t += kGroup) {
-    const Acc *x0 = terms.values[t], *x1 = terms.values[t + 1], *x2 = terms.values[t + 2], *x3 = terms.values[t + 3];
-    const Acc a0 = terms.weights[t], a1 = terms.weights[t + 1], a2 = terms.weights[t + 2], a3 = terms.weights[t + 3];
-    for (int i = 0; i < count; ++i) {
-      Acc sum = sums[i];
-      sum = fused_multiply_add(a0, x0[i], sum);
-      sum = fused_multiply_add(a1, x1[i], sum);
-      sum = fused_multiply_add(a2, x2[i], sum);
-      sum = fused_multiply_add(a3, x3[i], sum);
-      sums[i] = sum;
-    }
+M2M_INLINE void collect_terms(const MergeArgs& args, int m, std::int64_t start, int count, Slab<Acc>& slab,
+                              Terms<Acc>& terms) {
+  const Acc* weights = static_cast<const Acc*>(args.weights) + std::int64_t{m} * args.n_inputs + slab.first;
+  const int experts = std::min(kSlab, args.n_inputs - slab.first);
+  for (int n = 0; n < experts; ++n) {
+    if (weights[n] == 0) continue;
+    if (slab.staged[n] == nullptr) slab.staged[n] = stage(args, slab.first + n, start, count, slab.rooms[n]);
+    terms.values[terms.count] = slab.staged[n];
+    terms.weights[terms.count] = weights[n];
+    ++terms.count;
   }
+}
+
+// Adds `Group` terms between one load and one store of each sum.
+template <int Group, class Acc>
+M2M_INLINE void add_group(const Acc* const* values, const Acc* weights, int count, Acc* __restrict sums) {
+  const Acc* x[Group];
+  Acc a[Group];
+  for (int g = 0; g < Group; ++g) {
+    x[g] = values[g];
+    a[g] = weights[g];
+  }
+  for (int i = 0; i < count; ++i) {
+    Acc sum = sums[i];
+#pragma GCC unroll 8
+    for (int g = 0; g < Group; ++g) sum = fused_multiply_add(a[g], x[g][i], sum);
+    sums[i] = sum;
+  }
+}
+
+// Adds all terms in order: as many whole groups of `Group` as there are, the rest in smaller ones.
+template <int Group, class Acc>
+M2M_INLINE void add_terms(const Terms<Acc>& terms, int from, int count, Acc* __restrict sums) {
+  for (; from + Group <= terms.count; from += Group) {
+    add_group<Group>(terms.values + from, terms.weights + from, count, sums);
+  }
+  if constexpr (Group > 1) add_terms<Group / 2>(terms, from, count, sums);
 }
 
 template <class Acc>
@@ -90,31 +110,20 @@ M2M_INLINE void store_row(const MergeArgs& args, int m, std::int64_t start, int 
 // Elements [start, start + count) of all candidates; count <= kBlock.
 template <class Acc>
 M2M_INLINE void merge_block(const MergeArgs& args, std::int64_t start, int count) {
-  alignas(64) Acc rooms[kSlab][kBlock];
   alignas(64) Acc sums[kTile][kBlock];
-  const Acc* staged[kSlab];
-  const Acc* weights = static_cast<const Acc*>(args.weights);
-  int staged_slab = -1;
-  for (int first = 0; first < args.n_outputs; first += kTile) {
-    const int rows = std::min(kTile, args.n_outputs - first);
+  Slab<Acc> slab;
+  for (int tile = 0; tile < args.n_outputs; tile += kTile) {
+    const int rows = std::min(kTile, args.n_outputs - tile);
     for (int m = 0; m < rows; ++m) std::fill_n(sums[m], count, Acc(-0.0));
-    for (int slab = 0; slab < args.n_inputs; slab += kSlab) {
-      const int experts = std::min(kSlab, args.n_inputs - slab);
-      if (slab != staged_slab) std::fill_n(staged, kSlab, nullptr);
-      staged_slab = slab;
+    for (int expert = 0; expert < args.n_inputs; expert += kSlab) {
+      slab.move_to(expert);
       for (int m = 0; m < rows; ++m) {
-        const Acc* row = weights + std::int64_t{first + m} * args.n_inputs + slab;
         Terms<Acc> terms;
-        for (int n = 0; n < experts; ++n) {
-          if (row[n] == 0) continue;
-          if (staged[n] == nullptr) staged[n] = stage(args, slab + n, start, count, rooms[n]);
-          terms.add(staged[n], row[n]);
-        }
-        while (terms.count % kGroup != 0) terms.add(kNeutral<Acc>.values, Acc(0));
-        add_terms(terms, count, sums[m]);
+        collect_terms(args, tile + m, start, count, slab, terms);
+        add_terms<kGroup>(terms, 0, count, sums[m]);
       }
     }
-    for (int m = 0; m < rows; ++m) store_row(args, first + m, start, count, sums[m]);
+    for (int m = 0; m < rows; ++m) store_row(args, tile + m, start, count, sums[m]);
   }
 }
 

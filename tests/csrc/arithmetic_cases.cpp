@@ -96,6 +96,5 @@ CASE(nan_payloads_do_not_travel) {
 CASE(minus_zero_is_the_neutral_element) {
   for (const float value : {0.0f, -0.0f, 1.0f, -1e-45f}) {
     CHECK(bit_cast<std::uint32_t>(fused_multiply_add(1.0f, value, -0.0f)) == bit_cast<std::uint32_t>(value), "%a", value);
-    CHECK(bit_cast<std::uint32_t>(fused_multiply_add(0.0f, -1.0f, value)) == bit_cast<std::uint32_t>(value), "%a", value);
   }
 }
