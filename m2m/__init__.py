@@ -11,21 +11,43 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from m2m import errors, testing
     from m2m.build_info import build_info
+    from m2m.checkpoint import Checkpoint
+    from m2m.evaluate import score
+    from m2m.merging import merge
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
+    from m2m.pipeline import run
+    from m2m.searching import search
 
 __version__ = "0.1.0"
 
 #: Public name to (module, name in it); None for the module itself.
 _HOME: dict[str, tuple[str, str | None]] = {
+    "Checkpoint": ("m2m.checkpoint", "Checkpoint"),
     "Mixture": ("m2m.mixture", "Mixture"),
     "build_info": ("m2m.build_info", "build_info"),
     "errors": ("m2m.errors", None),
+    "merge": ("m2m.merging", "merge"),
+    "run": ("m2m.pipeline", "run"),
+    "score": ("m2m.evaluate", "score"),
+    "search": ("m2m.searching", "search"),
     "testing": ("m2m.testing", None),
     "weighted_sum": ("m2m.ops", "weighted_sum"),
 }
 
-__all__ = ["Mixture", "__version__", "build_info", "errors", "testing", "weighted_sum"]
+__all__ = [
+    "Checkpoint",
+    "Mixture",
+    "__version__",
+    "build_info",
+    "errors",
+    "merge",
+    "run",
+    "score",
+    "search",
+    "testing",
+    "weighted_sum",
+]
 
 
 def __getattr__(name: str) -> Any:
