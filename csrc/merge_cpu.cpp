@@ -19,6 +19,7 @@ constexpr int kBlock = 512;  // elements at a time: 8 staged experts and one row
 constexpr int kSlab = 16;    // experts staged at once
 constexpr int kTile = 8;     // candidates summed between two slabs
 constexpr int kGroup = 8;    // most terms added to a sum between its load and its store
+constexpr int kCacheLine = 64;
 constexpr std::int64_t kMinPerThread = 1 << 15;  // elements that are worth starting a thread for
 
 // One block of one slab of experts in accumulation type. An expert is staged when a candidate first uses it.
@@ -107,6 +108,28 @@ M2M_INLINE void store_row(const MergeArgs& args, int m, std::int64_t start, int 
   });
 }
 
+template <bool ToWrite>
+M2M_INLINE void prefetch(const void* tensor, Dtype dtype, std::int64_t start, std::int64_t count) {
+  const std::int64_t size = size_of(dtype);
+  const char* bytes = static_cast<const char*>(tensor) + start * size;
+  for (std::int64_t i = 0; i < count * size; i += kCacheLine) __builtin_prefetch(bytes + i, ToWrite);
+}
+
+// While row m is summed, memory brings its output's lines and this row's share of the next block's inputs. The hardware's
+// own prefetcher loses each stream at the end of a block; spread over the rows, requests do not queue up.
+template <class Acc>
+M2M_INLINE void prefetch_for_row(const MergeArgs& args, int m, int rows, std::int64_t start, int count,
+                                 const Slab<Acc>& slab) {
+  prefetch<true>(args.outputs[m], args.output, start, count);
+  const std::int64_t next = start + count;
+  const int experts = std::min(kSlab, args.n_inputs - slab.first);
+  if (m >= rows) return;  // a later tile: the first one has asked for all inputs
+  for (int n = m; n < experts; n += rows) {
+    if (slab.staged[n] == nullptr) continue;
+    prefetch<false>(args.inputs[slab.first + n], args.input, next, std::min<std::int64_t>(kBlock, args.count - next));
+  }
+}
+
 // Elements [start, start + count) of all candidates; count <= kBlock.
 template <class Acc>
 M2M_INLINE void merge_block(const MergeArgs& args, std::int64_t start, int count) {
@@ -120,6 +143,7 @@ M2M_INLINE void merge_block(const MergeArgs& args, std::int64_t start, int count
       for (int m = 0; m < rows; ++m) {
         Terms<Acc> terms;
         collect_terms(args, tile + m, start, count, slab, terms);
+        if (expert == 0) prefetch_for_row(args, tile + m, rows, start, count, slab);
         add_terms<kGroup>(terms, 0, count, sums[m]);
       }
     }
