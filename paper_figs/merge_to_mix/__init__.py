@@ -1,0 +1,1 @@
+"""Figures after Merge to Mix (arXiv 2505.16066)."""

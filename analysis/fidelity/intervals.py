@@ -1,0 +1,204 @@
+"""What may vary, and how much: interval and p-value makers for a correlation.
+
+Three questions, three intervals. *Textbook* (Fisher z): rows are independent draws. *Mixture bootstrap*:
+other mixtures of the same datasets could have been scored; all rows of a mixture move together. *Dataset
+jackknife*: mixtures that share a dataset are dependent, and other datasets could have been there.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from scipy import stats
+
+from analysis.fidelity.estimate import Interval
+from analysis.fidelity.sample import Floats, Ints, Sample
+from analysis.fidelity.statistics import Statistic, order_signs
+
+#: Bootstrap resamples and random permutations; the smallest possible p-value is 1 / (RESAMPLES + 1).
+RESAMPLES = 1999
+#: Fewest rows for which each coefficient's standard error below is defined.
+SMALLEST = {"pearson": 4, "spearman": 4, "kendall": 5}
+
+
+def standard_error(coefficient: str, value: float, n: int) -> float:
+    """Give the standard error of atanh(coefficient) for n independent rows.
+
+    Pearson: Fisher 1921. Spearman: Bonett and Wright 2000 (Psychometrika 65:23), better than Fieller's for
+    large correlations. Kendall: Fieller, Hartley and Pearson 1957 (Biometrika 44:470).
+
+    Args:
+        coefficient: `pearson`, `spearman` or `kendall`.
+        value: The estimate.
+        n: Rows; at least `SMALLEST[coefficient]`.
+
+    Returns:
+        The standard error on the atanh scale.
+    """
+    variance = {
+        "pearson": 1 / (n - 3),
+        "spearman": (1 + value**2 / 2) / (n - 3),
+        "kendall": 0.437 / (n - 4) if n > 4 else math.inf,
+    }
+    return math.sqrt(variance[coefficient])
+
+
+def fisher(coefficient: str, value: float, n: int) -> Interval:
+    """Make the textbook interval tanh(atanh(value) ± 1.96 · standard error).
+
+    Args:
+        coefficient: `pearson`, `spearman` or `kendall`.
+        value: The estimate.
+        n: Independent rows.
+
+    Returns:
+        The interval; at |value| = 1 it collapses, which is said in its reason.
+    """
+    method = {"pearson": "Fisher z", "spearman": "Bonett-Wright", "kendall": "Fieller"}[coefficient]
+    if n < SMALLEST[coefficient]:
+        return Interval(
+            None, None, method, f"{n} mixtures are too few: at least {SMALLEST[coefficient]} are needed"
+        )
+    if abs(value) == 1:
+        return Interval(
+            value, value, method, "the interval collapses at |r| = 1: too few points to tell, not certainty"
+        )
+    reach = stats.norm.ppf(0.975) * standard_error(coefficient, value, n)
+    low, high = np.tanh(math.atanh(value) + np.array([-reach, reach]))
+    return Interval(float(low), float(high), method)
+
+
+def bootstrap(statistic: Statistic, sample: Sample, seed: int) -> Interval:
+    """Resample mixtures (Efron's BCa interval, scipy).
+
+    Args:
+        statistic: The coefficient.
+        sample: The paired scores.
+        seed: Seed of the resamples.
+
+    Returns:
+        The interval.
+    """
+    present, cluster = np.unique(sample.mixture, return_inverse=True)
+
+    def resampled(codes: Ints, axis: int = -1) -> Floats:
+        flat = np.moveaxis(codes, axis, -1).reshape(-1, codes.shape[axis])
+        return statistic(sample, _counts(flat, len(present))[:, cluster]).reshape(codes.shape[:-1])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # degenerate resamples are looked for and named below
+        result = stats.bootstrap(
+            (np.arange(len(present)),),
+            resampled,
+            n_resamples=RESAMPLES,
+            method="BCa",
+            vectorized=True,
+            rng=seed,
+        )
+    return _checked(result.confidence_interval, result.bootstrap_distribution)
+
+
+def _checked(ends: tuple[float, float], distribution: Floats) -> Interval:
+    method = "mixture bootstrap"
+    undefined = int(np.sum(np.isnan(distribution)))
+    if undefined:
+        return Interval(
+            None, None, method, f"{undefined} of {RESAMPLES} resamples are constant: too few mixtures"
+        )
+    if not np.all(np.isfinite(ends)):
+        return Interval(None, None, method, "the resamples do not vary enough for a BCa interval")
+    return Interval(float(ends[0]), float(ends[1]), method)
+
+
+def _counts(codes: Ints, kinds: int) -> Floats:
+    """Return how often each of 0 … kinds − 1 is in each row of codes. [R, kinds]."""
+    rows = np.arange(len(codes))[:, None]
+    return (
+        np.bincount((rows * kinds + codes).ravel(), minlength=len(codes) * kinds)
+        .reshape(-1, kinds)
+        .astype(float)
+    )
+
+
+def dataset_jackknife(statistic: Statistic, sample: Sample) -> Interval:
+    """Leave out one dataset with all its mixtures at a time (jackknife of a U-statistic: Arvesen 1969).
+
+    On the atanh scale, variance (N − 1)/N · Σ (z₍₋ᵢ₎ − z̄)² with t quantiles on N − 1 degrees of freedom.
+    Right when what varies is which datasets there are; too wide when rows are in truth independent.
+
+    Args:
+        statistic: The coefficient.
+        sample: The paired scores.
+
+    Returns:
+        The interval.
+    """
+    method, names = "dataset jackknife", sample.datasets
+    if len(names) < 3:
+        return Interval(
+            None,
+            None,
+            method,
+            "the datasets of each mixture are not known" if not names else "too few datasets",
+        )
+    has = np.array([[name in members for members in sample.members or ()] for name in names])
+    counts = np.vstack([np.ones((1, sample.n)), ~has[:, sample.mixture]]).astype(float)
+    if np.min(np.sum(counts, axis=1)) < min(SMALLEST.values()):
+        return Interval(None, None, method, "without one of the datasets too few mixtures are left")
+    values = statistic(sample, counts)
+    if not np.all(np.abs(values) < 1):  # also false for NaN
+        return Interval(
+            None, None, method, "without one of the datasets the correlation is ±1 or not defined"
+        )
+    whole, *left = np.arctanh(values)
+    error = math.sqrt((len(left) - 1) * float(np.var(left)))
+    low, high = np.tanh(whole + error * stats.t.ppf([0.025, 0.975], len(left) - 1))
+    return Interval(float(low), float(high), method)
+
+
+def permutation_p(coefficient: str, sample: Sample, seed: int) -> float | None:
+    """Shuffle which mixture got which trained scores; all targets of a mixture move together.
+
+    Args:
+        coefficient: `pearson`, `spearman` or `kendall`.
+        sample: The paired scores.
+        seed: Seed of the permutations; up to six mixtures all permutations are taken instead.
+
+    Returns:
+        The two-sided p-value; None if some target lacks some mixture, so that scores cannot be exchanged.
+    """
+    mixtures = sample.mixtures
+    if sample.n != mixtures * sample.strata:
+        return None
+    order = np.lexsort((sample.mixture, sample.stratum)).reshape(sample.strata, mixtures)
+    permuted = _permuted_tau if coefficient == "kendall" else _permuted_product
+    pairs = [_exchangeable(coefficient, sample, rows) for rows in order]
+    result = stats.permutation_test(
+        (np.arange(mixtures),),
+        lambda codes: permuted(pairs, codes),
+        permutation_type="pairings",
+        vectorized=False,
+        n_resamples=RESAMPLES,
+        rng=seed,
+    )
+    return float(result.pvalue)
+
+
+def _exchangeable(coefficient: str, sample: Sample, rows: Ints) -> tuple[Floats, Floats]:
+    """Return one target's terms, such that the coefficient is ∝ Σ first · second[permutation]."""
+    merged, trained = sample.merged[rows], sample.trained[rows]
+    if coefficient == "kendall":
+        return order_signs(merged).astype(np.float32), order_signs(trained).astype(np.float32)
+    if coefficient == "spearman":
+        merged, trained = stats.rankdata(merged), stats.rankdata(trained)
+    return merged - merged.mean(), trained - trained.mean()
+
+
+def _permuted_product(pairs: list[tuple[Floats, Floats]], codes: Ints) -> float:
+    return math.fsum(float(first @ second[codes]) for first, second in pairs)
+
+
+def _permuted_tau(pairs: list[tuple[Floats, Floats]], codes: Ints) -> float:
+    return math.fsum(float(np.vdot(first, second[np.ix_(codes, codes)])) for first, second in pairs)

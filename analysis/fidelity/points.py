@@ -1,0 +1,104 @@
+"""The points of one target: what was scored, by the merged model and by the mixture-trained one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.fidelity.sample import Floats, Sample
+from m2m.errors import InputError
+
+
+@dataclass(frozen=True)
+class Points:
+    """Scores of one target's candidates; a row is one mixture.
+
+    Attributes:
+        target: The target's name.
+        metric: What the scores are, with their unit.
+        higher_is_better: Direction of the metric.
+        labels: Name of each mixture. [n]
+        members: Dataset names of each mixture, or None if they are not known. [n]
+        merged: Surrogate scores. [n]
+        trained: Scores of the mixture-trained models. [n]
+        again: Scores of mixture-trained models of another seed, NaN where there is none. [n]
+        left_out: Candidates that lack one of the two scores.
+    """
+
+    target: str
+    metric: str
+    higher_is_better: bool
+    labels: tuple[str, ...]
+    members: tuple[tuple[str, ...], ...] | None
+    merged: Floats
+    trained: Floats
+    again: Floats
+    left_out: int = 0
+
+    def __post_init__(self) -> None:
+        lengths = {"merged": len(self.merged), "trained": len(self.trained), "again": len(self.again)}
+        lengths |= {"labels": len(self.labels)} | (
+            {"members": len(self.members)} if self.members is not None else {}
+        )
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"target {self.target!r}: columns of different lengths: {lengths}")
+        if len(set(self.labels)) < len(self.labels):
+            repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
+            raise InputError(f"target {self.target!r}: mixtures occur more than once: {repeated[:5]}")
+
+    @property
+    def n(self) -> int:
+        """Number of mixtures."""
+        return len(self.labels)
+
+    def sample(self) -> Sample:
+        """Return the points as paired scores."""
+        return Sample.single(self.merged, self.trained, self.members)
+
+    def order(self, scores: Floats) -> list[int]:
+        """Rank the mixtures: best score first, then fewer datasets, then the order they came in.
+
+        Args:
+            scores: A score a mixture, in the metric's direction. [n]
+
+        Returns:
+            Row numbers, the pick first. [n]
+        """
+        signed = -scores if self.higher_is_better else scores
+        sizes = [len(names) for names in self.members] if self.members is not None else [0] * self.n
+        return sorted(range(self.n), key=lambda row: (signed[row], sizes[row], row))
+
+    @property
+    def pick(self) -> int:
+        """Row of the mixture whose merged model scores best."""
+        return self.order(self.merged)[0]
+
+    @property
+    def oracle(self) -> int:
+        """Row of the mixture whose trained model scores best."""
+        return self.order(self.trained)[0]
+
+
+def pooled_sample(points: Sequence[Points]) -> Sample:
+    """Put all targets' points into one sample, each target a stratum; equal labels are the same mixture.
+
+    Args:
+        points: The targets. [k]
+
+    Returns:
+        The sample; members are known if they are in every target.
+    """
+    labels = list(dict.fromkeys(label for target in points for label in target.labels))
+    number = {label: i for i, label in enumerate(labels)}
+    names: dict[str, tuple[str, ...]] = {}
+    for target in points:
+        names.update(zip(target.labels, target.members or (), strict=target.members is not None))
+    return Sample(
+        merged=np.concatenate([target.merged for target in points]),
+        trained=np.concatenate([target.trained for target in points]),
+        stratum=np.repeat(np.arange(len(points)), [target.n for target in points]),
+        mixture=np.array([number[label] for target in points for label in target.labels], dtype=np.int64),
+        members=tuple(names[label] for label in labels) if len(names) == len(labels) else None,
+    )

@@ -1,0 +1,239 @@
+"""Where points come from: any table of a user's, or the score table of a run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.fidelity.measure import Study, study
+from analysis.fidelity.points import Points
+from analysis.fidelity.sample import Floats
+from m2m.errors import InputError
+
+#: Columns of a table that are used without being asked for.
+MEMBERS, LABEL = "members", "candidate"
+
+
+def of_table(
+    path: str | Path,
+    merged: str,
+    trained: str,
+    by: str | None = None,
+    *,
+    again: str | None = None,
+    higher_is_better: bool = True,
+    seed: int = 0,
+) -> Study:
+    """Measure fidelity in a CSV table, one mixture a row.
+
+    A column `members` (`a+b` or a JSON list) tells singletons apart, a column `candidate` names the mixtures.
+    A row whose merged or trained cell is empty is left out and counted.
+
+    Args:
+        path: The table.
+        merged: Column of the merged models' scores.
+        trained: Column of the mixture-trained models' scores.
+        by: Column that names the target; None: one target.
+        again: Column of scores of a second training seed.
+        higher_is_better: Direction of the metric.
+        seed: Seed of bootstraps and permutations.
+
+    Returns:
+        The study.
+    """
+    table = read_table(Path(path), [column for column in (merged, trained, by, again) if column is not None])
+    groups = table.groupby(by, sort=False) if by is not None else [("all", table)]
+    columns = (merged, trained, again)
+    return study(
+        (_of_rows(str(path), str(name), rows, columns, higher_is_better) for name, rows in groups), seed
+    )
+
+
+def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV table as text.
+
+    Args:
+        path: The file.
+        columns: Columns it must have.
+
+    Returns:
+        The table; all cells are text, empty ones are empty.
+
+    Raises:
+        InputError: If the file cannot be read, is empty, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise InputError(f"cannot read the table {path}: {error.strerror or error}") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a CSV table: {str(error).strip()}") from None
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(f"{path} has no column {missing[0]!r}; it has {list(table.columns)}")
+    if table.empty:
+        raise InputError(f"{path} has a header but no rows")
+    return table
+
+
+def _of_rows(
+    path: str, target: str, rows: pd.DataFrame, columns: tuple[str, str, str | None], higher_is_better: bool
+) -> Points:
+    merged, trained, again = columns
+    paired = rows[(rows[merged].str.strip() != "") & (rows[trained].str.strip() != "")]
+    members = tuple(_members(text) for text in paired[MEMBERS]) if MEMBERS in rows else None
+    if LABEL in rows:
+        labels = list(paired[LABEL])
+    else:
+        labels = (
+            [f"row {i + 1}" for i in paired.index]
+            if members is None
+            else ["+".join(names) for names in members]
+        )
+    return Points(
+        target=target,
+        metric="score",
+        higher_is_better=higher_is_better,
+        labels=tuple(labels),
+        members=members,
+        merged=_numbers(path, paired, merged),
+        trained=_numbers(path, paired, trained),
+        again=_numbers(path, paired, again) if again else np.full(len(paired), np.nan),
+        left_out=len(rows) - len(paired),
+    )
+
+
+def _members(text: str) -> tuple[str, ...]:
+    """Read the names in `a+b` or in a JSON list.
+
+    Args:
+        text: A cell of the members column.
+
+    Returns:
+        The names.
+
+    Raises:
+        InputError: If it is broken JSON.
+    """
+    if text.lstrip().startswith("["):
+        try:
+            return tuple(str(name) for name in json.loads(text))
+        except json.JSONDecodeError:
+            raise InputError(
+                f"column {MEMBERS!r}: wanted a JSON list or names joined by +, got {text!r}"
+            ) from None
+    return tuple(name.strip() for name in text.split("+"))
+
+
+def _numbers(path: str, rows: pd.DataFrame, column: str) -> Floats:
+    return np.array(
+        [_number(path, line, column, text) for line, text in rows[column].items()], dtype=np.float64
+    )
+
+
+def _number(path: str, line: Any, column: str, text: str) -> float:
+    """Read a number from a cell; an empty one is NaN.
+
+    Args:
+        path: The table.
+        line: Index of the row.
+        column: Name of the column.
+        text: The cell.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If the cell holds anything else.
+    """
+    try:
+        return float(text) if text.strip() else math.nan
+    except ValueError:
+        raise InputError(
+            f"{path}: row {line + 1}, column {column!r}: wanted a number, got {text!r}"
+        ) from None
+
+
+def of_scores(
+    frame: pd.DataFrame,
+    *,
+    metric: str | None = None,
+    split: str = "validation",
+    trained_split: str | None = None,
+    first_seed: int | None = None,
+    seed: int = 0,
+) -> Study:
+    """Measure fidelity in a run's table of scores, one target a task.
+
+    Args:
+        frame: Columns `candidate`, `members` (JSON list), `origin` (base, merged, trained), `task`, `split`,
+            `metric`, `seed`, `value`, `higher_is_better`.
+        metric: The metric; may be left out if there is only one.
+        split: Split of the merged models' scores.
+        trained_split: Split of the trained models' scores; None: the same.
+        first_seed: Training seed that is the truth; None: the lowest. The next one gives the noise ceiling.
+        seed: Seed of bootstraps and permutations.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: If the metric is not there or not given, or a score occurs twice.
+    """
+    metrics = sorted(frame["metric"].unique())
+    if metric is None and len(metrics) != 1:
+        raise InputError(f"the score table has {len(metrics)} metrics, say which: {metrics}")
+    if metric is not None and metric not in metrics:
+        raise InputError(f"the score table has no metric {metric!r}; it has {metrics}")
+    scores = frame[frame["metric"] == (metric or metrics[0])]
+    merged = scores[(scores["origin"] == "merged") & (scores["split"] == split)]
+    trained = scores[(scores["origin"] == "trained") & (scores["split"] == (trained_split or split))]
+    return study(_of_tasks(merged, trained, first_seed), seed)
+
+
+def _of_tasks(merged: pd.DataFrame, trained: pd.DataFrame, first_seed: int | None) -> Iterator[Points]:
+    for task, candidates in merged.groupby("task", sort=False):
+        truth = trained[trained["task"] == task]
+        if truth.empty:
+            continue
+        seeds = sorted(truth["seed"].dropna().unique())
+        first = seeds[0] if first_seed is None else first_seed
+        later = [other for other in seeds if other > first]
+        yield _of_task(str(task), candidates, truth, first, later[0] if later else None)
+
+
+def _of_task(
+    task: str, candidates: pd.DataFrame, truth: pd.DataFrame, first: float, second: float | None
+) -> Points:
+    surrogate = _by_candidate(task, candidates)
+    trained = _by_candidate(task, truth[truth["seed"] == first])["value"]
+    again = _by_candidate(task, truth[truth["seed"] == second])["value"]
+    table = surrogate.assign(trained=trained, again=again)
+    paired = table[table.index.isin(trained.index)]
+    return Points(
+        target=task,
+        metric=str(candidates["metric"].iloc[0]),
+        higher_is_better=bool(candidates["higher_is_better"].iloc[0]),
+        labels=tuple(paired.index),
+        members=tuple(_members(text) for text in paired[MEMBERS]),
+        merged=paired["value"].to_numpy(dtype=np.float64),
+        trained=paired["trained"].to_numpy(dtype=np.float64),
+        again=paired["again"].to_numpy(dtype=np.float64),
+        left_out=len(table) - len(paired),
+    )
+
+
+def _by_candidate(task: str, rows: pd.DataFrame) -> pd.DataFrame:
+    repeated = rows[LABEL][rows[LABEL].duplicated()]
+    if len(repeated):
+        raise InputError(
+            f"task {task!r}: {repeated.iloc[0]!r} is scored twice with origin {rows['origin'].iloc[0]!r}"
+        )
+    return rows.set_index(LABEL)

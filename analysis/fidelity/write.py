@@ -1,0 +1,123 @@
+"""What a study leaves on disk: JSON for programs, CSV for spreadsheets, points for figures."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import m2m
+from analysis.fidelity.correlation import COEFFICIENTS, Correlations
+from analysis.fidelity.measure import Fidelity, Pooled, Study
+from analysis.fidelity.points import Points
+from m2m.run_folder import write_atomically
+
+RESULT, SUMMARY, POINTS = "fidelity.json", "fidelity.csv", "fidelity_points.csv"
+#: Packages whose version can change a digit.
+_PACKAGES = ("numpy", "scipy", "pandas")
+
+
+def to_json(study: Study, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a study out as in `fidelity.json`.
+
+    Args:
+        study: The study.
+        source: What it was made from: file names, columns, hashes.
+
+    Returns:
+        `pearson`, `spearman`, `kendall` and so on of all targets together at the top, each target in `by`.
+    """
+    return {
+        **study.overall.to_json(),
+        "by": study.targets_json(),
+        "source": dict(source),
+        "seed": study.seed,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    ours = {"m2m": m2m.__version__, "python": platform.python_version()}
+    return ours | {name: version(name) for name in _PACKAGES}
+
+
+def write(study: Study, folder: Path, source: Mapping[str, Any]) -> None:
+    """Write `fidelity.json`, `fidelity.csv` and `fidelity_points.csv`, each in one step.
+
+    Args:
+        study: The study.
+        folder: Where to; made if need be.
+        source: What it was made from: file names, columns, hashes.
+    """
+    text = json.dumps(to_json(study, source), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / POINTS, points_table(study).to_csv(index=False))
+    write_atomically(folder / SUMMARY, summary_table(study).to_csv(index=False))
+    write_atomically(folder / RESULT, text)
+
+
+def points_table(study: Study) -> pd.DataFrame:
+    """Lay out what the figures draw.
+
+    Args:
+        study: The study.
+
+    Returns:
+        A row a target and mixture: `target, metric, higher_is_better, mixture, merged, trained,
+        trained_again, singleton, pick, oracle`.
+    """
+    return pd.concat([_points(target.points) for target in study.by.values()], ignore_index=True)
+
+
+def _points(points: Points) -> pd.DataFrame:
+    rows = np.arange(points.n)
+    finite = bool(np.all(np.isfinite([points.merged, points.trained]))) and points.n > 0
+    return pd.DataFrame(
+        {
+            "target": points.target,
+            "metric": points.metric,
+            "higher_is_better": points.higher_is_better,
+            "mixture": points.labels,
+            "merged": points.merged,
+            "trained": points.trained,
+            "trained_again": points.again,
+            "singleton": [len(names) == 1 for names in points.members or [()] * points.n],
+            "pick": rows == points.pick if finite else False,
+            "oracle": rows == points.oracle if finite else False,
+        }
+    )
+
+
+def summary_table(study: Study) -> pd.DataFrame:
+    """Lay out every correlation as a row.
+
+    Args:
+        study: The study.
+
+    Returns:
+        `target, mixtures (all, without singletons), coefficient, value, low, high, n, method, p, reason`.
+    """
+    return pd.DataFrame(list(_summary_rows(study)))
+
+
+def _summary_rows(study: Study) -> Iterator[dict[str, Any]]:
+    results: dict[str, Fidelity | Pooled] = dict(study.by)
+    if study.pooled is not None:
+        results["(all targets)"] = study.pooled
+    for target, result in results.items():
+        parts = {"all": result.correlations, "without singletons": result.without_singletons}
+        for mixtures, part in parts.items():
+            for coefficient, row in _coefficients(part).items():
+                yield {"target": target, "mixtures": mixtures, "coefficient": coefficient, **row}
+
+
+def _coefficients(part: Correlations) -> dict[str, dict[str, Any]]:
+    columns = ("value", "low", "high", "n", "method", "p", "reason")
+    estimates = {name: getattr(part, name) for name in COEFFICIENTS}
+    return {name: {column: getattr(e, column) for column in columns} for name, e in estimates.items()}

@@ -1,0 +1,153 @@
+"""Merged against mixture-trained score of every mixture, one panel a target (as in arXiv 2505.16066)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper_figs import style
+
+Row = dict[str, Any]
+Look = dict[str, Any]
+
+POINTS, RESULT, NAME = "fidelity_points.csv", "fidelity.json", "fidelity_scatter"
+#: Panels side by side at most.
+_ACROSS = 3
+#: Height of a line of text inside a panel, as a share of the panel.
+_LINE = 0.075
+_PICK: Look = {"marker": "D", "edgecolor": style.VERMILION, "label": "picked by merging", "s": 68}
+_ORACLE: Look = {"marker": "s", "edgecolor": style.GREEN, "label": "oracle (best trained)", "s": 110}
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw the scatter from what `analysis.fidelity` wrote.
+
+    Args:
+        results: Folder with `fidelity_points.csv` and `fidelity.json`.
+        out: Folder for `fidelity_scatter.png` and `.svg`.
+
+    Returns:
+        The two files.
+    """
+    rows = _read_points(results / POINTS)
+    correlations = json.loads((results / RESULT).read_text(encoding="utf-8"))["by"]
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    with style.look():
+        figure, panels = _canvas(len(targets))
+        for target, axes in zip(targets, panels, strict=True):
+            _panel(axes, [row for row in rows if row["target"] == target], correlations[target])
+        _legend(figure, panels)
+        return style.save(figure, out / NAME)
+
+
+def _read_points(path: Path) -> list[Row]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return [_typed(row) for row in csv.DictReader(file)]
+
+
+def _typed(row: Mapping[str, str]) -> Row:
+    typed: Row = dict(row)
+    for name in ("merged", "trained"):
+        typed[name] = float(row[name] or "nan")
+    for name in ("higher_is_better", "singleton", "pick", "oracle"):
+        typed[name] = row[name] == "True"
+    return typed
+
+
+def _canvas(count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` square panels, one column wide for one panel, else two columns."""
+    across = 2 if count == 4 else min(count, _ACROSS)
+    down = math.ceil(count / across)
+    width = style.COLUMN if across == 1 else style.PAGE if across == _ACROSS else 1.5 * style.COLUMN
+    figure = Figure(figsize=(width, width / across * 1.12 * down + 0.5), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for spare in grid[count:]:
+        spare.remove()
+    return figure, list(grid[:count])
+
+
+def _panel(axes: Axes, rows: Sequence[Row], fidelity: Mapping[str, Any]) -> None:
+    drawn = [row for row in rows if math.isfinite(row["merged"]) and math.isfinite(row["trained"])]
+    _frame(axes, drawn)
+    for singleton, face in ((False, style.BLUE), (True, "white")):
+        chosen = [row for row in drawn if row["singleton"] is singleton]
+        label = "one dataset: the expert itself" if singleton else "two or more datasets"
+        _dots(axes, chosen, s=22, facecolor=face, edgecolor=style.BLUE, linewidth=0.9, zorder=3, label=label)
+    for role, mark in (("oracle", _ORACLE), ("pick", _PICK)):
+        marked = [row for row in drawn if row[role]]
+        _dots(axes, marked, facecolor="none", linewidth=1.4, zorder=4, **mark)
+    _names(axes, drawn)
+    axes.set_title(_title(str(rows[0]["target"]), fidelity), loc="left", linespacing=1.35)
+    direction = "higher is better" if rows[0]["higher_is_better"] else "lower is better"
+    axes.set_xlabel(f"merged model: {rows[0]['metric']}")
+    axes.set_ylabel(f"trained on the mixture: {rows[0]['metric']}\n({direction})")
+
+
+def _dots(axes: Axes, rows: Sequence[Row], **look: Any) -> None:
+    axes.scatter([row["merged"] for row in rows], [row["trained"] for row in rows], **look)
+
+
+def _frame(axes: Axes, rows: Sequence[Row]) -> None:
+    """Give both axes the same limits, so that y = x is the diagonal."""
+    values = [row[name] for row in rows for name in ("merged", "trained")] or [0.0, 1.0]
+    margin = 0.07 * (max(values) - min(values)) or 0.5
+    limits = (min(values) - margin, max(values) + margin)
+    axes.set(xlim=limits, ylim=limits, box_aspect=1)
+    axes.locator_params(nbins=5)
+    axes.axline(
+        (limits[0], limits[0]), slope=1, color=style.GREY, linestyle=(0, (4, 3)), linewidth=0.8, label="y = x"
+    )
+
+
+def _names(axes: Axes, rows: Sequence[Row]) -> None:
+    """Name pick and oracle in whichever corner off the diagonal has fewer points."""
+    names = {role: next((row["mixture"] for row in rows if row[role]), None) for role in ("pick", "oracle")}
+    if names["pick"] is None:
+        return
+    lines: list[tuple[str, str, str]] = [("picked and oracle", names["pick"], style.VERMILION)]
+    if names["pick"] != names["oracle"]:
+        lines = [("picked", names["pick"], style.VERMILION), ("oracle", names["oracle"], style.GREEN)]
+    middle = sum(axes.get_xlim()) / 2
+    below = sum(row["merged"] > middle > row["trained"] for row in rows)
+    above = sum(row["merged"] < middle < row["trained"] for row in rows)
+    x, y, align = (0.97, 0.04 + _LINE * (len(lines) - 1), "right") if below <= above else (0.03, 0.96, "left")
+    for i, (role, name, color) in enumerate(lines):
+        look: Look = {"color": color, "ha": align, "va": "center", "transform": axes.transAxes}
+        axes.text(x, y - _LINE * i, f"{role}: {_short(name)}", fontsize=6.5, zorder=5, **look)
+
+
+def _short(name: str, longest: int = 34) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def _title(target: str, fidelity: Mapping[str, Any]) -> str:
+    lines = [_short(target), _correlation("r", fidelity["pearson"])]
+    large = fidelity["without_singletons"]["pearson"]
+    if large["value"] is not None:
+        lines.append(_correlation("|S| ≥ 2: r", large))
+    return "\n".join(lines)
+
+
+def _correlation(symbol: str, estimate: Mapping[str, Any]) -> str:
+    if estimate["value"] is None:
+        return f"{symbol} not defined, n = {estimate['n']}"
+    interval = "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+    return f"{symbol} = {estimate['value']:.2f}{interval}, n = {estimate['n']}"
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Put one legend of what occurs in any panel below all of them."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            if not hasattr(handle, "get_offsets") or len(handle.get_offsets()):
+                found.setdefault(label, handle)
+    columns = {1: 2, 2: 3, 4: 3}.get(len(panels), 5)
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, columnspacing=1.2)
