@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from m2m.version import __version__
+
 if TYPE_CHECKING:
     from m2m import errors, testing
     from m2m.build_info import build_info
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from m2m.ops import weighted_sum
     from m2m.pipeline import run
     from m2m.searching import search
-
-__version__ = "0.1.0"
 
 #: Public name to (module, name in it); None for the module itself.
 _HOME: dict[str, tuple[str, str | None]] = {

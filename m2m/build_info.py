@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TypedDict
 
-import m2m
 from m2m import _core
+from m2m.version import __version__
 
 
 class BuildInfo(TypedDict):
@@ -39,7 +39,7 @@ def build_info() -> BuildInfo:
     """
     archs = _core.cuda_archs.split(",") if _core.cuda_archs else []
     return BuildInfo(
-        version=m2m.__version__,
+        version=__version__,
         compiler=_core.compiler,
         cuda=bool(archs),
         cuda_archs=archs,

@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import m2m
 from m2m.errors import M2MError
 from m2m.units import format_bytes
+from m2m.version import __version__
 
 #: Distributions by what needs them.
 REQUIRED = ("torch", "numpy", "scipy", "pandas", "statsmodels", "matplotlib", "tqdm", "PyYAML")
@@ -34,7 +34,7 @@ def examine() -> dict[str, Any]:
         What is missing is None, and a compiled module that cannot be loaded has `extension.error`.
     """
     return {
-        "m2m": m2m.__version__,
+        "m2m": __version__,
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "machine": _machine(),
         "extension": _extension(),

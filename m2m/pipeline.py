@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import nn
 
-import m2m
 from m2m import run_folder, setups, worker
 from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.manifest import read_manifest
@@ -29,6 +28,7 @@ from m2m.searching import Exhaustive, Objective, Subsets
 from m2m.setups.protocol import Progress, Setup, load_state
 from m2m.surrogate import ScoreTable, content_key
 from m2m.threads import one_thread
+from m2m.version import __version__
 from m2m.worker import Merge, Task, Train
 
 #: Above this many datasets 2^N − 1 candidates are no longer "every subset".
@@ -217,7 +217,7 @@ class _Steps:
         trained = self.scores("trained", "validation")
         [base] = self.scores("base", "validation").values()
         return {
-            "m2m": m2m.__version__,
+            "m2m": __version__,
             "target": self.config.run.target,
             "metric": self.metric,
             "higher_is_better": self.higher_is_better,

@@ -88,7 +88,7 @@ class _Version(argparse.Action):
     """Prints the version, which is looked up only when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from m2m import __version__
+        from m2m.version import __version__
 
         print(f"m2m {__version__}")
         parser.exit()
