@@ -1,0 +1,98 @@
+"""What a reader of the report must know before trusting a number, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: Fewer mixtures than this get a warning about small n: the 95 % interval of r = 0.8 is then wider than 0.25.
+_MANY = 40
+
+
+def caveats(results: Mapping[str, Any]) -> Iterator[str]:
+    """Say what limits the run's conclusions.
+
+    Args:
+        results: Content of `results.json`.
+
+    Yields:
+        str: A sentence or two.
+    """
+    yield from _pick(results)
+    found = results["fidelity"].get(results["target"])
+    if found is None:
+        yield "Fidelity on the target was not measured: that merged scores rank mixtures rightly is assumed."
+    else:
+        yield from _size(found, len(results["datasets"]))
+        yield from _singletons(found)
+        yield from _ceiling(found)
+        yield from _decision(found)
+    yield "Each test score is of one trained model: what another training seed would change is not included."
+
+
+def _pick(results: Mapping[str, Any]) -> Iterator[str]:
+    test = results["test"]
+    if test.get("base") is not None and _better(test["base"], test["picked"], results):
+        yield "On the test split the picked mixture is worse than the base model: training on it harms."
+    beaten = [name for name in ("all", "similarity", "random") if name in test]
+    better = [
+        name for name in beaten if test[name] is not None and _better(test[name], test["picked"], results)
+    ]
+    if better:
+        yield f"On the test split the pick is beaten by: {', '.join(better)}."
+
+
+def _better(first: float, second: float, results: Mapping[str, Any]) -> bool:
+    return first > second if results["higher_is_better"] else first < second
+
+
+def _size(found: Mapping[str, Any], datasets: int) -> Iterator[str]:
+    pearson = found["pearson"]
+    if pearson["value"] is None:
+        yield f"The correlation on the target is not defined: {pearson['reason']}."
+        return
+    if pearson["n"] < _MANY:
+        yield f"{pearson['n']} mixtures are few: read the interval, not only the correlation."
+    jackknife = pearson.get("intervals", {}).get("dataset jackknife", {})
+    if jackknife.get("low") is not None:
+        yield (
+            f"Mixtures share {datasets} datasets, so they are not independent. Leaving out one dataset at "
+            "a time gives "
+            f"r between {jackknife['low']:.2f} and {jackknife['high']:.2f}: what other datasets might "
+            "have given."
+        )
+
+
+def _singletons(found: Mapping[str, Any]) -> Iterator[str]:
+    large = found.get("without_singletons", {}).get("pearson", {})
+    if large.get("value") is not None:
+        yield (
+            "For one dataset the merged model is the trained model, which flatters the correlation; over "
+            "mixtures of "
+            f"two or more it is {large['value']:.2f} (n = {large['n']})."
+        )
+
+
+def _ceiling(found: Mapping[str, Any]) -> Iterator[str]:
+    ceiling = found.get("ceiling", {}).get("pearson", {})
+    if ceiling.get("value") is None:
+        yield "Without a second training seed it is not known how much of the disagreement is training noise."
+        return
+    sentence = f"Two training seeds of the same mixtures agree with r = {ceiling['value']:.2f}"
+    if ceiling.get("attainable") is not None:
+        sentence += (
+            f", so about {ceiling['attainable']:.2f} is the most that any surrogate can be expected to reach"
+        )
+    yield sentence + "."
+
+
+def _decision(found: Mapping[str, Any]) -> Iterator[str]:
+    if found.get("rank") is None:
+        return
+    random = found.get("regret_of_random")
+    against = "" if random is None else f"; a mixture drawn at random loses {random:.4g} on average"
+    yield (
+        f"By validation score of the trained models the pick is number {found['rank']} of "
+        f"{found['candidates']} and "
+        f"loses {found['regret']:.4g} against the best{against}."
+    )
