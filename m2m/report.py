@@ -119,14 +119,16 @@ def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:
     )
     head = [
         "target",
+        "n",
         "Pearson [95 %]",
-        "two or more datasets",
+        "without singletons",
         "Spearman",
-        "seed ceiling",
+        "two seeds agree",
         "regret",
-        "rank of pick",
+        "rank",
     ]
-    yield table(head, [_fidelity_row(name, found) for name, found in results["fidelity"].items()])
+    first = sorted(results["fidelity"].items(), key=lambda item: item[0] != results["target"])
+    yield table(head, [_fidelity_row(name, found) for name, found in first], picked=results["target"])
     yield picture(
         folder.figures,
         "fidelity_scatter",
@@ -137,14 +139,14 @@ def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:
 
 
 def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
-    ceiling = found.get("ceiling", {}).get("pearson")
     rank = found.get("rank")
     return [
         target,
+        str(found["pearson"]["n"]),
         _estimate(found["pearson"]),
         _estimate(found.get("without_singletons", {}).get("pearson")),
         _estimate(found["spearman"]),
-        _estimate(ceiling),
+        _estimate(found.get("ceiling", {}).get("pearson")),
         _number(found.get("regret")),
         "–" if rank is None else f"{rank} of {found['candidates']}",
     ]
@@ -179,7 +181,7 @@ def _estimate(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "–" if estimate is None else f"– ({estimate.get('reason') or 'not defined'})"
     interval = "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
-    return f"{estimate['value']:.2f}{interval}, n = {estimate['n']}"
+    return f"{estimate['value']:.2f}{interval}"
 
 
 def _number(value: float | None) -> str:

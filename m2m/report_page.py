@@ -25,8 +25,9 @@ h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; border-bottom: 1px solid var(--li
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .32rem .7rem .32rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
+td { overflow-wrap: break-word; }
 tr.pick td { color: var(--pick); font-weight: 600; }
 .pair { display: grid; grid-template-columns: 1fr 20rem; gap: 1.5rem; align-items: start; }
 @media (max-width: 50rem) { .pair { grid-template-columns: 1fr; } }

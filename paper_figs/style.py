@@ -25,7 +25,7 @@ _LOOK: Any = {
     "axes.linewidth": 0.6,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlesize": 8,
+    "axes.titlesize": 6.5,
     "figure.dpi": 200,
     "font.family": "DejaVu Sans",
     "font.size": 8,

@@ -51,14 +51,14 @@ def _bars(figure: Figure, names: list[str], test: dict[str, float], content: dic
     axes.barh(rows, gains, left=base, height=0.62, color=[colors.get(name, style.SKY) for name in names])
     axes.axvline(base, color=style.GREY, linewidth=0.8)
     for row, name, gain in zip(rows, names, gains, strict=True):
-        side: dict[str, Any] = (
-            {"xytext": (-3, 0), "ha": "right"} if gain < 0 else {"xytext": (3, 0), "ha": "left"}
-        )
+        side: dict[str, Any] = {"xytext": (3, 0), "ha": "left"}
+        if gain < 0:
+            side = {"xytext": (-3, 0), "ha": "right"}
         text, place = f"{test[name]:.4g}", (test[name], row)
         axes.annotate(text, place, textcoords="offset points", va="center", fontsize=6.5, **side)
     axes.set_yticks(list(rows), [_NAMES.get(name, name) for name in names])
     axes.tick_params(axis="y", length=0)
-    axes.margins(x=0.22)
+    axes.margins(x=0.3)
     axes.grid(visible=False, axis="y")
     direction = "higher is better" if content["higher_is_better"] else "lower is better"
     axes.set_xlabel(f"{content['target']}, test {content['metric']} ({direction})")

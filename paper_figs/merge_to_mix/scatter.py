@@ -85,9 +85,11 @@ def _panel(axes: Axes, rows: Sequence[Row], fidelity: Mapping[str, Any]) -> None
         _dots(axes, marked, facecolor="none", linewidth=1.4, zorder=4, **mark)
     _names(axes, drawn)
     axes.set_title(_title(str(rows[0]["target"]), fidelity), loc="left", linespacing=1.35)
-    direction = "higher is better" if rows[0]["higher_is_better"] else "lower is better"
     axes.set_xlabel(f"merged model: {rows[0]['metric']}")
-    axes.set_ylabel(f"trained on the mixture: {rows[0]['metric']}\n({direction})")
+    place = axes.get_subplotspec()
+    if place is not None and place.is_first_col():
+        direction = "higher is better" if rows[0]["higher_is_better"] else "lower is better"
+        axes.set_ylabel(f"trained on the mixture: {rows[0]['metric']}\n({direction})")
 
 
 def _dots(axes: Axes, rows: Sequence[Row], **look: Any) -> None:
@@ -111,9 +113,12 @@ def _names(axes: Axes, rows: Sequence[Row]) -> None:
     names = {role: next((row["mixture"] for row in rows if row[role]), None) for role in ("pick", "oracle")}
     if names["pick"] is None:
         return
-    lines: list[tuple[str, str, str]] = [("picked and oracle", names["pick"], style.VERMILION)]
+    lines = [("picked and oracle", str(names["pick"]), style.VERMILION)]
     if names["pick"] != names["oracle"]:
-        lines = [("picked", names["pick"], style.VERMILION), ("oracle", names["oracle"], style.GREEN)]
+        lines = [
+            ("picked", str(names["pick"]), style.VERMILION),
+            ("oracle", str(names["oracle"]), style.GREEN),
+        ]
     middle = sum(axes.get_xlim()) / 2
     below = sum(row["merged"] > middle > row["trained"] for row in rows)
     above = sum(row["merged"] < middle < row["trained"] for row in rows)
@@ -131,7 +136,7 @@ def _title(target: str, fidelity: Mapping[str, Any]) -> str:
     lines = [_short(target), _correlation("r", fidelity["pearson"])]
     large = fidelity["without_singletons"]["pearson"]
     if large["value"] is not None:
-        lines.append(_correlation("|S| ≥ 2: r", large))
+        lines.append(_correlation("r(|S| ≥ 2)", large))
     return "\n".join(lines)
 
 
@@ -150,4 +155,11 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
             if not hasattr(handle, "get_offsets") or len(handle.get_offsets()):
                 found.setdefault(label, handle)
     columns = {1: 2, 2: 3, 4: 3}.get(len(panels), 5)
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, columnspacing=1.2)
+    figure.legend(
+        found.values(),
+        found.keys(),
+        loc="outside lower center",
+        ncols=columns,
+        columnspacing=1.0,
+        handlelength=1.6,
+    )
