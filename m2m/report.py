@@ -153,13 +153,14 @@ def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
 
 
 def _making(folder: RunFolder, results: _Results) -> Iterator[str]:
-    facts = {"m2m": results["m2m"], **_versions(folder), "seed": results["seed"], **results["recipe"]}
     seconds = results["seconds"]
-    total = {**seconds, "total": sum(seconds.values())}
-    yield '<div class="pair">'
-    yield table(["setting", "value"], [[name, _plain(value)] for name, value in facts.items()])
-    yield table(["step", "time"], [[name, f"{value:.1f} s"] for name, value in total.items()])
-    yield "</div>"
+    facts = {
+        "recipe": results["recipe"],
+        "seed": results["seed"],
+        "versions": {"m2m": results["m2m"], **_versions(folder)},
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
+    }
+    yield table(["what", "value"], [[name, _plain(value)] for name, value in facts.items()])
     if folder.config.exists():
         yield folded("config.toml", folder.config.read_text(encoding="utf-8"))
 
@@ -189,6 +190,8 @@ def _number(value: float | None) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " · ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
     return (
         ", ".join(map(str, value))
         if isinstance(value, Sequence) and not isinstance(value, str)

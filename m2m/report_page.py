@@ -44,7 +44,7 @@ li { margin: .3rem 0; }
   h1 { font-size: 17px; } h2 { font-size: 11px; margin: 7px 0 3px; } .lead { font-size: 10px; }
   .soft, caption, figcaption, table, li { font-size: 8px; } li { margin: 1px 0; } ul { margin: 3px 0; }
   th, td { padding: 1px 5px 1px 0; } .pair { grid-template-columns: 1fr 48mm; gap: 5mm; }
-  figure { margin: 3px 0; break-inside: avoid; } figure img { max-height: 96mm; padding: 0; }
+  figure { margin: 3px 0; break-inside: avoid; } figure img { max-height: 116mm; padding: 0; }
   details { display: none; }
 }
 """

@@ -16,7 +16,7 @@ import m2m
 from analysis.fidelity.correlation import COEFFICIENTS, Correlations
 from analysis.fidelity.measure import Fidelity, Pooled, Study
 from analysis.fidelity.points import Points
-from m2m.run_folder import write_atomically
+from m2m.checkpoint.folder import write_atomically
 
 RESULT, SUMMARY, POINTS = "fidelity.json", "fidelity.csv", "fidelity_points.csv"
 #: Packages whose version can change a digit.
@@ -57,9 +57,9 @@ def write(study: Study, folder: Path, source: Mapping[str, Any]) -> None:
     """
     text = json.dumps(to_json(study, source), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / POINTS, points_table(study).to_csv(index=False))
-    write_atomically(folder / SUMMARY, summary_table(study).to_csv(index=False))
-    write_atomically(folder / RESULT, text)
+    write_atomically(folder / POINTS, points_table(study).to_csv(index=False).encode())
+    write_atomically(folder / SUMMARY, summary_table(study).to_csv(index=False).encode())
+    write_atomically(folder / RESULT, text.encode())
 
 
 def points_table(study: Study) -> pd.DataFrame:
