@@ -10,8 +10,10 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = ["bindings", "bind_merge", "merge_cpu"]
+SOURCES += ["lora_factors", "lora_product"]
 SOURCES += ["bind_stream", "stream_executor", "stream_file", "stream_merge"]
 HEADERS = ["arithmetic", "dtype", "merge", "merge_launch", "tensor_view"]
+HEADERS += ["isa_clones", "lora_factors", "lora_product", "widen"]
 HEADERS += ["nonfinite", "stream_buffers", "stream_executor", "stream_failure", "stream_file", "stream_merge"]
 HEADERS += ["stream_pass", "stream_plan"]
 CUDA_SOURCE = "csrc/merge_launch.cu"

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
-#include "merge.h"
+#include "widen.h"
 
 namespace m2m {
 
@@ -12,21 +13,6 @@ namespace {
 // Bytes of one element as it lies in a file; copied tensors are counted in bytes.
 std::int64_t stored_size(const PlannedTensor& tensor, Dtype dtype) {
   return tensor.rule == Rule::copy ? 1 : static_cast<std::int64_t>(size_of(dtype));
-}
-
-// Multiplying by one in the wider type is exact, and keeps the sign of zero.
-void widen(const void* from, Dtype narrow, void* to, Dtype wide, std::int64_t count) {
-  const float one = 1.0f;
-  MergeArgs args{};
-  args.inputs = &from;
-  args.weights = &one;
-  args.outputs = &to;
-  args.count = count;
-  args.n_inputs = 1;
-  args.n_outputs = 1;
-  args.input = narrow;
-  args.output = wide;
-  merge_cpu(args, 1);
 }
 
 }  // namespace
@@ -48,7 +34,7 @@ struct StreamExecutor::Worker {
 };
 
 StreamExecutor::StreamExecutor(const StreamPlan& plan, StreamPass& pass, const StreamOptions& options)
-    : plan_(plan), pass_(pass), options_(options) {
+    : plan_(plan), pass_(pass), options_(options), lora_(plan, input_files_, pass) {
   for (const std::string& path : plan.input_files) input_files_.emplace_back(path, StreamFile::Mode::read);
   for (const std::string& path : plan.output_files) output_files_.emplace_back(path, StreamFile::Mode::write);
   const auto n_tensors = static_cast<std::int64_t>(plan.tensors.size());
@@ -154,11 +140,17 @@ void StreamExecutor::run_chunk(std::int64_t chunk, Worker& worker) {
   const std::int64_t count = std::min(elements, tensor.count - first);
   const Dtype dtype = common_dtype(t);
 
+  std::optional<LoraCache::Loan> loan;
+  if (plan_.has_products(t)) loan.emplace(lora_, t);
   int read = 0;
   for (int n = 0; n < tensor.n_inputs; ++n) {
     if (!pass_.wants(t, n)) continue;
     void* slot = worker.buffers.input(read);
-    read_input(t, n, first, count, dtype, slot, worker.buffers.narrow());
+    if (plan_.product(t, n) != nullptr) {
+      loan->factors().multiply(n, first, count, static_cast<double*>(slot));
+    } else {
+      read_input(t, n, first, count, dtype, slot, worker.buffers.narrow());
+    }
     worker.models[read] = n;
     worker.inputs[read++] = slot;
   }

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "lora_factors.h"
 #include "stream_buffers.h"
 #include "stream_failure.h"
 #include "stream_file.h"
@@ -41,7 +42,7 @@ class StreamExecutor {
   void stop();                // ends after the chunks under way
 
   StreamPosition position() const;  // everything before it is written
-  std::int64_t read_bytes() const { return read_bytes_; }
+  std::int64_t read_bytes() const { return read_bytes_ + lora_.read_bytes(); }
   std::int64_t written_bytes() const { return written_bytes_; }
   void rethrow() const;  // throws what a worker threw first, if any did
 
@@ -63,6 +64,7 @@ class StreamExecutor {
   const StreamOptions options_;
   std::vector<StreamFile> input_files_;
   std::vector<StreamFile> output_files_;
+  LoraCache lora_;
   std::vector<std::int64_t> chunk_starts_;  // [T + 1] number of the first chunk of each tensor
 
   std::atomic<std::int64_t> next_chunk_{0};

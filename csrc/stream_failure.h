@@ -13,6 +13,7 @@ enum class FailureKind : int {
   nonfinite,  // an input element is NaN or infinite
   overflow,   // all inputs are finite, but a sum is beyond the output's largest number
   unequal,    // inputs of a copied tensor differ
+  factor,     // a factor of an input that is a product is NaN or infinite; `code` is its LoraSide
 };
 
 struct StreamFailure : std::exception {
@@ -20,7 +21,7 @@ struct StreamFailure : std::exception {
   std::int64_t tensor;   // index into the plan's tensors
   int model;             // input n, or output m for `write` and `overflow`
   std::int64_t element;  // first bad element (byte of a copied tensor); 0 for `read`, `shrunk` and `write`
-  int code;              // errno, or 0
+  int code;              // errno, a LoraSide, or 0
 
   StreamFailure(FailureKind kind, std::int64_t tensor, int model, std::int64_t element = 0, int code = 0)
       : kind(kind), tensor(tensor), model(model), element(element), code(code) {}

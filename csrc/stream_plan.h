@@ -12,9 +12,31 @@ namespace m2m {
 
 // Where a tensor starts in a file.
 struct Place {
-  int file;             // index into input_files or output_files
-  std::int64_t offset;  // bytes from the start of the file
-  Dtype dtype;          // of a merged tensor; without meaning for a copied one
+  int file;             // index into input_files or output_files; -1 for an input that is a product, not read
+  std::int64_t offset;  // bytes from the start of the file; number of the product
+  Dtype dtype;          // of a merged tensor; without meaning for a copied one; f64 for a product
+};
+
+// One factor of a product, as it lies in a file.
+struct LoraFactor {
+  Place place;
+  bool transposed;  // stored with rows and columns exchanged
+};
+
+enum class LoraSide : int { left, right };
+
+// An input that is formed from two factors, in float64 (see lora_product.h).
+struct LoraProduct {
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t rank;
+  LoraFactor left;   // [rows, rank]
+  LoraFactor right;  // [rank, columns]
+
+  // Of both factors in memory.
+  Dtype storage() const {
+    return left.place.dtype == Dtype::f64 || right.place.dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32;
+  }
 };
 
 enum class Rule : int {
@@ -43,12 +65,22 @@ struct StreamPlan {
   std::vector<std::string> output_files;  // exist already, at full length
   std::vector<PlannedTensor> tensors;     // [T] in disk order
   std::vector<Place> inputs;              // [T, its N]
+  std::vector<LoraProduct> products;      // inputs that are formed instead of read
   std::vector<Place> outputs;             // [T, M]
   std::vector<WeightBlock> blocks;
   std::vector<double> weights;
 
   const Place& input(std::int64_t tensor, int n) const { return inputs[tensors[tensor].first_input + n]; }
   const Place& output(std::int64_t tensor, int m) const { return outputs[tensor * n_outputs + m]; }
+  const LoraProduct* product(std::int64_t tensor, int n) const {  // null for an input that is read
+    const Place& place = input(tensor, n);
+    return place.file < 0 ? &products[place.offset] : nullptr;
+  }
+  bool has_products(std::int64_t tensor) const {
+    for (int n = 0; n < tensors[tensor].n_inputs; ++n)
+      if (input(tensor, n).file < 0) return true;
+    return false;
+  }
   int most_inputs() const {
     int most = 0;
     for (const PlannedTensor& tensor : tensors) most = std::max(most, tensor.n_inputs);

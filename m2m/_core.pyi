@@ -25,6 +25,7 @@ class Stream:
         n_outputs: int,
         tensors: Any,
         inputs: Any,
+        products: Any,
         outputs: Any,
         blocks: Any,
         weights: Any,

@@ -129,15 +129,10 @@ class Checkpoint:
         Raises:
             CheckpointError: If there is no such tensor, or its file shrank since the header was read.
         """
-        import torch
-
         info = self.tensors.get(self.tied.get(name, name))
         if info is None:
             raise CheckpointError(f"{self.path}: holds no tensor {name!r}")
-        tensor = torch.empty(info.shape, dtype=getattr(torch, TORCH_NAMES[info.dtype]))
-        if info.nbytes:
-            _read_into(tensor.reshape(-1).view(torch.uint8).numpy().data, info)
-        return tensor
+        return read_tensor(info)
 
     def state(self) -> dict[str, Tensor]:
         """Read all tensors.
@@ -150,6 +145,26 @@ class Checkpoint:
         """  # noqa: DOC502 - raised by what is called
         state = {name: self.read(name) for name in self.tensors}
         return state | {name: state[kept] for name, kept in self.tied.items()}
+
+
+def read_tensor(info: TensorInfo) -> Tensor:
+    """Read one tensor from where it lies.
+
+    Args:
+        info: Its place.
+
+    Returns:
+        The tensor, in its stored dtype and in memory of its own. [*shape]
+
+    Raises:
+        CheckpointError: If its file shrank since the header was read.
+    """  # noqa: DOC502 - raised by what is called
+    import torch
+
+    tensor = torch.empty(info.shape, dtype=getattr(torch, TORCH_NAMES[info.dtype]))
+    if info.nbytes:
+        _read_into(tensor.reshape(-1).view(torch.uint8).numpy().data, info)
+    return tensor
 
 
 def _is_stored(name: object, tensors: dict[str, TensorInfo]) -> bool:

@@ -17,6 +17,7 @@ from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
 from m2m.merging.companions import choose_companions, write_companions
 from m2m.merging.execute import Execution, Progress, bytes_before, execute
+from m2m.merging.lora import open_models
 from m2m.merging.memory import Staging, collector_paused, peak_resident_bytes, plan_staging
 from m2m.merging.plan import MergePlan, build_plan
 from m2m.merging.recipe import Recipe, load
@@ -180,7 +181,8 @@ def run_plan(
         CheckpointError: If an input shrinks, is not finite, or differs where it must not.
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
-    staging = plan_staging(parse_bytes(options.memory), options.threads, plan.most_sources, len(plan.outputs))
+    budget = parse_bytes(options.memory) - plan.factor_bytes
+    staging = plan_staging(budget, options.threads, plan.most_sources, len(plan.outputs))
     key = plan.key
     with open_work_folder(out.absolute()) as work:
         if options.resume and _is_complete(plan, out, key):
@@ -255,10 +257,7 @@ def _report(
 
 def _open_models(recipe: Recipe) -> dict[ModelRef, Checkpoint]:
     refs = dict.fromkeys(ref for part in recipe.slices for ref in part.inputs) | {recipe.donor: None}
-    for ref in refs:
-        if ref.lora is not None:
-            raise RecipeError(f"{ref}: LoRA adapters are not merged yet; write the adapted model first")
-    return {ref: Checkpoint(ref.path, ref.revision) for ref in refs}
+    return open_models(refs, recipe.base)
 
 
 def _float_dtype(text: str | None) -> str | None:

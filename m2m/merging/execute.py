@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from m2m.errors import RunFolderError
 from m2m.merging.failures import raise_failure
 from m2m.merging.hashing import FollowingHasher
+from m2m.merging.lora.product import Product
 from m2m.merging.memory import Staging, anonymous_bytes
 from m2m.merging.plan import MergePlan, element_size
 from m2m.merging.work_folder import Position
@@ -26,6 +27,8 @@ Progress = Callable[[int, int, str], None]
 
 #: The compiled module's numbers for element types; a copied tensor's type is without meaning there.
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}
+#: Numbers that describe a product to the compiled module.
+_PRODUCT_NUMBERS = 11
 _POLL_SECONDS = 0.1
 _NOTES_EVERY = 5
 #: Chunks take milliseconds; a disk that hangs for longer is not waited for.
@@ -174,14 +177,18 @@ def _start(
     _allow_open_files(len(plan.input_files) + len(files))
     file_numbers = {file: number for number, file in enumerate(plan.input_files)}
     shards = len(plan.outputs[0].layout.shards)
-    tensors, inputs, outputs = array("q"), array("q"), array("q")
+    tensors, inputs, products, outputs = array("q"), array("q"), array("q"), array("q")
     for tensor in plan.tensors:
         entry = tensor.entry
         copied = tensor.block is None
         elements = entry.nbytes // element_size(tensor)
         tensors.extend((copied, elements, -1 if tensor.block is None else tensor.block, len(tensor.sources)))
         for source in tensor.sources:
-            inputs.extend((file_numbers[source.file], source.offset, _DTYPE_NUMBERS.get(source.dtype, 0)))
+            if isinstance(source, Product):
+                inputs.extend((-1, len(products) // _PRODUCT_NUMBERS, _DTYPE_NUMBERS[source.dtype]))
+                products.extend(_product_numbers(source, file_numbers[source.file]))
+            else:
+                inputs.extend((file_numbers[source.file], source.offset, _DTYPE_NUMBERS.get(source.dtype, 0)))
         for m, (shard, offset) in enumerate(tensor.places):
             outputs.extend((m * shards + shard, offset, _DTYPE_NUMBERS.get(entry.dtype, 0)))
     return Stream(
@@ -190,6 +197,7 @@ def _start(
         n_outputs=len(plan.outputs),
         tensors=tensors,
         inputs=inputs,
+        products=products,
         outputs=outputs,
         blocks=array("q", [len(block[0]) for block in plan.blocks]),
         weights=array("d", chain.from_iterable(chain.from_iterable(plan.blocks))),
@@ -198,6 +206,12 @@ def _start(
         start=start,
         allow_nonfinite=allow_nonfinite,
     )
+
+
+def _product_numbers(product: Product, file: int) -> Iterator[int]:
+    yield from (*product.shape, product.rank)
+    for factor in (product.left, product.right):
+        yield from (file, factor.offset, _DTYPE_NUMBERS[factor.dtype], product.transposed)
 
 
 def _allow_open_files(count: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from m2m.checkpoint.dtypes import MERGEABLE
 from m2m.errors import CheckpointError, M2MError
+from m2m.merging.lora.product import Product
 from m2m.merging.plan import MergePlan
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
         raise CheckpointError(
             f"{file}: {name} is NaN or infinite at index {element}; allow_nonfinite lets it pass"
         )
+    if kind == "factor":
+        product = tensor.sources[model]
+        assert isinstance(product, Product)
+        factor = (product.left, product.right)[code]
+        raise CheckpointError(f"{file}: {factor.name!r} is NaN or infinite at index {element}")
     if kind == "overflow":
         raise CheckpointError(
             f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is "

@@ -14,7 +14,10 @@ from m2m.checkpoint.dtypes import SIZES
 from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.layout import Entry, Layout, plan_layout
 from m2m.errors import MixtureError
+from m2m.merging.lora.product import TENSORS_AT_ONCE, Product
 
+#: What a tensor of the outputs comes from: a stored tensor, or what a LoRA adapter adds.
+Input = TensorInfo | Product
 #: A tensor's weights: a row a candidate. [M, N]
 WeightBlock = tuple[tuple[float, ...], ...]
 
@@ -29,7 +32,7 @@ class WantedTensor(NamedTuple):
     """
 
     entry: Entry
-    sources: tuple[TensorInfo, ...]
+    sources: tuple[Input, ...]
     weights: WeightBlock | None
 
 
@@ -58,7 +61,7 @@ class PlannedTensor:
     """
 
     entry: Entry
-    sources: tuple[TensorInfo, ...]
+    sources: tuple[Input, ...]
     places: tuple[tuple[int, int], ...]
     block: int | None
 
@@ -90,6 +93,15 @@ class MergePlan:
         return max(len(tensor.sources) for tensor in self.tensors)
 
     @property
+    def factor_bytes(self) -> int:
+        """Most memory that the factors of LoRA adapters take while the plan is run."""
+        per_tensor = (
+            sum(source.factor_bytes for source in tensor.sources if isinstance(source, Product))
+            for tensor in self.tensors
+        )
+        return TENSORS_AT_ONCE * max(per_tensor, default=0)
+
+    @property
     def nbytes(self) -> int:
         """Tensor bytes that all outputs together hold."""
         return len(self.outputs) * sum(tensor.entry.nbytes for tensor in self.tensors)
@@ -104,7 +116,12 @@ class MergePlan:
         blocks = [[[weight.hex() for weight in row] for row in block] for block in self.blocks]
         digest = hashlib.sha256(json.dumps([stats, headers, blocks]).encode())
         for tensor in self.tensors:
-            places = [(str(source.file), source.offset, source.dtype) for source in tensor.sources]
+            places = [
+                repr(source)
+                if isinstance(source, Product)
+                else (str(source.file), source.offset, source.dtype)
+                for source in tensor.sources
+            ]
             digest.update(repr((tensor.entry, tensor.block, tensor.places, places)).encode())
         return digest.hexdigest()
 

@@ -12,9 +12,10 @@ from m2m.checkpoint.dtypes import MERGEABLE
 from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.layout import Entry
 from m2m.errors import CheckpointError, RecipeError
+from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
 from m2m.merging.methods.spec import Settings
 from m2m.merging.methods.weighted import input_weights
-from m2m.merging.plan import WantedTensor, WeightBlock
+from m2m.merging.plan import Input, WantedTensor, WeightBlock
 from m2m.merging.recipe import Recipe
 from m2m.merging.recipe_layers import OutputTensor
 from m2m.merging.recipe_models import ModelRef
@@ -93,9 +94,12 @@ def from_recipe(
         check_same_tensors(lead, [model for model in inputs if model is not lead], mixed_floats=True)
     wanted = []
     for output in outputs:
-        sources = _sources(recipe, models, output)
+        sources: tuple[Input, ...] = _sources(recipe, models, output)
         mergeable = sources[0].dtype in MERGEABLE
-        block = _weights(recipe, output, candidates) if mergeable else ()
+        block: WeightBlock = ()
+        if mergeable:
+            rows = _point_weights(recipe, output, candidates)
+            sources, block = _terms(recipe, models, output, sources, rows)
         wanted.append(_wanted(output.name, sources, dtype, block))
     return wanted
 
@@ -120,12 +124,30 @@ def _sources(
     return tuple(sources)
 
 
-def _weights(recipe: Recipe, output: OutputTensor, candidates: Candidates | None) -> WeightBlock:
+def _terms(
+    recipe: Recipe,
+    models: Mapping[ModelRef, Checkpoint],
+    output: OutputTensor,
+    sources: tuple[Input, ...],
+    rows: WeightBlock,
+) -> tuple[tuple[Input, ...], WeightBlock]:
+    part, method = recipe.slices[output.slice_index], recipe.rule
+    on_task_vectors = method.space == "task vectors" or (method.space == "either" and part.base is not None)
+    inputs = [models[ref] for ref in part.inputs]
+    if any(isinstance(model, AdaptedCheckpoint) for model in inputs):
+        terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors)
+        return (*terms.dense, *terms.added), terms.weights
+    return sources, tuple(tuple(input_weights(row, on_task_vectors=on_task_vectors)) for row in rows)
+
+
+def _point_weights(recipe: Recipe, output: OutputTensor, candidates: Candidates | None) -> WeightBlock:
     settings = recipe.settings(output.name, output.layer, output.slice_index)
+    coefficients = recipe.rule.coefficients
+    assert coefficients is not None  # every method of kind "weights" has them
     if candidates is None:
-        return (_row(recipe, settings, output.slice_index),)
+        return (tuple(coefficients(None, settings)),)
     return tuple(
-        _row(recipe, _with_weights(recipe, settings, name, weights), output.slice_index)
+        tuple(coefficients(None, _with_weights(recipe, settings, name, weights)))
         for name, weights in candidates.items()
     )
 
@@ -149,9 +171,7 @@ def _row(recipe: Recipe, settings: Settings, slice_index: int) -> tuple[float, .
     return tuple(input_weights(method.coefficients(None, settings), on_task_vectors=on_task_vectors))
 
 
-def _wanted(
-    name: str, sources: tuple[TensorInfo, ...], dtype: str | None, block: WeightBlock
-) -> WantedTensor:
+def _wanted(name: str, sources: tuple[Input, ...], dtype: str | None, block: WeightBlock) -> WantedTensor:
     first = sources[0]
     if first.dtype in MERGEABLE:
         return WantedTensor(Entry(name, dtype or first.dtype, first.shape), sources, block)

@@ -178,7 +178,6 @@ def test_impossible_budgets_are_refused(tmp_path: Path, memory: str, threads: in
         ({"merge_method": "ties", "base_model": "m0"}, RecipeError),
         ({"dtype": "int64"}, RecipeError),
         ({"models": [{"model": "none", "parameters": {"weight": 1}}]}, CheckpointError),
-        ({"models": [{"model": "m0+lora", "parameters": {"weight": 1}}]}, RecipeError),
     ],
 )
 def test_recipes_that_cannot_be_streamed_are_refused(

@@ -1,0 +1,17 @@
+"""LoRA experts: adapters as they are, their exact sum, their Gram matrices, and one adapter in place of many."""
+
+from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.lora.adapter import Adapter, is_adapter
+from m2m.merging.lora.gram import LoraGram, lora_gram
+from m2m.merging.lora.open import open_models
+from m2m.merging.lora.terms import resolve_terms
+
+__all__ = [
+    "AdaptedCheckpoint",
+    "Adapter",
+    "LoraGram",
+    "is_adapter",
+    "lora_gram",
+    "open_models",
+    "resolve_terms",
+]

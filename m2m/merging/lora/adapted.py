@@ -1,0 +1,183 @@
+"""A base model with an adapter on top, tensor by tensor: what is read, and what is added to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.header import TensorInfo
+from m2m.errors import CheckpointError
+from m2m.merging.lora.adapter import Adapter, Factors
+from m2m.merging.lora.names import match_tensors
+from m2m.merging.lora.product import Product
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Addition(NamedTuple):
+    """A term that an adapter adds to a tensor: scale · source.
+
+    Attributes:
+        source: A product of factors, or a tensor that is read.
+        scale: The factor before it.
+    """
+
+    source: Product | TensorInfo
+    scale: float
+
+
+class AdaptedCheckpoint(Checkpoint):
+    """A model that is a base model plus an adapter; it was never written down.
+
+    `tensors` are the base model's, but for those that the adapter holds whole; `additions` is what is added to them.
+
+    Attributes:
+        base: The base model.
+        adapter: The adapter.
+    """
+
+    def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
+        """Put an adapter on a base model.
+
+        Args:
+            base: The base model.
+            adapter: The adapter.
+
+        Raises:
+            CheckpointError: If the adapter names another base model.
+        """
+        super().__init__(base.path)
+        self.base = base
+        self.adapter = adapter
+        _check_base(base, adapter)
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        # The base model's name of every tensor that the adapter changes.
+        wanted = [f"{module}.weight" for module in self.adapter.factors]
+        wanted += [f"{module}.bias" for module in self.adapter.biases]
+        wanted += self.adapter.full
+        return match_tensors(list(dict.fromkeys(wanted)), self.base.names, self.adapter.file, self.base.path)
+
+    @cached_property
+    def tensors(self) -> dict[str, TensorInfo]:
+        """What is read of each tensor, by name: the base model's, or the adapter's own where it holds one whole.
+
+        Raises:
+            CheckpointError: If the adapter does not fit the base model.
+        """
+        own = {self._names[name]: info for name, info in self.adapter.full.items()}
+        for name, info in own.items():
+            _check_shape(info, self.base.tensors[name])
+        return {
+            name: own[name]._replace(name=name) if name in own else info
+            for name, info in self.base.tensors.items()
+        }
+
+    @cached_property
+    def additions(self) -> Mapping[str, tuple[Addition, ...]]:
+        """What is added to each tensor that is not only read, by the base model's names.
+
+        Raises:
+            CheckpointError: If the adapter does not fit the base model.
+        """
+        found: dict[str, tuple[Addition, ...]] = {}
+        for module, factors in self.adapter.factors.items():
+            name = self._names[f"{module}.weight"]
+            found[name] = (Addition(self._product(name, factors), factors.scale),)
+        for module, (bias, scale) in self.adapter.biases.items():
+            name = self._names[f"{module}.bias"]
+            _check_shape(bias, self.tensors[name])
+            found[name] = (Addition(bias, scale),)
+        for name in found.keys() & set(self.base.tied.values()):
+            raise CheckpointError(
+                f"{self.adapter.file}: adapts {name!r}, which is tied to another tensor of {self.base.path}"
+            )
+        return found
+
+    def _product(self, name: str, factors: Factors) -> Product:
+        shape = self.tensors[name].shape
+        transposed = factors.embedding or self.adapter.config.fan_in_fan_out
+        if factors.embedding:
+            _refuse_tied(name, self.base, self.adapter)
+        b_a = (factors.b.shape[0], factors.a.shape[1])
+        if (b_a[::-1] if transposed else b_a) != shape:
+            how = "transposed, as fan_in_fan_out says" if transposed and not factors.embedding else "as it is"
+            raise CheckpointError(
+                f"{self.adapter.file}: B·A of {name!r} is {list(b_a)}, to be added {how}; "
+                f"the tensor in {self.base.path} is {list(shape)}"
+            )
+        left, right = (factors.a, factors.b) if transposed else (factors.b, factors.a)
+        return Product(name, shape, left, right, transposed)
+
+    def read(self, name: str) -> Tensor:
+        """Form one adapted tensor.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            round(W + Σ scale · addition), in the type of W. [*shape]
+        """
+        from m2m.merging.lora.twin import merge_adapted
+
+        return merge_adapted([(self, 1.0)], name)
+
+
+def _check_shape(own: TensorInfo, base: TensorInfo) -> None:
+    if own.shape != base.shape:
+        raise CheckpointError(
+            f"{own.file}: {own.name!r} has shape {list(own.shape)}, wanted {list(base.shape)} as {base.name!r} in "
+            f"{base.file}"
+        )
+
+
+def _check_base(base: Checkpoint, adapter: Adapter) -> None:
+    wanted = adapter.config.base_model
+    if wanted is None:
+        return
+    known = {
+        _short(str(base.path)),
+        _short(str(base.path.resolve())),
+        _short(_config(base).get("_name_or_path")),
+    }
+    if _short(wanted) not in known:
+        raise CheckpointError(
+            f"{adapter.config.path}: was trained on {wanted!r}, the base model here is {base.path}; "
+            "if that is the same model under another name, change base_model_name_or_path"
+        )
+
+
+def _short(name: object) -> str | None:
+    # The last part of a path or hub id; a hub id's own name where the path leads into the hub's cache.
+    if not isinstance(name, str) or not name:
+        return None
+    parts = Path(name).parts
+    cached = [part for part in parts if part.startswith("models--")]
+    return (cached[-1].rsplit("--", 1)[-1] if cached else Path(name).name).lower()
+
+
+def _refuse_tied(name: str, base: Checkpoint, adapter: Adapter) -> None:
+    # What transformers takes where the configuration does not say: embedding and head are one tensor.
+    config = _config(base)
+    if config and config.get("tie_word_embeddings", True):
+        raise CheckpointError(
+            f"{adapter.file}: adapts the embedding {name!r}, which is tied to the output head in {base.path}; "
+            "adding to it would change the head as well"
+        )
+
+
+def _config(base: Checkpoint) -> dict[str, object]:
+    for file in base.side_files:
+        if file.name == "config.json":
+            try:
+                config = json.loads(file.read_bytes())
+            except (ValueError, RecursionError):
+                return {}
+            return config if isinstance(config, dict) else {}
+    return {}

@@ -1,0 +1,173 @@
+"""`adapter_config.json`: what PEFT wrote about an adapter, understood or refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from m2m.errors import CheckpointError
+
+#: File name in an adapter's folder.
+NAME = "adapter_config.json"
+
+#: Keys that are read here, and keys that say how an adapter was trained, not what it adds to the weights.
+_KNOWN = frozenset({
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config",
+    "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
+    "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_bias",
+    "lora_dropout", "lora_ga_config", "megatron_core", "modules_to_save", "peft_type", "peft_version",
+    "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type",
+    "use_rslora",
+})  # fmt: skip
+
+#: Keys under which an adapter is more than W + s·BA, and how it then works.
+_REFUSED = {
+    "use_dora": "DoRA rescales every row of the adapted weight",
+    "use_qalora": "QA-LoRA pools its inputs",
+    "use_bdlora": "its factors are block-diagonal",
+    "arrow_config": "it is routed to token by token",
+    "layer_replication": "it repeats layers of the base model",
+    "alora_invocation_tokens": "it acts only after certain tokens",
+    "trainable_token_indices": "it replaces single rows of the embedding",
+    "target_parameters": "it adapts parameters that are no matrices",
+    "megatron_config": "its layers are split over devices",
+}
+
+#: Initialisations that leave the base model as it is; others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) change it.
+_PLAIN_STARTS = frozenset({"gaussian", "eva", "orthogonal"})
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """What an adapter's configuration says about its weights.
+
+    Attributes:
+        path: The file.
+        rank: r where no pattern says otherwise.
+        alpha: α where no pattern says otherwise.
+        rslora: Whether the scale is α/√r (arXiv 2312.03732) instead of α/r (arXiv 2106.09685).
+        fan_in_fan_out: Whether the base model stores weights as [in, out].
+        base_model: Name of the base model it was trained on, if it tells.
+        ranks: r by pattern of module names, tried in order.
+        alphas: α by pattern of module names, tried in order.
+    """
+
+    path: Path
+    rank: int
+    alpha: float
+    rslora: bool = False
+    fan_in_fan_out: bool = False
+    base_model: str | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    alphas: Mapping[str, float] = field(default_factory=dict)
+
+    def rank_of(self, module: str) -> int:
+        """Look up the rank of a module.
+
+        Args:
+            module: Its name as PEFT knows it.
+
+        Returns:
+            r.
+        """
+        return int(_match(self.ranks, module, self.rank))
+
+    def scale_of(self, module: str) -> float:
+        """Work out the factor before B·A.
+
+        Args:
+            module: Its name as PEFT knows it.
+
+        Returns:
+            α/r, or α/√r.
+        """
+        rank = self.rank_of(module)
+        return float(_match(self.alphas, module, self.alpha)) / (math.sqrt(rank) if self.rslora else rank)
+
+
+def read_config(folder: Path) -> LoraConfig:
+    """Read an adapter's configuration.
+
+    Args:
+        folder: The adapter's folder.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        CheckpointError: If it cannot be read, is not LoRA's, or asks for what is not B·A added to weights.
+    """
+    path = folder / NAME
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: is not an adapter's configuration: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: is not a JSON object")
+    _refuse_variants(path, data)
+    base = data.get("base_model_name_or_path")
+    return LoraConfig(
+        path=path,
+        rank=_positive(path, "r", data.get("r", 8), whole=True),
+        alpha=_positive(path, "lora_alpha", data.get("lora_alpha", 8)),
+        rslora=bool(data.get("use_rslora", False)),
+        fan_in_fan_out=bool(data.get("fan_in_fan_out", False)),
+        base_model=base if isinstance(base, str) and base else None,
+        ranks=_patterns(path, "rank_pattern", data.get("rank_pattern"), whole=True),
+        alphas=_patterns(path, "alpha_pattern", data.get("alpha_pattern")),
+    )
+
+
+def _refuse_variants(path: Path, data: dict[str, Any]) -> None:
+    kind = data.get("peft_type")
+    if kind != "LORA":
+        raise CheckpointError(f"{path}: peft_type is {kind!r}; only LORA adapters are merged")
+    for key, value in data.items():
+        if key in _KNOWN or not value:
+            continue
+        why = _REFUSED.get(key, "this key of a newer PEFT is not known here")
+        raise CheckpointError(
+            f"{path}: {key} is {value!r:.80}: {why}, so the expert is not W + s·BA; "
+            "merge it into its base model with PEFT first"
+        )
+    start = data.get("init_lora_weights", True)
+    if not isinstance(start, bool) and start not in _PLAIN_STARTS:
+        raise CheckpointError(
+            f"{path}: init_lora_weights is {start!r:.80}: it changed the base model's weights too; save the adapter "
+            "with path_initial_model_for_weight_conversion, or merge it into its base model with PEFT first"
+        )
+
+
+def _positive(path: Path, key: str, value: object, *, whole: bool = False) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value <= 0 or (whole and value != int(value)):  # type: ignore[operator, call-overload]
+        kind = "whole number" if whole else "number"
+        raise CheckpointError(f"{path}: {key} must be a {kind} above 0, got {value!r:.80}")
+    return value
+
+
+def _patterns(path: Path, key: str, table: object, *, whole: bool = False) -> dict[str, Any]:
+    if table is None:
+        return {}
+    if not isinstance(table, dict):
+        raise CheckpointError(f"{path}: {key} must be a table by module name, got {table!r:.80}")
+    for pattern, value in table.items():
+        _positive(path, f"{key}[{pattern!r}]", value, whole=whole)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise CheckpointError(f"{path}: {key} has the pattern {pattern!r}: {error}") from None
+    return table
+
+
+def _match(patterns: Mapping[str, float], module: str, default: float) -> float:
+    # PEFT's own rule: the pattern is a regular expression for the whole name, or for what follows a dot.
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return default

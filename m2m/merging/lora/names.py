@@ -1,0 +1,130 @@
+"""Names: which tensor of the base model an adapter's tensor belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from m2m.errors import CheckpointError
+
+#: What a tensor of an adapter is to its module. `full` takes the place of one of the module's tensors.
+Role = Literal["A", "B", "bias", "embedding_A", "embedding_B", "full"]
+
+_ROLES: dict[str, Role] = {
+    "lora_A": "A",
+    "lora_B": "B",
+    "lora_embedding_A": "embedding_A",
+    "lora_embedding_B": "embedding_B",
+}
+_PREFIX = "base_model.model."
+#: Parts of a name that PEFT's wrappers put between a module and its own tensor.
+_WRAPPERS = ("base_layer", "modules_to_save")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tensor of an adapter.
+
+    Attributes:
+        module: The module it belongs to, as PEFT knows it.
+        role: What it is.
+        leaf: For `full`: which tensor of the module; else empty.
+    """
+
+    module: str
+    role: Role
+    leaf: str = ""
+
+
+def read_name(name: str, path: Path) -> Part:
+    """Read the name of an adapter's tensor.
+
+    Args:
+        name: As in `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`; the name of the adapter may
+            stand before the last part.
+        path: The file, for errors.
+
+    Returns:
+        What it is.
+
+    Raises:
+        CheckpointError: If it is no name that LoRA gives.
+    """
+    parts = name.removeprefix(_PREFIX).split(".")
+    for at, part in enumerate(parts):
+        if part.startswith("lora_magnitude_vector"):
+            raise CheckpointError(
+                f"{path}: holds {name!r}: DoRA rescales every row, so W + s·BA is not the expert"
+            )
+        if part in _ROLES:
+            return _lora_part(".".join(parts[:at]), _ROLES[part], parts[at + 1 :], name, path)
+        if part.startswith(("lora_", "trainable_tokens", "token_adapter")):
+            raise CheckpointError(f"{path}: holds {name!r}, which is no factor of W + s·BA")
+    kept = [part for part in parts if part not in _WRAPPERS]
+    if "modules_to_save" in parts[:-2]:  # followed by the adapter's name, where PEFT has not removed it
+        del kept[parts.index("modules_to_save")]
+    return Part(".".join(kept[:-1]), "full", kept[-1])
+
+
+def _lora_part(module: str, role: Role, rest: list[str], name: str, path: Path) -> Part:
+    # After the role: `weight` or `bias` (an embedding's factors have neither), perhaps after the adapter's name.
+    last = rest[-1] if rest else ""
+    if not module or len(rest) > 2:
+        raise CheckpointError(f"{path}: {name!r} is not a name that PEFT gives")
+    return Part(module, "bias", "bias") if role == "B" and last == "bias" else Part(module, role)
+
+
+def match_tensors(wanted: Collection[str], names: Collection[str], path: Path, base: Path) -> dict[str, str]:
+    """Find the base model's tensors that an adapter changes.
+
+    Names may differ by a prefix, the same for all: a model and the model inside it (`model.layers.0...` and
+    `layers.0...`) have different ones.
+
+    Args:
+        wanted: Names of tensors as the adapter knows them.
+        names: Names of the base model's tensors.
+        path: The adapter, for errors.
+        base: The base model, for errors.
+
+    Returns:
+        The base model's name by the adapter's.
+
+    Raises:
+        CheckpointError: If some are not there, or more than one prefix would fit.
+    """
+    known = set(names)
+    missing = sorted(name for name in wanted if name not in known)
+    if not missing:
+        return {name: name for name in wanted}
+    fits = {
+        tuple(renamed): dict(zip(wanted, renamed, strict=True))
+        for renamed in _renamings(list(wanted), names)
+        if known.issuperset(renamed)
+    }
+    if len(fits) == 1:
+        return next(iter(fits.values()))
+    if fits:
+        raise CheckpointError(f"{path}: its names fit {base} with {len(fits)} different prefixes")
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    raise CheckpointError(
+        f"{path}: adapts {', '.join(missing[:_SHOWN])}{more}, which {base} does not hold; "
+        "it belongs to another model"
+    )
+
+
+def _renamings(wanted: list[str], names: Collection[str]) -> Iterator[list[str]]:
+    # Takes away the first parts of the longest name, and puts before it what ends in the rest.
+    longest = max(wanted, key=lambda name: name.count("."))
+    parts = longest.split(".")
+    for cut in range(len(parts) - 1):
+        removed = "".join(f"{part}." for part in parts[:cut])
+        rest = longest.removeprefix(removed)
+        if not all(name.startswith(removed) for name in wanted):
+            return
+        for name in names:
+            if name == rest or name.endswith(f".{rest}"):
+                added = name.removesuffix(rest)
+                yield [added + other.removeprefix(removed) for other in wanted]

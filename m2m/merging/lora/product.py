@@ -1,0 +1,58 @@
+"""An input that is formed from two factors instead of read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from m2m.checkpoint.dtypes import SIZES
+from m2m.checkpoint.header import TensorInfo
+
+#: Tensors whose factors are in memory at the same time; see `LoraCache` in `csrc/lora_factors.h`.
+TENSORS_AT_ONCE = 2
+
+
+class Product(NamedTuple):
+    """What an adapter adds to one tensor, before its scale: P = left · right, in float64.
+
+    P[i, j] = Σ_k left[i, k] · right[k, j]: k ascending, starting at -0, each product and each addition rounded to
+    float64 (products of factors of at most 32 bits are exact).
+
+    Attributes:
+        name: The tensor it is added to.
+        shape: Its shape. [rows, columns]
+        left: Where the left factor lies: [rows, r], or [r, rows] if transposed.
+        right: Where the right factor lies: [r, columns], or [columns, r] if transposed.
+        transposed: Whether both are stored with rows and columns exchanged.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    left: TensorInfo
+    right: TensorInfo
+    transposed: bool
+
+    @property
+    def rank(self) -> int:
+        """Number of terms r."""
+        return self.left.shape[0 if self.transposed else 1]
+
+    @property
+    def dtype(self) -> str:
+        """Safetensors name of the type it is formed in."""
+        return "F64"
+
+    @property
+    def file(self) -> Path:
+        """The file that holds both factors."""
+        return self.left.file
+
+    @property
+    def factor_bytes(self) -> int:
+        """Bytes of both factors in memory, as float32 unless one of them is wider."""
+        wide = "F64" in (self.left.dtype, self.right.dtype)
+        return (self.left.elements + self.right.elements) * SIZES["F64" if wide else "F32"]
+
+    def __repr__(self) -> str:
+        parts = [(info.name, info.dtype, info.shape, info.offset) for info in (self.left, self.right)]
+        return f"Product({self.name!r}, {parts}, {self.transposed})"

@@ -1,0 +1,93 @@
+"""A weighted sum of models of which some are adapters: which tensors are read, which products are formed, with what weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.header import TensorInfo
+from m2m.merging.lora.adapted import AdaptedCheckpoint, Addition
+from m2m.merging.lora.product import Product
+from m2m.merging.methods.weighted import input_weights
+
+
+class Terms(NamedTuple):
+    """One tensor of the outputs as a weighted sum.
+
+    Attributes:
+        dense: Tensors of whole models, each once. [D]
+        added: What adapters add, expert by expert. [K]
+        weights: A row a candidate. [M, D + K]
+    """
+
+    dense: tuple[TensorInfo, ...]
+    added: tuple[TensorInfo | Product, ...]
+    weights: tuple[tuple[float, ...], ...]
+
+
+class _Point(NamedTuple):
+    # One input: its dense tensor, and what its adapter adds to it.
+    dense: TensorInfo
+    additions: tuple[Addition, ...]
+
+
+def resolve_terms(
+    models: Sequence[Checkpoint],
+    names: Sequence[str],
+    rows: Sequence[Sequence[float]],
+    *,
+    on_task_vectors: bool,
+) -> Terms:
+    r"""Write Σ α_n θ_n with θ_n = W_n + s_n B_n A_n as a sum in which no tensor occurs twice.
+
+    On task vectors, an expert on top of the base model is θ₀ + α s BA: its θ₀ cancels exactly, and θ₀ keeps
+
+    .. math:: 1 - \sum_{n:\, W_n \ne \theta_0} \alpha_n .
+
+    Weights of experts that share a dense tensor are added, correctly rounded; α·s is rounded once.
+
+    Args:
+        models: The inputs, the base model first on task vectors. [K]
+        names: The tensor's name in each. [K]
+        rows: α of the points, a row a candidate. [M, N]
+        on_task_vectors: Whether the points are task vectors.
+
+    Returns:
+        The tensor's terms.
+    """
+    points = [_point(model, name) for model, name in zip(models, names, strict=True)]
+    origin, experts = (points[0].dense, points[1:]) if on_task_vectors else (None, points)
+    dense = tuple(dict.fromkeys(point.dense for point in points))
+    added = tuple(addition.source for point in experts for addition in point.additions)
+    weights = tuple(
+        _dense_weights(origin, experts, dense, row) + _added_weights(experts, row) for row in rows
+    )
+    return Terms(dense, added, weights)
+
+
+def _point(model: Checkpoint, name: str) -> _Point:
+    additions = model.additions.get(name, ()) if isinstance(model, AdaptedCheckpoint) else ()
+    return _Point(model.tensors[name], additions)
+
+
+def _dense_weights(
+    origin: TensorInfo | None, experts: Sequence[_Point], dense: Sequence[TensorInfo], row: Sequence[float]
+) -> tuple[float, ...]:
+    shared: dict[TensorInfo, list[float]] = {info: [] for info in dense}
+    for point, weight in zip(experts, row, strict=True):
+        shared[point.dense].append(weight)
+    weights = {info: math.fsum(parts) for info, parts in shared.items()}
+    if origin is not None:
+        others = [weight for point, weight in zip(experts, row, strict=True) if point.dense != origin]
+        weights[origin] = input_weights(others, on_task_vectors=True)[0]
+    return tuple(weights.values())
+
+
+def _added_weights(experts: Sequence[_Point], row: Sequence[float]) -> tuple[float, ...]:
+    return tuple(
+        weight * addition.scale
+        for point, weight in zip(experts, row, strict=True)
+        for addition in point.additions
+    )
