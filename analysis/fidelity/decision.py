@@ -133,10 +133,11 @@ def pairwise_accuracy(sample: Sample, counts: Floats) -> Floats:
     right, pairs = np.zeros((2, len(counts)))
     for rows in strata(sample):
         weight = counts[:, rows]
-        truth = order_signs(sample.trained[rows])
-        agrees = (order_signs(sample.merged[rows]) * truth + 1) / 2 * truth**2
-        right += np.sum((weight @ agrees) * weight, axis=1)
-        pairs += np.sum((weight @ truth**2) * weight, axis=1)
+        for block, merged, trained in order_signs(sample.merged[rows], sample.trained[rows]):
+            differs = trained**2
+            agrees = (merged * trained + 1) / 2 * differs
+            right += np.sum((weight @ agrees.T) * weight[:, block], axis=1)
+            pairs += np.sum((weight @ differs.T) * weight[:, block], axis=1)
     return np.where(pairs > 0, right / np.where(pairs > 0, pairs, 1), np.nan)
 
 

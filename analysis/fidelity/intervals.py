@@ -15,10 +15,13 @@ from scipy import stats
 
 from analysis.fidelity.estimate import Interval
 from analysis.fidelity.sample import Floats, Ints, Sample
-from analysis.fidelity.statistics import Statistic, order_signs
+from analysis.fidelity.statistics import Statistic
 
 #: Bootstrap resamples and random permutations; the smallest possible p-value is 1 / (RESAMPLES + 1).
 RESAMPLES = 1999
+_BOOTSTRAP = "mixture bootstrap"
+#: More mixtures than this are not resampled: time grows with their square, and the textbook interval is good.
+MANY = 600
 #: Fewest rows for which each coefficient's standard error below is defined.
 SMALLEST = {"pearson": 4, "spearman": 4, "kendall": 5}
 
@@ -82,6 +85,8 @@ def bootstrap(statistic: Statistic, sample: Sample, seed: int) -> Interval:
         The interval.
     """
     present, cluster = np.unique(sample.mixture, return_inverse=True)
+    if len(present) > MANY:
+        return Interval(None, None, _BOOTSTRAP, f"left out for more than {MANY} mixtures")
 
     def resampled(codes: Ints, axis: int = -1) -> Floats:
         flat = np.moveaxis(codes, axis, -1).reshape(-1, codes.shape[axis])
@@ -101,15 +106,13 @@ def bootstrap(statistic: Statistic, sample: Sample, seed: int) -> Interval:
 
 
 def _checked(ends: tuple[float, float], distribution: Floats) -> Interval:
-    method = "mixture bootstrap"
     undefined = int(np.sum(np.isnan(distribution)))
     if undefined:
-        return Interval(
-            None, None, method, f"{undefined} of {RESAMPLES} resamples are constant: too few mixtures"
-        )
+        reason = f"{undefined} of {RESAMPLES} resamples are constant: too few mixtures"
+        return Interval(None, None, _BOOTSTRAP, reason)
     if not np.all(np.isfinite(ends)):
-        return Interval(None, None, method, "the resamples do not vary enough for a BCa interval")
-    return Interval(float(ends[0]), float(ends[1]), method)
+        return Interval(None, None, _BOOTSTRAP, "the resamples do not vary enough for a BCa interval")
+    return Interval(float(ends[0]), float(ends[1]), _BOOTSTRAP)
 
 
 def _counts(codes: Ints, kinds: int) -> Floats:
@@ -167,10 +170,11 @@ def permutation_p(coefficient: str, sample: Sample, seed: int) -> float | None:
         seed: Seed of the permutations; up to six mixtures all permutations are taken instead.
 
     Returns:
-        The two-sided p-value; None if some target lacks some mixture, so that scores cannot be exchanged.
+        The two-sided p-value; None above `MANY` mixtures, or if scores cannot be exchanged because some
+        target lacks some mixture.
     """
     mixtures = sample.mixtures
-    if sample.n != mixtures * sample.strata:
+    if sample.n != mixtures * sample.strata or mixtures > MANY:
         return None
     order = np.lexsort((sample.mixture, sample.stratum)).reshape(sample.strata, mixtures)
     permuted = _permuted_tau if coefficient == "kendall" else _permuted_product
@@ -190,10 +194,14 @@ def _exchangeable(coefficient: str, sample: Sample, rows: Ints) -> tuple[Floats,
     """Return one target's terms, such that the coefficient is ∝ Σ first · second[permutation]."""
     merged, trained = sample.merged[rows], sample.trained[rows]
     if coefficient == "kendall":
-        return order_signs(merged).astype(np.float32), order_signs(trained).astype(np.float32)
+        return _signs(merged), _signs(trained)
     if coefficient == "spearman":
         merged, trained = stats.rankdata(merged), stats.rankdata(trained)
     return merged - merged.mean(), trained - trained.mean()
+
+
+def _signs(scores: Floats) -> Floats:
+    return np.sign(scores[:, None] - scores)
 
 
 def _permuted_product(pairs: list[tuple[Floats, Floats]], codes: Ints) -> float:

@@ -16,6 +16,8 @@ from analysis.fidelity.sample import Floats, Ints, Sample
 
 #: A coefficient of a sample under R row weightings: counts [R, n] -> [R], NaN where it is not defined.
 Statistic = Callable[[Sample, Floats], Floats]
+#: Rows that are compared with all others at a time.
+_BLOCK = 256
 
 
 def pearson(sample: Sample, counts: Floats) -> Floats:
@@ -29,8 +31,9 @@ def pearson(sample: Sample, counts: Floats) -> Floats:
         Pearson's r; NaN where one side is constant within every target. [R]
     """
     moments = np.zeros((3, len(counts)))
+    first, second = _unit(sample.merged), _unit(sample.trained)
     for rows in strata(sample):
-        moments += _moments(sample.merged[rows], sample.trained[rows], counts[:, rows])
+        moments += _moments(first[rows], second[rows], counts[:, rows])
     return _ratio(*moments)
 
 
@@ -64,9 +67,9 @@ def kendall(sample: Sample, counts: Floats) -> Floats:
     pairs = np.zeros((3, len(counts)))
     for rows in strata(sample):
         weight = counts[:, rows]
-        first, second = order_signs(sample.merged[rows]), order_signs(sample.trained[rows])
-        for i, sign in enumerate((first * second, first**2, second**2)):
-            pairs[i] += np.sum((weight @ sign) * weight, axis=1)
+        for block, first, second in order_signs(sample.merged[rows], sample.trained[rows]):
+            for i, sign in enumerate((first * second, first**2, second**2)):
+                pairs[i] += np.sum((weight @ sign.T) * weight[:, block], axis=1)
     return _ratio(*pairs)
 
 
@@ -83,16 +86,19 @@ def strata(sample: Sample) -> Iterator[Ints]:
         yield np.flatnonzero(sample.stratum == stratum)
 
 
-def order_signs(scores: Floats) -> Floats:
-    """Compare every two scores.
+def order_signs(first: Floats, second: Floats) -> Iterator[tuple[slice, Floats, Floats]]:
+    """Compare every two rows of one target, some rows at a time so that memory stays linear in n.
 
     Args:
-        scores: One target's scores. [n]
+        first: One side's scores. [n]
+        second: The other side's scores. [n]
 
-    Returns:
-        Sign of scores[i] − scores[j]. [n, n]
+    Yields:
+        tuple[slice, Floats, Floats]: Rows i, and for both sides the sign of score i − score j. each [b, n]
     """
-    return np.sign(scores[:, None] - scores[None, :])
+    for start in range(0, len(first), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        yield block, np.sign(first[block, None] - first), np.sign(second[block, None] - second)
 
 
 def _moments(first: Floats, second: Floats, weight: Floats) -> Floats:
@@ -114,15 +120,24 @@ def _centred(values: Floats, weight: Floats) -> Floats:
 
 def _ranks(values: Floats, weight: Floats) -> Floats:
     """Return mean ranks of the rows that occur over their number, so that targets count alike. [R, n]."""
-    below = weight @ (values[:, None] < values[None, :])
-    equal = weight @ (values[:, None] == values[None, :])
+    _, place, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    first = np.cumsum(sizes) - sizes
+    equal = np.add.reduceat(weight[:, np.argsort(place, kind="stable")], first, axis=1)
+    ranks = np.cumsum(equal, axis=1) - equal + (equal + 1) / 2
     total = np.sum(weight, axis=1, keepdims=True)
-    ranks: Floats = (below + (equal + 1) / 2) / np.where(total > 0, total, 1)
-    return ranks
+    return ranks[:, place] / np.where(total > 0, total, 1)
+
+
+def _unit(values: Floats) -> Floats:
+    """Return values over their largest size, so that no sum of squares overflows. [n]."""
+    largest = np.max(np.abs(values), initial=0.0)
+    return values / largest if largest > 0 else values
 
 
 def _ratio(top: Floats, first: Floats, second: Floats) -> Floats:
     """Return top / √(first·second), NaN for 0/0, and never beyond ±1 by a rounding. [R]."""
     defined = (first > 0) & (second > 0)
-    bottom = np.sqrt(np.where(defined, first, 1)) * np.sqrt(np.where(defined, second, 1))
+    bottom = np.sqrt(
+        np.where(defined, first * second, 1)
+    )  # of equal sums exactly their value: r is exactly 1
     return np.where(defined, np.clip(top / bottom, -1.0, 1.0), np.nan)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from m2m.errors import RunFolderError
-from m2m.report_caveats import caveats
-from m2m.report_page import bullets, folded, page, paragraph, picture, section, table
+from m2m.report.caveats import caveats
+from m2m.report.page import bullets, folded, page, paragraph, picture, section, table
 from m2m.run_folder import RunFolder, write_atomically
 
 #: Rows of the test table: key in `results.json` to what it is called.

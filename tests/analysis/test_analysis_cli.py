@@ -1,0 +1,121 @@
+"""`m2m-analysis`: what it writes, its exit codes, and that help is light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis import cli
+from analysis.commands import fidelity
+
+ROWS = "members,x,y\na,1,1.5\nb,2,2.2\nc,3,2.9\na+b,4,4.4\na+c,5,4.1\nb+c,6,6.6\na+b+c,7,6.5\n"
+FILES = {
+    "fidelity.json",
+    "fidelity.csv",
+    "fidelity_points.csv",
+    "fidelity_scatter.png",
+    "fidelity_scatter.svg",
+}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "table.csv"
+    path.write_text(ROWS, encoding="utf-8")
+    return path
+
+
+def run(*arguments: object) -> int:
+    return cli.main(["fidelity", *map(str, arguments)])
+
+
+def test_a_table(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "deep" / "out"
+    assert run(table, "--merged", "x", "--trained", "y", "--out", out) == 0
+    assert {path.name for path in out.iterdir()} == FILES
+    found = json.loads((out / "fidelity.json").read_text(encoding="utf-8"))
+    assert all(
+        set(found[name]) >= {"value", "low", "high", "n"} for name in ("pearson", "spearman", "kendall")
+    )
+    assert found["pearson"] == found["by"]["all"]["pearson"]
+    assert found["source"] == {"table": "table.csv", "merged": "x", "trained": "y", "by": None, "again": None}
+    assert "Pearson 0.967 [0.79, 1.00], n = 7" in capsys.readouterr().out
+
+
+def test_the_same_table_gives_the_same_bytes(table: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(table, "--merged", "x", "--trained", "y", "--out", tmp_path / name)
+    for name in FILES:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_json_is_one_line(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(table, "--merged", "x", "--trained", "y", "--out", tmp_path / "out", "--json")
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["pearson"]["n"] == 7
+
+
+def test_constant_scores_are_no_crash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "flat.csv"
+    table.write_text("x,y\n1,1\n1,2\n1,3\n1,4\n", encoding="utf-8")
+    assert run(table, "--merged", "x", "--trained", "y", "--out", tmp_path / "out") == 0
+    assert "not defined (all merged scores are equal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--merged", "x", "--trained", "z", "--out", "{out}"], "has no column 'z'"),
+        (["--merged", "x", "--trained", "y"], "a table needs --out"),
+        (["--merged", "x", "--out", "{out}"], "a table needs --trained"),
+        (["--merged", "x", "--trained", "y", "--out", "{table}"], "is a file; wanted a folder"),
+    ],
+)
+def test_mistakes_are_one_line_and_two(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    filled = [option.format(out=tmp_path / "out", table=table) for option in options]
+    assert run(table, *filled) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("m2m-analysis: error: ")
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_folder_takes_no_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--merged", "x") == 2
+    assert "are for tables" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_two(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        run("table.csv", "--wrong")
+    assert leaving.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(KeyboardInterrupt(), 130), (ZeroDivisionError(), 1), (OSError(), 2)]
+)
+def test_exit_codes(
+    raised: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        raise raised
+
+    monkeypatch.setattr(fidelity, "execute", fail)
+    assert run("table.csv") == code
+    assert ("please report" in capsys.readouterr().err) == (code == 1)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom analysis.cli import build_parser\nbuild_parser().format_help()\n"
+        "print(*{'numpy', 'scipy', 'pandas', 'torch', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,270 @@
+"""Coefficients against scipy and closed forms, their laws, and what is said when they are not defined."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis.fidelity import intervals
+from analysis.fidelity.correlation import COEFFICIENTS, correlation
+from analysis.fidelity.intervals import dataset_jackknife, fisher, permutation_p
+from analysis.fidelity.sample import Sample
+from analysis.fidelity.statistics import kendall, pearson, spearman
+
+SCIPY = {
+    "pearson": lambda x, y: stats.pearsonr(x, y).statistic,
+    "spearman": lambda x, y: stats.spearmanr(x, y).statistic,
+    "kendall": lambda x, y: stats.kendalltau(x, y).statistic,
+}
+#: Few distinct values, so that ties are common.
+TIED = st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=4, max_size=20)
+
+
+def ones(n: int) -> np.ndarray:
+    return np.ones((1, n))
+
+
+def paired(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    first, second = np.array(rows, dtype=float).T
+    assume(np.ptp(first) > 0)
+    assume(np.ptp(second) > 0)
+    return first, second
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+@given(rows=TIED)
+def test_agrees_with_scipy_also_with_ties(name: str, rows: list[tuple[int, int]]) -> None:
+    first, second = paired(rows)
+    [ours] = COEFFICIENTS[name](Sample.single(first, second, None), ones(len(first)))
+    # Both sum n products of numbers of size ≤ 6: n roundings, relative to a sum of squares of at least 1/2.
+    assert ours == pytest.approx(SCIPY[name](first, second), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+@given(rows=TIED, counts=st.lists(st.integers(0, 3), min_size=20, max_size=20))
+def test_counts_mean_repeated_rows(name: str, rows: list[tuple[int, int]], counts: list[int]) -> None:
+    first, second = paired(rows)
+    count = np.array(counts[: len(first)])
+    long_first, long_second = np.repeat(first, count), np.repeat(second, count)
+    [ours] = COEFFICIENTS[name](Sample.single(first, second, None), count[None, :].astype(float))
+    if len(long_first) < 2 or np.ptp(long_first) == 0 or np.ptp(long_second) == 0:
+        assert math.isnan(ours)
+    else:
+        assert ours == pytest.approx(SCIPY[name](long_first, long_second), abs=1e-12)
+
+
+@given(rows=TIED, scale=st.floats(0.01, 100), shift=st.floats(-100, 100))
+def test_invariances(rows: list[tuple[int, int]], scale: float, shift: float) -> None:
+    first, second = paired(rows)
+    plain = Sample.single(first, second, None)
+    moved = Sample.single(scale * first + shift, second, None)
+    bent = Sample.single(np.exp(first), second, None)
+    weight = ones(len(first))
+    # Shifting by 100 loses at most 100/0.01 of the digits.
+    assert pearson(moved, weight) == pytest.approx(pearson(plain, weight), abs=1e-9)
+    for ranked in (spearman, kendall):
+        assert ranked(bent, weight) == pytest.approx(ranked(plain, weight), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-12, 1e200])
+def test_very_small_and_very_large_scores(size: float) -> None:
+    first, second = np.array([1.0, 2, 4, 5, 7]), np.array([1.0, 3, 2, 5, 9])
+    huge = Sample.single(first * size, second * size, None)
+    assert pearson(huge, ones(5)) == pytest.approx(SCIPY["pearson"](first, second), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+def test_thousands_of_mixtures_are_not_resampled(name: str) -> None:
+    rng = np.random.default_rng(7)
+    first = rng.integers(0, 50, size=intervals.MANY + 1).astype(float)
+    second = first + rng.integers(0, 50, size=len(first))
+    estimate = correlation(name, Sample.single(first, second, None), seed=0)
+    assert estimate.value == pytest.approx(SCIPY[name](first, second), abs=1e-12)
+    assert estimate.p is None
+    assert "left out" in estimate.intervals[0].reason
+
+
+def test_one_third_is_constant_even_though_its_mean_is_rounded() -> None:
+    sample = Sample.single(np.full(7, 1 / 3), np.arange(7.0), None)
+    for statistic in COEFFICIENTS.values():
+        assert np.isnan(statistic(sample, ones(7))).all()
+
+
+def test_pooled_pearson_is_the_repeated_measures_correlation() -> None:
+    """r² is the share of the within-target variance that a common slope explains (Bland and Altman 1995)."""
+    rng = np.random.default_rng(0)
+    stratum = np.repeat(np.arange(3), 8)
+    first = rng.normal(size=24) + 10 * stratum
+    second = -0.8 * first + rng.normal(size=24) - 30 * stratum
+    sample = Sample(first, second, stratum, np.tile(np.arange(8), 3), None)
+    targets = np.eye(3)[stratum]
+    [_, restricted, *_] = np.linalg.lstsq(targets, second)
+    [coefficients, full, *_] = np.linalg.lstsq(np.column_stack([targets, first]), second)
+    expected = np.sign(coefficients[-1]) * np.sqrt(1 - full[0] / restricted[0])
+    assert pearson(sample, ones(24))[0] == pytest.approx(expected, abs=1e-10)
+
+
+def test_pooling_compares_within_targets_only() -> None:
+    """Two targets that agree within themselves and disagree between: Simpson's paradox must not show."""
+    first = np.array([0.0, 1, 2, 3, 10, 11, 12, 13])
+    second = np.array([10.0, 11, 12, 13, 0, 1, 2, 3])
+    sample = Sample(first, second, np.repeat([0, 1], 4), np.tile(np.arange(4), 2), None)
+    for statistic in COEFFICIENTS.values():
+        assert statistic(sample, ones(8))[0] == pytest.approx(1, abs=1e-12)
+
+
+def test_fisher_interval_is_scipys() -> None:
+    rng = np.random.default_rng(1)
+    first = rng.normal(size=12)
+    second = first + rng.normal(size=12)
+    theirs = stats.pearsonr(first, second)
+    ours = fisher("pearson", theirs.statistic, 12)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval()), abs=1e-12)
+
+
+def test_rank_intervals_by_hand() -> None:
+    half = 1.959963984540054 * math.sqrt((1 + 0.5**2 / 2) / (20 - 3))
+    assert fisher("spearman", 0.5, 20).low == pytest.approx(math.tanh(math.atanh(0.5) - half), abs=1e-12)
+    half = 1.959963984540054 * math.sqrt(0.437 / (20 - 4))
+    assert fisher("kendall", 0.5, 20).high == pytest.approx(math.tanh(math.atanh(0.5) + half), abs=1e-12)
+
+
+def test_perfect_agreement_says_that_its_interval_collapses() -> None:
+    estimate = correlation("spearman", Sample.single(np.arange(6.0), np.arange(6.0) ** 3, None), seed=0)
+    assert (estimate.value, estimate.low, estimate.high) == (1.0, 1.0, 1.0)
+    assert "collapses" in estimate.reason
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+def test_permutation_p_is_exact_for_few_mixtures(name: str) -> None:
+    first = np.array([1.0, 2, 4, 5, 7])
+    second = np.array([1.0, 3, 2, 5, 9])
+    observed = SCIPY[name](first, second)
+    null = np.array([SCIPY[name](first, second[list(order)]) for order in permutations(range(5))])
+    above, below = np.mean(null >= observed - 1e-9), np.mean(null <= observed + 1e-9)
+    expected = min(1, 2 * min(above, below))
+    assert permutation_p(name, Sample.single(first, second, None), seed=0) == pytest.approx(expected)
+
+
+def test_permutation_needs_every_mixture_in_every_target() -> None:
+    scores = np.arange(5.0)
+    unbalanced = Sample(scores, scores, np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1]), None)
+    assert permutation_p("pearson", unbalanced, seed=0) is None
+
+
+def test_jackknife_against_a_loop() -> None:
+    members = (
+        ("a",),
+        ("b",),
+        ("c",),
+        ("d",),
+        ("a", "b"),
+        ("a", "c"),
+        ("a", "d"),
+        ("b", "c"),
+        ("b", "d"),
+        ("c", "d"),
+    )
+    rng = np.random.default_rng(2)
+    first = rng.normal(size=10)
+    second = first + 0.5 * rng.normal(size=10)
+    left = []
+    for name in "abcd":
+        keep = [name not in names for names in members]
+        left.append(math.atanh(stats.pearsonr(first[keep], second[keep]).statistic))
+    error = math.sqrt(3 / 4 * np.sum((np.array(left) - np.mean(left)) ** 2))
+    low = math.tanh(math.atanh(stats.pearsonr(first, second).statistic) - stats.t.ppf(0.975, 3) * error)
+    interval = dataset_jackknife(pearson, Sample.single(first, second, members))
+    assert interval.low == pytest.approx(low, abs=1e-12)
+
+
+def test_bootstrap_is_the_same_for_the_same_seed() -> None:
+    rng = np.random.default_rng(3)
+    sample = Sample.single(rng.normal(size=9), rng.normal(size=9), None)
+    first, second = intervals.bootstrap(pearson, sample, seed=5), intervals.bootstrap(pearson, sample, seed=5)
+    assert first == second
+    assert first.low is not None
+    assert first != intervals.bootstrap(pearson, sample, seed=6)
+
+
+@pytest.mark.parametrize(
+    ("merged", "trained", "reason"),
+    [
+        ([1.0, 2, 3], [1.0, 2, 3], "too few"),
+        ([], [], "too few"),
+        ([1.0, 1, 1, 1], [1.0, 2, 3, 4], "all merged scores are equal"),
+        ([1.0, 2, 3, 4], [2.0, 2, 2, 2], "all trained scores are equal"),
+        ([1.0, math.nan, 3, 4], [1.0, 2, 3, 4], "1 of 4 mixtures have a score that is not finite"),
+        ([1.0, 2, 3, 4], [1.0, math.inf, math.nan, 4], "2 of 4 mixtures"),
+    ],
+)
+def test_what_is_not_defined_has_a_reason_and_no_value(
+    merged: list[float], trained: list[float], reason: str
+) -> None:
+    for name in COEFFICIENTS:
+        estimate = correlation(name, Sample.single(np.array(merged), np.array(trained), None), seed=0)
+        assert (estimate.value, estimate.low, estimate.high, estimate.p) == (None, None, None, None)
+        assert reason in estimate.reason
+
+
+def test_four_mixtures_have_a_kendall_without_interval() -> None:
+    estimate = correlation(
+        "kendall", Sample.single(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4]), None), 0
+    )
+    assert estimate.value == pytest.approx(2 / 3)
+    assert estimate.low is None
+    assert "too few" in estimate.reason
+
+
+def covered(rho: float, n: int, draws: int, seed: int) -> dict[str, float]:
+    """Share of simulated binormal samples whose textbook interval holds the true coefficient."""
+    rng = np.random.default_rng(seed)
+    truth = {
+        "pearson": rho,
+        "spearman": 6 / math.pi * math.asin(rho / 2),
+        "kendall": 2 / math.pi * math.asin(rho),
+    }
+    hits = dict.fromkeys(truth, 0)
+    for _ in range(draws):
+        first = rng.normal(size=n)
+        second = rho * first + math.sqrt(1 - rho**2) * rng.normal(size=n)
+        for name, value in truth.items():
+            [estimate] = COEFFICIENTS[name](Sample.single(first, second, None), ones(n))
+            interval = fisher(name, float(estimate), n)
+            hits[name] += interval.low <= value <= interval.high
+    return {name: hit / draws for name, hit in hits.items()}
+
+
+def test_textbook_intervals_cover_small() -> None:
+    # 400 draws: a binomial of 0.95 lies in these limits with probability 1 - 1e-5.
+    low, high = stats.binom.ppf([5e-6, 1 - 5e-6], 400, 0.95) / 400
+    for share in covered(0.6, 40, 400, seed=4).values():
+        assert low <= share <= high
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [15, 63])
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
+def test_textbook_intervals_cover(rho: float, n: int) -> None:
+    for share in covered(rho, n, 4000, seed=5).values():
+        assert (
+            0.93 <= share <= 0.98
+        )  # asymptotic formulas at finite n: nominal 0.95, at most 2 (3) points off
+
+
+@pytest.mark.slow
+def test_mixture_bootstrap_covers() -> None:
+    rng = np.random.default_rng(6)
+    hits = 0
+    for draw in range(300):
+        first = rng.normal(size=30)
+        second = 0.7 * first + math.sqrt(1 - 0.49) * rng.normal(size=30)
+        interval = intervals.bootstrap(pearson, Sample.single(first, second, None), seed=draw)
+        hits += interval.low <= 0.7 <= interval.high
+    assert hits / 300 >= 0.88  # BCa at n = 30 is known to fall a little short of 0.95
