@@ -1,0 +1,225 @@
+"""Losses around the base: values, gradients and Hessian-vector products at any displacement from θ₀."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, autograd
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from m2m.errors import CheckpointError, InputError
+from m2m.setups.protocol import Examples, Setup, load_state, trainable
+
+#: Elements of two long vectors that are multiplied at a time, so that float64 copies stay small.
+_BLOCK = 1 << 20
+
+
+class Landscape:
+    """The mean training losses of a set-up as functions of the displacement x = θ − θ₀.
+
+    Only what fine-tuning moves is a coordinate; frozen tensors stay the base's. The module runs in evaluation
+    mode, so dropout is off and batch-norm statistics are the base's. Memory: one batch's graph, and the
+    vectors that are asked for; no matrix of P² numbers.
+
+    Args:
+        setup: The model and its data; wrap it in `study_setup` for float64.
+        base: θ₀, tensor by name.
+
+    Attributes:
+        setup: The set-up.
+        size: Number P of coordinates.
+    """
+
+    def __init__(self, setup: Setup, base: Mapping[str, Tensor]) -> None:
+        self.setup = setup
+        self._model = load_state(setup.build(), base).eval()
+        self._parameters = trainable(self._model)
+        self._origin = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self.size = sum(p.numel() for p in self._parameters.values())
+
+    def displacement(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Say where a model lies: for an expert, its task vector τ.
+
+        Args:
+            state: Tensor by name, as from a checkpoint.
+
+        Returns:
+            x = θ − θ₀ over the trained coordinates, in the precision of the landscape. [P]
+
+        Raises:
+            CheckpointError: If a trained tensor is missing or has another shape.
+        """
+        for name, origin in self._origin.items():
+            got = list(state[name].shape) if name in state else "nothing"
+            if got != list(origin.shape):
+                raise CheckpointError(
+                    f"tensor {name}: got {got}, wanted {list(origin.shape)} as in the base model"
+                )
+        return torch.cat(
+            [(state[name].to(origin.dtype) - origin).flatten() for name, origin in self._origin.items()]
+        )
+
+    def zeros(self, *rows: int) -> Tensor:
+        """Make vectors of zeros.
+
+        Args:
+            *rows: Leading axes.
+
+        Returns:
+            Zeros in the precision of the landscape. [*rows, P]
+        """
+        return next(iter(self._origin.values())).new_zeros(*rows, self.size)
+
+    def value(self, examples: Examples, at: Tensor | None = None) -> float:
+        """Average the loss over examples.
+
+        Args:
+            examples: The examples.
+            at: Displacement from θ₀; None: at the base. [P]
+
+        Returns:
+            The mean loss, in nat.
+        """
+        with self._placed(at), torch.no_grad():
+            return sum(loss.item() for loss in self._shares(examples))
+
+    def gradient(self, examples: Examples, at: Tensor | None = None) -> Tensor:
+        """Differentiate the mean loss.
+
+        Args:
+            examples: The examples.
+            at: Displacement from θ₀; None: at the base. [P]
+
+        Returns:
+            The gradient, in nat a unit of weight. [P]
+        """
+        total = self.zeros()
+        with self._placed(at):
+            for loss in self._shares(examples):
+                total += _flat(self._grad([loss]))
+        return total
+
+    def products(self, examples: Examples, vectors: Tensor, at: Tensor | None = None) -> Tensor:
+        """Multiply the Hessian of the mean loss by several vectors (Pearlmutter, Neural Computation 6, 1994).
+
+        Double backward; each batch's gradient graph is built once and serves all vectors.
+
+        Args:
+            examples: The examples.
+            vectors: What to multiply, as rows. [K, P]
+            at: Displacement from θ₀; None: at the base. [P]
+
+        Returns:
+            H v for every v, as rows. [K, P]
+        """
+        total = self.zeros(len(vectors))
+        with self._placed(at):
+            for loss in self._shares(examples):
+                gradients = self._grad([loss], create_graph=True)
+                bent = [i for i, gradient in enumerate(gradients) if gradient.requires_grad]
+                for k, vector in enumerate(vectors if bent else ()):
+                    parts = self._split(vector)
+                    product = self._grad(
+                        [gradients[i] for i in bent],
+                        grad_outputs=[parts[i] for i in bent],
+                        retain_graph=k + 1 < len(vectors),
+                    )
+                    total[k] += _flat(product)
+        return total
+
+    def check_deterministic(self, examples: Examples) -> None:
+        """Make sure that the same place gives the same gradient twice, bit by bit.
+
+        Args:
+            examples: Examples to try it on; one batch of them is used.
+
+        Raises:
+            InputError: If it does not: the model draws random numbers, or an operation is not repeatable.
+        """
+        few = Examples(next(examples.batches(self.setup.batch_size)))
+        if not torch.equal(self.gradient(few), self.gradient(few)):
+            raise InputError(
+                "the gradient at the base differs from one evaluation to the next: the model draws random "
+                "numbers in evaluation mode or uses an operation that does not repeat"
+            )
+
+    def _shares(self, examples: Examples) -> Iterator[Tensor]:
+        """Yield each batch's share of the mean loss, whatever the size of the last batch."""
+        for batch in examples.batches(self.setup.batch_size):
+            # The fused attention kernels have no second derivative; the plain one does.
+            with sdpa_kernel(SDPBackend.MATH):
+                loss = self.setup.loss(self._model, batch).sum() / len(examples)
+            yield loss
+
+    def _grad(
+        self,
+        outputs: Sequence[Tensor],
+        grad_outputs: Sequence[Tensor] | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> tuple[Tensor, ...]:
+        return autograd.grad(
+            outputs,
+            list(self._parameters.values()),
+            grad_outputs,
+            retain_graph=retain_graph,
+            create_graph=create_graph,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+
+    def _split(self, vector: Tensor) -> list[Tensor]:
+        shapes = [origin.shape for origin in self._origin.values()]
+        parts = torch.split(vector, [shape.numel() for shape in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    @contextmanager
+    def _placed(self, at: Tensor | None) -> Iterator[None]:
+        """Move the module to θ₀ + x for the block."""
+        try:
+            if at is not None:
+                self._move(self._split(at))
+            yield
+        finally:
+            self._move(None)
+
+    def _move(self, parts: list[Tensor] | None) -> None:
+        with torch.no_grad():
+            for i, (name, parameter) in enumerate(self._parameters.items()):
+                origin = self._origin[name]
+                parameter.copy_(origin if parts is None else origin + parts[i])
+
+
+def inner(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply rows with rows, in float64 whatever the rows' type.
+
+    Args:
+        left: Row vectors. [A, P]
+        right: Row vectors. [B, P]
+
+    Returns:
+        All inner products, float64. [A, B]
+    """
+    total = torch.zeros(len(left), len(right), dtype=torch.float64)
+    blocks = zip(torch.split(left, _BLOCK, dim=1), torch.split(right, _BLOCK, dim=1), strict=True)
+    for a, b in blocks:
+        total += a.double() @ b.double().T
+    return total
+
+
+def norms(rows: Tensor) -> Tensor:
+    """Measure the lengths of rows, in float64.
+
+    Args:
+        rows: Row vectors. [A, P]
+
+    Returns:
+        Euclidean norms, float64. [A]
+    """
+    return torch.stack([inner(row[None], row[None])[0, 0].sqrt() for row in rows])
+
+
+def _flat(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.detach().flatten() for part in parts])

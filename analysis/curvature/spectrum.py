@@ -1,0 +1,163 @@
+"""Ends of the spectrum by Lanczos, and the trace by Hutchinson, from Hessian-vector products alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor
+
+from analysis.curvature.landscape import Landscape, inner
+from m2m.errors import InputError
+from m2m.setups.protocol import Examples
+
+Floats = NDArray[np.float64]
+#: Multiplies row vectors by a symmetric matrix. [K, P] → [K, P]
+Products = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues at both ends of a symmetric matrix.
+
+    Attributes:
+        eigenvalues: In ascending order. [K]
+        residuals: ‖Hv − μv‖ of each: an eigenvalue of H lies that close to μ (Weinstein). [K]
+        products: Hessian-vector products it took.
+    """
+
+    eigenvalues: Floats
+    residuals: Floats
+    products: int
+
+    @property
+    def norm(self) -> float:
+        """‖H‖₂, to within the residual of the largest eigenvalue."""
+        worst = int(np.argmax(np.abs(self.eigenvalues)))
+        return float(np.abs(self.eigenvalues[worst]) + self.residuals[worst])
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A stochastic estimate of a trace.
+
+    Attributes:
+        value: The estimate.
+        standard_error: Its standard error.
+        probes: Random vectors used.
+    """
+
+    value: float
+    standard_error: float
+    probes: int
+
+
+def spectrum(
+    landscape: Landscape, examples: Examples, count: int = 4, *, tolerance: float = 1e-4, seed: int = 0
+) -> Spectrum:
+    """Find the eigenvalues at both ends of a loss's Hessian at the base (implicitly restarted Lanczos).
+
+    Args:
+        landscape: The losses.
+        examples: What the loss is averaged over.
+        count: Number of eigenvalues, half from either end.
+        tolerance: Relative accuracy asked of the eigenvalues.
+        seed: Seed of the starting vector.
+
+    Returns:
+        The eigenvalues with their residuals.
+    """
+    return extremes(
+        lambda vectors: landscape.products(examples, vectors),
+        landscape.zeros(),
+        count,
+        tolerance=tolerance,
+        seed=seed,
+    )
+
+
+def spectral_norm(products: Products, like: Tensor, *, tolerance: float = 1e-4, seed: int = 0) -> float:
+    """Measure ‖A‖₂ of a symmetric matrix that is given by its products.
+
+    Args:
+        products: Multiplies row vectors by A. [K, P] → [K, P]
+        like: A vector of the matrix's size, precision and device. [P]
+        tolerance: Relative accuracy asked of the eigenvalue.
+        seed: Seed of the starting vector.
+
+    Returns:
+        The largest |eigenvalue| plus its residual.
+    """
+    return extremes(products, like, 1, tolerance=tolerance, seed=seed).norm
+
+
+def extremes(products: Products, like: Tensor, count: int, *, tolerance: float, seed: int) -> Spectrum:
+    """Find eigenvalues of a symmetric matrix that is given by its products.
+
+    Args:
+        products: Multiplies row vectors by A. [K, P] → [K, P]
+        like: A vector of the matrix's size, precision and device. [P]
+        count: How many; 1: the one of largest magnitude; else half from either end.
+        tolerance: Relative accuracy asked of the eigenvalues.
+        seed: Seed of the starting vector.
+
+    Returns:
+        The eigenvalues with their residuals.
+
+    Raises:
+        InputError: If the matrix is too small for so many, or Lanczos does not converge.
+    """
+    size, used = like.numel(), 0
+    if not 1 <= count < size:
+        raise InputError(
+            f"wanted {count} eigenvalues of a {size} × {size} Hessian; at most {size - 1} can be"
+        )
+
+    def multiply(vector: Floats) -> Floats:
+        nonlocal used
+        used += 1
+        row = torch.from_numpy(np.ascontiguousarray(vector).reshape(1, -1)).to(like)
+        return products(row)[0].double().cpu().numpy()
+
+    operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
+    start = np.random.default_rng(seed).standard_normal(size)
+    if not multiply(start).any():
+        return Spectrum(np.zeros(count), np.zeros(count), used)
+    try:
+        values, vectors = eigsh(
+            operator, k=count, which="LM" if count == 1 else "BE", v0=start, tol=tolerance
+        )
+    except ArpackNoConvergence as error:
+        raise InputError(f"Lanczos did not converge after {used} Hessian-vector products") from error
+    residuals = [np.linalg.norm(multiply(v) - mu * v) for mu, v in zip(values, vectors.T, strict=True)]
+    order = np.argsort(values)
+    return Spectrum(values[order], np.array(residuals)[order], used)
+
+
+def trace(landscape: Landscape, examples: Examples, probes: int = 16, *, seed: int = 0) -> Trace:
+    """Estimate the trace of a loss's Hessian at the base (Hutchinson, 1990): mean of vᵀHv, v = ±1.
+
+    Args:
+        landscape: The losses.
+        examples: What the loss is averaged over.
+        probes: Random vectors, at least 2; one Hessian-vector product each.
+        seed: Seed of their signs.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        InputError: If `probes` is below 2.
+    """
+    if probes < 2:
+        raise InputError(f"a trace with an error needs at least 2 probes, got {probes}")
+    generator = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in range(probes):
+        signs = torch.randint(0, 2, (1, landscape.size), generator=generator).to(landscape.zeros()) * 2 - 1
+        values.append(inner(signs, landscape.products(examples, signs)).item())
+    return Trace(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(probes)), probes)
