@@ -119,6 +119,16 @@ def test_pooling_compares_within_targets_only() -> None:
         assert statistic(sample, ones(8))[0] == pytest.approx(1, abs=1e-12)
 
 
+def test_every_further_target_costs_the_pooled_interval_a_row() -> None:
+    rng = np.random.default_rng(8)
+    first = rng.normal(size=24)
+    second = first + rng.normal(size=24)
+    sample = Sample(first, second, np.repeat(np.arange(3), 8), np.tile(np.arange(8), 3), None)
+    pooled = correlation("pearson", sample, seed=0)
+    expected = fisher("pearson", pooled.value, 24 - 2)
+    assert (pooled.low, pooled.high, pooled.n) == (expected.low, expected.high, 24)
+
+
 def test_fisher_interval_is_scipys() -> None:
     rng = np.random.default_rng(1)
     first = rng.normal(size=12)
