@@ -13,6 +13,8 @@ _SINGLE = ("model.safetensors", "pytorch_model.bin")
 #: Name of the table that says which shard holds which tensor.
 INDEX_NAME = "model.safetensors.index.json"
 _INDEX = (INDEX_NAME, "pytorch_model.bin.index.json")
+#: Names of the file that holds a LoRA adapter's factors, the preferred one first.
+ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 _PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

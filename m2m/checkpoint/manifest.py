@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.errors import CheckpointError
 
 NAME = "manifest.json"
@@ -112,7 +113,10 @@ def verify(folder: str | Path) -> Verification:
     if problems:
         raise CheckpointError(f"{root}: does not match its manifest: " + "; ".join(problems))
     for one in roots:
-        _ = Checkpoint(one).tensors  # the headers hold together, and agree with the index
+        adapter = one / ADAPTER_NAMES[0]
+        _ = Checkpoint(
+            adapter if adapter.exists() else one
+        ).tensors  # the headers hold together, and agree with the index
     entries = [entry for one in roots for entry in read_manifest(one)["files"].values()]
     return Verification(len(roots), len(entries), sum(entry["bytes"] for entry in entries))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -93,14 +93,21 @@ def _find_tied(state: Mapping[str, Tensor]) -> dict[str, str]:
 def _write(layout: Layout, state: Mapping[str, Tensor], folder: Path) -> None:
     for shard in layout.shards:
         with (folder / shard.name).open("wb") as file:
-            _write_shard(shard, state, file)
+            write_shard(shard, state.__getitem__, file)
     write_index(layout, folder)
 
 
-def _write_shard(shard: Shard, state: Mapping[str, Tensor], file: BinaryIO) -> None:
+def write_shard(shard: Shard, tensor_of: Callable[[str], Tensor], file: BinaryIO) -> None:
+    """Write one file of a checkpoint.
+
+    Args:
+        shard: Its layout.
+        tensor_of: Gives a tensor by name, in the layout's type; asked once for each, in the file's order.
+        file: Where to.
+    """
     import torch
 
     file.write(shard.header)
     for name in shard.offsets:
-        tensor = state[name].detach().to("cpu").contiguous().reshape(-1)
+        tensor = tensor_of(name).detach().to("cpu").contiguous().reshape(-1)
         file.write(tensor.view(torch.uint8).numpy().data)

@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--candidates", metavar="TABLE.csv", help="a row of weights for every checkpoint to write"
     )
+    parser.add_argument(
+        "--as-adapter", action="store_true", help="write LoRA experts as one adapter, not as a model"
+    )
     add_memory(parser, "256MiB")
     add_threads(parser)
     parser.add_argument(
@@ -77,6 +80,7 @@ def execute(args: argparse.Namespace) -> int:
         recipe,
         args.out,
         candidates=_candidates(args.candidates, recipe) if args.candidates else None,
+        as_adapter=args.as_adapter,
         memory=args.memory,
         threads=args.threads,
         shard_size=args.shard_size,

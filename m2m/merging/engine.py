@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE, parse_dtype
 from m2m.checkpoint.folder import check_free
-from m2m.checkpoint.manifest import read_manifest, verify, write_manifest
+from m2m.checkpoint.manifest import read_manifest, write_manifest
+from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
 from m2m.merging.companions import choose_companions, write_companions
 from m2m.merging.execute import Execution, Progress, bytes_before, execute
 from m2m.merging.lora import open_models
+from m2m.merging.lora.write import write_adapters
 from m2m.merging.memory import Staging, collector_paused, peak_resident_bytes, plan_staging
 from m2m.merging.plan import MergePlan, build_plan
 from m2m.merging.recipe import Recipe, load
@@ -64,6 +66,7 @@ def merge(
     verify: bool = False,
     durable: bool = False,
     candidates: Candidates | None = None,
+    as_adapter: bool = False,
     allow_nonfinite: bool = False,
     progress: Progress | None = None,
 ) -> MergeReport:
@@ -81,6 +84,8 @@ def merge(
         durable: Whether the result is forced to the disk before it appears, so that it survives a power cut.
         candidates: Merging weights by candidate name that take the place of the recipe's; all candidates are
             written in one pass over the inputs. [M, N]
+        as_adapter: Whether to write one LoRA adapter with all experts' factors in it instead of a model; all
+            experts must be adapters. Its type is `dtype`, or float32.
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
         progress: Is told bytes done, bytes in all and what is going on.
 
@@ -95,6 +100,12 @@ def merge(
     started = time.perf_counter()
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     models = _open_models(parsed)
+    _check_names(candidates or ())
+    if as_adapter:
+        report = write_adapters(parsed, models, Path(out), dtype=_float_dtype(dtype), candidates=candidates)
+        if verify:
+            check_hashes(out)
+        return report
     out_dtype = _float_dtype(dtype or parsed.out_dtype or parsed.dtype)
     with collector_paused():
         wanted = from_recipe(parsed, models, out_dtype, candidates)
@@ -199,7 +210,7 @@ def run_plan(
                 write_manifest(folder, hashes, plan=key)
             work.finish(durable=options.durable)
     if options.verify:
-        verify(out)
+        check_hashes(out)
     return _report(plan, out, done, start, staging, started)
 
 
@@ -287,6 +298,12 @@ def _metadata(recipe: Recipe, donor: Checkpoint, candidates: Candidates | None) 
         name: _notes(donor, {"m2m.recipe": text, "m2m.weights": json.dumps(list(map(float, weights)))})
         for name, weights in candidates.items()
     }
+
+
+def _check_names(candidates: Iterable[str]) -> None:
+    for name in candidates:
+        if not name or name.startswith(".") or "/" in name or not name.isprintable():
+            raise RecipeError(f"candidate {name!r} cannot name a folder")
 
 
 def _stacked_layers(recipe: Recipe) -> int | None:

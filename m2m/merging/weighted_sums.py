@@ -98,7 +98,7 @@ def from_recipe(
         mergeable = sources[0].dtype in MERGEABLE
         block: WeightBlock = ()
         if mergeable:
-            rows = _point_weights(recipe, output, candidates)
+            rows = point_weights(recipe, output, candidates)
             sources, block = _terms(recipe, models, output, sources, rows)
         wanted.append(_wanted(output.name, sources, dtype, block))
     return wanted
@@ -131,16 +131,39 @@ def _terms(
     sources: tuple[Input, ...],
     rows: WeightBlock,
 ) -> tuple[tuple[Input, ...], WeightBlock]:
-    part, method = recipe.slices[output.slice_index], recipe.rule
-    on_task_vectors = method.space == "task vectors" or (method.space == "either" and part.base is not None)
-    inputs = [models[ref] for ref in part.inputs]
+    on_task_vectors = uses_task_vectors(recipe, output.slice_index)
+    inputs = [models[ref] for ref in recipe.slices[output.slice_index].inputs]
     if any(isinstance(model, AdaptedCheckpoint) for model in inputs):
         terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors)
         return (*terms.dense, *terms.added), terms.weights
     return sources, tuple(tuple(input_weights(row, on_task_vectors=on_task_vectors)) for row in rows)
 
 
-def _point_weights(recipe: Recipe, output: OutputTensor, candidates: Candidates | None) -> WeightBlock:
+def uses_task_vectors(recipe: Recipe, slice_index: int) -> bool:
+    """Say whether a slice's points are task vectors, and its first input the base model.
+
+    Args:
+        recipe: The recipe.
+        slice_index: The slice.
+
+    Returns:
+        Whether they are; else the points are the inputs themselves.
+    """
+    space, base = recipe.rule.space, recipe.slices[slice_index].base
+    return space == "task vectors" or (space == "either" and base is not None)
+
+
+def point_weights(recipe: Recipe, output: OutputTensor, candidates: Candidates | None) -> WeightBlock:
+    """Resolve the merging weights α of one tensor's points.
+
+    Args:
+        recipe: A recipe whose method is a weighted sum with weights that are known before reading.
+        output: The tensor.
+        candidates: Merging weights that replace the recipe's; one row, the recipe's own, when not given.
+
+    Returns:
+        α, a row a candidate. [M, N]
+    """
     settings = recipe.settings(output.name, output.layer, output.slice_index)
     coefficients = recipe.rule.coefficients
     assert coefficients is not None  # every method of kind "weights" has them

@@ -15,7 +15,7 @@ State = dict[str, Tensor]
 
 
 def save_adapter(folder: Path, tensors: Mapping[str, Tensor], **config: object) -> Path:
-    """Write an adapter as PEFT does; names go without `base_model.model.`, and `q.A`/`q.B` stand for q's factors."""
+    """Write an adapter as PEFT does; names go without the prefix, `q.A` and `q.B` are q's factors."""
     roles = {"A": "lora_A.weight", "B": "lora_B.weight"}
     state = {}
     for name, tensor in tensors.items():

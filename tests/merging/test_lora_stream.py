@@ -1,15 +1,14 @@
-"""The law of LoRA experts: the stream gives the bits of the twin, and the twin is the dense sum within its bound."""
+"""The law of LoRA experts: the stream gives the twin's bits, the twin is the dense sum within its bound."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.lora_files import factors, save_adapter
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from helpers.lora_files import factors, save_adapter
 from torch import Tensor
 
 from m2m import _core
@@ -17,7 +16,6 @@ from m2m.checkpoint import Checkpoint, save
 from m2m.merging import memory, merge
 from m2m.merging.lora import AdaptedCheckpoint, Adapter
 from m2m.merging.lora.twin import merge_adapted
-from m2m.testing.tolerance import gamma, unit_roundoff
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 

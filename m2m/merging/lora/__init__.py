@@ -1,4 +1,4 @@
-"""LoRA experts: adapters as they are, their exact sum, their Gram matrices, and one adapter in place of many."""
+"""LoRA experts: adapters as they are, their exact sum, their Gram matrices, one adapter in place of many."""
 
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter

@@ -34,7 +34,7 @@ class Addition(NamedTuple):
 class AdaptedCheckpoint(Checkpoint):
     """A model that is a base model plus an adapter; it was never written down.
 
-    `tensors` are the base model's, but for those that the adapter holds whole; `additions` is what is added to them.
+    `tensors` are the base model's, but for those that the adapter holds whole; `additions` is what is added.
 
     Attributes:
         base: The base model.
@@ -50,7 +50,7 @@ class AdaptedCheckpoint(Checkpoint):
 
         Raises:
             CheckpointError: If the adapter names another base model.
-        """
+        """  # noqa: DOC502 - raised by what is called
         super().__init__(base.path)
         self.base = base
         self.adapter = adapter
@@ -66,11 +66,7 @@ class AdaptedCheckpoint(Checkpoint):
 
     @cached_property
     def tensors(self) -> dict[str, TensorInfo]:
-        """What is read of each tensor, by name: the base model's, or the adapter's own where it holds one whole.
-
-        Raises:
-            CheckpointError: If the adapter does not fit the base model.
-        """
+        """What is read of each tensor, by name: the base model's, or the adapter's own."""
         own = {self._names[name]: info for name, info in self.adapter.full.items()}
         for name, info in own.items():
             _check_shape(info, self.base.tensors[name])
@@ -80,15 +76,21 @@ class AdaptedCheckpoint(Checkpoint):
         }
 
     @cached_property
+    def modules(self) -> Mapping[str, tuple[str, Factors]]:
+        """Module and factors of each tensor that a product is added to, by the base model's names."""
+        return {
+            self._names[f"{name}.weight"]: (name, factors) for name, factors in self.adapter.factors.items()
+        }
+
+    @cached_property
     def additions(self) -> Mapping[str, tuple[Addition, ...]]:
         """What is added to each tensor that is not only read, by the base model's names.
 
         Raises:
-            CheckpointError: If the adapter does not fit the base model.
+            CheckpointError: If the adapter does not fit the base model, or adapts a tied tensor.
         """
         found: dict[str, tuple[Addition, ...]] = {}
-        for module, factors in self.adapter.factors.items():
-            name = self._names[f"{module}.weight"]
+        for name, (_, factors) in self.modules.items():
             found[name] = (Addition(self._product(name, factors), factors.scale),)
         for module, (bias, scale) in self.adapter.biases.items():
             name = self._names[f"{module}.bias"]
@@ -132,8 +134,8 @@ class AdaptedCheckpoint(Checkpoint):
 def _check_shape(own: TensorInfo, base: TensorInfo) -> None:
     if own.shape != base.shape:
         raise CheckpointError(
-            f"{own.file}: {own.name!r} has shape {list(own.shape)}, wanted {list(base.shape)} as {base.name!r} in "
-            f"{base.file}"
+            f"{own.file}: {own.name!r} has shape {list(own.shape)}, wanted {list(base.shape)} as "
+            f"{base.name!r} in {base.file}"
         )
 
 
@@ -167,8 +169,8 @@ def _refuse_tied(name: str, base: Checkpoint, adapter: Adapter) -> None:
     config = _config(base)
     if config and config.get("tie_word_embeddings", True):
         raise CheckpointError(
-            f"{adapter.file}: adapts the embedding {name!r}, which is tied to the output head in {base.path}; "
-            "adding to it would change the head as well"
+            f"{adapter.file}: adapts the embedding {name!r}, which is tied to the output head in "
+            f"{base.path}; adding to it would change the head as well"
         )
 
 

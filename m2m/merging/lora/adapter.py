@@ -10,12 +10,10 @@ from pathlib import Path
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE
 from m2m.checkpoint.header import TensorInfo
-from m2m.checkpoint.locate import find_folder
+from m2m.checkpoint.locate import ADAPTER_NAMES, find_folder
 from m2m.errors import CheckpointError
 from m2m.merging.lora.config import NAME, LoraConfig, read_config
 from m2m.merging.lora.names import Part, Role, read_name
-
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def is_adapter(path: str | Path) -> bool:
@@ -72,11 +70,11 @@ class Adapter:
         """
         self.path = find_folder(path, revision)
         if not is_adapter(self.path):
-            raise CheckpointError(f"{self.path}: holds no adapter; wanted {NAME} and {_WEIGHTS[0]}")
+            raise CheckpointError(f"{self.path}: holds no adapter; wanted {NAME} and {ADAPTER_NAMES[0]}")
         self.config: LoraConfig = read_config(self.path)
-        file = next((self.path / name for name in _WEIGHTS if (self.path / name).is_file()), None)
+        file = next((self.path / name for name in ADAPTER_NAMES if (self.path / name).is_file()), None)
         if file is None:
-            raise CheckpointError(f"{self.path}: holds no {' or '.join(_WEIGHTS)}")
+            raise CheckpointError(f"{self.path}: holds no {' or '.join(ADAPTER_NAMES)}")
         self._weights = Checkpoint(file)
 
     def __repr__(self) -> str:
@@ -139,7 +137,8 @@ class Adapter:
         for info in (a, b):
             if len(info.shape) != 2 or 0 in info.shape:
                 raise CheckpointError(
-                    f"{where}: {info.name!r} has shape {list(info.shape)}; wanted a matrix (convolutions are not merged)"
+                    f"{where}: {info.name!r} has shape {list(info.shape)}; wanted a matrix "
+                    "(convolutions are not merged)"
                 )
             if info.dtype not in MERGEABLE:
                 raise CheckpointError(

@@ -55,6 +55,7 @@ class LoraConfig:
         base_model: Name of the base model it was trained on, if it tells.
         ranks: r by pattern of module names, tried in order.
         alphas: α by pattern of module names, tried in order.
+        task_type: What PEFT takes the model for, if it tells.
     """
 
     path: Path
@@ -65,6 +66,12 @@ class LoraConfig:
     base_model: str | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)
     alphas: Mapping[str, float] = field(default_factory=dict)
+    task_type: str | None = None
+
+    @property
+    def about(self) -> dict[str, str | None]:
+        """What an adapter of the same base model says about it."""
+        return {"base_model_name_or_path": self.base_model, "task_type": self.task_type}
 
     def rank_of(self, module: str) -> int:
         """Look up the rank of a module.
@@ -120,6 +127,7 @@ def read_config(folder: Path) -> LoraConfig:
         base_model=base if isinstance(base, str) and base else None,
         ranks=_patterns(path, "rank_pattern", data.get("rank_pattern"), whole=True),
         alphas=_patterns(path, "alpha_pattern", data.get("alpha_pattern")),
+        task_type=data.get("task_type"),
     )
 
 
@@ -138,14 +146,14 @@ def _refuse_variants(path: Path, data: dict[str, Any]) -> None:
     start = data.get("init_lora_weights", True)
     if not isinstance(start, bool) and start not in _PLAIN_STARTS:
         raise CheckpointError(
-            f"{path}: init_lora_weights is {start!r:.80}: it changed the base model's weights too; save the adapter "
-            "with path_initial_model_for_weight_conversion, or merge it into its base model with PEFT first"
+            f"{path}: init_lora_weights is {start!r:.80}: it changed the base model's weights too; save the "
+            "adapter with path_initial_model_for_weight_conversion, or merge it into its base model with PEFT"
         )
 
 
 def _positive(path: Path, key: str, value: object, *, whole: bool = False) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value <= 0 or (whole and value != int(value)):  # type: ignore[operator, call-overload]
+    is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:  # type: ignore[operator]
         kind = "whole number" if whole else "number"
         raise CheckpointError(f"{path}: {key} must be a {kind} above 0, got {value!r:.80}")
     return value

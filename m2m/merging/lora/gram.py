@@ -31,7 +31,8 @@ def lora_gram(adapters: Sequence[Adapter]) -> LoraGram:
 
     .. math:: \langle s_n B_n A_n, s_k B_k A_k \rangle = s_n s_k \sum_{ij} (B_n^T B_k)_{ij} (A_n A_k^T)_{ij}
 
-    costs r² (in + out) a pair instead of r · in · out, and holds r × r numbers instead of in × out. All in float64.
+    costs r² (in + out) a pair instead of r · in · out, and holds r × r numbers instead of in × out.
+    All is float64.
 
     Args:
         adapters: The experts. [N]
@@ -40,8 +41,8 @@ def lora_gram(adapters: Sequence[Adapter]) -> LoraGram:
         The matrices by module, as PEFT names modules, and their sum.
 
     Raises:
-        CheckpointError: If there are no adapters, an adapter is malformed, adds biases or whole tensors (which are no
-            products), or shapes differ between adapters.
+        CheckpointError: If there are no adapters, an adapter is malformed, adds biases or whole tensors
+            (which are no products), or shapes differ between adapters.
     """
     import torch
 
@@ -50,8 +51,8 @@ def lora_gram(adapters: Sequence[Adapter]) -> LoraGram:
     for adapter in adapters:
         for name in (*adapter.full, *adapter.biases):
             raise CheckpointError(
-                f"{adapter.file}: holds {name!r} whole, which is no product of factors; its inner products need the "
-                "merged models"
+                f"{adapter.file}: holds {name!r} whole, which is no product of factors; its inner "
+                "products need the merged models"
             )
     modules = list(dict.fromkeys(module for adapter in adapters for module in adapter.factors))
     grams = {

@@ -43,8 +43,8 @@ def read_name(name: str, path: Path) -> Part:
     """Read the name of an adapter's tensor.
 
     Args:
-        name: As in `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`; the name of the adapter may
-            stand before the last part.
+        name: As in `base_model.model.layers.0.q_proj.lora_A.weight`; the adapter's name may stand before the
+            last part.
         path: The file, for errors.
 
     Returns:
@@ -70,7 +70,7 @@ def read_name(name: str, path: Path) -> Part:
 
 
 def _lora_part(module: str, role: Role, rest: list[str], name: str, path: Path) -> Part:
-    # After the role: `weight` or `bias` (an embedding's factors have neither), perhaps after the adapter's name.
+    # After the role: `weight` or `bias` (neither in an embedding's), perhaps after the adapter's name.
     last = rest[-1] if rest else ""
     if not module or len(rest) > 2:
         raise CheckpointError(f"{path}: {name!r} is not a name that PEFT gives")

@@ -28,8 +28,8 @@ def open_models(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[ModelRe
     """  # noqa: DOC502 - raised by what is called
     if base is not None and (base.lora is not None or is_adapter(base.path)):
         raise RecipeError(
-            f"base_model {base} is an adapter on a model: name the model itself as base_model, or write the adapted "
-            "model first (passthrough)"
+            f"base_model {base} is an adapter on a model: name the model itself as base_model, or write the "
+            "adapted model first (passthrough)"
         )
     known: dict[Path, Checkpoint] = {}
 

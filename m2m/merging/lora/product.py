@@ -15,8 +15,8 @@ TENSORS_AT_ONCE = 2
 class Product(NamedTuple):
     """What an adapter adds to one tensor, before its scale: P = left · right, in float64.
 
-    P[i, j] = Σ_k left[i, k] · right[k, j]: k ascending, starting at -0, each product and each addition rounded to
-    float64 (products of factors of at most 32 bits are exact).
+    P[i, j] = Σ_k left[i, k] · right[k, j]: k ascending, starting at -0, each product and each addition
+    rounded to float64 (products of factors of at most 32 bits are exact).
 
     Attributes:
         name: The tensor it is added to.

@@ -1,4 +1,4 @@
-"""A weighted sum of models of which some are adapters: which tensors are read, which products are formed, with what weights."""
+"""Sums of models of which some are adapters: what is read, what is formed from factors, with what weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resolve_terms(
 ) -> Terms:
     r"""Write Σ α_n θ_n with θ_n = W_n + s_n B_n A_n as a sum in which no tensor occurs twice.
 
-    On task vectors, an expert on top of the base model is θ₀ + α s BA: its θ₀ cancels exactly, and θ₀ keeps
+    On task vectors, an expert on top of the base model is θ₀ + α s BA: its θ₀ cancels exactly, θ₀ keeps
 
     .. math:: 1 - \sum_{n:\, W_n \ne \theta_0} \alpha_n .
 

@@ -1,4 +1,4 @@
-"""Reference twin of sums with adapters: whole tensors, plain torch; the definition that the stream must match."""
+"""Reference twin of sums with adapters: whole tensors, plain torch; the stream must give its bits."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def merge_adapted(
 ) -> Tensor:
     """Merge one tensor of models of which some are adapters.
 
-    The terms (`resolve_terms`) are added by the numeric contract's weighted sum: in float64 where an adapter adds a
-    product, else in the accumulation type of what is read.
+    The terms (`resolve_terms`) are added by the numeric contract's weighted sum: in float64 where an adapter
+    adds a product, else in the accumulation type of what is read.
 
     Args:
         experts: Models and merging weights α. [N]
