@@ -94,7 +94,7 @@ def rank_probabilities(bits: Tensor, density: float, epsilon: float, definition:
         q, float64. [*S]
     """
     low, high = keep_range(density, epsilon, definition)
-    rows = bits.reshape(bits.shape[0], -1) if bits.dim() > 1 else bits.reshape(1, -1)
+    rows = bits.flatten(1) if bits.dim() > 1 else bits.reshape(1, -1)
     rank, columns = ranks(rows).double(), rows.shape[1]
     if definition == "paper":
         probability = high - (high - low) * rank / columns

@@ -1,0 +1,248 @@
+#include "select_blocks.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "arithmetic.h"
+#include "isa_clones.h"
+
+#define M2M_INLINE inline __attribute__((always_inline))
+
+namespace m2m {
+namespace {
+
+// ---- task vectors ----
+
+template <class Real>
+M2M_INLINE void widen_block_body(Dtype dtype, const void* input, std::int64_t start, int count, Real* __restrict wide) {
+  dispatch(dtype, [&](auto tag) __attribute__((always_inline)) {
+    using In = typename decltype(tag)::type;
+    if constexpr (std::is_same_v<Accumulation<In>, Real>) {
+      const In* from = static_cast<const In*>(input) + start;
+      for (int i = 0; i < count; ++i) wide[i] = load(from[i]);
+    }
+  });
+}
+
+template <class Real>
+M2M_INLINE void subtract_body(const Real* base, int count, Real* __restrict vector) {
+  for (int i = 0; i < count; ++i) vector[i] -= base[i];
+}
+
+template <class Real>
+M2M_INLINE void scale_body(const Real* vector, double factor, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = factor * double{vector[i]};
+}
+
+template <class Real>
+M2M_INLINE void scale_each_body(const Real* vector, const double* factors, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = factors[i] * double{vector[i]};
+}
+
+// ---- keys ----
+
+template <class Real>
+M2M_INLINE KeyOf<Real> key_of(Real x) {
+  return bit_cast<KeyOf<Real>>(x) & static_cast<KeyOf<Real>>(~KeyOf<Real>{0} >> 1);
+}
+
+template <class Real>
+M2M_INLINE void keys_of_body(const Real* vector, int count, KeyOf<Real>* __restrict keys) {
+  for (int i = 0; i < count; ++i) keys[i] = key_of(vector[i]);
+}
+
+template <class Key>
+M2M_INLINE void count_all_body(const Key* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range) {
+  std::uint32_t bins[kBlock];
+  std::uint32_t low = UINT32_MAX, high = 0, zeros = 0;
+  for (int i = 0; i < count; ++i) {
+    bins[i] = static_cast<std::uint32_t>(keys[i] >> digit.shift);
+    low = std::min(low, bins[i] - 1);  // bin 0 becomes the largest number: it is far from the others, and no part of the range
+    high = std::max(high, bins[i]);
+    zeros += keys[i] == 0;
+  }
+  range.low = std::min(range.low, std::int64_t{low} + 1);
+  range.high = std::max(range.high, std::int64_t{high});
+  range.zeros += zeros;
+  std::uint32_t* other = counts + digit.bins();
+  int i = 0;
+  for (; i + 1 < count; i += 2) {
+    ++counts[bins[i]];
+    ++other[bins[i + 1]];
+  }
+  if (i < count) ++counts[bins[i]];
+}
+
+template <class Key>
+M2M_INLINE void count_some_body(const Key* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range) {
+  constexpr int group = 16;
+  const int above = digit.shift + digit.bits;
+  const Key prefix = static_cast<Key>(digit.prefix), mask = static_cast<Key>((Key{1} << digit.bits) - 1);
+  for (int start = 0; start < count; start += group) {
+    const int end = std::min(start + group, count);
+    bool any = false;
+    for (int i = start; i < end; ++i) any |= (keys[i] >> above) == prefix;
+    if (!any) continue;
+    for (int i = start; i < end; ++i) {
+      if ((keys[i] >> above) != prefix) continue;
+      const auto bin = static_cast<std::int64_t>((keys[i] >> digit.shift) & mask);
+      ++counts[bin];
+      range.low = std::min(range.low, bin);
+      range.high = std::max(range.high, bin);
+    }
+  }
+}
+
+// ---- trimming ----
+
+template <class Key>
+M2M_INLINE bool inside(Key key, std::int32_t index, Key edge, std::int32_t cut) {
+  return (key > edge) | ((key == edge) & (index < cut));
+}
+
+M2M_INLINE std::int32_t cut_in_block(const LocalEdge& edge, int count) {
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(edge.cut, 0, count));
+}
+
+template <class Real>
+M2M_INLINE void keep_drawn_body(const std::uint32_t* words, std::uint32_t keep_below, int count, Real* __restrict vector) {
+  for (int i = 0; i < count; ++i) vector[i] = words[i] < keep_below ? vector[i] : Real{0};
+}
+
+template <class Real>
+M2M_INLINE void keep_between_body(const LocalEdge& outer, const LocalEdge& inner, int count, Real* __restrict vector) {
+  using Key = KeyOf<Real>;
+  const auto outer_key = static_cast<Key>(outer.key), inner_key = static_cast<Key>(inner.key);
+  const std::int32_t outer_cut = cut_in_block(outer, count), inner_cut = cut_in_block(inner, count);
+  for (std::int32_t i = 0; i < count; ++i) {
+    const Key key = key_of(vector[i]);
+    const bool kept = inside(key, i, outer_key, outer_cut) & !inside(key, i, inner_key, inner_cut);
+    vector[i] = kept ? vector[i] : Real{0};
+  }
+}
+
+M2M_INLINE void keep_inside_body(const std::uint64_t* keys, const LocalEdge& edge, int count, double* __restrict values) {
+  const std::int32_t cut = cut_in_block(edge, count);
+  for (std::int32_t i = 0; i < count; ++i) values[i] = inside(keys[i], i, edge.key, cut) ? values[i] : 0.0;
+}
+
+// ---- combining ----
+
+M2M_INLINE void add_up_body(const double* values, int n_experts, int count, double* __restrict sums) {
+  std::fill_n(sums, count, 0.0);
+  for (int n = 0; n < n_experts; ++n)
+    for (int i = 0; i < count; ++i) sums[i] += values[n * kBlock + i];
+}
+
+M2M_INLINE void variance_keys_body(const double* values, int n_experts, int count, std::uint64_t* __restrict keys) {
+  double mean[kBlock], variance[kBlock] = {};
+  add_up_body(values, n_experts, count, mean);
+  for (int i = 0; i < count; ++i) mean[i] /= n_experts;
+  for (int n = 0; n < n_experts; ++n) {
+    for (int i = 0; i < count; ++i) {
+      const double distance = values[n * kBlock + i] - mean[i];
+      variance[i] += distance * distance;
+    }
+  }
+  for (int i = 0; i < count; ++i) keys[i] = key_of(variance[i] / n_experts);
+}
+
+// -1, 0 or 1; NaN counts as 0.
+M2M_INLINE double sign_of(double x) { return static_cast<double>(x > 0) - static_cast<double>(x < 0); }
+
+M2M_INLINE void elect_body(const double* values, const double* factors, const double* weights, int n_experts,
+                           bool tie_is_plus, int count, double* __restrict sums, double* __restrict agreeing) {
+  double signs[kBlock];
+  add_up_body(values, n_experts, count, sums);
+  for (int i = 0; i < count; ++i) signs[i] = tie_is_plus ? (sums[i] >= 0 ? 1.0 : -1.0) : sign_of(sums[i]);
+  std::fill_n(sums, count, 0.0);
+  std::fill_n(agreeing, count, 0.0);
+  for (int n = 0; n < n_experts; ++n) {
+    const double* row = values + n * kBlock;
+    const double factor = factors[n], weight = weights[n];
+    for (int i = 0; i < count; ++i) {
+      const bool agrees = sign_of(row[i]) == signs[i];
+      sums[i] += agrees ? factor * row[i] : 0.0;
+      agreeing[i] += agrees ? weight : 0.0;
+    }
+  }
+}
+
+M2M_INLINE void divide_body(const double* divisors, int count, double* __restrict sums) {
+  for (int i = 0; i < count; ++i) sums[i] /= divisors[i] == 0 ? 1.0 : divisors[i];
+}
+
+M2M_INLINE void square_body(int count, double* __restrict values) {
+  for (int i = 0; i < count; ++i) values[i] *= values[i];
+}
+
+M2M_INLINE void absolute_body(int count, double* __restrict values) {
+  for (int i = 0; i < count; ++i) values[i] = std::fabs(values[i]);
+}
+
+template <class Real>
+M2M_INLINE void add_to_base_body(const Real* base, const double* change, double divisor, double factor, int count, Dtype output,
+                                 void* out, std::int64_t start) {
+  double sums[kBlock];
+  std::copy_n(change, count, sums);
+  if (divisor != 1)
+    for (int i = 0; i < count; ++i) sums[i] /= divisor;
+  for (int i = 0; i < count; ++i) sums[i] = double{base[i]} + factor * sums[i];
+  dispatch(output, [&](auto tag) __attribute__((always_inline)) {
+    using Out = typename decltype(tag)::type;
+    Out* __restrict stored = static_cast<Out*>(out) + start;
+    for (int i = 0; i < count; ++i) store(sums[i], stored + i);
+  });
+}
+
+}  // namespace
+
+// Defines the function for task vectors in float and in double.
+#define M2M_REAL_CLONES(name, FloatParameters, DoubleParameters, Arguments) \
+  M2M_CLONES(void, name, FloatParameters, Arguments)                        \
+  M2M_CLONES(void, name, DoubleParameters, Arguments)
+
+M2M_REAL_CLONES(widen_block, (Dtype dtype, const void* input, std::int64_t start, int count, float* wide),
+                (Dtype dtype, const void* input, std::int64_t start, int count, double* wide),
+                (dtype, input, start, count, wide))
+M2M_REAL_CLONES(subtract, (const float* base, int count, float* vector), (const double* base, int count, double* vector),
+                (base, count, vector))
+M2M_REAL_CLONES(scale, (const float* vector, double factor, int count, double* wide),
+                (const double* vector, double factor, int count, double* wide), (vector, factor, count, wide))
+M2M_REAL_CLONES(scale_each, (const float* vector, const double* factors, int count, double* wide),
+                (const double* vector, const double* factors, int count, double* wide), (vector, factors, count, wide))
+M2M_REAL_CLONES(keys_of, (const float* vector, int count, std::uint32_t* keys),
+                (const double* vector, int count, std::uint64_t* keys), (vector, count, keys))
+M2M_REAL_CLONES(count_all,
+                (const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
+                (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
+                (keys, count, digit, counts, range))
+M2M_REAL_CLONES(count_some,
+                (const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
+                (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
+                (keys, count, digit, counts, range))
+M2M_REAL_CLONES(keep_drawn, (const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector),
+                (const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector),
+                (words, keep_below, count, vector))
+M2M_REAL_CLONES(keep_between, (const LocalEdge& outer, const LocalEdge& inner, int count, float* vector),
+                (const LocalEdge& outer, const LocalEdge& inner, int count, double* vector), (outer, inner, count, vector))
+M2M_CLONES(void, keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, double* values),
+           (keys, edge, count, values))
+M2M_CLONES(void, add_up, (const double* values, int n_experts, int count, double* sums), (values, n_experts, count, sums))
+M2M_CLONES(void, variance_keys, (const double* values, int n_experts, int count, std::uint64_t* keys),
+           (values, n_experts, count, keys))
+M2M_CLONES(void, elect,
+           (const double* values, const double* factors, const double* weights, int n_experts, bool tie_is_plus, int count,
+            double* sums, double* agreeing),
+           (values, factors, weights, n_experts, tie_is_plus, count, sums, agreeing))
+M2M_CLONES(void, divide, (const double* divisors, int count, double* sums), (divisors, count, sums))
+M2M_CLONES(void, square, (int count, double* values), (count, values))
+M2M_CLONES(void, absolute, (int count, double* values), (count, values))
+M2M_REAL_CLONES(add_to_base,
+                (const float* base, const double* change, double divisor, double factor, int count, Dtype output, void* out,
+                 std::int64_t start),
+                (const double* base, const double* change, double divisor, double factor, int count, Dtype output, void* out,
+                 std::int64_t start),
+                (base, change, divisor, factor, count, output, out, start))
+
+}  // namespace m2m

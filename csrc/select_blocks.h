@@ -1,0 +1,100 @@
+// The selecting methods' arithmetic on one block of elements in memory. Each function is compiled once an instruction set.
+// Task vectors are formed in the accumulation type `Real` (float, or double if an input is); everything after that is
+// float64, product and sum rounded apart.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "dtype.h"
+#include "select_rank.h"
+
+namespace m2m {
+
+constexpr int kBlock = 512;  // elements at a time: a row of float64 values is 4 KiB
+
+// Bits of |x|, which order like the numbers.
+template <class Real>
+using KeyOf = std::conditional_t<std::is_same_v<Real, double>, std::uint64_t, std::uint32_t>;
+
+// A selection's edge among the elements of one block or chunk: an element is inside if its key is larger than `key`, or equal
+// and its index below `cut`.
+struct LocalEdge {
+  std::uint64_t key;
+  std::int64_t cut;
+};
+
+// Bins that may hold something, bin 0 apart; none if low > high.
+struct BinRange {
+  std::int64_t low = INT64_MAX;
+  std::int64_t high = -1;
+  std::int64_t zeros = 0;  // keys that are zero; counted by a first digit only
+};
+
+// ---- task vectors; `start` is the block's place in the arrays ----
+
+void widen_block(Dtype dtype, const void* input, std::int64_t start, int count, float* wide);
+void widen_block(Dtype dtype, const void* input, std::int64_t start, int count, double* wide);
+
+// vector -= base
+void subtract(const float* base, int count, float* vector);
+void subtract(const double* base, int count, double* vector);
+
+// wide = factor x vector
+void scale(const float* vector, double factor, int count, double* wide);
+void scale(const double* vector, double factor, int count, double* wide);
+void scale_each(const float* vector, const double* factors, int count, double* wide);
+void scale_each(const double* vector, const double* factors, int count, double* wide);
+
+// ---- keys ----
+
+void keys_of(const float* vector, int count, std::uint32_t* keys);
+void keys_of(const double* vector, int count, std::uint64_t* keys);
+
+// Counts all keys by what is above `shift`, into two sets of bins to be added up: equal neighbours need not wait for each other.
+void count_all(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
+void count_all(const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
+
+// Counts the keys with the digit's prefix, which are usually few, into the first set.
+void count_some(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
+void count_some(const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
+
+// ---- trimming: what is dropped becomes zero ----
+
+void keep_drawn(const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector);
+void keep_drawn(const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector);
+
+// Keeps what is inside `outer` and not inside `inner`.
+void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, float* vector);
+void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, double* vector);
+
+// values = 0 where the key is not inside.
+void keep_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, double* values);
+
+// ---- combining; values: [N, kBlock], an expert's row begins every kBlock ----
+
+// sums = values[0] + values[1] + ..., from +0
+void add_up(const double* values, int n_experts, int count, double* sums);
+
+// Mean square of the distance to the mean.
+void variance_keys(const double* values, int n_experts, int count, std::uint64_t* keys);
+
+// Elects the sign of the sum, and adds factor x value of the experts that agree with it; `tie_is_plus`: at a sum of zero + is
+// elected, else nothing is. agreeing: the sum of their weights. factors, weights: [N]
+void elect(const double* values, const double* factors, const double* weights, int n_experts, bool tie_is_plus, int count,
+           double* sums, double* agreeing);
+
+// sums /= divisors where these are not zero
+void divide(const double* divisors, int count, double* sums);
+
+// values = values^2, or |values|
+void square(int count, double* values);
+void absolute(int count, double* values);
+
+// out = round(base + factor x change / divisor)
+void add_to_base(const float* base, const double* change, double divisor, double factor, int count, Dtype output, void* out,
+                 std::int64_t start);
+void add_to_base(const double* base, const double* change, double divisor, double factor, int count, Dtype output, void* out,
+                 std::int64_t start);
+
+}  // namespace m2m

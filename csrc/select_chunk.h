@@ -1,0 +1,103 @@
+// One chunk of a tensor under a selecting method: what is looked at in it, and how it is written. No state outlives it.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "ordered_sum.h"
+#include "select_blocks.h"
+#include "select_rank.h"
+#include "select_rows.h"
+#include "select_spec.h"
+
+namespace m2m {
+
+struct SelectInputs {
+  Dtype dtype;
+  std::int64_t first;  // element of the tensor
+  std::int64_t count;
+  const void* base;
+  std::vector<const void*> experts;  // [N], null: not read, its trimmed task vector counts as zero
+};
+
+// How one expert is trimmed in this chunk; its spec says by which rule. Indices of the edges count from the chunk's first.
+struct ChunkTrim {
+  LocalEdge outer;  // largest: kept are those inside `outer` ...
+  LocalEdge inner;  // ... but not inside `inner`
+  double factor;    // weight x scale
+};
+
+// A worker's memory, grown on first use.
+template <class Real>
+struct SelectScratch {
+  std::vector<std::uint32_t> counts;      // two sets of bins, zero between looks
+  std::vector<double> values;             // [N, kBlock]
+  std::vector<double> factors;            // [N, row]
+  std::vector<std::uint32_t> words;       // [row]
+  std::vector<KeyOf<Real>> keys;          // [row]
+  std::vector<RankTable> tables;          // [N]
+  RowSorter<KeyOf<Real>> sorter;
+};
+
+template <class Real>
+class SelectChunk {
+ public:
+  using Key = KeyOf<Real>;
+
+  SelectChunk(const SelectInputs& inputs, const SelectSpec& spec, SelectScratch<Real>& scratch)
+      : inputs_(inputs), spec_(spec), scratch_(scratch) {
+    scratch.values.resize(spec.experts.size() * kBlock);
+  }
+
+  static constexpr int magnitude_bits = 8 * sizeof(Key) - 1;
+  static constexpr int variance_bits = 63;
+
+  bool has(std::size_t expert) const { return inputs_.experts[expert] != nullptr; }
+
+  // Counts keys into scratch.counts.
+  BinRange count_magnitudes(int expert, const RankDigit& digit);
+  BinRange count_variances(const RankDigit& digit);
+
+  // The edge of a selection, for this chunk.
+  LocalEdge magnitude_edge(int expert, const RankEdge& edge);
+  LocalEdge variance_edge(const RankEdge& edge);
+
+  // Adds |task vector| before and after trimming; two sums for each expert that keeps its norm.
+  void add_norms(const std::vector<ChunkTrim>& trims, std::vector<OrderedSum::Cursor>& sums);
+
+  // Adds the squares of the selected elements. sums: [N]
+  void add_energies(const LocalEdge& edge, std::vector<OrderedSum::Cursor>& sums);
+
+  void write_trimmed(const std::vector<ChunkTrim>& trims, Dtype output, void* out);
+  void write_energy(const LocalEdge& edge, const std::vector<double>& shares, Dtype output, void* out);
+
+ private:
+  int n_experts() const { return static_cast<int>(spec_.experts.size()); }
+  double* values(int expert) { return scratch_.values.data() + std::int64_t{expert} * kBlock; }
+
+  template <class Visit>
+  void for_blocks(std::int64_t begin, std::int64_t end, Visit&& visit);
+  template <class Visit>
+  void for_rows(const std::vector<double>& factors, Visit&& visit);
+
+  void task_vector(int expert, std::int64_t start, int count, Real* vector);
+  void magnitudes(int expert, std::int64_t start, int count, Key* keys);
+  void fill_values(std::int64_t start, int count);
+  void variances(std::int64_t start, int count, std::uint64_t* keys);
+  void trim(int expert, const ChunkTrim& trim, std::int64_t start, int count, Real* vector);
+  void select(const LocalEdge& edge, std::int64_t start, int count);
+  void draw_row(int expert, std::int64_t start);
+  const double* row_factors(int expert, std::int64_t place) const;
+  void store(std::int64_t start, int count, const double* change, double divisor, double factor, Dtype output, void* out);
+  template <class AnyKey, class Fill>
+  BinRange count_keys(int key_bits, const RankDigit& digit, Fill&& fill);
+  template <class AnyKey, class Fill>
+  LocalEdge local_edge(const RankEdge& edge, Fill&& fill);
+
+  const SelectInputs& inputs_;
+  const SelectSpec& spec_;
+  SelectScratch<Real>& scratch_;
+};
+
+}  // namespace m2m

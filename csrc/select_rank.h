@@ -1,0 +1,73 @@
+// Exact selection over a stream: which elements are the `rank` largest, found digit by digit, in memory that does not depend
+// on how many elements there are. Keys order like the magnitudes; of equal keys the lower index is the larger element.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace m2m {
+
+// The edge of a selection: an element belongs to it if its key is larger, or equal and among the first `quota` elements with
+// this key from index `from` on (those before `from` belong to it).
+struct RankEdge {
+  std::uint64_t key;
+  std::int64_t from;
+  std::int64_t quota;
+
+  static constexpr std::int64_t all = INT64_MAX;
+  static constexpr RankEdge everything() { return {0, all, 0}; }
+  static constexpr RankEdge nothing() { return {UINT64_MAX, 0, 0}; }
+};
+
+// What one look counts: elements whose key, without its low `shift + bits` bits, is `prefix`; by the `bits` bits above `shift`.
+struct RankDigit {
+  std::uint64_t prefix;
+  int shift;
+  int bits;
+
+  std::int64_t bins() const { return std::int64_t{1} << bits; }
+  bool operator==(const RankDigit& other) const {
+    return prefix == other.prefix && shift == other.shift && bits == other.bits;
+  }
+};
+
+class RankSearch {
+ public:
+  // Among `total` keys of `key_bits` bits, looking at no more than `digit_bits` of them at once.
+  RankSearch(std::int64_t total, int key_bits, int digit_bits);
+
+  // How many of the largest to select; known before the first look ends.
+  void set_rank(std::int64_t rank);
+  bool has_rank() const { return rank_ >= 0; }
+
+  bool done() const { return done_; }
+  const RankEdge& edge() const { return edge_; }    // once done
+  const RankDigit& digit() const { return digit_; }  // of the look that comes next
+
+  void begin_look();
+  // Adds one chunk's counts of bin 0 and of the bins [low, high]; chunks may come in any order.
+  void add(const std::uint32_t* counts, std::int64_t low, std::int64_t high, std::int64_t chunk_first);
+  void end_look();
+
+ private:
+  struct ChunkCount {
+    std::int64_t first;
+    std::int64_t count;  // of elements that took part
+  };
+
+  void narrow();
+  std::int64_t choose_bin();
+  void next_digit(std::int64_t bin);
+  void place_cut();
+
+  RankDigit digit_;
+  int digit_bits_;
+  std::int64_t total_;
+  std::int64_t rank_ = -1;  // among the elements that take part in the next look
+  bool done_ = false;
+  RankEdge edge_ = RankEdge::nothing();
+  std::vector<std::int64_t> counts_;
+  std::vector<ChunkCount> chunks_;
+};
+
+}  // namespace m2m

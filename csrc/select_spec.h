@@ -1,0 +1,66 @@
+// What a selecting method does to one tensor, as plain numbers that Python computed from the recipe.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "philox.h"
+
+namespace m2m {
+
+// Which elements of a task vector are kept.
+enum class Trim : int {
+  all,
+  none,
+  largest,  // ranks [dropped, dropped + kept) by magnitude over the whole tensor
+  draw,     // each at random with one probability
+  ranked,   // each at random with a probability that falls with its rank in its row
+};
+
+// How the trimmed task vectors become one.
+enum class Combine : int {
+  sum,     // their sum
+  elect,   // the sum of those that agree with the sign of the sum
+  energy,  // sce: the mean of those that agree, weighted by their energies
+  fuse,    // arcee_fusion: the expert where it matters, else the base model
+};
+
+struct ExpertSpec {
+  Trim trim = Trim::all;
+  double weight = 1;
+  double scale = 1;            // of kept elements
+  bool keeps_norm = false;     // the scale is the ratio of L1 norms, before and after trimming, instead
+  std::int64_t dropped = 0;    // largest
+  std::int64_t kept = 0;       // largest
+  PhiloxKey key{};             // draw, ranked
+  std::uint64_t keep_below = 0;  // draw: a word below this keeps its element
+  double low = 0;              // ranked: keep probability of the smallest ...
+  double high = 0;             // ... and of the largest element
+  bool to_ends = false;        // ranked: both ends are reached (mergekit), else the smallest has one step more than `low`
+  double single = 0;           // ranked with `to_ends`: keep probability in a row of one element
+  bool inverse_scale = false;  // ranked: kept elements are divided by their keep probability
+};
+
+struct SelectSpec {
+  Combine combine = Combine::sum;
+  bool tie_is_plus = false;  // elect, energy: at an exact tie of signs + is elected (else nothing is)
+  bool normalise = false;    // elect: divide by the sum of the weights of those that agree
+  double divisor = 1;        // sum: divide by this
+  double factor = 1;         // lambda, of the merged task vector
+  double share = 1;          // energy: of the elements whose variance is not zero, how many are selected
+  std::int64_t row = 0;      // ranked, fuse: length of a row
+  std::vector<ExpertSpec> experts;  // [N]
+
+  bool ranks_rows() const {
+    return std::any_of(experts.begin(), experts.end(), [](const ExpertSpec& expert) { return expert.trim == Trim::ranked; });
+  }
+  std::vector<double> weights() const {
+    std::vector<double> weights;
+    for (const ExpertSpec& expert : experts) weights.push_back(expert.weight);
+    return weights;
+  }
+};
+
+
+}  // namespace m2m

@@ -1,0 +1,209 @@
+#include "select_state.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace m2m {
+
+namespace {
+
+// Adds the second set of bins to the first, and gives it back empty.
+void merge_sets(std::vector<std::uint32_t>& counts, std::int64_t bins, const BinRange& range) {
+  const auto merge = [&](std::int64_t bin) {
+    counts[bin] += counts[bins + bin];
+    counts[bins + bin] = 0;
+  };
+  merge(0);
+  for (std::int64_t bin = std::max<std::int64_t>(range.low, 1); bin <= range.high; ++bin) merge(bin);
+}
+
+void clear_set(std::vector<std::uint32_t>& counts, const BinRange& range) {
+  counts[0] = 0;
+  if (range.high > 0) std::fill(counts.begin() + std::max<std::int64_t>(range.low, 1), counts.begin() + range.high + 1, 0);
+}
+
+bool seeks(const std::vector<RankSearch>& searches) {
+  return std::any_of(searches.begin(), searches.end(), [](const RankSearch& search) { return !search.done(); });
+}
+
+}  // namespace
+
+SelectState::SelectState(const SelectSpec& spec, std::int64_t total, Dtype dtype, int digit_bits)
+    : spec_(spec), total_(total), left_(total) {
+  for (const ExpertSpec& expert : spec.experts) factors_.push_back(expert.weight * expert.scale);
+  seek_ranks(dtype, digit_bits);
+  advance();
+}
+
+void SelectState::seek_ranks(Dtype dtype, int digit_bits) {
+  if (by_energy()) {
+    searches_.resize(1);
+    if (spec_.share < 1) searches_[0].emplace_back(total_, SelectChunk<double>::variance_bits, digit_bits);
+    return;
+  }
+  const int bits = dtype == Dtype::f64 ? SelectChunk<double>::magnitude_bits : SelectChunk<float>::magnitude_bits;
+  searches_.resize(spec_.experts.size());
+  for (std::size_t n = 0; n < spec_.experts.size(); ++n) {
+    const ExpertSpec& expert = spec_.experts[n];
+    if (expert.trim != Trim::largest) continue;
+    for (const std::int64_t rank : {expert.dropped + expert.kept, expert.dropped}) {
+      searches_[n].emplace_back(total_, bits, digit_bits);
+      searches_[n].back().set_rank(rank);
+    }
+  }
+}
+
+bool SelectState::seeks_ranks() const {
+  return std::any_of(searches_.begin(), searches_.end(), [](const auto& searches) { return !searches.empty(); });
+}
+
+bool SelectState::needs(int expert) const {
+  if (stage_ == Stage::ready) return false;
+  if (by_energy()) return true;
+  return stage_ == Stage::ranks ? seeks(searches_[expert]) : spec_.experts[expert].keeps_norm;
+}
+
+// Moves on to the first stage that has something left to do.
+void SelectState::advance() {
+  if (stage_ == Stage::ranks && std::none_of(searches_.begin(), searches_.end(), seeks)) stage_ = Stage::sums;
+  const auto keeps_norm = [](const ExpertSpec& expert) { return expert.keeps_norm; };
+  const bool sums = by_energy() || std::any_of(spec_.experts.begin(), spec_.experts.end(), keeps_norm);
+  if (stage_ == Stage::sums && (!sums || !sums_.empty())) stage_ = Stage::ready;
+}
+
+void SelectState::begin_look() {
+  if (stage_ == Stage::ranks) {
+    for (std::vector<RankSearch>& searches : searches_)
+      for (RankSearch& search : searches)
+        if (!search.done()) search.begin_look();
+    return;
+  }
+  std::size_t n_sums = spec_.experts.size();
+  if (!by_energy()) n_sums = 2 * std::count_if(spec_.experts.begin(), spec_.experts.end(), [](auto& e) { return e.keeps_norm; });
+  for (std::size_t k = 0; k < n_sums; ++k) sums_.push_back(std::make_unique<OrderedSum>(total_));
+}
+
+void SelectState::end_look() {
+  if (stage_ == Stage::ranks) {
+    end_ranks();
+  } else {
+    end_sums();
+  }
+  left_ = total_;
+  advance();
+}
+
+void SelectState::end_ranks() {
+  for (std::vector<RankSearch>& searches : searches_) {
+    for (RankSearch& search : searches) {
+      // Only elements whose variance is not zero count, and how many there are the first look tells.
+      if (!search.has_rank()) search.set_rank(static_cast<std::int64_t>(spec_.share * static_cast<double>(total_ - zeros_)));
+      if (!search.done()) search.end_look();
+    }
+  }
+}
+
+void SelectState::end_sums() {
+  if (by_energy()) {
+    double total = 0;
+    for (const auto& energy : sums_) total += energy->value();
+    for (const auto& energy : sums_) shares_.push_back(total > 0 ? energy->value() / total : 1.0 / spec_.experts.size());
+    return;
+  }
+  auto sum = sums_.begin();
+  for (std::size_t n = 0; n < spec_.experts.size(); ++n) {
+    if (!spec_.experts[n].keeps_norm) continue;
+    const double before = (*sum++)->value(), after = (*sum++)->value();
+    factors_[n] = spec_.experts[n].weight * (after > 0 ? before / after : 1.0);
+  }
+}
+
+template <class Real>
+void SelectState::look(const SelectInputs& inputs, SelectScratch<Real>& scratch) {
+  {
+    std::lock_guard lock(mutex_);
+    if (left_ == total_ && !begun_) begin_look();
+    begun_ = true;
+  }
+  if (stage_ == Stage::ranks) {
+    look_for_ranks(inputs, scratch);
+  } else {
+    look_for_sums(inputs, scratch);
+  }
+  std::lock_guard lock(mutex_);
+  left_ -= inputs.count;
+  if (left_ > 0) return;
+  end_look();
+  begun_ = false;
+}
+
+template <class Real>
+void SelectState::look_for_ranks(const SelectInputs& inputs, SelectScratch<Real>& scratch) {
+  SelectChunk<Real> chunk(inputs, spec_, scratch);
+  for (std::size_t source = 0; source < searches_.size(); ++source) {
+    const RankSearch* counted = nullptr;
+    for (RankSearch& search : searches_[source]) {
+      if (search.done() || (counted && counted->digit() == search.digit())) continue;
+      counted = &search;
+      const RankDigit& digit = search.digit();
+      if (static_cast<std::int64_t>(scratch.counts.size()) < 2 * digit.bins()) scratch.counts.resize(2 * digit.bins());
+      const BinRange range =
+          by_energy() ? chunk.count_variances(digit) : chunk.count_magnitudes(static_cast<int>(source), digit);
+      merge_sets(scratch.counts, digit.bins(), range);
+      std::lock_guard lock(mutex_);
+      zeros_ += range.zeros;
+      for (RankSearch& other : searches_[source])
+        if (!other.done() && other.digit() == digit) other.add(scratch.counts.data(), range.low, range.high, inputs.first);
+      clear_set(scratch.counts, range);
+    }
+  }
+}
+
+template <class Real>
+void SelectState::look_for_sums(const SelectInputs& inputs, SelectScratch<Real>& scratch) {
+  SelectChunk<Real> chunk(inputs, spec_, scratch);
+  std::vector<OrderedSum::Cursor> cursors;
+  for (const auto& sum : sums_) cursors.emplace_back(*sum, inputs.first);
+  if (by_energy()) {
+    chunk.add_energies(selected(chunk), cursors);
+  } else {
+    chunk.add_norms(trims(chunk), cursors);
+  }
+  for (OrderedSum::Cursor& cursor : cursors) cursor.finish();
+}
+
+template <class Real>
+LocalEdge SelectState::selected(SelectChunk<Real>& chunk) const {
+  return chunk.variance_edge(searches_[0].empty() ? RankEdge::everything() : searches_[0][0].edge());
+}
+
+template <class Real>
+std::vector<ChunkTrim> SelectState::trims(SelectChunk<Real>& chunk) const {
+  std::vector<ChunkTrim> trims;
+  for (std::size_t n = 0; n < spec_.experts.size(); ++n) {
+    ChunkTrim trim{{}, {}, factors_[n]};
+    if (!searches_[n].empty() && chunk.has(n)) {
+      trim.outer = chunk.magnitude_edge(static_cast<int>(n), searches_[n][0].edge());
+      trim.inner = chunk.magnitude_edge(static_cast<int>(n), searches_[n][1].edge());
+    }
+    trims.push_back(trim);
+  }
+  return trims;
+}
+
+template <class Real>
+void SelectState::write(const SelectInputs& inputs, SelectScratch<Real>& scratch, Dtype output, void* out) const {
+  SelectChunk<Real> chunk(inputs, spec_, scratch);
+  if (by_energy()) {
+    chunk.write_energy(selected(chunk), shares_, output, out);
+  } else {
+    chunk.write_trimmed(trims(chunk), output, out);
+  }
+}
+
+template void SelectState::look(const SelectInputs&, SelectScratch<float>&);
+template void SelectState::look(const SelectInputs&, SelectScratch<double>&);
+template void SelectState::write(const SelectInputs&, SelectScratch<float>&, Dtype, void*) const;
+template void SelectState::write(const SelectInputs&, SelectScratch<double>&, Dtype, void*) const;
+
+}  // namespace m2m
