@@ -18,7 +18,7 @@ from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
 from m2m.merging.companions import choose_companions, write_companions
 from m2m.merging.execute import Execution, Progress, bytes_before, execute
-from m2m.merging.lora import open_models
+from m2m.merging.lora import AdaptedCheckpoint, open_models
 from m2m.merging.lora.write import write_adapters
 from m2m.merging.memory import Staging, collector_paused, peak_resident_bytes, plan_staging
 from m2m.merging.plan import MergePlan, build_plan
@@ -192,8 +192,9 @@ def run_plan(
         CheckpointError: If an input shrinks, is not finite, or differs where it must not.
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
-    budget = parse_bytes(options.memory) - plan.factor_bytes
-    staging = plan_staging(budget, options.threads, plan.most_sources, len(plan.outputs))
+    staging = plan_staging(
+        parse_bytes(options.memory), options.threads, plan.most_sources, len(plan.outputs), plan.factor_bytes
+    )
     key = plan.key
     with open_work_folder(out.absolute()) as work:
         if options.resume and _is_complete(plan, out, key):
@@ -268,7 +269,15 @@ def _report(
 
 def _open_models(recipe: Recipe) -> dict[ModelRef, Checkpoint]:
     refs = dict.fromkeys(ref for part in recipe.slices for ref in part.inputs) | {recipe.donor: None}
-    return open_models(refs, recipe.base)
+    models = open_models(refs, recipe.base)
+    if recipe.rule.kind != "weights":
+        for ref, model in models.items():
+            if isinstance(model, AdaptedCheckpoint):
+                raise RecipeError(
+                    f"{ref}: merge_method {recipe.method} needs the expert itself; write the adapted model "
+                    "first (passthrough)"
+                )
+    return models
 
 
 def _float_dtype(text: str | None) -> str | None:

@@ -34,7 +34,9 @@ class Staging:
     slot_bytes: int
 
 
-def plan_staging(budget: int, threads: int | None, n_inputs: int, n_outputs: int) -> Staging:
+def plan_staging(
+    budget: int, threads: int | None, n_inputs: int, n_outputs: int, factor_bytes: int = 0
+) -> Staging:
     """Choose buffers that fit a budget.
 
     Args:
@@ -42,6 +44,7 @@ def plan_staging(budget: int, threads: int | None, n_inputs: int, n_outputs: int
         threads: Workers; as many as there are usable cores when not given. A small budget may allow fewer.
         n_inputs: Inputs N.
         n_outputs: Outputs M.
+        factor_bytes: What the factors of LoRA adapters take of the budget.
 
     Returns:
         The buffers.
@@ -52,14 +55,16 @@ def plan_staging(budget: int, threads: int | None, n_inputs: int, n_outputs: int
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     slots = n_inputs + n_outputs
-    most_threads = budget // (slots * _LEAST_SLOT_BYTES)
+    left = budget - factor_bytes
+    most_threads = left // (slots * _LEAST_SLOT_BYTES)
     if most_threads < 1:
+        factors = f" and {format_bytes(factor_bytes)} of factors of adapters" if factor_bytes else ""
         raise ConfigError(
             f"a memory budget of {format_bytes(budget)} is too small: {n_inputs} inputs and "
-            f"{n_outputs} outputs need at least {format_bytes(slots * _LEAST_SLOT_BYTES)}"
+            f"{n_outputs} outputs need at least {format_bytes(slots * _LEAST_SLOT_BYTES)}{factors}"
         )
     workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
-    room = budget // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
+    room = left // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
     return Staging(workers, min(SLOT_BYTES, room))
 
 

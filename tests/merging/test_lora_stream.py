@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from helpers.lora_files import factors, save_adapter
+from helpers.lora_files import State, factors, save_adapter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -17,6 +17,8 @@ from m2m.merging import memory, merge
 from m2m.merging.lora import AdaptedCheckpoint, Adapter
 from m2m.merging.lora.twin import merge_adapted
 
+#: More tensors than the factors of which are in memory at a time.
+ADAPTED = ("q.weight", "v.weight", "o.weight", "up.weight")
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 
@@ -60,15 +62,15 @@ def test_streamed_bits_are_those_of_the_twin(
     folder.mkdir()
     generator = torch.Generator().manual_seed(seed)
     for name in ("base", "dense"):
-        state = {
-            key: torch.randn(shape, generator=generator).to(dtypes[0]) for key in ("q.weight", "k.weight")
-        }
+        state = {key: torch.randn(shape, generator=generator).to(dtypes[0]) for key in ("k.weight", *ADAPTED)}
         save(state, folder / name)
     weight = st.sampled_from([0.0, 1.0, -0.5, 1 / 3]) | st.floats(-2, 2)
     weights = {f"lora{n}": data.draw(weight) for n in range(len(ranks))} | ({"dense": 0.7} if dense else {})
     base, opened = Checkpoint(folder / "base"), []
     for n, rank in enumerate(ranks):
-        own = factors("q", *shape, rank, seed % 1000 + n, dtypes[1 + n % 2])
+        own: State = {}
+        for name in ADAPTED[: len(ADAPTED) - n]:
+            own |= factors(name.removesuffix(".weight"), *shape, rank, seed % 1000 + n, dtypes[1 + n % 2])
         adapter = Adapter(save_adapter(folder / f"lora{n}", own, r=rank, use_rslora=n % 2 == 1))
         opened.append((AdaptedCheckpoint(base, adapter), weights[f"lora{n}"]))
     if dense:
