@@ -71,6 +71,7 @@ def test_what_cannot_be_asked() -> None:
         trace(landscape, setup.datasets["a"], 1)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # its import uses torch.jit.script
 def test_curvlinops_agrees() -> None:
     curvlinops = pytest.importorskip("curvlinops", reason="optional oracle: curvlinops is not installed")
     setup = linear_setup(seed=5, examples=8)

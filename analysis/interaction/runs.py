@@ -1,0 +1,193 @@
+"""The residual of every mixture that a run trained, measured beside predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from analysis.curvature.landscape import norms
+from analysis.interaction.compare import Agreement, agreement
+from analysis.interaction.scheffe import ScheffeCorrection, scheffe_correction
+from analysis.interaction.scores import flips, score_effect
+from analysis.interaction.second_order import SecondOrder, second_order
+from analysis.interaction.step_sizes import StepSizes, outside_theory
+from analysis.trained_run import TrainedRun
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+from m2m.setups.protocol import Examples
+
+
+@dataclass(frozen=True)
+class Residual:
+    """One mixture's residual Δ(λ) = θ*(λ) − θ̃(λ).
+
+    Attributes:
+        mixture: The mixture.
+        agreement: Measured Δ beside the second-order prediction.
+        relative: ‖Δ‖ / ‖θ*(λ) − θ₀‖.
+        printed: ‖Δ̂‖ with the paper's coefficient.
+        self_scaling: Norm of the prediction's self-domain part.
+        interference: Norm of its cross-domain part.
+        rho: ρ₂(λ), the relative residual that curvature predicts.
+        seed_distance: ‖θ*(λ) − θ*'(λ)‖ to the next seed's training; None if there is none.
+        merged_loss: Target's mean loss of the merged model, nat.
+        trained_loss: That of the mixture-trained model, nat.
+        effect: ∇L(θ̃)ᵀΔ of the measured residual, nat.
+        predicted_effect: The same of the predicted residual, nat.
+        corrected: ‖Δ − Scheffé‖ / ‖Δ‖; None for pairs, which it was fitted to, or if a pair is not trained.
+        corrected_loss: Target's mean loss of the Scheffé-corrected merged model, nat; None likewise.
+    """
+
+    mixture: Mixture
+    agreement: Agreement
+    relative: float
+    printed: float
+    self_scaling: float
+    interference: float
+    rho: float
+    seed_distance: float | None
+    merged_loss: float
+    trained_loss: float
+    effect: float
+    predicted_effect: float
+    corrected: float | None
+    corrected_loss: float | None
+
+
+@dataclass(frozen=True)
+class InteractionStudy:
+    """Residuals of a run's mixtures.
+
+    Attributes:
+        residuals: One a trained mixture of two or more datasets.
+        steps: The learning rates of the recipe.
+        outside: In which ways the recipe is not what the theory is about; empty if it is.
+        target: Name of the target whose loss is reported.
+    """
+
+    residuals: tuple[Residual, ...]
+    steps: StepSizes
+    outside: tuple[str, ...]
+    target: str
+
+    @property
+    def flipped(self) -> list[tuple[str, str]]:
+        """Pairs of mixtures that merged and trained models order differently by the target's loss."""
+        return self._flipped([row.trained_loss - row.merged_loss for row in self.residuals])
+
+    @property
+    def flipped_by_effect(self) -> list[tuple[str, str]]:
+        """Pairs that ∇L(θ̃)ᵀΔ of the measured residuals turns round."""
+        return self._flipped([row.effect for row in self.residuals])
+
+    @property
+    def flipped_by_prediction(self) -> list[tuple[str, str]]:
+        """Pairs that ∇L(θ̃)ᵀΔ̂ of the predicted residuals turns round."""
+        return self._flipped([row.predicted_effect for row in self.residuals])
+
+    def _flipped(self, effects: Sequence[float]) -> list[tuple[str, str]]:
+        labels = [row.mixture.label for row in self.residuals]
+        found = flips([row.merged_loss for row in self.residuals], effects)
+        return [(labels[i], labels[j]) for i, j in found]
+
+
+def of_run(run: TrainedRun, target: str | None = None) -> InteractionStudy:
+    """Measure and predict the residual of each mixture that a run trained.
+
+    Args:
+        run: The run, opened.
+        target: Target whose loss is reported; None: the one the run chose for.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: If the run trained no mixture of two or more datasets.
+    """
+    if not run.mixtures:
+        raise InputError(
+            f"{run.folder.root} trained no mixture of two or more datasets: run it with validate = true"
+        )
+    name, chosen = run.target_named(target)
+    terms = second_order(run.landscape, run.datasets)
+    correction = _correction(run)
+    steps = StepSizes.of(run.recipe)
+    rows = tuple(
+        _residual(run, mixture, terms, steps, correction, chosen.validation) for mixture in run.mixtures
+    )
+    return InteractionStudy(rows, steps, tuple(outside_theory(run.recipe)), name)
+
+
+def _residual(
+    run: TrainedRun,
+    mixture: Mixture,
+    terms: SecondOrder,
+    steps: StepSizes,
+    correction: ScheffeCorrection | None,
+    examples: Examples,
+) -> Residual:
+    merged, trained = _merged(run, mixture), _trained(run, mixture)
+    measured, weights = trained - merged, mixture.weights
+    predicted = terms.residual(weights, steps)
+    parts = torch.stack([terms.self_scaling(weights), terms.interference(weights)])
+    own, cross = (steps.coefficient * norms(parts)).tolist()
+    effect, predicted_effect = score_effect(run.landscape, examples, merged, [measured, predicted])
+    again = run.displacement(mixture, run.seed + 1)
+    corrected = corrected_loss = None
+    if correction is not None and len(mixture.members) > 2:
+        change = correction.residual(weights)
+        corrected = _ratio(measured - change, measured)
+        corrected_loss = run.landscape.value(examples, at=merged + change)
+    return Residual(
+        mixture=mixture,
+        agreement=agreement(measured, predicted),
+        relative=_ratio(measured, trained),
+        printed=_norm(terms.residual(weights, steps, printed=True)),
+        self_scaling=own,
+        interference=cross,
+        rho=terms.rho(weights, steps),
+        seed_distance=None if again is None else _norm(trained - again),
+        merged_loss=run.landscape.value(examples, at=merged),
+        trained_loss=run.landscape.value(examples, at=trained),
+        effect=effect,
+        predicted_effect=predicted_effect,
+        corrected=corrected,
+        corrected_loss=corrected_loss,
+    )
+
+
+def _correction(run: TrainedRun) -> ScheffeCorrection | None:
+    number = {name: i for i, name in enumerate(run.datasets)}
+    pairs = {
+        (number[m.members[0]], number[m.members[1]]): _trained(run, m) - _merged(run, m)
+        for m in run.mixtures
+        if len(m.members) == 2
+    }
+    count = len(run.datasets)
+    # Without every pair there is nothing to fit.
+    complete = len(pairs) == len(list(combinations(range(count), 2)))
+    return scheffe_correction(pairs, count) if complete else None
+
+
+def _merged(run: TrainedRun, mixture: Mixture) -> Tensor:
+    return torch.tensor(mixture.weights, dtype=run.experts.dtype) @ run.experts
+
+
+def _trained(run: TrainedRun, mixture: Mixture) -> Tensor:
+    trained = run.displacement(mixture, run.seed)
+    if trained is None:
+        raise InputError(f"{run.folder.root}: the model trained on {mixture.label} is gone")
+    return trained
+
+
+def _norm(vector: Tensor) -> float:
+    return norms(vector[None]).item()
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    size = _norm(whole)
+    return _norm(part) / size if size else 0.0
