@@ -19,7 +19,7 @@ from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.manifest import read_manifest
 from m2m.config import RunConfig
 from m2m.data import cache_dir
-from m2m.errors import ConfigError
+from m2m.errors import ConfigError, InputError
 from m2m.evaluate import Scores, TargetScorer, most_similar, score_model
 from m2m.executors import Executor, LocalProcesses, Serial
 from m2m.mixture import Mixture, all_subsets
@@ -54,7 +54,7 @@ def run(
         The folder, with `results.json` and `scores.csv` written.
     """
     run_folder.check(out, config)
-    setup = setups.load(config.setup, config.root, cache_dir(), progress)
+    setup = _load_setup(config, progress)
     _check_names(config, setup)
     with run_folder.claim(out, config) as folder, ScoreTable(folder.table) as table, one_thread():
         steps = _Steps(config, setup, folder, table, workers or os.cpu_count() or 1, progress or _silent)
@@ -67,6 +67,13 @@ def _content(checkpoint: Path) -> str:
     """Return the hash of a checkpoint's bytes, from its manifest."""
     files = read_manifest(checkpoint)["files"]
     return content_key([(name, entry["sha256"]) for name, entry in sorted(files.items())])
+
+
+def _load_setup(config: RunConfig, progress: Progress | None) -> Setup:
+    try:
+        return setups.load(config.setup, config.root, cache_dir(), progress)
+    except InputError as error:
+        raise type(error)(f"{config.path}: {error}") from error
 
 
 def _silent(done: int, total: int, step: str) -> None:

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from m2m.config import RunConfig
 from m2m.errors import RunFolderError
+from m2m.files import write_atomically
 from m2m.mixture import Mixture
+
+if TYPE_CHECKING:
+    from m2m.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -93,18 +96,6 @@ class RunFolder:
         write_atomically(
             self.results, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old or the new content, never half of it.
-
-    Args:
-        path: The file.
-        text: Its new content.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def check(root: Path, config: RunConfig) -> None:

@@ -16,7 +16,7 @@ import m2m
 from analysis.fidelity.correlation import COEFFICIENTS, Correlations
 from analysis.fidelity.measure import Fidelity, Pooled, Study
 from analysis.fidelity.points import Points
-from m2m.checkpoint.folder import write_atomically
+from m2m.files import write_atomically
 
 RESULT, SUMMARY, POINTS = "fidelity.json", "fidelity.csv", "fidelity_points.csv"
 #: Packages whose version can change a digit.

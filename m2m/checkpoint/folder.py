@@ -77,18 +77,6 @@ def publish(work: Path, folder: Path, *, durable: bool) -> None:
         _fsync(folder.parent)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content: a reader sees the old or the new, never a part.
-
-    Args:
-        path: The file.
-        content: Its new content.
-    """
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -8,9 +8,9 @@ same command goes on where it was interrupted. Candidates are named by their mix
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from m2m.cli.parser import add_out, add_threads
 from m2m.errors import ConfigError
@@ -18,7 +18,8 @@ from m2m.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-    from m2m.evaluate import Scorer
+    from m2m.checkpoint import Checkpoint
+    from m2m.evaluate import LiveModel, Scorer
     from m2m.mixture import Mixture
     from m2m.surrogate import ScoreTable
 
@@ -79,10 +80,11 @@ def execute(args: argparse.Namespace) -> int:
     mixtures = _mixtures(args.candidates, list(experts))
     if not args.out.parent.is_dir():
         raise ConfigError(f"--out {args.out}: there is no folder {args.out.parent}")
-    checkpoints = [Checkpoint(path) for path in (args.base, *experts.values())]
+    checkpoints = {name: Checkpoint(path) for name, path in {"base": args.base, **experts}.items()}
     model, scorers = _bench(args)
+    live = _live(model, checkpoints)  # checked before anything is written
     with ScoreTable(args.out.with_suffix(".sqlite")) as table:
-        scored = _score(args, table, checkpoints, mixtures, model, scorers)
+        scored = _score(args, table, live, _keys(checkpoints, mixtures), scorers)
         table.export_csv(args.out)
     if args.json:
         print_json({"scores": args.out, "candidates": len(mixtures), "scored_now": scored})
@@ -129,45 +131,43 @@ def _setup_bench(args: argparse.Namespace) -> tuple[nn.Module, list[Scorer]]:
     return setup.build(), [TargetScorer(setup, target, args.split) for target in args.target]
 
 
+def _live(model: nn.Module, checkpoints: Mapping[str, Checkpoint]) -> LiveModel:
+    from m2m.evaluate import LiveModel
+
+    base, *experts = [checkpoint.state() for checkpoint in checkpoints.values()]
+    return LiveModel(model, base, experts, list(checkpoints)[1:])
+
+
+def _keys(checkpoints: Mapping[str, Checkpoint], mixtures: Sequence[Mixture]) -> dict[str, Mixture]:
+    """Return the mixtures by the content key of their merged models."""
+    from m2m.checkpoint.manifest import hash_file
+    from m2m.surrogate import content_key
+
+    models = [[hash_file(file) for file in checkpoint.files] for checkpoint in checkpoints.values()]
+    return {content_key("merged", *models, mixture.weights): mixture for mixture in mixtures}
+
+
 def _score(
     args: argparse.Namespace,
     table: ScoreTable,
-    checkpoints: Sequence[Any],
-    mixtures: Sequence[Mixture],
-    model: nn.Module,
+    live: LiveModel,
+    candidates: Mapping[str, Mixture],
     scorers: Sequence[Scorer],
 ) -> int:
     """Return how many candidates were missing, after scoring and keeping each."""
-    from m2m.checkpoint.manifest import hash_file
     from m2m.cli.progress import progress
-    from m2m.evaluate import score_candidates
-    from m2m.surrogate import content_key
+    from m2m.evaluate import score_model
 
-    models = [[hash_file(file) for file in checkpoint.files] for checkpoint in checkpoints]
-    keys = {mixture.key: content_key("merged", *models, mixture.weights) for mixture in mixtures}
-    missing = [
-        mixture
-        for mixture in mixtures
-        if not all(table.has(keys[mixture.key], s.task, s.split, s.version) for s in scorers)
-    ]
-    if not missing:
-        return 0
-    base, *experts = [checkpoint.state() for checkpoint in checkpoints]
-    weights = [mixture.weights for mixture in missing]
+    missing = {
+        key: mixture
+        for key, mixture in candidates.items()
+        if not all(table.has(key, s.task, s.split, s.version) for s in scorers)
+    }
     bar = progress(quiet=args.quiet)
-    bar(0, len(missing), "candidates")
-    for m, scores in score_candidates(model, base, experts, weights, scorers, threads=args.threads):
-        for s, values in zip(scorers, scores, strict=True):
-            table.add(
-                keys[missing[m].key],
-                missing[m],
-                "merged",
-                None,
-                s.task,
-                s.split,
-                s.version,
-                values,
-                s.metrics,
-            )
-        bar(m + 1, len(missing), "candidates")
+    for done, (key, mixture) in enumerate(missing.items()):
+        bar(done, len(missing), "candidates")
+        live.merge([mixture.weights], args.threads)
+        for s, scores in zip(scorers, score_model(live.model, scorers), strict=True):
+            table.add(key, mixture, "merged", None, s.task, s.split, s.version, scores, s.metrics)
+        bar(done + 1, len(missing), "candidates")
     return len(missing)

@@ -36,6 +36,7 @@ class LiveModel:
         model: The module to write into.
         base: θ₀, tensor by name.
         experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        names: What messages call the experts; their numbers if not given. [N]
 
     Attributes:
         model: The module.
@@ -46,15 +47,21 @@ class LiveModel:
     """
 
     def __init__(
-        self, model: nn.Module, base: Mapping[str, Tensor], experts: Sequence[Mapping[str, Tensor]]
+        self,
+        model: nn.Module,
+        base: Mapping[str, Tensor],
+        experts: Sequence[Mapping[str, Tensor]],
+        names: Sequence[str] | None = None,
     ) -> None:
         self.model = model
         self._count = len(experts)
         tied = _tied_tensors(model)
         _check_names("the base model", base, tied)
-        for n, expert in enumerate(experts):
-            _check_like_base(n, expert, base)
-        self._slots = [_slot(names, live, base, experts) for names, live in tied.items()]
+        who = [f"expert {name}" for name in names or range(len(experts))]
+        for name, expert in zip(who, experts, strict=True):
+            _check_like_base(name, expert, base)
+        named = dict(zip(who, experts, strict=True))
+        self._slots = [_slot(tensors, live, base, named) for tensors, live in tied.items()]
 
     def merge(self, weights: ArrayLike, threads: int | None = None) -> None:
         """Write the merged model θ̃ = Σ_n α_n θ_n into the module.
@@ -119,15 +126,13 @@ def _check_names(who: str, base: Mapping[str, Tensor], tied: Iterable[tuple[str,
         raise CheckpointError(f"{who} does not fit the module: missing {missing[:5]}, unknown {unknown[:5]}")
 
 
-def _check_like_base(n: int, expert: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
+def _check_like_base(who: str, expert: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
     missing, unknown = sorted(set(base) - set(expert)), sorted(set(expert) - set(base))
     if missing or unknown:
-        raise CheckpointError(
-            f"expert {n} is not like the base: missing {missing[:5]}, unknown {unknown[:5]}"
-        )
+        raise CheckpointError(f"{who} is not like the base: missing {missing[:5]}, unknown {unknown[:5]}")
     for name, wanted in base.items():
-        _check_kind(f"expert {n}, tensor {name}", expert[name], wanted)
-        _check_finite(f"expert {n}, tensor {name}", expert[name])
+        _check_kind(f"{who}, tensor {name}", expert[name], wanted)
+        _check_finite(f"{who}, tensor {name}", expert[name])
 
 
 def _check_kind(where: str, got: Tensor, wanted: Tensor) -> None:
@@ -147,18 +152,22 @@ def _slot(
     names: tuple[str, ...],
     live: Tensor,
     base: Mapping[str, Tensor],
-    experts: Sequence[Mapping[str, Tensor]],
+    experts: Mapping[str, Mapping[str, Tensor]],
 ) -> _Slot:
     source, *others = [name for name in names if name in base]
-    for n, expert in enumerate(experts):
+    first, *_ = experts.values()
+    for who, expert in experts.items():
         for other in others:
             if not torch.equal(expert[source], expert[other]):
-                raise CheckpointError(f"expert {n}: {source} and {other} are tied in the module but differ")
-        if not live.is_floating_point() and not torch.equal(expert[source], experts[0][source]):
+                raise CheckpointError(f"{who}: {source} and {other} are tied in the module but differ")
+        if not live.is_floating_point() and not torch.equal(expert[source], first[source]):
             raise CheckpointError(
-                f"expert {n}, tensor {source}: {live.dtype} is never averaged, but differs from expert 0's"
+                f"{who}, tensor {source}: {live.dtype} is never averaged, but differs from another expert's"
             )
     _check_kind(f"the base model, tensor {source}", base[source], live)
     order = sorted(range(live.dim()), key=live.stride, reverse=True)
-    lying = [tensor.permute(order).contiguous() for tensor in (base[source], *(e[source] for e in experts))]
+    lying = [
+        tensor.permute(order).contiguous()
+        for tensor in (base[source], *(e[source] for e in experts.values()))
+    ]
     return _Slot(live.permute(order), lying[0], tuple(lying[1:]))

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2m.checkpoint.folder import publish, write_atomically
+from m2m.checkpoint.folder import publish
 from m2m.errors import RunFolderError
+from m2m.files import write_atomically
 
 #: Where the next byte goes: number of the tensor in the plan, and of its element.
 Position = tuple[int, int]

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from m2m.errors import RunFolderError
+from m2m.files import write_atomically
 from m2m.report.caveats import caveats
 from m2m.report.page import bullets, folded, page, paragraph, picture, section, table
-from m2m.run_folder import RunFolder, write_atomically
+from m2m.run_folder import RunFolder
 
 #: Rows of the test table: key in `results.json` to what it is called.
 _MODELS = {

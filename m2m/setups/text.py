@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ class TextSource:
         field: Key of the text in a JSON Lines object.
         drop: Regular expressions (multi-line) whose matches are cut out of every document.
         share: Which share of the documents, as bounds [from, to) on the hash of their content in [0, 1).
+        where: Its table's name for messages.
     """
 
     package: tuple[str, ...] = ()
@@ -36,6 +38,7 @@ class TextSource:
     field: str = "text"
     drop: tuple[str, ...] = ()
     share: tuple[float, float] = (0.0, 1.0)
+    where: str = dataclasses.field(default="", compare=False)
 
     @classmethod
     def parse(cls, table: Mapping[str, Any], where: str) -> TextSource:
@@ -55,7 +58,7 @@ class TextSource:
         values |= {key: _string(table, key, where) for key in ("read", "field") if key in table}
         if "share" in table:
             values["share"] = _share(table["share"], where)
-        source = cls(**values)
+        source = cls(**values, where=where)
         if not source.files:
             raise ConfigError(f"{where}: `files` is missing: globs of the files to read")
         if source.read not in READERS:
@@ -114,7 +117,8 @@ class TextSource:
         for glob in self.files:
             matches = {path for path in _glob(folders, glob) if path.is_file()}
             if not matches:
-                raise DataError(f"no file matches {glob!r} in {', '.join(map(str, self.package or folders))}")
+                places = ", ".join(map(str, self.package or folders))
+                raise DataError(f"{self.where}: no file matches {glob!r} in {places}")
             found |= matches
         return sorted(found - left_out)
 
