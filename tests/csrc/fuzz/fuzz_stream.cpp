@@ -1,0 +1,225 @@
+// Runs mutated plans over mutated files: each must be refused, fail by name, or succeed; the sanitizers watch over the rest.
+//
+//   fuzz_stream SEED SECONDS   tries seeds from SEED on, for so long (0: that one seed, to see a failure again)
+#include <sanitizer/common_interface_defs.h>
+
+#include <chrono>
+#include <cinttypes>
+#include <map>
+#include <stdexcept>
+
+#include "stream_executor.h"
+#include "stream_failure.h"
+#include "stream_merge.h"
+#include "stream_plan_check.h"
+#include "stream_problem.h"
+
+using namespace m2m;
+
+namespace {
+
+std::uint64_t current_seed;
+
+void say_seed() { std::fprintf(stderr, "fuzz_stream: seed %" PRIu64 "\n", current_seed); }
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "fuzz_stream: %s\n", what);
+  say_seed();
+  std::exit(1);
+}
+
+class Mutation {
+ public:
+  Mutation(StreamPlan& plan, StreamOptions& options, std::uint64_t seed) : plan_(plan), options_(options), random_(seed) {}
+
+  void apply() {
+    switch (pick(11)) {
+      case 0: return place(one_of(plan_.inputs));
+      case 1: return place(one_of(plan_.outputs));
+      case 2: return tensor(one_of(plan_.tensors));
+      case 3: return block();
+      case 4: return product();
+      case 5: return options();
+      case 6: return shorten(plan_.input_files);
+      case 7: return shorten(plan_.output_files);
+      case 8: return replace_file();
+      case 9: return drop();
+      default: return set(plan_.n_outputs);
+    }
+  }
+
+ private:
+  int pick(std::size_t n) { return static_cast<int>(random_() % n); }
+
+  template <class T>
+  T& one_of(std::vector<T>& all) {
+    return all[pick(all.size())];
+  }
+
+  // A number at an edge, a small one, or one close to what stood there.
+  template <class T>
+  void set(T& number) {
+    static const std::int64_t edges[] = {0, 1, -1, 7, 8, 4096, 1 << 16, std::int64_t{1} << 31, std::int64_t{1} << 40,
+                                         std::int64_t{1} << 59, std::int64_t{1} << 62, INT64_MAX, INT64_MIN};
+    const auto old = static_cast<std::uint64_t>(static_cast<std::int64_t>(number));
+    const std::uint64_t choices[] = {static_cast<std::uint64_t>(edges[pick(std::size(edges))]), random_() % 9000, old + 1, old - 1,
+                                     old * 2, old ^ (std::uint64_t{1} << pick(63))};
+    number = static_cast<T>(choices[pick(std::size(choices))]);
+  }
+
+  void dtype(Dtype& value) { value = static_cast<Dtype>(pick(7) - 1); }
+
+  void place(Place& place) {
+    switch (pick(3)) {
+      case 0: return set(place.file);
+      case 1: return set(place.offset);
+      default: return dtype(place.dtype);
+    }
+  }
+
+  void tensor(PlannedTensor& tensor) {
+    switch (pick(5)) {
+      case 0: tensor.rule = static_cast<Rule>(pick(4) - 1); return;
+      case 1: return set(tensor.count);
+      case 2: return set(tensor.block);
+      case 3: return set(tensor.n_inputs);
+      default: return set(tensor.first_input);
+    }
+  }
+
+  void block() {
+    if (plan_.blocks.empty()) return;
+    switch (pick(4)) {
+      case 0: return set(one_of(plan_.blocks).n_inputs);
+      case 1: return set(one_of(plan_.blocks).first);
+      case 2: plan_.weights.resize(pick(plan_.weights.size() + 2)); return;
+      default:
+        if (!plan_.weights.empty()) one_of(plan_.weights) = pick(2) ? NAN : 1e300;
+    }
+  }
+
+  void product() {
+    if (plan_.products.empty()) return;
+    LoraProduct& product = one_of(plan_.products);
+    LoraFactor& factor = pick(2) ? product.left : product.right;
+    switch (pick(5)) {
+      case 0: return set(product.rows);
+      case 1: return set(product.columns);
+      case 2: product.rank = pick(1 << 12) - 1; return;  // larger ones take more memory than a sanitizer grants
+      case 3: factor.transposed = !factor.transposed; return;
+      default: return place(factor.place);
+    }
+  }
+
+  void options() {
+    static const std::int64_t slots[] = {-8, 0, 4, 7, 8, 16, 24, 4096, 1 << 20, INT64_MIN, INT64_MAX};
+    static const int threads[] = {-1, 0, 1, 3, 9, 5000};
+    switch (pick(4)) {
+      case 0: options_.slot_bytes = slots[pick(std::size(slots))]; return;
+      case 1: options_.threads = threads[pick(std::size(threads))]; return;
+      case 2: return set(options_.start.tensor);
+      default: return set(options_.start.element);
+    }
+  }
+
+  void shorten(std::vector<std::string>& files) {
+    const std::string& path = one_of(files);
+    if (std::filesystem::is_regular_file(path)) std::filesystem::resize_file(path, pick(std::filesystem::file_size(path) + 1));
+  }
+
+  void replace_file() {
+    const std::string& path = one_of(pick(2) ? plan_.input_files : plan_.output_files);
+    std::filesystem::remove_all(path);
+    if (pick(2)) std::filesystem::create_directory(path);
+  }
+
+  template <class T>
+  static void drop_last(std::vector<T>& all) {
+    if (all.size() > 1) all.pop_back();
+  }
+
+  void drop() {
+    switch (pick(4)) {
+      case 0: return drop_last(plan_.inputs);
+      case 1: return drop_last(plan_.outputs);
+      case 2: return drop_last(plan_.input_files);
+      default: plan_.tensors.push_back(one_of(plan_.tensors));
+    }
+  }
+
+  StreamPlan& plan_;
+  StreamOptions& options_;
+  std::mt19937_64 random_;
+};
+
+std::int64_t bytes_to_write(const StreamPlan& plan) {
+  std::int64_t bytes = 0;
+  for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
+    const PlannedTensor& tensor = plan.tensors[t];
+    const std::int64_t size = tensor.rule == Rule::copy ? 1 : static_cast<std::int64_t>(size_of(plan.output(t, 0).dtype));
+    bytes += tensor.count * size * plan.n_outputs;
+  }
+  return bytes;
+}
+
+const char* run(const StreamPlan& plan, const StreamOptions& options) {
+  try {
+    check_plan(plan);
+    check_options(options, plan);
+  } catch (const std::invalid_argument&) {
+    return "refused";
+  }
+  MergePass pass(plan, false);
+  StreamExecutor executor(plan, pass, options);
+  while (!executor.wait(1)) {}
+  try {
+    executor.rethrow();
+  } catch (const StreamFailure& failure) {
+    require(failure.tensor >= 0 && failure.tensor < static_cast<std::int64_t>(plan.tensors.size()), "failure in no tensor");
+    const bool of_output = failure.kind == FailureKind::write || failure.kind == FailureKind::overflow;
+    const int models = of_output ? plan.n_outputs : plan.tensors[failure.tensor].n_inputs;
+    require(failure.model >= 0 && failure.model < models, "failure in no model");
+    return "failed";
+  }
+  require(executor.position().tensor == static_cast<std::int64_t>(plan.tensors.size()), "ended before the end");
+  const bool whole = options.start.tensor == 0 && options.start.element == 0;
+  require(!whole || executor.written_bytes() == bytes_to_write(plan), "did not write everything");
+  return "succeeded";
+}
+
+// One plan; the same seed gives the same one.
+const char* try_seed(std::uint64_t seed) {
+  current_seed = seed;
+  const TemporaryFolder folder;
+  StreamProblem problem(folder, seed);
+  std::mt19937_64 random(seed + 1);
+  StreamOptions options{1 + static_cast<int>(random() % 3), static_cast<std::int64_t>(8 << random() % 10), {0, 0}};
+  const int mutations = static_cast<int>(random() % 4);
+  Mutation mutation(problem.plan, options, random());
+  for (int i = 0; i < mutations; ++i) mutation.apply();
+  const char* outcome = run(problem.plan, options);
+  require(mutations > 0 || problem.is_merged(), "an unchanged plan gave other bytes");
+  return outcome;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) return std::fprintf(stderr, "usage: fuzz_stream SEED SECONDS\n"), 2;
+  __sanitizer_set_death_callback(say_seed);
+  const std::uint64_t first = std::strtoull(argv[1], nullptr, 10);
+  const std::chrono::duration<double> budget(std::strtod(argv[2], nullptr));
+  const auto started = std::chrono::steady_clock::now();
+  std::map<std::string, int> outcomes;
+  std::uint64_t seed = first;
+  try {
+    do ++outcomes[try_seed(seed++)];
+    while (std::chrono::steady_clock::now() - started < budget);
+  } catch (const std::exception& error) {
+    require(false, error.what());
+  }
+  std::printf("fuzz_stream: seeds %" PRIu64 " to %" PRIu64, first, seed - 1);
+  for (const auto& [outcome, count] : outcomes) std::printf(", %d %s", count, outcome.c_str());
+  std::printf("\n");
+}

@@ -1,0 +1,100 @@
+// The stream executor against merges computed as the contract reads: however many threads, wherever it was stopped.
+#include <optional>
+
+#include "check.h"
+#include "stream_executor.h"
+#include "stream_failure.h"
+#include "stream_merge.h"
+#include "stream_plan_check.h"
+#include "stream_problem.h"
+
+using namespace m2m;
+
+namespace {
+
+// Runs a plan to its end as Python does: looks at position and counters meanwhile.
+std::optional<StreamFailure> run(const StreamPlan& plan, int threads, std::int64_t slot_bytes, StreamPosition start = {0, 0}) {
+  const StreamOptions options{threads, slot_bytes, start};
+  check_plan(plan);
+  check_options(options, plan);
+  MergePass pass(plan, false);
+  StreamExecutor executor(plan, pass, options);
+  StreamPosition last = executor.position();  // before `start` where chunks are cut otherwise than in the run before
+  while (!executor.wait(0.0002)) {
+    const StreamPosition now = executor.position();
+    CHECK(std::pair(now.tensor, now.element) >= std::pair(last.tensor, last.element), "the position went back");
+    CHECK(executor.read_bytes() >= 0 && executor.written_bytes() >= 0, "counters");
+    last = now;
+  }
+  try {
+    executor.rethrow();
+  } catch (const StreamFailure& failure) {
+    return failure;
+  }
+  CHECK(executor.position().tensor == static_cast<std::int64_t>(plan.tensors.size()), "it ended before the end");
+  return std::nullopt;
+}
+
+}  // namespace
+
+CASE(streamed_sums_are_those_of_the_contract) {
+  const TemporaryFolder folder;
+  for (int seed = 0; seed < 25; ++seed) {
+    StreamProblem problem(folder, seed);
+    for (const int threads : {1, 2, 5}) {
+      for (const std::int64_t slot_bytes : {8, 4096, 131072}) {
+        if (slot_bytes == 8 && seed >= 4) continue;
+        problem.lay_out();
+        CHECK(!run(problem.plan, threads, slot_bytes), "seed %d failed", seed);
+        CHECK(problem.is_merged(), "seed %d, %d threads, slots of %lld", seed, threads, static_cast<long long>(slot_bytes));
+      }
+    }
+  }
+}
+
+CASE(a_stopped_stream_goes_on_where_it_was) {
+  const TemporaryFolder folder;
+  int resumed = 0;
+  for (int seed = 0; seed < 40; ++seed) {
+    StreamProblem problem(folder, seed);
+    StreamPosition start{};
+    {
+      MergePass pass(problem.plan, false);
+      StreamExecutor executor(problem.plan, pass, {3, 64, {0, 0}});
+      executor.wait(1e-4 * (seed % 5));
+      executor.stop();
+      while (!executor.wait(1)) {}
+      start = executor.position();
+    }
+    resumed += start.tensor > 0 || start.element > 0;
+    CHECK(!run(problem.plan, 2, 4096, start), "seed %d failed", seed);
+    CHECK(problem.is_merged(), "seed %d resumed at %lld, %lld", seed, static_cast<long long>(start.tensor),
+          static_cast<long long>(start.element));
+  }
+  CHECK(resumed > 5, "nothing was ever resumed");
+}
+
+CASE(one_failing_worker_stops_the_others) {
+  const TemporaryFolder folder;
+  int failures = 0;
+  for (int seed = 0; seed < 40; ++seed) {
+    StreamProblem problem(folder, seed);
+    const std::string& file = problem.plan.input_files[0];
+    std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+    const auto failure = run(problem.plan, 4, 64);
+    if (!failure) continue;
+    ++failures;
+    CHECK(failure->kind == FailureKind::shrunk && failure->model == 0, "seed %d: kind %d of model %d", seed,
+          static_cast<int>(failure->kind), failure->model);
+  }
+  CHECK(failures > 20, "only %d of 40 shrunk inputs were noticed", failures);
+}
+
+CASE(dropping_a_stream_under_way_ends_its_threads) {
+  const TemporaryFolder folder;
+  for (int seed = 0; seed < 40; ++seed) {
+    StreamProblem problem(folder, seed);
+    MergePass pass(problem.plan, false);
+    StreamExecutor(problem.plan, pass, {4, 64, {0, 0}}).wait(1e-4 * (seed % 3));
+  }
+}

@@ -1,0 +1,195 @@
+// A small merge on disk, made from a seed: input files, plan, weights, and the bytes that must come out, computed as the
+// contract reads.
+#pragma once
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "arithmetic.h"
+#include "stream_plan.h"
+
+namespace m2m {
+
+using Bytes = std::vector<char>;
+
+inline Bytes read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return Bytes(std::istreambuf_iterator<char>(file), {});
+}
+
+inline void write_file(const std::string& path, const Bytes& bytes) {
+  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+// A folder that goes when the object goes.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "m2m-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    path_ = name;
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+class StreamProblem {
+ public:
+  StreamPlan plan{};
+  std::vector<Bytes> wanted;  // of each output file
+
+  StreamProblem(const TemporaryFolder& folder, std::uint64_t seed) : random_(seed) {
+    plan.n_outputs = 1 + pick(3);
+    most_inputs_ = 1 + pick(4);
+    for (int i = 0; i < most_inputs_; ++i) plan.input_files.push_back(folder.file("in" + std::to_string(i)));
+    for (int i = 0; i < plan.n_outputs; ++i) plan.output_files.push_back(folder.file("out" + std::to_string(i)));
+    contents_.resize(most_inputs_);
+    wanted.resize(plan.n_outputs);
+    // Data need not be aligned to anything.
+    for (Bytes& content : contents_) content.assign(pick(9), 'h');
+    for (Bytes& content : wanted) content.assign(pick(9), '\0');
+    for (int t = 1 + pick(4); t > 0; --t) pick(4) == 0 ? add_copied() : add_merged();
+    lay_out();
+  }
+
+  // Puts the files where they were before a run.
+  void lay_out() const {
+    for (int i = 0; i < most_inputs_; ++i) write_file(plan.input_files[i], contents_[i]);
+    for (int m = 0; m < plan.n_outputs; ++m) write_file(plan.output_files[m], Bytes(wanted[m].size()));
+  }
+
+  bool is_merged() const {
+    for (int m = 0; m < plan.n_outputs; ++m)
+      if (read_file(plan.output_files[m]) != wanted[m]) return false;
+    return true;
+  }
+
+ private:
+  int pick(int n) { return static_cast<int>(random_() % n); }
+  Dtype pick_dtype() { return static_cast<Dtype>(pick(4)); }
+  double number() { return static_cast<double>(random_() % 4001) / 1024 - 2; }
+
+  template <class T>
+  static void append(Bytes& to, const T& value) {
+    const char* bytes = reinterpret_cast<const char*>(&value);
+    to.insert(to.end(), bytes, bytes + sizeof(T));
+  }
+
+  // Appends one number and returns what was stored of it.
+  static double append(Bytes& to, Dtype dtype, double value) {
+    double kept = 0;
+    dispatch(dtype, [&](auto tag) {
+      typename decltype(tag)::type stored;
+      store(value, &stored);
+      append(to, stored);
+      kept = static_cast<double>(load(stored));
+    });
+    return kept;
+  }
+
+  std::vector<double> append_numbers(int file, Dtype dtype, std::int64_t count) {
+    std::vector<double> kept(count);
+    for (double& value : kept) value = append(contents_[file], dtype, number());
+    return kept;
+  }
+
+  Place end_of(int file, Dtype dtype) const { return {file, static_cast<std::int64_t>(contents_[file].size()), dtype}; }
+
+  void add_copied() {
+    const std::int64_t count = pick(3000);
+    Bytes bytes(count);
+    for (char& byte : bytes) byte = static_cast<char>(random_());
+    const int n_inputs = 1 + pick(most_inputs_);
+    plan.tensors.push_back({Rule::copy, count, -1, n_inputs, static_cast<std::int64_t>(plan.inputs.size())});
+    for (int n = 0; n < n_inputs; ++n) {
+      plan.inputs.push_back(end_of(n, Dtype::f64));
+      contents_[n].insert(contents_[n].end(), bytes.begin(), bytes.end());
+    }
+    for (int m = 0; m < plan.n_outputs; ++m) {
+      plan.outputs.push_back({m, static_cast<std::int64_t>(wanted[m].size()), Dtype::f64});
+      wanted[m].insert(wanted[m].end(), bytes.begin(), bytes.end());
+    }
+  }
+
+  void add_merged() {
+    const std::int64_t rows = 1 + pick(40), columns = pick(60), count = rows * columns;
+    const bool mixed = pick(3) == 0;
+    const Dtype dtype = pick_dtype();
+    const int n_inputs = 1 + pick(most_inputs_);
+    plan.tensors.push_back({Rule::merge, count, static_cast<int>(plan.blocks.size()), n_inputs,
+                            static_cast<std::int64_t>(plan.inputs.size())});
+    std::vector<std::vector<double>> values;
+    bool in_double = false;
+    for (int n = 0; n < n_inputs; ++n) {
+      const bool formed = mixed && columns > 0 && pick(3) == 0;
+      const Dtype stored = formed ? Dtype::f64 : mixed ? pick_dtype() : dtype;
+      in_double = in_double || stored == Dtype::f64;
+      if (formed) {
+        values.push_back(add_product(n, rows, columns));
+      } else {
+        plan.inputs.push_back(end_of(n, stored));
+        values.push_back(append_numbers(n, stored, count));
+      }
+    }
+    add_sums(values, count, in_double);
+  }
+
+  std::vector<double> add_product(int file, std::int64_t rows, std::int64_t columns) {
+    const std::int64_t rank = 1 + pick(3);
+    LoraProduct product{rows, columns, rank, {end_of(file, pick_dtype()), false}, {}};
+    const std::vector<double> left = append_numbers(file, product.left.place.dtype, rows * rank);
+    product.right = {end_of(file, pick_dtype()), false};
+    const std::vector<double> right = append_numbers(file, product.right.place.dtype, rank * columns);
+    plan.inputs.push_back({-1, static_cast<std::int64_t>(plan.products.size()), Dtype::f64});
+    plan.products.push_back(product);
+    std::vector<double> values(rows * columns, -0.0);
+    for (std::int64_t e = 0; e < rows * columns; ++e)
+      for (std::int64_t k = 0; k < rank; ++k) values[e] += left[e / columns * rank + k] * right[k * columns + e % columns];
+    return values;
+  }
+
+  void add_sums(const std::vector<std::vector<double>>& values, std::int64_t count, bool in_double) {
+    const int n_inputs = static_cast<int>(values.size());
+    const Dtype dtype = pick_dtype();
+    plan.blocks.push_back({n_inputs, static_cast<std::int64_t>(plan.weights.size())});
+    for (int m = 0; m < plan.n_outputs; ++m) {
+      std::vector<double> weights(n_inputs);
+      for (double& weight : weights) weight = pick(4) == 0 ? 0 : number() / 3;
+      plan.weights.insert(plan.weights.end(), weights.begin(), weights.end());
+      plan.outputs.push_back({m, static_cast<std::int64_t>(wanted[m].size()), dtype});
+      for (std::int64_t e = 0; e < count; ++e)
+        append(wanted[m], dtype, in_double ? sum<double>(values, weights, e) : sum<float>(values, weights, e));
+    }
+  }
+
+  template <class Acc>
+  static double sum(const std::vector<std::vector<double>>& values, const std::vector<double>& weights, std::int64_t e) {
+    Acc total = Acc(-0.0);
+    for (std::size_t n = 0; n < values.size(); ++n) {
+      const Acc weight = static_cast<Acc>(weights[n]);
+      if (weight != 0) total = std::fma(weight, static_cast<Acc>(values[n][e]), total);
+    }
+    return total;
+  }
+
+  std::mt19937_64 random_;
+  int most_inputs_ = 0;
+  std::vector<Bytes> contents_;
+};
+
+}  // namespace m2m
