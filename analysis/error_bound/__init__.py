@@ -1,0 +1,25 @@
+"""Error bounds: how far a mixture-trained model can be from the average of experts, before it is trained."""
+
+from analysis.error_bound.bound import Bound, Ingredients, bound, ingredients
+from analysis.error_bound.majorant import LocalShape, Majorant, majorant
+from analysis.error_bound.remainder import lipschitz
+from analysis.error_bound.runs import BoundStudy, of_run
+from analysis.error_bound.score import score_bound
+from analysis.error_bound.sweep import SweepPoint, slopes, sweep
+
+__all__ = [
+    "Bound",
+    "BoundStudy",
+    "Ingredients",
+    "LocalShape",
+    "Majorant",
+    "SweepPoint",
+    "bound",
+    "ingredients",
+    "lipschitz",
+    "majorant",
+    "of_run",
+    "score_bound",
+    "slopes",
+    "sweep",
+]

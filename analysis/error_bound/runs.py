@@ -1,0 +1,103 @@
+"""The bounds on a run's own base and data: over step sizes, over horizons, and beside the run's optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from analysis.error_bound.bound import Ingredients, ingredients
+from analysis.error_bound.sweep import SweepPoint, slopes, sweep
+from analysis.trained_run import TrainedRun
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+from m2m.train import TrainRecipe
+
+#: Learning rates as shares of 1/‖H‖, and the horizon they are tried at.
+RATES = tuple(2.0**-i for i in range(6, -2, -1))
+STEPS = 4
+#: Horizons, and the learning rate they are tried at, as a share of 1/‖H‖.
+HORIZONS = (2, 4, 8, 16)
+HORIZON_RATE = 2.0**-4
+#: Learning rates of the run's own optimizer, as shares of its own.
+OWN_RATES = (0.125, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class BoundStudy:
+    """Residuals and their bounds in three sweeps of one mixture.
+
+    Attributes:
+        ingredients: What the bounds are made of.
+        sharpness: Largest ‖H_k‖₂ of its members, the unit of 1/η.
+        by_rate: Full-batch gradient descent of `STEPS` steps at growing η.
+        by_horizon: The same at one η and growing T.
+        own: The run's own optimizer, full batch, `STEPS` steps; no bound unless it is plain SGD.
+        target: Name of the target whose loss is compared.
+    """
+
+    ingredients: Ingredients
+    sharpness: float
+    by_rate: tuple[SweepPoint, ...]
+    by_horizon: tuple[SweepPoint, ...]
+    own: tuple[SweepPoint, ...]
+    target: str
+
+    @property
+    def rate_slopes(self) -> list[float]:
+        """Exponent of η in ‖Δ‖ between neighbouring points: 2 in theory, for small ηT."""
+        return slopes(
+            [point.recipe.learning_rate for point in self.by_rate],
+            [point.agreement.measured for point in self.by_rate],
+        )
+
+    @property
+    def horizon_slopes(self) -> list[float]:
+        """Exponent of T(T − 1) in ‖Δ‖ between neighbouring points: 1 in theory, for small ηT."""
+        return slopes(
+            [point.recipe.steps * (point.recipe.steps - 1) for point in self.by_horizon],
+            [point.agreement.measured for point in self.by_horizon],
+        )
+
+    @property
+    def own_slopes(self) -> list[float]:
+        """Exponent of η in ‖Δ‖ for the run's own optimizer."""
+        return slopes(
+            [point.recipe.learning_rate for point in self.own],
+            [point.agreement.measured for point in self.own],
+        )
+
+
+def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None = None) -> BoundStudy:
+    """Sweep one mixture of a run over step sizes, horizons and the run's own optimizer.
+
+    Args:
+        run: The run, opened with few examples: every one of them is in every step.
+        mixture: The mixture; None: all datasets in equal parts.
+        target: Target whose loss is compared; None: the one the run chose for.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: If the mixture has fewer than two datasets.
+    """
+    chosen = mixture or Mixture.subset(run.datasets, run.datasets)
+    if len(chosen.members) < 2:
+        raise InputError(f"the mixture {chosen.label} is a single dataset: its residual is zero")
+    name, found_target = run.target_named(target)
+    found = ingredients(run.landscape, chosen, seed=run.seed)
+    sharpness = max(max(abs(shape.lowest), abs(shape.highest)) for shape in found.experts)
+    plain = TrainRecipe(steps=STEPS, batch=1, learning_rate=1 / sharpness, optimizer="sgd")
+    recipes = [replace(plain, learning_rate=share / sharpness) for share in RATES]
+    recipes += [replace(plain, learning_rate=HORIZON_RATE / sharpness, steps=t) for t in HORIZONS]
+    own = replace(run.recipe, steps=STEPS, warmup=0)
+    recipes += [replace(own, learning_rate=share * own.learning_rate) for share in OWN_RATES]
+    points = sweep(run.landscape, run.base, found, recipes, found_target.validation, run.seed)
+    first, second = len(RATES), len(RATES) + len(HORIZONS)
+    return BoundStudy(
+        ingredients=found,
+        sharpness=sharpness,
+        by_rate=tuple(points[:first]),
+        by_horizon=tuple(points[first:second]),
+        own=tuple(points[second:]),
+        target=name,
+    )

@@ -1,0 +1,138 @@
+"""Train the same mixture at many step sizes and horizons, and hold the bounds against what came out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor
+
+from analysis.curvature.landscape import Landscape, norms
+from analysis.error_bound.bound import Bound, Ingredients, bound
+from analysis.error_bound.remainder import lipschitz
+from analysis.error_bound.score import ScoreShape, base_shape, score_bound
+from analysis.interaction.anchored import anchors
+from analysis.interaction.compare import Agreement, agreement
+from analysis.interaction.step_sizes import StepSizes, outside_theory
+from analysis.interaction.trained import TrainedResidual, full_batch, trained_residual
+from m2m.setups.protocol import Examples
+from m2m.train import TrainRecipe
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One recipe's residual, measured, predicted and bounded.
+
+    Attributes:
+        recipe: How experts and mixture were trained (full batch).
+        agreement: Measured Δ beside the second-order prediction.
+        travel: ‖θ̃ − θ₀‖ of the merged model.
+        mixture_travel: ‖θ* − θ₀‖ of the mixture-trained model.
+        bound: Bounds on ‖Δ‖; None where the recipe is outside the theory.
+        loss_error: L(θ*) − L(θ̃) on the target, nat.
+        loss_bound: Bound on its magnitude, nat; None likewise.
+    """
+
+    recipe: TrainRecipe
+    agreement: Agreement
+    travel: float
+    mixture_travel: float
+    bound: Bound | None
+    loss_error: float
+    loss_bound: float | None
+
+    @property
+    def relative(self) -> float:
+        """‖Δ‖ / ‖θ* − θ₀‖."""
+        return self.agreement.measured / self.mixture_travel if self.mixture_travel else 0.0
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether both bounds hold; None where there is none."""
+        if self.bound is None or self.loss_bound is None:
+            return None
+        return self.agreement.measured <= self.bound.total and abs(self.loss_error) <= self.loss_bound
+
+    @property
+    def informative(self) -> bool | None:
+        """Whether the bound is below ‖θ̃ − θ₀‖: else it allows that merging found nothing of θ*."""
+        return None if self.bound is None else self.bound.total < self.travel
+
+
+def sweep(
+    landscape: Landscape,
+    base: Mapping[str, Tensor],
+    found: Ingredients,
+    recipes: Iterable[TrainRecipe],
+    target: Examples,
+    seed: int = 0,
+) -> list[SweepPoint]:
+    """Train experts and mixture by each recipe at full batch, and compare.
+
+    The constants ρ come from the experts and the merged model, so every bound is known before the mixture is
+    trained.
+
+    Args:
+        landscape: The losses; its set-up is what is trained on.
+        base: θ₀, tensor by name.
+        found: The mixture's ingredients.
+        recipes: The recipes; their batch is widened to the full batch.
+        target: Examples of the target whose loss is compared.
+        seed: Training seed.
+
+    Returns:
+        A point a recipe.
+    """
+    shape = base_shape(landscape, target, seed=seed)
+    experts = anchors(found.mixture.datasets, share=1.0)
+    points = []
+    for recipe in recipes:
+        whole = full_batch(landscape.setup, [*experts, found.mixture], recipe)
+        trained = trained_residual(landscape, base, experts, found.mixture.weights, whole, seed)
+        points.append(_point(landscape, found, whole, trained, target, shape))
+    return points
+
+
+def slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
+    """Measure the exponent between neighbouring points: Δlog y / Δlog x.
+
+    Args:
+        x: Positive, in ascending order. [n]
+        y: Positive. [n]
+
+    Returns:
+        The local exponents. [n − 1]
+    """
+    logs = [(math.log(a), math.log(b)) for a, b in zip(x, y, strict=True)]
+    return [(d - b) / (c - a) for (a, b), (c, d) in pairwise(logs)]
+
+
+def _point(
+    landscape: Landscape,
+    found: Ingredients,
+    recipe: TrainRecipe,
+    trained: TrainedResidual,
+    target: Examples,
+    at_base: ScoreShape,
+) -> SweepPoint:
+    steps = StepSizes.of(recipe)
+    shape = at_base.moved(landscape, target, trained.merged)
+    limit = None if outside_theory(recipe) else bound(_with_remainder(landscape, found, trained), steps)
+    travel, mixture_travel = (norms(x[None]).item() for x in (trained.merged, trained.mixture))
+    return SweepPoint(
+        recipe=recipe,
+        agreement=agreement(trained.residual, found.terms.residual(found.weights, steps)),
+        travel=travel,
+        mixture_travel=mixture_travel,
+        bound=limit,
+        loss_error=landscape.value(target, at=trained.mixture) - shape.loss,
+        loss_bound=None if limit is None else score_bound(shape, limit.total),
+    )
+
+
+def _with_remainder(landscape: Landscape, found: Ingredients, trained: TrainedResidual) -> Ingredients:
+    data = [landscape.setup.datasets[name] for name in found.mixture.members]
+    members = zip(data, trained.experts, strict=True)
+    return found.with_lipschitz([lipschitz(landscape, d, [x, trained.merged]) for d, x in members])

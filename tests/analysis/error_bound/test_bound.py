@@ -1,0 +1,170 @@
+"""The bounds hold on random quadratics and small nets, say what they should, and fail when they must."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.linear_setup import linear_setup
+from helpers.quadratic_descent import closed_residual, descend, gradients_and_hessians
+from helpers.small_net_setup import small_net_setup
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.curvature import Landscape
+from analysis.error_bound import (
+    Ingredients,
+    LocalShape,
+    bound,
+    ingredients,
+    lipschitz,
+    majorant,
+    score_bound,
+    slopes,
+    sweep,
+)
+from analysis.error_bound.score import ScoreShape
+from analysis.interaction import StepSizes
+from m2m.mixture import Mixture
+from m2m.setups.protocol import Setup
+from m2m.train import TrainRecipe
+
+THIRDS = (0.5, 0.25, 0.25)
+
+
+def of(setup: Setup, weights: tuple[float, ...] = THIRDS) -> tuple[Landscape, Ingredients]:
+    landscape = Landscape(setup, setup.base_state(Path()))
+    return landscape, ingredients(landscape, Mixture(tuple(setup.datasets), weights))
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), st.floats(0.001, 0.3), st.integers(1, 12))
+def test_the_bound_holds_on_quadratics(seed: int, rate: float, steps: int) -> None:
+    setup = linear_setup(seed, width=4, examples=3)
+    _, found = of(setup)
+    truth = closed_residual(setup, THIRDS, rate, steps).norm().item()
+    limit = bound(found, StepSizes.constant(rate, steps))
+    assert truth <= limit.total * (1 + 1e-12) + 1e-12
+    assert limit.leading <= limit.spread * (1 + 1e-12)
+
+
+def test_the_bound_is_tight_for_small_steps() -> None:
+    setup = linear_setup(seed=1, examples=3)
+    _, found = of(setup)
+    steps = StepSizes.constant(1e-5, 10)
+    limit = bound(found, steps)
+    truth = closed_residual(setup, THIRDS, 1e-5, 10).norm().item()
+    assert limit.leading == pytest.approx(truth, rel=0.01)
+    assert limit.remainder < 0.01 * limit.leading
+
+
+@given(st.integers(0, 10**6), st.floats(0.001, 0.5), st.integers(1, 20))
+def test_the_majorant_holds_for_one_quadratic(seed: int, rate: float, steps: int) -> None:
+    gradients, hessians = gradients_and_hessians(linear_setup(seed, names="ab", width=3, examples=4))
+    g, h = gradients[0], hessians[0]
+    values = torch.linalg.eigvalsh(h)
+    shape = LocalShape(
+        gradient=g.norm().item(),
+        bent=(h @ g).norm().item(),
+        bent_twice=(h @ h @ g).norm().item(),
+        lowest=values[0].item(),
+        highest=values[-1].item(),
+        lipschitz=0.0,
+    )
+    found, x = majorant(shape, StepSizes.constant(rate, steps)), descend(g, h, rate, steps)
+    coefficient = StepSizes.constant(rate, steps).coefficient
+    slack = 1 + 1e-10
+    assert x.norm() <= found.travel * slack
+    assert (x + rate * steps * g).norm() <= found.first * slack + 1e-14
+    assert (x + rate * steps * g - coefficient * h @ g).norm() <= found.second * slack + 1e-12
+
+
+def test_a_cubic_loss_needs_its_remainder() -> None:
+    # L = x + x²/2 + x³/6 in one dimension: g = 1, H = 1, r = x²/2, so ρ = 1 exactly.
+    shape = LocalShape(1, 1, 1, 1, 1, lipschitz=1)
+    rates = (0.3, 0.2, 0.1, 0.25)
+    x = 0.0
+    for rate in rates:
+        x -= rate * (1 + x + x * x / 2)
+    steps = StepSizes(rates)
+    error = abs(x + steps.total - steps.coefficient)
+    found = majorant(shape, steps)
+    slack = 1 + 1e-14  # in one dimension with these signs the triangle inequality is an equality
+    assert abs(x) <= found.travel * slack
+    assert abs(x + steps.total) <= found.first * slack
+    assert error <= found.second * slack
+    assert error > majorant(replace(shape, lipschitz=0.0), steps).second  # so the test can fail
+
+
+def test_a_runaway_is_infinite_not_an_error() -> None:
+    found = majorant(LocalShape(1, 1, 1, 0, 10, lipschitz=10), StepSizes.constant(10, 40))
+    assert found.second == float("inf")
+
+
+def test_lipschitz_of_a_quadratic_is_rounding() -> None:
+    setup = linear_setup(seed=3, examples=3)
+    landscape = Landscape(setup, setup.base_state(Path()))
+    point = torch.ones(5, dtype=torch.float64)
+    # ‖rest‖ rounds a few dozen times numbers of the gradient's size, some tens.
+    assert lipschitz(landscape, setup.datasets["a"], [point]) <= 1e-12
+
+
+def test_lipschitz_of_a_cubic() -> None:
+    setup = small_net_setup()
+    setup.loss = lambda model, batch: (  # type: ignore[method-assign]
+        sum(((p - 1) ** 3).sum() for p in model.parameters() if p.requires_grad)
+        / 6
+        * torch.ones(len(batch[0]), dtype=torch.float64)
+    )
+    landscape = Landscape(setup, setup.base_state(Path()))
+    single = landscape.zeros()
+    single[0] = 0.5
+    # L‴ = 1 along each axis: the remainder of the gradient is x²/2.
+    assert lipschitz(landscape, setup.datasets["a"], [single]) == pytest.approx(1, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_bound_holds_on_small_nets_and_slopes_are_two(seed: int) -> None:
+    setup = small_net_setup(seed, examples=4)
+    landscape, found = of(setup)
+    base = setup.base_state(Path())
+    sharpness = max(shape.highest for shape in found.experts)
+    rates = [share / sharpness for share in (2**-9, 2**-8, 0.25, 1.0)]
+    recipes = [TrainRecipe(steps=6, batch=1, learning_rate=r, optimizer="sgd") for r in rates]
+    points = sweep(landscape, base, found, recipes, setup.targets["target"].validation)
+    assert [point.holds for point in points] == [True] * 4
+    assert points[0].informative
+    measured = [point.agreement.measured for point in points]
+    # The next order changes the exponent by about ηTH = 6/256.
+    assert slopes(rates, measured)[0] == pytest.approx(2, abs=6 / 128)
+    assert points[0].agreement.share == pytest.approx(1, abs=1e-3)
+
+
+def test_adamw_has_a_residual_but_no_bound() -> None:
+    setup = small_net_setup(examples=4)
+    landscape, found = of(setup)
+    [point] = sweep(
+        landscape,
+        setup.base_state(Path()),
+        found,
+        [TrainRecipe(steps=2, batch=1, learning_rate=1e-3)],
+        setup.targets["target"].validation,
+    )
+    assert (point.bound, point.loss_bound, point.holds, point.informative) == (None,) * 4
+    # Already the first sign-like step differs: the residual is of the order of the travel, not of its square.
+    assert point.relative > 0.1
+
+
+def test_members_of_weight_zero_are_left_out() -> None:
+    setup = linear_setup(seed=1, examples=3)
+    _, found = of(setup, (0.5, 0.0, 0.5))
+    assert found.terms.datasets == ("a", "c")
+    truth = closed_residual(setup, (0.5, 0.0, 0.5), 0.05, 5).norm().item()
+    assert truth <= bound(found, StepSizes.constant(0.05, 5)).total
+
+
+def test_score_bound_and_slopes_by_hand() -> None:
+    assert score_bound(ScoreShape(0.0, 2.0, 3.0, 6.0), 2.0) == 4 + 6 + 8
+    assert slopes([1, 2, 4], [3, 12, 96]) == pytest.approx([2, 3])
