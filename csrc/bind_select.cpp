@@ -31,7 +31,7 @@ ExpertSpec make_expert(const std::string& trim, double weight, double scale, boo
 
 SelectSpec make_spec(const std::string& combine, bool tie_is_plus, bool normalise, double divisor, double factor, double share,
                      std::int64_t row, std::vector<ExpertSpec> experts) {
-  return {named<Combine>(combine, {"sum", "elect", "energy"}), tie_is_plus, normalise, divisor, factor, share, row,
+  return {named<Combine>(combine, {"sum", "elect", "energy"}), {tie_is_plus, false}, normalise, divisor, factor, share, row,
           std::move(experts)};
 }
 

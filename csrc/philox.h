@@ -11,7 +11,7 @@ struct PhiloxKey {
   std::uint32_t high;
 };
 
-constexpr int kPhiloxLanes = 16;  // blocks at a time: independent of each other, so that the rounds become vector code
+constexpr int kPhiloxLanes = 16;  // blocks at a time: independent of each other, so that none waits for another
 
 // How many words `draw_words` may write for `count` elements.
 constexpr int philox_room(int count) { return (count + 3) / (4 * kPhiloxLanes) * (4 * kPhiloxLanes) + 4 * kPhiloxLanes; }

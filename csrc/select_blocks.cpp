@@ -73,24 +73,32 @@ M2M_INLINE void count_all_body(const Key* keys, int count, const RankDigit& digi
   if (i < count) ++counts[bins[i]];
 }
 
+// Elements that take part are sought 128 at a time, in 16 columns: most hold none.
 template <class Key>
 M2M_INLINE void count_some_body(const Key* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range) {
-  constexpr int group = 16;
+  constexpr int columns = 16, group = 8 * columns;
   const int above = digit.shift + digit.bits;
-  const Key prefix = static_cast<Key>(digit.prefix), mask = static_cast<Key>((Key{1} << digit.bits) - 1);
-  for (int start = 0; start < count; start += group) {
-    const int end = std::min(start + group, count);
-    bool any = false;
-    for (int i = start; i < end; ++i) any |= (keys[i] >> above) == prefix;
-    if (!any) continue;
-    for (int i = start; i < end; ++i) {
-      if ((keys[i] >> above) != prefix) continue;
-      const auto bin = static_cast<std::int64_t>((keys[i] >> digit.shift) & mask);
-      ++counts[bin];
-      range.low = std::min(range.low, bin);
-      range.high = std::max(range.high, bin);
+  const Key begin = static_cast<Key>(digit.prefix << above), size = static_cast<Key>(Key{1} << above);
+  const auto look_at = [&](int i) __attribute__((always_inline)) {
+    const Key rest = keys[i] - begin;
+    if (rest >= size) return;
+    const auto bin = static_cast<std::int64_t>(rest >> digit.shift);
+    ++counts[bin];
+    range.low = std::min(range.low, bin);
+    range.high = std::max(range.high, bin);
+  };
+  int start = 0;
+  for (; start + group <= count; start += group) {
+    Key least[columns];
+    std::fill_n(least, columns, static_cast<Key>(~Key{0}));
+    for (int r = 0; r < group; r += columns)
+      for (int j = 0; j < columns; ++j) least[j] = std::min(least[j], static_cast<Key>(keys[start + r + j] - begin));
+    for (int j = 0; j < columns; ++j) {
+      if (least[j] >= size) continue;
+      for (int r = 0; r < group; r += columns) look_at(start + r + j);
     }
   }
+  for (; start < count; ++start) look_at(start);
 }
 
 // ---- trimming ----
@@ -150,20 +158,34 @@ M2M_INLINE void variance_keys_body(const double* values, int n_experts, int coun
 // -1, 0 or 1; NaN counts as 0.
 M2M_INLINE double sign_of(double x) { return static_cast<double>(x > 0) - static_cast<double>(x < 0); }
 
+template <bool ZerosVote>
+M2M_INLINE void add_agreeing(const double* row, const double* signs, double factor, double weight, int count,
+                             double* __restrict sums, double* __restrict agreeing) {
+  for (int i = 0; i < count; ++i) {
+    // Multiplying by a sign is exact.
+    const bool agrees = ZerosVote ? sign_of(row[i]) == signs[i] : row[i] * signs[i] > 0;
+    sums[i] += agrees ? factor * row[i] : 0.0;
+    agreeing[i] += agrees ? weight : 0.0;
+  }
+}
+
 M2M_INLINE void elect_body(const double* values, const double* factors, const double* weights, int n_experts,
-                           bool tie_is_plus, int count, double* __restrict sums, double* __restrict agreeing) {
+                           const Election& election, int count, double* __restrict sums, double* __restrict agreeing) {
   double signs[kBlock];
   add_up_body(values, n_experts, count, sums);
-  for (int i = 0; i < count; ++i) signs[i] = tie_is_plus ? (sums[i] >= 0 ? 1.0 : -1.0) : sign_of(sums[i]);
+  if (election.tie_is_plus) {
+    for (int i = 0; i < count; ++i) signs[i] = sums[i] >= 0 ? 1.0 : -1.0;
+  } else {
+    for (int i = 0; i < count; ++i) signs[i] = sign_of(sums[i]);
+  }
   std::fill_n(sums, count, 0.0);
   std::fill_n(agreeing, count, 0.0);
   for (int n = 0; n < n_experts; ++n) {
     const double* row = values + n * kBlock;
-    const double factor = factors[n], weight = weights[n];
-    for (int i = 0; i < count; ++i) {
-      const bool agrees = sign_of(row[i]) == signs[i];
-      sums[i] += agrees ? factor * row[i] : 0.0;
-      agreeing[i] += agrees ? weight : 0.0;
+    if (election.zeros_vote) {
+      add_agreeing<true>(row, signs, factors[n], weights[n], count, sums, agreeing);
+    } else {
+      add_agreeing<false>(row, signs, factors[n], weights[n], count, sums, agreeing);
     }
   }
 }
@@ -232,9 +254,9 @@ M2M_CLONES(void, add_up, (const double* values, int n_experts, int count, double
 M2M_CLONES(void, variance_keys, (const double* values, int n_experts, int count, std::uint64_t* keys),
            (values, n_experts, count, keys))
 M2M_CLONES(void, elect,
-           (const double* values, const double* factors, const double* weights, int n_experts, bool tie_is_plus, int count,
+           (const double* values, const double* factors, const double* weights, int n_experts, const Election& election, int count,
             double* sums, double* agreeing),
-           (values, factors, weights, n_experts, tie_is_plus, count, sums, agreeing))
+           (values, factors, weights, n_experts, election, count, sums, agreeing))
 M2M_CLONES(void, divide, (const double* divisors, int count, double* sums), (divisors, count, sums))
 M2M_CLONES(void, square, (int count, double* values), (count, values))
 M2M_CLONES(void, absolute, (int count, double* values), (count, values))

@@ -8,6 +8,7 @@
 
 #include "dtype.h"
 #include "select_rank.h"
+#include "select_spec.h"
 
 namespace m2m {
 
@@ -79,10 +80,10 @@ void add_up(const double* values, int n_experts, int count, double* sums);
 // Mean square of the distance to the mean.
 void variance_keys(const double* values, int n_experts, int count, std::uint64_t* keys);
 
-// Elects the sign of the sum, and adds factor x value of the experts that agree with it; `tie_is_plus`: at a sum of zero + is
-// elected, else nothing is. agreeing: the sum of their weights. factors, weights: [N]
-void elect(const double* values, const double* factors, const double* weights, int n_experts, bool tie_is_plus, int count,
-           double* sums, double* agreeing);
+// Elects the sign of the sum, and adds factor x value of the experts that agree with it. agreeing: the sum of their weights.
+// factors, weights: [N]
+void elect(const double* values, const double* factors, const double* weights, int n_experts, const Election& election,
+           int count, double* sums, double* agreeing);
 
 // sums /= divisors where these are not zero
 void divide(const double* divisors, int count, double* sums);

@@ -249,7 +249,7 @@ void SelectChunk<Real>::write_trimmed(const std::vector<ChunkTrim>& trims, Dtype
       }
       double change[kBlock], agreeing[kBlock];
       if (elects) {
-        elect(scratch_.values.data(), ones.data(), weights.data(), n_experts(), spec_.tie_is_plus, count, change, agreeing);
+        elect(scratch_.values.data(), ones.data(), weights.data(), n_experts(), spec_.election, count, change, agreeing);
         if (spec_.normalise) divide(agreeing, count, change);
       } else {
         add_up(scratch_.values.data(), n_experts(), count, change);
@@ -264,7 +264,8 @@ void SelectChunk<Real>::write_energy(const LocalEdge& edge, const std::vector<do
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
     double change[kBlock], divisors[kBlock];
     select(edge, start, count);
-    elect(scratch_.values.data(), shares.data(), shares.data(), n_experts(), spec_.tie_is_plus, count, change, divisors);
+    elect(scratch_.values.data(), shares.data(), shares.data(), n_experts(), spec_.election, count, change,
+          divisors);
     divide(divisors, count, change);
     store(start, count, change, 1, 1, output, out);
   });

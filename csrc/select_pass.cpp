@@ -16,6 +16,12 @@ namespace {
 // Of a tensor in memory: its bins stay in the first-level cache.
 constexpr int kWholeDigitBits = 11;
 
+// The sign of a zero is that of a divisor, which can only be negative if a weight is.
+bool zeros_vote(const SelectSpec& spec, bool allow_nonfinite) {
+  const auto is_negative = [](const ExpertSpec& expert) { return expert.weight < 0; };
+  return allow_nonfinite || std::any_of(spec.experts.begin(), spec.experts.end(), is_negative);
+}
+
 // An expert without weight counts as one of which nothing is kept: it need not be read.
 void drop_idle(SelectSpec& spec) {
   if (spec.combine == Combine::energy) return;
@@ -43,6 +49,7 @@ void SelectPass::add(std::int64_t number, SelectSpec spec) {
   if (spec.ranks_rows() && (spec.row < 1 || planned.count % spec.row)) throw std::invalid_argument("rows do not fit the tensor");
   Tensor& tensor = tensors_[number];
   tensor.spec = std::move(spec);
+  tensor.spec.election.zeros_vote = zeros_vote(tensor.spec, options_.allow_nonfinite);
   drop_idle(tensor.spec);
   tensor.total = planned.count;
   tensor.dtype = task_vector_dtype(plan_, number);

@@ -42,9 +42,14 @@ struct ExpertSpec {
   bool inverse_scale = false;  // ranked: kept elements are divided by their keep probability
 };
 
+struct Election {
+  bool tie_is_plus = false;  // where the sum is zero + is elected, else nothing is
+  bool zeros_vote = false;   // where nothing is elected, zeros and NaN agree; it shows only in NaN and in the sign of a zero
+};
+
 struct SelectSpec {
   Combine combine = Combine::sum;
-  bool tie_is_plus = false;  // elect, energy: at an exact tie of signs + is elected (else nothing is)
+  Election election;         // elect, energy
   bool normalise = false;    // elect: divide by the sum of the weights of those that agree
   double divisor = 1;        // sum: divide by this
   double factor = 1;         // lambda, of the merged task vector
