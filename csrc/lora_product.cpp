@@ -4,6 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "float_environment.h"
 #include "isa_clones.h"
 
 #define M2M_INLINE inline __attribute__((always_inline))
@@ -81,6 +82,9 @@ M2M_CLONES(void, multiply, (const LoraProductArgs& args), (args))
 
 }  // namespace
 
-void lora_product(const LoraProductArgs& args) { multiply(args); }
+void lora_product(const LoraProductArgs& args) {
+  const DefaultFloatEnvironment environment;
+  multiply(args);
+}
 
 }  // namespace m2m

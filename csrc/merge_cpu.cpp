@@ -1,13 +1,13 @@
 // The CPU driver: walks over cache-sized blocks; in a block each expert is read once, whatever M is.
 #include <algorithm>
 #include <atomic>
-#include <cfenv>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 #include "arithmetic.h"
+#include "float_environment.h"
 #include "merge.h"
 
 #define M2M_INLINE inline __attribute__((always_inline))
@@ -176,21 +176,6 @@ __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-widt
 constexpr auto merge_range_avx2 = merge_range_baseline;
 constexpr auto merge_range_avx512 = merge_range_baseline;
 #endif
-
-// A caller may have switched subnormals off or changed the rounding mode; sums are always in the default environment.
-class DefaultFloatEnvironment {
- public:
-  DefaultFloatEnvironment() {
-    std::fegetenv(&callers_);
-    std::fesetenv(FE_DFL_ENV);
-  }
-  ~DefaultFloatEnvironment() { std::fesetenv(&callers_); }
-  DefaultFloatEnvironment(const DefaultFloatEnvironment&) = delete;
-  DefaultFloatEnvironment& operator=(const DefaultFloatEnvironment&) = delete;
-
- private:
-  std::fenv_t callers_;
-};
 
 Isa best_isa() {
   if (isa_available(Isa::avx512)) return Isa::avx512;

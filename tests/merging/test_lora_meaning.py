@@ -140,3 +140,16 @@ def test_pickled_adapters_and_adapter_names_are_read(folder: Path) -> None:
     merge(recipe("task_arithmetic", {"l0": 0.5}), "from_safetensors")
     for name in NAMES:
         assert torch.equal(Checkpoint("from_bin").read(name), Checkpoint("from_safetensors").read(name))
+
+
+def test_subnormal_factors_count_whatever_the_caller_has_switched_off(folder: Path) -> None:
+    save({"w.weight": torch.zeros(2, 64)}, folder / "zero")
+    tiny = {"w.A": torch.full((4, 64), 1e-40), "w.B": torch.full((2, 4), 1e30)}
+    save_adapter(folder / "tiny", tiny, r=4, lora_alpha=4)
+    models = [{"model": "zero+tiny"}]
+    try:
+        torch.set_flush_denormal(True)
+        merge({"merge_method": "passthrough", "models": models}, "out")
+    finally:
+        torch.set_flush_denormal(False)
+    assert (Checkpoint("out").read("w.weight") > 3e-10).all()
