@@ -117,6 +117,26 @@ M2M_INLINE void keep_drawn_body(const std::uint32_t* words, std::uint32_t keep_b
   for (int i = 0; i < count; ++i) vector[i] = words[i] < keep_below ? vector[i] : Real{0};
 }
 
+M2M_INLINE void ranked_factors_body(const std::uint32_t* words, const std::uint32_t* ranks, const ExpertSpec& spec,
+                                    std::int64_t columns, double factor, int count, double* __restrict factors) {
+  double keep[kBlock];
+  const double width = spec.high - spec.low, last = static_cast<double>(columns - 1);
+  if (!spec.to_ends) {
+    for (int i = 0; i < count; ++i) keep[i] = spec.high - width * double(ranks[i]) / (last + 1);
+  } else if (columns > 1) {
+    for (int i = 0; i < count; ++i) keep[i] = spec.low + width * (last - double(ranks[i])) / last;
+  } else {
+    std::fill_n(keep, count, spec.single);
+  }
+  // A word below the floor of keep x 2^32: with whole numbers, one more is at most keep x 2^32.
+  if (spec.inverse_scale) {
+    const double weight = spec.weight;
+    for (int i = 0; i < count; ++i) factors[i] = double(words[i]) + 1 <= keep[i] * 0x1p32 ? weight * (1 / keep[i]) : 0.0;
+  } else {
+    for (int i = 0; i < count; ++i) factors[i] = double(words[i]) + 1 <= keep[i] * 0x1p32 ? factor : 0.0;
+  }
+}
+
 template <class Real>
 M2M_INLINE void keep_between_body(const LocalEdge& outer, const LocalEdge& inner, int count, Real* __restrict vector) {
   using Key = KeyOf<Real>;
@@ -246,6 +266,10 @@ M2M_REAL_CLONES(count_some,
 M2M_REAL_CLONES(keep_drawn, (const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector),
                 (const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector),
                 (words, keep_below, count, vector))
+M2M_CLONES(void, ranked_factors,
+           (const std::uint32_t* words, const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns, double factor,
+            int count, double* factors),
+           (words, ranks, spec, columns, factor, count, factors))
 M2M_REAL_CLONES(keep_between, (const LocalEdge& outer, const LocalEdge& inner, int count, float* vector),
                 (const LocalEdge& outer, const LocalEdge& inner, int count, double* vector), (outer, inner, count, vector))
 M2M_CLONES(void, keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, double* values),

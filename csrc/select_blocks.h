@@ -65,6 +65,11 @@ void count_some(const std::uint64_t* keys, int count, const RankDigit& digit, st
 void keep_drawn(const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector);
 void keep_drawn(const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector);
 
+// Factors of elements that are kept by rank in a row of `columns`: zero for the dropped ones; else weight over keep
+// probability, or `factor`.
+void ranked_factors(const std::uint32_t* words, const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns,
+                    double factor, int count, double* factors);
+
 // Keeps what is inside `outer` and not inside `inner`.
 void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, float* vector);
 void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, double* vector);

@@ -112,58 +112,47 @@ LocalEdge SelectChunk<Real>::variance_edge(const RankEdge& edge) {
 
 // ---- trimming ----
 
-template <class Real>
-void SelectChunk<Real>::trim(int expert, const ChunkTrim& trim, std::int64_t start, int count, Real* vector) {
-  const ExpertSpec& spec = spec_.experts[expert];
-  if (spec.trim == Trim::draw) {
-    alignas(64) std::uint32_t room[philox_room(kBlock)];
-    const std::uint32_t* words = draw_words(spec.key, inputs_.first + start, count, room);
-    keep_drawn(words, static_cast<std::uint32_t>(spec.keep_below), count, vector);
-  } else if (spec.trim == Trim::largest) {
-    keep_between(shifted(trim.outer, start), shifted(trim.inner, start), count, vector);
-  }
-}
-
-// Calls `visit(begin, end)` row by row once the rows' factors are drawn, or for the whole chunk if no expert needs them.
+// Calls `visit(begin, end)` row by row once ranks in the row are known, or for the whole chunk if no expert needs them.
 template <class Real>
 template <class Visit>
-void SelectChunk<Real>::for_rows(const std::vector<double>& factors, Visit&& visit) {
+void SelectChunk<Real>::for_rows(Visit&& visit) {
   if (!spec_.ranks_rows()) return visit(0, inputs_.count);
-  scratch_.tables.resize(spec_.experts.size());
-  scratch_.factors.resize(spec_.experts.size() * spec_.row);
-  for (int n = 0; n < n_experts(); ++n)
-    if (spec_.experts[n].trim == Trim::ranked) scratch_.tables[n].fill(spec_.experts[n], spec_.row, factors[n]);
+  scratch_.keys.resize(spec_.row);
+  scratch_.ranks.resize(spec_.experts.size() * spec_.row);
   for (std::int64_t start = 0; start < inputs_.count; start += spec_.row) {
     for (int n = 0; n < n_experts(); ++n)
-      if (spec_.experts[n].trim == Trim::ranked && inputs_.experts[n]) draw_row(n, start);
+      if (spec_.experts[n].trim == Trim::ranked && has(n)) rank_row(n, start);
     visit(start, start + spec_.row);
   }
 }
 
-// Factors of the elements of one row, zero for the dropped ones.
 template <class Real>
-void SelectChunk<Real>::draw_row(int expert, std::int64_t start) {
-  const std::int64_t columns = spec_.row;
-  scratch_.keys.resize(columns);
-  scratch_.words.resize(columns);
-  for_blocks(0, columns, [&](std::int64_t from, int count) {
-    alignas(64) std::uint32_t room[philox_room(kBlock)];
-    const std::uint32_t* words = draw_words(spec_.experts[expert].key, inputs_.first + start + from, count, room);
-    std::copy_n(words, count, scratch_.words.data() + from);
-    magnitudes(expert, start + from, count, scratch_.keys.data() + from);
-  });
-  const RowEntry<Key>* order = scratch_.sorter.sort(scratch_.keys.data(), columns);
-  const RankTable& table = scratch_.tables[expert];
-  double* factors = scratch_.factors.data() + expert * columns;
-  for (std::int64_t rank = 0; rank < columns; ++rank) {
-    const std::uint32_t i = order[rank].index;
-    factors[i] = scratch_.words[i] < table.keep_below(rank) ? table.factor(rank) : 0.0;
-  }
+void SelectChunk<Real>::rank_row(int expert, std::int64_t start) {
+  Key* keys = scratch_.keys.data();
+  for_blocks(0, spec_.row, [&](std::int64_t place, int count) { magnitudes(expert, start + place, count, keys + place); });
+  scratch_.ranker.rank(keys, spec_.row, scratch_.ranks.data() + expert * spec_.row);
 }
 
+// One expert's task vector, zero where it is dropped, times its factor. `place` is the block's in its row.
 template <class Real>
-const double* SelectChunk<Real>::row_factors(int expert, std::int64_t place) const {
-  return scratch_.factors.data() + expert * spec_.row + place;
+void SelectChunk<Real>::trimmed(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count,
+                                double* values) {
+  const ExpertSpec& spec = spec_.experts[expert];
+  Real vector[kBlock];
+  alignas(64) std::uint32_t room[philox_room(kBlock)];
+  const std::uint32_t* words = room;
+  task_vector(expert, start, count, vector);
+  if (spec.trim == Trim::draw || spec.trim == Trim::ranked) words = draw_words(spec.key, inputs_.first + start, count, room);
+  if (spec.trim == Trim::draw) keep_drawn(words, static_cast<std::uint32_t>(spec.keep_below), count, vector);
+  if (spec.trim == Trim::largest) keep_between(shifted(trim.outer, start), shifted(trim.inner, start), count, vector);
+  if (spec.trim == Trim::ranked) {
+    double factors[kBlock];
+    const std::uint32_t* ranks = scratch_.ranks.data() + expert * spec_.row + place;
+    ranked_factors(words, ranks, spec, spec_.row, trim.factor, count, factors);
+    scale_each(vector, factors, count, values);
+  } else {
+    scale(vector, trim.factor, count, values);
+  }
 }
 
 // The selected elements of all task vectors, zero elsewhere, as values.
@@ -179,8 +168,7 @@ void SelectChunk<Real>::select(const LocalEdge& edge, std::int64_t start, int co
 
 template <class Real>
 void SelectChunk<Real>::add_norms(const std::vector<ChunkTrim>& trims, std::vector<OrderedSum::Cursor>& sums) {
-  const std::vector<double> ones(spec_.experts.size(), 1.0);
-  for_rows(ones, [&](std::int64_t begin, std::int64_t end) {
+  for_rows([&](std::int64_t begin, std::int64_t end) {
     for_blocks(begin, end, [&](std::int64_t start, int count) {
       auto sum = sums.begin();
       for (int n = 0; n < n_experts(); ++n) {
@@ -191,12 +179,7 @@ void SelectChunk<Real>::add_norms(const std::vector<ChunkTrim>& trims, std::vect
         scale(vector, 1, count, sizes);
         absolute(count, sizes);
         (sum++)->add(sizes, count);
-        trim(n, trims[n], start, count, vector);
-        if (spec_.experts[n].trim == Trim::ranked) {
-          scale_each(vector, row_factors(n, start - begin), count, sizes);
-        } else {
-          scale(vector, 1, count, sizes);
-        }
+        trimmed(n, {trims[n].outer, trims[n].inner, 1}, start, start - begin, count, sizes);
         absolute(count, sizes);
         (sum++)->add(sizes, count);
       }
@@ -228,33 +211,23 @@ void SelectChunk<Real>::store(std::int64_t start, int count, const double* chang
 template <class Real>
 void SelectChunk<Real>::write_trimmed(const std::vector<ChunkTrim>& trims, Dtype output, void* out) {
   const std::vector<double> ones(spec_.experts.size(), 1.0), weights = spec_.weights();
-  const bool elects = spec_.combine == Combine::elect;
-  std::vector<double> factors;
-  for (const ChunkTrim& trim : trims) factors.push_back(trim.factor);
-  for_rows(factors, [&](std::int64_t begin, std::int64_t end) {
+  for_rows([&](std::int64_t begin, std::int64_t end) {
     for_blocks(begin, end, [&](std::int64_t start, int count) {
       for (int n = 0; n < n_experts(); ++n) {
-        Real vector[kBlock];
-        if (!inputs_.experts[n]) {
-          std::fill_n(values(n), count, 0.0);
-          continue;
-        }
-        task_vector(n, start, count, vector);
-        trim(n, trims[n], start, count, vector);
-        if (spec_.experts[n].trim == Trim::ranked) {
-          scale_each(vector, row_factors(n, start - begin), count, values(n));
+        if (has(n)) {
+          trimmed(n, trims[n], start, start - begin, count, values(n));
         } else {
-          scale(vector, trims[n].factor, count, values(n));
+          std::fill_n(values(n), count, 0.0);
         }
       }
       double change[kBlock], agreeing[kBlock];
-      if (elects) {
+      if (spec_.combine == Combine::elect) {
         elect(scratch_.values.data(), ones.data(), weights.data(), n_experts(), spec_.election, count, change, agreeing);
         if (spec_.normalise) divide(agreeing, count, change);
       } else {
         add_up(scratch_.values.data(), n_experts(), count, change);
       }
-      store(start, count, change, elects ? 1 : spec_.divisor, spec_.factor, output, out);
+      store(start, count, change, spec_.divisor, spec_.factor, output, out);
     });
   });
 }

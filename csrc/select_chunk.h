@@ -33,11 +33,9 @@ template <class Real>
 struct SelectScratch {
   std::vector<std::uint32_t> counts;      // two sets of bins, zero between looks
   std::vector<double> values;             // [N, kBlock]
-  std::vector<double> factors;            // [N, row]
-  std::vector<std::uint32_t> words;       // [row]
   std::vector<KeyOf<Real>> keys;          // [row]
-  std::vector<RankTable> tables;          // [N]
-  RowSorter<KeyOf<Real>> sorter;
+  std::vector<std::uint32_t> ranks;       // [N, row]
+  RowRanker<KeyOf<Real>> ranker;
 };
 
 template <class Real>
@@ -79,16 +77,15 @@ class SelectChunk {
   template <class Visit>
   void for_blocks(std::int64_t begin, std::int64_t end, Visit&& visit);
   template <class Visit>
-  void for_rows(const std::vector<double>& factors, Visit&& visit);
+  void for_rows(Visit&& visit);
 
   void task_vector(int expert, std::int64_t start, int count, Real* vector);
   void magnitudes(int expert, std::int64_t start, int count, Key* keys);
   void fill_values(std::int64_t start, int count);
   void variances(std::int64_t start, int count, std::uint64_t* keys);
-  void trim(int expert, const ChunkTrim& trim, std::int64_t start, int count, Real* vector);
   void select(const LocalEdge& edge, std::int64_t start, int count);
-  void draw_row(int expert, std::int64_t start);
-  const double* row_factors(int expert, std::int64_t place) const;
+  void rank_row(int expert, std::int64_t start);
+  void trimmed(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count, double* values);
   void store(std::int64_t start, int count, const double* change, double divisor, double factor, Dtype output, void* out);
   template <class AnyKey, class Fill>
   BinRange count_keys(int key_bits, const RankDigit& digit, Fill&& fill);

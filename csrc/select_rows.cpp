@@ -1,62 +1,72 @@
 #include "select_rows.h"
 
-#include <algorithm>
-#include <cmath>
-
 namespace m2m {
 
-void RankTable::fill(const ExpertSpec& expert, std::int64_t columns, double factor) {
-  keep_below_.resize(columns);
-  factors_.resize(columns);
-  const double width = expert.high - expert.low;
-  const auto count = static_cast<double>(columns);
-  for (std::int64_t rank = 0; rank < columns; ++rank) {
-    const auto r = static_cast<double>(rank);
-    double keep = expert.high - width * r / count;
-    if (expert.to_ends) keep = columns > 1 ? expert.low + width * (count - 1 - r) / (count - 1) : expert.single;
-    keep_below_[rank] = static_cast<std::uint64_t>(std::max(0.0, std::floor(std::ldexp(keep, 32))));
-    factors_[rank] = expert.inverse_scale ? expert.weight * (keep > 0 ? 1 / keep : 1) : factor;
-  }
-}
-
 template <class Key>
-const RowEntry<Key>* RowSorter<Key>::sort(const Key* keys, std::int64_t columns) {
-  fill(keys, columns);
-  const int bits = columns >= 2048 ? 11 : 8;  // counting a digit takes as long as adding up its bins
-  Key varying = 0;
-  for (std::int64_t i = 1; i < columns; ++i) varying |= keys[i] ^ keys[0];
-  for (int shift = 0; shift < static_cast<int>(8 * sizeof(Key)); shift += bits) {
-    const Key digit = static_cast<Key>(((Key{1} << bits) - 1) << shift);
-    if (varying & digit) scatter(columns, shift, bits);  // a digit that all share changes no order
-  }
-  return entries_.data();
-}
-
-template <class Key>
-void RowSorter<Key>::fill(const Key* keys, std::int64_t columns) {
+void RowRanker<Key>::rank(const Key* keys, std::int64_t columns, std::uint32_t* ranks) {
+  bits_ = columns >= 2048 ? 11 : 8;  // going through the bins of a digit should not take longer than through the row
+  digits_ = (static_cast<int>(8 * sizeof(Key)) + bits_ - 1) / bits_;
+  count_digits(keys, columns);
+  if (varying_.empty()) varying_.push_back(0);  // all are equal: any digit gives them their order
   entries_.resize(columns);
   spare_.resize(columns);
-  // Inverted, so that ascending order is largest first.
-  for (std::int64_t i = 0; i < columns; ++i) entries_[i] = {static_cast<Key>(~keys[i]), static_cast<std::uint32_t>(i)};
-}
-
-// One stable pass by a digit (least significant first).
-template <class Key>
-void RowSorter<Key>::scatter(std::int64_t columns, int shift, int bits) {
-  const auto mask = static_cast<Key>((Key{1} << bits) - 1);
-  starts_.assign(std::size_t{1} << bits, 0);
-  for (std::int64_t i = 0; i < columns; ++i) ++starts_[(entries_[i].key >> shift) & mask];
-  std::uint32_t start = 0;
-  for (std::uint32_t& bin : starts_) {
-    const std::uint32_t count = bin;
-    bin = start;
-    start += count;
+  const auto from_keys = [&](std::int64_t i) { return Entry{static_cast<Key>(~keys[i]), static_cast<std::uint32_t>(i)}; };
+  const auto from_entries = [&](std::int64_t i) { return entries_[i]; };
+  const auto to_spare = [&](std::uint32_t place, const Entry& entry) { spare_[place] = entry; };
+  const auto to_ranks = [&](std::uint32_t place, const Entry& entry) { ranks[entry.index] = place; };
+  for (std::size_t step = 0; step + 1 < varying_.size(); ++step) {
+    if (step == 0) {
+      pass(varying_[step], columns, from_keys, to_spare);
+    } else {
+      pass(varying_[step], columns, from_entries, to_spare);
+    }
+    entries_.swap(spare_);
   }
-  for (std::int64_t i = 0; i < columns; ++i) spare_[starts_[(entries_[i].key >> shift) & mask]++] = entries_[i];
-  entries_.swap(spare_);
+  if (varying_.size() == 1) {
+    pass(varying_.back(), columns, from_keys, to_ranks);
+  } else {
+    pass(varying_.back(), columns, from_entries, to_ranks);
+  }
 }
 
-template class RowSorter<std::uint32_t>;
-template class RowSorter<std::uint64_t>;
+// Where the elements of each bin of each digit begin. Keys are inverted: ascending order is then largest first.
+template <class Key>
+void RowRanker<Key>::count_digits(const Key* keys, std::int64_t columns) {
+  const std::size_t bins = std::size_t{1} << bits_;
+  const Key mask = static_cast<Key>(bins - 1);
+  Key differing = 0;
+  for (std::int64_t i = 0; i < columns; ++i) differing |= keys[i] ^ keys[0];
+  varying_.clear();
+  for (int digit = 0; digit < digits_; ++digit)
+    if ((differing >> (digit * bits_)) & mask) varying_.push_back(digit);
+  starts_.assign(bins * digits_, 0);
+  for (const int digit : varying_) {
+    std::uint32_t* counts = starts_.data() + digit * bins;
+    for (std::int64_t i = 0; i < columns; ++i) ++counts[(~keys[i] >> (digit * bits_)) & mask];
+    std::uint32_t start = 0;
+    for (std::size_t bin = 0; bin < bins; ++bin) {
+      const std::uint32_t count = counts[bin];
+      counts[bin] = start;
+      start += count;
+    }
+  }
+}
+
+// Hands out the places of the entries, in their order by one digit.
+template <class Key>
+template <class Entries, class Place>
+void RowRanker<Key>::pass(int digit, std::int64_t columns, Entries&& entries, Place&& place) {
+  const std::size_t bins = std::size_t{1} << bits_;
+  const Key mask = static_cast<Key>(bins - 1);
+  const int shift = digit * bits_;
+  std::uint32_t* starts = starts_.data() + digit * bins;
+  for (std::int64_t i = 0; i < columns; ++i) {
+    const Entry entry = entries(i);
+    place(starts[(entry.key >> shift) & mask]++, entry);
+  }
+}
+
+template class RowRanker<std::uint32_t>;
+template class RowRanker<std::uint64_t>;
 
 }  // namespace m2m

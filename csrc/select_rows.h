@@ -1,45 +1,34 @@
-// Keep probabilities by rank of magnitude in a row (MAGPRUNE of DELLA, Deep et al. 2024, arXiv 2406.11617, section 3.1).
+// Ranks of magnitudes in a row (for DELLA's MAGPRUNE, Deep et al. 2024, arXiv 2406.11617, section 3.1).
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "select_spec.h"
-
 namespace m2m {
 
+// Ranks by a radix sort, least significant digit first: stable, so that of equal keys the lower index ranks first.
 template <class Key>
-struct RowEntry {
-  Key key;
-  std::uint32_t index;
-};
-
-// What each rank of a row means: which words keep the element, and the factor of a kept one.
-class RankTable {
+class RowRanker {
  public:
-  // `factor` is that of all kept elements, unless each is divided by its own keep probability.
-  void fill(const ExpertSpec& expert, std::int64_t columns, double factor);
-  std::uint64_t keep_below(std::int64_t rank) const { return keep_below_[rank]; }
-  double factor(std::int64_t rank) const { return factors_[rank]; }
+  // ranks[i] is 0 for the largest key, columns - 1 for the smallest.
+  void rank(const Key* keys, std::int64_t columns, std::uint32_t* ranks);
 
  private:
-  std::vector<std::uint64_t> keep_below_;
-  std::vector<double> factors_;
-};
+  struct Entry {
+    Key key;
+    std::uint32_t index;
+  };
 
-// Orders a row by magnitude: largest key first, of equal keys the lower index.
-template <class Key>
-class RowSorter {
- public:
-  const RowEntry<Key>* sort(const Key* keys, std::int64_t columns);
+  void count_digits(const Key* keys, std::int64_t columns);
+  template <class Entries, class Place>
+  void pass(int digit, std::int64_t columns, Entries&& entries, Place&& place);
 
- private:
-  void fill(const Key* keys, std::int64_t columns);
-  void scatter(std::int64_t columns, int shift, int bits);
-
-  std::vector<RowEntry<Key>> entries_;
-  std::vector<RowEntry<Key>> spare_;
-  std::vector<std::uint32_t> starts_;
+  int bits_;  // of a digit
+  int digits_;
+  std::vector<int> varying_;           // digits that are not the same in all keys, least significant first
+  std::vector<std::uint32_t> starts_;  // [digits, bins]
+  std::vector<Entry> entries_;
+  std::vector<Entry> spare_;
 };
 
 }  // namespace m2m

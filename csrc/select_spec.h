@@ -51,7 +51,7 @@ struct SelectSpec {
   Combine combine = Combine::sum;
   Election election;         // elect, energy
   bool normalise = false;    // elect: divide by the sum of the weights of those that agree
-  double divisor = 1;        // sum: divide by this
+  double divisor = 1;        // divide by this
   double factor = 1;         // lambda, of the merged task vector
   double share = 1;          // energy: of the elements whose variance is not zero, how many are selected
   std::int64_t row = 0;      // ranked, fuse: length of a row
