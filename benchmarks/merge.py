@@ -19,7 +19,6 @@ from pathlib import Path
 
 import yaml
 from measure import Cost, interleaved, median, run, warm
-from models import make
 
 #: Parameters as in mergekit's own examples; `definition` makes m2m follow mergekit where the two differ.
 METHODS: dict[str, dict[str, object]] = {
@@ -142,6 +141,12 @@ def cases(
     return {name: partial(fresh, command, work / f"out-{name}") for name, command in found.items()}
 
 
+def _models(folder: Path, layers: int) -> list[Path]:
+    # in another process: a child's peak memory starts from its parent's, so this one must not load torch
+    run([sys.executable, str(Path(__file__).with_name("models.py")), str(folder), "4", str(layers)])
+    return [folder / name for name in ("base", "e1", "e2", "e3", "e4")]
+
+
 def main() -> None:
     """Measure the methods asked for and print a table, or JSON."""
     parser = argparse.ArgumentParser(
@@ -158,7 +163,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    models = make(args.work / f"llama-{args.layers}", 4, args.layers)
+    models = _models(args.work / f"llama-{args.layers}", args.layers)
     results = {}
     for method in args.methods.split(","):
         warm([path for model in models for path in model.glob("*.safetensors")])

@@ -1,8 +1,12 @@
-"""Make Llama-shaped bf16 checkpoints of a wanted size: a base model and experts a few per cent away."""
+"""Make Llama-shaped bf16 checkpoints of a wanted size: a base model and experts a few per cent away.
+
+    python benchmarks/models.py FOLDER EXPERTS LAYERS
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -80,3 +84,7 @@ def _write_config(folder: Path, layers: int, hidden: int, vocabulary: int) -> No
         "torch_dtype": "bfloat16",
     }
     (folder / "config.json").write_text(json.dumps(config))
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
