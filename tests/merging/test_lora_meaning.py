@@ -1,4 +1,4 @@
-"""What adapters mean, against dense experts made by hand; names, files and weights a reader could get wrong."""
+"""What adapters mean, against dense experts made by hand; what a reader could get wrong."""
 
 from __future__ import annotations
 

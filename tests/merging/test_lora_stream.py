@@ -1,13 +1,14 @@
-"""The law of LoRA experts: the stream gives the twin's bits, the twin is the dense sum within its bound."""
+"""The law of LoRA experts: the stream gives the bits of the twin, however it is cut up."""
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import pytest
 import torch
 from helpers.lora_files import State, factors, save_adapter
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -66,6 +67,8 @@ def test_streamed_bits_are_those_of_the_twin(
         save(state, folder / name)
     weight = st.sampled_from([0.0, 1.0, -0.5, 1 / 3]) | st.floats(-2, 2)
     weights = {f"lora{n}": data.draw(weight) for n in range(len(ranks))} | ({"dense": 0.7} if dense else {})
+    # Experts that take the base model away from each other leave nothing: that is refused.
+    assume(dense or method == "task_arithmetic" or math.fsum(weights.values()) != 0)
     base, opened = Checkpoint(folder / "base"), []
     for n, rank in enumerate(ranks):
         own: State = {}
@@ -82,8 +85,6 @@ def test_streamed_bits_are_those_of_the_twin(
             patch.chdir(folder)
             _core.use_isa(isa)
             changes = {"parameters": {"normalize": False}}
-            if not any(weights.values()):
-                return
             merge(recipe(method, weights, **changes), folder / "out", threads=threads)
     finally:
         _core.use_isa(before)
