@@ -1,8 +1,11 @@
 #include "stream_executor.h"
 
 #include <algorithm>
+#include <cfenv>
 #include <chrono>
+#include <cstring>
 #include <optional>
+#include <stdexcept>
 
 #include "widen.h"
 
@@ -17,34 +20,36 @@ std::int64_t stored_size(const PlannedTensor& tensor, Dtype dtype) {
 
 }  // namespace
 
+StreamFiles::StreamFiles(const StreamPlan& plan) {
+  for (const std::string& path : plan.input_files) inputs.emplace_back(path, StreamFile::Mode::read);
+  for (const std::string& path : plan.output_files) outputs.emplace_back(path, StreamFile::Mode::write);
+}
+
 struct StreamExecutor::Worker {
+  int number;
   StreamBuffers buffers;
+  int n_read = 0;
   std::vector<int> models;
   std::vector<const void*> inputs;
   std::vector<void*> outputs;
-  std::atomic<std::int64_t> chunk;  // the one under way
+  std::atomic<std::int64_t> claim;  // the one under way
   std::thread thread;
 
-  Worker(const StreamPlan& plan, std::int64_t slot_bytes, std::int64_t first_chunk)
-      : buffers(plan.most_inputs(), plan.n_outputs, slot_bytes),
+  Worker(int number, const StreamPlan& plan, std::int64_t slot_bytes, std::int64_t first_claim)
+      : number(number),
+        buffers(plan.most_inputs(), plan.n_outputs, slot_bytes),
         models(plan.most_inputs()),
         inputs(plan.most_inputs()),
-        outputs(plan.n_outputs),
-        chunk(first_chunk) {}
+        claim(first_claim) {
+    for (int m = 0; m < plan.n_outputs; ++m) outputs.push_back(buffers.output(m));
+  }
 };
 
-StreamExecutor::StreamExecutor(const StreamPlan& plan, StreamPass& pass, const StreamOptions& options)
-    : plan_(plan), pass_(pass), options_(options), lora_(plan, input_files_, pass) {
-  for (const std::string& path : plan.input_files) input_files_.emplace_back(path, StreamFile::Mode::read);
-  for (const std::string& path : plan.output_files) output_files_.emplace_back(path, StreamFile::Mode::write);
-  const auto n_tensors = static_cast<std::int64_t>(plan.tensors.size());
-  chunk_starts_.push_back(0);
-  for (std::int64_t t = 0; t < n_tensors; ++t) {
-    const std::int64_t elements = chunk_elements(t);
-    chunk_starts_.push_back(chunk_starts_.back() + (plan.tensors[t].count + elements - 1) / elements);
-  }
-  const StreamPosition start = options.start;
-  next_chunk_ = start.tensor == n_tensors ? chunks() : chunk_starts_[start.tensor] + start.element / chunk_elements(start.tensor);
+StreamExecutor::StreamExecutor(const StreamPlan& plan, const StreamFiles& files, StreamPass& pass,
+                               const StreamOptions& options)
+    : plan_(plan), files_(files), pass_(pass), options_(options), lora_(plan, files.inputs, pass) {
+  cut_into_claims();
+  pass.start(options.threads);
   start_workers();
 }
 
@@ -53,9 +58,29 @@ StreamExecutor::~StreamExecutor() {
   join();
 }
 
+void StreamExecutor::cut_into_claims() {
+  const StreamPosition start = options_.start;
+  claim_starts_.push_back(0);
+  for (std::int64_t t = start.tensor; t < options_.end; ++t) {
+    const std::int64_t elements = claim_elements(t);
+    const std::int64_t claims = is_skipped(t) ? 0 : (plan_.tensors[t].count + elements - 1) / elements;
+    claim_starts_.push_back(claim_starts_.back() + claims);
+  }
+  next_claim_ = start.element ? start.element / claim_elements(start.tensor) : 0;
+}
+
+// A pass that only looks has no business with copied tensors, nor with those it wants nothing of.
+bool StreamExecutor::is_skipped(std::int64_t tensor) const {
+  if (pass_.writes()) return false;
+  if (plan_.tensors[tensor].rule == Rule::copy) return true;
+  for (int n = 0; n < plan_.tensors[tensor].n_inputs; ++n)
+    if (pass_.wants(tensor, n)) return false;
+  return true;
+}
+
 void StreamExecutor::start_workers() {
   for (int i = 0; i < options_.threads; ++i)
-    workers_.push_back(std::make_unique<Worker>(plan_, options_.slot_bytes, next_chunk_));
+    workers_.push_back(std::make_unique<Worker>(i, plan_, options_.slot_bytes, next_claim_));
   running_ = options_.threads;
   try {
     for (auto& worker : workers_) worker->thread = std::thread([this, &worker] { work(*worker); });
@@ -80,11 +105,11 @@ void StreamExecutor::stop() { stopping_ = true; }
 
 StreamPosition StreamExecutor::position() const {
   // A worker that has claimed its next chunk but not yet noted it still shows its last one, which is smaller: safe.
-  std::int64_t chunk = chunks();
-  for (const auto& worker : workers_) chunk = std::min(chunk, worker->chunk.load());
-  if (chunk == chunks()) return {static_cast<std::int64_t>(plan_.tensors.size()), 0};
-  const std::int64_t tensor = tensor_of(chunk);
-  return {tensor, (chunk - chunk_starts_[tensor]) * chunk_elements(tensor)};
+  std::int64_t claim = claims();
+  for (const auto& worker : workers_) claim = std::min(claim, worker->claim.load());
+  if (claim == claims()) return {options_.end, 0};
+  const std::int64_t tensor = tensor_of(claim);
+  return {tensor, (claim - claim_starts_[tensor - options_.start.tensor]) * claim_elements(tensor)};
 }
 
 void StreamExecutor::rethrow() const {
@@ -93,12 +118,13 @@ void StreamExecutor::rethrow() const {
 }
 
 void StreamExecutor::work(Worker& worker) {
+  std::fesetenv(FE_DFL_ENV);  // the thread that started this one may have switched subnormals off
   try {
     while (!stopping_) {
-      const std::int64_t chunk = next_chunk_.fetch_add(1);
-      worker.chunk = std::min(chunk, chunks());
-      if (chunk >= chunks()) break;
-      run_chunk(chunk, worker);
+      const std::int64_t claim = next_claim_.fetch_add(1);
+      worker.claim = std::min(claim, claims());
+      if (claim >= claims()) break;
+      run_claim(claim, worker);
     }
   } catch (...) {
     stop();
@@ -109,61 +135,72 @@ void StreamExecutor::work(Worker& worker) {
   if (--running_ == 0) ended_.notify_all();
 }
 
-std::int64_t StreamExecutor::tensor_of(std::int64_t chunk) const {
-  return std::upper_bound(chunk_starts_.begin(), chunk_starts_.end(), chunk) - chunk_starts_.begin() - 1;
+std::int64_t StreamExecutor::tensor_of(std::int64_t claim) const {
+  const auto after = std::upper_bound(claim_starts_.begin(), claim_starts_.end(), claim);
+  return options_.start.tensor + (after - claim_starts_.begin() - 1);
 }
 
-// The chunk's elements are fitted into the slots in the widest type that takes part.
+// The chunk's elements are fitted into the slots in the widest type that takes part, in whole rows.
 std::int64_t StreamExecutor::chunk_elements(std::int64_t tensor) const {
   const PlannedTensor& planned = plan_.tensors[tensor];
-  std::int64_t widest = stored_size(planned, common_dtype(tensor));
+  std::int64_t widest = stored_size(planned, plan_.common_dtype(tensor));
   for (int m = 0; m < plan_.n_outputs; ++m) widest = std::max(widest, stored_size(planned, plan_.output(tensor, m).dtype));
-  return options_.slot_bytes / widest;
+  const std::int64_t fitting = options_.slot_bytes / widest, row = planned.rule == Rule::copy ? 1 : pass_.row(tensor);
+  if (row > fitting) throw std::invalid_argument("slot_bytes is too small for a row");
+  return fitting - fitting % row;
 }
 
-Dtype StreamExecutor::common_dtype(std::int64_t tensor) const {
-  const Dtype first = plan_.input(tensor, 0).dtype;
-  bool equal = true, any_double = false;
-  for (int n = 0; n < plan_.tensors[tensor].n_inputs; ++n) {
-    const Dtype dtype = plan_.input(tensor, n).dtype;
-    equal = equal && dtype == first;
-    any_double = any_double || dtype == Dtype::f64;
-  }
-  return equal ? first : any_double ? Dtype::f64 : Dtype::f32;
+std::int64_t StreamExecutor::claim_elements(std::int64_t tensor) const {
+  const std::int64_t span = plan_.tensors[tensor].rule == Rule::copy ? 0 : pass_.span(tensor);
+  return span > 0 ? span : chunk_elements(tensor);
 }
 
-void StreamExecutor::run_chunk(std::int64_t chunk, Worker& worker) {
-  const std::int64_t t = tensor_of(chunk);
+void StreamExecutor::run_claim(std::int64_t claim, Worker& worker) {
+  const std::int64_t t = tensor_of(claim);
   const PlannedTensor& tensor = plan_.tensors[t];
-  const std::int64_t elements = chunk_elements(t);
-  const std::int64_t first = (chunk - chunk_starts_[t]) * elements;
-  const std::int64_t count = std::min(elements, tensor.count - first);
-  const Dtype dtype = common_dtype(t);
+  const std::int64_t elements = claim_elements(t), step = chunk_elements(t);
+  const std::int64_t begin = (claim - claim_starts_[t - options_.start.tensor]) * elements;
+  const std::int64_t end = std::min(begin + elements, tensor.count);
+  for (std::int64_t first = begin; first < end && !stopping_; first += step) {
+    const std::int64_t count = std::min(step, end - first);
+    read_inputs(t, first, count, worker);
+    if (tensor.rule == Rule::copy) {
+      copy_chunk(t, first, count, worker);
+    } else {
+      pass_.run({t, first, count, worker.number, worker.n_read, worker.models.data(), worker.inputs.data(),
+                 worker.outputs.data(), plan_.common_dtype(t)});
+    }
+    if (pass_.writes()) write_outputs(t, first, count, worker);
+  }
+}
 
+void StreamExecutor::copy_chunk(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker) {
+  const auto* kept = static_cast<const unsigned char*>(worker.inputs[0]);
+  for (int i = 1; i < worker.n_read; ++i) {
+    const auto* other = static_cast<const unsigned char*>(worker.inputs[i]);
+    if (std::memcmp(kept, other, count) == 0) continue;
+    const std::int64_t byte = std::mismatch(kept, kept + count, other).first - kept;
+    throw StreamFailure(FailureKind::unequal, tensor, worker.models[i], first + byte);
+  }
+  for (void* output : worker.outputs) std::memcpy(output, kept, count);
+}
+
+void StreamExecutor::read_inputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker) {
+  const PlannedTensor& planned = plan_.tensors[tensor];
+  const Dtype dtype = plan_.common_dtype(tensor);
   std::optional<LoraCache::Loan> loan;
-  if (plan_.has_products(t)) loan.emplace(lora_, t);
-  int read = 0;
-  for (int n = 0; n < tensor.n_inputs; ++n) {
-    if (!pass_.wants(t, n)) continue;
-    void* slot = worker.buffers.input(read);
-    if (plan_.product(t, n) != nullptr) {
+  if (plan_.has_products(tensor)) loan.emplace(lora_, tensor);
+  worker.n_read = 0;
+  for (int n = 0; n < planned.n_inputs; ++n) {
+    if (planned.rule == Rule::merge && !pass_.wants(tensor, n)) continue;
+    void* slot = worker.buffers.input(worker.n_read);
+    if (plan_.product(tensor, n) != nullptr) {
       loan->factors().multiply(n, first, count, static_cast<double*>(slot));
     } else {
-      read_input(t, n, first, count, dtype, slot, worker.buffers.narrow());
+      read_input(tensor, n, first, count, dtype, slot, worker.buffers.narrow());
     }
-    worker.models[read] = n;
-    worker.inputs[read++] = slot;
-  }
-  for (int m = 0; m < plan_.n_outputs; ++m) worker.outputs[m] = worker.buffers.output(m);
-  pass_.run({t, first, count, read, worker.models.data(), worker.inputs.data(), worker.outputs.data(), dtype});
-
-  if (!pass_.writes()) return;
-  for (int m = 0; m < plan_.n_outputs; ++m) {
-    const Place& place = plan_.output(t, m);
-    const std::int64_t size = stored_size(tensor, place.dtype);
-    const int code = output_files_[place.file].write(worker.outputs[m], count * size, place.offset + first * size);
-    if (code) throw StreamFailure(FailureKind::write, t, m, 0, code);
-    written_bytes_ += count * size;
+    worker.models[worker.n_read] = n;
+    worker.inputs[worker.n_read++] = slot;
   }
 }
 
@@ -179,10 +216,20 @@ void StreamExecutor::read_input(std::int64_t tensor, int n, std::int64_t first, 
 void StreamExecutor::read_bytes_at(std::int64_t tensor, int n, void* into, std::int64_t bytes, std::int64_t from) {
   const Place& place = plan_.input(tensor, n);
   std::int64_t done = 0;
-  const int code = input_files_[place.file].read(into, bytes, place.offset + from, &done);
+  const int code = files_.inputs[place.file].read(into, bytes, place.offset + from, &done);
   if (code) throw StreamFailure(FailureKind::read, tensor, n, 0, code);
   if (done < bytes) throw StreamFailure(FailureKind::shrunk, tensor, n);
   read_bytes_ += bytes;
+}
+
+void StreamExecutor::write_outputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker) {
+  for (int m = 0; m < plan_.n_outputs; ++m) {
+    const Place& place = plan_.output(tensor, m);
+    const std::int64_t size = stored_size(plan_.tensors[tensor], place.dtype);
+    const int code = files_.outputs[place.file].write(worker.outputs[m], count * size, place.offset + first * size);
+    if (code) throw StreamFailure(FailureKind::write, tensor, m, 0, code);
+    written_bytes_ += count * size;
+  }
 }
 
 }  // namespace m2m

@@ -1,4 +1,4 @@
-// Runs one pass over a plan: worker threads claim chunks in disk order, read, compute and write.
+// Runs one pass over some tensors of a plan: worker threads claim chunks in disk order, read, compute and write.
 #pragma once
 
 #include <atomic>
@@ -25,49 +25,63 @@ struct StreamPosition {
   std::int64_t element;
 };
 
+// The files of a plan, opened once for all passes over it.
+struct StreamFiles {
+  std::vector<StreamFile> inputs;
+  std::vector<StreamFile> outputs;
+
+  explicit StreamFiles(const StreamPlan& plan);
+};
+
 // Memory: threads * (N + M) * slot_bytes, whatever the size of the tensors.
 struct StreamOptions {
   int threads;
   std::int64_t slot_bytes;  // staging memory of one input or output, a multiple of 8
-  StreamPosition start;     // everything before it was written by an earlier run
+  StreamPosition start;     // everything before it has been dealt with
+  std::int64_t end;         // the first tensor that is left out
 };
 
 class StreamExecutor {
  public:
-  // Starts at once. `plan` and `pass` outlive the executor.
-  StreamExecutor(const StreamPlan& plan, StreamPass& pass, const StreamOptions& options);
+  // Starts at once. `plan`, `files` and `pass` outlive the executor.
+  StreamExecutor(const StreamPlan& plan, const StreamFiles& files, StreamPass& pass, const StreamOptions& options);
   ~StreamExecutor();  // stops
 
   bool wait(double seconds);  // true once all workers have ended: finished, failed or stopped
   void stop();                // ends after the chunks under way
 
-  StreamPosition position() const;  // everything before it is written
+  StreamPosition position() const;  // everything before it is done
   std::int64_t read_bytes() const { return read_bytes_ + lora_.read_bytes(); }
   std::int64_t written_bytes() const { return written_bytes_; }
   void rethrow() const;  // throws what a worker threw first, if any did
 
  private:
   struct Worker;
+  void cut_into_claims();
   void start_workers();
   void join();
   void work(Worker& worker);
-  void run_chunk(std::int64_t chunk, Worker& worker);
+  void run_claim(std::int64_t claim, Worker& worker);
+  void copy_chunk(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
+  void read_inputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
   void read_input(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, Dtype wanted, void* into, void* narrow);
   void read_bytes_at(std::int64_t tensor, int n, void* into, std::int64_t bytes, std::int64_t from);
-  std::int64_t chunks() const { return chunk_starts_.back(); }
-  std::int64_t tensor_of(std::int64_t chunk) const;
+  void write_outputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
+  bool is_skipped(std::int64_t tensor) const;
+  std::int64_t claims() const { return claim_starts_.back(); }
+  std::int64_t tensor_of(std::int64_t claim) const;
   std::int64_t chunk_elements(std::int64_t tensor) const;
-  Dtype common_dtype(std::int64_t tensor) const;
+  std::int64_t claim_elements(std::int64_t tensor) const;
 
   const StreamPlan& plan_;
+  const StreamFiles& files_;
   StreamPass& pass_;
   const StreamOptions options_;
-  std::vector<StreamFile> input_files_;
-  std::vector<StreamFile> output_files_;
   LoraCache lora_;
-  std::vector<std::int64_t> chunk_starts_;  // [T + 1] number of the first chunk of each tensor
+  // What a worker takes at once: a chunk, or a span of the pass. [tensors + 1] number of the first one of each tensor.
+  std::vector<std::int64_t> claim_starts_;
 
-  std::atomic<std::int64_t> next_chunk_{0};
+  std::atomic<std::int64_t> next_claim_{0};
   std::atomic<std::int64_t> read_bytes_{0};
   std::atomic<std::int64_t> written_bytes_{0};
   std::atomic<bool> stopping_{false};

@@ -14,6 +14,7 @@ enum class FailureKind : int {
   overflow,   // all inputs are finite, but a sum is beyond the output's largest number
   unequal,    // inputs of a copied tensor differ
   factor,     // a factor of an input that is a product is NaN or infinite; `code` is its LoraSide
+  negative,   // an estimate that cannot be negative is
 };
 
 struct StreamFailure : std::exception {

@@ -1,15 +1,29 @@
-// The pass that writes weighted sums (linear merging), and copies what must not be averaged.
+// The pass that writes weighted sums with one weight a tensor and input.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "stream_pass.h"
 
 namespace m2m {
 
+// Weights that several tensors may share. [M, N]
+struct WeightBlock {
+  int n_inputs;
+  std::vector<double> weights;
+};
+
+// The weights of a run of tensors.
+struct MergeWeights {
+  std::int64_t first = 0;              // the run's first tensor
+  std::vector<std::int64_t> block_of;  // number of each tensor's block; without meaning for a copied one
+  std::vector<WeightBlock> blocks;
+};
+
 class MergePass final : public StreamPass {
  public:
-  MergePass(const StreamPlan& plan, bool allow_nonfinite);
+  MergePass(const StreamPlan& plan, const MergeWeights& weights, bool allow_nonfinite);
   bool wants(std::int64_t tensor, int n) const override;
   void run(const ChunkView& chunk) override;
 
@@ -21,13 +35,13 @@ class MergePass final : public StreamPass {
     std::vector<float> narrow;    // the same, rounded once to the accumulation type of the narrower dtypes
   };
 
-  Block without_zero_columns(const WeightBlock& planned) const;
-  void merge(const ChunkView& chunk) const;
-  void copy(const ChunkView& chunk) const;
-  void check_finite(const ChunkView& chunk) const;
+  Block without_zero_columns(const WeightBlock& block) const;
+  const Block& block(std::int64_t tensor) const { return blocks_[block_of_[tensor - first_]]; }
 
   const StreamPlan& plan_;
-  bool allow_nonfinite_;
+  const std::int64_t first_;
+  const std::vector<std::int64_t> block_of_;
+  const bool allow_nonfinite_;
   std::vector<Block> blocks_;
 };
 

@@ -40,22 +40,15 @@ struct LoraProduct {
 };
 
 enum class Rule : int {
-  merge,  // weighted sums of the inputs
+  merge,  // a pass makes the outputs from the inputs
   copy,   // the inputs must be equal, byte by byte; the first is copied
 };
 
 struct PlannedTensor {
   Rule rule;
   std::int64_t count;  // elements of a merged tensor, bytes of a copied one
-  int block;           // index of its weights; without meaning for a copied one
   int n_inputs;        // N, of this tensor
   std::int64_t first_input;  // where its N places start in `inputs`
-};
-
-// Weights that tensors refer to. [M, N]
-struct WeightBlock {
-  int n_inputs;
-  std::int64_t first;  // where they start in `weights`
 };
 
 // Axes: T tensors, M outputs (candidates), N inputs (experts; their number may differ from tensor to tensor).
@@ -67,8 +60,6 @@ struct StreamPlan {
   std::vector<Place> inputs;              // [T, its N]
   std::vector<LoraProduct> products;      // inputs that are formed instead of read
   std::vector<Place> outputs;             // [T, M]
-  std::vector<WeightBlock> blocks;
-  std::vector<double> weights;
 
   const Place& input(std::int64_t tensor, int n) const { return inputs[tensors[tensor].first_input + n]; }
   const Place& output(std::int64_t tensor, int m) const { return outputs[tensor * n_outputs + m]; }
@@ -85,6 +76,18 @@ struct StreamPlan {
     int most = 0;
     for (const PlannedTensor& tensor : tensors) most = std::max(most, tensor.n_inputs);
     return most;
+  }
+
+  // The one type that passes see a tensor's inputs in: every input's own type widens to it exactly.
+  Dtype common_dtype(std::int64_t tensor) const {
+    const Dtype first = input(tensor, 0).dtype;
+    bool equal = true, any_double = false;
+    for (int n = 0; n < tensors[tensor].n_inputs; ++n) {
+      const Dtype dtype = input(tensor, n).dtype;
+      equal = equal && dtype == first;
+      any_double = any_double || dtype == Dtype::f64;
+    }
+    return equal ? first : any_double ? Dtype::f64 : Dtype::f32;
   }
 };
 

@@ -64,21 +64,6 @@ void check_outputs(const StreamPlan& plan, std::size_t t) {
   }
 }
 
-void check_blocks(const StreamPlan& plan) {
-  for (const WeightBlock& block : plan.blocks) {
-    const auto n_weights = static_cast<std::int64_t>(plan.weights.size());
-    const bool fits = is_within(block.n_inputs, 1, most_axis) && is_within(block.first, 0, n_weights) &&
-                      std::int64_t{block.n_inputs} * plan.n_outputs <= n_weights - block.first;
-    if (!fits) throw std::invalid_argument("a block of weights is not in the plan");
-  }
-  for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
-    const PlannedTensor& tensor = plan.tensors[t];
-    if (tensor.rule == Rule::copy) continue;
-    require(is_within(tensor.block, 0, static_cast<std::int64_t>(plan.blocks.size()) - 1), "no such block of weights", t);
-    require(plan.blocks[tensor.block].n_inputs == tensor.n_inputs, "its weights do not fit its inputs", t);
-  }
-}
-
 }  // namespace
 
 void check_plan(const StreamPlan& plan) {
@@ -94,7 +79,25 @@ void check_plan(const StreamPlan& plan) {
     check_inputs(plan, t);
     check_outputs(plan, t);
   }
-  check_blocks(plan);
+}
+
+void check_weights(const MergeWeights& weights, const StreamPlan& plan) {
+  const auto n_tensors = static_cast<std::int64_t>(plan.tensors.size());
+  const auto n_wanted = static_cast<std::int64_t>(weights.block_of.size());
+  if (!is_within(weights.first, 0, n_tensors) || n_wanted > n_tensors - weights.first)
+    throw std::invalid_argument("weights of tensors that are not in the plan");
+  for (const WeightBlock& block : weights.blocks) {
+    const bool fits = is_within(block.n_inputs, 1, most_axis) &&
+                      std::int64_t{block.n_inputs} * plan.n_outputs == static_cast<std::int64_t>(block.weights.size());
+    if (!fits) throw std::invalid_argument("a block of weights has not one for every output and input");
+  }
+  for (std::int64_t i = 0; i < n_wanted; ++i) {
+    const std::size_t t = weights.first + i;
+    const PlannedTensor& tensor = plan.tensors[t];
+    if (tensor.rule == Rule::copy) continue;
+    require(is_within(weights.block_of[i], 0, static_cast<std::int64_t>(weights.blocks.size()) - 1), "no such block of weights", t);
+    require(weights.blocks[weights.block_of[i]].n_inputs == tensor.n_inputs, "its weights do not fit its inputs", t);
+  }
 }
 
 void check_options(const StreamOptions& options, const StreamPlan& plan) {
@@ -103,9 +106,9 @@ void check_options(const StreamOptions& options, const StreamPlan& plan) {
   if (!slots) throw std::invalid_argument("slot_bytes must be a positive multiple of 8");
   const auto n_tensors = static_cast<std::int64_t>(plan.tensors.size());
   const StreamPosition& start = options.start;
-  const bool inside = is_within(start.tensor, 0, n_tensors) &&
-                      is_within(start.element, 0, start.tensor == n_tensors ? 0 : plan.tensors[start.tensor].count);
-  if (!inside) throw std::invalid_argument("start is not in the plan");
+  const bool inside = is_within(options.end, 0, n_tensors) && is_within(start.tensor, 0, options.end) &&
+                      is_within(start.element, 0, start.tensor == options.end ? 0 : plan.tensors[start.tensor].count);
+  if (!inside) throw std::invalid_argument("start and end are not in the plan");
 }
 
 }  // namespace m2m

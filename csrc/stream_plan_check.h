@@ -2,6 +2,7 @@
 #pragma once
 
 #include "stream_executor.h"
+#include "stream_merge.h"
 #include "stream_plan.h"
 
 namespace m2m {
@@ -9,6 +10,7 @@ namespace m2m {
 // Each throws std::invalid_argument that says which number is wrong. What only the files can tell (that they are there, and
 // long enough) is found out while they are read.
 void check_plan(const StreamPlan& plan);
+void check_weights(const MergeWeights& weights, const StreamPlan& plan);
 void check_options(const StreamOptions& options, const StreamPlan& plan);
 
 }  // namespace m2m

@@ -14,25 +14,91 @@ def merge_cuda(
     outputs: Sequence[Any], inputs: Sequence[Any], weights: Any, device: int, stream: int
 ) -> None: ...
 
-class Stream:
-    """A streamed merge; it starts when it is made and stops when it is dropped."""
+class StreamPlan:
+    """Which bytes of which files become which others; the files are open."""
 
     def __init__(
         self,
         *,
-        input_files: Any,
-        output_files: Any,
+        input_files: Sequence[str],
+        output_files: Sequence[str],
         n_outputs: int,
         tensors: Any,
         inputs: Any,
         products: Any,
         outputs: Any,
-        blocks: Any,
+    ) -> None: ...
+
+class StreamPass:
+    """What is done with the chunks of some tensors of a plan."""
+
+    @property
+    def writes(self) -> bool: ...
+
+class MergePass(StreamPass):
+    """Writes weighted sums."""
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        first: int,
+        *,
+        block_of: Any,
+        block_inputs: Any,
         weights: Any,
+        allow_nonfinite: bool,
+    ) -> None: ...
+
+class VectorMergePass(StreamPass):
+    """Writes weighted sums, weights a row or column."""
+
+    def __init__(
+        self, plan: StreamPlan, first: int, *, tensors: Sequence[tuple[int, int, Any]], allow_nonfinite: bool
+    ) -> None: ...
+
+class NearSwapPass(StreamPass):
+    """Moves each base weight by at most t."""
+
+    def __init__(
+        self, plan: StreamPlan, first: int, *, steps: Sequence[float], allow_nonfinite: bool
+    ) -> None: ...
+
+class FisherPass(StreamPass):
+    """Averages with a weight an element."""
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        first: int,
+        *,
+        tensors: Sequence[tuple[float, Sequence[float]]],
+        allow_nonfinite: bool,
+    ) -> None: ...
+
+class GramPass(StreamPass):
+    """Looks at inner products of points; if wanted at their signs."""
+
+    def __init__(self, plan: StreamPlan, first: int, *, layout: Any, counts_signs: bool) -> None: ...
+    def triangles(self, tensor: int) -> list[float]: ...
+    def signs(self, tensor: int) -> tuple[list[float], list[int], list[int]]: ...
+
+class RiderPass(StreamPass):
+    """A writing pass, and one that looks at the same chunks."""
+
+    def __init__(self, plan: StreamPlan, writer: StreamPass, rider: StreamPass) -> None: ...
+
+class Stream:
+    """A pass under way; it starts when it is made and stops when it is dropped."""
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        stream_pass: StreamPass,
+        *,
         threads: int,
         slot_bytes: int,
-        start: Any,
-        allow_nonfinite: bool,
+        start: tuple[int, int],
+        end: int,
     ) -> None: ...
     def wait(self, seconds: float) -> bool: ...
     def stop(self) -> None: ...

@@ -17,11 +17,12 @@ from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
 from m2m.merging.companions import choose_companions, write_companions
-from m2m.merging.execute import Execution, Progress, bytes_before, execute
+from m2m.merging.execute import Execution, execute
 from m2m.merging.lora import AdaptedCheckpoint, open_models
 from m2m.merging.lora.write import write_adapters
 from m2m.merging.memory import Staging, collector_paused, peak_resident_bytes, plan_staging
-from m2m.merging.plan import MergePlan, build_plan
+from m2m.merging.pass_run import Progress
+from m2m.merging.plan import MergePlan, build_plan, bytes_before
 from m2m.merging.recipe import Recipe, load
 from m2m.merging.recipe_models import ModelRef
 from m2m.merging.report import MergeReport
@@ -111,7 +112,11 @@ def merge(
         wanted = from_recipe(parsed, models, out_dtype, candidates)
         metadata = _metadata(parsed, models[parsed.donor], candidates)
         plan = build_plan(
-            [model.path for model in models.values()], wanted, metadata, parse_bytes(shard_size)
+            [model.path for model in models.values()],
+            wanted,
+            metadata,
+            parse_bytes(shard_size),
+            parsed.rule,
         )
     files = choose_companions(parsed, models)
     layers = _stacked_layers(parsed)
@@ -193,7 +198,12 @@ def run_plan(
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
     staging = plan_staging(
-        parse_bytes(options.memory), options.threads, plan.most_sources, len(plan.outputs), plan.factor_bytes
+        parse_bytes(options.memory),
+        options.threads,
+        plan.most_sources,
+        len(plan.outputs),
+        plan.factor_bytes,
+        plan.row_bytes,
     )
     key = plan.key
     with open_work_folder(out.absolute()) as work:

@@ -60,6 +60,8 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
             f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is "
             f"too large for {tensor.entry.dtype}; choose a wider dtype, or allow_nonfinite"
         )
+    if kind == "negative":
+        raise CheckpointError(f"{file}: {name} is negative at index {element}; Fisher estimates cannot be")
     raise CheckpointError(
         f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {tensor.sources[0].file}; "
         f"only {', '.join(sorted(MERGEABLE))} are averaged, other types must be equal in all inputs"

@@ -28,14 +28,21 @@ class Staging:
     Attributes:
         threads: Workers.
         slot_bytes: Memory of one input or output, a worker.
+        spare_bytes: What the budget leaves besides these buffers.
     """
 
     threads: int
     slot_bytes: int
+    spare_bytes: int
 
 
 def plan_staging(
-    budget: int, threads: int | None, n_inputs: int, n_outputs: int, factor_bytes: int = 0
+    budget: int,
+    threads: int | None,
+    n_inputs: int,
+    n_outputs: int,
+    factor_bytes: int = 0,
+    row_bytes: int = 0,
 ) -> Staging:
     """Choose buffers that fit a budget.
 
@@ -45,6 +52,7 @@ def plan_staging(
         n_inputs: Inputs N.
         n_outputs: Outputs M.
         factor_bytes: What the factors of LoRA adapters take of the budget.
+        row_bytes: Bytes that one slot must hold at least.
 
     Returns:
         The buffers.
@@ -55,17 +63,20 @@ def plan_staging(
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     slots = n_inputs + n_outputs
+    least = max(_LEAST_SLOT_BYTES, -(-row_bytes // _LEAST_SLOT_BYTES) * _LEAST_SLOT_BYTES)
     left = budget - factor_bytes
-    most_threads = left // (slots * _LEAST_SLOT_BYTES)
+    most_threads = left // (slots * least)
     if most_threads < 1:
         factors = f" and {format_bytes(factor_bytes)} of factors of adapters" if factor_bytes else ""
+        rows = " for whole rows" if least > _LEAST_SLOT_BYTES else ""
         raise ConfigError(
             f"a memory budget of {format_bytes(budget)} is too small: {n_inputs} inputs and "
-            f"{n_outputs} outputs need at least {format_bytes(slots * _LEAST_SLOT_BYTES)}{factors}"
+            f"{n_outputs} outputs need at least {format_bytes(slots * least)}{rows}{factors}"
         )
     workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
     room = left // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
-    return Staging(workers, min(SLOT_BYTES, room))
+    slot_bytes = min(max(SLOT_BYTES, least), room)
+    return Staging(workers, slot_bytes, left - workers * slots * slot_bytes)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ The driver runs each to its end over the whole window before it asks for the nex
 gathered can be asked of it when the function goes on. All but the last one only look (`writes` is false); the
 last one writes:
 
-    def passes(method: Method, window: Window) -> Iterator[StreamPass]:
+    def passes(method: Method | None, window: Window) -> Iterator[StreamPass]:
         look = GramPass(window.core, ...)
         yield look
         yield MergePass(window.core, weights_from(look), ...)
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from m2m.merging.methods.spec import Method
-from m2m.merging.plan import PlannedTensor
+from m2m.merging.plan import PlannedTensor, WeightBlock
 
 if TYPE_CHECKING:
     from m2m._core import StreamPass, StreamPlan
@@ -36,15 +36,24 @@ class Window:
         core: The compiled plan; passes number tensors as it does.
         first: Number of the window's first tensor in the plan.
         tensors: The tensors, copied ones too.
+        blocks: The plan's weights, which tensors refer to by number. each [M, N]
         allow_nonfinite: Whether NaN and infinities may pass.
+        slot_bytes: Staging memory of one input or output, a worker: no chunk is larger.
         memory: Bytes that a pass may hold besides the staging buffers, all workers together.
     """
 
     core: StreamPlan
     first: int
     tensors: tuple[PlannedTensor, ...]
+    blocks: tuple[WeightBlock, ...]
     allow_nonfinite: bool
+    slot_bytes: int
     memory: int
+
+    @property
+    def end(self) -> int:
+        """Number of the first tensor after the window."""
+        return self.first + len(self.tensors)
 
     def merged(self) -> Iterator[tuple[int, PlannedTensor]]:
         """Go over the tensors that are merged, not copied.
@@ -58,4 +67,4 @@ class Window:
 
 
 #: Gives the passes of a method over a window.
-Passes = Callable[[Method, Window], "Iterator[StreamPass]"]
+Passes = Callable[[Method | None, Window], "Iterator[StreamPass]"]

@@ -15,6 +15,7 @@ from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.layout import Entry, Layout, plan_layout
 from m2m.errors import MixtureError
 from m2m.merging.lora.product import TENSORS_AT_ONCE, Product
+from m2m.merging.methods.spec import Method, Settings
 
 #: What a tensor of the outputs comes from: a stored tensor, or what a LoRA adapter adds.
 Input = TensorInfo | Product
@@ -27,13 +28,20 @@ class WantedTensor(NamedTuple):
 
     Attributes:
         entry: Its name, output type and shape.
-        sources: The tensors it comes from. [N]
-        weights: Their weights [M, N], or nothing: then the sources must be equal, and are copied.
+        sources: The tensors it comes from: the base model's if the method uses it, then the experts', then
+            what else a method reads, as Fisher estimates. [N]
+        weights: Their weights [M, N], where they are known before anything is read.
+        settings: The method's parameters for each output, where weights do not say it all. [M] or empty
+        origin: Which source is the base model's, if one is.
+        copied: Whether the sources must be equal, and are copied.
     """
 
     entry: Entry
     sources: tuple[Input, ...]
-    weights: WeightBlock | None
+    weights: WeightBlock | None = None
+    settings: tuple[Settings, ...] = ()
+    origin: int | None = None
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,21 +57,26 @@ class Output:
     layout: Layout
 
 
-@dataclass(frozen=True)
-class PlannedTensor:
+class PlannedTensor(NamedTuple):
     """How one tensor of the outputs comes about.
 
     Attributes:
         entry: Its name, output type and shape.
-        sources: The tensors it comes from. [N]
+        sources: The tensors it comes from, as in `WantedTensor`. [N]
         places: In which shard of each output it goes, and at which byte. [M]
-        block: Number of its weights, or nothing: then the inputs must be equal, and are copied.
+        block: Number of its weights, where they are known before anything is read.
+        settings: The method's parameters for each output, where weights do not say it all. [M] or empty
+        origin: Which source is the base model's, if one is.
+        copied: Whether the sources must be equal, and are copied.
     """
 
     entry: Entry
     sources: tuple[Input, ...]
     places: tuple[tuple[int, int], ...]
     block: int | None
+    settings: tuple[Settings, ...]
+    origin: int | None
+    copied: bool
 
 
 @dataclass(frozen=True)
@@ -75,12 +88,14 @@ class MergePlan:
         outputs: The checkpoints to write. [M]
         tensors: What is in them, in the order in which it is written.
         blocks: Different weights that tensors refer to by number. each [M, N]
+        method: How a tensor is merged that has no weights; its settings are with the tensor.
     """
 
     models: tuple[Path, ...]
     outputs: tuple[Output, ...]
     tensors: tuple[PlannedTensor, ...]
     blocks: tuple[WeightBlock, ...]
+    method: Method | None = None
 
     @property
     def input_files(self) -> tuple[Path, ...]:
@@ -91,6 +106,13 @@ class MergePlan:
     def most_sources(self) -> int:
         """Inputs of the tensor that has most."""
         return max(len(tensor.sources) for tensor in self.tensors)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the longest row that must be in memory whole; 0 if the method does not rank rows."""
+        if self.method is None or self.method.trim != "rank":
+            return 0
+        return max((_row_bytes(tensor) for tensor in self.tensors if not tensor.copied), default=0)
 
     @property
     def factor_bytes(self) -> int:
@@ -122,7 +144,7 @@ class MergePlan:
                 else (str(source.file), source.offset, source.dtype)
                 for source in tensor.sources
             ]
-            digest.update(repr((tensor.entry, tensor.block, tensor.places, places)).encode())
+            digest.update(repr((tensor.entry, tensor.block, tensor.places, places, tensor.origin)).encode())
         return digest.hexdigest()
 
 
@@ -131,6 +153,7 @@ def build_plan(
     wanted: Sequence[WantedTensor],
     metadata: Mapping[str, Mapping[str, str]],
     shard_bytes: int | None = None,
+    method: Method | None = None,
 ) -> MergePlan:
     """Lay the outputs out, and put the tensors in the order in which they will be written.
 
@@ -139,6 +162,7 @@ def build_plan(
         wanted: What the outputs hold.
         metadata: Name of each output to the free text in its headers. [M]
         shard_bytes: Most tensor bytes an output file; one file when not given.
+        method: How tensors are merged that have no weights.
 
     Returns:
         The plan.
@@ -158,8 +182,18 @@ def build_plan(
             tensor = by_name[name]
             places = tuple((number, output.layout.shards[number].offsets[name]) for output in outputs)
             block = _block_number(tensor, blocks, len(outputs))
-            tensors.append(PlannedTensor(tensor.entry, tensor.sources, places, block))
-    return MergePlan(tuple(models), outputs, tuple(tensors), tuple(blocks))
+            tensors.append(
+                PlannedTensor(
+                    tensor.entry,
+                    tensor.sources,
+                    places,
+                    block,
+                    tensor.settings,
+                    tensor.origin,
+                    tensor.copied,
+                )
+            )
+    return MergePlan(tuple(models), outputs, tuple(tensors), tuple(blocks), method)
 
 
 def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_outputs: int) -> int | None:
@@ -177,6 +211,13 @@ def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_output
     return blocks.setdefault(block, len(blocks))
 
 
+def _row_bytes(tensor: PlannedTensor) -> int:
+    # A row is what shares the first index; a vector is one row. Inputs of different types come in a common one.
+    shape = tensor.entry.shape
+    widest = max(4, SIZES[tensor.entry.dtype], *(SIZES[source.dtype] for source in tensor.sources))
+    return math.prod(shape[1:] if len(shape) > 1 else shape) * widest
+
+
 def element_size(tensor: PlannedTensor) -> int:
     """Say how long one counted element of a tensor is in the outputs.
 
@@ -186,4 +227,20 @@ def element_size(tensor: PlannedTensor) -> int:
     Returns:
         Bytes an element; one for a copied tensor, which is counted in bytes.
     """
-    return 1 if tensor.block is None else SIZES[tensor.entry.dtype]
+    return 1 if tensor.copied else SIZES[tensor.entry.dtype]
+
+
+def bytes_before(plan: MergePlan, position: tuple[int, int]) -> int:
+    """Count the tensor bytes of all outputs that lie before a position.
+
+    Args:
+        plan: The plan.
+        position: A place in its order: number of a tensor, and of its element.
+
+    Returns:
+        Bytes.
+    """
+    tensor, element = position
+    whole = sum(planned.entry.nbytes for planned in plan.tensors[:tensor])
+    part = element * element_size(plan.tensors[tensor]) if element else 0
+    return (whole + part) * len(plan.outputs)

@@ -1,4 +1,4 @@
-"""From a recipe, or from plain weights, to what each tensor of the outputs is the weighted sum of."""
+"""From a recipe, or from plain weights, to what each tensor of the outputs is made of."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from m2m.checkpoint.dtypes import MERGEABLE
 from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.layout import Entry
 from m2m.errors import CheckpointError, RecipeError
+from m2m.merging.fisher_files import FisherFiles
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
 from m2m.merging.methods.spec import Settings
 from m2m.merging.methods.weighted import input_weights
@@ -56,10 +57,14 @@ def from_weights(
     """  # noqa: DOC502 - raised by what is called
     check_same_tensors(models[0], models[1:], mixed_floats=True)
     block = tuple(tuple(map(float, row)) for row in weights)
-    return [
-        _wanted(info.name, tuple(model.tensors[info.name] for model in models), dtype, block)
-        for info in models[0].tensors.values()
-    ]
+    wanted = []
+    for info in models[0].tensors.values():
+        sources = tuple(model.tensors[info.name] for model in models)
+        if info.dtype in MERGEABLE:
+            wanted.append(WantedTensor(Entry(info.name, dtype or info.dtype, info.shape), sources, block))
+        else:
+            wanted.append(_copied(info.name, sources))
+    return wanted
 
 
 def from_recipe(
@@ -67,41 +72,77 @@ def from_recipe(
     models: Mapping[ModelRef, Checkpoint],
     dtype: str | None = None,
     candidates: Candidates | None = None,
+    *,
+    statistics: bool = False,
 ) -> list[WantedTensor]:
-    """Resolve a recipe whose method is a weighted sum with weights that are known before reading.
+    """Resolve a recipe, tensor by tensor.
 
     Args:
         recipe: The recipe.
         models: An open checkpoint for each of its models.
         dtype: Safetensors name of the outputs' float type; each tensor's first source's when not given.
         candidates: Merging weights that replace the recipe's; one output, the recipe's own, when not given.
+        statistics: Whether the base model is wanted among the sources even if the method does not use it.
 
     Returns:
         The outputs' tensors.
 
     Raises:
-        RecipeError: If the method is not such a sum, or has no weights that candidates could replace.
+        RecipeError: If the method has no weights that candidates could replace, or needs the whole tensor
+            for each of them.
         CheckpointError: If sources do not fit each other, or hold a type that cannot be merged.
     """  # noqa: DOC502 - raised by what is called
-    if recipe.rule.kind != "weights":
+    if candidates is not None and recipe.rule.kind not in {"weights", "gram"}:
         raise RecipeError(
-            f"merge_method {recipe.method} is not streamed yet; its reference twin is in m2m.merging.methods"
+            f"merge_method {recipe.method} writes one checkpoint a pass: merge candidates singly"
         )
     lead = models[recipe.donor]
     outputs = recipe.outputs(lead.names)
     if not any(part.ranges for part in recipe.slices):
         inputs = [models[ref] for ref in recipe.slices[0].inputs]
         check_same_tensors(lead, [model for model in inputs if model is not lead], mixed_floats=True)
+    fishers = FisherFiles()
     wanted = []
     for output in outputs:
-        sources: tuple[Input, ...] = _sources(recipe, models, output)
-        mergeable = sources[0].dtype in MERGEABLE
-        block: WeightBlock = ()
-        if mergeable:
+        sources = _sources(recipe, models, output)
+        entry = Entry(output.name, dtype or sources[0].dtype, sources[0].shape)
+        if sources[0].dtype not in MERGEABLE:
+            wanted.append(_copied(output.name, sources))
+        elif recipe.rule.kind == "weights":
             rows = point_weights(recipe, output, candidates)
-            sources, block = _terms(recipe, models, output, sources, rows)
-        wanted.append(_wanted(output.name, sources, dtype, block))
-    return wanted
+            terms, block = _terms(recipe, models, output, sources, rows)
+            wanted.append(WantedTensor(entry, terms, block, origin=_origin(recipe, output)))
+        else:
+            settings = _settings(recipe, output, candidates)
+            more = fishers.estimates(settings[0], sources) if recipe.method == "fisher" else ()
+            wanted.append(
+                WantedTensor(entry, (*sources, *more), settings=settings, origin=_origin(recipe, output))
+            )
+    return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
+
+
+def _origin(recipe: Recipe, output: OutputTensor) -> int | None:
+    return 0 if recipe.slices[output.slice_index].base is not None else None
+
+
+def _with_base(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: WantedTensor) -> WantedTensor:
+    """Add the base model's tensor where the method does not use it, without weight."""
+    if tensor.copied or tensor.origin is not None:
+        return tensor
+    base = _base_source(recipe, models, tensor)
+    block = None if tensor.weights is None else tuple((*row, 0.0) for row in tensor.weights)
+    return tensor._replace(sources=(*tensor.sources, base), weights=block, origin=len(tensor.sources))
+
+
+def _base_source(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: WantedTensor) -> TensorInfo:
+    assert recipe.base is not None
+    base = models[recipe.base].tensors[tensor.entry.name]
+    # It would change the type that the others are summed in, and so their merge.
+    if base.dtype == "F64" and all(source.dtype != "F64" for source in tensor.sources):
+        raise CheckpointError(
+            f"{base.file}: tensor {base.name!r} is F64, wider than the experts': no statistics of it"
+        )
+    return base
 
 
 def _sources(
@@ -164,15 +205,16 @@ def point_weights(recipe: Recipe, output: OutputTensor, candidates: Candidates |
     Returns:
         α, a row a candidate. [M, N]
     """
-    settings = recipe.settings(output.name, output.layer, output.slice_index)
     coefficients = recipe.rule.coefficients
     assert coefficients is not None  # every method of kind "weights" has them
+    return tuple(tuple(coefficients(None, each)) for each in _settings(recipe, output, candidates))
+
+
+def _settings(recipe: Recipe, output: OutputTensor, candidates: Candidates | None) -> tuple[Settings, ...]:
+    settings = recipe.settings(output.name, output.layer, output.slice_index)
     if candidates is None:
-        return (tuple(coefficients(None, settings)),)
-    return tuple(
-        tuple(coefficients(None, _with_weights(recipe, settings, name, weights)))
-        for name, weights in candidates.items()
-    )
+        return (settings,)
+    return tuple(_with_weights(recipe, settings, name, weights) for name, weights in candidates.items())
 
 
 def _with_weights(recipe: Recipe, settings: Settings, name: str, weights: Sequence[float]) -> Settings:
@@ -186,21 +228,11 @@ def _with_weights(recipe: Recipe, settings: Settings, name: str, weights: Sequen
     return replace(settings, each=each)
 
 
-def _row(recipe: Recipe, settings: Settings, slice_index: int) -> tuple[float, ...]:
-    method = recipe.rule
-    assert method.coefficients is not None  # every method of kind "weights" has them
-    has_base = recipe.slices[slice_index].base is not None
-    on_task_vectors = method.space == "task vectors" or (method.space == "either" and has_base)
-    return tuple(input_weights(method.coefficients(None, settings), on_task_vectors=on_task_vectors))
-
-
-def _wanted(name: str, sources: tuple[Input, ...], dtype: str | None, block: WeightBlock) -> WantedTensor:
+def _copied(name: str, sources: tuple[TensorInfo, ...]) -> WantedTensor:
     first = sources[0]
-    if first.dtype in MERGEABLE:
-        return WantedTensor(Entry(name, dtype or first.dtype, first.shape), sources, block)
     if first.dtype.startswith("F8") or first.dtype == "C64":
         why = "means nothing without its scales" if first.dtype.startswith("F8") else "is complex"
         raise CheckpointError(
             f"{first.file}: tensor {first.name!r} is {first.dtype}, which {why}, and is not merged"
         )
-    return WantedTensor(Entry(name, first.dtype, first.shape), sources, None)
+    return WantedTensor(Entry(name, first.dtype, first.shape), sources, copied=True)

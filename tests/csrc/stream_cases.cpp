@@ -13,12 +13,15 @@ using namespace m2m;
 namespace {
 
 // Runs a plan to its end as Python does: looks at position and counters meanwhile.
-std::optional<StreamFailure> run(const StreamPlan& plan, int threads, std::int64_t slot_bytes, StreamPosition start = {0, 0}) {
-  const StreamOptions options{threads, slot_bytes, start};
+std::optional<StreamFailure> run(const StreamProblem& problem, int threads, std::int64_t slot_bytes, StreamPosition start = {0, 0}) {
+  const StreamPlan& plan = problem.plan;
+  const StreamOptions options{threads, slot_bytes, start, problem.end()};
   check_plan(plan);
+  check_weights(problem.weights, plan);
   check_options(options, plan);
-  MergePass pass(plan, false);
-  StreamExecutor executor(plan, pass, options);
+  const StreamFiles files(plan);
+  MergePass pass(plan, problem.weights, false);
+  StreamExecutor executor(plan, files, pass, options);
   StreamPosition last = executor.position();  // before `start` where chunks are cut otherwise than in the run before
   while (!executor.wait(0.0002)) {
     const StreamPosition now = executor.position();
@@ -45,7 +48,7 @@ CASE(streamed_sums_are_those_of_the_contract) {
       for (const std::int64_t slot_bytes : {8, 4096, 131072}) {
         if (slot_bytes == 8 && seed >= 4) continue;
         problem.lay_out();
-        CHECK(!run(problem.plan, threads, slot_bytes), "seed %d failed", seed);
+        CHECK(!run(problem, threads, slot_bytes), "seed %d failed", seed);
         CHECK(problem.is_merged(), "seed %d, %d threads, slots of %lld", seed, threads, static_cast<long long>(slot_bytes));
       }
     }
@@ -59,15 +62,16 @@ CASE(a_stopped_stream_goes_on_where_it_was) {
     StreamProblem problem(folder, seed);
     StreamPosition start{};
     {
-      MergePass pass(problem.plan, false);
-      StreamExecutor executor(problem.plan, pass, {3, 64, {0, 0}});
+      const StreamFiles files(problem.plan);
+      MergePass pass(problem.plan, problem.weights, false);
+      StreamExecutor executor(problem.plan, files, pass, {3, 64, {0, 0}, problem.end()});
       executor.wait(1e-4 * (seed % 5));
       executor.stop();
       while (!executor.wait(1)) {}
       start = executor.position();
     }
     resumed += start.tensor > 0 || start.element > 0;
-    CHECK(!run(problem.plan, 2, 4096, start), "seed %d failed", seed);
+    CHECK(!run(problem, 2, 4096, start), "seed %d failed", seed);
     CHECK(problem.is_merged(), "seed %d resumed at %lld, %lld", seed, static_cast<long long>(start.tensor),
           static_cast<long long>(start.element));
   }
@@ -81,7 +85,7 @@ CASE(one_failing_worker_stops_the_others) {
     StreamProblem problem(folder, seed);
     const std::string& file = problem.plan.input_files[0];
     std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
-    const auto failure = run(problem.plan, 4, 64);
+    const auto failure = run(problem, 4, 64);
     if (!failure) continue;
     ++failures;
     CHECK(failure->kind == FailureKind::shrunk && failure->model == 0, "seed %d: kind %d of model %d", seed,
@@ -94,7 +98,8 @@ CASE(dropping_a_stream_under_way_ends_its_threads) {
   const TemporaryFolder folder;
   for (int seed = 0; seed < 40; ++seed) {
     StreamProblem problem(folder, seed);
-    MergePass pass(problem.plan, false);
-    StreamExecutor(problem.plan, pass, {4, 64, {0, 0}}).wait(1e-4 * (seed % 3));
+    const StreamFiles files(problem.plan);
+    MergePass pass(problem.plan, problem.weights, false);
+    StreamExecutor(problem.plan, files, pass, {4, 64, {0, 0}, problem.end()}).wait(1e-4 * (seed % 3));
   }
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "arithmetic.h"
+#include "stream_merge.h"
 #include "stream_plan.h"
 
 namespace m2m {
@@ -51,6 +52,7 @@ class TemporaryFolder {
 class StreamProblem {
  public:
   StreamPlan plan{};
+  MergeWeights weights;
   std::vector<Bytes> wanted;  // of each output file
 
   StreamProblem(const TemporaryFolder& folder, std::uint64_t seed) : random_(seed) {
@@ -72,6 +74,8 @@ class StreamProblem {
     for (int i = 0; i < most_inputs_; ++i) write_file(plan.input_files[i], contents_[i]);
     for (int m = 0; m < plan.n_outputs; ++m) write_file(plan.output_files[m], Bytes(wanted[m].size()));
   }
+
+  std::int64_t end() const { return static_cast<std::int64_t>(plan.tensors.size()); }
 
   bool is_merged() const {
     for (int m = 0; m < plan.n_outputs; ++m)
@@ -115,7 +119,8 @@ class StreamProblem {
     Bytes bytes(count);
     for (char& byte : bytes) byte = static_cast<char>(random_());
     const int n_inputs = 1 + pick(most_inputs_);
-    plan.tensors.push_back({Rule::copy, count, -1, n_inputs, static_cast<std::int64_t>(plan.inputs.size())});
+    weights.block_of.push_back(-1);
+    plan.tensors.push_back({Rule::copy, count, n_inputs, static_cast<std::int64_t>(plan.inputs.size())});
     for (int n = 0; n < n_inputs; ++n) {
       plan.inputs.push_back(end_of(n, Dtype::f64));
       contents_[n].insert(contents_[n].end(), bytes.begin(), bytes.end());
@@ -131,8 +136,8 @@ class StreamProblem {
     const bool mixed = pick(3) == 0;
     const Dtype dtype = pick_dtype();
     const int n_inputs = 1 + pick(most_inputs_);
-    plan.tensors.push_back({Rule::merge, count, static_cast<int>(plan.blocks.size()), n_inputs,
-                            static_cast<std::int64_t>(plan.inputs.size())});
+    weights.block_of.push_back(static_cast<std::int64_t>(weights.blocks.size()));
+    plan.tensors.push_back({Rule::merge, count, n_inputs, static_cast<std::int64_t>(plan.inputs.size())});
     std::vector<std::vector<double>> values;
     bool in_double = false;
     for (int n = 0; n < n_inputs; ++n) {
@@ -166,14 +171,15 @@ class StreamProblem {
   void add_sums(const std::vector<std::vector<double>>& values, std::int64_t count, bool in_double) {
     const int n_inputs = static_cast<int>(values.size());
     const Dtype dtype = pick_dtype();
-    plan.blocks.push_back({n_inputs, static_cast<std::int64_t>(plan.weights.size())});
+    weights.blocks.push_back({n_inputs, {}});
+    std::vector<double>& block = weights.blocks.back().weights;
     for (int m = 0; m < plan.n_outputs; ++m) {
-      std::vector<double> weights(n_inputs);
-      for (double& weight : weights) weight = pick(4) == 0 ? 0 : number() / 3;
-      plan.weights.insert(plan.weights.end(), weights.begin(), weights.end());
+      std::vector<double> row(n_inputs);
+      for (double& weight : row) weight = pick(4) == 0 ? 0 : number() / 3;
+      block.insert(block.end(), row.begin(), row.end());
       plan.outputs.push_back({m, static_cast<std::int64_t>(wanted[m].size()), dtype});
       for (std::int64_t e = 0; e < count; ++e)
-        append(wanted[m], dtype, in_double ? sum<double>(values, weights, e) : sum<float>(values, weights, e));
+        append(wanted[m], dtype, in_double ? sum<double>(values, row, e) : sum<float>(values, row, e));
     }
   }
 

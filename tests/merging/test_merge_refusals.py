@@ -175,7 +175,7 @@ def test_impossible_budgets_are_refused(tmp_path: Path, memory: str, threads: in
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"merge_method": "ties", "base_model": "m0"}, RecipeError),
+        ({"merge_method": "slerp", "parameters": {"t": 0.5}}, RecipeError),
         ({"dtype": "int64"}, RecipeError),
         ({"models": [{"model": "none", "parameters": {"weight": 1}}]}, CheckpointError),
     ],

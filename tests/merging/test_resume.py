@@ -25,9 +25,9 @@ NAMES = ["x", "y"]
 #: Merges the same with the smallest buffers, a journal entry a millisecond, and kills itself half-way.
 CHILD = """
 import os, signal, sys
-from m2m.merging import MergeOptions, execute, memory, merge_linear
+from m2m.merging import MergeOptions, memory, merge_linear, pass_run
 
-execute._POLL_SECONDS, execute._NOTES_EVERY, memory.SLOT_BYTES = 0.001, 1, 4096
+pass_run._POLL_SECONDS, pass_run._NOTES_EVERY, memory.SLOT_BYTES = 0.001, 1, 4096
 folder, deadline = sys.argv[1], float(sys.argv[2])
 
 def progress(done, total, what):
@@ -91,7 +91,7 @@ def test_killed_and_resumed_ends_in_the_same_bytes(tmp_path: Path) -> None:
 
 
 def stop_half_way(inputs: list[Path], out: Path, patch: pytest.MonkeyPatch) -> None:
-    from m2m.merging import execute, memory
+    from m2m.merging import memory, pass_run
 
     class StopError(Exception):
         pass
@@ -101,8 +101,8 @@ def stop_half_way(inputs: list[Path], out: Path, patch: pytest.MonkeyPatch) -> N
             raise StopError
 
     with patch.context() as inner:
-        inner.setattr(execute, "_POLL_SECONDS", 0.001)
-        inner.setattr(execute, "_NOTES_EVERY", 1)
+        inner.setattr(pass_run, "_POLL_SECONDS", 0.001)
+        inner.setattr(pass_run, "_NOTES_EVERY", 1)
         inner.setattr(memory, "SLOT_BYTES", 4096)
         with pytest.raises(StopError):
             run(inputs, out, progress=progress, threads=1)

@@ -35,6 +35,10 @@ def model_stock_coefficients(gram: Gram | None, settings: Settings) -> list[floa
     return [t / n] * n
 
 
+def _rows(settings: Settings) -> int | None:
+    return -1 if settings.flag("filter_wise") else None
+
+
 MODEL_STOCK = Method(
     name="model_stock",
     base="required",
@@ -49,9 +53,10 @@ MODEL_STOCK = Method(
         model_stock_coefficients,
         needs_gram=True,
         on_task_vectors=True,
-        vectors=lambda settings: -1 if settings.flag("filter_wise") else None,
+        vectors=_rows,
     ),
     coefficients=model_stock_coefficients,
+    vectors=_rows,
 )
 
 METHODS = (MODEL_STOCK,)

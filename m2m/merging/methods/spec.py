@@ -173,8 +173,8 @@ class Inputs:
 Reference = Callable[[Inputs, Settings, "dtype"], "Tensor"]
 #: Merging weights of one tensor: Gram matrix of its K points (None for `weights` methods) to K weights.
 Coefficients = Callable[[Gram | None, Settings], list[float]]
-
-
+#: Axis along which one vector lies, None for the whole tensor.
+Vectors = Callable[[Settings], int | None]
 #: Which elements of a task vector are kept: the largest, a random share, the largest but for outliers, or at
 #: random by rank.
 Trim = Literal["magnitude", "random", "outliers", "rank"]
@@ -200,6 +200,8 @@ class Method:
         coefficients: For `weights` and `gram`: the merging weights of the points, in float64.
         trim: For the task-vector family: which elements of a task vector are kept.
         elect: For the task-vector family: whether experts against the elected sign are left out.
+        vectors: For `gram`: axis along which one vector lies, from the settings; None takes the whole tensor
+            as one vector.
         rejects: Raises RecipeError for settings that are each in range but make no sense together.
     """
 
@@ -216,6 +218,7 @@ class Method:
     coefficients: Coefficients | None = None
     trim: Trim | None = None
     elect: bool = False
+    vectors: Vectors | None = None
     rejects: Callable[[Settings], None] | None = None
 
     @property

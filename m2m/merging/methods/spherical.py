@@ -235,6 +235,7 @@ NUSLERP = Method(
         nuslerp_coefficients, needs_gram=True, on_task_vectors=None, vectors=_nuslerp_vectors
     ),
     coefficients=nuslerp_coefficients,
+    vectors=_nuslerp_vectors,
     rejects=_check_nuslerp,
 )
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from m2m.errors import RecipeError
-from m2m.merging.methods.spec import Coefficients, Inputs, Reference, Settings
+from m2m.merging.methods.spec import Coefficients, Inputs, Reference, Settings, Vectors
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -22,7 +22,7 @@ def weighted_twin(
     *,
     needs_gram: bool,
     on_task_vectors: bool | None,
-    vectors: Callable[[Settings], int | None] = lambda _: None,
+    vectors: Vectors | None = None,
 ) -> Reference:
     """Make the reference twin of a method from its coefficients; torch is imported when the twin is called.
 
@@ -48,7 +48,7 @@ def weighted_twin(
             coefficients=coefficients,
             needs_gram=needs_gram,
             on_task_vectors=inputs.base is not None if on_task_vectors is None else on_task_vectors,
-            vectors=vectors(settings),
+            vectors=vectors(settings) if vectors else None,
         )
 
     return reference

@@ -31,7 +31,8 @@ void require(bool holds, const char* what) {
 
 class Mutation {
  public:
-  Mutation(StreamPlan& plan, StreamOptions& options, std::uint64_t seed) : plan_(plan), options_(options), random_(seed) {}
+  Mutation(StreamProblem& problem, StreamOptions& options, std::uint64_t seed)
+      : plan_(problem.plan), weights_(problem.weights), options_(options), random_(seed) {}
 
   void apply() {
     switch (pick(11)) {
@@ -79,23 +80,24 @@ class Mutation {
   }
 
   void tensor(PlannedTensor& tensor) {
-    switch (pick(5)) {
+    switch (pick(4)) {
       case 0: tensor.rule = static_cast<Rule>(pick(4) - 1); return;
       case 1: return set(tensor.count);
-      case 2: return set(tensor.block);
-      case 3: return set(tensor.n_inputs);
+      case 2: return set(tensor.n_inputs);
       default: return set(tensor.first_input);
     }
   }
 
   void block() {
-    if (plan_.blocks.empty()) return;
-    switch (pick(4)) {
-      case 0: return set(one_of(plan_.blocks).n_inputs);
-      case 1: return set(one_of(plan_.blocks).first);
-      case 2: plan_.weights.resize(pick(plan_.weights.size() + 2)); return;
+    if (weights_.blocks.empty()) return;
+    WeightBlock& block = one_of(weights_.blocks);
+    switch (pick(5)) {
+      case 0: return set(block.n_inputs);
+      case 1: return set(one_of(weights_.block_of));
+      case 2: block.weights.resize(pick(block.weights.size() + 2)); return;
+      case 3: return set(weights_.first);
       default:
-        if (!plan_.weights.empty()) one_of(plan_.weights) = pick(2) ? NAN : 1e300;
+        if (!block.weights.empty()) one_of(block.weights) = pick(2) ? NAN : 1e300;
     }
   }
 
@@ -115,10 +117,11 @@ class Mutation {
   void options() {
     static const std::int64_t slots[] = {-8, 0, 4, 7, 8, 16, 24, 4096, 1 << 20, INT64_MIN, INT64_MAX};
     static const int threads[] = {-1, 0, 1, 3, 9, 5000};
-    switch (pick(4)) {
+    switch (pick(5)) {
       case 0: options_.slot_bytes = slots[pick(std::size(slots))]; return;
       case 1: options_.threads = threads[pick(std::size(threads))]; return;
       case 2: return set(options_.start.tensor);
+      case 3: return set(options_.end);
       default: return set(options_.start.element);
     }
   }
@@ -145,10 +148,13 @@ class Mutation {
       case 1: return drop_last(plan_.outputs);
       case 2: return drop_last(plan_.input_files);
       default: plan_.tensors.push_back(one_of(plan_.tensors));
+        weights_.block_of.push_back(one_of(weights_.block_of));
+        options_.end = static_cast<std::int64_t>(plan_.tensors.size());
     }
   }
 
   StreamPlan& plan_;
+  MergeWeights& weights_;
   StreamOptions& options_;
   std::mt19937_64 random_;
 };
@@ -163,15 +169,20 @@ std::int64_t bytes_to_write(const StreamPlan& plan) {
   return bytes;
 }
 
-const char* run(const StreamPlan& plan, const StreamOptions& options) {
+const char* run(const StreamProblem& problem, const StreamOptions& options) {
+  const StreamPlan& plan = problem.plan;
   try {
     check_plan(plan);
+    check_weights(problem.weights, plan);
     check_options(options, plan);
   } catch (const std::invalid_argument&) {
     return "refused";
   }
-  MergePass pass(plan, false);
-  StreamExecutor executor(plan, pass, options);
+  if (options.start.tensor < problem.weights.first) return "refused";
+  if (options.end > problem.weights.first + static_cast<std::int64_t>(problem.weights.block_of.size())) return "refused";
+  const StreamFiles files(plan);
+  MergePass pass(plan, problem.weights, false);
+  StreamExecutor executor(plan, files, pass, options);
   while (!executor.wait(1)) {}
   try {
     executor.rethrow();
@@ -182,8 +193,8 @@ const char* run(const StreamPlan& plan, const StreamOptions& options) {
     require(failure.model >= 0 && failure.model < models, "failure in no model");
     return "failed";
   }
-  require(executor.position().tensor == static_cast<std::int64_t>(plan.tensors.size()), "ended before the end");
-  const bool whole = options.start.tensor == 0 && options.start.element == 0;
+  require(executor.position().tensor == options.end, "ended before the end");
+  const bool whole = options.start.tensor == 0 && options.start.element == 0 && options.end == problem.end();
   require(!whole || executor.written_bytes() == bytes_to_write(plan), "did not write everything");
   return "succeeded";
 }
@@ -194,11 +205,11 @@ const char* try_seed(std::uint64_t seed) {
   const TemporaryFolder folder;
   StreamProblem problem(folder, seed);
   std::mt19937_64 random(seed + 1);
-  StreamOptions options{1 + static_cast<int>(random() % 3), static_cast<std::int64_t>(8 << random() % 10), {0, 0}};
+  StreamOptions options{1 + static_cast<int>(random() % 3), static_cast<std::int64_t>(8 << random() % 10), {0, 0}, problem.end()};
   const int mutations = static_cast<int>(random() % 4);
-  Mutation mutation(problem.plan, options, random());
+  Mutation mutation(problem, options, random());
   for (int i = 0; i < mutations; ++i) mutation.apply();
-  const char* outcome = run(problem.plan, options);
+  const char* outcome = run(problem, options);
   require(mutations > 0 || problem.is_merged(), "an unchanged plan gave other bytes");
   return outcome;
 }
