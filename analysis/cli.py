@@ -16,7 +16,7 @@ from m2m.errors import M2MError
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 #: A verb is a module of `analysis.commands` with HELP, `add_arguments(parser)` and `execute(args) -> int`.
-VERBS = ("fidelity",)
+VERBS = ("fidelity", "curvature", "interaction", "error_bound")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name in VERBS:
         verb = import_module(f"analysis.commands.{name}")
-        described = verbs.add_parser(name, help=verb.HELP, description=verb.__doc__)
+        described = verbs.add_parser(name.replace("_", "-"), help=verb.HELP, description=verb.__doc__)
         verb.add_arguments(described)
         described.set_defaults(execute=verb.execute)
     return parser

@@ -100,12 +100,12 @@ def slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
 
     Args:
         x: Positive, in ascending order. [n]
-        y: Positive. [n]
+        y: Not negative. [n]
 
     Returns:
-        The local exponents. [n − 1]
+        The local exponents, NaN beside a y of zero. [n − 1]
     """
-    logs = [(math.log(a), math.log(b)) for a, b in zip(x, y, strict=True)]
+    logs = [(math.log(a), math.log(b) if b > 0 else math.nan) for a, b in zip(x, y, strict=True)]
     return [(d - b) / (c - a) for (a, b), (c, d) in pairwise(logs)]
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from analysis.curvature.landscape import norms
+from analysis.interaction.anchored_run import AnchoredProxy, anchored_proxy
 from analysis.interaction.compare import Agreement, agreement
 from analysis.interaction.scheffe import ScheffeCorrection, scheffe_correction
 from analysis.interaction.scores import flips, score_effect
@@ -67,12 +68,14 @@ class InteractionStudy:
         steps: The learning rates of the recipe.
         outside: In which ways the recipe is not what the theory is about; empty if it is.
         target: Name of the target whose loss is reported.
+        anchored: What anchored experts change; None if not asked for.
     """
 
     residuals: tuple[Residual, ...]
     steps: StepSizes
     outside: tuple[str, ...]
     target: str
+    anchored: AnchoredProxy | None
 
     @property
     def flipped(self) -> list[tuple[str, str]]:
@@ -95,12 +98,13 @@ class InteractionStudy:
         return [(labels[i], labels[j]) for i, j in found]
 
 
-def of_run(run: TrainedRun, target: str | None = None) -> InteractionStudy:
+def of_run(run: TrainedRun, target: str | None = None, *, anchored: float | None = None) -> InteractionStudy:
     """Measure and predict the residual of each mixture that a run trained.
 
     Args:
         run: The run, opened.
         target: Target whose loss is reported; None: the one the run chose for.
+        anchored: Own share β of anchored experts to be trained and compared; None: none are trained.
 
     Returns:
         The study.
@@ -113,13 +117,14 @@ def of_run(run: TrainedRun, target: str | None = None) -> InteractionStudy:
             f"{run.folder.root} trained no mixture of two or more datasets: run it with validate = true"
         )
     name, chosen = run.target_named(target)
+    proxy = None if anchored is None else anchored_proxy(run, anchored)
     terms = second_order(run.landscape, run.datasets)
     correction = _correction(run)
     steps = StepSizes.of(run.recipe)
     rows = tuple(
         _residual(run, mixture, terms, steps, correction, chosen.validation) for mixture in run.mixtures
     )
-    return InteractionStudy(rows, steps, tuple(outside_theory(run.recipe)), name)
+    return InteractionStudy(rows, steps, tuple(outside_theory(run.recipe)), name, proxy)
 
 
 def _residual(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,3 +169,4 @@ def test_members_of_weight_zero_are_left_out() -> None:
 def test_score_bound_and_slopes_by_hand() -> None:
     assert score_bound(ScoreShape(0.0, 2.0, 3.0, 6.0), 2.0) == 4 + 6 + 8
     assert slopes([1, 2, 4], [3, 12, 96]) == pytest.approx([2, 3])
+    assert slopes([1, 2], [0, 1]) == [pytest.approx(math.nan, nan_ok=True)]

@@ -1,0 +1,56 @@
+"""Measure gradients and curvature of each dataset's loss at the base, along gradients and task vectors.
+
+Writes curvature.json, three CSV tables (γ, interactions τᵀHτ, the quadratic model's predictions) and figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from analysis.commands.on_a_run import add_run_arguments, open_for_study, report
+
+HELP = "Hessians at the base: γ, interactions, the target's quadratic model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options.
+
+    Args:
+        parser: The verb's parser.
+    """
+    add_run_arguments(parser, examples=64)
+    parser.add_argument(
+        "--forward", action="store_true", help="make the quadratic model again from merged losses alone"
+    )
+    parser.add_argument("--spectra", action="store_true", help="also ends of each spectrum, and traces")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Do what the command line says.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code 0.
+    """
+    run = open_for_study(args)
+    from analysis.curvature.runs import of_run
+    from analysis.curvature.write import NAME, to_json, to_tables
+    from analysis.results import provenance, write_results
+    from paper_figs.mergemix import gamma, quadratic
+
+    study = of_run(run, args.target, forward=args.forward, spectra=args.spectra)
+    content = to_json(study)
+    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))
+    gamma.draw(args.out, args.out)
+    quadratic.draw(args.out, args.out)
+    model = content["quadratic"]
+    sentences = [
+        f"γ of {', '.join(study.tables.datasets)}:",
+        *(" ".join(f"{value:7.3f}" for value in row) for row in study.tables.gamma),
+        f"quadratic model of {study.target}: Spearman {model['spearman']:.3f} with the losses of "
+        f"{model['mixtures']} merged models, largest error {model['largest_error']:.2g} nat",
+    ]
+    report(args, {"gamma": study.tables.gamma, "quadratic": model}, sentences)
+    return 0

@@ -1,0 +1,1 @@
+"""Figures after MergeMix (arXiv 2601.17858)."""

@@ -1,0 +1,51 @@
+"""Merged models' losses beside those the quadratic model at the base predicts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from paper_figs import style
+from paper_figs.mergemix.tables import number, read
+
+TABLE, RESULT, NAME = "curvature_quadratic.csv", "curvature.json", "curvature_quadratic"
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw the scatter from what `m2m-analysis curvature` wrote.
+
+    Args:
+        results: Folder with `curvature_quadratic.csv` and `curvature.json`.
+        out: Folder for `curvature_quadratic.png` and `.svg`.
+
+    Returns:
+        The two files.
+    """
+    rows = read(results / TABLE)
+    model = json.loads((results / RESULT).read_text(encoding="utf-8"))["quadratic"]
+    predicted, merged = ([number(row[name]) for row in rows] for name in ("predicted", "merged"))
+    with style.look():
+        figure = Figure(figsize=(style.COLUMN, style.COLUMN * 0.86), layout="constrained")
+        axes = figure.subplots()
+        axes.scatter(predicted, merged, s=22, facecolor=style.BLUE, label="merged models")
+        axes.axline(
+            (merged[0], merged[0]),
+            slope=1,
+            color=style.GREY,
+            linestyle=(0, (4, 3)),
+            linewidth=0.8,
+            label="y = x",
+        )
+        axes.scatter(
+            [model["constant"]], [model["constant"]], marker="x", color=style.VERMILION, label="base"
+        )
+        axes.set_xlabel("loss the quadratic model predicts, nat")
+        axes.set_ylabel("loss of the merged model, nat")
+        axes.set_title(
+            f"{model['target']}: Spearman {model['spearman']:.2f} over {model['mixtures']} mixtures",
+            loc="left",
+        )
+        axes.legend()
+        return style.save(figure, out / NAME)

@@ -1,0 +1,159 @@
+"""`m2m-analysis curvature | interaction | error-bound` on a run of full-batch gradient descent."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.cli import main
+from m2m import config, pipeline
+
+HELPER = Path(__file__).parent.parent / "helpers" / "linear_setup.py"
+FILES = {
+    "curvature": {
+        "curvature.json",
+        "curvature.csv",
+        "curvature_interactions.csv",
+        "curvature_quadratic.csv",
+        "curvature_gamma.png",
+        "curvature_gamma.svg",
+        "curvature_quadratic.png",
+        "curvature_quadratic.svg",
+    },
+    "interaction": {
+        "interaction.json",
+        "interaction.csv",
+        "interaction_residual.png",
+        "interaction_residual.svg",
+    },
+    "error-bound": {"error_bound.json", "error_bound.csv", "error_bound.png", "error_bound.svg"},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # 24 examples a step are the full batch of every subset of three datasets of four examples each.
+    folder = tmp_path_factory.mktemp("theory")
+    (folder / "run.toml").write_text(
+        f"""
+        [run]
+        target = "target"
+        validate = true
+        [train]
+        steps = 4
+        batch = 24
+        optimizer = "sgd"
+        learning_rate = 2e-3
+        [setup]
+        kind = "python"
+        factory = "{HELPER}:from_table"
+        """
+    )
+    return pipeline.run(config.load(folder / "run.toml"), folder / "out", workers=1).root
+
+
+def done(verb: str, run: Path, out: Path, *options: str) -> dict[str, Any]:
+    assert main([verb, str(run), "--out", str(out), *options]) == 0
+    assert {path.name for path in out.iterdir()} == FILES[verb]
+    content: dict[str, Any] = json.loads((out / f"{verb.replace('-', '_')}.json").read_text())
+    assert content["source"]["config"] == json.loads((run / "run.json").read_text())["identity"]
+    assert set(content["source"]) == {"run", "config", "setup", "seed", "versions"}
+    return content
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_curvature(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = done("curvature", run, tmp_path / "out", "--forward", "--spectra")
+    assert [content["gamma"][k][k] for k in range(3)] == pytest.approx([1, 1, 1])
+    assert len(rows(tmp_path / "out" / "curvature_interactions.csv")) == 27
+    # Least squares: the quadratic model is the loss.
+    assert content["quadratic"]["largest_error"] < 1e-12
+    assert content["quadratic"]["spearman"] == pytest.approx(1)
+    assert content["forward"]["largest_gap_in_stated_errors"] <= 1
+    assert set(content["spectra"]) == {"a", "b", "c"}
+    printed = capsys.readouterr().out
+    assert "Spearman 1.000 with the losses of 7 merged models" in printed
+
+
+def test_interaction(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = done("interaction", run, tmp_path / "out", "--anchored", "0.5", "--json")
+    assert content["outside_theory"] == []
+    assert [row["mixture"] for row in content["residuals"]] == ["a+b", "a+c", "b+c", "a+b+c"]
+    for row in content["residuals"]:
+        assert row["share"] >= 0.95
+        assert row["relative"] < 0.05
+        assert row["printed"] == pytest.approx(row["predicted"] * 16 / 12)
+        assert row["effect"] == pytest.approx(row["trained_loss"] - row["merged_loss"], rel=0.05)
+    assert content["residuals"][-1]["corrected"] < 0.05
+    assert [row["corrected"] for row in content["residuals"][:3]] == [None] * 3
+    assert content["anchored"]["ratio"] == pytest.approx(0.25, rel=0.05)
+    line = json.loads(capsys.readouterr().out)
+    assert line["anchored"] == content["anchored"]
+    assert "residuals" not in line
+
+
+def test_error_bound(run: Path, tmp_path: Path) -> None:
+    content = done("error-bound", run, tmp_path / "out", "--mixture", "a+c", "--target", "target")
+    assert content["mixture"] == "a+c"
+    assert content["bounds_that_hold"] == content["bounds"] == 16  # the run's own optimizer is plain SGD
+    assert content["exponent_of_rate"][0] == pytest.approx(2, abs=0.05)
+    assert content["exponent_of_horizon"][0] == pytest.approx(1, abs=0.1)
+    table = rows(tmp_path / "out" / "error_bound.csv")
+    assert [row["sweep"] for row in table] == ["rate"] * 8 + ["horizon"] * 4 + ["own"] * 4
+    assert all(float(row["measured"]) <= float(row["bound"]) for row in table)
+
+
+def test_the_same_bytes_again(run: Path, tmp_path: Path) -> None:
+    for name in ("first", "again"):
+        assert main(["interaction", str(run), "--out", str(tmp_path / name)]) == 0
+    for name in FILES["interaction"]:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "message"),
+    [
+        ("curvature", ["--target", "nowhere"], "no target 'nowhere'; the run has ['target']"),
+        ("curvature", ["--examples", "-1"], "at least 1 example a dataset is needed, got -1"),
+        ("interaction", ["--anchored", "2"], "own share must be above 0 and at most 1, got 2"),
+        ("error-bound", ["--mixture", "a"], "the mixture a is a single dataset: its residual is zero"),
+        ("error-bound", ["--mixture", "a+d"], "unknown datasets ['d']"),
+    ],
+)
+def test_bad_options(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, options: list[str], message: str
+) -> None:
+    out = tmp_path / "out"
+    assert main([verb, str(run), "--out", str(out), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_bad_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refusal(folder: Path, out: Path = tmp_path / "out") -> str:
+        assert main(["interaction", str(folder), "--out", str(out)]) == 2
+        return capsys.readouterr().err
+
+    assert "is not a run folder: it has no run.json" in refusal(tmp_path)
+    (tmp_path / "file").touch()
+    assert "file is a file; wanted a folder" in refusal(run, tmp_path / "file")
+    copy = shutil.copytree(run, tmp_path / "copy")
+    shutil.rmtree(copy / "mixtures")
+    assert "trained no mixture of two or more datasets" in refusal(copy)
+    shutil.rmtree(copy / "experts" / "b")
+    assert "is not a finished run: no expert b" in refusal(copy)
+    (copy / "config.toml").write_text((copy / "config.toml").read_text().replace("steps = 4", "steps = 5"))
+    assert "was changed after the run was made from it" in refusal(copy)
+    (copy / "run.json").write_text("[]")
+    assert "run.json is not what a run writes there" in refusal(copy)
