@@ -1,6 +1,7 @@
 """Interaction: why a mixture-trained model is not the average of experts, predicted beside measured."""
 
 from analysis.interaction.anchored import anchors
+from analysis.interaction.any_horizon import residual_of_quadratics
 from analysis.interaction.compare import Agreement, agreement
 from analysis.interaction.runs import InteractionStudy, of_run
 from analysis.interaction.scheffe import ScheffeCorrection, scheffe_correction
@@ -20,6 +21,7 @@ __all__ = [
     "flips",
     "full_batch",
     "of_run",
+    "residual_of_quadratics",
     "scheffe_correction",
     "score_effect",
     "second_order",

@@ -20,6 +20,7 @@ from analysis.interaction import (
     anchors,
     flips,
     full_batch,
+    residual_of_quadratics,
     scheffe_correction,
     score_effect,
     second_order,
@@ -82,6 +83,18 @@ def test_the_prediction_explains_a_small_net() -> None:
     assert shares[0] >= 0.999
     assert shares[1] >= 0.95
     assert shares[0] > shares[1] > shares[2]
+
+
+@pytest.mark.parametrize("horizon", [1, 3, 40])
+def test_any_horizon_is_the_closed_form_of_quadratics(horizon: int) -> None:
+    setup, steps = linear_setup(seed=5, examples=3), StepSizes.constant(0.05, horizon)
+    landscape = Landscape(setup, setup.base_state(Path()))
+    found = residual_of_quadratics(
+        landscape, second_order(landscape), Mixture(tuple("abc"), (0.6, 0, 0.4)), steps
+    )
+    truth = closed_residual(setup, (0.6, 0, 0.4), 0.05, horizon)
+    # At T = 1 both are rounding of the travel, which is of order one.
+    assert (found - truth).norm() <= 1e-10 * truth.norm() + 1e-14
 
 
 def midpoints(setup: Setup, rate: float, steps: int) -> dict[tuple[int, int], Tensor]:
