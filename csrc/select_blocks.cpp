@@ -35,8 +35,8 @@ M2M_INLINE void scale_body(const Real* vector, double factor, int count, double*
 }
 
 template <class Real>
-M2M_INLINE void scale_each_body(const Real* vector, const double* factors, int count, double* __restrict wide) {
-  for (int i = 0; i < count; ++i) wide[i] = factors[i] * double{vector[i]};
+M2M_INLINE void scale_each_body(const Real* vector, const double* scales, double factor, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = factor * scales[i] * double{vector[i]};
 }
 
 // ---- keys ----
@@ -117,24 +117,22 @@ M2M_INLINE void keep_drawn_body(const std::uint32_t* words, std::uint32_t keep_b
   for (int i = 0; i < count; ++i) vector[i] = words[i] < keep_below ? vector[i] : Real{0};
 }
 
-M2M_INLINE void ranked_factors_body(const std::uint32_t* words, const std::uint32_t* ranks, const ExpertSpec& spec,
-                                    std::int64_t columns, double factor, int count, double* __restrict factors) {
-  double keep[kBlock];
+M2M_INLINE void ranked_probabilities_body(const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns, int count,
+                                          double* __restrict probabilities) {
   const double width = spec.high - spec.low, last = static_cast<double>(columns - 1);
   if (!spec.to_ends) {
-    for (int i = 0; i < count; ++i) keep[i] = spec.high - width * double(ranks[i]) / (last + 1);
+    for (int i = 0; i < count; ++i) probabilities[i] = spec.high - width * double(ranks[i]) / (last + 1);
   } else if (columns > 1) {
-    for (int i = 0; i < count; ++i) keep[i] = spec.low + width * (last - double(ranks[i])) / last;
+    for (int i = 0; i < count; ++i) probabilities[i] = spec.low + width * (last - double(ranks[i])) / last;
   } else {
-    std::fill_n(keep, count, spec.single);
+    std::fill_n(probabilities, count, spec.single);
   }
-  // A word below the floor of keep x 2^32: with whole numbers, one more is at most keep x 2^32.
-  if (spec.inverse_scale) {
-    const double weight = spec.weight;
-    for (int i = 0; i < count; ++i) factors[i] = double(words[i]) + 1 <= keep[i] * 0x1p32 ? weight * (1 / keep[i]) : 0.0;
-  } else {
-    for (int i = 0; i < count; ++i) factors[i] = double(words[i]) + 1 <= keep[i] * 0x1p32 ? factor : 0.0;
-  }
+}
+
+template <class Real>
+M2M_INLINE void keep_ranked_body(const std::uint32_t* words, const double* probabilities, int count, Real* __restrict vector) {
+  // A whole number below the floor of x is one whose successor is at most x.
+  for (int i = 0; i < count; ++i) vector[i] = double(words[i]) + 1 <= probabilities[i] * 0x1p32 ? vector[i] : Real{0};
 }
 
 template <class Real>
@@ -214,6 +212,10 @@ M2M_INLINE void divide_body(const double* divisors, int count, double* __restric
   for (int i = 0; i < count; ++i) sums[i] /= divisors[i] == 0 ? 1.0 : divisors[i];
 }
 
+M2M_INLINE void invert_body(int count, double* __restrict values) {
+  for (int i = 0; i < count; ++i) values[i] = values[i] > 0 ? 1 / values[i] : 1.0;
+}
+
 M2M_INLINE void square_body(int count, double* __restrict values) {
   for (int i = 0; i < count; ++i) values[i] *= values[i];
 }
@@ -251,8 +253,9 @@ M2M_REAL_CLONES(subtract, (const float* base, int count, float* vector), (const 
                 (base, count, vector))
 M2M_REAL_CLONES(scale, (const float* vector, double factor, int count, double* wide),
                 (const double* vector, double factor, int count, double* wide), (vector, factor, count, wide))
-M2M_REAL_CLONES(scale_each, (const float* vector, const double* factors, int count, double* wide),
-                (const double* vector, const double* factors, int count, double* wide), (vector, factors, count, wide))
+M2M_REAL_CLONES(scale_each, (const float* vector, const double* scales, double factor, int count, double* wide),
+                (const double* vector, const double* scales, double factor, int count, double* wide),
+                (vector, scales, factor, count, wide))
 M2M_REAL_CLONES(keys_of, (const float* vector, int count, std::uint32_t* keys),
                 (const double* vector, int count, std::uint64_t* keys), (vector, count, keys))
 M2M_REAL_CLONES(count_all,
@@ -266,10 +269,12 @@ M2M_REAL_CLONES(count_some,
 M2M_REAL_CLONES(keep_drawn, (const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector),
                 (const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector),
                 (words, keep_below, count, vector))
-M2M_CLONES(void, ranked_factors,
-           (const std::uint32_t* words, const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns, double factor,
-            int count, double* factors),
-           (words, ranks, spec, columns, factor, count, factors))
+M2M_CLONES(void, ranked_probabilities,
+           (const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns, int count, double* probabilities),
+           (ranks, spec, columns, count, probabilities))
+M2M_REAL_CLONES(keep_ranked, (const std::uint32_t* words, const double* probabilities, int count, float* vector),
+                (const std::uint32_t* words, const double* probabilities, int count, double* vector),
+                (words, probabilities, count, vector))
 M2M_REAL_CLONES(keep_between, (const LocalEdge& outer, const LocalEdge& inner, int count, float* vector),
                 (const LocalEdge& outer, const LocalEdge& inner, int count, double* vector), (outer, inner, count, vector))
 M2M_CLONES(void, keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, double* values),
@@ -282,6 +287,7 @@ M2M_CLONES(void, elect,
             double* sums, double* agreeing),
            (values, factors, weights, n_experts, election, count, sums, agreeing))
 M2M_CLONES(void, divide, (const double* divisors, int count, double* sums), (divisors, count, sums))
+M2M_CLONES(void, invert, (int count, double* values), (count, values))
 M2M_CLONES(void, square, (int count, double* values), (count, values))
 M2M_CLONES(void, absolute, (int count, double* values), (count, values))
 M2M_REAL_CLONES(add_to_base,

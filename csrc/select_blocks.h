@@ -41,11 +41,11 @@ void widen_block(Dtype dtype, const void* input, std::int64_t start, int count, 
 void subtract(const float* base, int count, float* vector);
 void subtract(const double* base, int count, double* vector);
 
-// wide = factor x vector
+// wide = factor x vector, or (factor x scale) x vector
 void scale(const float* vector, double factor, int count, double* wide);
 void scale(const double* vector, double factor, int count, double* wide);
-void scale_each(const float* vector, const double* factors, int count, double* wide);
-void scale_each(const double* vector, const double* factors, int count, double* wide);
+void scale_each(const float* vector, const double* scales, double factor, int count, double* wide);
+void scale_each(const double* vector, const double* scales, double factor, int count, double* wide);
 
 // ---- keys ----
 
@@ -65,10 +65,11 @@ void count_some(const std::uint64_t* keys, int count, const RankDigit& digit, st
 void keep_drawn(const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector);
 void keep_drawn(const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector);
 
-// Factors of elements that are kept by rank in a row of `columns`: zero for the dropped ones; else weight over keep
-// probability, or `factor`.
-void ranked_factors(const std::uint32_t* words, const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns,
-                    double factor, int count, double* factors);
+// Keep probabilities by rank in a row of `columns`.
+void ranked_probabilities(const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns, int count,
+                          double* probabilities);
+void keep_ranked(const std::uint32_t* words, const double* probabilities, int count, float* vector);
+void keep_ranked(const std::uint32_t* words, const double* probabilities, int count, double* vector);
 
 // Keeps what is inside `outer` and not inside `inner`.
 void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, float* vector);
@@ -85,6 +86,11 @@ void add_up(const double* values, int n_experts, int count, double* sums);
 // Mean square of the distance to the mean.
 void variance_keys(const double* values, int n_experts, int count, std::uint64_t* keys);
 
+struct Election {
+  bool tie_is_plus;  // where the sum is zero + is elected, else nothing is
+  bool zeros_vote;   // where nothing is elected, zeros and NaN agree; it shows only in NaN and in the sign of a zero
+};
+
 // Elects the sign of the sum, and adds factor x value of the experts that agree with it. agreeing: the sum of their weights.
 // factors, weights: [N]
 void elect(const double* values, const double* factors, const double* weights, int n_experts, const Election& election,
@@ -93,7 +99,8 @@ void elect(const double* values, const double* factors, const double* weights, i
 // sums /= divisors where these are not zero
 void divide(const double* divisors, int count, double* sums);
 
-// values = values^2, or |values|
+// values = 1 / value (1 where it is not positive), value^2, or |value|
+void invert(int count, double* values);
 void square(int count, double* values);
 void absolute(int count, double* values);
 

@@ -133,26 +133,21 @@ void SelectChunk<Real>::rank_row(int expert, std::int64_t start) {
   scratch_.ranker.rank(keys, spec_.row, scratch_.ranks.data() + expert * spec_.row);
 }
 
-// One expert's task vector, zero where it is dropped, times its factor. `place` is the block's in its row.
+// One expert's task vector, zero where it is dropped. `place` is the block's in its row.
 template <class Real>
-void SelectChunk<Real>::trimmed(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count,
-                                double* values) {
+void SelectChunk<Real>::trim(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count) {
   const ExpertSpec& spec = spec_.experts[expert];
-  Real vector[kBlock];
   alignas(64) std::uint32_t room[philox_room(kBlock)];
   const std::uint32_t* words = room;
-  task_vector(expert, start, count, vector);
+  task_vector(expert, start, count, vector(expert));
   if (spec.trim == Trim::draw || spec.trim == Trim::ranked) words = draw_words(spec.key, inputs_.first + start, count, room);
-  if (spec.trim == Trim::draw) keep_drawn(words, static_cast<std::uint32_t>(spec.keep_below), count, vector);
-  if (spec.trim == Trim::largest) keep_between(shifted(trim.outer, start), shifted(trim.inner, start), count, vector);
-  if (spec.trim == Trim::ranked) {
-    double factors[kBlock];
-    const std::uint32_t* ranks = scratch_.ranks.data() + expert * spec_.row + place;
-    ranked_factors(words, ranks, spec, spec_.row, trim.factor, count, factors);
-    scale_each(vector, factors, count, values);
-  } else {
-    scale(vector, trim.factor, count, values);
-  }
+  if (spec.trim == Trim::draw) keep_drawn(words, static_cast<std::uint32_t>(spec.keep_below), count, vector(expert));
+  if (spec.trim == Trim::largest) keep_between(shifted(trim.outer, start), shifted(trim.inner, start), count, vector(expert));
+  if (spec.trim != Trim::ranked) return;
+  const std::uint32_t* ranks = scratch_.ranks.data() + expert * spec_.row + place;
+  ranked_probabilities(ranks, spec, spec_.row, count, scales(expert));
+  keep_ranked(words, scales(expert), count, vector(expert));
+  if (spec.inverse_scale) invert(count, scales(expert));
 }
 
 // The selected elements of all task vectors, zero elsewhere, as values.
@@ -173,13 +168,13 @@ void SelectChunk<Real>::add_norms(const std::vector<ChunkTrim>& trims, std::vect
       auto sum = sums.begin();
       for (int n = 0; n < n_experts(); ++n) {
         if (!spec_.experts[n].keeps_norm) continue;
-        Real vector[kBlock];
         double sizes[kBlock];
-        task_vector(n, start, count, vector);
-        scale(vector, 1, count, sizes);
+        task_vector(n, start, count, vector(n));
+        scale(vector(n), 1, count, sizes);
         absolute(count, sizes);
         (sum++)->add(sizes, count);
-        trimmed(n, {trims[n].outer, trims[n].inner, 1}, start, start - begin, count, sizes);
+        trim(n, trims[n], start, start - begin, count);
+        scale(vector(n), 1, count, sizes);
         absolute(count, sizes);
         (sum++)->add(sizes, count);
       }
@@ -208,39 +203,53 @@ void SelectChunk<Real>::store(std::int64_t start, int count, const double* chang
   add_to_base(base, change, divisor, factor, count, output, out, start);
 }
 
+// The change of the base model by the trimmed task vectors of one block.
 template <class Real>
-void SelectChunk<Real>::write_trimmed(const std::vector<ChunkTrim>& trims, Dtype output, void* out) {
-  const std::vector<double> ones(spec_.experts.size(), 1.0), weights = spec_.weights();
+void SelectChunk<Real>::combine(const OutputSpec& output, const std::vector<double>& scales_of, int count, double* change) {
+  for (int n = 0; n < n_experts(); ++n) {
+    if (!has(n)) {
+      std::fill_n(values(n), count, 0.0);
+    } else if (spec_.experts[n].inverse_scale) {
+      scale_each(vector(n), scales(n), output.weights[n], count, values(n));
+    } else {
+      scale(vector(n), output.weights[n] * scales_of[n], count, values(n));
+    }
+  }
+  if (spec_.combine == Combine::sum) return add_up(scratch_.values.data(), n_experts(), count, change);
+  // The sign of a zero is that of a divisor, which can only be negative if a weight is.
+  const Election election{spec_.tie_is_plus, spec_.zeros_vote || output.any_negative()};
+  const std::vector<double> ones(spec_.experts.size(), 1.0);
+  double agreeing[kBlock];
+  elect(scratch_.values.data(), ones.data(), output.weights.data(), n_experts(), election, count, change, agreeing);
+  if (spec_.normalise) divide(agreeing, count, change);
+}
+
+template <class Real>
+void SelectChunk<Real>::write_trimmed(const std::vector<ChunkTrim>& trims, const std::vector<double>& scales, Dtype output,
+                                      void* const* outs) {
   for_rows([&](std::int64_t begin, std::int64_t end) {
     for_blocks(begin, end, [&](std::int64_t start, int count) {
-      for (int n = 0; n < n_experts(); ++n) {
-        if (has(n)) {
-          trimmed(n, trims[n], start, start - begin, count, values(n));
-        } else {
-          std::fill_n(values(n), count, 0.0);
-        }
+      for (int n = 0; n < n_experts(); ++n)
+        if (has(n)) trim(n, trims[n], start, start - begin, count);
+      for (std::size_t m = 0; m < spec_.outputs.size(); ++m) {
+        double change[kBlock];
+        combine(spec_.outputs[m], scales, count, change);
+        store(start, count, change, spec_.outputs[m].divisor, spec_.factor, output, outs[m]);
       }
-      double change[kBlock], agreeing[kBlock];
-      if (spec_.combine == Combine::elect) {
-        elect(scratch_.values.data(), ones.data(), weights.data(), n_experts(), spec_.election, count, change, agreeing);
-        if (spec_.normalise) divide(agreeing, count, change);
-      } else {
-        add_up(scratch_.values.data(), n_experts(), count, change);
-      }
-      store(start, count, change, spec_.divisor, spec_.factor, output, out);
     });
   });
 }
 
 template <class Real>
-void SelectChunk<Real>::write_energy(const LocalEdge& edge, const std::vector<double>& shares, Dtype output, void* out) {
+void SelectChunk<Real>::write_energy(const LocalEdge& edge, const std::vector<double>& shares, Dtype output,
+                                     void* const* outs) {
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
     double change[kBlock], divisors[kBlock];
     select(edge, start, count);
-    elect(scratch_.values.data(), shares.data(), shares.data(), n_experts(), spec_.election, count, change,
-          divisors);
+    elect(scratch_.values.data(), shares.data(), shares.data(), n_experts(), {spec_.tie_is_plus, spec_.zeros_vote}, count,
+          change, divisors);
     divide(divisors, count, change);
-    store(start, count, change, 1, 1, output, out);
+    for (std::size_t m = 0; m < spec_.outputs.size(); ++m) store(start, count, change, 1, 1, output, outs[m]);
   });
 }
 

@@ -21,11 +21,10 @@ struct SelectInputs {
   std::vector<const void*> experts;  // [N], null: not read, its trimmed task vector counts as zero
 };
 
-// How one expert is trimmed in this chunk; its spec says by which rule. Indices of the edges count from the chunk's first.
+// Between which edges the elements of an expert are kept in this chunk: inside `outer`, but not inside `inner`.
 struct ChunkTrim {
-  LocalEdge outer;  // largest: kept are those inside `outer` ...
-  LocalEdge inner;  // ... but not inside `inner`
-  double factor;    // weight x scale
+  LocalEdge outer;
+  LocalEdge inner;
 };
 
 // A worker's memory, grown on first use.
@@ -33,6 +32,8 @@ template <class Real>
 struct SelectScratch {
   std::vector<std::uint32_t> counts;      // two sets of bins, zero between looks
   std::vector<double> values;             // [N, kBlock]
+  std::vector<Real> vectors;              // [N, kBlock] trimmed task vectors
+  std::vector<double> scales;             // [N, kBlock] of their elements, where each has its own
   std::vector<KeyOf<Real>> keys;          // [row]
   std::vector<std::uint32_t> ranks;       // [N, row]
   RowRanker<KeyOf<Real>> ranker;
@@ -46,6 +47,8 @@ class SelectChunk {
   SelectChunk(const SelectInputs& inputs, const SelectSpec& spec, SelectScratch<Real>& scratch)
       : inputs_(inputs), spec_(spec), scratch_(scratch) {
     scratch.values.resize(spec.experts.size() * kBlock);
+    scratch.scales.resize(spec.experts.size() * kBlock);
+    scratch.vectors.resize(spec.experts.size() * kBlock);
   }
 
   static constexpr int magnitude_bits = 8 * sizeof(Key) - 1;
@@ -67,12 +70,15 @@ class SelectChunk {
   // Adds the squares of the selected elements. sums: [N]
   void add_energies(const LocalEdge& edge, std::vector<OrderedSum::Cursor>& sums);
 
-  void write_trimmed(const std::vector<ChunkTrim>& trims, Dtype output, void* out);
-  void write_energy(const LocalEdge& edge, const std::vector<double>& shares, Dtype output, void* out);
+  // scales, shares: [N]; outs: [M]
+  void write_trimmed(const std::vector<ChunkTrim>& trims, const std::vector<double>& scales, Dtype output, void* const* outs);
+  void write_energy(const LocalEdge& edge, const std::vector<double>& shares, Dtype output, void* const* outs);
 
  private:
   int n_experts() const { return static_cast<int>(spec_.experts.size()); }
   double* values(int expert) { return scratch_.values.data() + std::int64_t{expert} * kBlock; }
+  double* scales(int expert) { return scratch_.scales.data() + std::int64_t{expert} * kBlock; }
+  Real* vector(int expert) { return scratch_.vectors.data() + std::int64_t{expert} * kBlock; }
 
   template <class Visit>
   void for_blocks(std::int64_t begin, std::int64_t end, Visit&& visit);
@@ -85,7 +91,8 @@ class SelectChunk {
   void variances(std::int64_t start, int count, std::uint64_t* keys);
   void select(const LocalEdge& edge, std::int64_t start, int count);
   void rank_row(int expert, std::int64_t start);
-  void trimmed(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count, double* values);
+  void trim(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count);
+  void combine(const OutputSpec& output, const std::vector<double>& scales, int count, double* change);
   void store(std::int64_t start, int count, const double* change, double divisor, double factor, Dtype output, void* out);
   template <class AnyKey, class Fill>
   BinRange count_keys(int key_bits, const RankDigit& digit, Fill&& fill);

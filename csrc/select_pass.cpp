@@ -16,19 +16,22 @@ namespace {
 // Of a tensor in memory: its bins stay in the first-level cache.
 constexpr int kWholeDigitBits = 11;
 
-// The sign of a zero is that of a divisor, which can only be negative if a weight is.
-bool zeros_vote(const SelectSpec& spec, bool allow_nonfinite) {
-  const auto is_negative = [](const ExpertSpec& expert) { return expert.weight < 0; };
-  return allow_nonfinite || std::any_of(spec.experts.begin(), spec.experts.end(), is_negative);
-}
-
 // An expert without weight counts as one of which nothing is kept: it need not be read.
 void drop_idle(SelectSpec& spec) {
   if (spec.combine == Combine::energy) return;
-  for (ExpertSpec& expert : spec.experts) {
-    if (expert.weight == 0) expert.trim = Trim::none;
-    if (expert.trim == Trim::none) expert.keeps_norm = false;
+  for (std::size_t n = 0; n < spec.experts.size(); ++n) {
+    const auto has_weight = [&](const OutputSpec& output) { return output.weights[n] != 0; };
+    if (std::none_of(spec.outputs.begin(), spec.outputs.end(), has_weight)) spec.experts[n].trim = Trim::none;
+    if (spec.experts[n].trim == Trim::none) spec.experts[n].keeps_norm = false;
   }
+}
+
+void check_spec(const SelectSpec& spec, const PlannedTensor& tensor, int n_outputs) {
+  const auto fits = [&](const OutputSpec& output) { return output.weights.size() == spec.experts.size(); };
+  if (tensor.n_inputs != static_cast<int>(spec.experts.size()) + 1) throw std::invalid_argument("experts do not fit the tensor");
+  if (static_cast<int>(spec.outputs.size()) != n_outputs) throw std::invalid_argument("outputs do not fit the plan");
+  if (!std::all_of(spec.outputs.begin(), spec.outputs.end(), fits)) throw std::invalid_argument("weights do not fit the experts");
+  if (spec.ranks_rows() && (spec.row < 1 || tensor.count % spec.row)) throw std::invalid_argument("rows do not fit the tensor");
 }
 
 Dtype task_vector_dtype(const StreamPlan& plan, std::int64_t tensor) {
@@ -45,11 +48,10 @@ SelectPass::SelectPass(const StreamPlan& plan, const SelectOptions& options) : p
 
 void SelectPass::add(std::int64_t number, SelectSpec spec) {
   const PlannedTensor& planned = plan_.tensors.at(number);
-  if (planned.n_inputs != static_cast<int>(spec.experts.size()) + 1) throw std::invalid_argument("experts do not fit the tensor");
-  if (spec.ranks_rows() && (spec.row < 1 || planned.count % spec.row)) throw std::invalid_argument("rows do not fit the tensor");
+  check_spec(spec, planned, plan_.n_outputs);
   Tensor& tensor = tensors_[number];
   tensor.spec = std::move(spec);
-  tensor.spec.election.zeros_vote = zeros_vote(tensor.spec, options_.allow_nonfinite);
+  tensor.spec.zeros_vote = options_.allow_nonfinite;
   drop_idle(tensor.spec);
   tensor.total = planned.count;
   tensor.dtype = task_vector_dtype(plan_, number);
@@ -110,11 +112,11 @@ void SelectPass::run_with(const ChunkView& view, Tensor& tensor, SelectScratch<R
   const SelectInputs inputs = inputs_of(view, tensor.spec);
   if (!writes_) return tensor.state->look(inputs, scratch);
   const Dtype output = plan_.output(view.tensor, 0).dtype;
-  if (tensor.state) return tensor.state->write(inputs, scratch, output, view.outputs[0]);
+  if (tensor.state) return tensor.state->write(inputs, scratch, output, view.outputs);
   if (view.count != tensor.total) throw std::logic_error("a small tensor was cut into chunks");
   SelectState state(tensor.spec, tensor.total, tensor.dtype, kWholeDigitBits);
   while (state.stage() != SelectState::Stage::ready) state.look(inputs, scratch);
-  state.write(inputs, scratch, output, view.outputs[0]);
+  state.write(inputs, scratch, output, view.outputs);
 }
 
 SelectInputs SelectPass::inputs_of(const ChunkView& view, const SelectSpec& spec) const {
@@ -135,9 +137,10 @@ void SelectPass::check_finite(const ChunkView& view) const {
     const std::int64_t at = first_nonfinite(view.inputs[i], view.dtype, view.count);
     if (at != view.count) throw StreamFailure(FailureKind::nonfinite, view.tensor, view.models[i], view.first + at);
   }
-  const Dtype output = plan_.output(view.tensor, 0).dtype;
-  const std::int64_t bad = first_nonfinite(view.outputs[0], output, view.count);
-  if (bad != view.count) throw StreamFailure(FailureKind::overflow, view.tensor, 0, view.first + bad);
+  for (int m = 0; m < plan_.n_outputs; ++m) {
+    const std::int64_t bad = first_nonfinite(view.outputs[m], plan_.output(view.tensor, m).dtype, view.count);
+    if (bad != view.count) throw StreamFailure(FailureKind::overflow, view.tensor, m, view.first + bad);
+  }
 }
 
 }  // namespace m2m

@@ -16,7 +16,7 @@ struct SelectOptions {
   std::int64_t whole;  // tensors of at most so many elements come in one chunk: they are looked at when they are written
 };
 
-// Input 0 of a tensor is the base model, input n + 1 is expert n. There is one output.
+// Input 0 of a tensor is the base model, input n + 1 is expert n.
 class SelectPass final : public StreamPass {
  public:
   SelectPass(const StreamPlan& plan, const SelectOptions& options);

@@ -28,7 +28,6 @@ enum class Combine : int {
 
 struct ExpertSpec {
   Trim trim = Trim::all;
-  double weight = 1;
   double scale = 1;            // of kept elements
   bool keeps_norm = false;     // the scale is the ratio of L1 norms, before and after trimming, instead
   std::int64_t dropped = 0;    // largest
@@ -39,31 +38,32 @@ struct ExpertSpec {
   double high = 0;             // ... and of the largest element
   bool to_ends = false;        // ranked: both ends are reached (mergekit), else the smallest has one step more than `low`
   double single = 0;           // ranked with `to_ends`: keep probability in a row of one element
-  bool inverse_scale = false;  // ranked: kept elements are divided by their keep probability
+  bool inverse_scale = false;  // ranked: the scale is one over the keep probability instead
 };
 
-struct Election {
-  bool tie_is_plus = false;  // where the sum is zero + is elected, else nothing is
-  bool zeros_vote = false;   // where nothing is elected, zeros and NaN agree; it shows only in NaN and in the sign of a zero
+// What differs between candidates.
+struct OutputSpec {
+  std::vector<double> weights;  // [N]
+  double divisor = 1;           // of the merged task vector
+
+  bool any_negative() const {
+    return std::any_of(weights.begin(), weights.end(), [](double weight) { return weight < 0; });
+  }
 };
 
 struct SelectSpec {
   Combine combine = Combine::sum;
-  Election election;         // elect, energy
+  bool tie_is_plus = false;  // elect, energy: where the sum is zero + is elected, else nothing is
+  bool zeros_vote = false;   // elect, energy: NaN must not be lost
   bool normalise = false;    // elect: divide by the sum of the weights of those that agree
-  double divisor = 1;        // divide by this
   double factor = 1;         // lambda, of the merged task vector
   double share = 1;          // energy: of the elements whose variance is not zero, how many are selected
   std::int64_t row = 0;      // ranked, fuse: length of a row
   std::vector<ExpertSpec> experts;  // [N]
+  std::vector<OutputSpec> outputs;  // [M]
 
   bool ranks_rows() const {
     return std::any_of(experts.begin(), experts.end(), [](const ExpertSpec& expert) { return expert.trim == Trim::ranked; });
-  }
-  std::vector<double> weights() const {
-    std::vector<double> weights;
-    for (const ExpertSpec& expert : experts) weights.push_back(expert.weight);
-    return weights;
   }
 };
 

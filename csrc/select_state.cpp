@@ -30,7 +30,7 @@ bool seeks(const std::vector<RankSearch>& searches) {
 
 SelectState::SelectState(const SelectSpec& spec, std::int64_t total, Dtype dtype, int digit_bits)
     : spec_(spec), total_(total), left_(total) {
-  for (const ExpertSpec& expert : spec.experts) factors_.push_back(expert.weight * expert.scale);
+  for (const ExpertSpec& expert : spec.experts) scales_.push_back(expert.scale);
   seek_ranks(dtype, digit_bits);
   advance();
 }
@@ -114,7 +114,7 @@ void SelectState::end_sums() {
   for (std::size_t n = 0; n < spec_.experts.size(); ++n) {
     if (!spec_.experts[n].keeps_norm) continue;
     const double before = (*sum++)->value(), after = (*sum++)->value();
-    factors_[n] = spec_.experts[n].weight * (after > 0 ? before / after : 1.0);
+    scales_[n] = after > 0 ? before / after : 1.0;
   }
 }
 
@@ -181,7 +181,7 @@ template <class Real>
 std::vector<ChunkTrim> SelectState::trims(SelectChunk<Real>& chunk) const {
   std::vector<ChunkTrim> trims;
   for (std::size_t n = 0; n < spec_.experts.size(); ++n) {
-    ChunkTrim trim{{}, {}, factors_[n]};
+    ChunkTrim trim{};
     if (!searches_[n].empty() && chunk.has(n)) {
       trim.outer = chunk.magnitude_edge(static_cast<int>(n), searches_[n][0].edge());
       trim.inner = chunk.magnitude_edge(static_cast<int>(n), searches_[n][1].edge());
@@ -192,18 +192,18 @@ std::vector<ChunkTrim> SelectState::trims(SelectChunk<Real>& chunk) const {
 }
 
 template <class Real>
-void SelectState::write(const SelectInputs& inputs, SelectScratch<Real>& scratch, Dtype output, void* out) const {
+void SelectState::write(const SelectInputs& inputs, SelectScratch<Real>& scratch, Dtype output, void* const* outs) const {
   SelectChunk<Real> chunk(inputs, spec_, scratch);
   if (by_energy()) {
-    chunk.write_energy(selected(chunk), shares_, output, out);
+    chunk.write_energy(selected(chunk), shares_, output, outs);
   } else {
-    chunk.write_trimmed(trims(chunk), output, out);
+    chunk.write_trimmed(trims(chunk), scales_, output, outs);
   }
 }
 
 template void SelectState::look(const SelectInputs&, SelectScratch<float>&);
 template void SelectState::look(const SelectInputs&, SelectScratch<double>&);
-template void SelectState::write(const SelectInputs&, SelectScratch<float>&, Dtype, void*) const;
-template void SelectState::write(const SelectInputs&, SelectScratch<double>&, Dtype, void*) const;
+template void SelectState::write(const SelectInputs&, SelectScratch<float>&, Dtype, void* const*) const;
+template void SelectState::write(const SelectInputs&, SelectScratch<double>&, Dtype, void* const*) const;
 
 }  // namespace m2m

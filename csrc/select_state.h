@@ -33,7 +33,7 @@ class SelectState {
 
   // Writes one chunk of a tensor that is ready.
   template <class Real>
-  void write(const SelectInputs& inputs, SelectScratch<Real>& scratch, Dtype output, void* out) const;
+  void write(const SelectInputs& inputs, SelectScratch<Real>& scratch, Dtype output, void* const* outs) const;
 
  private:
   bool by_energy() const { return spec_.combine == Combine::energy; }
@@ -57,7 +57,7 @@ class SelectState {
   Stage stage_ = Stage::ranks;
   std::vector<std::vector<RankSearch>> searches_;   // [N] outer and inner edge of each expert, or [1] of the variance
   std::vector<std::unique_ptr<OrderedSum>> sums_;   // norms, two an expert that keeps its own; or energies [N]
-  std::vector<double> factors_;                     // [N] weight x scale
+  std::vector<double> scales_;                      // [N] of kept elements
   std::vector<double> shares_;                      // [N] of the energy
 
   std::mutex mutex_;  // guards what follows, and the searches, during a look

@@ -110,3 +110,46 @@ class Stream:
     def written_bytes(self) -> int: ...
     @property
     def failure(self) -> Any: ...
+
+class ExpertSpec:
+    """How one expert's task vector is trimmed and scaled."""
+
+    def __init__(
+        self,
+        *,
+        trim: str,
+        scale: float = 1.0,
+        keeps_norm: bool = False,
+        dropped: int = 0,
+        kept: int = 0,
+        key: tuple[int, int] = (0, 0),
+        keep_below: int = 0,
+        low: float = 0.0,
+        high: float = 0.0,
+        to_ends: bool = False,
+        single: float = 0.0,
+        inverse_scale: bool = False,
+    ) -> None: ...
+
+class SelectSpec:
+    """What a selecting method does to one tensor; `outputs` holds weights and divisor of each."""
+
+    def __init__(
+        self,
+        *,
+        combine: str,
+        tie_is_plus: bool = False,
+        normalise: bool = False,
+        factor: float = 1.0,
+        share: float = 1.0,
+        row: int = 0,
+        experts: Sequence[ExpertSpec],
+        outputs: Sequence[tuple[Sequence[float], float]],
+    ) -> None: ...
+
+class SelectPass(StreamPass):
+    """Looks at tensors as often as they need, then writes them."""
+
+    def __init__(self, plan: StreamPlan, *, allow_nonfinite: bool, digit_bits: int, whole: int) -> None: ...
+    def add(self, tensor: int, spec: SelectSpec) -> None: ...
+    def look(self) -> bool: ...

@@ -1,25 +1,77 @@
-"""The selecting methods (ties, dare, breadcrumbs, della, sce): from settings to the numbers of the compiled pass."""
+"""The selecting methods (ties, dare, breadcrumbs, della, sce): from settings to the compiled pass."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from m2m.merging.methods.counter_random import keep_threshold, philox_key
 from m2m.merging.methods.spec import Method, Settings, Trim
 from m2m.merging.methods.task_vectors import keep_range
 from m2m.merging.methods.weighted import normaliser
+from m2m.merging.passes import Window
 
 if TYPE_CHECKING:
-    from m2m._core import ExpertSpec, SelectSpec
+    from m2m._core import ExpertSpec, SelectSpec, StreamPass
+
+#: Bits of a magnitude that one look at a tensor counts by: 16 find a float32 threshold in two looks.
+_DIGIT_BITS = 16
+_LEAST_DIGIT_BITS = 8
+#: Tensors that are looked at at the same time, at most: one for every worker, in a big machine.
+_TENSORS_AT_ONCE = 16
+#: Bytes of the longest element.
+_LONGEST = 8
 
 
-def select_spec(method: Method, settings: Settings, shape: Sequence[int]) -> SelectSpec:
+def selection_passes(method: Method | None, window: Window) -> Iterator[StreamPass]:
+    """Look at a window's tensors as often as they need (small ones not at all), then write them.
+
+    Args:
+        method: A method of kind `selection`.
+        window: The tensors.
+
+    Yields:
+        StreamPass: The same pass again and again: it looks until it knows enough, then it writes.
+    """
+    from m2m._core import SelectPass
+
+    assert method is not None
+    experts = max((len(tensor.sources) - 1 for _, tensor in window.merged()), default=0)
+    selection = SelectPass(
+        window.core,
+        allow_nonfinite=window.allow_nonfinite,
+        digit_bits=digit_bits(window.memory, experts),
+        whole=window.slot_bytes // _LONGEST,
+    )
+    for number, tensor in window.merged():
+        selection.add(number, select_spec(method, tensor.settings, tensor.entry.shape))
+    while selection.look():
+        yield selection
+    yield selection
+
+
+def digit_bits(memory: int, experts: int) -> int:
+    """Choose how many bits one look counts by: more bits need fewer looks and more memory.
+
+    Args:
+        memory: Bytes for counts of one bit pattern, of all tensors that are looked at at once.
+        experts: Experts N.
+
+    Returns:
+        Bits.
+    """
+    # Two edges an expert, 8 bytes a count.
+    affordable = memory // (max(1, experts) * 2 * _TENSORS_AT_ONCE * 8)
+    return max(_LEAST_DIGIT_BITS, min(_DIGIT_BITS, affordable.bit_length() - 1))
+
+
+def select_spec(method: Method, settings: Sequence[Settings], shape: Sequence[int]) -> SelectSpec:
     """Say in numbers what a method does to one tensor.
 
     Args:
         method: A method of kind `selection`.
-        settings: Its settings for the tensor.
+        settings: Its settings for the tensor, one an output; they differ in weights only. [M]
         shape: The tensor's shape.
 
     Returns:
@@ -27,23 +79,31 @@ def select_spec(method: Method, settings: Settings, shape: Sequence[int]) -> Sel
     """
     from m2m._core import ExpertSpec, SelectSpec
 
-    tie_is_plus = settings.definition == "mergekit"
+    first = settings[0]
+    tie_is_plus = first.definition == "mergekit"
     if method.trim is None:
-        experts = [ExpertSpec(trim="all") for _ in settings.each]
-        share = settings.number("select_topk")
-        return SelectSpec(combine="energy", tie_is_plus=tie_is_plus, share=share, experts=experts)
-    total, row = element_count(shape), row_length(shape)
-    experts = [expert_spec(method.trim, settings, n, total) for n in range(len(settings.each))]
-    normalize = settings.flag("normalize")
+        experts = [ExpertSpec(trim="all") for _ in first.each]
+        outputs = [([1.0] * len(experts), 1.0) for _ in settings]
+        share = first.number("select_topk")
+        return SelectSpec(
+            combine="energy", tie_is_plus=tie_is_plus, share=share, experts=experts, outputs=outputs
+        )
+    total = math.prod(shape)
     return SelectSpec(
         combine="elect" if method.elect else "sum",
         tie_is_plus=tie_is_plus,
-        normalise=normalize and method.elect,
-        divisor=normaliser(settings.numbers("weight"), settings) if normalize and not method.elect else 1.0,
-        factor=settings.number("lambda"),
-        row=row,
-        experts=experts,
+        normalise=first.flag("normalize") and method.elect,
+        factor=first.number("lambda"),
+        row=row_length(shape),
+        experts=[expert_spec(method.trim, first, n, total) for n in range(len(first.each))],
+        outputs=[(one.numbers("weight"), _divisor(method, one)) for one in settings],
     )
+
+
+def _divisor(method: Method, settings: Settings) -> float:
+    if method.elect or not settings.flag("normalize"):
+        return 1.0
+    return normaliser(settings.numbers("weight"), settings)
 
 
 def expert_spec(trim: Trim, settings: Settings, expert: int, total: int) -> ExpertSpec:
@@ -61,25 +121,28 @@ def expert_spec(trim: Trim, settings: Settings, expert: int, total: int) -> Expe
     from m2m._core import ExpertSpec
 
     values = settings.each[expert]
-    weight, density = float(values["weight"]), float(values["density"])
+    density, rescale, paper = (
+        float(values["density"]),
+        settings.flag("rescale"),
+        settings.definition == "paper",
+    )
     if density in (0, 1):
-        return ExpertSpec(trim="all" if density else "none", weight=weight)
-    rescale, paper = settings.flag("rescale"), settings.definition == "paper"
+        return ExpertSpec(trim="all" if density else "none")
     if trim in ("magnitude", "outliers"):
         dropped, kept = kept_ranks(trim, density, float(values.get("gamma", 0)), total)
-        return ExpertSpec(trim="largest", weight=weight, dropped=dropped, kept=kept, keeps_norm=rescale)
-    key = philox_key(settings.seed, expert, settings.tensor)
-    keeps_norm = rescale and not paper
+        return ExpertSpec(trim="largest", dropped=dropped, kept=kept, keeps_norm=rescale)
+    key, keeps_norm = philox_key(settings.seed, expert, settings.tensor), rescale and not paper
     if trim == "random":
-        scale = 1 / density if rescale and paper else 1.0
-        threshold = keep_threshold(density)
         return ExpertSpec(
-            trim="draw", weight=weight, scale=scale, keeps_norm=keeps_norm, key=key, keep_below=threshold
+            trim="draw",
+            scale=1 / density if rescale and paper else 1.0,
+            keeps_norm=keeps_norm,
+            key=key,
+            keep_below=keep_threshold(density),
         )
     low, high = keep_range(density, float(values["epsilon"]), settings.definition)
     return ExpertSpec(
         trim="ranked",
-        weight=weight,
         keeps_norm=keeps_norm,
         key=key,
         low=low,
@@ -108,21 +171,6 @@ def kept_ranks(trim: Trim, density: float, gamma: float, total: int) -> tuple[in
     return min(int(gamma * total), total - kept), kept
 
 
-def element_count(shape: Sequence[int]) -> int:
-    """Count a tensor's elements.
-
-    Args:
-        shape: Its shape.
-
-    Returns:
-        P.
-    """
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
 def row_length(shape: Sequence[int]) -> int:
     """Measure a row: what shares the first index; a vector is one row.
 
@@ -132,4 +180,4 @@ def row_length(shape: Sequence[int]) -> int:
     Returns:
         Elements.
     """
-    return element_count(shape[1:] if len(shape) > 1 else shape)
+    return math.prod(shape[1:] if len(shape) > 1 else shape)
