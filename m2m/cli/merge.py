@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--candidates", metavar="TABLE.csv", help="a row of weights for every checkpoint to write"
     )
     parser.add_argument(
+        "--statistics",
+        action="store_true",
+        help="write inner products and signs of the task vectors to OUT/statistics.json",
+    )
+    parser.add_argument(
         "--as-adapter", action="store_true", help="write LoRA experts as one adapter, not as a model"
     )
     add_memory(parser, "256MiB")
@@ -81,6 +86,7 @@ def execute(args: argparse.Namespace) -> int:
         args.out,
         candidates=_candidates(args.candidates, recipe) if args.candidates else None,
         as_adapter=args.as_adapter,
+        statistics=args.statistics,
         memory=args.memory,
         threads=args.threads,
         shard_size=args.shard_size,

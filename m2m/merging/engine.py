@@ -16,6 +16,7 @@ from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
+from m2m.merging.card import write_card
 from m2m.merging.companions import choose_companions, write_companions
 from m2m.merging.execute import Execution, execute
 from m2m.merging.lora import AdaptedCheckpoint, open_models
@@ -26,6 +27,8 @@ from m2m.merging.plan import MergePlan, build_plan, bytes_before
 from m2m.merging.recipe import Recipe, load
 from m2m.merging.recipe_models import ModelRef
 from m2m.merging.report import MergeReport
+from m2m.merging.statistics import NAME as STATISTICS_NAME
+from m2m.merging.statistics import StatisticsGatherer, StatisticsOf, require_statistics
 from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
 from m2m.merging.work_folder import Position, WorkFolder, open_work_folder
 from m2m.units import parse_bytes
@@ -68,6 +71,7 @@ def merge(
     durable: bool = False,
     candidates: Candidates | None = None,
     as_adapter: bool = False,
+    statistics: bool = False,
     allow_nonfinite: bool = False,
     progress: Progress | None = None,
 ) -> MergeReport:
@@ -87,6 +91,8 @@ def merge(
             written in one pass over the inputs. [M, N]
         as_adapter: Whether to write one LoRA adapter with all experts' factors in it instead of a model; all
             experts must be adapters. Its type is `dtype`, or float32.
+        statistics: Whether to gather inner products and signs of the task vectors on the way, and write them
+            to `statistics.json` in `out` (see `m2m.merging.statistics`).
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
         progress: Is told bytes done, bytes in all and what is going on.
 
@@ -109,7 +115,8 @@ def merge(
         return report
     out_dtype = _float_dtype(dtype or parsed.out_dtype or parsed.dtype)
     with collector_paused():
-        wanted = from_recipe(parsed, models, out_dtype, candidates)
+        about = _statistics_of(parsed, models) if statistics else None
+        wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics)
         metadata = _metadata(parsed, models[parsed.donor], candidates)
         plan = build_plan(
             [model.path for model in models.values()],
@@ -121,12 +128,16 @@ def merge(
     files = choose_companions(parsed, models)
     layers = _stacked_layers(parsed)
 
-    def finish(folder: Path) -> None:
+    def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
         write_companions(files, folder, dtype=out_dtype, layers=layers, chat_template=parsed.chat_template)
+        row = (
+            None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
+        )
+        write_card(folder, parsed, row, hashes)
 
     allow = allow_nonfinite or parsed.allow_nonfinite
     options = MergeOptions(memory, threads, resume, verify, durable, allow, progress)
-    return run_plan(plan, Path(out), options, finish, started)
+    return run_plan(plan, Path(out), options, finish, started, about)
 
 
 def merge_linear(
@@ -172,14 +183,23 @@ def merge_linear(
         }
         plan = build_plan([model.path for model in inputs], wanted, metadata, parse_bytes(shard_size))
 
-    def finish(folder: Path) -> None:
+    def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
         write_companions(inputs[0].side_files, folder, dtype=out_dtype, layers=None, chat_template=None)
 
     return run_plan(plan, Path(out), options or MergeOptions(), finish, started)
 
 
+#: Adds to a checkpoint folder what is not a weight: folder, name of the candidate, SHA-256 by weight file.
+Finish = Callable[[Path, str, Mapping[str, str]], None]
+
+
 def run_plan(
-    plan: MergePlan, out: Path, options: MergeOptions, finish: Callable[[Path], None], started: float
+    plan: MergePlan,
+    out: Path,
+    options: MergeOptions,
+    finish: Finish,
+    started: float,
+    about: StatisticsOf | None = None,
 ) -> MergeReport:
     """Execute a plan in a folder of its own and put the complete result in place.
 
@@ -189,6 +209,7 @@ def run_plan(
         options: How.
         finish: Adds to each checkpoint folder what is not a weight.
         started: When the merge began, by `time.perf_counter`.
+        about: Whose statistics are gathered, if they are.
 
     Returns:
         What was done.
@@ -209,15 +230,21 @@ def run_plan(
     with open_work_folder(out.absolute()) as work:
         if options.resume and _is_complete(plan, out, key):
             done, start = Execution(0, 0, None, {}), (len(plan.tensors), 0)
+            if about is not None:
+                require_statistics(out)
             work.discard()
         else:
+            gather = None if about is None else StatisticsGatherer(about, work.statistics)
             start = _begin(work, key, options)
-            done = _execute(plan, work, key, staging, start, options)
+            start = start if gather is None else gather.resume(start)
+            done = _execute(plan, work, key, staging, start, options, gather)
+            if gather is not None:
+                gather.write(plan, work.result / STATISTICS_NAME)
             for output in plan.outputs:
                 folder = work.result / output.name
                 write_index(output.layout, folder)
-                finish(folder)
                 hashes = {file: digest for (name, file), digest in done.hashes.items() if name == output.name}
+                finish(folder, output.name, hashes)
                 write_manifest(folder, hashes, plan=key)
             work.finish(durable=options.durable)
     if options.verify:
@@ -235,7 +262,13 @@ def _begin(work: WorkFolder, key: str, options: MergeOptions) -> Position:
 
 
 def _execute(
-    plan: MergePlan, work: WorkFolder, key: str, staging: Staging, start: Position, options: MergeOptions
+    plan: MergePlan,
+    work: WorkFolder,
+    key: str,
+    staging: Staging,
+    start: Position,
+    options: MergeOptions,
+    gather: StatisticsGatherer | None,
 ) -> Execution:
     try:
         return execute(
@@ -246,8 +279,13 @@ def _execute(
             allow_nonfinite=options.allow_nonfinite,
             note=lambda position: work.note(key, position),
             progress=options.progress,
+            gather=gather,
         )
-    except (CheckpointError, RunFolderError):  # going on later would not help: leave nothing behind
+    except (
+        CheckpointError,
+        RecipeError,
+        RunFolderError,
+    ):  # going on later would not help: leave nothing behind
         work.discard()
         raise
 
@@ -288,6 +326,19 @@ def _open_models(recipe: Recipe) -> dict[ModelRef, Checkpoint]:
                     "first (passthrough)"
                 )
     return models
+
+
+def _statistics_of(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> StatisticsOf:
+    if recipe.base is None:
+        raise RecipeError("statistics are about task vectors: name a base_model")
+    if len(recipe.slices) > 1 or recipe.slices[0].ranges:
+        raise RecipeError("statistics are about whole models: merge slices without")
+    for ref, model in models.items():
+        if isinstance(model, AdaptedCheckpoint):
+            raise RecipeError(
+                f"{ref}: statistics of LoRA adapters come from their factors: m2m.merging.lora.lora_gram"
+            )
+    return StatisticsOf(str(recipe.base), tuple(map(str, recipe.models)))
 
 
 def _float_dtype(text: str | None) -> str | None:

@@ -43,7 +43,7 @@ class FisherFiles:
             raise CheckpointError(f"{path}: holds no Fisher estimate of tensor {expert.name!r}")
         if found.shape != expert.shape or found.dtype not in MERGEABLE:
             raise CheckpointError(
-                f"{path}: Fisher estimate {expert.name!r} is {found.dtype} of shape {list(found.shape)}, wanted "
-                f"floats of shape {list(expert.shape)} as in {expert.file}"
+                f"{path}: Fisher estimate {expert.name!r} is {found.dtype} of shape {list(found.shape)}, "
+                f"wanted floats of shape {list(expert.shape)} as in {expert.file}"
             )
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from m2m.errors import RecipeError
 from m2m.merging.methods.spec import Method
@@ -17,12 +17,14 @@ from m2m.merging.weight_passes import NO_BLOCK, merge_pass
 if TYPE_CHECKING:
     from m2m._core import GramPass, StreamPass
 
+Number = TypeVar("Number")
+
 #: A triangle's worth of nothing: origin, first point, points, length, stride.
 _NOTHING = (-1, 0, 0, 0, 1)
 
 
 def gram_passes(method: Method | None, window: Window) -> Iterator[StreamPass]:
-    """Look at the inner products of every tensor's points, then write the weighted sums that follow from them.
+    """Look at the inner products of every tensor's points, then write the weighted sums that follow.
 
     Args:
         method: The method.
@@ -38,7 +40,8 @@ def gram_passes(method: Method | None, window: Window) -> Iterator[StreamPass]:
     if any(_vectors(method, tensor) is not None for _, tensor in window.merged()):
         yield _vector_merge_pass(method, window, look)
         return
-    numbers, blocks = [], []
+    numbers: list[int] = []
+    blocks: list[WeightBlock] = []
     for number, tensor in enumerate(window.tensors, start=window.first):
         numbers.append(NO_BLOCK if tensor.copied else len(blocks))
         if not tensor.copied:
@@ -82,7 +85,7 @@ def whole_tensor(tensor: PlannedTensor, origin: int, first: int, points: int) ->
     return (origin, first, points, math.prod(tensor.entry.shape), 1)
 
 
-def unpack_triangle(triangle: Sequence[float]) -> list[list[float]]:
+def unpack_triangle(triangle: Sequence[Number]) -> list[list[Number]]:
     """Turn a lower triangle into the symmetric matrix.
 
     Args:
@@ -102,9 +105,9 @@ def _on_task_vectors(method: Method, tensor: PlannedTensor) -> bool:
 
 
 def _vectors(method: Method, tensor: PlannedTensor) -> int | None:
-    """Say along which axis one vector lies; None if the tensor is one vector."""
+    # Along which axis one vector lies; None if the tensor is one vector.
     axis = method.vectors(tensor.settings[0]) if method.vectors else None
-    return None if len(tensor.entry.shape) < 2 else axis
+    return None if len(tensor.entry.shape) < 2 or 0 in tensor.entry.shape else axis
 
 
 def _layout(method: Method, tensor: PlannedTensor) -> tuple[int, ...]:
@@ -121,7 +124,7 @@ def _layout(method: Method, tensor: PlannedTensor) -> tuple[int, ...]:
 
 
 def _used_sources(tensor: PlannedTensor) -> int:
-    """Count the sources that the method merges; a base model read for statistics only comes after them."""
+    # A base model that is read for statistics only comes after those that the method merges.
     return len(tensor.settings[0].each) + (tensor.origin == 0)
 
 

@@ -1,18 +1,19 @@
 """The seam between a merge method and the stream: over which tensors, which compiled passes, in which order.
 
-A method is a function that is given a `Window` of tensors and yields compiled passes (`m2m._core.StreamPass`).
-The driver runs each to its end over the whole window before it asks for the next one, so what a pass has
-gathered can be asked of it when the function goes on. All but the last one only look (`writes` is false); the
-last one writes:
+A method is a function that is given a `Window` of tensors and yields compiled passes
+(`m2m._core.StreamPass`). The driver runs each to its end over the whole window before it asks for the next
+one, so what a pass has gathered can be asked of it when the function goes on. All but the last one only look
+(`writes` is false); the last one writes:
 
     def passes(method: Method | None, window: Window) -> Iterator[StreamPass]:
         look = GramPass(window.core, ...)
         yield look
         yield MergePass(window.core, weights_from(look), ...)
 
-Passes see merged tensors only: the driver itself copies what must not be averaged. A window is small enough for
-the second pass to find its pages still in the page cache. After an interruption the looks of the window are
-repeated and the write pass goes on where it stopped, so a pass must not depend on anything but the window.
+Passes see merged tensors only: the driver itself copies what must not be averaged. A window is small enough
+for the second pass to find its pages still in the page cache. After an interruption the looks of the window
+are repeated and the write pass goes on where it stopped, so a pass must not depend on anything but the
+window.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_output
 
 
 def _row_bytes(tensor: PlannedTensor) -> int:
-    # A row is what shares the first index; a vector is one row. Inputs of different types come in a common one.
+    # A row is what shares the first index; a vector is one row. Inputs of different types widen to one.
     shape = tensor.entry.shape
     widest = max(4, SIZES[tensor.entry.dtype], *(SIZES[source.dtype] for source in tensor.sources))
     return math.prod(shape[1:] if len(shape) > 1 else shape) * widest

@@ -126,7 +126,7 @@ def _origin(recipe: Recipe, output: OutputTensor) -> int | None:
 
 
 def _with_base(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: WantedTensor) -> WantedTensor:
-    """Add the base model's tensor where the method does not use it, without weight."""
+    # For statistics: the base model's tensor where the method does not use it, without weight.
     if tensor.copied or tensor.origin is not None:
         return tensor
     base = _base_source(recipe, models, tensor)

@@ -13,7 +13,7 @@ from m2m.merging.work_folder import Position
 if TYPE_CHECKING:
     from m2m._core import StreamPlan
 
-#: Input bytes that one window reads, unless a single tensor has more.
+#: Bytes that the inputs of one window have, counted in the output's type, unless a single tensor has more.
 WINDOW_BYTES = 256 * 2**20
 
 
@@ -61,7 +61,7 @@ def _end(plan: MergePlan, first: int, limit: int | None) -> int:
         return len(plan.tensors)
     end, nbytes = first, 0
     while end < len(plan.tensors):
-        nbytes += sum(source.nbytes for source in plan.tensors[end].sources)
+        nbytes += plan.tensors[end].entry.nbytes * len(plan.tensors[end].sources)
         if nbytes > limit and end > first:
             break
         end += 1

@@ -45,6 +45,11 @@ class WorkFolder:
     def _journal(self) -> Path:
         return self.root / "journal.json"
 
+    @property
+    def statistics(self) -> Path:
+        """Where statistics are noted while they are gathered."""
+        return self.root / "statistics.jsonl"
+
     def begin(self, key: str, *, resume: bool) -> Position:
         """Make ready: find out how far an earlier run of the same plan came, or clear away what it left.
 

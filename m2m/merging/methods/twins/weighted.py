@@ -40,7 +40,7 @@ def merge_weighted(
     """
     tensors = [*([] if inputs.base is None else [inputs.base]), *inputs.experts]
     wide = task_vector_type(tensors)
-    if vectors is None or tensors[0].dim() < 2:
+    if vectors is None or tensors[0].dim() < 2 or not tensors[0].numel():
         return _merge(tensors, settings, out_dtype, coefficients, needs_gram, on_task_vectors, wide)
     rows = [tensor.movedim(vectors, -1) for tensor in tensors]
     shape = rows[0].shape
