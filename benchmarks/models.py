@@ -1,6 +1,6 @@
 """Make Llama-shaped bf16 checkpoints of a wanted size: a base model and experts a few per cent away.
 
-    python benchmarks/models.py FOLDER EXPERTS LAYERS
+python benchmarks/models.py FOLDER EXPERTS LAYERS
 """
 
 from __future__ import annotations
