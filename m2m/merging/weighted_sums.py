@@ -80,7 +80,7 @@ def from_recipe(
     Args:
         recipe: The recipe.
         models: An open checkpoint for each of its models.
-        dtype: Safetensors name of the outputs' float type; each tensor's first source's when not given.
+        dtype: Safetensors name of the outputs' float type; each tensor's own in the donor when not given.
         candidates: Merging weights that replace the recipe's; one output, the recipe's own, when not given.
         statistics: Whether the base model is wanted among the sources even if the method does not use it.
 
@@ -105,7 +105,7 @@ def from_recipe(
     wanted = []
     for output in outputs:
         sources = _sources(recipe, models, output)
-        entry = Entry(output.name, dtype or sources[0].dtype, sources[0].shape)
+        entry = Entry(output.name, dtype or _own_dtype(lead, output, sources), sources[0].shape)
         if sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))
         elif recipe.rule.kind == "weights":
@@ -119,6 +119,11 @@ def from_recipe(
                 WantedTensor(entry, (*sources, *more), settings=settings, origin=_origin(recipe, output))
             )
     return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
+
+
+def _own_dtype(lead: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo, ...]) -> str:
+    # The donor's, whose config travels along; stacked layers may be more than it has.
+    return lead.tensors.get(output.name, sources[0]).dtype
 
 
 def _origin(recipe: Recipe, output: OutputTensor) -> int | None:
