@@ -9,21 +9,23 @@ from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = ["bindings", "bind_merge", "merge_cpu"]
+SOURCES = ["bindings", "bind_device", "bind_merge", "merge_cpu", "merge_device"]
 SOURCES += ["lora_factors", "lora_product"]
 SOURCES += ["bind_plan", "bind_stream", "stream_executor", "stream_file", "stream_merge", "stream_plan_check"]
 SOURCES += ["stream_rider"]
 SOURCES += ["bind_gram", "elementwise_pass", "gram_kernel", "gram_merge", "gram_pass", "gram_points"]
 SOURCES += ["bind_select", "ordered_sum", "philox", "select_blocks", "select_chunk", "select_pass"]
 SOURCES += ["select_rank", "select_rows", "select_state"]
-HEADERS = ["arithmetic", "dtype", "merge", "merge_launch", "tensor_view"]
+HEADERS = ["arithmetic", "dtype", "merge", "merge_launch", "tensor_view", "merge_device"]
+HEADERS += ["cuda_device", "cuda_handles"]
 HEADERS += ["float_environment", "isa_clones", "lora_factors", "lora_product", "widen"]
 HEADERS += ["nonfinite", "stream_buffers", "stream_executor", "stream_failure", "stream_file", "stream_merge"]
 HEADERS += ["stream_check", "stream_pass", "stream_plan", "stream_plan_check", "stream_rider", "bind_plan"]
 HEADERS += ["elementwise_pass", "gram_kernel", "gram_layout", "gram_merge", "gram_pass", "gram_points"]
 HEADERS += ["float_environment", "ordered_sum", "philox", "select_blocks", "select_chunk", "select_pass"]
 HEADERS += ["select_rank", "select_rows", "select_spec", "select_state"]
-CUDA_SOURCE = "csrc/merge_launch.cu"
+CUDA_SOURCE = "csrc/merge_launch.cu"  # the only one that nvcc compiles
+CUDA_HOST_SOURCE = "csrc/cuda_device.cpp"
 CUDA_INPUTS = [CUDA_SOURCE, "csrc/merge_kernels.cuh", *(f"csrc/{name}.h" for name in HEADERS[:4])]
 CUDA_ARCHS = ["80", "90", "100"]  # A100, H100, B200; the last one's PTX serves what comes later
 
@@ -77,6 +79,8 @@ class BuildExt(build_ext):
                 ("M2M_CUDA_ARCHS", '"' + ",".join(f"sm_{arch}" for arch in CUDA_ARCHS) + '"')
             )
             ext.extra_objects.append(str(target))
+            ext.sources.append(CUDA_HOST_SOURCE)
+            ext.include_dirs.append(str(toolkit / "include"))
             lib = next(folder for folder in (toolkit / "lib64", toolkit / "lib") if folder.is_dir())
             ext.extra_link_args += [f"-L{lib}", "-lcudart_static", "-ldl", "-lrt"]
         super().build_extension(ext)

@@ -31,7 +31,8 @@ std::unique_ptr<StreamExecutor> make_stream(const OpenPlan& plan, StreamPass& pa
 
 // block_inputs: N of each block; weights: [M, N] of each block, one after another.
 std::unique_ptr<MergePass> make_merge(const StreamPlan& plan, std::int64_t first, const py::buffer& block_of,
-                                      const py::buffer& block_inputs, const py::buffer& weights, bool allow_nonfinite) {
+                                      const py::buffer& block_inputs, const py::buffer& weights, bool allow_nonfinite,
+                                      MergeDevice* device) {
   MergeWeights merge{first, to_vector<std::int64_t>(block_of, "block_of"), {}};
   const auto all = to_vector<double>(weights, "weights");
   auto next = all.begin();
@@ -41,7 +42,7 @@ std::unique_ptr<MergePass> make_merge(const StreamPlan& plan, std::int64_t first
     next += n * plan.n_outputs;
   }
   check_weights(merge, plan);
-  return std::make_unique<MergePass>(plan, merge, allow_nonfinite);
+  return std::make_unique<MergePass>(plan, merge, allow_nonfinite, device != nullptr ? *device : cpu_device());
 }
 
 std::pair<std::int64_t, std::int64_t> to_pair(const StreamPosition& position) { return {position.tensor, position.element}; }
@@ -65,8 +66,9 @@ void register_stream(py::module_& module) {
   py::class_<StreamPass>(module, "StreamPass", "What is done with the chunks of some tensors of a plan.")
       .def_property_readonly("writes", &StreamPass::writes);
   py::class_<MergePass, StreamPass>(module, "MergePass", "Writes weighted sums.")
-      .def(py::init(&make_merge), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(),
-           py::arg("block_of"), py::arg("block_inputs"), py::arg("weights"), py::arg("allow_nonfinite"));
+      .def(py::init(&make_merge), py::keep_alive<1, 2>(), py::keep_alive<1, 8>(), py::arg("plan"), py::arg("first"),
+           py::kw_only(), py::arg("block_of"), py::arg("block_inputs"), py::arg("weights"), py::arg("allow_nonfinite"),
+           py::arg("device") = nullptr);
   py::class_<RiderPass, StreamPass>(module, "RiderPass", "A writing pass, and one that looks at the same chunks.")
       .def(py::init([](const StreamPlan& plan, StreamPass& writer, StreamPass& rider) {
              return std::make_unique<RiderPass>(plan, writer, rider);

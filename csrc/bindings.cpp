@@ -4,6 +4,7 @@
 namespace m2m {
 void register_merge(pybind11::module_& module);   // bind_merge.cpp
 void register_plan(pybind11::module_& module);    // bind_plan.cpp
+void register_device(pybind11::module_& module);  // bind_device.cpp: before passes
 void register_stream(pybind11::module_& module);  // bind_stream.cpp: before all that adds passes
 void register_gram(pybind11::module_& module);    // bind_gram.cpp
 void register_select(pybind11::module_& module);  // bind_select.cpp
@@ -13,6 +14,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "Compiled core of m2m; private, use m2m.ops.";
   m2m::register_merge(module);
   m2m::register_plan(module);
+  m2m::register_device(module);
   m2m::register_stream(module);
   m2m::register_gram(module);
   m2m::register_select(module);

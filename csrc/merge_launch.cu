@@ -65,31 +65,36 @@ class DeviceTable {
 };
 
 template <class In, class Out, int Tile>
-void launch(const MergeArgs& host_args, const DeviceTable& table, cudaStream_t stream) {
-  const Grid grid = grid_of<In, Tile>(host_args, addresses_or(host_args));
+void launch(const MergeArgs& on_device, std::uintptr_t addresses, cudaStream_t stream) {
+  const Grid grid = grid_of<In, Tile>(on_device, addresses);
   const dim3 blocks(static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.tiles));
-  merge_kernel<In, Out, Tile><<<blocks, kThreadsPerBlock, 0, stream>>>(table.args(), grid.vectors);
+  merge_kernel<In, Out, Tile><<<blocks, kThreadsPerBlock, 0, stream>>>(on_device, grid.vectors);
   check(cudaGetLastError(), "merge_kernel");
 }
 
 }  // namespace
 
-void merge_cuda(const MergeArgs& args, int device, std::uintptr_t stream) {
-  if (args.count == 0) return;
-  const OnDevice on_device(device);
+void enqueue_merge(const MergeArgs& on_device, std::uintptr_t addresses, std::uintptr_t stream) {
+  if (on_device.count == 0) return;
   const cudaStream_t cuda_stream = reinterpret_cast<cudaStream_t>(stream);
-  const DeviceTable table(args, cuda_stream);
-  dispatch(args.input, [&](auto in) {
-    dispatch(args.output, [&](auto out) {
+  dispatch(on_device.input, [&](auto in) {
+    dispatch(on_device.output, [&](auto out) {
       using In = typename decltype(in)::type;
       using Out = typename decltype(out)::type;
-      if (args.n_outputs == 1) {
-        launch<In, Out, 1>(args, table, cuda_stream);
+      if (on_device.n_outputs == 1) {
+        launch<In, Out, 1>(on_device, addresses, cuda_stream);
       } else {
-        launch<In, Out, 8>(args, table, cuda_stream);
+        launch<In, Out, 8>(on_device, addresses, cuda_stream);
       }
     });
   });
+}
+
+void merge_cuda(const MergeArgs& args, int device, std::uintptr_t stream) {
+  if (args.count == 0) return;
+  const OnDevice on_device(device);
+  const DeviceTable table(args, reinterpret_cast<cudaStream_t>(stream));
+  enqueue_merge(table.args(), addresses_or(args), stream);
 }
 
 }  // namespace m2m

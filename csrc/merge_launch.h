@@ -12,4 +12,8 @@ namespace m2m {
 // Throws std::runtime_error with CUDA's own message.
 void merge_cuda(const MergeArgs& args, int device, std::uintptr_t stream);
 
+// The same with the three arrays in the memory of the current device, too. `addresses` is the bitwise or of all input and
+// output addresses: its low bits are zero when all are aligned.
+void enqueue_merge(const MergeArgs& on_device, std::uintptr_t addresses, std::uintptr_t stream);
+
 }  // namespace m2m

@@ -2,21 +2,18 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
-#include <new>
+
+#include "merge_device.h"
 
 namespace m2m {
 
 class StreamBuffers {
  public:
   // N + M slots of at least `slot_bytes`.
-  StreamBuffers(int n_inputs, int n_outputs, std::int64_t slot_bytes)
-      : n_inputs_(n_inputs), slot_bytes_(round_up(slot_bytes)) {
-    const std::int64_t bytes = bytes_for(n_inputs, n_outputs, slot_bytes);
-    memory_.reset(static_cast<char*>(std::aligned_alloc(alignment, bytes)));
-    if (!memory_) throw std::bad_alloc();
-  }
+  StreamBuffers(int n_inputs, int n_outputs, std::int64_t slot_bytes, MergeDevice& device)
+      : n_inputs_(n_inputs), slot_bytes_(round_up(slot_bytes)),
+        memory_(static_cast<char*>(device.allocate(bytes_for(n_inputs, n_outputs, slot_bytes))), Release{&device}) {}
 
   static std::int64_t bytes_for(int n_inputs, int n_outputs, std::int64_t slot_bytes) {
     return round_up(slot_bytes) * (n_inputs + n_outputs);
@@ -29,13 +26,14 @@ class StreamBuffers {
  private:
   static constexpr std::int64_t alignment = 4096;
   static std::int64_t round_up(std::int64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
-  struct Free {
-    void operator()(char* memory) const { std::free(memory); }
+  struct Release {
+    MergeDevice* device;
+    void operator()(char* memory) const { device->release(memory); }
   };
 
   int n_inputs_;
   std::int64_t slot_bytes_;
-  std::unique_ptr<char, Free> memory_;
+  std::unique_ptr<char, Release> memory_;
 };
 
 }  // namespace m2m

@@ -35,9 +35,9 @@ struct StreamExecutor::Worker {
   std::atomic<std::int64_t> claim;  // the one under way
   std::thread thread;
 
-  Worker(int number, const StreamPlan& plan, std::int64_t slot_bytes, std::int64_t first_claim)
+  Worker(int number, const StreamPlan& plan, MergeDevice& device, std::int64_t slot_bytes, std::int64_t first_claim)
       : number(number),
-        buffers(plan.most_inputs(), plan.n_outputs, slot_bytes),
+        buffers(plan.most_inputs(), plan.n_outputs, slot_bytes, device),
         models(plan.most_inputs()),
         inputs(plan.most_inputs()),
         claim(first_claim) {
@@ -80,7 +80,7 @@ bool StreamExecutor::is_skipped(std::int64_t tensor) const {
 
 void StreamExecutor::start_workers() {
   for (int i = 0; i < options_.threads; ++i)
-    workers_.push_back(std::make_unique<Worker>(i, plan_, options_.slot_bytes, next_claim_));
+    workers_.push_back(std::make_unique<Worker>(i, plan_, pass_.device(), options_.slot_bytes, next_claim_));
   running_ = options_.threads;
   try {
     for (auto& worker : workers_) worker->thread = std::thread([this, &worker] { work(*worker); });

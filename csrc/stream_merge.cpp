@@ -7,8 +7,8 @@
 
 namespace m2m {
 
-MergePass::MergePass(const StreamPlan& plan, const MergeWeights& weights, bool allow_nonfinite)
-    : plan_(plan), first_(weights.first), block_of_(weights.block_of), allow_nonfinite_(allow_nonfinite) {
+MergePass::MergePass(const StreamPlan& plan, const MergeWeights& weights, bool allow_nonfinite, MergeDevice& device)
+    : plan_(plan), first_(weights.first), block_of_(weights.block_of), allow_nonfinite_(allow_nonfinite), device_(device) {
   for (const WeightBlock& each : weights.blocks) blocks_.push_back(without_zero_columns(each));
 }
 
@@ -43,7 +43,7 @@ void MergePass::run(const ChunkView& chunk) {
   args.n_outputs = plan_.n_outputs;
   args.input = chunk.dtype;
   args.output = plan_.output(chunk.tensor, 0).dtype;
-  merge_cpu(args, 1);
+  device_.merge(args, chunk.worker);
   if (!allow_nonfinite_) require_finite_outputs(chunk, plan_);
 }
 

@@ -23,9 +23,10 @@ struct MergeWeights {
 
 class MergePass final : public StreamPass {
  public:
-  MergePass(const StreamPlan& plan, const MergeWeights& weights, bool allow_nonfinite);
+  MergePass(const StreamPlan& plan, const MergeWeights& weights, bool allow_nonfinite, MergeDevice& device = cpu_device());
   bool wants(std::int64_t tensor, int n) const override;
   void run(const ChunkView& chunk) override;
+  MergeDevice& device() const override { return device_; }
 
  private:
   // One block of weights without the columns that are zero for every output: those inputs are not even read.
@@ -42,6 +43,7 @@ class MergePass final : public StreamPass {
   const std::int64_t first_;
   const std::vector<std::int64_t> block_of_;
   const bool allow_nonfinite_;
+  MergeDevice& device_;
   std::vector<Block> blocks_;
 };
 

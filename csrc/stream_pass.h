@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "merge_device.h"
 #include "stream_plan.h"
 
 namespace m2m {
@@ -30,6 +31,7 @@ class StreamPass {
   // Must input n of this tensor be read? A pass that looks and wants no input of a tensor is not run on it.
   virtual bool wants(std::int64_t tensor, int n) const = 0;
   virtual bool writes() const { return true; }
+  virtual MergeDevice& device() const { return cpu_device(); }  // gives the workers their staging memory
 
   // Runs of this many elements, counted from the tensor's first, go to one worker, which is given their chunks in ascending
   // order: for sums whose order matters, and for rows. 0: every chunk may go to any worker at any time.

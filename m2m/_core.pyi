@@ -35,6 +35,11 @@ class StreamPass:
     @property
     def writes(self) -> bool: ...
 
+class MergeDevice:
+    """Where a pass computes its sums."""
+
+def cuda_device(device: int, workers: int) -> MergeDevice: ...
+
 class MergePass(StreamPass):
     """Writes weighted sums."""
 
@@ -47,6 +52,7 @@ class MergePass(StreamPass):
         block_inputs: Any,
         weights: Any,
         allow_nonfinite: bool,
+        device: MergeDevice | None = None,
     ) -> None: ...
 
 class VectorMergePass(StreamPass):

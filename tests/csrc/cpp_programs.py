@@ -14,13 +14,16 @@ HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
 MEMORY, THREADS = "address,undefined", "thread"
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-pthread"]
+#: Where `cuda_runtime_api.h` is found: the emulator, never a toolkit.
+EMULATED = f"-I{HERE / 'emulated_cuda'}"
 STREAM = ["stream_executor", "stream_file", "stream_merge", "stream_plan_check", "merge_cpu"]
-STREAM += ["lora_factors", "lora_product"]
+STREAM += ["merge_device", "lora_factors", "lora_product"]
 #: Program to the parts of csrc/ that it is linked with.
 PROGRAMS = {
     "arithmetic_cases": [],
     "merge_cases": ["merge_cpu"],
     "stream_cases": STREAM,
+    "cuda_cases": [*STREAM, "cuda_device"],
     "fuzz/fuzz_stream": STREAM,
 }
 
@@ -34,7 +37,19 @@ class Builder:
 
     def program(self, name: str, sanitizer: str = MEMORY) -> Path:
         """Return the program, after compiling what it still lacks."""
-        sources = [HERE / f"{name}.cpp", *(CSRC / f"{part}.cpp" for part in PROGRAMS[name])]
+        return self._linked(name, [CSRC / f"{part}.cpp" for part in PROGRAMS[name]], sanitizer)
+
+    def program_with_bug(self, name: str, part: str, right: str, wrong: str) -> Path:
+        """Return the program with `right` replaced by `wrong` in one part of csrc/."""
+        source = (CSRC / f"{part}.cpp").read_text()
+        assert source.count(right) == 1, f"{part}.cpp has no longer one {right!r}"
+        broken = self._folder / f"{part}_{len(list(self._folder.glob(f'{part}_*.cpp')))}.cpp"
+        broken.write_text(source.replace(right, wrong))
+        parts = [broken if one == part else CSRC / f"{one}.cpp" for one in PROGRAMS[name]]
+        return self._linked(f"{name}_{broken.stem}", parts, MEMORY, main=name)
+
+    def _linked(self, name: str, parts: list[Path], sanitizer: str, main: str | None = None) -> Path:
+        sources = [HERE / f"{main or name}.cpp", *parts]
         target = self._folder / f"{Path(name).name}_{sanitizer}"
         if not target.exists():
             objects = list(self._pool.map(lambda source: self._object(source, sanitizer), sources))
@@ -44,8 +59,9 @@ class Builder:
     def _object(self, source: Path, sanitizer: str) -> Path:
         target = self._folder / f"{source.stem}_{sanitizer}.o"
         if not target.exists():
-            sanitized = ["-g", "-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
-            self._run(*sanitized, *FLAGS, f"-I{CSRC}", f"-I{HERE}", "-c", source, "-o", target)
+            optimized = "-O1" if source.parent == CSRC else "-O0"  # compiling takes longer than running
+            sanitized = ["-g1", optimized, f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+            self._run(*sanitized, *FLAGS, f"-I{CSRC}", f"-I{HERE}", EMULATED, "-c", source, "-o", target)
         return target
 
     def _run(self, *arguments: str | Path) -> None:

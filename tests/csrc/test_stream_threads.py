@@ -1,4 +1,4 @@
-"""The stream executor under ThreadSanitizer: no two threads touch the same bytes without order between them."""
+"""The stream executor under ThreadSanitizer: no two threads touch the same bytes unordered."""
 
 from __future__ import annotations
 
