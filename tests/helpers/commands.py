@@ -1,0 +1,57 @@
+"""Runs `m2m` as users do: as a process of its own, which can be killed with all its children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments: object, cwd: Path, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    """Start `m2m` in a process group of its own; `prepare` runs in the child before it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "m2m.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=prepare,
+    )
+
+
+def run(
+    *arguments: object, cwd: Path, prepare: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `m2m` to its end."""
+    process = start(*arguments, cwd=cwd, prepare=prepare)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def kill_after(process: subprocess.Popen[str], seconds: float) -> bool:
+    """Kill it and its children then, or let it end before; say whether it was killed."""
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until something holds, or the process has ended."""
+    while not condition() and process.poll() is None:
+        time.sleep(0.001)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Read every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
