@@ -120,6 +120,17 @@ def test_both_routes_agree_within_the_stated_error(seed: int) -> None:
     assert forward.curvature_error.max() < 0.2 * np.abs(backward.curvature).max()
 
 
+def test_a_quartic_is_extrapolated_exactly() -> None:
+    # Its differences are D + c h², so the extrapolation leaves rounding only, and the stated error is small.
+    def loss(alpha: np.ndarray) -> float:
+        return float(1 + alpha[0] + alpha[0] * alpha[1] + (alpha[0] + 2 * alpha[1]) ** 4 + alpha[1] ** 3)
+
+    found = second_differences(loss, 2, 1.0)
+    np.testing.assert_allclose(found.model.curvature, [[0, 1], [1, 0]], atol=1e-12)
+    np.testing.assert_allclose(found.model.slope, [1, 0], atol=1e-12)
+    assert found.curvature_error.max() < 1e-9
+
+
 @pytest.mark.parametrize("step", [1e-5, 1e-4, 1e-3])
 def test_small_steps_own_up_to_their_rounding(step: float) -> None:
     truth = np.array([[2.0, 1.0], [1.0, 3.0]])

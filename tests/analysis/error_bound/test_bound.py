@@ -99,6 +99,17 @@ def test_a_cubic_loss_needs_its_remainder() -> None:
     assert error > majorant(replace(shape, lipschitz=0.0), steps).second  # so the test can fail
 
 
+def test_steps_beyond_stability_are_followed() -> None:
+    # H = 10, η = 0.3: 1 − ηH = −2, and x = −(1 − (−2)^T)/10 · g runs away.
+    shape = LocalShape(1, 10, 100, lowest=0, highest=10, lipschitz=0)
+    for horizon in range(1, 12):
+        steps = StepSizes.constant(0.3, horizon)
+        x = -(1 - (-2.0) ** horizon) / 10
+        found = majorant(shape, steps)
+        assert abs(x) <= found.travel * (1 + 1e-12)
+        assert abs(x + steps.total - 10 * steps.coefficient) <= found.second * (1 + 1e-12) + 1e-12
+
+
 def test_a_runaway_is_infinite_not_an_error() -> None:
     found = majorant(LocalShape(1, 1, 1, 0, 10, lipschitz=10), StepSizes.constant(10, 40))
     assert found.second == float("inf")

@@ -150,6 +150,8 @@ def test_schedules_have_their_own_coefficient() -> None:
 def test_recipes_outside_the_theory_are_named() -> None:
     plain = TrainRecipe(steps=3, batch=1, learning_rate=1.0, optimizer="sgd")
     assert outside_theory(plain) == []
+    heavy = TrainRecipe(steps=3, batch=1, learning_rate=1.0, optimizer="sgd", momentum=0.9, clip_norm=1.0)
+    assert outside_theory(heavy) == ["momentum is 0.9", "gradients are clipped at 1.0"]
     adam = TrainRecipe(steps=3, batch=1, learning_rate=1.0, weight_decay=0.1, horizon="pooled")
     assert outside_theory(adam) == [
         "the optimizer is adamw",
