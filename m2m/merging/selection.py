@@ -20,6 +20,8 @@ _DIGIT_BITS = 16
 _LEAST_DIGIT_BITS = 8
 #: Tensors that are looked at at the same time, at most: one for every worker, in a big machine.
 _TENSORS_AT_ONCE = 16
+#: Elements that statistics, riding along, take at once.
+_SEGMENT = 65536
 #: Bytes of the longest element.
 _LONGEST = 8
 
@@ -42,7 +44,7 @@ def selection_passes(method: Method | None, window: Window) -> Iterator[StreamPa
         window.core,
         allow_nonfinite=window.allow_nonfinite,
         digit_bits=digit_bits(window.memory, experts),
-        whole=window.slot_bytes // _LONGEST,
+        whole=min(window.slot_bytes // _LONGEST, _SEGMENT),
     )
     for number, tensor in window.merged():
         selection.add(number, select_spec(method, tensor.settings, tensor.entry.shape))

@@ -92,7 +92,7 @@ def from_recipe(
             for each of them.
         CheckpointError: If sources do not fit each other, or hold a type that cannot be merged.
     """  # noqa: DOC502 - raised by what is called
-    if candidates is not None and recipe.rule.kind not in {"weights", "gram"}:
+    if candidates is not None and recipe.rule.kind == "elementwise":
         raise RecipeError(
             f"merge_method {recipe.method} writes one checkpoint a pass: merge candidates singly"
         )

@@ -26,7 +26,7 @@ def read(out: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 @pytest.mark.parametrize(
-    ("method", "base"), [("task_arithmetic", True), ("linear", True), ("model_stock", True)]
+    ("method", "base"), [("task_arithmetic", True), ("linear", True), ("model_stock", True), ("ties", True)]
 )
 def test_statistics_are_those_of_whole_tensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, method: str, base: bool
@@ -35,7 +35,9 @@ def test_statistics_are_those_of_whole_tensors(
     monkeypatch.setattr(memory, "SLOT_BYTES", 8192)
     states = make_states(SHAPES, 2, [dtype], 1)
     paths = write_models(states, tmp_path)
-    each: dict[str, list[Any]] = {} if method == "model_stock" else EACH
+    each: dict[str, list[Any]] = (
+        {} if method == "model_stock" else EACH | ({"density": [0.3, 0.6]} if method == "ties" else {})
+    )
     recipe = make_recipe(method, paths, base=base, shared={}, each=each)
     plain = merge(recipe, tmp_path / "plain", threads=2)
     report = merge(recipe, tmp_path / "out", statistics=True, threads=2)
