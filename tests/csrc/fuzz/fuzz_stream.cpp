@@ -1,6 +1,6 @@
 // Runs mutated plans over mutated files: each must be refused, fail by name, or succeed; the sanitizers watch over the rest.
 //
-//   fuzz_stream SEED SECONDS   tries seeds from SEED on, for so long (0: that one seed, to see a failure again)
+//   fuzz_stream SEED COUNT SECONDS   tries COUNT seeds from SEED on, and more until the time is up
 #include <sanitizer/common_interface_defs.h>
 
 #include <chrono>
@@ -217,16 +217,17 @@ const char* try_seed(std::uint64_t seed) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return std::fprintf(stderr, "usage: fuzz_stream SEED SECONDS\n"), 2;
+  if (argc != 4) return std::fprintf(stderr, "usage: fuzz_stream SEED COUNT SECONDS\n"), 2;
   __sanitizer_set_death_callback(say_seed);
   const std::uint64_t first = std::strtoull(argv[1], nullptr, 10);
-  const std::chrono::duration<double> budget(std::strtod(argv[2], nullptr));
+  const std::uint64_t least = std::strtoull(argv[2], nullptr, 10);
+  const std::chrono::duration<double> budget(std::strtod(argv[3], nullptr));
   const auto started = std::chrono::steady_clock::now();
   std::map<std::string, int> outcomes;
   std::uint64_t seed = first;
   try {
     do ++outcomes[try_seed(seed++)];
-    while (std::chrono::steady_clock::now() - started < budget);
+    while (seed - first < least || std::chrono::steady_clock::now() - started < budget);
   } catch (const std::exception& error) {
     require(false, error.what());
   }
