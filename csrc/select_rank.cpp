@@ -25,7 +25,7 @@ void RankSearch::add(const std::uint32_t* counts, std::int64_t low, std::int64_t
     counts_[bin] += counts[bin];
     took_part += counts[bin];
   }
-  if (took_part > 0) chunks_.push_back({chunk_first, took_part});
+  if (took_part > 0) chunks_.push_back({chunk_first, counts[0], took_part});
 }
 
 void RankSearch::end_look() {
@@ -39,13 +39,13 @@ void RankSearch::narrow() {
   const std::int64_t in_bin = counts_[bin];
   const std::uint64_t lower_edge = ((digit_.prefix << digit_.bits) | static_cast<std::uint64_t>(bin)) << digit_.shift;
   std::int64_t took_part = 0;
-  for (const ChunkCount& chunk : chunks_) took_part += chunk.count;
+  for (const ChunkCount& chunk : chunks_) took_part += chunk.in_all_bins;
   if (rank_ == in_bin) {  // the whole bin is selected: no need to know what is in it
     edge_ = {lower_edge, RankEdge::all, 0};
     done_ = true;
-  } else if (digit_.shift == 0 && took_part == in_bin) {  // all who took part are equal
+  } else if (digit_.shift == 0 && (bin == 0 || took_part == in_bin)) {  // it is known which chunks hold how many that are equal
     edge_.key = lower_edge;
-    place_cut();
+    place_cut(bin);
     done_ = true;
   } else {
     next_digit(bin);
@@ -65,11 +65,12 @@ void RankSearch::next_digit(std::int64_t bin) {
   digit_ = {(digit_.prefix << digit_.bits) | static_cast<std::uint64_t>(bin), digit_.shift - bits, bits};
 }
 
-void RankSearch::place_cut() {
+void RankSearch::place_cut(std::int64_t bin) {
+  const auto equal = [&](const ChunkCount& chunk) { return bin == 0 ? chunk.in_first_bin : chunk.in_all_bins; };
   std::sort(chunks_.begin(), chunks_.end(), [](const ChunkCount& a, const ChunkCount& b) { return a.first < b.first; });
   std::int64_t room = rank_;
   std::size_t last = 0;
-  for (; chunks_[last].count < room; ++last) room -= chunks_[last].count;
+  for (; equal(chunks_[last]) < room; ++last) room -= equal(chunks_[last]);
   edge_.from = chunks_[last].first;
   edge_.quota = room;
 }

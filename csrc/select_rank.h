@@ -52,13 +52,14 @@ class RankSearch {
  private:
   struct ChunkCount {
     std::int64_t first;
-    std::int64_t count;  // of elements that took part
+    std::int64_t in_first_bin;
+    std::int64_t in_all_bins;
   };
 
   void narrow();
   std::int64_t choose_bin();
   void next_digit(std::int64_t bin);
-  void place_cut();
+  void place_cut(std::int64_t bin);
 
   RankDigit digit_;
   int digit_bits_;

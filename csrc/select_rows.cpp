@@ -42,10 +42,16 @@ void RowRanker<Key>::count_digits(const Key* keys, std::int64_t columns) {
   starts_.assign(bins * digits_, 0);
   for (const int digit : varying_) {
     std::uint32_t* counts = starts_.data() + digit * bins;
-    for (std::int64_t i = 0; i < columns; ++i) ++counts[(~keys[i] >> (digit * bits_)) & mask];
+    odd_.assign(bins, 0);
+    const auto bin_of = [&](std::int64_t i) { return (~keys[i] >> (digit * bits_)) & mask; };
+    for (std::int64_t i = 0; i + 1 < columns; i += 2) {
+      ++counts[bin_of(i)];
+      ++odd_[bin_of(i + 1)];
+    }
+    if (columns % 2) ++counts[bin_of(columns - 1)];
     std::uint32_t start = 0;
     for (std::size_t bin = 0; bin < bins; ++bin) {
-      const std::uint32_t count = counts[bin];
+      const std::uint32_t count = counts[bin] + odd_[bin];
       counts[bin] = start;
       start += count;
     }

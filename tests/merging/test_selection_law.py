@@ -1,4 +1,4 @@
-"""The law of the selecting methods: the stream gives the bits of the reference twin, however tensors are cut."""
+"""The law of the selecting methods: the stream gives the bits of the twin, however tensors are cut."""
 
 from __future__ import annotations
 
