@@ -72,6 +72,7 @@ def read_header(path: Path) -> Header:
         CheckpointError: If the file cannot be read, its header is malformed, or it places tensors over each
             other, apart or outside of the file; names file and tensor.
     """
+    require_file(path)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -88,6 +89,19 @@ def read_header(path: Path) -> Header:
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
     _check_cover(tensors, start, size, path)
     return Header({tensor.name: tensor for tensor in tensors}, metadata)
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is there but no file: opening a pipe would wait for ever, a device has no end.
+
+    Args:
+        path: Where a file is wanted.
+
+    Raises:
+        CheckpointError: If there is something else.
+    """
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path}: is not a file")
 
 
 def _header_length(prefix: bytes, size: int, path: Path) -> int:
@@ -108,7 +122,7 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
     if not text.startswith(b"{"):
         raise CheckpointError(f"{path}: the header does not start with '{{'; not a safetensors file?")
     try:
-        table = json.loads(text, object_pairs_hook=_unique)
+        table = json.loads(text, object_pairs_hook=unique_names)
         if b"\\u" in text:
             json.dumps(table, ensure_ascii=False).encode()  # fails on names that UTF-8 cannot hold
     except (ValueError, RecursionError) as error:
@@ -118,7 +132,18 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
     return table
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a table of a JSON object's pairs; for `json.loads(object_pairs_hook=...)`.
+
+    Args:
+        pairs: Names and values.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If a name occurs twice.
+    """
     table = dict(pairs)
     if len(table) != len(pairs):
         names = [name for name, _ in pairs]

@@ -7,6 +7,7 @@ import re
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
+from m2m.checkpoint.header import require_file, unique_names
 from m2m.errors import CheckpointError
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -93,8 +94,9 @@ def is_pickled(file: Path) -> bool:
 
 
 def _read_index(path: Path) -> dict[str, str]:
+    require_file(path)
     try:
-        weight_map = json.loads(path.read_bytes())["weight_map"]
+        weight_map = json.loads(path.read_bytes(), object_pairs_hook=unique_names)["weight_map"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: is not an index of shards: {error}") from error
     if not isinstance(weight_map, dict) or not weight_map:
