@@ -22,6 +22,8 @@ POINTS, RESULT, NAME = "fidelity_points.csv", "fidelity.json", "fidelity_scatter
 _ACROSS = 3
 #: Height of a line of text inside a panel, as a share of the panel.
 _LINE = 0.075
+#: Generous width of a letter inside a panel, as a share of the panel.
+_LETTER = 0.026
 _PICK: Look = {"marker": "D", "edgecolor": style.VERMILION, "label": "picked by merging", "s": 68}
 _ORACLE: Look = {"marker": "s", "edgecolor": style.GREEN, "label": "oracle (best trained)", "s": 110}
 
@@ -119,13 +121,21 @@ def _names(axes: Axes, rows: Sequence[Row]) -> None:
             ("picked", str(names["pick"]), style.VERMILION),
             ("oracle", str(names["oracle"]), style.GREEN),
         ]
-    middle = sum(axes.get_xlim()) / 2
-    below = sum(row["merged"] > middle > row["trained"] for row in rows)
-    above = sum(row["merged"] < middle < row["trained"] for row in rows)
+    longest = max(len(f"{role}: {_short(name)}") for role, name, _ in lines)
+    width = _LETTER * (longest + 3)  # and a margin for the markers
+    height = _LINE * len(lines)
+    points = [_place(axes, row) for row in rows]
+    below = sum(x > 1 - width and y < height for x, y in points)
+    above = sum(x < width and y > 1 - height for x, y in points)
     x, y, align = (0.97, 0.04 + _LINE * (len(lines) - 1), "right") if below <= above else (0.03, 0.96, "left")
     for i, (role, name, color) in enumerate(lines):
         look: Look = {"color": color, "ha": align, "va": "center", "transform": axes.transAxes}
         axes.text(x, y - _LINE * i, f"{role}: {_short(name)}", fontsize=6.5, zorder=5, **look)
+
+
+def _place(axes: Axes, row: Row) -> tuple[float, float]:
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    return (row["merged"] - left) / (right - left), (row["trained"] - bottom) / (top - bottom)
 
 
 def _short(name: str, longest: int = 34) -> str:
