@@ -22,8 +22,8 @@ POINTS, RESULT, NAME = "fidelity_points.csv", "fidelity.json", "fidelity_scatter
 _ACROSS = 3
 #: Height of a line of text inside a panel, as a share of the panel.
 _LINE = 0.075
-#: Generous width of a letter inside a panel, as a share of the panel.
-_LETTER = 0.026
+#: Width of a letter inside a panel, as a share of the panel.
+_LETTER = 0.024
 _PICK: Look = {"marker": "D", "edgecolor": style.VERMILION, "label": "picked by merging", "s": 68}
 _ORACLE: Look = {"marker": "s", "edgecolor": style.GREEN, "label": "oracle (best trained)", "s": 110}
 
@@ -122,7 +122,7 @@ def _names(axes: Axes, rows: Sequence[Row]) -> None:
             ("oracle", str(names["oracle"]), style.GREEN),
         ]
     longest = max(len(f"{role}: {_short(name)}") for role, name, _ in lines)
-    width = _LETTER * (longest + 3)  # and a margin for the markers
+    width = 0.03 + _LETTER * (longest + 2)  # from the edge to half a marker beyond the text
     height = _LINE * len(lines)
     points = [_place(axes, row) for row in rows]
     below = sum(x > 1 - width and y < height for x, y in points)
