@@ -22,8 +22,8 @@ POINTS, RESULT, NAME = "fidelity_points.csv", "fidelity.json", "fidelity_scatter
 _ACROSS = 3
 #: Height of a line of text inside a panel, as a share of the panel.
 _LINE = 0.075
-#: Width of a letter inside a panel, as a share of the panel.
-_LETTER = 0.024
+#: Width of a letter inside a panel, and half that of a marker, as shares of the panel.
+_LETTER, _MARKER = 0.0243, 0.05
 _PICK: Look = {"marker": "D", "edgecolor": style.VERMILION, "label": "picked by merging", "s": 68}
 _ORACLE: Look = {"marker": "s", "edgecolor": style.GREEN, "label": "oracle (best trained)", "s": 110}
 
@@ -122,11 +122,11 @@ def _names(axes: Axes, rows: Sequence[Row]) -> None:
             ("oracle", str(names["oracle"]), style.GREEN),
         ]
     longest = max(len(f"{role}: {_short(name)}") for role, name, _ in lines)
-    width = 0.03 + _LETTER * (longest + 2)  # from the edge to half a marker beyond the text
+    reach = 0.03 + _LETTER * longest + _MARKER
     height = _LINE * len(lines)
     points = [_place(axes, row) for row in rows]
-    below = sum(x > 1 - width and y < height for x, y in points)
-    above = sum(x < width and y > 1 - height for x, y in points)
+    below = sum(x > 1 - reach and y < height for x, y in points)
+    above = sum(x < reach and y > 1 - height for x, y in points)
     x, y, align = (0.97, 0.04 + _LINE * (len(lines) - 1), "right") if below <= above else (0.03, 0.96, "left")
     for i, (role, name, color) in enumerate(lines):
         look: Look = {"color": color, "ha": align, "va": "center", "transform": axes.transAxes}
