@@ -9,7 +9,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -180,6 +180,22 @@ class Recipe:
         Returns:
             The settings a merge method takes.
         """
+        constant = self._constant.get(slice_index)
+        if constant is not None:
+            return replace(constant, tensor=tensor)
+        return self._resolve(tensor, layer, slice_index)
+
+    @cached_property
+    def _constant(self) -> dict[int, Settings]:
+        # Settings of the slices in which nothing depends on the tensor: resolved and checked once.
+        found = {}
+        for number, part in enumerate(self.slices):
+            levels = [self.parameters, part.parameters, *(source.parameters for source in part.sources)]
+            if all(setting.is_constant for level in levels for setting in level.values()):
+                found[number] = self._resolve("(all tensors)", None, number)
+        return found
+
+    def _resolve(self, tensor: str, layer: Layer | None, slice_index: int) -> Settings:
         count = len(self.slices[slice_index].sources)
         shared: dict[str, Value] = {}
         each: list[dict[str, Value]] = [{} for _ in range(count)]
@@ -194,6 +210,10 @@ class Recipe:
         settings = Settings(shared, each, tensor, self.seed, self.definition)
         self.rule.check(settings)
         return settings
+
+    def check_constants(self) -> None:
+        """Check all settings that do not depend on a tensor."""
+        _ = self._constant
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data that `load` reads back.

@@ -229,7 +229,4 @@ def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_values(recipe: Recipe) -> None:
     # Values that do not depend on the tensor are judged now; others when their tensor is planned.
-    for slice_index, part in enumerate(recipe.slices):
-        levels = [recipe.parameters, part.parameters, *(source.parameters for source in part.sources)]
-        if all(setting.is_constant for level in levels for setting in level.values()):
-            recipe.settings("(all tensors)", None, slice_index)
+    recipe.check_constants()

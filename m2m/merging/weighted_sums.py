@@ -102,15 +102,17 @@ def from_recipe(
         inputs = [models[ref] for ref in recipe.slices[0].inputs]
         check_same_tensors(lead, [model for model in inputs if model is not lead], mixed_floats=True)
     fishers = FisherFiles()
+    inputs_of = [[models[ref] for ref in part.inputs] for part in recipe.slices]
     wanted = []
     for output in outputs:
-        sources = _sources(recipe, models, output)
+        inputs = inputs_of[output.slice_index]
+        sources = _sources(inputs, output)
         entry = Entry(output.name, dtype or _own_dtype(lead, output, sources), sources[0].shape)
         if sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))
         elif recipe.rule.kind == "weights":
             rows = point_weights(recipe, output, candidates)
-            terms, block = _terms(recipe, models, output, sources, rows)
+            terms, block = _terms(recipe, inputs, output, sources, rows)
             wanted.append(WantedTensor(entry, terms, block, origin=_origin(recipe, output)))
         else:
             settings = _settings(recipe, output, candidates)
@@ -123,7 +125,8 @@ def from_recipe(
 
 def _own_dtype(lead: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo, ...]) -> str:
     # The donor's, whose config travels along; stacked layers may be more than it has.
-    return lead.tensors.get(output.name, sources[0]).dtype
+    own = lead.tensors.get(output.name, sources[0]).dtype
+    return own if own in MERGEABLE else sources[0].dtype
 
 
 def _origin(recipe: Recipe, output: OutputTensor) -> int | None:
@@ -150,35 +153,36 @@ def _base_source(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: 
     return base
 
 
-def _sources(
-    recipe: Recipe, models: Mapping[ModelRef, Checkpoint], output: OutputTensor
-) -> tuple[TensorInfo, ...]:
-    sources = []
-    for ref, name in zip(recipe.slices[output.slice_index].inputs, output.inputs, strict=True):
-        source = models[ref].tensors.get(name)
+def _sources(inputs: Sequence[Checkpoint], output: OutputTensor) -> tuple[TensorInfo, ...]:
+    sources: list[TensorInfo] = []
+    for model, name in zip(inputs, output.inputs, strict=True):
+        source = model.tensors.get(name)
         if source is None:
-            raise CheckpointError(
-                f"{models[ref].path}: holds no tensor {name!r}, which {output.name!r} is made of"
-            )
+            raise CheckpointError(f"{model.path}: holds no tensor {name!r}, which {output.name!r} is made of")
         sources.append(source)
-    for ref, source in zip(recipe.slices[output.slice_index].inputs, sources, strict=True):
-        if source.shape != sources[0].shape:
+    first = sources[0]
+    for model, source in zip(inputs, sources, strict=True):
+        if source.shape != first.shape:
             raise CheckpointError(
-                f"{models[ref].path}: tensor {source.name!r} has shape {list(source.shape)}, wanted "
-                f"{list(sources[0].shape)} as in {sources[0].file}"
+                f"{model.path}: tensor {source.name!r} has shape {list(source.shape)}, wanted "
+                f"{list(first.shape)} as in {first.file}"
+            )
+        if source.dtype != first.dtype and not {source.dtype, first.dtype} <= MERGEABLE:
+            raise CheckpointError(
+                f"{model.path}: tensor {source.name!r} is {source.dtype}, wanted {first.dtype} as in "
+                f"{first.file}"
             )
     return tuple(sources)
 
 
 def _terms(
     recipe: Recipe,
-    models: Mapping[ModelRef, Checkpoint],
+    inputs: Sequence[Checkpoint],
     output: OutputTensor,
     sources: tuple[Input, ...],
     rows: WeightBlock,
 ) -> tuple[tuple[Input, ...], WeightBlock]:
     on_task_vectors = uses_task_vectors(recipe, output.slice_index)
-    inputs = [models[ref] for ref in recipe.slices[output.slice_index].inputs]
     if any(isinstance(model, AdaptedCheckpoint) for model in inputs):
         terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors)
         return (*terms.dense, *terms.added), terms.weights

@@ -13,7 +13,7 @@ import torch
 import m2m
 from m2m import weighted_sum
 from m2m.checkpoint import Checkpoint, save, verify
-from m2m.errors import RecipeError
+from m2m.errors import CheckpointError, RecipeError
 from m2m.merging import merge, methods
 from m2m.merging.methods import settings_of
 from m2m.merging.methods.spec import Inputs
@@ -115,6 +115,16 @@ def test_slices_stack_layers_and_the_config_counts_them(folder: Path) -> None:
     assert torch.equal(out["model.embed_tokens.weight"], code["model.embed_tokens.weight"])
     assert torch.equal(out["model.norm.weight"], math["model.norm.weight"])
     assert json.loads((folder / "out" / "config.json").read_bytes())["num_hidden_layers"] == 5
+
+
+def test_slices_do_not_mix_floats_with_integers(folder: Path) -> None:
+    state = make_state(1) | {"model.layers.1.w": torch.zeros(30, 7, dtype=torch.int64)}
+    save(state, folder / "counts")
+    sources = [{"model": name, "layer_range": [0, 3]} for name in ("code", "counts")]
+    for source in sources:
+        source["parameters"] = {"weight": 0.5}
+    with pytest.raises(CheckpointError, match=r"counts: tensor 'model.layers.1.w' is I64, wanted BF16"):
+        merge({"merge_method": "linear", "slices": [{"sources": sources}]}, folder / "out")
 
 
 def test_candidates_are_what_separate_merges_would_be(folder: Path) -> None:
