@@ -30,7 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how much of the GPU's side was not run."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "gpu" in getattr(report, "keywords", ())]
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = [report for report in reports if "gpu" in getattr(report, "keywords", ())]
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} GPU tests skipped: no CUDA device", yellow=True)
 

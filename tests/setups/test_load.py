@@ -21,7 +21,7 @@ def test_a_users_own_set_up_is_made_by_a_function_in_a_file_or_a_module(tmp_path
     [
         ({}, "`kind` must be one of language, vision, python; got None"),
         ({"kind": "langauge"}, "did you mean 'language'"),
-        ({"kind": "python"}, 'factory must be FILE.py:FUNCTION'),
+        ({"kind": "python"}, "factory must be FILE.py:FUNCTION"),
         ({"kind": "python", "factory": "gone.py:make"}, "no file .*gone.py"),
         ({"kind": "python", "factory": "no_such_module_here:make"}, "No module named 'no_such_module_here'"),
         ({"kind": "python", "factory": "json:make"}, "json has no function 'make'"),
