@@ -33,7 +33,7 @@ ExpertSpec make_expert(const std::string& trim, double scale, bool keeps_norm, s
 SelectSpec make_spec(const std::string& combine, bool tie_is_plus, bool normalise, double factor, double share,
                      std::int64_t row, std::vector<ExpertSpec> experts,
                      const std::vector<std::pair<std::vector<double>, double>>& outputs) {
-  SelectSpec spec{named<Combine>(combine, {"sum", "elect", "energy"}), tie_is_plus, false, normalise, factor, share, row,
+  SelectSpec spec{named<Combine>(combine, {"sum", "elect", "energy", "fuse"}), tie_is_plus, false, normalise, factor, share, row,
                   std::move(experts), {}};
   for (const auto& [weights, divisor] : outputs) spec.outputs.push_back({weights, divisor});
   return spec;
@@ -49,7 +49,7 @@ void register_select(py::module_& module) {
            py::arg("single") = 0.0, py::arg("inverse_scale") = false);
   py::class_<SelectSpec>(module, "SelectSpec", "What a selecting method does to one tensor.")
       .def(py::init(&make_spec), py::kw_only(), py::arg("combine"), py::arg("tie_is_plus") = false,
-           py::arg("normalise") = false, py::arg("factor") = 1.0, py::arg("share") = 1.0, py::arg("row") = 0,
+           py::arg("normalise") = false, py::arg("factor") = 1.0, py::arg("share") = 1.0, py::arg("row") = 1,
            py::arg("experts"), py::arg("outputs"));
   py::class_<SelectPass, StreamPass>(module, "SelectPass", "Looks at tensors as often as they need, then writes them.")
       .def(py::init([](const StreamPlan& plan, bool allow_nonfinite, int digit_bits, std::int64_t whole) {

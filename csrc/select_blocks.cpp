@@ -228,6 +228,27 @@ M2M_INLINE void absolute_body(int count, double* __restrict values) {
   for (int i = 0; i < count; ++i) values[i] = std::fabs(values[i]);
 }
 
+M2M_INLINE void signed_keys_body(const double* values, int count, std::uint64_t* __restrict keys) {
+  constexpr std::uint64_t sign = std::uint64_t{1} << 63;
+  for (int i = 0; i < count; ++i) {
+    const auto bits = bit_cast<std::uint64_t>(values[i] + 0.0);
+    keys[i] = bits & sign ? ~bits : bits | sign;
+  }
+}
+
+M2M_INLINE void choose_body(const std::uint64_t* keys, std::uint64_t least, const double* other, int count,
+                            double* __restrict chosen) {
+  for (int i = 0; i < count; ++i) chosen[i] = keys[i] >= least ? other[i] : chosen[i];
+}
+
+M2M_INLINE void store_block_body(const double* values, int count, Dtype output, void* out, std::int64_t start) {
+  dispatch(output, [&](auto tag) __attribute__((always_inline)) {
+    using Out = typename decltype(tag)::type;
+    Out* __restrict stored = static_cast<Out*>(out) + start;
+    for (int i = 0; i < count; ++i) store(values[i], stored + i);
+  });
+}
+
 template <class Real>
 M2M_INLINE void add_to_base_body(const Real* base, const double* change, double divisor, double factor, int count, Dtype output,
                                  void* out, std::int64_t start) {
@@ -236,11 +257,7 @@ M2M_INLINE void add_to_base_body(const Real* base, const double* change, double 
   if (divisor != 1)
     for (int i = 0; i < count; ++i) sums[i] /= divisor;
   for (int i = 0; i < count; ++i) sums[i] = double{base[i]} + factor * sums[i];
-  dispatch(output, [&](auto tag) __attribute__((always_inline)) {
-    using Out = typename decltype(tag)::type;
-    Out* __restrict stored = static_cast<Out*>(out) + start;
-    for (int i = 0; i < count; ++i) store(sums[i], stored + i);
-  });
+  store_block_body(sums, count, output, out, start);
 }
 
 }  // namespace
@@ -284,6 +301,12 @@ M2M_REAL_CLONES(keep_between, (const LocalEdge& outer, const LocalEdge& inner, i
 M2M_CLONES(void, keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, double* values),
            (keys, edge, count, values))
 M2M_CLONES(void, add_up, (const double* values, int n_experts, int count, double* sums), (values, n_experts, count, sums))
+M2M_CLONES(void, signed_keys, (const double* values, int count, std::uint64_t* keys), (values, count, keys))
+M2M_CLONES(void, choose,
+           (const std::uint64_t* keys, std::uint64_t least, const double* other, int count, double* chosen),
+           (keys, least, other, count, chosen))
+M2M_CLONES(void, store_block, (const double* values, int count, Dtype output, void* out, std::int64_t start),
+           (values, count, output, out, start))
 M2M_CLONES(void, variance_keys, (const double* values, int n_experts, int count, std::uint64_t* keys),
            (values, n_experts, count, keys))
 M2M_CLONES(void, elect,

@@ -83,6 +83,9 @@ void keep_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, do
 // sums = values[0] + values[1] + ..., from +0
 void add_up(const double* values, int n_experts, int count, double* sums);
 
+// Keys that order like the values, negative ones too; -0 counts as 0.
+void signed_keys(const double* values, int count, std::uint64_t* keys);
+
 // Mean square of the distance to the mean.
 void variance_keys(const double* values, int n_experts, int count, std::uint64_t* keys);
 
@@ -103,6 +106,12 @@ void divide(const double* divisors, int count, double* sums);
 void invert(int count, double* values);
 void square(int count, double* values);
 void absolute(int count, double* values);
+
+// chosen[i] = other[i] where the key is at least `least`
+void choose(const std::uint64_t* keys, std::uint64_t least, const double* other, int count, double* chosen);
+
+// out = round(values)
+void store_block(const double* values, int count, Dtype output, void* out, std::int64_t start);
 
 // out = round(base + factor x change / divisor)
 void add_to_base(const float* base, const double* change, double divisor, double factor, int count, Dtype output, void* out,

@@ -1,6 +1,7 @@
 #include "select_chunk.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace m2m {
 
@@ -8,6 +9,23 @@ namespace {
 
 // The edge as a block that starts at `start` sees it.
 LocalEdge shifted(const LocalEdge& edge, std::int64_t start) { return {edge.key, edge.cut - start}; }
+
+// Softmax plus a little that keeps its logarithm finite.
+void soften(double* row, std::int64_t columns) {
+  const double largest = *std::max_element(row, row + columns);
+  double sum = 0;
+  for (std::int64_t i = 0; i < columns; ++i) sum += row[i] = std::exp(row[i] - largest);
+  for (std::int64_t i = 0; i < columns; ++i) row[i] = row[i] / sum + 1e-8;
+}
+
+// Of p from q, which become their softmaxes.
+double divergence(double* p, double* q, std::int64_t columns) {
+  soften(p, columns);
+  soften(q, columns);
+  double sum = 0;
+  for (std::int64_t i = 0; i < columns; ++i) sum += p[i] * std::log(p[i] / q[i]);
+  return sum;
+}
 
 }  // namespace
 
@@ -51,6 +69,37 @@ void SelectChunk<Real>::variances(std::int64_t start, int count, std::uint64_t* 
   variance_keys(scratch_.values.data(), n_experts(), count, keys);
 }
 
+template <class Real>
+void SelectChunk<Real>::importances(const double* divergences, std::int64_t start, int count, std::uint64_t* keys) {
+  Real vector[kBlock];
+  double values[kBlock];
+  task_vector(0, start, count, vector);
+  scale(vector, 1, count, values);
+  absolute(count, values);
+  for (int i = 0; i < count; ++i) values[i] *= divergences[(start + i) / spec_.row];
+  signed_keys(values, count, keys);
+}
+
+template <class Real>
+void SelectChunk<Real>::wide_block(const void* input, std::int64_t start, int count, double* wide) {
+  Real block[kBlock];
+  widen_block(inputs_.dtype, input, start, count, block);
+  scale(block, 1, count, wide);
+}
+
+template <class Real>
+void SelectChunk<Real>::measure_divergences(double* divergences) {
+  for (std::vector<double>& row : scratch_.rows) row.resize(spec_.row);
+  double* rows[] = {scratch_.rows[0].data(), scratch_.rows[1].data()};
+  for (std::int64_t start = 0; start < inputs_.count; start += spec_.row) {
+    for_blocks(0, spec_.row, [&](std::int64_t place, int count) {
+      wide_block(inputs_.base, start + place, count, rows[0] + place);
+      wide_block(inputs_.experts[0], start + place, count, rows[1] + place);
+    });
+    divergences[start / spec_.row] = divergence(rows[1], rows[0], spec_.row);
+  }
+}
+
 // ---- looking for ranks ----
 
 template <class Real>
@@ -80,6 +129,13 @@ template <class Real>
 BinRange SelectChunk<Real>::count_variances(const RankDigit& digit) {
   return count_keys<std::uint64_t>(
       variance_bits, digit, [&](std::int64_t start, int count, std::uint64_t* keys) { variances(start, count, keys); });
+}
+
+template <class Real>
+BinRange SelectChunk<Real>::count_importances(const double* divergences, const RankDigit& digit) {
+  return count_keys<std::uint64_t>(importance_bits, digit, [&](std::int64_t start, int count, std::uint64_t* keys) {
+    importances(divergences, start, count, keys);
+  });
 }
 
 // Where the quota of equal keys runs out is looked up in the chunk where it does: in all others it is one end or the other.
@@ -194,6 +250,19 @@ void SelectChunk<Real>::add_energies(const LocalEdge& edge, std::vector<OrderedS
 }
 
 // ---- writing ----
+
+template <class Real>
+void SelectChunk<Real>::write_fused(const double* divergences, std::uint64_t least, Dtype output, void* const* outs) {
+  for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
+    std::uint64_t keys[kBlock];
+    double chosen[kBlock], expert[kBlock];
+    importances(divergences, start, count, keys);
+    wide_block(inputs_.base, start, count, chosen);
+    wide_block(inputs_.experts[0], start, count, expert);
+    choose(keys, least, expert, count, chosen);
+    for (std::size_t m = 0; m < spec_.outputs.size(); ++m) store_block(chosen, count, output, outs[m], start);
+  });
+}
 
 template <class Real>
 void SelectChunk<Real>::store(std::int64_t start, int count, const double* change, double divisor, double factor, Dtype output,

@@ -34,6 +34,8 @@ struct SelectScratch {
   std::vector<double> values;             // [N, kBlock]
   std::vector<Real> vectors;              // [N, kBlock] trimmed task vectors
   std::vector<double> scales;             // [N, kBlock] of their elements, where each has its own
+  std::vector<double> rows[2];            // [row] of the base model and of an expert
+  std::vector<double> divergences;        // [rows]
   std::vector<KeyOf<Real>> keys;          // [row]
   std::vector<std::uint32_t> ranks;       // [N, row]
   RowRanker<KeyOf<Real>> ranker;
@@ -53,12 +55,17 @@ class SelectChunk {
 
   static constexpr int magnitude_bits = 8 * sizeof(Key) - 1;
   static constexpr int variance_bits = 63;
+  static constexpr int importance_bits = 64;
 
   bool has(std::size_t expert) const { return inputs_.experts[expert] != nullptr; }
 
-  // Counts keys into scratch.counts.
+  // Counts keys into scratch.counts. divergences: one a row of the chunk.
   BinRange count_magnitudes(int expert, const RankDigit& digit);
   BinRange count_variances(const RankDigit& digit);
+  BinRange count_importances(const double* divergences, const RankDigit& digit);
+
+  // Kullback-Leibler divergence of the softmax of every row of the expert from that of the base model.
+  void measure_divergences(double* divergences);
 
   // The edge of a selection, for this chunk.
   LocalEdge magnitude_edge(int expert, const RankEdge& edge);
@@ -72,6 +79,7 @@ class SelectChunk {
 
   // scales, shares: [N]; outs: [M]
   void write_trimmed(const std::vector<ChunkTrim>& trims, const std::vector<double>& scales, Dtype output, void* const* outs);
+  void write_fused(const double* divergences, std::uint64_t least, Dtype output, void* const* outs);
   void write_energy(const LocalEdge& edge, const std::vector<double>& shares, Dtype output, void* const* outs);
 
  private:
@@ -87,8 +95,10 @@ class SelectChunk {
 
   void task_vector(int expert, std::int64_t start, int count, Real* vector);
   void magnitudes(int expert, std::int64_t start, int count, Key* keys);
+  void wide_block(const void* input, std::int64_t start, int count, double* wide);
   void fill_values(std::int64_t start, int count);
   void variances(std::int64_t start, int count, std::uint64_t* keys);
+  void importances(const double* divergences, std::int64_t start, int count, std::uint64_t* keys);
   void select(const LocalEdge& edge, std::int64_t start, int count);
   void rank_row(int expert, std::int64_t start);
   void trim(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count);

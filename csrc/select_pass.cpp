@@ -18,7 +18,7 @@ constexpr int kWholeDigitBits = 11;
 
 // An expert without weight counts as one of which nothing is kept: it need not be read.
 void drop_idle(SelectSpec& spec) {
-  if (spec.combine == Combine::energy) return;
+  if (spec.combine == Combine::energy || spec.combine == Combine::fuse) return;
   for (std::size_t n = 0; n < spec.experts.size(); ++n) {
     const auto has_weight = [&](const OutputSpec& output) { return output.weights[n] != 0; };
     if (std::none_of(spec.outputs.begin(), spec.outputs.end(), has_weight)) spec.experts[n].trim = Trim::none;
@@ -31,7 +31,7 @@ void check_spec(const SelectSpec& spec, const PlannedTensor& tensor, int n_outpu
   if (tensor.n_inputs != static_cast<int>(spec.experts.size()) + 1) throw std::invalid_argument("experts do not fit the tensor");
   if (static_cast<int>(spec.outputs.size()) != n_outputs) throw std::invalid_argument("outputs do not fit the plan");
   if (!std::all_of(spec.outputs.begin(), spec.outputs.end(), fits)) throw std::invalid_argument("weights do not fit the experts");
-  if (spec.ranks_rows() && (spec.row < 1 || tensor.count % spec.row)) throw std::invalid_argument("rows do not fit the tensor");
+  if (spec.needs_rows() && (spec.row < 1 || tensor.count % spec.row)) throw std::invalid_argument("rows do not fit the tensor");
 }
 
 Dtype task_vector_dtype(const StreamPlan& plan, std::int64_t tensor) {
@@ -85,12 +85,12 @@ std::int64_t SelectPass::span(std::int64_t number) const {
   const Tensor& tensor = tensors_.at(number);
   if (!tensor.state) return 0;
   const bool sums = !writes_ && tensor.state->stage() == SelectState::Stage::sums;
-  return tensor.state->seeks_ranks() || sums ? std::lcm(kSegment, row(number)) : 0;
+  return tensor.state->cuts() || sums ? std::lcm(kSegment, row(number)) : 0;
 }
 
 std::int64_t SelectPass::row(std::int64_t number) const {
   const SelectSpec& spec = tensors_.at(number).spec;
-  return spec.ranks_rows() ? spec.row : 1;
+  return spec.needs_rows() ? spec.row : 1;
 }
 
 void SelectPass::start(int workers) { scratch_.resize(workers); }

@@ -4,11 +4,12 @@
 
 namespace m2m {
 
-RankSearch::RankSearch(std::int64_t total, int key_bits, int digit_bits)
-    : digit_{0, std::max(0, key_bits - digit_bits), std::min(key_bits, digit_bits)}, digit_bits_(digit_bits), total_(total) {}
+RankSearch::RankSearch(std::int64_t total, int key_bits, int digit_bits, RankGoal goal)
+    : digit_{0, std::max(0, key_bits - digit_bits), std::min(key_bits, digit_bits)}, digit_bits_(digit_bits), goal_(goal), total_(total) {}
 
 void RankSearch::set_rank(std::int64_t rank) {
   rank_ = rank;
+  if (goal_ == RankGoal::key) return;
   done_ = rank == 0 || rank == total_;
   edge_ = rank == 0 ? RankEdge::nothing() : RankEdge::everything();
 }
@@ -40,7 +41,11 @@ void RankSearch::narrow() {
   const std::uint64_t lower_edge = ((digit_.prefix << digit_.bits) | static_cast<std::uint64_t>(bin)) << digit_.shift;
   std::int64_t took_part = 0;
   for (const ChunkCount& chunk : chunks_) took_part += chunk.in_all_bins;
-  if (rank_ == in_bin) {  // the whole bin is selected: no need to know what is in it
+  if (goal_ == RankGoal::key) {
+    edge_.key = lower_edge;
+    done_ = digit_.shift == 0;
+    if (!done_) next_digit(bin);
+  } else if (rank_ == in_bin) {  // the whole bin is selected: no need to know what is in it
     edge_ = {lower_edge, RankEdge::all, 0};
     done_ = true;
   } else if (digit_.shift == 0 && (bin == 0 || took_part == in_bin)) {  // it is known which chunks hold how many that are equal

@@ -31,10 +31,13 @@ struct RankDigit {
   }
 };
 
+// What is wanted: a selection's edge, or no more than the key of the element with this rank.
+enum class RankGoal { edge, key };
+
 class RankSearch {
  public:
   // Among `total` keys of `key_bits` bits, looking at no more than `digit_bits` of them at once.
-  RankSearch(std::int64_t total, int key_bits, int digit_bits);
+  RankSearch(std::int64_t total, int key_bits, int digit_bits, RankGoal goal = RankGoal::edge);
 
   // How many of the largest to select; known before the first look ends.
   void set_rank(std::int64_t rank);
@@ -63,6 +66,7 @@ class RankSearch {
 
   RankDigit digit_;
   int digit_bits_;
+  RankGoal goal_;
   std::int64_t total_;
   std::int64_t rank_ = -1;  // among the elements that take part in the next look
   bool done_ = false;

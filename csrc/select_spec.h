@@ -58,10 +58,11 @@ struct SelectSpec {
   bool normalise = false;    // elect: divide by the sum of the weights of those that agree
   double factor = 1;         // lambda, of the merged task vector
   double share = 1;          // energy: of the elements whose variance is not zero, how many are selected
-  std::int64_t row = 0;      // ranked, fuse: length of a row
+  std::int64_t row = 1;      // ranked, fuse: length of a row
   std::vector<ExpertSpec> experts;  // [N]
   std::vector<OutputSpec> outputs;  // [M]
 
+  bool needs_rows() const { return combine == Combine::fuse || ranks_rows(); }
   bool ranks_rows() const {
     return std::any_of(experts.begin(), experts.end(), [](const ExpertSpec& expert) { return expert.trim == Trim::ranked; });
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "arithmetic.h"
+
 namespace m2m {
 
 namespace {
@@ -20,6 +22,15 @@ void merge_sets(std::vector<std::uint32_t>& counts, std::int64_t bins, const Bin
 void clear_set(std::vector<std::uint32_t>& counts, const BinRange& range) {
   counts[0] = 0;
   if (range.high > 0) std::fill(counts.begin() + std::max<std::int64_t>(range.low, 1), counts.begin() + range.high + 1, 0);
+}
+
+// More rows than this are measured in every look anew.
+constexpr std::int64_t kMostDivergences = 1 << 17;
+
+// What signed_keys does, backwards.
+double value_of(std::uint64_t key) {
+  constexpr std::uint64_t sign = std::uint64_t{1} << 63;
+  return bit_cast<double>(key & sign ? key ^ sign : ~key);
 }
 
 bool seeks(const std::vector<RankSearch>& searches) {
@@ -41,6 +52,7 @@ void SelectState::seek_ranks(Dtype dtype, int digit_bits) {
     if (spec_.share < 1) searches_[0].emplace_back(total_, SelectChunk<double>::variance_bits, digit_bits);
     return;
   }
+  if (fuses()) return seek_quartiles(digit_bits);
   const int bits = dtype == Dtype::f64 ? SelectChunk<double>::magnitude_bits : SelectChunk<float>::magnitude_bits;
   searches_.resize(spec_.experts.size());
   for (std::size_t n = 0; n < spec_.experts.size(); ++n) {
@@ -53,14 +65,25 @@ void SelectState::seek_ranks(Dtype dtype, int digit_bits) {
   }
 }
 
-bool SelectState::seeks_ranks() const {
-  return std::any_of(searches_.begin(), searches_.end(), [](const auto& searches) { return !searches.empty(); });
+// Quantile f is the element of rank floor(f (P - 1)), ascending.
+void SelectState::seek_quartiles(int digit_bits) {
+  searches_.resize(1);
+  if (total_ / spec_.row <= kMostDivergences) divergences_.resize(total_ / spec_.row);
+  for (const double quantile : {0.25, 0.5, 0.75}) {
+    const auto rank = static_cast<std::int64_t>(quantile * static_cast<double>(total_ - 1));
+    searches_[0].emplace_back(total_, SelectChunk<double>::importance_bits, digit_bits, RankGoal::key);
+    searches_[0].back().set_rank(total_ - rank);
+  }
+}
+
+bool SelectState::cuts() const {
+  return !fuses() && std::any_of(searches_.begin(), searches_.end(), [](const auto& searches) { return !searches.empty(); });
 }
 
 bool SelectState::needs(int expert) const {
   if (stage_ == Stage::ready) return false;
   if (by_energy()) return true;
-  return stage_ == Stage::ranks ? seeks(searches_[expert]) : spec_.experts[expert].keeps_norm;
+  return stage_ == Stage::ranks ? seeks(searches_[fuses() ? 0 : expert]) : spec_.experts[expert].keeps_norm;
 }
 
 // Moves on to the first stage that has something left to do.
@@ -90,6 +113,7 @@ void SelectState::end_look() {
     end_sums();
   }
   left_ = total_;
+  looked_ = true;
   advance();
 }
 
@@ -140,6 +164,7 @@ void SelectState::look(const SelectInputs& inputs, SelectScratch<Real>& scratch)
 template <class Real>
 void SelectState::look_for_ranks(const SelectInputs& inputs, SelectScratch<Real>& scratch) {
   SelectChunk<Real> chunk(inputs, spec_, scratch);
+  const double* rows = fuses() ? divergences(chunk, inputs, scratch) : nullptr;
   for (std::size_t source = 0; source < searches_.size(); ++source) {
     const RankSearch* counted = nullptr;
     for (RankSearch& search : searches_[source]) {
@@ -147,8 +172,7 @@ void SelectState::look_for_ranks(const SelectInputs& inputs, SelectScratch<Real>
       counted = &search;
       const RankDigit& digit = search.digit();
       if (static_cast<std::int64_t>(scratch.counts.size()) < 2 * digit.bins()) scratch.counts.resize(2 * digit.bins());
-      const BinRange range =
-          by_energy() ? chunk.count_variances(digit) : chunk.count_magnitudes(static_cast<int>(source), digit);
+      const BinRange range = count(chunk, source, rows, digit);
       merge_sets(scratch.counts, digit.bins(), range);
       std::lock_guard lock(mutex_);
       zeros_ += range.zeros;
@@ -157,6 +181,32 @@ void SelectState::look_for_ranks(const SelectInputs& inputs, SelectScratch<Real>
       clear_set(scratch.counts, range);
     }
   }
+}
+
+template <class Real>
+BinRange SelectState::count(SelectChunk<Real>& chunk, std::size_t source, const double* rows, const RankDigit& digit) {
+  if (by_energy()) return chunk.count_variances(digit);
+  if (fuses()) return chunk.count_importances(rows, digit);
+  return chunk.count_magnitudes(static_cast<int>(source), digit);
+}
+
+// Of the chunk's rows; measured once if there is room to keep them.
+template <class Real>
+const double* SelectState::divergences(SelectChunk<Real>& chunk, const SelectInputs& inputs, SelectScratch<Real>& scratch) {
+  if (divergences_.empty()) scratch.divergences.resize(inputs.count / spec_.row);
+  double* rows = divergences_.empty() ? scratch.divergences.data() : divergences_.data() + inputs.first / spec_.row;
+  if (divergences_.empty() || !looked_) chunk.measure_divergences(rows);
+  return rows;
+}
+
+// Of an importance that is large enough: the median and one and a half times the distance of the quartiles.
+std::uint64_t SelectState::least_key() const {
+  const std::vector<RankSearch>& quartiles = searches_[0];
+  const auto value = [&](int i) { return value_of(quartiles[i].edge().key); };
+  const double least = value(1) + 1.5 * (value(2) - value(0));
+  std::uint64_t key;
+  signed_keys(&least, 1, &key);
+  return key;
 }
 
 template <class Real>
@@ -192,9 +242,11 @@ std::vector<ChunkTrim> SelectState::trims(SelectChunk<Real>& chunk) const {
 }
 
 template <class Real>
-void SelectState::write(const SelectInputs& inputs, SelectScratch<Real>& scratch, Dtype output, void* const* outs) const {
+void SelectState::write(const SelectInputs& inputs, SelectScratch<Real>& scratch, Dtype output, void* const* outs) {
   SelectChunk<Real> chunk(inputs, spec_, scratch);
-  if (by_energy()) {
+  if (fuses()) {
+    chunk.write_fused(divergences(chunk, inputs, scratch), least_key(), output, outs);
+  } else if (by_energy()) {
     chunk.write_energy(selected(chunk), shares_, output, outs);
   } else {
     chunk.write_trimmed(trims(chunk), scales_, output, outs);
@@ -203,7 +255,7 @@ void SelectState::write(const SelectInputs& inputs, SelectScratch<Real>& scratch
 
 template void SelectState::look(const SelectInputs&, SelectScratch<float>&);
 template void SelectState::look(const SelectInputs&, SelectScratch<double>&);
-template void SelectState::write(const SelectInputs&, SelectScratch<float>&, Dtype, void* const*) const;
-template void SelectState::write(const SelectInputs&, SelectScratch<double>&, Dtype, void* const*) const;
+template void SelectState::write(const SelectInputs&, SelectScratch<float>&, Dtype, void* const*);
+template void SelectState::write(const SelectInputs&, SelectScratch<double>&, Dtype, void* const*);
 
 }  // namespace m2m

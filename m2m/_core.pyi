@@ -148,7 +148,7 @@ class SelectSpec:
         normalise: bool = False,
         factor: float = 1.0,
         share: float = 1.0,
-        row: int = 0,
+        row: int = 1,
         experts: Sequence[ExpertSpec],
         outputs: Sequence[tuple[Sequence[float], float]],
     ) -> None: ...

@@ -109,10 +109,11 @@ class MergePlan:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of the longest row that must be in memory whole; 0 if the method does not rank rows."""
-        if self.method is None or self.method.trim != "rank":
+        """Bytes of the longest row that must be in memory whole; 0 if the method does not work by rows."""
+        method = self.method
+        if method is None or method.row is None:
             return 0
-        return max((_row_bytes(tensor) for tensor in self.tensors if not tensor.copied), default=0)
+        return max((_row_bytes(method, tensor) for tensor in self.tensors if not tensor.copied), default=0)
 
     @property
     def factor_bytes(self) -> int:
@@ -211,11 +212,10 @@ def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_output
     return blocks.setdefault(block, len(blocks))
 
 
-def _row_bytes(tensor: PlannedTensor) -> int:
-    # A row is what shares the first index; a vector is one row. Inputs of different types widen to one.
-    shape = tensor.entry.shape
+def _row_bytes(method: Method, tensor: PlannedTensor) -> int:
+    # Inputs of different types widen to one.
     widest = max(4, SIZES[tensor.entry.dtype], *(SIZES[source.dtype] for source in tensor.sources))
-    return math.prod(shape[1:] if len(shape) > 1 else shape) * widest
+    return method.row_length(tensor.entry.shape) * widest
 
 
 def element_size(tensor: PlannedTensor) -> int:

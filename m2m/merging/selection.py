@@ -1,4 +1,4 @@
-"""The selecting methods (ties, dare, breadcrumbs, della, sce): from settings to the compiled pass."""
+"""Selecting methods (ties, dare, breadcrumbs, della, sce, arcee_fusion): from settings to compiled pass."""
 
 from __future__ import annotations
 
@@ -79,26 +79,38 @@ def select_spec(method: Method, settings: Sequence[Settings], shape: Sequence[in
     Returns:
         What the compiled pass needs to know.
     """
-    from m2m._core import ExpertSpec, SelectSpec
+    from m2m._core import SelectSpec
 
-    first = settings[0]
-    tie_is_plus = first.definition == "mergekit"
     if method.trim is None:
-        experts = [ExpertSpec(trim="all") for _ in first.each]
-        outputs = [([1.0] * len(experts), 1.0) for _ in settings]
-        share = first.number("select_topk")
-        return SelectSpec(
-            combine="energy", tie_is_plus=tie_is_plus, share=share, experts=experts, outputs=outputs
-        )
+        return _untrimmed_spec(method, settings, shape)
+    first = settings[0]
     total = math.prod(shape)
     return SelectSpec(
         combine="elect" if method.elect else "sum",
-        tie_is_plus=tie_is_plus,
+        tie_is_plus=first.definition == "mergekit",
         normalise=first.flag("normalize") and method.elect,
         factor=first.number("lambda"),
-        row=row_length(shape),
+        row=method.row_length(shape),
         experts=[expert_spec(method.trim, first, n, total) for n in range(len(first.each))],
         outputs=[(one.numbers("weight"), _divisor(method, one)) for one in settings],
+    )
+
+
+def _untrimmed_spec(method: Method, settings: Sequence[Settings], shape: Sequence[int]) -> SelectSpec:
+    # sce and arcee_fusion, whose experts have no weights.
+    from m2m._core import ExpertSpec, SelectSpec
+
+    first = settings[0]
+    experts = [ExpertSpec(trim="all") for _ in first.each]
+    outputs = [([1.0] * len(experts), 1.0) for _ in settings]
+    if method.name == "arcee_fusion":
+        return SelectSpec(combine="fuse", row=method.row_length(shape), experts=experts, outputs=outputs)
+    return SelectSpec(
+        combine="energy",
+        tie_is_plus=first.definition == "mergekit",
+        share=first.number("select_topk"),
+        experts=experts,
+        outputs=outputs,
     )
 
 
@@ -171,15 +183,3 @@ def kept_ranks(trim: Trim, density: float, gamma: float, total: int) -> tuple[in
     if trim == "magnitude":
         return 0, min(max(1, kept), total)
     return min(int(gamma * total), total - kept), kept
-
-
-def row_length(shape: Sequence[int]) -> int:
-    """Measure a row: what shares the first index; a vector is one row.
-
-    Args:
-        shape: A tensor's shape.
-
-    Returns:
-        Elements.
-    """
-    return math.prod(shape[1:] if len(shape) > 1 else shape)

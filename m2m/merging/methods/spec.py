@@ -202,6 +202,8 @@ class Method:
         elect: For the task-vector family: whether experts against the elected sign are left out.
         vectors: For `gram`: axis along which one vector lies, from the settings; None takes the whole tensor
             as one vector.
+        row: For methods that look at whole rows: what makes up a row, which a stream must hold at once. What
+            shares the `first index` (a vector is one row), or what lies along the `last axis`.
         rejects: Raises RecipeError for settings that are each in range but make no sense together.
     """
 
@@ -218,6 +220,7 @@ class Method:
     coefficients: Coefficients | None = None
     trim: Trim | None = None
     elect: bool = False
+    row: Literal["first index", "last axis"] | None = None
     vectors: Vectors | None = None
     rejects: Callable[[Settings], None] | None = None
 
@@ -225,6 +228,19 @@ class Method:
     def needs_base(self) -> bool:
         """Whether a recipe must name a base model."""
         return self.base == "required"
+
+    def row_length(self, shape: Sequence[int]) -> int:
+        """Measure the rows that a stream must hold whole.
+
+        Args:
+            shape: A tensor's shape.
+
+        Returns:
+            Elements; 1 if the method does not work by rows.
+        """
+        if self.row is None or not shape:
+            return 1
+        return shape[-1] if self.row == "last axis" or len(shape) == 1 else math.prod(shape[1:])
 
     def check(self, settings: Settings) -> None:
         """Refuse settings that are each in range but make no sense together.

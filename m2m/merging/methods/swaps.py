@@ -28,6 +28,7 @@ ARCEE_FUSION = Method(
     source="Arcee Fusion, defined by mergekit (docs.arcee.ai)",
     differences="quartiles are exact (mergekit: of 1 M random elements); chosen elements are copied",
     reference=twin("swaps", rule="arcee_fusion"),
+    row="last axis",
 )
 
 METHODS = (NEARSWAP, ARCEE_FUSION)

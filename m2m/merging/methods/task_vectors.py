@@ -80,6 +80,7 @@ def _family(
         reference=twin("task_vectors", trim=trim, elect=elect),
         trim=trim,
         elect=elect,
+        row="first index" if trim == "rank" else None,
         rejects=lambda settings: _check(settings, elect=elect, trim=trim),
     )
 
