@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most bytes a file (default: %(default)s)",
     )
     parser.add_argument("--dtype", metavar="D", help="dtype of what is written (default: the recipe's)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="D",
+        help="where sums are computed: cpu, cuda, cuda:1 (default: %(default)s)",
+    )
     add_resume(parser)
     parser.add_argument(
         "--durable", action="store_true", help="wait for the disk: the result survives a power cut"
@@ -94,6 +100,7 @@ def execute(args: argparse.Namespace) -> int:
         resume=args.resume,
         verify=args.verify,
         durable=args.durable,
+        device=args.device,
         progress=progress(quiet=args.quiet, unit="B"),
     )
     if args.json:

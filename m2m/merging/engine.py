@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE, parse_dtype
@@ -18,6 +18,7 @@ from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
 from m2m.merging.card import write_card
 from m2m.merging.companions import choose_companions, write_companions
+from m2m.merging.device import open_device, parse_device, slot_bytes_on
 from m2m.merging.execute import Execution, execute
 from m2m.merging.lora import AdaptedCheckpoint, open_models
 from m2m.merging.lora.write import write_adapters
@@ -33,6 +34,9 @@ from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
 from m2m.merging.work_folder import Position, WorkFolder, open_work_folder
 from m2m.units import parse_bytes
 
+if TYPE_CHECKING:
+    from m2m._core import MergeDevice
+
 
 @dataclass(frozen=True)
 class MergeOptions:
@@ -47,6 +51,7 @@ class MergeOptions:
             It survives the death of the process either way; the disk, not the merge, then sets the pace.
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
         progress: Is told bytes done, bytes in all and what is going on; may raise to stop the merge.
+        device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
     """
 
     memory: str | int = "256MiB"
@@ -56,6 +61,7 @@ class MergeOptions:
     durable: bool = False
     allow_nonfinite: bool = False
     progress: Progress | None = None
+    device: str = "cpu"
 
 
 def merge(
@@ -74,6 +80,7 @@ def merge(
     statistics: bool = False,
     allow_nonfinite: bool = False,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> MergeReport:
     """Merge checkpoints by a recipe, streaming: no tensor is ever held whole.
 
@@ -95,6 +102,7 @@ def merge(
             to `statistics.json` in `out` (see `m2m.merging.statistics`).
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
         progress: Is told bytes done, bytes in all and what is going on.
+        device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
 
     Returns:
         What was done.
@@ -136,7 +144,7 @@ def merge(
         write_card(folder, parsed, row, hashes)
 
     allow = allow_nonfinite or parsed.allow_nonfinite
-    options = MergeOptions(memory, threads, resume, verify, durable, allow, progress)
+    options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device)
     return run_plan(plan, Path(out), options, finish, started, about)
 
 
@@ -218,6 +226,7 @@ def run_plan(
         CheckpointError: If an input shrinks, is not finite, or differs where it must not.
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
+    number = parse_device(options.device, plan.method)
     staging = plan_staging(
         parse_bytes(options.memory),
         options.threads,
@@ -225,7 +234,9 @@ def run_plan(
         len(plan.outputs),
         plan.factor_bytes,
         plan.row_bytes,
+        slot_bytes_on(number),
     )
+    device = open_device(number, staging.threads)
     key = plan.key
     with open_work_folder(out.absolute()) as work:
         if options.resume and _is_complete(plan, out, key):
@@ -237,7 +248,7 @@ def run_plan(
             gather = None if about is None else StatisticsGatherer(about, work.statistics)
             start = _begin(work, key, options)
             start = start if gather is None else gather.resume(start)
-            done = _execute(plan, work, key, staging, start, options, gather)
+            done = _execute(plan, work, key, staging, start, options, gather, device)
             if gather is not None:
                 gather.write(plan, work.result / STATISTICS_NAME)
             for output in plan.outputs:
@@ -269,6 +280,7 @@ def _execute(
     start: Position,
     options: MergeOptions,
     gather: StatisticsGatherer | None,
+    device: MergeDevice | None,
 ) -> Execution:
     try:
         return execute(
@@ -280,6 +292,7 @@ def _execute(
             note=lambda position: work.note(key, position),
             progress=options.progress,
             gather=gather,
+            device=device,
         )
     except (
         CheckpointError,

@@ -20,7 +20,7 @@ from m2m.merging.windows import windows
 from m2m.merging.work_folder import Position
 
 if TYPE_CHECKING:
-    from m2m._core import StreamPass
+    from m2m._core import MergeDevice, StreamPass
 
 #: Runs a writing pass over a window, with something of its own riding along.
 Gather = Callable[[Window, "StreamPass", PassRun], None]
@@ -89,6 +89,7 @@ def execute(
     note: Callable[[Position], None],
     progress: Progress | None,
     gather: Gather | None = None,
+    device: MergeDevice | None = None,
 ) -> Execution:
     """Fill the outputs.
 
@@ -101,6 +102,7 @@ def execute(
         note: Is told now and then how far the work has come.
         progress: Is told several times a second.
         gather: Looks at what passes by while it is written.
+        device: Where weighted sums are computed; nothing for the CPU.
 
     Returns:
         What it took.
@@ -113,7 +115,8 @@ def execute(
     run = PassRun(plan, compile_plan(plan, files), staging, start, note, progress)
     hasher = FollowingHasher(plan, files, staging.threads, lambda: run.position)
     try:
-        for window in windows(plan, run.core, start, staging, allow_nonfinite, single=gather is None):
+        single = gather is None
+        for window in windows(plan, run.core, start, staging, allow_nonfinite, single=single, device=device):
             for stream_pass in passes_over(plan.method, window):
                 if stream_pass.writes and gather is not None:
                     gather(window, stream_pass, run)

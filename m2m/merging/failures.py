@@ -28,9 +28,12 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
 
     Raises:
         CheckpointError: If an input shrank, holds NaN or infinities, or differs where it must not.
-        InterruptedMergeError: If the system failed to read or write.
+        InterruptedMergeError: If the system failed to read or write, or a CUDA device failed.
     """
-    failure = stream.failure
+    try:
+        failure = stream.failure
+    except RuntimeError as error:  # not of the stream's own kinds: a CUDA device has failed
+        raise InterruptedMergeError(f"{error}; resume goes on where it stopped") from error
     if failure is None:
         return
     kind, number, model, element, code = failure

@@ -43,6 +43,7 @@ def plan_staging(
     n_outputs: int,
     factor_bytes: int = 0,
     row_bytes: int = 0,
+    most_slot_bytes: int | None = None,
 ) -> Staging:
     """Choose buffers that fit a budget.
 
@@ -53,6 +54,7 @@ def plan_staging(
         n_outputs: Outputs M.
         factor_bytes: What the factors of LoRA adapters take of the budget.
         row_bytes: Bytes that one slot must hold at least.
+        most_slot_bytes: Bytes that one slot needs at most; what suits the CPU when not given.
 
     Returns:
         The buffers.
@@ -63,6 +65,7 @@ def plan_staging(
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     slots = n_inputs + n_outputs
+    most = most_slot_bytes or SLOT_BYTES
     least = max(_LEAST_SLOT_BYTES, -(-row_bytes // _LEAST_SLOT_BYTES) * _LEAST_SLOT_BYTES)
     left = budget - factor_bytes
     most_threads = left // (slots * least)
@@ -75,7 +78,7 @@ def plan_staging(
         )
     workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
     room = left // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
-    slot_bytes = min(max(SLOT_BYTES, least), room)
+    slot_bytes = min(max(most, least), room)
     return Staging(workers, slot_bytes, left - workers * slots * slot_bytes)
 
 

@@ -26,7 +26,7 @@ from m2m.merging.methods.spec import Method
 from m2m.merging.plan import PlannedTensor, WeightBlock
 
 if TYPE_CHECKING:
-    from m2m._core import StreamPass, StreamPlan
+    from m2m._core import MergeDevice, StreamPass, StreamPlan
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Window:
         allow_nonfinite: Whether NaN and infinities may pass.
         slot_bytes: Staging memory of one input or output, a worker: no chunk is larger.
         memory: Bytes that a pass may hold besides the staging buffers, all workers together.
+        device: Where weighted sums are computed; nothing for the CPU.
     """
 
     core: StreamPlan
@@ -50,6 +51,7 @@ class Window:
     allow_nonfinite: bool
     slot_bytes: int
     memory: int
+    device: MergeDevice | None = None
 
     @property
     def end(self) -> int:

@@ -52,4 +52,5 @@ def merge_pass(window: Window, numbers: Sequence[int], blocks: Sequence[WeightBl
         block_inputs=array("q", [len(block[0]) for block in blocks]),
         weights=array("d", chain.from_iterable(chain.from_iterable(blocks))),
         allow_nonfinite=window.allow_nonfinite,
+        device=window.device,
     )

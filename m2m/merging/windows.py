@@ -11,7 +11,7 @@ from m2m.merging.plan import MergePlan
 from m2m.merging.work_folder import Position
 
 if TYPE_CHECKING:
-    from m2m._core import StreamPlan
+    from m2m._core import MergeDevice, StreamPlan
 
 #: Bytes that the inputs of one window have, counted in the output's type, unless a single tensor has more.
 WINDOW_BYTES = 256 * 2**20
@@ -25,6 +25,7 @@ def windows(
     allow_nonfinite: bool,
     *,
     single: bool,
+    device: MergeDevice | None = None,
 ) -> Iterator[Window]:
     """Cut what is left of a plan into windows.
 
@@ -35,6 +36,7 @@ def windows(
         staging: Workers and their buffers.
         allow_nonfinite: Whether NaN and infinities may pass.
         single: Whether one window may hold everything where every tensor is read only once.
+        device: Where weighted sums are computed; nothing for the CPU.
 
     Yields:
         Window: The windows, in the plan's order.
@@ -52,6 +54,7 @@ def windows(
             allow_nonfinite,
             staging.slot_bytes,
             staging.spare_bytes,
+            device,
         )
         first = end
 
