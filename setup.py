@@ -91,7 +91,7 @@ setup(
         Pybind11Extension(
             "m2m._core",
             [f"csrc/{name}.cpp" for name in SOURCES],
-            depends=["setup.py", *CUDA_INPUTS, *(f"csrc/{name}.h" for name in HEADERS)],
+            depends=["setup.py", CUDA_HOST_SOURCE, *CUDA_INPUTS, *(f"csrc/{name}.h" for name in HEADERS)],
             extra_compile_args=CXX_FLAGS,
             cxx_std=17,
         )

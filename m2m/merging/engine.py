@@ -15,7 +15,7 @@ from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
-from m2m.errors import CheckpointError, MixtureError, RecipeError, RunFolderError
+from m2m.errors import CheckpointError, ConfigError, MixtureError, RecipeError, RunFolderError
 from m2m.merging.card import write_card
 from m2m.merging.companions import choose_companions, write_companions
 from m2m.merging.device import open_device, parse_device, slot_bytes_on
@@ -108,6 +108,7 @@ def merge(
         What was done.
 
     Raises:
+        ConfigError: If the device is unknown, not there, or does not do what the recipe asks for.
         RecipeError: If the recipe is malformed, or asks for what is not there.
         CheckpointError: If an input is malformed, does not fit the others, shrinks, or is not finite.
         RunFolderError: If `out` exists or is being written, or there is no room for it.
@@ -117,6 +118,8 @@ def merge(
     models = _open_models(parsed)
     _check_names(candidates or ())
     if as_adapter:
+        if device != "cpu":
+            raise ConfigError(f"device {device!r}: adapters are joined on the CPU; leave the device out")
         report = write_adapters(parsed, models, Path(out), dtype=_float_dtype(dtype), candidates=candidates)
         if verify:
             check_hashes(out)

@@ -71,6 +71,13 @@ def test_a_method_that_no_device_computes_is_refused(tmp_path: Path) -> None:
     assert not any("out" in path.name for path in tmp_path.iterdir())
 
 
+def test_joining_adapters_needs_no_device(tmp_path: Path) -> None:
+    models = make_models(tmp_path)
+    recipe = {"merge_method": "linear", "models": [{"model": str(models[0]), "parameters": {"weight": 1}}]}
+    with pytest.raises(ConfigError, match="adapters are joined on the CPU"):
+        merge(recipe, tmp_path / "out", as_adapter=True, device="cuda")
+
+
 def test_a_device_that_fails_under_way_leaves_the_work_for_resume() -> None:
     class FailedStream(SimpleNamespace):
         @property
