@@ -14,7 +14,7 @@ SECONDS = os.environ.get("M2M_FUZZ_SECONDS", "0")
 
 def test_mutated_plans_never_lead_out_of_bounds(builder: Builder) -> None:
     environment = {**os.environ, "ASAN_OPTIONS": "allocator_may_return_null=1"}
-    command = [builder.program("fuzz/fuzz_stream"), "0", "100", SECONDS]
+    command = [builder.program("fuzz/fuzz_stream"), "0", "300", SECONDS]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     print(done.stdout.strip())
