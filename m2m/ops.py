@@ -296,7 +296,9 @@ def _fused_float64(weight: Tensor, value: Tensor, total: Tensor) -> Tensor:
     t_high, t_low = _two_sum(total, product_error)
     v_high, v_low = _two_sum(product, t_high)
     exact = v_high + _sum_to_odd(t_low, v_low)
-    return torch.where(product.isfinite() & total.isfinite(), exact, product + total)
+    # The sign of an exact zero is that of the plain sum, which does not round then; the parts above lose it.
+    plain = ~(product.isfinite() & total.isfinite()) | (exact == 0)
+    return torch.where(plain, product + total, exact)
 
 
 def _two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

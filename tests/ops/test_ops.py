@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -94,6 +95,18 @@ def test_nan_and_infinity_come_through(dtype):
     merged = weighted_sum(experts, [[1.0, 1.0], [1.0, 0.0]])
     assert_same_bits(merged, weighted_sum_reference(experts, [[1.0, 1.0], [1.0, 0.0]]), "non-finite")
     assert merged.isnan().tolist() == [[True, True, False], [False, True, False]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_zeros_keep_their_sign(dtype):
+    signs = [1.0, -1.0]
+    for first, second, weight in itertools.product(signs, signs, signs):
+        experts = [torch.tensor([0.0 * sign, 3.0 * sign], dtype=dtype) for sign in (first, second)]
+        weights = [[weight, weight], [weight, -weight]]
+        want = weighted_sum_reference(experts, weights)
+        assert_same_bits(weighted_sum(experts, weights), want, f"zeros of sign {first}, {second}")
+        products = [math.copysign(0.0, first * weight), math.copysign(0.0, second * weight)]
+        assert math.copysign(1.0, want[0, 0]) == math.copysign(1.0, sum(products, start=-0.0))
 
 
 def test_gradients():
