@@ -100,7 +100,7 @@ def test_a_version_that_is_not_there_says_so_in_pips_words(wheel, tmp_path):
 
 def test_another_file_name_is_refused(wheel, tmp_path):
     package = Package("tiny-texts", "1.0", "pypi", "tiny_texts-1.0-py2-none-any.whl", "0" * 64, "MIT", 1)
-    with pytest.raises(DataError, match=r"wanted tiny_texts-1.0-py2.*, got \['tiny_texts-1.0-py3-none-any.whl'\]"):
+    with pytest.raises(DataError, match=r"wanted tiny_texts-1.0-py2.*, got .*tiny_texts-1.0-py3"):
         fetch(package, tmp_path / "cache")
 
 
