@@ -55,7 +55,7 @@ class CudaDevice::Lane {
   }
 
   void end() { done_.record(stream_); }
-  cudaError_t wait() noexcept { return done_.wait(); }
+  void wait() { done_.wait(); }
   void drain() noexcept { cudaStreamSynchronize(stream_.get()); }
 
  private:
@@ -100,21 +100,16 @@ void CudaDevice::merge(const MergeArgs& args, int worker) {
   std::array<Lane, 2>& lanes = workers_[worker]->lanes;
   const auto widest = static_cast<std::int64_t>(std::max(size_of(args.input), size_of(args.output)));
   const std::int64_t step = std::max<std::int64_t>(piece_bytes_ / widest, 1);
-  cudaError_t status = cudaSuccess;
   try {
     for (Lane& lane : lanes) lane.begin(args, step * widest);
     for (std::int64_t first = 0, piece = 0; first < args.count; first += step, ++piece)
       lanes[piece % lanes.size()].run(args, first, std::min(step, args.count - first));
     for (Lane& lane : lanes) lane.end();
-    for (Lane& lane : lanes) {
-      const cudaError_t waited = lane.wait();
-      if (status == cudaSuccess) status = waited;
-    }
+    for (Lane& lane : lanes) lane.wait();
   } catch (...) {
     for (Lane& lane : lanes) lane.drain();  // nothing may write into the worker's memory after this
     throw;
   }
-  check_cuda(status, "merging on the CUDA device");
 }
 
 }  // namespace m2m

@@ -35,7 +35,7 @@ class CudaEvent {
   CudaEvent(const CudaEvent&) = delete;
   CudaEvent& operator=(const CudaEvent&) = delete;
   void record(const CudaStream& stream) { check_cuda(cudaEventRecord(event_, stream.get()), "cudaEventRecord"); }
-  cudaError_t wait() noexcept { return cudaEventSynchronize(event_); }
+  void wait() { check_cuda(cudaEventSynchronize(event_), "merging on the CUDA device"); }
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -64,6 +64,33 @@ void check_nothing_is_left() {
   CHECK(machine.device.empty() && machine.pinned.empty(), "memory was left behind");
 }
 
+// Lets each of the first calls fail once, and some of the later ones, at every pace of the device.
+void check_every_failure(const StreamProblem& problem, int threads) {
+  EmulatedCuda& machine = emulated_cuda();
+  const auto run_failing = [&](long call) {
+    machine.calls = 0;
+    machine.failing_call = call;
+    run(problem, threads, 1024, 256);
+  };
+  run_failing(-1);
+  const long calls = machine.calls;
+  CHECK(calls > 30, "only %ld calls", calls);
+  int failures = 0;
+  for (long call = 0; call < calls; call += 1 + call / 100) {
+    machine.pace = paces[call % 3];
+    try {
+      run_failing(call);
+    } catch (const std::runtime_error& error) {
+      CHECK(std::strstr(error.what(), "emulated failure"), "%s", error.what());
+      ++failures;
+    } catch (const std::bad_alloc&) {
+      ++failures;
+    }
+    check_nothing_is_left();
+  }
+  CHECK(failures > 40, "only %d failures of %ld calls were reported", failures, calls);
+}
+
 }  // namespace
 
 CASE(the_cuda_stream_gives_the_bits_of_the_contract) {
@@ -113,26 +140,7 @@ CASE(tails_and_many_outputs_are_whole) {
 CASE(whichever_call_fails_the_stream_ends_and_says_so) {
   const TemporaryFolder folder;
   const StreamProblem problem(folder, 5);
-  EmulatedCuda& machine = emulated_cuda();
-  run(problem, 2, 1024, 256);
-  const long calls = machine.calls;
-  CHECK(calls > 30, "only %ld calls", calls);
-  int failures = 0;
-  for (long call = 0; call < calls; call += 1 + call / 20) {
-    machine.pace = paces[call % 3];
-    machine.calls = 0;
-    machine.failing_call = call;
-    try {
-      run(problem, 2, 1024, 256);
-    } catch (const std::runtime_error& error) {
-      CHECK(std::strstr(error.what(), "emulated failure"), "%s", error.what());
-      ++failures;
-    } catch (const std::bad_alloc&) {
-      ++failures;
-    }
-    check_nothing_is_left();
-  }
-  CHECK(failures > 15, "only %d failures were reported", failures);
+  for (const int threads : {1, 2}) check_every_failure(problem, threads);  // one thread makes its calls in the same order
 }
 
 CASE(a_device_that_is_not_there_is_refused) {
