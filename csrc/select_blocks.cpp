@@ -164,17 +164,28 @@ M2M_INLINE void add_up_body(const double* values, int n_experts, int count, doub
     for (int i = 0; i < count; ++i) sums[i] += values[n * kBlock + i];
 }
 
+// A power of two divides as its inverse multiplies, to the bit, and the multiplication is several times faster.
+M2M_INLINE void divide_by_count(int n, int count, double* __restrict values) {
+  const double inverse = 1.0 / n;
+  if ((n & (n - 1)) == 0) {
+    for (int i = 0; i < count; ++i) values[i] *= inverse;
+  } else {
+    for (int i = 0; i < count; ++i) values[i] /= n;
+  }
+}
+
 M2M_INLINE void variance_keys_body(const double* values, int n_experts, int count, std::uint64_t* __restrict keys) {
   double mean[kBlock], variance[kBlock] = {};
   add_up_body(values, n_experts, count, mean);
-  for (int i = 0; i < count; ++i) mean[i] /= n_experts;
+  divide_by_count(n_experts, count, mean);
   for (int n = 0; n < n_experts; ++n) {
     for (int i = 0; i < count; ++i) {
       const double distance = values[n * kBlock + i] - mean[i];
       variance[i] += distance * distance;
     }
   }
-  for (int i = 0; i < count; ++i) keys[i] = key_of(variance[i] / n_experts);
+  divide_by_count(n_experts, count, variance);
+  for (int i = 0; i < count; ++i) keys[i] = key_of(variance[i]);
 }
 
 // -1, 0 or 1; NaN counts as 0.

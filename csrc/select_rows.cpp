@@ -39,20 +39,21 @@ void RowRanker<Key>::count_digits(const Key* keys, std::int64_t columns) {
   varying_.clear();
   for (int digit = 0; digit < digits_; ++digit)
     if ((differing >> (digit * bits_)) & mask) varying_.push_back(digit);
-  starts_.assign(bins * digits_, 0);
+  starts_.assign(2 * bins * digits_, 0);
   for (const int digit : varying_) {
-    std::uint32_t* counts = starts_.data() + digit * bins;
-    odd_.assign(bins, 0);
+    // Two sets of counts: equal neighbours need not wait for each other.
+    std::uint32_t* even = starts_.data() + digit * bins;
+    std::uint32_t* odd = even + bins * digits_;
     const auto bin_of = [&](std::int64_t i) { return (~keys[i] >> (digit * bits_)) & mask; };
     for (std::int64_t i = 0; i + 1 < columns; i += 2) {
-      ++counts[bin_of(i)];
-      ++odd_[bin_of(i + 1)];
+      ++even[bin_of(i)];
+      ++odd[bin_of(i + 1)];
     }
-    if (columns % 2) ++counts[bin_of(columns - 1)];
+    if (columns % 2) ++even[bin_of(columns - 1)];
     std::uint32_t start = 0;
     for (std::size_t bin = 0; bin < bins; ++bin) {
-      const std::uint32_t count = counts[bin] + odd_[bin];
-      counts[bin] = start;
+      const std::uint32_t count = even[bin] + odd[bin];
+      even[bin] = start;
       start += count;
     }
   }

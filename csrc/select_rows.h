@@ -26,8 +26,7 @@ class RowRanker {
   int bits_;  // of a digit
   int digits_;
   std::vector<int> varying_;           // digits that are not the same in all keys, least significant first
-  std::vector<std::uint32_t> starts_;  // [digits, bins]
-  std::vector<std::uint32_t> odd_;     // counts of every other key: equal neighbours need not wait for each other
+  std::vector<std::uint32_t> starts_;  // [2, digits, bins]
   std::vector<Entry> entries_;
   std::vector<Entry> spare_;
 };

@@ -23,6 +23,7 @@ PROGRAMS = {
     "arithmetic_cases": [],
     "merge_cases": ["merge_cpu"],
     "stream_cases": STREAM,
+    "select_cases": ["select_rank", "select_rows", "philox", "ordered_sum", "merge_cpu"],
     "cuda_cases": [*STREAM, "cuda_device"],
     "fuzz/fuzz_stream": STREAM,
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from m2m._core import available_isas, current_isa, use_isa
 from m2m.checkpoint import Checkpoint, save
-from m2m.merging import memory, merge, windows
+from m2m.merging import memory, merge, selection, windows
 from m2m.merging.methods import METHODS, Inputs, settings_of
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -122,6 +122,7 @@ def assert_same_bits(got: Tensor, want: Tensor, about: object) -> None:
     threads=st.integers(1, 4),
     slot=st.sampled_from([4096, 12 * 1024, 128 * 1024]),
     window=st.sampled_from([1, 10**6, 10**9]),
+    digit_bits=st.sampled_from([8, 13, 16]),
     in_shards=st.none() | st.integers(9000, 500_000),
     isa=st.sampled_from(available_isas()),
     data=st.data(),
@@ -138,6 +139,7 @@ def test_streamed_bits_are_those_of_the_twin(
     threads: int,
     slot: int,
     window: int,
+    digit_bits: int,
     in_shards: int | None,
     isa: str,
     data: st.DataObject,
@@ -152,6 +154,7 @@ def test_streamed_bits_are_those_of_the_twin(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "SLOT_BYTES", slot)
         patch.setattr(windows, "WINDOW_BYTES", window)
+        patch.setattr(selection, "_DIGIT_BITS", digit_bits)
         use_isa(isa)
         try:
             merge(

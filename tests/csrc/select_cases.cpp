@@ -1,0 +1,192 @@
+// Selection's parts by themselves: draws, ranks in rows, ranks over a stream, ordered sums.
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "check.h"
+#include "merge.h"
+#include "ordered_sum.h"
+#include "philox.h"
+#include "select_rank.h"
+#include "select_rows.h"
+
+using namespace m2m;
+
+namespace {
+
+std::mt19937_64 random_bits(7);
+
+std::vector<Isa> isas() {
+  std::vector<Isa> all;
+  for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512})
+    if (isa_available(isa)) all.push_back(isa);
+  return all;
+}
+
+// Few different keys, many, or nearly equal ones.
+template <class Key>
+std::vector<Key> make_keys(std::int64_t count, int kind) {
+  std::vector<Key> keys(count);
+  for (Key& key : keys) {
+    const auto bits = static_cast<Key>(random_bits() >> 1);
+    key = kind == 0 ? bits % 5 : kind == 1 ? static_cast<Key>(bits & (~Key{0} >> 1)) : static_cast<Key>((Key{3} << 20) + bits % 3);
+  }
+  return keys;
+}
+
+// Larger keys first, of equal ones the lower index.
+template <class Key>
+std::vector<std::int64_t> order_of(const std::vector<Key>& keys) {
+  std::vector<std::int64_t> order(keys.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return keys[a] > keys[b]; });
+  return order;
+}
+
+template <class Key>
+void check_row_ranks(std::int64_t columns, int kind) {
+  const std::vector<Key> keys = make_keys<Key>(columns, kind);
+  std::vector<std::uint32_t> ranks(columns);
+  RowRanker<Key> ranker;
+  for (int again = 0; again < 2; ++again) ranker.rank(keys.data(), columns, ranks.data());
+  const std::vector<std::int64_t> order = order_of(keys);
+  for (std::int64_t place = 0; place < columns; ++place)
+    CHECK(ranks[order[place]] == place, "columns %ld kind %d place %ld", long(columns), kind, long(place));
+}
+
+// Runs a search over chunks in random order until it is done.
+template <class Key>
+int search(RankSearch& rank_search, const std::vector<Key>& keys, std::int64_t chunk) {
+  int looks = 0;
+  for (; !rank_search.done(); ++looks) {
+    const RankDigit digit = rank_search.digit();
+    std::vector<std::int64_t> starts;
+    for (std::int64_t first = 0; first < std::int64_t(keys.size()); first += chunk) starts.push_back(first);
+    std::shuffle(starts.begin(), starts.end(), random_bits);
+    rank_search.begin_look();
+    for (const std::int64_t first : starts) {
+      std::vector<std::uint32_t> counts(digit.bins());
+      const std::int64_t end = std::min<std::int64_t>(first + chunk, keys.size());
+      for (std::int64_t i = first; i < end; ++i)
+        if ((keys[i] >> (digit.shift + digit.bits)) == digit.prefix) ++counts[(keys[i] >> digit.shift) & (digit.bins() - 1)];
+      rank_search.add(counts.data(), 0, digit.bins() - 1, first);
+    }
+    rank_search.end_look();
+  }
+  return looks;
+}
+
+template <class Key>
+bool is_selected(const std::vector<Key>& keys, const RankEdge& edge, std::int64_t index) {
+  if (keys[index] != edge.key) return keys[index] > edge.key;
+  if (index < edge.from) return true;
+  std::int64_t before = 0;
+  for (std::int64_t i = edge.from; i < index; ++i) before += keys[i] == edge.key;
+  return before < edge.quota;
+}
+
+}  // namespace
+
+CASE(draws_are_philoxs_published_ones) {
+  const std::uint32_t published[] = {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u};
+  for (const Isa isa : isas()) {
+    use_isa(isa);
+    std::uint32_t room[philox_room(4)];
+    const std::uint32_t* words = draw_words({0, 0}, 0, 4, room);
+    for (int w = 0; w < 4; ++w) CHECK(words[w] == published[w], "word %d is %08x", w, words[w]);
+  }
+}
+
+CASE(draws_depend_on_the_index_alone) {
+  const PhiloxKey key{0x12345678u, 0x9abcdef0u};
+  const std::int64_t origin = (std::int64_t{1} << 34) - 300;  // the counter's second word changes here
+  std::uint32_t all[philox_room(700)];
+  use_isa(Isa::baseline);
+  const std::uint32_t* want = draw_words(key, origin, 700, all);
+  for (const Isa isa : isas()) {
+    use_isa(isa);
+    for (int first = 0; first < 600; first += 7) {
+      const int count = 1 + first % 97;
+      std::vector<std::uint32_t> room(philox_room(count));
+      const std::uint32_t* words = draw_words(key, origin + first, count, room.data());
+      for (int i = 0; i < count; ++i) CHECK(words[i] == want[first + i], "element %d of run %d", i, first);
+    }
+  }
+}
+
+CASE(ranks_in_rows_are_those_of_a_stable_sort) {
+  for (const std::int64_t columns : {1, 2, 7, 255, 256, 2047, 2048, 5001}) {
+    for (int kind = 0; kind < 3; ++kind) {
+      check_row_ranks<std::uint32_t>(columns, kind);
+      check_row_ranks<std::uint64_t>(columns, kind);
+    }
+  }
+}
+
+CASE(a_search_selects_the_largest_and_of_equals_the_first) {
+  for (int round = 0; round < 60; ++round) {
+    const std::vector<std::uint64_t> keys = make_keys<std::uint64_t>(400, round % 3);
+    const auto rank = static_cast<std::int64_t>(random_bits() % 401);
+    RankSearch rank_search(400, 63, 5 + round % 12);
+    rank_search.set_rank(rank);
+    search(rank_search, keys, 1 + static_cast<std::int64_t>(random_bits() % 90));
+    const std::vector<std::int64_t> order = order_of(keys);
+    for (std::int64_t place = 0; place < 400; ++place)
+      CHECK(is_selected(keys, rank_search.edge(), order[place]) == (place < rank), "rank %ld place %ld", long(rank), long(place));
+  }
+}
+
+CASE(a_search_for_a_key_finds_the_key_of_that_rank) {
+  for (int round = 0; round < 30; ++round) {
+    const std::vector<std::uint64_t> keys = make_keys<std::uint64_t>(100, round % 3);
+    const auto rank = 1 + static_cast<std::int64_t>(random_bits() % 100);
+    RankSearch rank_search(100, 63, 16, RankGoal::key);
+    rank_search.set_rank(rank);
+    search(rank_search, keys, 33);
+    CHECK(rank_search.edge().key == keys[order_of(keys)[rank - 1]], "rank %ld", long(rank));
+  }
+}
+
+CASE(equal_keys_are_cut_without_another_look_where_their_low_bits_are_zero) {
+  std::vector<std::uint32_t> keys(1000, 0x3f800000u);
+  keys[10] = keys[700] = 0x3f800001u;  // in the same bin of the first look
+  keys[20] = 0x3f000000u;
+  RankSearch rank_search(1000, 31, 16);
+  rank_search.set_rank(500);
+  CHECK(search(rank_search, keys, 64) == 2, "one look at the high bits, one at the low ones");
+  std::int64_t selected = 0;
+  for (std::int64_t i = 0; i < 1000; ++i) selected += is_selected(keys, rank_search.edge(), i);
+  CHECK(selected == 500, "%ld", long(selected));
+  CHECK(is_selected(keys, rank_search.edge(), 499) && !is_selected(keys, rank_search.edge(), 500), "the first ones are in");
+  CHECK(is_selected(keys, rank_search.edge(), 700), "a larger one is in wherever it lies");
+}
+
+CASE(an_ordered_sum_has_one_value_however_it_is_cut) {
+  const std::int64_t total = 3 * kSegment + 1234;
+  std::vector<double> terms(total);
+  for (double& term : terms) term = static_cast<double>(static_cast<std::int64_t>(random_bits())) / 3;
+  double want = 0;
+  for (std::int64_t begin = 0; begin < total; begin += kSegment) {
+    double lanes[kLanes] = {};
+    for (std::int64_t i = begin; i < std::min(total, begin + kSegment); ++i) lanes[i % kLanes] += terms[i];
+    for (int half = kLanes / 2; half > 0; half /= 2)
+      for (int j = 0; j < half; ++j) lanes[j] += lanes[j + half];
+    want += lanes[0];
+  }
+  for (const Isa isa : isas()) {
+    use_isa(isa);
+    for (const std::int64_t chunk : {total, std::int64_t{512}, std::int64_t{1000}, 2 * kSegment}) {
+      OrderedSum sum(total);
+      for (std::int64_t first = 0; first < total; first += chunk) {
+        OrderedSum::Cursor cursor(sum, first);
+        const std::int64_t end = std::min(total, first + chunk);
+        for (std::int64_t start = first; start < end; start += 333)
+          cursor.add(terms.data() + start, static_cast<int>(std::min<std::int64_t>(333, end - start)));
+        cursor.finish();
+      }
+      CHECK(sum.value() == want, "chunk %ld: %a, wanted %a", long(chunk), sum.value(), want);
+    }
+  }
+}
