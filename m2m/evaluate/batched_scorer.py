@@ -1,0 +1,100 @@
+"""Tasks whose examples pass through a model in batches, so that one pass can serve many candidates."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from m2m.evaluate.mode import scoring
+from m2m.evaluate.scorer import Scores
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """Examples that go through the model together.
+
+    Attributes:
+        inputs: Keyword arguments of the model's forward, first axis = row.
+        reference: What the task judges the output by (labels, masks, row of each example ...).
+    """
+
+    inputs: Mapping[str, Tensor]
+    reference: Mapping[str, Tensor]
+
+
+class BatchedScorer(ABC):
+    """A task (see `Scorer`) that keeps what goes into the model apart from how the output is judged.
+
+    So any part of its examples can be scored (racing), and whoever has the model's output by another way
+    (block by block, many candidates at once) can have it judged.
+
+    Attributes:
+        task: Name of the task.
+        split: `validation` or `test`.
+        version: Content hash of examples and metric definitions.
+        metrics: Metric name to whether higher is better; the first is the headline metric.
+        count: Number of examples E.
+    """
+
+    task: str
+    split: str
+    version: str
+    metrics: Mapping[str, bool]
+    count: int
+
+    @abstractmethod
+    def batches(self, examples: Sequence[int] | None = None) -> Iterator[TaskBatch]:
+        """Walk over examples in batches, in the order given.
+
+        Args:
+            examples: Example numbers in [0, E); None for all.
+
+        Returns:
+            The batches.
+        """
+
+    @abstractmethod
+    def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
+        """Judge what a model made of a batch.
+
+        Args:
+            output: What the model's forward returned: logits, or an object that has `.logits`.
+            batch: The batch that went in.
+
+        Returns:
+            Each metric's value for each of the batch's examples. each [B]
+        """
+
+    def score(self, model: nn.Module, examples: Sequence[int] | None = None) -> Scores:
+        """Score the module as it is now on some of the examples.
+
+        Args:
+            model: The live module; its weights and modes are left as they were.
+            examples: Example numbers; None for all.
+
+        Returns:
+            Each metric's value for each example, in the order given.
+        """
+        values: dict[str, list[Tensor]] = defaultdict(list)
+        with scoring(model):
+            for batch in self.batches(examples):
+                for metric, value in self.judge(model(**batch.inputs), batch).items():
+                    values[metric].append(value)
+        return Scores({metric: torch.cat(parts).double().cpu().numpy() for metric, parts in values.items()})
+
+    def __call__(self, model: nn.Module) -> Scores:
+        """Score the module as it is now on all examples.
+
+        Args:
+            model: The live module; its weights and modes are left as they were.
+
+        Returns:
+            Each metric's value for each example.
+        """
+        return self.score(model)
