@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,17 +64,28 @@ class StudySetup:
         """
         return self.original.loss(model, self._cast_batch(batch))
 
-    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Score each example.
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what of a batch goes into the model.
 
         Args:
-            model: A module from `build`.
+            batch: Fields of the examples. each [B, ...]
+
+        Returns:
+            Keyword arguments of the model's forward. each [B, ...]
+        """
+        return self.original.inputs(self._cast_batch(batch))
+
+    def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Judge each example by what the model returned.
+
+        Args:
+            output: What the model returned.
             batch: Fields of the examples. each [B, ...]
 
         Returns:
             Each metric's values. each [B]
         """
-        return self.original.score(model, self._cast_batch(batch))
+        return self.original.judge(output, self._cast_batch(batch))
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return an embedding of each example.

@@ -1,5 +1,6 @@
 """Scores of models: the Scorer protocol, its tasks, and candidates scored in one live module."""
 
+from m2m.evaluate.batched_scorer import BatchedScorer, TaskBatch
 from m2m.evaluate.function_scorer import FunctionScorer
 from m2m.evaluate.live_model import LiveModel
 from m2m.evaluate.resident import score, score_candidates, score_model
@@ -8,11 +9,13 @@ from m2m.evaluate.similarity import most_similar, similarities
 from m2m.evaluate.target_scorer import TargetScorer
 
 __all__ = [
+    "BatchedScorer",
     "FunctionScorer",
     "LiveModel",
     "Scorer",
     "Scores",
     "TargetScorer",
+    "TaskBatch",
     "most_similar",
     "score",
     "score_candidates",

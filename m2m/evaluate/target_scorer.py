@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from m2m.errors import ConfigError
-from m2m.evaluate.mode import scoring
-from m2m.evaluate.scorer import Scores
-from m2m.setups.protocol import Examples, Setup
+from m2m.evaluate.batched_scorer import BatchedScorer, TaskBatch
+from m2m.setups.protocol import Batch, Examples, Setup
 
 
-class TargetScorer:
-    """A set-up's target as a task (see `Scorer`): each metric of each of its examples.
+class TargetScorer(BatchedScorer):
+    """A set-up's target as a task (see `BatchedScorer`): each metric of each of its examples.
 
     Args:
         setup: The set-up that has the target.
@@ -26,6 +26,7 @@ class TargetScorer:
         split: The split's name.
         version: The set-up's content hash.
         metrics: The set-up's metrics.
+        count: Number of the split's examples E.
 
     Raises:
         ConfigError: If there is no such target or split, or it has no examples.
@@ -39,21 +40,35 @@ class TargetScorer:
         self.task, self.split, self.version, self.metrics = target, split, setup.version, setup.metrics
         self._setup = setup
         self._examples: Examples = getattr(setup.targets[target], split)
-        if not len(self._examples):
+        self.count = len(self._examples)
+        if not self.count:
             raise ConfigError(f"target {target!r} has no {split} examples")
 
-    def __call__(self, model: nn.Module) -> Scores:
-        """Score the module as it is now.
+    def batches(self, examples: Sequence[int] | None = None) -> Iterator[TaskBatch]:
+        """Walk over examples in batches of the set-up's size.
 
         Args:
-            model: The live module; its weights and modes are left as they were.
+            examples: Example numbers in [0, E); None for all.
+
+        Yields:
+            TaskBatch: The next examples; its reference is the set-up's fields, by number.
+        """
+        chosen = self._examples if examples is None else self._chosen(examples)
+        for fields in chosen.batches(self._setup.batch_size):
+            yield TaskBatch(self._setup.inputs(fields), {str(at): field for at, field in enumerate(fields)})
+
+    def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
+        """Judge by the set-up's metrics.
+
+        Args:
+            output: What the model returned.
+            batch: The batch that went in.
 
         Returns:
-            Each metric's value for each example, in the order of the examples.
+            Each metric's value for each of the batch's examples. each [B]
         """
-        values: dict[str, list[Tensor]] = defaultdict(list)
-        with scoring(model):
-            for batch in self._examples.batches(self._setup.batch_size):
-                for metric, value in self._setup.score(model, batch).items():
-                    values[metric].append(value)
-        return Scores({metric: torch.cat(parts).double().cpu().numpy() for metric, parts in values.items()})
+        fields: Batch = tuple(batch.reference.values())
+        return self._setup.judge(output, fields)
+
+    def _chosen(self, examples: Sequence[int]) -> Examples:
+        return Examples(self._examples.take(torch.as_tensor(examples, dtype=torch.int64)))

@@ -120,18 +120,16 @@ class ByteModel:
         state: dict[str, Tensor] = torch.load(path, weights_only=True)
         return state
 
-    def logits(self, model: nn.Module, tokens: Tensor) -> Tensor:
-        """Predict the next byte.
+    def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Name tokens as the model's forward does.
 
         Args:
-            model: A module from `build`.
             tokens: Byte values, int64. [B, T]
 
         Returns:
-            Logits. [B, T, 256]
+            Keyword arguments of the model's forward. each [B, T]
         """
-        out: Tensor = model(tokens)
-        return out
+        return {"tokens": tokens}
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
         """Run everything but the head.

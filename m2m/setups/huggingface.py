@@ -73,8 +73,11 @@ class HuggingFaceModel:
         from transformers import AutoModelForCausalLM
 
         try:
-            model: nn.Module = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 self.folder, local_files_only=True, dtype=torch.float32
+            )
+            model.config.use_cache = (
+                False  # every window is read once: keys and values to keep would be waste
             )
         except (OSError, ValueError) as error:
             raise ConfigError(f"[setup]: no causal language model in {self.folder}: {error}") from error
@@ -83,7 +86,8 @@ class HuggingFaceModel:
             parameter.requires_grad_(wanted)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ConfigError(f"[setup.base]: `trainable` {list(self.trainable)} matches no parameter")
-        return model
+        module: nn.Module = model
+        return module
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
         """Return θ₀ as it lies in the folder.
@@ -97,18 +101,16 @@ class HuggingFaceModel:
         """
         return self.build().state_dict()
 
-    def logits(self, model: nn.Module, tokens: Tensor) -> Tensor:
-        """Predict the next token.
+    def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Name tokens as the model's forward does.
 
         Args:
-            model: A module from `build`.
             tokens: Token numbers, int64. [B, T]
 
         Returns:
-            Logits. [B, T, V]
+            Keyword arguments of the model's forward. each [B, T]
         """
-        out: Tensor = model(input_ids=tokens, use_cache=False).logits
-        return out
+        return {"input_ids": tokens}
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
         """Run everything but the head.
@@ -120,7 +122,7 @@ class HuggingFaceModel:
         Returns:
             The last hidden states. [B, T, D]
         """
-        out: Tensor = model(input_ids=tokens, use_cache=False, output_hidden_states=True).hidden_states[-1]
+        out: Tensor = model(input_ids=tokens, output_hidden_states=True).hidden_states[-1]
         return out
 
 

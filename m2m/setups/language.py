@@ -15,7 +15,7 @@ from torch.nn import functional
 from m2m.config_keys import check_keys
 from m2m.errors import ConfigError, DataError
 from m2m.setups import byte_model
-from m2m.setups.protocol import Batch, Examples, Progress, Target
+from m2m.setups.protocol import Batch, Examples, Progress, Target, logits_of
 from m2m.setups.text import SOURCE_KEYS, TextSource
 
 #: Share of a dataset's documents that is kept from training once a target is its held-out text.
@@ -44,8 +44,8 @@ class LanguageModel(Protocol):
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
         """Return θ₀."""
 
-    def logits(self, model: nn.Module, tokens: Tensor) -> Tensor:
-        """Predict the next token: int64 [B, T] to logits [B, T, V]."""
+    def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Name tokens as the model's forward does, which returns (an object with) logits [B, T, V]."""
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
         """Return the last hidden states: int64 [B, T] to [B, T, D]."""
@@ -97,22 +97,33 @@ class LanguageSetup:
         Returns:
             Loss of each example, nat a token. [B]
         """
-        tokens = batch[0].long()
-        logits = self.language_model.logits(model, tokens[:, :-1])
-        nats = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-        return nats.view(len(tokens), -1).mean(1)
+        return self.judge(model(**self.inputs(batch)), batch)["loss"]
 
-    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Score each example.
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Give the model all tokens of a window but the last.
 
         Args:
-            model: A module from `build`.
             batch: Windows of tokens. [B, T + 1]
+
+        Returns:
+            Keyword arguments of the model's forward. each [B, T]
+        """
+        return self.language_model.inputs(batch[0].long()[:, :-1])
+
+    def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Judge each example by its next-token cross-entropy, averaged over its positions.
+
+        Args:
+            output: What the model returned: logits [B, T, V], or an object that has them.
+            batch: The windows of tokens that went in. [B, T + 1]
 
         Returns:
             The loss of each example, nat a token. each [B]
         """
-        return {"loss": self.loss(model, batch)}
+        following = batch[0].long()[:, 1:]
+        logits = logits_of(output)
+        nats = functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
+        return {"loss": nats.view(len(following), -1).mean(1)}
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
         """Average the last hidden states over positions.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -98,11 +98,27 @@ class Setup(Protocol):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the training loss of each example, in nat: [B]."""
 
-    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return each metric's value for each example: each [B]."""
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what of a batch goes into the model: keyword arguments of its forward, each [B, ...]."""
+
+    def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Return each metric's value for each example, from what the model returned: each [B]."""
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return an embedding of each example, for the similarity baseline: [B, D]."""
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the logits of what a model returned.
+
+    Args:
+        output: The logits themselves, or an object that has them as `logits`, as Hugging Face models return.
+
+    Returns:
+        The logits. [B, ..., K]
+    """
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return logits
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

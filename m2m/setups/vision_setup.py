@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -128,19 +129,30 @@ class VisionSetup:
         Returns:
             Losses, in nat. [B]
         """
-        return F.cross_entropy(self._logits(model, batch), batch[1], reduction="none")
+        return F.cross_entropy(self._possible(model(**self.inputs(batch)), batch), batch[1], reduction="none")
 
-    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Score each example.
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Give the model the images.
 
         Args:
-            model: A module from `build`.
             batch: Images, class numbers and label spaces.
+
+        Returns:
+            Keyword arguments of the model's forward. each [B, 3, R, R]
+        """
+        return {"images": batch[0]}
+
+    def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Judge each example among the classes of its label space.
+
+        Args:
+            output: The logits that the model returned. [B, K]
+            batch: The images, class numbers and label spaces that they are for.
 
         Returns:
             Accuracy (0 or 1) and loss in nat. each [B]
         """
-        logits = self._logits(model, batch)
+        logits = self._possible(output, batch)
         correct = (logits.argmax(dim=1) == batch[1]).to(logits.dtype)
         return {"accuracy": correct, "loss": F.cross_entropy(logits, batch[1], reduction="none")}
 
@@ -157,9 +169,8 @@ class VisionSetup:
         features: Tensor = model.get_submodule("trunk")(batch[0])
         return features
 
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _possible(self, logits: Tensor, batch: Batch) -> Tensor:
         # [B, K]; the classes of other label spaces are impossible.
-        logits: Tensor = model(batch[0])
         return logits.masked_fill(~self._allowed.to(logits.device)[batch[2]], -torch.inf)
 
     @cached_property

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.linear_setup import LinearSetup, linear_setup
-from torch import Tensor, nn
+from torch import nn
 
 from m2m.errors import ConfigError, InputError
 from m2m.evaluate import FunctionScorer, Scores, TargetScorer, score_model
-from m2m.setups.protocol import Batch, Examples, Target, load_state
+from m2m.setups.protocol import Examples, Target, load_state
 
 
 def live(setup: LinearSetup) -> nn.Module:
@@ -32,11 +32,31 @@ def test_a_target_is_scored_example_by_example() -> None:
         assert scorer.metrics == {"loss": False}
 
 
+def test_any_part_of_the_examples_can_be_scored_in_any_order() -> None:
+    setup = linear_setup(seed=1)
+    model, scorer = live(setup), TargetScorer(setup, "target")
+    whole = scorer(model).values["loss"]
+    part = [5, 0, 6, 2, 3]  # more than a batch
+    # Five products a row; which rows share a batch may change how they are summed, in float64.
+    np.testing.assert_allclose(scorer.score(model, part).values["loss"], whole[part], rtol=1e-12)
+    assert scorer.count == len(whole) == 7
+    assert [len(batch.reference["0"]) for batch in scorer.batches(part)] == [4, 1]
+    assert torch.equal(
+        torch.cat([batch.inputs["x"] for batch in scorer.batches([6, 1])]),
+        setup.targets["target"].validation.tensors[0][[6, 1]],
+    )
+
+
 class Watched(LinearSetup):
-    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        assert torch.is_inference_mode_enabled()
-        assert not any(module.training for module in model.modules())
-        return super().score(model, batch)
+    def build(self) -> nn.Module:
+        model = super().build()
+        model.register_forward_pre_hook(check_mode)
+        return model
+
+
+def check_mode(model: nn.Module, inputs: object) -> None:
+    assert torch.is_inference_mode_enabled()
+    assert not any(module.training for module in model.modules())
 
 
 def test_every_submodule_gets_its_own_mode_back() -> None:

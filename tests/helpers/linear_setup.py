@@ -51,11 +51,13 @@ class LinearSetup:
         return state
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        x, y = batch
-        return (model(x) - y) ** 2 / 2
+        return self.judge(model(**self.inputs(batch)), batch)["loss"]
 
-    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return {"loss": self.loss(model, batch)}
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        return {"x": batch[0]}
+
+    def judge(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": (output - batch[1]) ** 2 / 2}
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
         return batch[0] * model.theta

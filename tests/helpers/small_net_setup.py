@@ -57,10 +57,13 @@ class SmallNetSetup:
         }
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        return functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+        return self.judge(model(**self.inputs(batch)), batch)["loss"]
 
-    def score(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return {"loss": self.loss(model, batch)}
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        return {"x": batch[0]}
+
+    def judge(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": functional.cross_entropy(output, batch[1], reduction="none")}
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
         return batch[0]

@@ -91,7 +91,8 @@ def test_loss_is_the_mean_cross_entropy_in_nat_a_byte(spec, tmp_path):
     wanted = -log_p.gather(-1, tokens[:, 1:, None].long()).mean((1, 2))
     # float32 log-softmax over 256 logits: a few roundings of numbers below 16.
     torch.testing.assert_close(got.double(), wanted, rtol=0, atol=64 * 2.0**-24 * 16)
-    assert torch.equal(setup.score(model, (tokens,))["loss"], got)
+    inputs = setup.inputs((tokens,))
+    assert torch.equal(setup.judge(model(**inputs), (tokens,))["loss"], got)
     assert setup.embed(model, (tokens,)).shape == (3, 16)
 
 

@@ -66,7 +66,8 @@ def test_the_real_thing():
             assert nearest > COPY_DISTANCE
     model = load_state(setup.build(), setup.base_state(cache_dir()))
     with torch.no_grad():
-        right = torch.cat([setup.score(model, b)["accuracy"] for b in setup.targets["mate"].test.batches(64)])
+        batches = setup.targets["mate"].test.batches(64)
+        right = torch.cat([setup.judge(model(**setup.inputs(b)), b)["accuracy"] for b in batches])
     # Far beyond the commonest class's share: the pretrained features and the fitted heads fit together.
     assert right.mean() > 0.4
     assert from_spec(spec, Path(), cache_dir()).version == setup.version
