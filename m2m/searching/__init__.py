@@ -5,6 +5,7 @@ from __future__ import annotations
 from m2m.errors import ConfigError
 from m2m.searching.exhaustive import Exhaustive
 from m2m.searching.greedy import Greedy
+from m2m.searching.model_based import ModelBased
 from m2m.searching.objective import Evaluation, Objective
 from m2m.searching.random_subsets import RandomSubsets
 from m2m.searching.space import Subsets
@@ -15,6 +16,7 @@ __all__ = [
     "Evaluation",
     "Exhaustive",
     "Greedy",
+    "ModelBased",
     "Objective",
     "RandomSubsets",
     "SearchResult",
@@ -29,6 +31,7 @@ STRATEGIES: dict[str, Strategy] = {
     "random": RandomSubsets(),
     "greedy": Greedy(),
     "backward": Greedy("backward"),
+    "model": ModelBased(),
 }
 
 

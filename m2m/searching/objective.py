@@ -62,6 +62,22 @@ class Ledger:
         self._known: dict[str, Evaluation] = {}
 
     @property
+    def losses(self) -> list[float]:
+        """The paid evaluations as losses: lower is better. In order."""
+        return [self._loss(evaluation) for evaluation in self._known.values()]
+
+    def knows(self, mixture: Mixture) -> bool:
+        """Whether a mixture was tried.
+
+        Args:
+            mixture: Any mixture.
+
+        Returns:
+            True if asking for it again is free.
+        """
+        return mixture.key in self._known
+
+    @property
     def trajectory(self) -> list[Evaluation]:
         """The paid evaluations, in order."""
         return list(self._known.values())
@@ -113,6 +129,8 @@ class Ledger:
 
     def _rank(self, evaluation: Evaluation) -> tuple[float, int, list[int], list[float]]:
         mixture = evaluation.mixture
-        loss = -evaluation.value if self._objective.higher_is_better else evaluation.value
         where = [i for i, weight in enumerate(mixture.weights) if weight > 0]
-        return loss, len(where), where, [-mixture.weights[i] for i in where]
+        return self._loss(evaluation), len(where), where, [-mixture.weights[i] for i in where]
+
+    def _loss(self, evaluation: Evaluation) -> float:
+        return -evaluation.value if self._objective.higher_is_better else evaluation.value

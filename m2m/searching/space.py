@@ -7,8 +7,11 @@ from itertools import combinations
 from math import comb
 from random import Random
 
+import numpy as np
+
 from m2m.errors import MixtureError
 from m2m.mixture import Mixture
+from m2m.searching.subset_quadratic import Choices
 
 
 class Subsets:
@@ -20,6 +23,7 @@ class Subsets:
         largest: Most members; None for all datasets.
         include: Datasets in every subset.
         exclude: Datasets in none.
+        groups: Datasets that go together, all or none of a group; one group counts as one member.
 
     Attributes:
         datasets: The N dataset names.
@@ -27,7 +31,7 @@ class Subsets:
         largest: Most members that fit.
 
     Raises:
-        MixtureError: If a name is unknown, or no subset fits.
+        MixtureError: If a name is unknown or in two groups, or no subset fits.
     """
 
     def __init__(
@@ -37,23 +41,27 @@ class Subsets:
         largest: int | None = None,
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
+        groups: Iterable[Sequence[str]] = (),
     ) -> None:
         self.datasets = tuple(datasets)
-        forced_in, forced_out = set(include), set(exclude)
-        unknown = (forced_in | forced_out) - set(datasets)
+        units = _units(self.datasets, [tuple(group) for group in groups])
+        included, excluded = set(include), set(exclude)
+        unknown = (included | excluded) - set(datasets)
         if unknown:
             raise MixtureError(f"unknown datasets {sorted(unknown)}; there are {list(datasets)}")
-        if both := forced_in & forced_out:
+        self._forced = tuple(unit for unit in units if included & set(unit))
+        out = [unit for unit in units if excluded & set(unit)]
+        if both := {name for unit in self._forced if unit in out for name in unit}:
             raise MixtureError(f"datasets {sorted(both)} are both forced in and forced out")
-        self._forced = forced_in
-        self._free = tuple(name for name in datasets if name not in forced_in | forced_out)
-        self.smallest = max(smallest, 1, len(forced_in))
-        fits = len(forced_in) + len(self._free)
+        self._free = tuple(unit for unit in units if unit not in self._forced and unit not in out)
+        self.smallest = max(smallest, 1, len(self._forced))
+        fits = len(self._forced) + len(self._free)
         self.largest = fits if largest is None else min(largest, fits)
         if self.smallest > self.largest:
             raise MixtureError(
-                f"no subset fits: smallest {smallest}, largest {largest}, of {len(datasets)} datasets "
-                f"with {sorted(forced_in)} forced in and {sorted(forced_out)} forced out"
+                f"no subset fits: smallest {smallest}, largest {largest}, of {len(units)} datasets or groups "
+                f"with {sorted(included)} forced in and {sorted(excluded)} forced out; allow more members or "
+                f"force fewer"
             )
 
     @property
@@ -71,24 +79,41 @@ class Subsets:
             yield from self.of_size(size)
 
     def __contains__(self, mixture: Mixture) -> bool:
-        members = set(mixture.members)
+        if mixture.datasets != self.datasets or not mixture.is_subset:
+            return False
+        inside = self._inside(mixture)
         return (
-            mixture.datasets == self.datasets
-            and mixture.is_subset
-            and self._forced <= members <= self._forced | set(self._free)
-            and self.smallest <= len(members) <= self.largest
+            {name for unit in inside for name in unit} == set(mixture.members)
+            and set(self._forced) <= set(inside) <= set(self._forced + self._free)
+            and self.smallest <= len(inside) <= self.largest
         )
 
-    def subset(self, chosen: Iterable[str]) -> Mixture:
-        """Pool some free datasets with the forced ones.
+    @property
+    def choices(self) -> Choices:
+        """What is left open, as arrays."""
+
+        def rows(units: Iterable[Iterable[str]]) -> list[list[float]]:
+            return [[float(name in unit) for name in self.datasets] for unit in units]
+
+        always = rows([[name for unit in self._forced for name in unit]])[0]
+        forced = len(self._forced)
+        return Choices(
+            np.array(rows(self._free)).reshape(-1, len(self.datasets)),
+            np.array(always),
+            self.smallest - forced,
+            self.largest - forced,
+        )
+
+    def subset(self, chosen: Iterable[tuple[str, ...]]) -> Mixture:
+        """Pool some free units with the forced ones.
 
         Args:
-            chosen: Names beside those forced in.
+            chosen: Units beside those forced in.
 
         Returns:
             The mixture.
         """
-        return Mixture.subset(self.datasets, self._forced.union(chosen))
+        return Mixture.subset(self.datasets, (name for unit in (*self._forced, *chosen) for name in unit))
 
     def of_size(self, size: int) -> Iterator[Mixture]:
         """Walk over the subsets of one size.
@@ -142,9 +167,10 @@ class Subsets:
         Returns:
             Those that are in the space, in dataset order of the new member.
         """
-        members = set(mixture.members)
-        grown = (self.subset(members | {name}) for name in self._free if name not in members)
-        return [candidate for candidate in grown if candidate in self]
+        inside = self._inside(mixture)
+        if len(inside) >= self.largest:
+            return []
+        return [self.subset([*inside, unit]) for unit in self._free if unit not in inside]
 
     def smaller(self, mixture: Mixture) -> list[Mixture]:
         """List the subsets with one member less.
@@ -155,10 +181,11 @@ class Subsets:
         Returns:
             Those that are in the space, in dataset order of the dropped member.
         """
-        free = [name for name in mixture.members if name not in self._forced]
-        if len(mixture.members) <= self.smallest:
+        inside = self._inside(mixture)
+        if len(inside) <= self.smallest:
             return []
-        return [self.subset(set(free) - {name}) for name in free]
+        free = [unit for unit in inside if unit not in self._forced]
+        return [self.subset(unit for unit in free if unit != out) for out in free]
 
     def swapped(self, mixture: Mixture) -> list[Mixture]:
         """List the subsets with one member replaced by another dataset.
@@ -169,9 +196,14 @@ class Subsets:
         Returns:
             All of them, in dataset order of the dropped, then of the new member.
         """
-        free = [name for name in mixture.members if name not in self._forced]
-        new = [name for name in self._free if name not in mixture.members]
-        return [self.subset(set(free) - {out} | {name}) for out in free for name in new]
+        inside = self._inside(mixture)
+        free = [unit for unit in inside if unit not in self._forced]
+        new = [unit for unit in self._free if unit not in inside]
+        return [self.subset([unit for unit in free if unit != out] + [into]) for out in free for into in new]
+
+    def _inside(self, mixture: Mixture) -> list[tuple[str, ...]]:
+        members = set(mixture.members)
+        return [unit for unit in (*self._forced, *self._free) if members & set(unit)]
 
     @property
     def _sizes(self) -> range:
@@ -181,15 +213,26 @@ class Subsets:
         return comb(len(self._free), size - len(self._forced))
 
 
-def _combination(names: Sequence[str], size: int, number: int) -> list[str]:
+def _units(datasets: Sequence[str], groups: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    # Groups and single datasets, in dataset order of their first members.
+    grouped = [name for group in groups for name in group]
+    if unknown := set(grouped) - set(datasets):
+        raise MixtureError(f"unknown datasets {sorted(unknown)} in groups; there are {list(datasets)}")
+    if twice := {name for name in grouped if grouped.count(name) > 1}:
+        raise MixtureError(f"datasets {sorted(twice)} are in more than one group, or twice in one")
+    units = [group for group in groups if group] + [(name,) for name in datasets if name not in grouped]
+    return sorted(units, key=lambda unit: min(map(datasets.index, unit)))
+
+
+def _combination(units: Sequence[tuple[str, ...]], size: int, number: int) -> list[tuple[str, ...]]:
     # the `number`-th element of itertools.combinations (combinatorial number system)
-    chosen: list[str] = []
-    for position, name in enumerate(names):
+    chosen: list[tuple[str, ...]] = []
+    for position, unit in enumerate(units):
         if len(chosen) == size:
             break
-        with_it = comb(len(names) - position - 1, size - len(chosen) - 1)
+        with_it = comb(len(units) - position - 1, size - len(chosen) - 1)
         if number < with_it:
-            chosen.append(name)
+            chosen.append(unit)
         else:
             number -= with_it
     return chosen

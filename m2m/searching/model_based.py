@@ -1,0 +1,100 @@
+"""Search by a model: believe, draw landscapes from the belief, try where they are lowest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from m2m.mixture import Mixture
+from m2m.searching.objective import Ledger
+from m2m.searching.posterior import Posterior
+from m2m.searching.quadratic import Floats
+from m2m.searching.space import Subsets
+from m2m.searching.strategy import Strategy
+from m2m.searching.subset_proposals import SubsetProposals
+
+#: How many of the most promising mixtures descents start from.
+INCUMBENTS = 12
+#: The belief's variances are fitted anew when there are this many times as many evaluations.
+REFIT = 1.2
+
+
+@dataclass(frozen=True)
+class ModelBased(Strategy):
+    """Bayesian regression on the averaged subset and its pairs, with Thompson sampling.
+
+    The merged model of S is θ₀ + Σ_{n∈S} τ_n/|S|, so its loss is quadratic in x = s/|S| as far as the
+    target's loss is quadratic in θ. `Posterior` learns that quadratic from few evaluations and knows how sure
+    it is. Each round tries the lowest subset of the belief's mean and the lowest subsets of draws from it,
+    which explores where the belief is wide and settles where it is narrow (Thompson, 1933).
+
+    Attributes:
+        design: Evaluations before the first belief, a dataset.
+        batch: Evaluations a round, a dataset; at least 4 in all.
+    """
+
+    design: float = 2.0
+    batch: float = 0.2
+
+    def explore(self, ledger: Ledger, space: Subsets, random: Random) -> None:
+        """Try a spread of subsets, then what the belief proposes, until the space is used up.
+
+        Args:
+            ledger: Evaluates and remembers.
+            space: The mixtures that may be tried.
+            random: Source of all random choices.
+        """
+        generator = np.random.default_rng(random.getrandbits(64))
+        proposals, n = SubsetProposals(space), len(space.datasets)
+        for point in proposals.design(max(4, round(self.design * n)), generator):
+            ledger(proposals.mixture(point))
+        log_variances, fitted_at = None, 0.0
+        while (tried := len(ledger.trajectory)) < space.count:
+            fit = tried >= REFIT * fitted_at
+            posterior = Posterior(*observed(ledger), log_variances, fit=fit)
+            log_variances, fitted_at = posterior.log_variances, tried if fit else fitted_at
+            for mixture in _round(posterior, proposals, ledger, max(4, round(self.batch * n)), generator):
+                ledger(mixture)
+            if len(ledger.trajectory) == tried:  # all that looks good is known
+                ledger(_new(ledger, space, random))
+
+
+def _new(ledger: Ledger, space: Subsets, random: Random) -> Mixture:
+    while ledger.knows(mixture := space.sample(random)):
+        pass
+    return mixture
+
+
+def _round(
+    posterior: Posterior,
+    proposals: SubsetProposals,
+    ledger: Ledger,
+    count: int,
+    generator: np.random.Generator,
+) -> list[Mixture]:
+    """Return at most `count` mixtures to try: the lowest new one of the mean, and of each draw."""
+    points, _ = observed(ledger)
+    incumbents = points[posterior.predicted().argsort()[:INCUMBENTS]]
+    chosen: dict[str, Mixture] = {}
+    for number in range(count):
+        landscape = posterior.draw(generator) if number else posterior.mean()
+        found = map(proposals.mixture, proposals.lowest(landscape, incumbents, generator))
+        new = next((m for m in found if not ledger.knows(m) and m.key not in chosen), None)
+        if new is not None:
+            chosen[new.key] = new
+    return list(chosen.values())
+
+
+def observed(ledger: Ledger) -> tuple[Floats, Floats]:
+    """Return the ledger's evaluations as arrays.
+
+    Args:
+        ledger: What was tried.
+
+    Returns:
+        The mixtures [M, N] and their losses [M].
+    """
+    points = np.array([evaluation.mixture.weights for evaluation in ledger.trajectory])
+    return points, np.array(ledger.losses)

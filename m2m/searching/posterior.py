@@ -1,0 +1,200 @@
+"""What a search believes about its objective: Bayesian regression on the mixture and on its pairs.
+
+The prior is a Gaussian process whose kernel is a sum of polynomial kernels of x = s/|S| (or of the simplex
+point x), so that the belief's mean and every draw from it are explicit quadratics:
+
+    k(x, y) = v₀ + v₁ xᵀy + v₂ |x|²|y|² + v₃ Σ x_n²y_n² + v₄ Σ_{i≠j} x_i x_j y_i y_j + v₅ (xᵀy)³ + σ² [x is y]
+
+v₁ is how far experts differ in slope, v₂ their common curvature (|x|² = 1/|S|: how a mean shrinks), v₃
+their own, v₄ that of pairs, v₅ what is not quadratic, σ² the noise. The seven variances maximise the evidence
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eqs. 5.8 and 5.9). Everything is done
+in the dual, M × M, so that N = 100 datasets with their 5,050 coefficients cost no more than N = 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from m2m.searching.quadratic import Floats, Quadratic
+
+#: Log of the variances before anything is known, in units of the scores' variance; the last is the noise's.
+START = np.array([0.0, 0.0, -1.0, -1.0, -1.0, -4.0, -4.0])
+#: Normal prior on the log variances, wide enough to matter only where the data are silent.
+PRIOR_MEAN, PRIOR_DEVIATION = -3.0, 5.0
+#: Bounds of the log variances; the noise's lower one keeps the kernel matrix invertible.
+BOUNDS = [(-12.0, 6.0)] * 6 + [(-10.0, 2.0)]
+#: Steps of the evidence's maximisation; it is flat long before.
+MOST_STEPS = 25
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Evaluations in the units the regression works in.
+
+    Attributes:
+        points: Mixtures. [M, N]
+        values: Standardised losses. [M]
+        middle: What was subtracted, in the loss's unit.
+        scale: What was divided by, in the loss's unit.
+        kernels: The six kernel matrices, each with a mean diagonal of 1. [6, M, M]
+        units: What each kernel was divided by for that. [6]
+    """
+
+    points: Floats
+    values: Floats
+    middle: float
+    scale: float
+    kernels: Floats
+    units: Floats
+
+    @classmethod
+    def of(cls, points: Floats, losses: Floats) -> _Observed:
+        middle = float(np.median(losses))
+        scale = float(np.std(losses)) or 1.0
+        kernels = _kernels(points, points)
+        units = np.trace(kernels, axis1=1, axis2=2) / len(points)
+        units[units == 0] = 1  # corners of the simplex have no pairs
+        return cls(points, (losses - middle) / scale, middle, scale, kernels / units[:, None, None], units)
+
+
+class Posterior:
+    """The belief about an objective after M evaluations; lower is better.
+
+    Args:
+        points: The mixtures that were tried, distinct. [M, N]
+        losses: Their losses. [M]
+        log_variances: The seven log variances to use, or to start from. [7]
+        fit: Whether to maximise the evidence over them.
+
+    Attributes:
+        log_variances: The seven that are used. [7]
+    """
+
+    def __init__(
+        self, points: Floats, losses: Floats, log_variances: Floats | None = None, *, fit: bool = True
+    ) -> None:
+        self._observed = _Observed.of(points, losses)
+        start = START if log_variances is None else log_variances
+        self.log_variances: Floats = _most_evident(self._observed, start) if fit else start
+        self._variances = np.exp(self.log_variances[:6]) / self._observed.units
+        self._noise = float(np.exp(self.log_variances[6]))
+        self._inverse = np.linalg.inv(_covariance(self._observed, self.log_variances))
+        self._dual = self._inverse @ self._observed.values
+        self._beyond: Floats | None = None
+
+    def mean(self) -> Quadratic:
+        """Return the quadratic part of the belief's mean, in the loss's unit."""
+        return self._in_units(self._explained(self._dual))
+
+    def draw(self, generator: np.random.Generator) -> Quadratic:
+        """Draw the quadratic part of a landscape from the belief (Matheron's rule).
+
+        Args:
+            generator: Where the draw comes from.
+
+        Returns:
+            The draw, in the loss's unit.
+        """
+        prior, points = self._prior_draw(generator), self._observed.points
+        rest = self._not_quadratic() @ generator.standard_normal(len(points))
+        missing = self._inverse @ (self._observed.values - prior.at(points) - rest)
+        return self._in_units(prior + self._explained(missing))
+
+    def predict(self, points: Floats) -> tuple[Floats, Floats]:
+        """Predict the losses, all orders included, without the noise of an evaluation.
+
+        Args:
+            points: A mixture a row. [K, N]
+
+        Returns:
+            The means [K] and their covariance [K, K], in the loss's unit and its square.
+        """
+        seen = self._observed
+        cross = np.einsum("c,ckm->km", self._variances, _kernels(points, seen.points))
+        prior = np.einsum("c,ckl->kl", self._variances, _kernels(points, points))
+        mean = cross @ self._dual * seen.scale + seen.middle
+        return mean, (prior - cross @ self._inverse @ cross.T) * seen.scale**2
+
+    def predicted(self) -> Floats:
+        """Return the belief's mean at the mixtures that were tried, in the loss's unit: [M]."""
+        seen = self._observed
+        return np.asarray((seen.values - self._noise * self._dual) * seen.scale + seen.middle)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of an evaluation's noise, in the loss's unit."""
+        return float(np.sqrt(self._noise) * self._observed.scale)
+
+    def _explained(self, dual: Floats) -> Quadratic:
+        # The quadratic that weights on the evaluations stand for: Σ_m dual_m k(·, x_m) without the cubic.
+        points, v = self._observed.points, self._variances
+        squares = points**2
+        pairs = v[4] * (points * dual[:, None]).T @ points
+        diagonal = v[3] * dual @ squares + v[2] * dual @ squares.sum(1)
+        np.fill_diagonal(pairs, diagonal)
+        return Quadratic(v[0] * dual.sum(), v[1] * dual @ points, pairs)
+
+    def _prior_draw(self, generator: np.random.Generator) -> Quadratic:
+        n, deviation = self._observed.points.shape[1], np.sqrt(self._variances)
+        upper = np.triu(generator.standard_normal((n, n)), 1) * deviation[4] / np.sqrt(2)
+        diagonal = deviation[3] * generator.standard_normal(n) + deviation[2] * generator.standard_normal()
+        return Quadratic(
+            deviation[0] * generator.standard_normal(),
+            deviation[1] * generator.standard_normal(n),
+            upper + upper.T + np.diag(diagonal),
+        )
+
+    def _not_quadratic(self) -> Floats:
+        # A square root of the covariance of what a quadratic leaves over at the evaluations.
+        if self._beyond is None:
+            cubic = np.exp(self.log_variances[5]) * self._observed.kernels[5]
+            self._beyond = np.linalg.cholesky(cubic + self._noise * np.eye(len(cubic)))
+        return self._beyond
+
+    def _in_units(self, quadratic: Quadratic) -> Quadratic:
+        scale, middle = self._observed.scale, self._observed.middle
+        return Quadratic(
+            quadratic.constant * scale + middle, quadratic.linear * scale, quadratic.pairs * scale
+        )
+
+
+def _kernels(left: Floats, right: Floats) -> Floats:
+    """Return the six kernels of the module's formula, without their variances: [6, K, M]."""
+    inner = left @ right.T
+    own = left**2 @ (right**2).T
+    shrinking = np.outer((left**2).sum(1), (right**2).sum(1))
+    return np.stack([np.ones_like(inner), inner, shrinking, own, inner**2 - own, inner**3])
+
+
+def _covariance(observed: _Observed, log_variances: Floats) -> Floats:
+    covariance = np.einsum("c,ckm->km", np.exp(log_variances[:6]), observed.kernels)
+    covariance[np.diag_indices(len(covariance))] += np.exp(log_variances[6])
+    return np.asarray(covariance)
+
+
+def _most_evident(observed: _Observed, start: Floats) -> Floats:
+    from scipy.optimize import minimize
+
+    found = minimize(
+        lambda log_variances: _surprise(observed, log_variances),
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=BOUNDS,
+        options={"maxiter": MOST_STEPS},
+    )
+    return np.asarray(found.x)
+
+
+def _surprise(observed: _Observed, log_variances: Floats) -> tuple[float, Floats]:
+    """Return −log(evidence · prior) up to a constant, and its gradient [7]."""
+    covariance = _covariance(observed, log_variances)
+    inverse = np.linalg.inv(covariance)
+    dual = inverse @ observed.values
+    off = (log_variances - PRIOR_MEAN) / PRIOR_DEVIATION
+    value = (observed.values @ dual + np.linalg.slogdet(covariance)[1] + off @ off) / 2
+    slope = inverse - np.outer(dual, dual)
+    traces = [*np.einsum("ckm,km->c", observed.kernels, slope), np.trace(slope)]
+    return float(value), np.exp(log_variances) * traces / 2 + off / PRIOR_DEVIATION
