@@ -1,4 +1,4 @@
-"""Make Llama-shaped bf16 checkpoints of a wanted size: a base model and experts a few per cent away.
+"""Make Llama-shaped checkpoints of a wanted size: a base model and experts a few per cent away.
 
 python benchmarks/models.py FOLDER EXPERTS LAYERS
 """
@@ -40,7 +40,14 @@ def llama(layers: int, hidden: int, vocabulary: int) -> dict[str, tuple[int, ...
     return shapes | {"model.norm.weight": (hidden,), "lm_head.weight": (vocabulary, hidden)}
 
 
-def make(folder: Path, experts: int, layers: int, hidden: int = 2048, vocabulary: int = 32000) -> list[Path]:
+def make(
+    folder: Path,
+    experts: int,
+    layers: int,
+    hidden: int = 2048,
+    vocabulary: int = 32000,
+    dtype: torch.dtype = torch.bfloat16,
+) -> list[Path]:
     """Write a base model and experts, unless they are there.
 
     Args:
@@ -49,6 +56,7 @@ def make(folder: Path, experts: int, layers: int, hidden: int = 2048, vocabulary
         layers: Number of layers.
         hidden: Width.
         vocabulary: Tokens.
+        dtype: The weights' type.
 
     Returns:
         The checkpoint folders, the base first. [N + 1]
@@ -57,8 +65,8 @@ def make(folder: Path, experts: int, layers: int, hidden: int = 2048, vocabulary
     shapes = llama(layers, hidden, vocabulary)
     for n, path in enumerate(paths):
         if not path.exists():
-            save({name: _weights(name, shape, n) for name, shape in shapes.items()}, path)
-            _write_config(path, layers, hidden, vocabulary)
+            save({name: _weights(name, shape, n).to(dtype) for name, shape in shapes.items()}, path)
+            _write_config(path, layers, hidden, vocabulary, dtype)
     return paths
 
 
@@ -67,10 +75,10 @@ def _weights(name: str, shape: tuple[int, ...], n: int) -> Tensor:
     base = torch.randn(shape, generator=torch.Generator().manual_seed(len(name) * 7919 + sum(map(ord, name))))
     if n:
         base += DRIFT * torch.randn(shape, generator=torch.Generator().manual_seed(n))
-    return (0.02 * base).to(torch.bfloat16)
+    return 0.02 * base
 
 
-def _write_config(folder: Path, layers: int, hidden: int, vocabulary: int) -> None:
+def _write_config(folder: Path, layers: int, hidden: int, vocabulary: int, dtype: torch.dtype) -> None:
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -81,7 +89,7 @@ def _write_config(folder: Path, layers: int, hidden: int, vocabulary: int) -> No
         "num_hidden_layers": layers,
         "vocab_size": vocabulary,
         "tie_word_embeddings": False,
-        "torch_dtype": "bfloat16",
+        "torch_dtype": str(dtype).removeprefix("torch."),
     }
     (folder / "config.json").write_text(json.dumps(config))
 
