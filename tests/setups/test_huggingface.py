@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.hugging_face_folders import write_llama
 
 from m2m import setups
 from m2m.errors import ConfigError
@@ -10,26 +11,10 @@ from m2m.setups.protocol import load_state, trainable
 transformers = pytest.importorskip("transformers", reason="needs the extra `huggingface`")
 
 
-def write_tokenizer(folder) -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({token: at for at, token in enumerate([*alphabet, "<end>"])}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
-    fast.save_pretrained(folder)
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("huggingface")
-    sizes = {"vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
-    config = transformers.LlamaConfig(**sizes, **heads, tie_word_embeddings=True, eos_token_id=256)
-    torch.manual_seed(0)
-    transformers.LlamaForCausalLM(config).save_pretrained(folder / "llama")
-    write_tokenizer(folder / "llama")
+    write_llama(folder / "llama")
     for name in ("one", "two", "goal"):
         for number in range(12):
             (folder / f"{name}{number}.txt").write_text(f"{name} {number} and {number * 7919} more. " * 6)
