@@ -1,4 +1,4 @@
-"""transformers opens a merged folder as any other: the twin's weights, the base's tokenizer, text out of it."""
+"""transformers opens a merged folder: the twin's weights, the base's tokenizer, text out of it."""
 
 from __future__ import annotations
 
