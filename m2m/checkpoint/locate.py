@@ -17,6 +17,8 @@ _INDEX = (INDEX_NAME, "pytorch_model.bin.index.json")
 #: Names of the file that holds a LoRA adapter's factors, the preferred one first.
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 _PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
+#: What is fetched of a model on the hub: weights, configuration, tokenizer, chat template, licence.
+_WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -38,19 +40,27 @@ def find_folder(path: str | Path, revision: str | None = None) -> Path:
         return local
     if not _HUB_ID.fullmatch(str(path)):
         raise CheckpointError(f"{path}: no such file or folder")
+    return _fetch(str(path), revision)
+
+
+def _fetch(model: str, revision: str | None) -> Path:
+    # Pickled weights only where there are no others: many repositories carry both.
     try:
         hub = import_module("huggingface_hub")
     except ImportError as error:
         raise CheckpointError(
-            f"{path}: no such folder, and to fetch it from the hub huggingface_hub is needed "
+            f"{model}: no such folder, and to fetch it from the hub huggingface_hub is needed "
             "(pip install m2m[huggingface])"
         ) from error
     try:
-        return Path(hub.snapshot_download(str(path), revision=revision))
+        folder = Path(hub.snapshot_download(model, revision=revision, allow_patterns=_WANTED))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(hub.snapshot_download(model, revision=revision, allow_patterns=[*_WANTED, "*.bin"]))
     except Exception as error:  # whatever the client raises: network, authorisation, unknown id
         raise CheckpointError(
-            f"{path}: no such folder, and it cannot be fetched from the hub: {error}"
+            f"{model}: no such folder, and it cannot be fetched from the hub: {error}"
         ) from error
+    return folder
 
 
 def weight_files(root: Path) -> tuple[tuple[Path, ...], dict[str, str] | None]:
