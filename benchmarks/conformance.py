@@ -4,8 +4,8 @@
 
 Both get the same small Llama-shaped checkpoints and the same recipe (mergekit passes over the key
 `m2m: {definition: mergekit}`), through what `m2m merge` and `mergekit-yaml` run. A difference is counted in
-ulps of the output type, at the largest magnitude among the element's inputs and outputs. Methods that draw are
-compared where nothing is left to the draw (density 1), and by the share of elements that they move.
+ulps of the output type, at the largest magnitude among the element's inputs and outputs. Methods that draw
+are compared where nothing is left to the draw (density 1), and by the share of elements that they move.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write inner products and signs of the task vectors to OUT/statistics.json",
     )
     parser.add_argument(
-        "--as-adapter", action="store_true", help="write LoRA experts as one adapter, not as a model"
+        "--as-adapter",
+        action="store_true",
+        help="write LoRA experts as one adapter, not as a model; in one step, factors in memory",
     )
     add_memory(parser, "256MiB")
     add_threads(parser)

@@ -1,67 +1,31 @@
-"""Merge checkpoints: plan, execute, publish."""
+"""Merge checkpoints: from a recipe, or from weights, to a folder."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE, parse_dtype
-from m2m.checkpoint.folder import check_free
-from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
-from m2m.checkpoint.writer import write_index
-from m2m.errors import CheckpointError, ConfigError, MixtureError, RecipeError, RunFolderError
+from m2m.errors import ConfigError, MixtureError, RecipeError
 from m2m.merging.card import write_card
 from m2m.merging.companions import choose_companions, write_companions
-from m2m.merging.device import open_device, parse_device, slot_bytes_on
-from m2m.merging.execute import Execution, execute
 from m2m.merging.lora import AdaptedCheckpoint, open_models
 from m2m.merging.lora.write import write_adapters
-from m2m.merging.memory import Staging, collector_paused, peak_resident_bytes, plan_staging
+from m2m.merging.memory import collector_paused
 from m2m.merging.pass_run import Progress
-from m2m.merging.plan import MergePlan, build_plan, bytes_before
+from m2m.merging.plan import build_plan
 from m2m.merging.recipe import Recipe, load
 from m2m.merging.recipe_models import ModelRef
 from m2m.merging.report import MergeReport
-from m2m.merging.statistics import NAME as STATISTICS_NAME
-from m2m.merging.statistics import StatisticsGatherer, StatisticsOf, require_statistics
+from m2m.merging.run_plan import MergeOptions, run_plan
+from m2m.merging.statistics import StatisticsOf
 from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
-from m2m.merging.work_folder import Position, WorkFolder, open_work_folder
 from m2m.units import parse_bytes
-
-if TYPE_CHECKING:
-    from m2m._core import MergeDevice
-
-
-@dataclass(frozen=True)
-class MergeOptions:
-    """How a merge is run; nothing here changes a byte of what is written.
-
-    Attributes:
-        memory: Most memory that merging may add to what the process holds, in bytes or as in `256MiB`.
-        threads: Workers; as many as there are usable cores when not given.
-        resume: Whether to go on with what an interrupted run of the same merge left.
-        verify: Whether to read the result again and check its hashes.
-        durable: Whether the result is forced to the disk before it appears, so that it survives a power cut.
-            It survives the death of the process either way; the disk, not the merge, then sets the pace.
-        allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
-        progress: Is told bytes done, bytes in all and what is going on; may raise to stop the merge.
-        device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
-    """
-
-    memory: str | int = "256MiB"
-    threads: int | None = None
-    resume: bool = False
-    verify: bool = False
-    durable: bool = False
-    allow_nonfinite: bool = False
-    progress: Progress | None = None
-    device: str = "cpu"
 
 
 def merge(
@@ -97,7 +61,8 @@ def merge(
         candidates: Merging weights by candidate name that take the place of the recipe's; all candidates are
             written in one pass over the inputs. [M, N]
         as_adapter: Whether to write one LoRA adapter with all experts' factors in it instead of a model; all
-            experts must be adapters. Its type is `dtype`, or float32.
+            experts must be adapters. Its type is `dtype`, or float32. The factors are held in memory and
+            appear in one step, so memory, threads, shard_size, resume and progress do not apply.
         statistics: Whether to gather inner products and signs of the task vectors on the way, and write them
             to `statistics.json` in `out` (see `m2m.merging.statistics`).
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
@@ -118,8 +83,7 @@ def merge(
     models = _open_models(parsed)
     _check_names(candidates or ())
     if as_adapter:
-        if device != "cpu":
-            raise ConfigError(f"device {device!r}: adapters are joined on the CPU; leave the device out")
+        _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
         report = write_adapters(parsed, models, Path(out), dtype=_float_dtype(dtype), candidates=candidates)
         if verify:
             check_hashes(out)
@@ -149,6 +113,15 @@ def merge(
     allow = allow_nonfinite or parsed.allow_nonfinite
     options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device)
     return run_plan(plan, Path(out), options, finish, started, about)
+
+
+def _refuse_beside_adapters(device: str, *, statistics: bool, allow_nonfinite: bool) -> None:
+    if device != "cpu":
+        raise ConfigError(f"device {device!r}: adapters are joined on the CPU; leave the device out")
+    if statistics:
+        raise RecipeError("statistics of LoRA adapters come from their factors: m2m.merging.lora.lora_gram")
+    if allow_nonfinite:
+        raise ConfigError("factors of adapters must be finite; leave allow_nonfinite out")
 
 
 def merge_linear(
@@ -198,137 +171,6 @@ def merge_linear(
         write_companions(inputs[0].side_files, folder, dtype=out_dtype, layers=None, chat_template=None)
 
     return run_plan(plan, Path(out), options or MergeOptions(), finish, started)
-
-
-#: Adds to a checkpoint folder what is not a weight: folder, name of the candidate, SHA-256 by weight file.
-Finish = Callable[[Path, str, Mapping[str, str]], None]
-
-
-def run_plan(
-    plan: MergePlan,
-    out: Path,
-    options: MergeOptions,
-    finish: Finish,
-    started: float,
-    about: StatisticsOf | None = None,
-) -> MergeReport:
-    """Execute a plan in a folder of its own and put the complete result in place.
-
-    Args:
-        plan: What to do.
-        out: The folder to make.
-        options: How.
-        finish: Adds to each checkpoint folder what is not a weight.
-        started: When the merge began, by `time.perf_counter`.
-        about: Whose statistics are gathered, if they are.
-
-    Returns:
-        What was done.
-
-    Raises:
-        CheckpointError: If an input shrinks, is not finite, or differs where it must not.
-        RunFolderError: If `out` exists or is being written, or there is no room for it.
-    """  # noqa: DOC502 - raised by what is called
-    number = parse_device(options.device, plan.method)
-    staging = plan_staging(
-        parse_bytes(options.memory),
-        options.threads,
-        plan.most_sources,
-        len(plan.outputs),
-        plan.factor_bytes,
-        plan.row_bytes,
-        slot_bytes_on(number),
-    )
-    device = open_device(number, staging.threads)
-    key = plan.key
-    with open_work_folder(out.absolute()) as work:
-        if options.resume and _is_complete(plan, out, key):
-            done, start = Execution(0, 0, None, {}), (len(plan.tensors), 0)
-            if about is not None:
-                require_statistics(out)
-            work.discard()
-        else:
-            gather = None if about is None else StatisticsGatherer(about, work.statistics)
-            start = _begin(work, key, options)
-            start = start if gather is None else gather.resume(start)
-            done = _execute(plan, work, key, staging, start, options, gather, device)
-            if gather is not None:
-                gather.write(plan, work.result / STATISTICS_NAME)
-            for output in plan.outputs:
-                folder = work.result / output.name
-                write_index(output.layout, folder)
-                hashes = {file: digest for (name, file), digest in done.hashes.items() if name == output.name}
-                finish(folder, output.name, hashes)
-                write_manifest(folder, hashes, plan=key)
-            work.finish(durable=options.durable)
-    if options.verify:
-        check_hashes(out)
-    return _report(plan, out, done, start, staging, started)
-
-
-def _begin(work: WorkFolder, key: str, options: MergeOptions) -> Position:
-    try:
-        check_free(work.out)
-        return work.begin(key, resume=options.resume)
-    except RunFolderError:
-        work.forget_if_empty()
-        raise
-
-
-def _execute(
-    plan: MergePlan,
-    work: WorkFolder,
-    key: str,
-    staging: Staging,
-    start: Position,
-    options: MergeOptions,
-    gather: StatisticsGatherer | None,
-    device: MergeDevice | None,
-) -> Execution:
-    try:
-        return execute(
-            plan,
-            work.result,
-            staging,
-            start,
-            allow_nonfinite=options.allow_nonfinite,
-            note=lambda position: work.note(key, position),
-            progress=options.progress,
-            gather=gather,
-            device=device,
-        )
-    except (
-        CheckpointError,
-        RecipeError,
-        RunFolderError,
-    ):  # going on later would not help: leave nothing behind
-        work.discard()
-        raise
-
-
-def _is_complete(plan: MergePlan, out: Path, key: str) -> bool:
-    try:
-        return all(read_manifest(out / output.name).get("plan") == key for output in plan.outputs)
-    except CheckpointError:
-        return False
-
-
-def _report(
-    plan: MergePlan, out: Path, done: Execution, start: Position, staging: Staging, started: float
-) -> MergeReport:
-    return MergeReport(
-        out=out,
-        folders=tuple(out / output.name for output in plan.outputs),
-        tensors=len(plan.tensors),
-        wall_s=time.perf_counter() - started,
-        read_bytes=done.read_bytes,
-        written_bytes=done.written_bytes,
-        resumed_bytes=bytes_before(plan, start),
-        peak_rss_bytes=peak_resident_bytes(),
-        peak_anon_bytes=done.peak_anon_bytes,
-        threads=staging.threads,
-        slot_bytes=staging.slot_bytes,
-    )
 
 
 def _open_models(recipe: Recipe) -> dict[ModelRef, Checkpoint]:

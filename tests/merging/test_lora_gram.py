@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from m2m.checkpoint import Checkpoint, save, verify
-from m2m.errors import CheckpointError, RecipeError, RunFolderError
+from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
 from m2m.merging import merge
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, lora_gram
 from m2m.testing.tolerance import gamma
@@ -149,6 +149,21 @@ def test_what_is_no_adapter_is_not_written_as_one(
     save(Checkpoint("base").state(), folder / "dense")
     with pytest.raises(error, match=message):
         merge(written, "joined", as_adapter=True)
+    assert not (folder / "joined").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "message"),
+    [
+        ({"statistics": True}, RecipeError, "come from their factors"),
+        ({"allow_nonfinite": True}, ConfigError, "must be finite"),
+    ],
+)
+def test_what_does_not_go_with_adapters_is_said(
+    folder: Path, option: dict[str, bool], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        merge(recipe(), folder / "joined", as_adapter=True, **option)
     assert not (folder / "joined").exists()
 
 

@@ -97,16 +97,16 @@ def test_an_input_that_shrinks_during_the_merge_is_named(tmp_path: Path) -> None
         file = checkpoint / "model.safetensors"
         os.truncate(file, file.stat().st_size - 4096)
 
-    from m2m.merging import engine
+    from m2m.merging import run_plan
 
-    original = engine.execute
+    original = run_plan.execute
     with pytest.MonkeyPatch.context() as patch:
 
         def execute_on_shrunk(*args: object, **options: object) -> object:
             shrink(paths[1])
             return original(*args, **options)  # type: ignore[arg-type]
 
-        patch.setattr(engine, "execute", execute_on_shrunk)
+        patch.setattr(run_plan, "execute", execute_on_shrunk)
         with pytest.raises(
             CheckpointError, match=r"m1/model\.safetensors: shrank during the merge: tensor 'a'"
         ):

@@ -14,7 +14,7 @@ import torch
 from helpers.commands import contents, kill_after, run, start, wait_for
 
 from m2m.checkpoint import save
-from m2m.merging import engine, merge_linear
+from m2m.merging import merge_linear, run_plan
 from m2m.merging.failures import InterruptedMergeError
 
 METHODS = {
@@ -150,7 +150,7 @@ def test_a_disk_without_room_is_found_out_before_the_merge(folder: Path, small_d
 def test_an_input_that_cannot_be_read_any_more_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    original = engine.execute
+    original = run_plan.execute
     file = folder / "b" / "model.safetensors"
 
     def lose_input(*arguments: object, **options: object) -> object:
@@ -159,7 +159,7 @@ def test_an_input_that_cannot_be_read_any_more_is_named(
             file.mkdir()
         return original(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(engine, "execute", lose_input)
+    monkeypatch.setattr(run_plan, "execute", lose_input)
     why = "Is a directory" if lost == "a directory" else "No such file"
     with pytest.raises(InterruptedMergeError, match=rf"b/model\.safetensors: .* cannot be read: {why}"):
         merge_linear([folder / "a", folder / "b"], [[0.5, 0.5]], folder / "out")

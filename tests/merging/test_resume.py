@@ -15,8 +15,7 @@ import torch
 
 from m2m.checkpoint import Checkpoint, save, verify
 from m2m.errors import RunFolderError
-from m2m.merging import MergeOptions, MergeReport, merge_linear
-from m2m.merging import engine as engine_module
+from m2m.merging import MergeOptions, MergeReport, merge_linear, run_plan
 from m2m.merging.work_folder import WorkFolder
 
 WEIGHTS = [[0.25, 0.75], [1.5, -0.5]]
@@ -177,7 +176,7 @@ def test_killed_before_the_rename_nothing_looks_complete(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine_module, "write_manifest", killed)
+        patch.setattr(run_plan, "write_manifest", killed)
         with pytest.raises(KeyboardInterrupt):
             run(inputs, tmp_path / "out")
     assert not (tmp_path / "out").exists()

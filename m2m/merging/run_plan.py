@@ -1,0 +1,185 @@
+"""Execute a plan in a folder of its own, resumably, and put the complete result in place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m2m.checkpoint.folder import check_free
+from m2m.checkpoint.manifest import read_manifest, write_manifest
+from m2m.checkpoint.manifest import verify as check_hashes
+from m2m.checkpoint.writer import write_index
+from m2m.errors import CheckpointError, RecipeError, RunFolderError
+from m2m.merging.device import open_device, parse_device, slot_bytes_on
+from m2m.merging.execute import Execution, execute
+from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
+from m2m.merging.pass_run import Progress
+from m2m.merging.plan import MergePlan, bytes_before
+from m2m.merging.report import MergeReport
+from m2m.merging.statistics import NAME as STATISTICS_NAME
+from m2m.merging.statistics import StatisticsGatherer, StatisticsOf, require_statistics
+from m2m.merging.work_folder import Position, WorkFolder, open_work_folder
+from m2m.units import parse_bytes
+
+if TYPE_CHECKING:
+    from m2m._core import MergeDevice
+
+
+@dataclass(frozen=True)
+class MergeOptions:
+    """How a merge is run; nothing here changes a byte of what is written.
+
+    Attributes:
+        memory: Most memory that merging may add to what the process holds, in bytes or as in `256MiB`.
+        threads: Workers; as many as there are usable cores when not given.
+        resume: Whether to go on with what an interrupted run of the same merge left.
+        verify: Whether to read the result again and check its hashes.
+        durable: Whether the result is forced to the disk before it appears, so that it survives a power cut.
+            It survives the death of the process either way; the disk, not the merge, then sets the pace.
+        allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
+        progress: Is told bytes done, bytes in all and what is going on; may raise to stop the merge.
+        device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
+    """
+
+    memory: str | int = "256MiB"
+    threads: int | None = None
+    resume: bool = False
+    verify: bool = False
+    durable: bool = False
+    allow_nonfinite: bool = False
+    progress: Progress | None = None
+    device: str = "cpu"
+
+
+#: Adds to a checkpoint folder what is not a weight: folder, name of the candidate, SHA-256 by weight file.
+Finish = Callable[[Path, str, Mapping[str, str]], None]
+
+
+def run_plan(
+    plan: MergePlan,
+    out: Path,
+    options: MergeOptions,
+    finish: Finish,
+    started: float,
+    about: StatisticsOf | None = None,
+) -> MergeReport:
+    """Execute a plan in a folder of its own and put the complete result in place.
+
+    Args:
+        plan: What to do.
+        out: The folder to make.
+        options: How.
+        finish: Adds to each checkpoint folder what is not a weight.
+        started: When the merge began, by `time.perf_counter`.
+        about: Whose statistics are gathered, if they are.
+
+    Returns:
+        What was done.
+
+    Raises:
+        CheckpointError: If an input shrinks, is not finite, or differs where it must not.
+        RunFolderError: If `out` exists or is being written, or there is no room for it.
+    """  # noqa: DOC502 - raised by what is called
+    number = parse_device(options.device, plan.method)
+    staging = plan_staging(
+        parse_bytes(options.memory),
+        options.threads,
+        plan.most_sources,
+        len(plan.outputs),
+        plan.factor_bytes,
+        plan.row_bytes,
+        slot_bytes_on(number),
+    )
+    device = open_device(number, staging.threads)
+    key = plan.key
+    with open_work_folder(out.absolute()) as work:
+        if options.resume and _is_complete(plan, out, key):
+            done, start = Execution(0, 0, None, {}), (len(plan.tensors), 0)
+            if about is not None:
+                require_statistics(out)
+            work.discard()
+        else:
+            gather = None if about is None else StatisticsGatherer(about, work.statistics)
+            start = _begin(work, key, options)
+            start = start if gather is None else gather.resume(start)
+            done = _execute(plan, work, key, staging, start, options, gather, device)
+            if gather is not None:
+                gather.write(plan, work.result / STATISTICS_NAME)
+            for output in plan.outputs:
+                folder = work.result / output.name
+                write_index(output.layout, folder)
+                hashes = {file: digest for (name, file), digest in done.hashes.items() if name == output.name}
+                finish(folder, output.name, hashes)
+                write_manifest(folder, hashes, plan=key)
+            work.finish(durable=options.durable)
+    if options.verify:
+        check_hashes(out)
+    return _report(plan, out, done, start, staging, started)
+
+
+def _begin(work: WorkFolder, key: str, options: MergeOptions) -> Position:
+    try:
+        check_free(work.out)
+        return work.begin(key, resume=options.resume)
+    except RunFolderError:
+        work.forget_if_empty()
+        raise
+
+
+def _execute(
+    plan: MergePlan,
+    work: WorkFolder,
+    key: str,
+    staging: Staging,
+    start: Position,
+    options: MergeOptions,
+    gather: StatisticsGatherer | None,
+    device: MergeDevice | None,
+) -> Execution:
+    try:
+        return execute(
+            plan,
+            work.result,
+            staging,
+            start,
+            allow_nonfinite=options.allow_nonfinite,
+            note=lambda position: work.note(key, position),
+            progress=options.progress,
+            gather=gather,
+            device=device,
+        )
+    except (
+        CheckpointError,
+        RecipeError,
+        RunFolderError,
+    ):  # going on later would not help: leave nothing behind
+        work.discard()
+        raise
+
+
+def _is_complete(plan: MergePlan, out: Path, key: str) -> bool:
+    try:
+        return all(read_manifest(out / output.name).get("plan") == key for output in plan.outputs)
+    except CheckpointError:
+        return False
+
+
+def _report(
+    plan: MergePlan, out: Path, done: Execution, start: Position, staging: Staging, started: float
+) -> MergeReport:
+    return MergeReport(
+        out=out,
+        folders=tuple(out / output.name for output in plan.outputs),
+        tensors=len(plan.tensors),
+        wall_s=time.perf_counter() - started,
+        read_bytes=done.read_bytes,
+        written_bytes=done.written_bytes,
+        resumed_bytes=bytes_before(plan, start),
+        peak_rss_bytes=peak_resident_bytes(),
+        peak_anon_bytes=done.peak_anon_bytes,
+        threads=staging.threads,
+        slot_bytes=staging.slot_bytes,
+    )
