@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from m2m.errors import RecipeError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number")
 
+#: How an ordered sum is cut: into segments of so many elements, each summed in so many lanes.
+_SEGMENT, _LANES = 65536, 16
 #: A triangle's worth of nothing: origin, first point, points, length, stride.
 _NOTHING = (-1, 0, 0, 0, 1)
 
@@ -48,6 +50,31 @@ def gram_passes(method: Method | None, window: Window) -> Iterator[StreamPass]:
             gram = unpack_triangle(look.triangles(number))
             blocks.append(tuple(tuple(_weights(method, tensor, gram, m)) for m in range(len(tensor.places))))
     yield merge_pass(window, numbers, blocks)
+
+
+def scratch_bytes(method: Method | None, tensors: Iterable[PlannedTensor]) -> int:
+    """Bound the memory of sums along rows or columns, which grows with the number of these.
+
+    Args:
+        method: The method.
+        tensors: The plan's tensors.
+
+    Returns:
+        Bytes a worker; 0 for sums over whole tensors.
+    """
+    if method is None or method.vectors is None:
+        return 0
+    return max((_sums(method, tensor) for tensor in tensors if not tensor.copied), default=0)
+
+
+def _sums(method: Method, tensor: PlannedTensor) -> int:
+    axis = _vectors(method, tensor)
+    if axis is None:
+        return 0
+    _, _, points, length, stride = _layout(method, tensor)
+    by_columns, vectors = stride > 1, math.prod(tensor.entry.shape) // length
+    partial = _LANES if by_columns else 0  # of a segment; rows are summed one after the other
+    return vectors * points * (points + 1) // 2 * 8 * (partial + 1 + length // _SEGMENT)
 
 
 def look_at_products(

@@ -44,6 +44,7 @@ def plan_staging(
     factor_bytes: int = 0,
     row_bytes: int = 0,
     most_slot_bytes: int | None = None,
+    scratch_bytes: int = 0,
 ) -> Staging:
     """Choose buffers that fit a budget.
 
@@ -55,6 +56,7 @@ def plan_staging(
         factor_bytes: What the factors of LoRA adapters take of the budget.
         row_bytes: Bytes that one slot must hold at least.
         most_slot_bytes: Bytes that one slot needs at most; what suits the CPU when not given.
+        scratch_bytes: What a worker needs besides its slots.
 
     Returns:
         The buffers.
@@ -68,15 +70,17 @@ def plan_staging(
     most = most_slot_bytes or SLOT_BYTES
     least = max(_LEAST_SLOT_BYTES, -(-row_bytes // _LEAST_SLOT_BYTES) * _LEAST_SLOT_BYTES)
     left = budget - factor_bytes
-    most_threads = left // (slots * least)
+    most_threads = left // (slots * least + scratch_bytes)
     if most_threads < 1:
         factors = f" and {format_bytes(factor_bytes)} of factors of adapters" if factor_bytes else ""
         rows = " for whole rows" if least > _LEAST_SLOT_BYTES else ""
+        rows += " and for sums along them" if scratch_bytes else ""
         raise ConfigError(
             f"a memory budget of {format_bytes(budget)} is too small: {n_inputs} inputs and "
-            f"{n_outputs} outputs need at least {format_bytes(slots * least)}{rows}{factors}"
+            f"{n_outputs} outputs need at least {format_bytes(slots * least + scratch_bytes)}{rows}{factors}"
         )
     workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
+    left -= workers * scratch_bytes
     room = left // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
     slot_bytes = min(max(most, least), room)
     return Staging(workers, slot_bytes, left - workers * slots * slot_bytes)

@@ -15,6 +15,7 @@ from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
 from m2m.merging.device import open_device, parse_device, slot_bytes_on
 from m2m.merging.execute import Execution, execute
+from m2m.merging.gram_passes import scratch_bytes
 from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
 from m2m.merging.pass_run import Progress
 from m2m.merging.plan import MergePlan, bytes_before
@@ -92,6 +93,7 @@ def run_plan(
         plan.factor_bytes,
         plan.row_bytes,
         slot_bytes_on(number),
+        scratch_bytes(plan.method, plan.tensors),
     )
     device = open_device(number, staging.threads)
     key = plan.key

@@ -47,17 +47,41 @@ def test_peak_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     threads=st.none() | st.integers(1, 512),
     n=st.integers(1, 300),
     m=st.integers(1, 300),
+    scratch=st.integers(0, 2**28),
 )
-def test_buffers_fit_the_budget(budget: int, threads: int | None, n: int, m: int) -> None:
+def test_buffers_fit_the_budget(budget: int, threads: int | None, n: int, m: int, scratch: int) -> None:
     try:
-        staging = plan_staging(budget, threads, n, m)
+        staging = plan_staging(budget, threads, n, m, scratch_bytes=scratch)
     except ConfigError:
-        assert budget < (n + m) * 4096
+        assert budget < (n + m) * 4096 + scratch
         return
-    assert staging.threads * (n + m) * staging.slot_bytes <= budget
+    assert staging.threads * ((n + m) * staging.slot_bytes + scratch) <= budget
     assert staging.threads >= 1
     assert staging.slot_bytes % 4096 == 0
     assert 4096 <= staging.slot_bytes <= memory.SLOT_BYTES
+
+
+WIDE = """
+import json, sys
+from m2m.merging import memory, merge
+models = [{"model": path, "parameters": {"weight": 1}} for path in sys.argv[1:3]]
+parameters = {"nuslerp_flatten": False, "nuslerp_row_wise": True}
+recipe = {"merge_method": "nuslerp", "models": models, "parameters": parameters}
+before = memory.peak_resident_bytes()
+report = merge(recipe, sys.argv[3], threads=2, memory=sys.argv[4])
+print(json.dumps([report.peak_rss_bytes - before, report.threads]))
+"""
+
+
+def test_sums_along_many_columns_count_towards_the_budget(tmp_path: Path) -> None:
+    columns, budget = 40_000, 24 * MIB
+    inputs = [str(save({"a": torch.randn(16, columns)}, tmp_path / f"m{n}")) for n in range(2)]
+    command = [sys.executable, "-c", WIDE, *inputs, str(tmp_path / "out"), str(budget)]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    added, threads = json.loads(child.stdout)
+    sums = 3 * 16 * 8 * columns  # of the three pairs, in 16 lanes; those of two workers would not fit
+    assert threads == 1
+    assert sums < added < budget + 8 * MIB
 
 
 def test_many_small_tensors_are_cheap(tmp_path: Path) -> None:
