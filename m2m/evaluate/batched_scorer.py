@@ -98,3 +98,15 @@ class BatchedScorer(ABC):
             Each metric's value for each example.
         """
         return self.score(model)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Widen half-precision logits, so that judging them adds no error of half precision.
+
+    Args:
+        logits: Logits of any floating-point dtype.
+
+    Returns:
+        The same in float32, or in float64 if they came so.
+    """
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,81 @@
+"""Read the rows of a task's JSON Lines file, each with where it stands, for messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m2m.errors import ConfigError, DataError
+
+
+def read_text(path: Path) -> str:
+    """Read a task's file.
+
+    Args:
+        path: A UTF-8 text file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ConfigError: If there is no such file.
+        DataError: If it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the task's file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error}") from None
+
+
+def json_lines(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Read objects, one a line; empty lines do not count.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The objects by where they stand (`FILE, line 3`), in order.
+
+    Raises:
+        DataError: If a line is not a JSON object, or there is none.
+    """
+    rows: dict[str, Mapping[str, Any]] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: wanted a JSON object, got {line!r:.80}")
+        rows[where] = row
+    if not rows:
+        raise DataError(f"{path} has no examples: wanted a JSON object a line")
+    return rows
+
+
+def text_of(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
+    """Take the text of a row from the first of several keys that it has.
+
+    Args:
+        row: The row.
+        keys: The keys that may hold it.
+        where: Where the row stands.
+
+    Returns:
+        The text.
+
+    Raises:
+        DataError: If no key holds text.
+    """
+    for key in keys:
+        if isinstance(row.get(key), str):
+            text: str = row[key]
+            return text
+    raise DataError(f"{where}: wanted text under {' or '.join(map(repr, keys))}, got the keys {list(row)}")

@@ -1,0 +1,66 @@
+"""From a task as users spell it to its scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from m2m.errors import ConfigError
+from m2m.evaluate.function_scorer import FunctionScorer
+from m2m.evaluate.scorer import Scorer
+from m2m.evaluate.tasks.classification import ClassificationScorer
+from m2m.evaluate.tasks.multiple_choice import MultipleChoiceScorer
+from m2m.evaluate.tasks.text_loss import TextLossScorer
+from m2m.evaluate.tasks.tokens import Tokens
+
+#: What stands before the colon of a built-in task.
+TASK_KINDS = ("lm", "choice", "classify", "lm_eval")
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What a command may say about its tasks.
+
+    Attributes:
+        stride: New tokens a window of `lm` tasks; None: the whole window.
+        limit: Most examples of a built-in task; None for all.
+        include: Folder of lm-evaluation-harness task files.
+    """
+
+    stride: int | None = None
+    limit: int | None = None
+    include: Path | None = None
+
+
+def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: TaskOptions) -> Sequence[Scorer]:
+    """Make the task that a user names.
+
+    Args:
+        word: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`, `lm_eval:NAME`, or `FILE.py:FUNCTION`.
+        root: Folder that relative paths start from.
+        tokens: Gives the model's tokens, or raises an error that says how to get them.
+        options: What the command says about its tasks.
+
+    Returns:
+        The task; several where the lm-evaluation-harness has a group of that name.
+
+    Raises:
+        ConfigError: If nothing stands after the colon.
+    """
+    kind, _, rest = word.partition(":")
+    if kind not in TASK_KINDS:
+        return [FunctionScorer(word, root)]
+    if not rest:
+        raise ConfigError(f"the task {word!r} names no {'task' if kind == 'lm_eval' else 'file'}")
+    path = root / rest
+    if kind == "lm":
+        return [TextLossScorer.read(path, tokens(), stride=options.stride, limit=options.limit)]
+    if kind == "choice":
+        return [MultipleChoiceScorer.read(path, tokens(), limit=options.limit)]
+    if kind == "classify":
+        known = None if path.suffix == ".safetensors" else tokens()
+        return [ClassificationScorer.read(path, known, limit=options.limit)]
+    from m2m.evaluate.tasks.lm_eval_harness import load_harness_tasks
+
+    return load_harness_tasks(rest, tokens(), include=options.include, limit=options.limit)
