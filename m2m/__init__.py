@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from m2m import errors, testing
     from m2m.build_info import build_info
     from m2m.checkpoint import Checkpoint
-    from m2m.evaluate import score
     from m2m.merging import merge
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
     from m2m.pipeline import run
+    from m2m.scoring import score
     from m2m.searching import search
 
 #: Public name to (module, name in it); None for the module itself.
@@ -29,7 +29,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "errors": ("m2m.errors", None),
     "merge": ("m2m.merging", "merge"),
     "run": ("m2m.pipeline", "run"),
-    "score": ("m2m.evaluate", "score"),
+    "score": ("m2m.scoring", "score"),
     "search": ("m2m.searching", "search"),
     "testing": ("m2m.testing", None),
     "weighted_sum": ("m2m.ops", "weighted_sum"),

@@ -1,27 +1,32 @@
 """Score merged models of experts that were trained elsewhere, without writing a merged checkpoint.
 
-The task is a target of a run configuration (--setup, --target), or a Python function of yours (--task) on
-a model that your factory builds (--model). Scores are kept one by one in a SQLite file beside the CSV, so the
-same command goes on where it was interrupted. Candidates are named by their mixture: `a+b`, `a=0.25+b=0.75`.
+A TASK is one of
+  lm:FILE              loss of a text, in nat a token and bits a byte; or of JSON Lines with `text`
+  choice:FILE.jsonl    multiple choice by likelihood: `question`, `choices`, `answer`
+  classify:FILE        JSON Lines with `text` and `label`, or safetensors with `label` and the model's inputs
+  lm_eval:NAME         a task of the lm-evaluation-harness
+  FILE.py:FUNCTION     your own: score(model) -> {metric: values}
+The model is what a Hugging Face folder given as --base describes, or what --model makes; or use a run
+configuration's model and targets with --setup and --target. Scores are kept one by one in a SQLite file
+beside the CSV, so the same command goes on where it was interrupted. Candidates are named by their
+mixture: `a+b`, `a=0.25+b=0.75`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.cli.parser import add_out, add_threads
+from m2m.cli.parser import add_out, add_threads, amount, positive
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from m2m.checkpoint import Checkpoint
-    from m2m.evaluate import LiveModel, Scorer
+    from m2m.evaluate.bench import Bench
     from m2m.mixture import Mixture
-    from m2m.surrogate import ScoreTable
+    from m2m.scoring import ScoreReport
 
 HELP = "score merged candidates of given experts"
 
@@ -32,29 +37,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The verb's parser.
     """
-    parser.add_argument(
-        "--base", type=Path, required=True, metavar="PATH", help="checkpoint of the base model"
-    )
-    parser.add_argument(
-        "--experts", nargs="+", required=True, metavar="[NAME=]PATH", help="the experts' checkpoints"
-    )
-    parser.add_argument(
-        "--candidates",
-        default="all",
-        metavar="all|FILE.csv",
+    add = parser.add_argument
+    add("--base", type=Path, required=True, metavar="PATH", help="checkpoint of the base model")
+    add("--experts", nargs="+", required=True, metavar="[NAME=]PATH", help="the experts' checkpoints")
+    add(
+        "--candidates", default="all", metavar="all|FILE.csv",
         help="all subsets, or a table (default: %(default)s)",
+    )  # fmt: skip
+    add("--task", nargs="+", metavar="TASK", help="what to score on, see above")
+    add("--model", metavar="FILE.py:FACTORY", help="your own module: factory() -> torch module")
+    add("--setup", type=Path, metavar="CONFIG.toml", help="run configuration whose [setup] is used")
+    add("--target", nargs="+", metavar="NAME", help="targets of the set-up")
+    add(
+        "--split", choices=["validation", "test"], default="validation",
+        help="split of the targets (default: %(default)s)",
+    )  # fmt: skip
+    add(
+        "--context",
+        type=positive,
+        metavar="T",
+        help="longest input of a text, in tokens (default: the model's)",
     )
-    parser.add_argument(
-        "--setup", type=Path, metavar="CONFIG.toml", help="run configuration whose [setup] is used"
+    add(
+        "--stride",
+        type=positive,
+        metavar="T",
+        help="new tokens a window of `lm` (default: the whole context)",
     )
-    parser.add_argument("--target", nargs="+", metavar="NAME", help="targets of the set-up")
-    parser.add_argument(
-        "--split", choices=["validation", "test"], default="validation", help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--task", nargs="+", metavar="FILE.py:FUNCTION", help="your own: score(model) -> {metric: values}"
-    )
-    parser.add_argument("--model", metavar="FILE.py:FACTORY", help="your own: factory() -> torch module")
+    add("--limit", type=positive, metavar="E", help="only the first examples of each task")
+    add("--lm-eval-tasks", type=Path, metavar="FOLDER", help="task files of your own for `lm_eval` (YAML)")
+    add(
+        "--mode", choices=["auto", "resident"], default="auto",
+        help="whole models in memory; all candidates block by block; many small models at once",
+    )  # fmt: skip
+    add("--memory", type=amount, metavar="SIZE", help="memory budget (default: half of what is free)")
+    add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
     add_out(parser, "the table of scores, a CSV file")
     add_threads(parser)
 
@@ -67,30 +84,32 @@ def execute(args: argparse.Namespace) -> int:
 
     Returns:
         The exit code.
-
-    Raises:
-        ConfigError: If there is no folder to write to.
     """
-    from m2m.checkpoint import Checkpoint
     from m2m.cli.experts import named_paths
     from m2m.cli.output import print_json
+    from m2m.cli.progress import progress
+    from m2m.evaluate.tasks import TaskOptions
+    from m2m.example_scores import check_format, export_examples
+    from m2m.scoring import score
     from m2m.surrogate import ScoreTable
 
     experts = named_paths(args.experts)
     mixtures = _mixtures(args.candidates, list(experts))
-    if not args.out.parent.is_dir():
-        raise ConfigError(f"--out {args.out}: there is no folder {args.out.parent}")
-    checkpoints = {name: Checkpoint(path) for name, path in {"base": args.base, **experts}.items()}
-    model, scorers = _bench(args)
-    live = _live(model, checkpoints)  # checked before anything is written
-    with ScoreTable(args.out.with_suffix(".sqlite")) as table:
-        scored = _score(args, table, live, _keys(checkpoints, mixtures), scorers)
-        table.export_csv(args.out)
+    if args.examples is not None:
+        check_format(args.examples)
+    report = score(
+        args.base, experts, mixtures, tasks=args.task or (), out=args.out, bench=_setup_bench(args),
+        model=args.model, context=args.context,
+        options=TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
+        mode=args.mode, memory=args.memory, threads=args.threads, progress=progress(quiet=args.quiet),
+    )  # fmt: skip
+    if args.examples is not None:
+        with ScoreTable(args.out.with_suffix(".sqlite")) as table:
+            export_examples(table, args.examples)
     if args.json:
-        print_json({"scores": args.out, "candidates": len(mixtures), "scored_now": scored})
+        print_json(asdict(report))
     elif not args.quiet:
-        print(f"{args.out}: {len(mixtures)} candidates, {scored} of them scored now")
-        print(f"next: m2m select {args.out}")
+        _print(report)
     return 0
 
 
@@ -103,71 +122,28 @@ def _mixtures(source: str, experts: Sequence[str]) -> list[Mixture]:
     return list({mixture.key: mixture for mixture in mixtures}.values())
 
 
-def _bench(args: argparse.Namespace) -> tuple[nn.Module, list[Scorer]]:
-    # From a set-up, or from the user's own functions.
+def _setup_bench(args: argparse.Namespace) -> Bench | None:
+    # The bench of a run configuration; None where the options name tasks.
     if (args.setup is None) == (args.task is None):
-        raise ConfigError("score needs a task: --setup CONFIG.toml --target NAME, or --task and --model")
-    if args.setup is not None:
-        return _setup_bench(args)
-    if args.model is None or args.target is not None:
-        raise ConfigError("--task goes with --model FILE.py:FACTORY and without --target")
-    from m2m.evaluate import FunctionScorer
-    from m2m.user_code import load_function
-
-    model = load_function(args.model, Path(), "--model")()
-    return model, [FunctionScorer(reference) for reference in args.task]
-
-
-def _setup_bench(args: argparse.Namespace) -> tuple[nn.Module, list[Scorer]]:
+        raise ConfigError("score needs a task: --setup CONFIG.toml --target NAME, or --task TASK")
+    if args.setup is None:
+        if args.target is not None:
+            raise ConfigError("--target goes with --setup CONFIG.toml; --task goes without --target")
+        return None
     if args.target is None or args.model is not None:
         raise ConfigError("--setup goes with --target NAME and without --model")
     from m2m import config, setups
     from m2m.cli.progress import progress
     from m2m.data import cache_dir
-    from m2m.evaluate import TargetScorer
+    from m2m.evaluate.bench import setup_bench
 
     loaded = config.load(args.setup)
     setup = setups.load(loaded.setup, loaded.root, cache_dir(), progress(quiet=args.quiet))
-    return setup.build(), [TargetScorer(setup, target, args.split) for target in args.target]
+    return setup_bench(setup, args.target, args.split)
 
 
-def _live(model: nn.Module, checkpoints: Mapping[str, Checkpoint]) -> LiveModel:
-    from m2m.evaluate import LiveModel
-
-    base, *experts = [checkpoint.state() for checkpoint in checkpoints.values()]
-    return LiveModel(model, base, experts, list(checkpoints)[1:])
-
-
-def _keys(checkpoints: Mapping[str, Checkpoint], mixtures: Sequence[Mixture]) -> dict[str, Mixture]:
-    """Return the mixtures by the content key of their merged models."""
-    from m2m.checkpoint.manifest import hash_file
-    from m2m.surrogate import content_key
-
-    models = [[hash_file(file) for file in checkpoint.files] for checkpoint in checkpoints.values()]
-    return {content_key("merged", *models, mixture.weights): mixture for mixture in mixtures}
-
-
-def _score(
-    args: argparse.Namespace,
-    table: ScoreTable,
-    live: LiveModel,
-    candidates: Mapping[str, Mixture],
-    scorers: Sequence[Scorer],
-) -> int:
-    """Return how many candidates were missing, after scoring and keeping each."""
-    from m2m.cli.progress import progress
-    from m2m.evaluate import score_model
-
-    missing = {
-        key: mixture
-        for key, mixture in candidates.items()
-        if not all(table.has(key, s.task, s.split, s.version) for s in scorers)
-    }
-    bar = progress(quiet=args.quiet)
-    for done, (key, mixture) in enumerate(missing.items()):
-        bar(done, len(missing), "candidates")
-        live.merge([mixture.weights], args.threads)
-        for s, scores in zip(scorers, score_model(live.model, scorers), strict=True):
-            table.add(key, mixture, "merged", None, s.task, s.split, s.version, scores, s.metrics)
-        bar(done + 1, len(missing), "candidates")
-    return len(missing)
+def _print(report: ScoreReport) -> None:
+    print(f"{report.scores}: {report.candidates} candidates, {report.scored_now} of them scored now")
+    if report.scored_now:
+        print(f"{report.mode}: {report.why}")
+    print(f"next: m2m select {report.scores}")

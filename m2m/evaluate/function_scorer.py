@@ -64,10 +64,13 @@ class FunctionScorer:
             What the function returned; a plain number counts as one example.
 
         Raises:
-            ConfigError: If the function returned something else than its metrics.
+            ConfigError: If the function failed, or returned something else than its metrics.
         """
         with scoring(model):
-            result = self._function(model)
+            try:
+                result = self._function(model)
+            except Exception as error:
+                raise ConfigError(f"the task {self.task} fails: {error!r}") from error
         if not isinstance(result, Mapping) or set(result) != set(self.metrics):
             got = list(result) if isinstance(result, Mapping) else type(result).__name__
             raise ConfigError(f"the task {self.task} must return the metrics {list(self.metrics)}, got {got}")

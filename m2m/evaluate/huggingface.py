@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.dtypes import MERGEABLE, TORCH_NAMES
 from m2m.errors import ConfigError
 
 #: Longest window unless the user says so: attention costs grow with its square.
@@ -56,6 +61,30 @@ class HuggingFaceFolder:
         """Whether it is a sequence classifier; otherwise it counts as a causal language model."""
         return any(name.endswith("ForSequenceClassification") for name in self._config.architectures or ())
 
+    @property
+    def architecture(self) -> str:
+        """Content hash of the configuration."""
+        return hashlib.sha256((self._folder / "config.json").read_bytes()).hexdigest()[:16]
+
+    def build_empty(self) -> nn.Module:
+        """Build the module without reading weights, in the dtype that they are stored in.
+
+        Returns:
+            The module, in evaluation mode, with weights that mean nothing.
+
+        Raises:
+            ConfigError: If transformers has no such model.
+        """
+        import transformers
+        from transformers.initialization import no_init_weights
+
+        auto = getattr(transformers, self._auto)
+        try:
+            with no_init_weights():
+                return self._ready(auto.from_config(self._config, dtype=_stored_dtype(self._folder)))
+        except ValueError as error:
+            raise ConfigError(f"{self._folder}: no model for {self._auto}: {_first_line(error)}") from error
+
     def build(self) -> nn.Module:
         """Build the module with the folder's weights, in their dtype.
 
@@ -67,14 +96,20 @@ class HuggingFaceFolder:
         """
         import transformers
 
-        auto = "AutoModelForSequenceClassification" if self.classifies else "AutoModelForCausalLM"
         try:
             with _no_bar():
-                model: Any = getattr(transformers, auto).from_pretrained(
+                model = getattr(transformers, self._auto).from_pretrained(
                     self._folder, local_files_only=True, dtype="auto"
                 )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{self._folder}: no model for {auto}: {_first_line(error)}") from error
+            raise ConfigError(f"{self._folder}: no model for {self._auto}: {_first_line(error)}") from error
+        return self._ready(model)
+
+    @property
+    def _auto(self) -> str:
+        return "AutoModelForSequenceClassification" if self.classifies else "AutoModelForCausalLM"
+
+    def _ready(self, model: Any) -> nn.Module:
         model.config.use_cache = False  # scoring reads every row once: keys and values kept would be waste
         module: nn.Module = model.eval()
         return module
@@ -136,13 +171,26 @@ def is_model_folder(path: Path) -> bool:
 def _no_bar() -> Iterator[None]:
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    # The dtype of most weights; a tensor of another one is refused by name when states are held against it.
+    elements: Counter[str] = Counter()
+    for tensor in Checkpoint(folder).tensors.values():
+        if tensor.dtype in MERGEABLE:
+            elements[tensor.dtype] += tensor.elements
+    if not elements:
+        raise ConfigError(f"{folder} holds no floating-point weights")
+    dtype: torch.dtype = getattr(torch, TORCH_NAMES[elements.most_common(1)[0][0]])
+    return dtype
 
 
 def _first_line(error: Exception) -> str:

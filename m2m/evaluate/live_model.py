@@ -19,14 +19,32 @@ class _Slot:
     """One tensor of the module and what may go into it.
 
     Attributes:
-        live: The module's own memory, axes in the order they lie in. [*S]
+        holders: The module's parameter or buffer objects, several where tensors are tied. each [*shape]
+        order: The axes in the order they lie in memory.
+        live: The module's own memory, axes in that order. [*S]
         base: θ₀'s tensor, axes likewise. [*S]
         experts: The experts' tensors, axes likewise. [N] of [*S]
     """
 
+    holders: tuple[Tensor, ...]
+    order: tuple[int, ...]
     live: Tensor
     base: Tensor
     experts: tuple[Tensor, ...]
+
+    def write(self, outs: Sequence[Tensor], alpha: Tensor, threads: int | None) -> None:
+        """Merge into tensors that lie like `live`; those that are never averaged are copied."""
+        if self.live.is_floating_point():
+            weighted_sum_into(outs, self.experts, alpha, threads=threads)
+            return
+        for out in outs:
+            out.copy_(self.experts[0])
+
+    def hold(self, memory: Tensor) -> None:
+        """Let the module use this memory."""
+        back = sorted(range(len(self.order)), key=self.order.__getitem__)
+        for holder in self.holders:
+            holder.data = memory.permute(back)
 
 
 class LiveModel:
@@ -61,7 +79,8 @@ class LiveModel:
         for name, expert in zip(who, experts, strict=True):
             _check_like_base(name, expert, base)
         named = dict(zip(who, experts, strict=True))
-        self._slots = [_slot(tensors, live, base, named) for tensors, live in tied.items()]
+        self._slots = [_slot(tensors, holders, base, named) for tensors, holders in tied.items()]
+        self._ahead: list[list[Tensor]] = []
 
     def merge(self, weights: ArrayLike, threads: int | None = None) -> None:
         """Write the merged model θ̃ = Σ_n α_n θ_n into the module.
@@ -75,14 +94,37 @@ class LiveModel:
         """
         alpha = torch.from_numpy(checked_weights(weights, self._count))
         for slot in self._slots:
-            if slot.live.is_floating_point():
-                weighted_sum_into([slot.live], slot.experts, alpha, threads=threads)
-            else:
-                slot.live.copy_(slot.experts[0])
+            slot.hold(slot.live)
+            slot.write([slot.live], alpha, threads)
+
+    def merge_ahead(self, weights: ArrayLike, threads: int | None = None) -> None:
+        """Merge several candidates in one pass over the experts, for `show` to put them into the module.
+
+        Takes memory for K models, which is kept for the next call. The bits are those of `merge`.
+
+        Args:
+            weights: Merging weights α, a row a candidate. [K, N]
+            threads: CPU threads of the sum; None for the kernel's own choice.
+        """
+        alpha = torch.from_numpy(checked_weights(weights, self._count))
+        while len(self._ahead) < len(alpha):
+            self._ahead.append([torch.empty_like(slot.live) for slot in self._slots])
+        for at, slot in enumerate(self._slots):
+            slot.write([model[at] for model in self._ahead[: len(alpha)]], alpha, threads)
+
+    def show(self, candidate: int) -> None:
+        """Let the module use the weights of a candidate of the last `merge_ahead`; nothing is copied.
+
+        Args:
+            candidate: Its row.
+        """
+        for slot, memory in zip(self._slots, self._ahead[candidate], strict=True):
+            slot.hold(memory)
 
     def restore(self) -> None:
-        """Write the base weights θ₀ into the module."""
+        """Give the module its own memory back, with the base weights θ₀ in it."""
         for slot in self._slots:
+            slot.hold(slot.live)
             slot.live.copy_(slot.base)
 
 
@@ -110,13 +152,14 @@ def checked_weights(weights: ArrayLike, experts: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _tied_tensors(model: nn.Module) -> dict[tuple[str, ...], Tensor]:
+def _tied_tensors(model: nn.Module) -> dict[tuple[str, ...], tuple[Tensor, ...]]:
+    # By their names, the objects that share one memory; `keep_vars` gives the objects themselves.
     groups: dict[tuple[int, ...], list[str]] = {}
-    state = model.state_dict()
+    state = model.state_dict(keep_vars=True)
     for name, tensor in state.items():
         place = (tensor.data_ptr(), *tensor.shape, *tensor.stride()) if tensor.numel() else (id(tensor),)
         groups.setdefault(place, []).append(name)
-    return {tuple(names): state[names[0]] for names in groups.values()}
+    return {tuple(names): tuple(state[name] for name in names) for names in groups.values()}
 
 
 def _check_names(who: str, base: Mapping[str, Tensor], tied: Iterable[tuple[str, ...]]) -> None:
@@ -150,10 +193,11 @@ def _check_finite(where: str, tensor: Tensor) -> None:
 
 def _slot(
     names: tuple[str, ...],
-    live: Tensor,
+    holders: tuple[Tensor, ...],
     base: Mapping[str, Tensor],
     experts: Mapping[str, Mapping[str, Tensor]],
 ) -> _Slot:
+    live = holders[0].detach()
     source, *others = [name for name in names if name in base]
     first, *_ = experts.values()
     for who, expert in experts.items():
@@ -165,9 +209,9 @@ def _slot(
                 f"{who}, tensor {source}: {live.dtype} is never averaged, but differs from another expert's"
             )
     _check_kind(f"the base model, tensor {source}", base[source], live)
-    order = sorted(range(live.dim()), key=live.stride, reverse=True)
+    order = tuple(sorted(range(live.dim()), key=live.stride, reverse=True))
     lying = [
         tensor.permute(order).contiguous()
         for tensor in (base[source], *(e[source] for e in experts.values()))
     ]
-    return _Slot(live.permute(order), lying[0], tuple(lying[1:]))
+    return _Slot(holders, order, live.permute(order), lying[0], tuple(lying[1:]))

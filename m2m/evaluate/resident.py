@@ -12,6 +12,9 @@ from m2m.errors import InputError
 from m2m.evaluate.live_model import LiveModel, checked_weights
 from m2m.evaluate.scorer import Scorer, Scores
 
+#: Candidates that one pass over the experts makes; beyond a few, reading them costs nothing any more.
+AHEAD = 4
+
 
 def score_candidates(
     model: nn.Module,
@@ -21,8 +24,12 @@ def score_candidates(
     scorers: Sequence[Scorer],
     *,
     threads: int | None = None,
+    ahead: int = AHEAD,
 ) -> Iterator[tuple[int, list[Scores]]]:
     """Score the merged model of every candidate, one after the other.
+
+    Several candidates are merged in one pass over the experts. A thread that merged the next ones during a
+    forward pass would only take the cores that the forward pass uses.
 
     Everything is checked at the call, before the first candidate. When the walk ends, in whatever way, the
     module has the base weights again.
@@ -34,21 +41,41 @@ def score_candidates(
         weights: Merging weights, a row a candidate. [M, N]
         scorers: The tasks.
         threads: CPU threads of the merge; None for the kernel's own choice.
+        ahead: Candidates a pass over the experts; each takes the memory of a model.
 
     Returns:
         Walks over (candidate number, one `Scores` a task), in the order of the candidates.
     """
     matrix = checked_weights(weights, len(experts))
-    return _walk(LiveModel(model, base, experts), matrix, scorers, threads)
+    return walk(LiveModel(model, base, experts), matrix, scorers, threads, ahead)
 
 
-def _walk(
-    live: LiveModel, matrix: NDArray[np.float64], scorers: Sequence[Scorer], threads: int | None
+def walk(
+    live: LiveModel,
+    matrix: NDArray[np.float64],
+    scorers: Sequence[Scorer],
+    threads: int | None = None,
+    ahead: int = AHEAD,
 ) -> Iterator[tuple[int, list[Scores]]]:
+    """Score the candidates of a live model; when the walk ends, it has the base weights again.
+
+    Args:
+        live: The live model.
+        matrix: Merging weights, a row a candidate. [M, N]
+        scorers: The tasks.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        ahead: Candidates a pass over the experts; each takes the memory of a model.
+
+    Yields:
+        tuple[int, list[Scores]]: The candidate's number, and one `Scores` a task.
+    """
     try:
-        for m, row in enumerate(matrix):
-            live.merge(row[None], threads)
-            yield m, score_model(live.model, scorers)
+        for first in range(0, len(matrix), ahead):
+            rows = matrix[first : first + ahead]
+            live.merge_ahead(rows, threads)
+            for k in range(len(rows)):
+                live.show(k)
+                yield first + k, score_model(live.model, scorers)
     finally:
         live.restore()
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from helpers import commands
 
 from m2m.checkpoint import save
 from m2m.cli import main
+from m2m.errors import ConfigError
+from m2m.example_scores import check_format
+from m2m.surrogate import ScoreTable
 
 #: f(x) = w·x + b at x = 1, 2, 3; the score is f itself, so a merged model's is known by hand.
 TASK = """
@@ -35,6 +42,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("task.py").write_text(TASK, encoding="utf-8")
     for name, slope, offset in (("base", 0.0, 0.0), ("up", 2.0, 1.0), ("down", -4.0, 0.0)):
         save({"weight": torch.tensor([[slope]]), "bias": torch.tensor([offset])}, tmp_path / name)
+    save({"weight": torch.ones(1, 1), "extra": torch.ones(1)}, tmp_path / "odd")
     return tmp_path
 
 
@@ -64,7 +72,11 @@ def test_the_same_command_scores_only_what_is_new(capsys: pytest.CaptureFixture[
     assert score("--candidates", "few.csv", "--json") == 0
     assert json.loads(capsys.readouterr().out)["scored_now"] == 2
     assert score("--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"scores": "scores.csv", "candidates": 3, "scored_now": 2}
+    got = json.loads(capsys.readouterr().out)
+    assert (got["scores"], got["candidates"], got["scored_now"], got["examples"]) == ("scores.csv", 3, 2, 6)
+    assert (got["mode"], got["why"][:16]) == ("resident", "base, 2 experts,")
+    assert got["wall_s"] > 0
+    assert got["peak_rss_bytes"] > 2**20
     assert Path("calls").read_text(encoding="utf-8") == "xxxx"
     assert values()["up=0.25+lower=0.75"] == -2.5 * 2 + 0.25
 
@@ -80,6 +92,16 @@ def test_the_same_command_scores_only_what_is_new(capsys: pytest.CaptureFixture[
         (["--target", "t"], "without --target"),
         (["--setup", "run.toml"], "score needs a task"),
         (["--out", "nowhere/scores.csv"], "no folder nowhere"),
+        (["--memory", "39B"], "not enough memory to hold whole models: base, 2 experts, live module and a"),
+        (
+            ["--mode", "resident", "--memory", "15B"],
+            "live module and a candidate take 16 B, the budget is 15 B",
+        ),
+        (["--examples", "e.txt"], "per-example scores are written as .csv or .parquet"),
+        (["--examples", "nowhere/e.csv"], "there is no folder nowhere"),
+        (["--task", "lm:none.txt"], "--context says how many"),
+        (["--task", "lm:none.txt", "--context", "8"], "cannot read the task's file none.txt"),
+        (["--experts", "up", "odd"], "expert odd is not like the base: missing ['bias'], unknown ['extra']"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
@@ -90,7 +112,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     assert said in err
     assert err.startswith("m2m: error: ")
     assert err.count("\n") == 1
-    assert not Path("scores.csv").exists()
+    assert not list(Path().glob("scores*"))
 
 
 @pytest.mark.usefixtures("bench")
@@ -98,3 +120,81 @@ def test_weights_off_the_simplex_are_no_mixture(capsys: pytest.CaptureFixture[st
     Path("few.csv").write_text("up,lower\n1,1\n", encoding="utf-8")
     assert score("--candidates", "few.csv") == 2
     assert "must sum to 1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("bench")
+def test_renamed_experts_have_rows_of_their_own() -> None:
+    assert score() == 0
+    assert score("--experts", "up", "other=down") == 0
+    assert set(values()) == {"up", "lower", "up+lower", "other", "up+other"}
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_failing_candidate_is_named_and_the_others_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    weak = TASK.replace("return {", "assert model.weight.item() != -4\n    return {")
+    Path("task.py").write_text(weak, encoding="utf-8")
+    assert score() == 2
+    assert "candidate lower: the task task.py:outputs fails: AssertionError()" in capsys.readouterr().err
+    with ScoreTable(Path("scores.sqlite")) as table:
+        assert [row.candidate for row in table.rows()] == ["up"]
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_nan_names_candidate_and_example_and_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("task.py").write_text(
+        TASK.replace("[:, 0]}", "[:, 0] / (model.weight.item() + 4)}"), encoding="utf-8"
+    )
+    assert score() == 2
+    err = capsys.readouterr().err
+    assert "candidate lower: task task.py:outputs (validation): output of example 0 is -inf" in err
+    assert "(1 of 3 candidates are kept)" in err
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_every_example_can_be_had(suffix: str) -> None:
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    assert score("--examples", f"examples.{suffix}") == 0
+    read = pd.read_csv if suffix == "csv" else pd.read_parquet
+    frame = read(f"examples.{suffix}")
+    assert list(frame.candidate.unique()) == ["up", "lower", "up+lower"]
+    wanted = {"up": [3.0, 5.0, 7.0], "lower": [-4.0, -8.0, -12.0], "up+lower": [-0.5, -1.5, -2.5]}
+    for candidate, found in frame.groupby("candidate"):
+        assert found.value.tolist() == wanted[str(candidate)]
+        assert found.example.tolist() == [0, 1, 2]
+
+
+def test_parquet_without_pyarrow_is_one_error(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m2m.example_scores.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"parquet needs pyarrow: pip install \"m2m\[parquet\]\""):
+        check_format(bench / "e.parquet")
+
+
+SLOW_TASK = TASK.replace(
+    "def outputs(model):\n", "def outputs(model):\n    import time\n    time.sleep(0.2)\n"
+)
+
+
+def test_a_kill_loses_at_most_the_candidate_in_flight(bench: Path) -> None:
+    (bench / "task.py").write_text(SLOW_TASK, encoding="utf-8")
+    command = (
+        "score", "--base", "base", "--experts", "up", "lower=down", "third=up", "--task", "task.py:outputs",
+        "--model", "task.py:model", "--out", "scores.csv", "--quiet",
+    )  # fmt: skip
+    calls = bench / "calls"
+    process = commands.start(*command, cwd=bench)
+    commands.wait_for(lambda: calls.is_file() and len(calls.read_text()) >= 4, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    begun = len(calls.read_text())
+    with ScoreTable(bench / "scores.sqlite") as table:
+        kept = {row.candidate: row.examples.tolist() for row in table.rows()}
+    assert begun - 1 <= len(kept) <= begun < 7
+    assert not (bench / "scores.csv").exists()
+    assert main(command) == 0
+    assert len(calls.read_text()) == begun + 7 - len(kept)
+    with ScoreTable(bench / "scores.sqlite") as table:
+        after = {row.candidate: row.examples.tolist() for row in table.rows()}
+    assert len(after) == 7
+    assert kept.items() <= after.items()

@@ -1,0 +1,105 @@
+"""What candidates are scored on: a module of the base architecture, and tasks."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from m2m.errors import ConfigError
+from m2m.evaluate.huggingface import HuggingFaceFolder, is_model_folder
+from m2m.evaluate.scorer import Scorer
+from m2m.evaluate.target_scorer import TargetScorer
+from m2m.evaluate.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
+from m2m.setups.protocol import Setup
+from m2m.user_code import load_function
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A module and its tasks.
+
+    Attributes:
+        build: Makes a new module; its weights are written over.
+        architecture: Content hash of what decides the module besides its weights; part of the cache key.
+        scorers: The tasks.
+    """
+
+    build: Callable[[], nn.Module]
+    architecture: str
+    scorers: Sequence[Scorer]
+
+
+def setup_bench(setup: Setup, targets: Sequence[str], split: str = "validation") -> Bench:
+    """Score on targets of a set-up.
+
+    Args:
+        setup: The set-up.
+        targets: Names of its targets.
+        split: `validation` or `test`.
+
+    Returns:
+        The bench.
+    """
+    return Bench(setup.build, setup.version, [TargetScorer(setup, target, split) for target in targets])
+
+
+def task_bench(
+    base: Path,
+    tasks: Sequence[str],
+    *,
+    model: str | None = None,
+    context: int | None = None,
+    options: TaskOptions | None = None,
+    root: Path | None = None,
+) -> Bench:
+    """Score on tasks: with a module of the user's own, or with the one that a Hugging Face folder describes.
+
+    Args:
+        base: The base model's checkpoint.
+        tasks: The tasks as users spell them (see `m2m.evaluate.tasks.load_tasks`).
+        model: The user's factory, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
+        context: Longest input of a task's texts, in tokens; None: what the folder's model takes.
+        options: What else is said about the tasks.
+        root: Folder that relative paths of tasks and factory start from; None: the current one.
+
+    Returns:
+        The bench.
+
+    Raises:
+        ConfigError: If there is neither a factory nor a Hugging Face folder.
+    """
+    place = root or Path()
+    if model is not None:
+        factory: Callable[[], nn.Module] = load_function(model, place, "--model")
+        build, architecture = factory, _source_hash(factory)
+    elif is_model_folder(base):
+        folder = HuggingFaceFolder(base, context)
+        build, architecture = folder.build_empty, folder.architecture
+    else:
+        raise ConfigError(
+            f"{base} is no Hugging Face folder (it has no config.json): --model FILE.py:FACTORY says how to "
+            "build the module"
+        )
+
+    def tokens() -> Tokens:
+        if model is None:
+            return folder
+        if context is None:
+            raise ConfigError("a module of your own reads bytes: --context says how many at most")
+        return ByteTokens(build(), context)
+
+    scorers = [
+        scorer for task in tasks for scorer in load_tasks(task, place, tokens, options or TaskOptions())
+    ]
+    return Bench(build, architecture, scorers)
+
+
+def _source_hash(factory: Callable[[], nn.Module]) -> str:
+    source = inspect.getsource(sys.modules[factory.__module__])
+    return hashlib.sha256(source.encode()).hexdigest()[:16]

@@ -1,0 +1,93 @@
+"""The ways to score many candidates, and which one is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from m2m.checkpoint import Checkpoint
+from m2m.errors import ConfigError
+from m2m.evaluate.bench import Bench
+from m2m.evaluate.live_model import LiveModel, checked_weights
+from m2m.evaluate.mapped import mapped_state
+from m2m.evaluate.resident import AHEAD, walk
+from m2m.evaluate.scorer import Scorer, Scores
+from m2m.units import format_bytes
+
+MODES = ("resident",)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How candidates are scored.
+
+    Attributes:
+        mode: One of `MODES`.
+        why: The reason, for people.
+        ahead: Candidates a pass over the experts, where the mode is resident.
+    """
+
+    mode: str
+    why: str
+    ahead: int = 1
+
+
+def choose(base: Checkpoint, experts: int, memory: int, mode: str = "auto") -> Choice:
+    """Choose by what fits: resident if base, experts and live module do.
+
+    Experts are mapped, not copied, so a budget that the live module fits in is enough where resident is asked
+    for; but then every pass reads them from the disk.
+
+    Args:
+        base: The base model.
+        experts: Number of experts N.
+        memory: Bytes that may be used.
+        mode: `auto`, or one of `MODES`.
+
+    Returns:
+        The choice.
+
+    Raises:
+        ConfigError: If there is no such mode, or no mode fits.
+    """
+    if mode not in ("auto", *MODES):
+        raise ConfigError(f"no mode {mode!r}; there are auto, {', '.join(MODES)}")
+    size = sum(tensor.nbytes for tensor in base.tensors.values())
+    files, one = (experts + 1) * size, 2 * size  # a live module, and the next candidate's weights
+    used = one + (files if mode == "auto" else 0)
+    what = f"base, {experts} experts, live module" if mode == "auto" else "live module"
+    why = f"{what} and a candidate take {format_bytes(used)}, the budget is {format_bytes(memory)}"
+    if used > memory:
+        raise ConfigError(f"not enough memory to hold whole models: {why}")
+    spare = (memory - used) // size if size else AHEAD
+    return Choice("resident", why, 1 + min(AHEAD - 1, spare))
+
+
+def score_in_mode(
+    choice: Choice,
+    bench: Bench,
+    base: Checkpoint,
+    experts: Mapping[str, Checkpoint],
+    weights: ArrayLike,
+    scorers: Sequence[Scorer],
+    threads: int | None = None,
+) -> Iterator[tuple[int, list[Scores]]]:
+    """Score the merged model of every candidate the chosen way.
+
+    Args:
+        choice: The way.
+        bench: Builds the module.
+        base: The base model.
+        experts: The experts by name, with the base's tensors. [N]
+        weights: Merging weights, a row a candidate. [M, N]
+        scorers: The tasks.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+
+    Returns:
+        Walks over (candidate number, one `Scores` a task).
+    """
+    states = [mapped_state(expert) for expert in experts.values()]
+    live = LiveModel(bench.build(), mapped_state(base), states, list(experts))
+    return walk(live, checked_weights(weights, len(states)), scorers, threads, choice.ahead)

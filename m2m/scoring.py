@@ -1,0 +1,243 @@
+"""Score candidates of experts on disk, into a table that keeps every score as soon as it is known."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.manifest import hash_file
+from m2m.errors import ConfigError, InputError, MixtureError
+from m2m.evaluate.bench import Bench, task_bench
+from m2m.evaluate.engine import Choice, choose, score_in_mode
+from m2m.evaluate.scorer import Scorer, Scores
+from m2m.evaluate.tasks import TaskOptions
+from m2m.mixture import Mixture, all_subsets
+from m2m.setups.protocol import Progress
+from m2m.surrogate import Part, ScoreTable, content_key
+from m2m.units import parse_bytes
+
+#: Name of the merge in cache keys: θ̃ = Σ_n α_n θ_n, one rounding.
+RULE = "linear"
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """What scoring did.
+
+    Attributes:
+        scores: The CSV file.
+        mode: `resident`, `streamed` or `stacked`; `none` where every score was there already.
+        why: Why this mode.
+        candidates: Number of candidates M.
+        scored_now: How many of them were not scored yet.
+        examples: Examples scored now, over all candidates and tasks.
+        wall_s: Seconds that it took.
+        peak_rss_bytes: Largest resident set of the process so far, mapped files included.
+    """
+
+    scores: Path
+    mode: str
+    why: str
+    candidates: int
+    scored_now: int
+    examples: int
+    wall_s: float
+    peak_rss_bytes: int
+
+
+def score(
+    base: str | Path,
+    experts: Mapping[str, str | Path] | Sequence[str | Path],
+    candidates: Sequence[Mixture] | None = None,
+    *,
+    tasks: Sequence[str] = (),
+    out: str | Path,
+    bench: Bench | None = None,
+    model: str | None = None,
+    context: int | None = None,
+    options: TaskOptions | None = None,
+    mode: str = "auto",
+    memory: int | str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> ScoreReport:
+    """Score the merged model of every candidate, without writing one, and keep each score as it comes.
+
+    Scores lie in a SQLite table beside `out`, by content: the hashes of base, experts and module, the
+    weights, the rule and the dtype; and the task's name, version and split. So a call after an interruption
+    goes on where it stopped, and nothing that changed is taken for what it was.
+
+    Args:
+        base: Checkpoint of the base model θ₀.
+        experts: The experts' checkpoints by name, or only paths, whose last parts are then the names. [N]
+        candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
+        tasks: Tasks as the command line spells them: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`,
+            `lm_eval:NAME`, `FILE.py:FUNCTION`.
+        out: CSV file of the scores; the table is its neighbour with the suffix `.sqlite`.
+        bench: Module and tasks, instead of `tasks` and what follows.
+        model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
+        context: Longest input of a task's texts, in tokens.
+        options: What else is said about the tasks.
+        mode: `auto`, `resident`, `streamed` or `stacked`.
+        memory: Budget, in bytes or as in `2GiB`; None: half of what the machine has free.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        progress: Told how far it is.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ConfigError: If there is neither a task nor a bench, or no folder to write to.
+        MixtureError: If a candidate is over other names than the experts'.
+        InputError: If a task gives no proper scores; those of earlier candidates are kept.
+    """  # noqa: DOC502 - partly raised by what is called
+    start = time.perf_counter()
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}")
+    named = experts if isinstance(experts, Mapping) else {Path(path).name: path for path in experts}
+    models = {name: Checkpoint(path) for name, path in named.items()}
+    mixtures = all_subsets(list(models)) if candidates is None else candidates
+    for mixture in mixtures:
+        if mixture.datasets != tuple(models):
+            raise MixtureError(
+                f"candidate {mixture.label} is over {mixture.datasets}, the experts are {[*models]}"
+            )
+    if bench is None:
+        if not tasks:
+            raise ConfigError("there is no task to score on")
+        bench = task_bench(Path(base), tasks, model=model, context=context, options=options)
+    budget = _free_memory() // 2 if memory is None else parse_bytes(memory)
+    run = _Run(bench, Checkpoint(base), models, budget, mode, threads, progress)
+    run.score(mixtures, out.with_suffix(".sqlite"))
+    with ScoreTable(out.with_suffix(".sqlite")) as table:
+        table.export_csv(out)
+    wall = time.perf_counter() - start
+    return ScoreReport(
+        out, run.choice.mode, run.choice.why, len(mixtures), run.scored, run.examples, wall, _peak()
+    )
+
+
+class _Run:
+    """One call of `score`: what is scored, how, and how much of it was done.
+
+    Attributes:
+        choice: The mode.
+        scored: Candidates scored so far.
+        examples: Examples scored so far, over all candidates and tasks.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        base: Checkpoint,
+        experts: Mapping[str, Checkpoint],
+        memory: int,
+        mode: str,
+        threads: int | None,
+        progress: Progress | None,
+    ) -> None:
+        self.choice = Choice("none", "every score was there already")
+        self.scored = self.examples = 0
+        self._bench, self._base, self._experts = bench, base, experts
+        self._memory, self._mode, self._threads = memory, mode, threads
+        self._progress: Progress = progress or (lambda done, total, what: None)
+
+    def score(self, mixtures: Sequence[Mixture], path: Path) -> None:
+        """Score what the table does not have; what cannot be scored is refused before there is a table."""
+        keys = self._keys(mixtures)
+        for missing, wanted in self._missing(list(keys), path).items():
+            scorers = [self._bench.scorers[at] for at in missing]
+            candidates = [(key, keys[key]) for key in wanted]
+            walk = self._walk([mixture for _, mixture in candidates], scorers)
+            with ScoreTable(path) as table:
+                self._keep_all(candidates, scorers, walk, table)
+
+    def _missing(self, keys: Sequence[str], path: Path) -> dict[tuple[int, ...], list[str]]:
+        # Candidates by the tasks that they miss: nearly always all miss the same.
+        scorers, groups = self._bench.scorers, defaultdict[tuple[int, ...], list[str]](list)
+        if not path.exists():
+            return {tuple(range(len(scorers))): [*keys]}
+        with ScoreTable(path) as table:
+            for key in keys:
+                missing = tuple(at for at, task in enumerate(scorers) if not _has(table, key, task))
+                if missing:
+                    groups[missing].append(key)
+        return groups
+
+    def _walk(
+        self, mixtures: Sequence[Mixture], scorers: Sequence[Scorer]
+    ) -> Iterator[tuple[int, list[Scores]]]:
+        self.choice = choose(self._base, len(self._experts), self._memory, self._mode)
+        weights = [mixture.weights for mixture in mixtures]
+        return score_in_mode(
+            self.choice, self._bench, self._base, self._experts, weights, scorers, self._threads
+        )
+
+    def _keep_all(
+        self,
+        candidates: Sequence[tuple[str, Mixture]],
+        scorers: Sequence[Scorer],
+        walk: Iterator[tuple[int, list[Scores]]],
+        table: ScoreTable,
+    ) -> None:
+        done, total = 0, len(candidates)
+        self._progress(done, total, "candidates")
+        try:
+            for m, scores in walk:
+                self._keep(candidates[m], scorers, scores, table)
+                done += 1
+                self._progress(done, total, "candidates")
+        except InputError as error:
+            label = candidates[done][1].label
+            raise type(error)(
+                f"candidate {label}: {error} ({done} of {total} candidates are kept)"
+            ) from error
+
+    def _keep(
+        self,
+        candidate: tuple[str, Mixture],
+        scorers: Sequence[Scorer],
+        scores: Sequence[Scores],
+        table: ScoreTable,
+    ) -> None:
+        key, mixture = candidate
+        for task, found in zip(scorers, scores, strict=True):
+            table.add(key, mixture, "merged", None, task.task, task.split, task.version, found, task.metrics)
+            self.examples += found.count
+        self.scored += 1
+
+    def _keys(self, mixtures: Sequence[Mixture]) -> dict[str, Mixture]:
+        # Names are part of it: rows carry the candidate's name, which must be the one asked for.
+        base = [hash_file(file) for file in self._base.files]
+        experts: list[Part] = [
+            (name, *(hash_file(file) for file in expert.files)) for name, expert in self._experts.items()
+        ]
+        dtypes = sorted({tensor.dtype for tensor in self._base.tensors.values()})
+        content = (RULE, self._bench.architecture, base, experts, dtypes)
+        return {content_key(*content, mixture.weights): mixture for mixture in mixtures}
+
+
+def _has(table: ScoreTable, key: str, task: Scorer) -> bool:
+    return table.has(key, task.task, task.split, task.version)
+
+
+def _peak() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _free_memory() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        [free] = [line for line in lines if line.startswith("MemAvailable:")]
+        return int(free.split()[1]) * 1024
+    except (OSError, ValueError):  # another system: all there is
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
