@@ -24,19 +24,38 @@ M2M_INLINE void widen_block_body(Dtype dtype, const void* input, std::int64_t st
   });
 }
 
-template <class Real>
-M2M_INLINE void subtract_body(const Real* base, int count, Real* __restrict vector) {
-  for (int i = 0; i < count; ++i) vector[i] -= base[i];
+// Calls `visit(i, element i of the task vector)` for the block.
+template <class Real, class Visit>
+M2M_INLINE void for_task_vector(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, Visit&& visit) {
+  dispatch(dtype, [&](auto tag) __attribute__((always_inline)) {
+    using In = typename decltype(tag)::type;
+    if constexpr (std::is_same_v<Accumulation<In>, Real>) {
+      const In *from = static_cast<const In*>(base) + start, *to = static_cast<const In*>(expert) + start;
+      for (int i = 0; i < count; ++i) visit(i, load(to[i]) - load(from[i]));
+    }
+  });
 }
 
 template <class Real>
-M2M_INLINE void scale_body(const Real* vector, double factor, int count, double* __restrict wide) {
-  for (int i = 0; i < count; ++i) wide[i] = factor * double{vector[i]};
+M2M_INLINE void task_vector_body(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count,
+                                 Real* __restrict vector) {
+  for_task_vector<Real>(dtype, base, expert, start, count,
+                        [&](int i, Real element) __attribute__((always_inline)) { vector[i] = element; });
 }
 
 template <class Real>
-M2M_INLINE void scale_each_body(const Real* vector, const double* scales, double factor, int count, double* __restrict wide) {
-  for (int i = 0; i < count; ++i) wide[i] = factor * scales[i] * double{vector[i]};
+M2M_INLINE void as_doubles_body(const Real* values, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = values[i];
+}
+
+template <class Real>
+M2M_INLINE void magnitudes_body(const Real* values, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = std::fabs(double{values[i]});
+}
+
+template <class Real>
+M2M_INLINE void squares_body(const Real* values, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = double{values[i]} * double{values[i]};
 }
 
 // ---- keys ----
@@ -46,9 +65,12 @@ M2M_INLINE KeyOf<Real> key_of(Real x) {
   return bit_cast<KeyOf<Real>>(x) & static_cast<KeyOf<Real>>(~KeyOf<Real>{0} >> 1);
 }
 
-template <class Real>
-M2M_INLINE void keys_of_body(const Real* vector, int count, KeyOf<Real>* __restrict keys) {
-  for (int i = 0; i < count; ++i) keys[i] = key_of(vector[i]);
+template <class Key>
+M2M_INLINE void magnitude_keys_body(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count,
+                                    Key* __restrict keys) {
+  using Real = std::conditional_t<std::is_same_v<Key, std::uint64_t>, double, float>;
+  for_task_vector<Real>(dtype, base, expert, start, count,
+                        [&](int i, Real element) __attribute__((always_inline)) { keys[i] = key_of(element); });
 }
 
 template <class Key>
@@ -151,93 +173,17 @@ M2M_INLINE void keep_between_body(const LocalEdge& outer, const LocalEdge& inner
   }
 }
 
-M2M_INLINE void keep_inside_body(const std::uint64_t* keys, const LocalEdge& edge, int count, double* __restrict values) {
+template <class Real>
+M2M_INLINE void keep_inside_body(const std::uint64_t* keys, const LocalEdge& edge, int count, Real* __restrict vector) {
   const std::int32_t cut = cut_in_block(edge, count);
-  for (std::int32_t i = 0; i < count; ++i) values[i] = inside(keys[i], i, edge.key, cut) ? values[i] : 0.0;
-}
-
-// ---- combining ----
-
-M2M_INLINE void add_up_body(const double* values, int n_experts, int count, double* __restrict sums) {
-  std::fill_n(sums, count, 0.0);
-  for (int n = 0; n < n_experts; ++n)
-    for (int i = 0; i < count; ++i) sums[i] += values[n * kBlock + i];
-}
-
-// A power of two divides as its inverse multiplies, to the bit, and the multiplication is several times faster.
-M2M_INLINE void divide_by_count(int n, int count, double* __restrict values) {
-  const double inverse = 1.0 / n;
-  if ((n & (n - 1)) == 0) {
-    for (int i = 0; i < count; ++i) values[i] *= inverse;
-  } else {
-    for (int i = 0; i < count; ++i) values[i] /= n;
-  }
-}
-
-M2M_INLINE void variance_keys_body(const double* values, int n_experts, int count, std::uint64_t* __restrict keys) {
-  double mean[kBlock], variance[kBlock] = {};
-  add_up_body(values, n_experts, count, mean);
-  divide_by_count(n_experts, count, mean);
-  for (int n = 0; n < n_experts; ++n) {
-    for (int i = 0; i < count; ++i) {
-      const double distance = values[n * kBlock + i] - mean[i];
-      variance[i] += distance * distance;
-    }
-  }
-  divide_by_count(n_experts, count, variance);
-  for (int i = 0; i < count; ++i) keys[i] = key_of(variance[i]);
-}
-
-// -1, 0 or 1; NaN counts as 0.
-M2M_INLINE double sign_of(double x) { return static_cast<double>(x > 0) - static_cast<double>(x < 0); }
-
-template <bool ZerosVote>
-M2M_INLINE void add_agreeing(const double* row, const double* signs, double factor, double weight, int count,
-                             double* __restrict sums, double* __restrict agreeing) {
-  for (int i = 0; i < count; ++i) {
-    // Multiplying by a sign is exact.
-    const bool agrees = ZerosVote ? sign_of(row[i]) == signs[i] : row[i] * signs[i] > 0;
-    sums[i] += agrees ? factor * row[i] : 0.0;
-    agreeing[i] += agrees ? weight : 0.0;
-  }
-}
-
-M2M_INLINE void elect_body(const double* values, const double* factors, const double* weights, int n_experts,
-                           const Election& election, int count, double* __restrict sums, double* __restrict agreeing) {
-  double signs[kBlock];
-  add_up_body(values, n_experts, count, sums);
-  if (election.tie_is_plus) {
-    for (int i = 0; i < count; ++i) signs[i] = sums[i] >= 0 ? 1.0 : -1.0;
-  } else {
-    for (int i = 0; i < count; ++i) signs[i] = sign_of(sums[i]);
-  }
-  std::fill_n(sums, count, 0.0);
-  std::fill_n(agreeing, count, 0.0);
-  for (int n = 0; n < n_experts; ++n) {
-    const double* row = values + n * kBlock;
-    if (election.zeros_vote) {
-      add_agreeing<true>(row, signs, factors[n], weights[n], count, sums, agreeing);
-    } else {
-      add_agreeing<false>(row, signs, factors[n], weights[n], count, sums, agreeing);
-    }
-  }
-}
-
-M2M_INLINE void divide_body(const double* divisors, int count, double* __restrict sums) {
-  for (int i = 0; i < count; ++i) sums[i] /= divisors[i] == 0 ? 1.0 : divisors[i];
+  for (std::int32_t i = 0; i < count; ++i) vector[i] = inside(keys[i], i, edge.key, cut) ? vector[i] : Real{0};
 }
 
 M2M_INLINE void invert_body(int count, double* __restrict values) {
   for (int i = 0; i < count; ++i) values[i] = values[i] > 0 ? 1 / values[i] : 1.0;
 }
 
-M2M_INLINE void square_body(int count, double* __restrict values) {
-  for (int i = 0; i < count; ++i) values[i] *= values[i];
-}
-
-M2M_INLINE void absolute_body(int count, double* __restrict values) {
-  for (int i = 0; i < count; ++i) values[i] = std::fabs(values[i]);
-}
+// ---- writing ----
 
 M2M_INLINE void signed_keys_body(const double* values, int count, std::uint64_t* __restrict keys) {
   constexpr std::uint64_t sign = std::uint64_t{1} << 63;
@@ -281,15 +227,18 @@ M2M_INLINE void add_to_base_body(const Real* base, const double* change, double 
 M2M_REAL_CLONES(widen_block, (Dtype dtype, const void* input, std::int64_t start, int count, float* wide),
                 (Dtype dtype, const void* input, std::int64_t start, int count, double* wide),
                 (dtype, input, start, count, wide))
-M2M_REAL_CLONES(subtract, (const float* base, int count, float* vector), (const double* base, int count, double* vector),
-                (base, count, vector))
-M2M_REAL_CLONES(scale, (const float* vector, double factor, int count, double* wide),
-                (const double* vector, double factor, int count, double* wide), (vector, factor, count, wide))
-M2M_REAL_CLONES(scale_each, (const float* vector, const double* scales, double factor, int count, double* wide),
-                (const double* vector, const double* scales, double factor, int count, double* wide),
-                (vector, scales, factor, count, wide))
-M2M_REAL_CLONES(keys_of, (const float* vector, int count, std::uint32_t* keys),
-                (const double* vector, int count, std::uint64_t* keys), (vector, count, keys))
+M2M_REAL_CLONES(task_vector, (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, float* vector),
+                (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, double* vector),
+                (dtype, base, expert, start, count, vector))
+M2M_REAL_CLONES(as_doubles, (const float* values, int count, double* wide), (const double* values, int count, double* wide),
+                (values, count, wide))
+M2M_REAL_CLONES(magnitudes, (const float* values, int count, double* wide), (const double* values, int count, double* wide),
+                (values, count, wide))
+M2M_REAL_CLONES(squares, (const float* values, int count, double* wide), (const double* values, int count, double* wide),
+                (values, count, wide))
+M2M_REAL_CLONES(magnitude_keys, (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint32_t* keys),
+                (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint64_t* keys),
+                (dtype, base, expert, start, count, keys))
 M2M_REAL_CLONES(count_all,
                 (const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
                 (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
@@ -309,25 +258,15 @@ M2M_REAL_CLONES(keep_ranked, (const std::uint32_t* words, const double* probabil
                 (words, probabilities, count, vector))
 M2M_REAL_CLONES(keep_between, (const LocalEdge& outer, const LocalEdge& inner, int count, float* vector),
                 (const LocalEdge& outer, const LocalEdge& inner, int count, double* vector), (outer, inner, count, vector))
-M2M_CLONES(void, keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, double* values),
-           (keys, edge, count, values))
-M2M_CLONES(void, add_up, (const double* values, int n_experts, int count, double* sums), (values, n_experts, count, sums))
+M2M_REAL_CLONES(keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, float* vector),
+                (const std::uint64_t* keys, const LocalEdge& edge, int count, double* vector), (keys, edge, count, vector))
+M2M_CLONES(void, invert, (int count, double* values), (count, values))
 M2M_CLONES(void, signed_keys, (const double* values, int count, std::uint64_t* keys), (values, count, keys))
 M2M_CLONES(void, choose,
            (const std::uint64_t* keys, std::uint64_t least, const double* other, int count, double* chosen),
            (keys, least, other, count, chosen))
 M2M_CLONES(void, store_block, (const double* values, int count, Dtype output, void* out, std::int64_t start),
            (values, count, output, out, start))
-M2M_CLONES(void, variance_keys, (const double* values, int n_experts, int count, std::uint64_t* keys),
-           (values, n_experts, count, keys))
-M2M_CLONES(void, elect,
-           (const double* values, const double* factors, const double* weights, int n_experts, const Election& election, int count,
-            double* sums, double* agreeing),
-           (values, factors, weights, n_experts, election, count, sums, agreeing))
-M2M_CLONES(void, divide, (const double* divisors, int count, double* sums), (divisors, count, sums))
-M2M_CLONES(void, invert, (int count, double* values), (count, values))
-M2M_CLONES(void, square, (int count, double* values), (count, values))
-M2M_CLONES(void, absolute, (int count, double* values), (count, values))
 M2M_REAL_CLONES(add_to_base,
                 (const float* base, const double* change, double divisor, double factor, int count, Dtype output, void* out,
                  std::int64_t start),

@@ -12,7 +12,7 @@
 
 namespace m2m {
 
-constexpr int kBlock = 512;  // elements at a time: a row of float64 values is 4 KiB
+constexpr int kBlock = 256;  // elements at a time: what all experts have of them stays in the first-level cache
 
 // Bits of |x|, which order like the numbers.
 template <class Real>
@@ -37,20 +37,26 @@ struct BinRange {
 void widen_block(Dtype dtype, const void* input, std::int64_t start, int count, float* wide);
 void widen_block(Dtype dtype, const void* input, std::int64_t start, int count, double* wide);
 
-// vector -= base
-void subtract(const float* base, int count, float* vector);
-void subtract(const double* base, int count, double* vector);
+// vector = expert - base
+void task_vector(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, float* vector);
+void task_vector(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, double* vector);
 
-// wide = factor x vector, or (factor x scale) x vector
-void scale(const float* vector, double factor, int count, double* wide);
-void scale(const double* vector, double factor, int count, double* wide);
-void scale_each(const float* vector, const double* scales, double factor, int count, double* wide);
-void scale_each(const double* vector, const double* scales, double factor, int count, double* wide);
+// wide = value, |value| or value^2
+void as_doubles(const float* values, int count, double* wide);
+void as_doubles(const double* values, int count, double* wide);
+void magnitudes(const float* values, int count, double* wide);
+void magnitudes(const double* values, int count, double* wide);
+void squares(const float* values, int count, double* wide);
+void squares(const double* values, int count, double* wide);
 
 // ---- keys ----
 
-void keys_of(const float* vector, int count, std::uint32_t* keys);
-void keys_of(const double* vector, int count, std::uint64_t* keys);
+// Of the magnitudes of a task vector.
+void magnitude_keys(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint32_t* keys);
+void magnitude_keys(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint64_t* keys);
+
+// Keys that order like the values, negative ones too; -0 counts as 0.
+void signed_keys(const double* values, int count, std::uint64_t* keys);
 
 // Counts all keys by what is above `shift`, into two sets of bins to be added up: equal neighbours need not wait for each other.
 void count_all(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
@@ -75,37 +81,14 @@ void keep_ranked(const std::uint32_t* words, const double* probabilities, int co
 void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, float* vector);
 void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, double* vector);
 
-// values = 0 where the key is not inside.
-void keep_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, double* values);
+// vector = 0 where the key is not inside.
+void keep_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, float* vector);
+void keep_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, double* vector);
 
-// ---- combining; values: [N, kBlock], an expert's row begins every kBlock ----
-
-// sums = values[0] + values[1] + ..., from +0
-void add_up(const double* values, int n_experts, int count, double* sums);
-
-// Keys that order like the values, negative ones too; -0 counts as 0.
-void signed_keys(const double* values, int count, std::uint64_t* keys);
-
-// Mean square of the distance to the mean.
-void variance_keys(const double* values, int n_experts, int count, std::uint64_t* keys);
-
-struct Election {
-  bool tie_is_plus;  // where the sum is zero + is elected, else nothing is
-  bool zeros_vote;   // where nothing is elected, zeros and NaN agree; it shows only in NaN and in the sign of a zero
-};
-
-// Elects the sign of the sum, and adds factor x value of the experts that agree with it. agreeing: the sum of their weights.
-// factors, weights: [N]
-void elect(const double* values, const double* factors, const double* weights, int n_experts, const Election& election,
-           int count, double* sums, double* agreeing);
-
-// sums /= divisors where these are not zero
-void divide(const double* divisors, int count, double* sums);
-
-// values = 1 / value (1 where it is not positive), value^2, or |value|
+// values = 1 / value (1 where it is not positive)
 void invert(int count, double* values);
-void square(int count, double* values);
-void absolute(int count, double* values);
+
+// ---- writing ----
 
 // chosen[i] = other[i] where the key is at least `least`
 void choose(const std::uint64_t* keys, std::uint64_t least, const double* other, int count, double* chosen);

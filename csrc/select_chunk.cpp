@@ -39,43 +39,31 @@ void SelectChunk<Real>::for_blocks(std::int64_t begin, std::int64_t end, Visit&&
 // ---- task vectors and keys ----
 
 template <class Real>
-void SelectChunk<Real>::task_vector(int expert, std::int64_t start, int count, Real* vector) {
-  Real base[kBlock];
-  widen_block(inputs_.dtype, inputs_.base, start, count, base);
-  widen_block(inputs_.dtype, inputs_.experts[expert], start, count, vector);
-  subtract(base, count, vector);
+void SelectChunk<Real>::find_vector(int expert, std::int64_t start, int count) {
+  task_vector(inputs_.dtype, inputs_.base, inputs_.experts[expert], start, count, vector(expert));
 }
 
 template <class Real>
-void SelectChunk<Real>::magnitudes(int expert, std::int64_t start, int count, Key* keys) {
-  Real vector[kBlock];
-  task_vector(expert, start, count, vector);
-  keys_of(vector, count, keys);
+void SelectChunk<Real>::find_vectors(std::int64_t start, int count) {
+  for (int n = 0; n < n_experts(); ++n) find_vector(n, start, count);
 }
 
-// All task vectors as values.
 template <class Real>
-void SelectChunk<Real>::fill_values(std::int64_t start, int count) {
-  for (int n = 0; n < n_experts(); ++n) {
-    Real vector[kBlock];
-    task_vector(n, start, count, vector);
-    scale(vector, 1, count, values(n));
-  }
+void SelectChunk<Real>::find_keys(int expert, std::int64_t start, int count, Key* keys) {
+  magnitude_keys(inputs_.dtype, inputs_.base, inputs_.experts[expert], start, count, keys);
 }
 
 template <class Real>
 void SelectChunk<Real>::variances(std::int64_t start, int count, std::uint64_t* keys) {
-  fill_values(start, count);
-  variance_keys(scratch_.values.data(), n_experts(), count, keys);
+  find_vectors(start, count);
+  variance_keys(scratch_.vectors.data(), n_experts(), count, keys);
 }
 
 template <class Real>
 void SelectChunk<Real>::importances(const double* divergences, std::int64_t start, int count, std::uint64_t* keys) {
-  Real vector[kBlock];
   double values[kBlock];
-  task_vector(0, start, count, vector);
-  scale(vector, 1, count, values);
-  absolute(count, values);
+  find_vector(0, start, count);
+  magnitudes(vector(0), count, values);
   for (int i = 0; i < count; ++i) values[i] *= divergences[(start + i) / spec_.row];
   signed_keys(values, count, keys);
 }
@@ -84,7 +72,7 @@ template <class Real>
 void SelectChunk<Real>::wide_block(const void* input, std::int64_t start, int count, double* wide) {
   Real block[kBlock];
   widen_block(inputs_.dtype, input, start, count, block);
-  scale(block, 1, count, wide);
+  as_doubles(block, count, wide);
 }
 
 template <class Real>
@@ -122,7 +110,7 @@ BinRange SelectChunk<Real>::count_keys(int key_bits, const RankDigit& digit, Fil
 template <class Real>
 BinRange SelectChunk<Real>::count_magnitudes(int expert, const RankDigit& digit) {
   return count_keys<Key>(magnitude_bits, digit,
-                         [&](std::int64_t start, int count, Key* keys) { magnitudes(expert, start, count, keys); });
+                         [&](std::int64_t start, int count, Key* keys) { find_keys(expert, start, count, keys); });
 }
 
 template <class Real>
@@ -157,7 +145,7 @@ LocalEdge SelectChunk<Real>::local_edge(const RankEdge& edge, Fill&& fill) {
 
 template <class Real>
 LocalEdge SelectChunk<Real>::magnitude_edge(int expert, const RankEdge& edge) {
-  return local_edge<Key>(edge, [&](std::int64_t start, int count, Key* keys) { magnitudes(expert, start, count, keys); });
+  return local_edge<Key>(edge, [&](std::int64_t start, int count, Key* keys) { find_keys(expert, start, count, keys); });
 }
 
 template <class Real>
@@ -185,7 +173,7 @@ void SelectChunk<Real>::for_rows(Visit&& visit) {
 template <class Real>
 void SelectChunk<Real>::rank_row(int expert, std::int64_t start) {
   Key* keys = scratch_.keys.data();
-  for_blocks(0, spec_.row, [&](std::int64_t place, int count) { magnitudes(expert, start + place, count, keys + place); });
+  for_blocks(0, spec_.row, [&](std::int64_t place, int count) { find_keys(expert, start + place, count, keys + place); });
   scratch_.ranker.rank(keys, spec_.row, scratch_.ranks.data() + expert * spec_.row);
 }
 
@@ -195,7 +183,7 @@ void SelectChunk<Real>::trim(int expert, const ChunkTrim& trim, std::int64_t sta
   const ExpertSpec& spec = spec_.experts[expert];
   alignas(64) std::uint32_t room[philox_room(kBlock)];
   const std::uint32_t* words = room;
-  task_vector(expert, start, count, vector(expert));
+  find_vector(expert, start, count);
   if (spec.trim == Trim::draw || spec.trim == Trim::ranked) words = draw_words(spec.key, inputs_.first + start, count, room);
   if (spec.trim == Trim::draw) keep_drawn(words, static_cast<std::uint32_t>(spec.keep_below), count, vector(expert));
   if (spec.trim == Trim::largest) keep_between(shifted(trim.outer, start), shifted(trim.inner, start), count, vector(expert));
@@ -206,13 +194,13 @@ void SelectChunk<Real>::trim(int expert, const ChunkTrim& trim, std::int64_t sta
   if (spec.inverse_scale) invert(count, scales(expert));
 }
 
-// The selected elements of all task vectors, zero elsewhere, as values.
+// The selected elements of all task vectors, zero elsewhere.
 template <class Real>
 void SelectChunk<Real>::select(const LocalEdge& edge, std::int64_t start, int count) {
-  if (spec_.share == 1) return fill_values(start, count);
+  if (spec_.share == 1) return find_vectors(start, count);
   std::uint64_t keys[kBlock];
   variances(start, count, keys);
-  for (int n = 0; n < n_experts(); ++n) keep_inside(keys, shifted(edge, start), count, values(n));
+  for (int n = 0; n < n_experts(); ++n) keep_inside(keys, shifted(edge, start), count, vector(n));
 }
 
 // ---- looking for norms and energies ----
@@ -225,13 +213,11 @@ void SelectChunk<Real>::add_norms(const std::vector<ChunkTrim>& trims, std::vect
       for (int n = 0; n < n_experts(); ++n) {
         if (!spec_.experts[n].keeps_norm) continue;
         double sizes[kBlock];
-        task_vector(n, start, count, vector(n));
-        scale(vector(n), 1, count, sizes);
-        absolute(count, sizes);
+        find_vector(n, start, count);
+        magnitudes(vector(n), count, sizes);
         (sum++)->add(sizes, count);
         trim(n, trims[n], start, start - begin, count);
-        scale(vector(n), 1, count, sizes);
-        absolute(count, sizes);
+        magnitudes(vector(n), count, sizes);
         (sum++)->add(sizes, count);
       }
     });
@@ -243,8 +229,9 @@ void SelectChunk<Real>::add_energies(const LocalEdge& edge, std::vector<OrderedS
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
     select(edge, start, count);
     for (int n = 0; n < n_experts(); ++n) {
-      square(count, values(n));
-      sums[n].add(values(n), count);
+      double terms[kBlock];
+      squares(vector(n), count, terms);
+      sums[n].add(terms, count);
     }
   });
 }
@@ -272,37 +259,41 @@ void SelectChunk<Real>::store(std::int64_t start, int count, const double* chang
   add_to_base(base, change, divisor, factor, count, output, out, start);
 }
 
+// How the experts' trimmed task vectors enter an output; those that are not read are zero.
+template <class Real>
+std::vector<ExpertBlock<Real>> SelectChunk<Real>::blocks_of(const OutputSpec& output, const std::vector<double>& scales_of) {
+  std::vector<ExpertBlock<Real>> blocks;
+  for (int n = 0; n < n_experts(); ++n) {
+    if (!has(n)) std::fill_n(vector(n), kBlock, Real{0});
+    const bool each = has(n) && spec_.experts[n].inverse_scale;
+    const double factor = each ? output.weights[n] : output.weights[n] * scales_of[n];
+    blocks.push_back({vector(n), each ? scales(n) : nullptr, factor, 1, output.weights[n]});
+  }
+  return blocks;
+}
+
 // The change of the base model by the trimmed task vectors of one block.
 template <class Real>
-void SelectChunk<Real>::combine(const OutputSpec& output, const std::vector<double>& scales_of, int count, double* change) {
-  for (int n = 0; n < n_experts(); ++n) {
-    if (!has(n)) {
-      std::fill_n(values(n), count, 0.0);
-    } else if (spec_.experts[n].inverse_scale) {
-      scale_each(vector(n), scales(n), output.weights[n], count, values(n));
-    } else {
-      scale(vector(n), output.weights[n] * scales_of[n], count, values(n));
-    }
-  }
-  if (spec_.combine == Combine::sum) return add_up(scratch_.values.data(), n_experts(), count, change);
+void SelectChunk<Real>::combine(const std::vector<ExpertBlock<Real>>& blocks, const OutputSpec& output, int count,
+                                double* change) {
+  if (spec_.combine == Combine::sum) return add_up(blocks.data(), n_experts(), count, change);
   // The sign of a zero is that of a divisor, which can only be negative if a weight is.
-  const Election election{spec_.tie_is_plus, spec_.zeros_vote || output.any_negative()};
-  const std::vector<double> ones(spec_.experts.size(), 1.0);
-  double agreeing[kBlock];
-  elect(scratch_.values.data(), ones.data(), output.weights.data(), n_experts(), election, count, change, agreeing);
-  if (spec_.normalise) divide(agreeing, count, change);
+  const Election election{spec_.tie_is_plus, spec_.zeros_vote || output.any_negative(), spec_.normalise};
+  elect(blocks.data(), n_experts(), election, count, change);
 }
 
 template <class Real>
 void SelectChunk<Real>::write_trimmed(const std::vector<ChunkTrim>& trims, const std::vector<double>& scales, Dtype output,
                                       void* const* outs) {
+  std::vector<std::vector<ExpertBlock<Real>>> blocks;
+  for (const OutputSpec& candidate : spec_.outputs) blocks.push_back(blocks_of(candidate, scales));
   for_rows([&](std::int64_t begin, std::int64_t end) {
     for_blocks(begin, end, [&](std::int64_t start, int count) {
       for (int n = 0; n < n_experts(); ++n)
         if (has(n)) trim(n, trims[n], start, start - begin, count);
       for (std::size_t m = 0; m < spec_.outputs.size(); ++m) {
         double change[kBlock];
-        combine(spec_.outputs[m], scales, count, change);
+        combine(blocks[m], spec_.outputs[m], count, change);
         store(start, count, change, spec_.outputs[m].divisor, spec_.factor, output, outs[m]);
       }
     });
@@ -312,12 +303,12 @@ void SelectChunk<Real>::write_trimmed(const std::vector<ChunkTrim>& trims, const
 template <class Real>
 void SelectChunk<Real>::write_energy(const LocalEdge& edge, const std::vector<double>& shares, Dtype output,
                                      void* const* outs) {
+  std::vector<ExpertBlock<Real>> blocks;
+  for (int n = 0; n < n_experts(); ++n) blocks.push_back({vector(n), nullptr, 1, shares[n], shares[n]});
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
-    double change[kBlock], divisors[kBlock];
+    double change[kBlock];
     select(edge, start, count);
-    elect(scratch_.values.data(), shares.data(), shares.data(), n_experts(), {spec_.tie_is_plus, spec_.zeros_vote}, count,
-          change, divisors);
-    divide(divisors, count, change);
+    elect(blocks.data(), n_experts(), {spec_.tie_is_plus, spec_.zeros_vote, true}, count, change);
     for (std::size_t m = 0; m < spec_.outputs.size(); ++m) store(start, count, change, 1, 1, output, outs[m]);
   });
 }

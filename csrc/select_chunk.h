@@ -7,6 +7,7 @@
 
 #include "ordered_sum.h"
 #include "select_blocks.h"
+#include "select_experts.h"
 #include "select_rank.h"
 #include "select_rows.h"
 #include "select_spec.h"
@@ -31,7 +32,6 @@ struct ChunkTrim {
 template <class Real>
 struct SelectScratch {
   std::vector<std::uint32_t> counts;      // two sets of bins, zero between looks
-  std::vector<double> values;             // [N, kBlock]
   std::vector<Real> vectors;              // [N, kBlock] trimmed task vectors
   std::vector<double> scales;             // [N, kBlock] of their elements, where each has its own
   std::vector<double> rows[2];            // [row] of the base model and of an expert
@@ -48,7 +48,6 @@ class SelectChunk {
 
   SelectChunk(const SelectInputs& inputs, const SelectSpec& spec, SelectScratch<Real>& scratch)
       : inputs_(inputs), spec_(spec), scratch_(scratch) {
-    scratch.values.resize(spec.experts.size() * kBlock);
     scratch.scales.resize(spec.experts.size() * kBlock);
     scratch.vectors.resize(spec.experts.size() * kBlock);
   }
@@ -84,7 +83,6 @@ class SelectChunk {
 
  private:
   int n_experts() const { return static_cast<int>(spec_.experts.size()); }
-  double* values(int expert) { return scratch_.values.data() + std::int64_t{expert} * kBlock; }
   double* scales(int expert) { return scratch_.scales.data() + std::int64_t{expert} * kBlock; }
   Real* vector(int expert) { return scratch_.vectors.data() + std::int64_t{expert} * kBlock; }
 
@@ -93,16 +91,17 @@ class SelectChunk {
   template <class Visit>
   void for_rows(Visit&& visit);
 
-  void task_vector(int expert, std::int64_t start, int count, Real* vector);
-  void magnitudes(int expert, std::int64_t start, int count, Key* keys);
+  void find_vector(int expert, std::int64_t start, int count);
+  void find_vectors(std::int64_t start, int count);
+  void find_keys(int expert, std::int64_t start, int count, Key* keys);
   void wide_block(const void* input, std::int64_t start, int count, double* wide);
-  void fill_values(std::int64_t start, int count);
   void variances(std::int64_t start, int count, std::uint64_t* keys);
   void importances(const double* divergences, std::int64_t start, int count, std::uint64_t* keys);
   void select(const LocalEdge& edge, std::int64_t start, int count);
   void rank_row(int expert, std::int64_t start);
   void trim(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count);
-  void combine(const OutputSpec& output, const std::vector<double>& scales, int count, double* change);
+  std::vector<ExpertBlock<Real>> blocks_of(const OutputSpec& output, const std::vector<double>& scales);
+  void combine(const std::vector<ExpertBlock<Real>>& blocks, const OutputSpec& output, int count, double* change);
   void store(std::int64_t start, int count, const double* change, double divisor, double factor, Dtype output, void* out);
   template <class AnyKey, class Fill>
   BinRange count_keys(int key_bits, const RankDigit& digit, Fill&& fill);
