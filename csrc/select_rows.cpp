@@ -1,76 +1,145 @@
 #include "select_rows.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "isa_clones.h"
+
+#define M2M_INLINE inline __attribute__((always_inline))
+
 namespace m2m {
+
+namespace {
+
+// Going through the bins should not take longer than through the row, and they should fit the first-level cache.
+constexpr std::uint32_t kMostBins = 4096;
+constexpr std::uint32_t kLeastBins = 16;
+
+// The finest bins for what lies between the largest key and the smallest that is not zero.
+template <class Key>
+M2M_INLINE void choose_bins_body(const Key* keys, std::int64_t columns, RowBins<Key>& bins) {
+  Key largest = 0, below_smallest = static_cast<Key>(~Key{0});
+  for (std::int64_t i = 0; i < columns; ++i) {
+    largest = std::max(largest, keys[i]);
+    below_smallest = std::min(below_smallest, static_cast<Key>(keys[i] - 1));  // zero becomes the largest number
+  }
+  const Key smallest = std::min(largest, static_cast<Key>(below_smallest + 1));
+  const auto most = std::clamp<std::int64_t>(columns, kLeastBins, kMostBins);
+  int shift = 0;
+  while ((largest >> shift) - (smallest >> shift) >= static_cast<Key>(most)) ++shift;
+  bins = {shift, largest >> shift, static_cast<std::uint32_t>((largest >> shift) - (smallest >> shift)) + 1};
+}
+
+template <class Key>
+M2M_INLINE void bins_of_body(const Key* keys, std::int64_t columns, const RowBins<Key>& bins, std::uint32_t* __restrict found) {
+  const RowBins<Key> local = bins;
+  const Key rest = static_cast<Key>((Key{1} << local.shift) - 1);
+  const std::uint32_t of_long = local.of_long();
+  for (std::int64_t i = 0; i < columns; ++i) {
+    const std::uint32_t any = of_long + static_cast<std::uint32_t>(i % RowBins<Key>::long_bins);
+    const std::uint32_t bin = (keys[i] & rest) != 0 ? any : local(keys[i]);
+    found[i] = keys[i] == 0 ? local.zero : bin;
+  }
+}
+
+M2M_CLONES(void, choose_bins, (const std::uint32_t* keys, std::int64_t columns, RowBins<std::uint32_t>& bins),
+           (keys, columns, bins))
+M2M_CLONES(void, choose_bins, (const std::uint64_t* keys, std::int64_t columns, RowBins<std::uint64_t>& bins),
+           (keys, columns, bins))
+M2M_CLONES(void, bins_of,
+           (const std::uint32_t* keys, std::int64_t columns, const RowBins<std::uint32_t>& bins, std::uint32_t* found),
+           (keys, columns, bins, found))
+M2M_CLONES(void, bins_of,
+           (const std::uint64_t* keys, std::int64_t columns, const RowBins<std::uint64_t>& bins, std::uint32_t* found),
+           (keys, columns, bins, found))
+
+}  // namespace
 
 template <class Key>
 void RowRanker<Key>::rank(const Key* keys, std::int64_t columns, std::uint32_t* ranks) {
-  bits_ = columns >= 2048 ? 11 : 8;  // going through the bins of a digit should not take longer than through the row
-  digits_ = (static_cast<int>(8 * sizeof(Key)) + bits_ - 1) / bits_;
-  count_digits(keys, columns);
-  if (varying_.empty()) varying_.push_back(0);  // all are equal: any digit gives them their order
-  entries_.resize(columns);
-  spare_.resize(columns);
-  const auto from_keys = [&](std::int64_t i) { return Entry{static_cast<Key>(~keys[i]), static_cast<std::uint32_t>(i)}; };
-  const auto from_entries = [&](std::int64_t i) { return entries_[i]; };
-  const auto to_spare = [&](std::uint32_t place, const Entry& entry) { spare_[place] = entry; };
-  const auto to_ranks = [&](std::uint32_t place, const Entry& entry) { ranks[entry.index] = place; };
-  for (std::size_t step = 0; step + 1 < varying_.size(); ++step) {
-    if (step == 0) {
-      pass(varying_[step], columns, from_keys, to_spare);
-    } else {
-      pass(varying_[step], columns, from_entries, to_spare);
-    }
-    entries_.swap(spare_);
+  choose_bins(keys, columns, row_bins_);
+  bins_.resize(columns);
+  bins_of(keys, columns, row_bins_, bins_.data());
+  count_short(columns);
+  collect_long(keys, columns);
+  sort_long();
+  // After a short key come those of its bin that are short too; before it, the long ones of its bin and of those before.
+  std::uint32_t* next = counts_.data();
+  for (std::size_t place = 0; place < n_long_; ++place) ++next[bin_of(entries_[place])];
+  std::uint32_t longs = 0;
+  for (std::uint32_t bin = 0; bin < row_bins_.size(); ++bin) {
+    longs += next[bin];
+    next[bin] = before_[bin] + longs;
   }
-  if (varying_.size() == 1) {
-    pass(varying_.back(), columns, from_keys, to_ranks);
-  } else {
-    pass(varying_.back(), columns, from_entries, to_ranks);
+  const std::uint32_t* bins = bins_.data();
+  for (std::int64_t i = 0; i < columns; ++i) ranks[i] = next[bins[i]]++;
+  for (std::size_t place = 0; place < n_long_; ++place)
+    ranks[entries_[place].index] = before_[bin_of(entries_[place])] + static_cast<std::uint32_t>(place);
+}
+
+// Leaves the counts at zero.
+template <class Key>
+void RowRanker<Key>::count_short(std::int64_t columns) {
+  const std::size_t n_bins = row_bins_.size();
+  counts_.assign(2 * n_bins, 0);
+  // Two sets of counts: equal neighbours need not wait for each other.
+  std::uint32_t *even = counts_.data(), *odd = even + n_bins;
+  const std::uint32_t* bins = bins_.data();
+  for (std::int64_t i = 0; i + 1 < columns; i += 2) {
+    ++even[bins[i]];
+    ++odd[bins[i + 1]];
+  }
+  if (columns % 2) ++even[bins[columns - 1]];
+  before_.resize(n_bins);
+  std::uint32_t before = 0;
+  for (std::size_t bin = 0; bin < n_bins; ++bin) {
+    before_[bin] = before;
+    before += even[bin] + odd[bin];
+    even[bin] = 0;
   }
 }
 
-// Where the elements of each bin of each digit begin. Keys are inverted: ascending order is then largest first.
 template <class Key>
-void RowRanker<Key>::count_digits(const Key* keys, std::int64_t columns) {
-  const std::size_t bins = std::size_t{1} << bits_;
-  const Key mask = static_cast<Key>(bins - 1);
-  Key differing = 0;
-  for (std::int64_t i = 0; i < columns; ++i) differing |= keys[i] ^ keys[0];
-  varying_.clear();
-  for (int digit = 0; digit < digits_; ++digit)
-    if ((differing >> (digit * bits_)) & mask) varying_.push_back(digit);
-  starts_.assign(2 * bins * digits_, 0);
-  for (const int digit : varying_) {
-    // Two sets of counts: equal neighbours need not wait for each other.
-    std::uint32_t* even = starts_.data() + digit * bins;
-    std::uint32_t* odd = even + bins * digits_;
-    const auto bin_of = [&](std::int64_t i) { return (~keys[i] >> (digit * bits_)) & mask; };
-    for (std::int64_t i = 0; i + 1 < columns; i += 2) {
-      ++even[bin_of(i)];
-      ++odd[bin_of(i + 1)];
-    }
-    if (columns % 2) ++even[bin_of(columns - 1)];
-    std::uint32_t start = 0;
-    for (std::size_t bin = 0; bin < bins; ++bin) {
-      const std::uint32_t count = even[bin] + odd[bin];
-      even[bin] = start;
-      start += count;
-    }
-  }
-}
-
-// Hands out the places of the entries, in their order by one digit.
-template <class Key>
-template <class Entries, class Place>
-void RowRanker<Key>::pass(int digit, std::int64_t columns, Entries&& entries, Place&& place) {
-  const std::size_t bins = std::size_t{1} << bits_;
-  const Key mask = static_cast<Key>(bins - 1);
-  const int shift = digit * bits_;
-  std::uint32_t* starts = starts_.data() + digit * bins;
+void RowRanker<Key>::collect_long(const Key* keys, std::int64_t columns) {
+  entries_.resize(columns + 1);
+  spare_.resize(columns + 1);
+  Entry* next = entries_.data();
+  const std::uint32_t* bins = bins_.data();
+  const std::uint32_t of_long = row_bins_.of_long();
   for (std::int64_t i = 0; i < columns; ++i) {
-    const Entry entry = entries(i);
-    place(starts[(entry.key >> shift) & mask]++, entry);
+    *next = {static_cast<Key>(~keys[i]), static_cast<std::uint32_t>(i)};
+    next += bins[i] >= of_long;
   }
+  n_long_ = static_cast<std::size_t>(next - entries_.data());
+}
+
+template <class Key>
+void RowRanker<Key>::sort_long() {
+  Key differing = 0;
+  for (std::size_t i = 0; i < n_long_; ++i) differing |= entries_[i].key ^ entries_[0].key;
+  const int bits = n_long_ >= 1024 ? 11 : 8;
+  for (int shift = 0; shift < static_cast<int>(8 * sizeof(Key)); shift += bits)
+    if ((differing >> shift) & ((Key{1} << bits) - 1)) sort_by(shift, bits);
+}
+
+// By one digit; entries whose digits are equal keep their order.
+template <class Key>
+void RowRanker<Key>::sort_by(int shift, int bits) {
+  const Key mask = static_cast<Key>((Key{1} << bits) - 1);
+  const std::size_t n_bins = std::size_t{1} << bits;
+  starts_.assign(2 * n_bins, 0);
+  std::uint32_t *starts = starts_.data(), *odd = starts + n_bins;
+  const Entry *from = entries_.data(), *end = from + n_long_;
+  std::uint32_t* sets[] = {starts, odd};
+  for (std::size_t i = 0; i < n_long_; ++i) {
+    const Key digit = (from[i].key >> shift) & mask;
+    ++sets[i % 2][digit];
+  }
+  std::uint32_t start = 0;
+  for (std::size_t bin = 0; bin < n_bins; ++bin) start += std::exchange(starts[bin], start) + odd[bin];
+  Entry* to = spare_.data();
+  for (const Entry* entry = from; entry != end; ++entry) to[starts[(entry->key >> shift) & mask]++] = *entry;
+  entries_.swap(spare_);
 }
 
 template class RowRanker<std::uint32_t>;

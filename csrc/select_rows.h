@@ -6,28 +6,49 @@
 
 namespace m2m {
 
-// Ranks by a radix sort, least significant digit first: stable, so that of equal keys the lower index ranks first.
+// Bins by leading bits; a key whose other bits are zero is short: it is the smallest its bin can hold.
+template <class Key>
+struct RowBins {
+  int shift;           // the other bits
+  Key top;             // the largest key's leading bits: bin 0
+  std::uint32_t zero;  // the bin of keys that are zero
+
+  // Keys that are not short are put by turns in bins of no meaning: neighbours need not wait for each other.
+  static constexpr std::uint32_t long_bins = 16;
+  std::uint32_t of_long() const { return zero + 1; }
+  std::uint32_t size() const { return of_long() + long_bins; }
+
+  // Of a key that is not zero.
+  std::uint32_t operator()(Key key) const { return static_cast<std::uint32_t>(top - (key >> shift)); }
+};
+
+// In 16-bit checkpoints nearly all keys are short: counting gives their ranks. The long ones are sorted digit by digit, least
+// significant first, and the two are merged by their bins. Both keep the order of equal keys.
 template <class Key>
 class RowRanker {
  public:
-  // ranks[i] is 0 for the largest key, columns - 1 for the smallest.
+  // ranks[i] is 0 for the largest key, columns - 1 for the smallest; of equal keys the lower index ranks first.
   void rank(const Key* keys, std::int64_t columns, std::uint32_t* ranks);
 
  private:
   struct Entry {
-    Key key;
+    Key key;  // inverted: ascending order is then largest first
     std::uint32_t index;
   };
 
-  void count_digits(const Key* keys, std::int64_t columns);
-  template <class Entries, class Place>
-  void pass(int digit, std::int64_t columns, Entries&& entries, Place&& place);
+  std::uint32_t bin_of(const Entry& entry) const { return row_bins_(static_cast<Key>(~entry.key)); }
+  void count_short(std::int64_t columns);
+  void collect_long(const Key* keys, std::int64_t columns);
+  void sort_long();
+  void sort_by(int shift, int bits);
 
-  int bits_;  // of a digit
-  int digits_;
-  std::vector<int> varying_;           // digits that are not the same in all keys, least significant first
-  std::vector<std::uint32_t> starts_;  // [2, digits, bins]
-  std::vector<Entry> entries_;
+  RowBins<Key> row_bins_{};
+  std::vector<std::uint32_t> bins_;    // [columns]
+  std::vector<std::uint32_t> counts_;  // [2, bins]
+  std::vector<std::uint32_t> before_;  // [bins] short keys in the bins before
+  std::vector<std::uint32_t> starts_;  // of a digit's bins
+  std::size_t n_long_ = 0;
+  std::vector<Entry> entries_;         // [columns + 1] the long keys
   std::vector<Entry> spare_;
 };
 
