@@ -13,7 +13,7 @@ namespace m2m {
 
 namespace {
 
-constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 11;
+constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 11, kAdaptedNumbers = 6;
 
 std::vector<std::int64_t> to_rows(const py::buffer& buffer, std::size_t width, const char* name) {
   auto numbers = to_vector<std::int64_t>(buffer, name);
@@ -22,7 +22,7 @@ std::vector<std::int64_t> to_rows(const py::buffer& buffer, std::size_t width, c
 }
 
 // What does not fit the narrower type becomes a number that no plan may have.
-int to_int(std::int64_t number) { return number == static_cast<int>(number) ? static_cast<int>(number) : -2; }
+int to_int(std::int64_t number) { return number == static_cast<int>(number) ? static_cast<int>(number) : -3; }
 
 Place to_place(const std::int64_t* row) { return {to_int(row[0]), row[1], static_cast<Dtype>(to_int(row[2]))}; }
 
@@ -43,12 +43,26 @@ std::vector<LoraProduct> to_products(const py::buffer& buffer) {
   return products;
 }
 
-// tensors: rule, count, n_inputs; inputs and outputs: file (-1 for a product), offset (or the product's number), dtype;
-// products: rows, columns and rank, then file, offset, dtype and whether it is transposed, of the left and the right factor.
+std::vector<AdaptedInput> to_adapted(const py::buffer& buffer, const py::buffer& scales) {
+  std::vector<AdaptedInput> adapted;
+  const auto numbers = to_rows(buffer, kAdaptedNumbers, "adapted");
+  const auto factors = to_vector<double>(scales, "scales");
+  if (factors.size() * kAdaptedNumbers != numbers.size()) throw std::invalid_argument("wanted a scale for every adapted input");
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const std::int64_t* row = &numbers[i * kAdaptedNumbers];
+    adapted.push_back({to_place(row), to_place(row + kPlaceNumbers), factors[i]});
+  }
+  return adapted;
+}
+
+// tensors: rule, count, n_inputs; inputs and outputs: file (-1 for a product, -2 for an adapted input), offset (or the number
+// of what is formed), dtype; products: rows, columns and rank, then file, offset, dtype and whether it is transposed, of the
+// left and the right factor; adapted: file, offset and dtype of the base and of what is added, whose factors are `scales`.
 std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::vector<std::string> output_files,
                                     int n_outputs, const py::buffer& tensors, const py::buffer& inputs,
-                                    const py::buffer& products, const py::buffer& outputs) {
-  StreamPlan plan{n_outputs, std::move(input_files), std::move(output_files), {}, {}, {}, {}};
+                                    const py::buffer& products, const py::buffer& adapted, const py::buffer& scales,
+                                    const py::buffer& outputs) {
+  StreamPlan plan{n_outputs, std::move(input_files), std::move(output_files), {}, {}, {}, {}, {}};
   const auto table = to_rows(tensors, kTensorNumbers, "tensors");
   std::int64_t n_places = 0;
   for (std::size_t i = 0; i < table.size(); i += kTensorNumbers) {
@@ -57,6 +71,7 @@ std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::v
   }
   plan.inputs = to_places(inputs, "inputs");
   plan.products = to_products(products);
+  plan.adapted = to_adapted(adapted, scales);
   plan.outputs = to_places(outputs, "outputs");
   check_plan(plan);
   return std::make_unique<OpenPlan>(std::move(plan));
@@ -68,7 +83,8 @@ void register_plan(py::module_& module) {
   py::class_<StreamPlan>(module, "PlanNumbers", "A plan as pure data.");
   py::class_<OpenPlan, StreamPlan>(module, "StreamPlan", "Which bytes of which files become which others; the files are open.")
       .def(py::init(&make_plan), py::kw_only(), py::arg("input_files"), py::arg("output_files"), py::arg("n_outputs"),
-           py::arg("tensors"), py::arg("inputs"), py::arg("products"), py::arg("outputs"));
+           py::arg("tensors"), py::arg("inputs"), py::arg("products"), py::arg("adapted"), py::arg("scales"),
+           py::arg("outputs"));
 }
 
 }  // namespace m2m

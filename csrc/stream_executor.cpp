@@ -7,6 +7,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "merge.h"
 #include "widen.h"
 
 namespace m2m {
@@ -29,6 +30,8 @@ struct StreamExecutor::Worker {
   int number;
   StreamBuffers buffers;
   int n_read = 0;
+  double* base;                  // a slot for the tensor that is being adapted
+  const Place* in_base = nullptr;  // what is there, of this chunk
   std::vector<int> models;
   std::vector<const void*> inputs;
   std::vector<void*> outputs;
@@ -37,7 +40,8 @@ struct StreamExecutor::Worker {
 
   Worker(int number, const StreamPlan& plan, MergeDevice& device, std::int64_t slot_bytes, std::int64_t first_claim)
       : number(number),
-        buffers(plan.most_inputs(), plan.n_outputs, slot_bytes, device),
+        buffers(plan.most_inputs() + !plan.adapted.empty(), plan.n_outputs, slot_bytes, device),
+        base(static_cast<double*>(buffers.input(plan.most_inputs()))),
         models(plan.most_inputs()),
         inputs(plan.most_inputs()),
         claim(first_claim) {
@@ -140,12 +144,19 @@ std::int64_t StreamExecutor::tensor_of(std::int64_t claim) const {
   return options_.start.tensor + (after - claim_starts_.begin() - 1);
 }
 
+// In bytes, of the types that take part; adapted inputs are formed in float64.
+std::int64_t StreamExecutor::widest_element(std::int64_t tensor) const {
+  const PlannedTensor& planned = plan_.tensors[tensor];
+  if (plan_.has_adapted(tensor)) return sizeof(double);
+  std::int64_t widest = stored_size(planned, plan_.common_dtype(tensor));
+  for (int m = 0; m < plan_.n_outputs; ++m) widest = std::max(widest, stored_size(planned, plan_.output(tensor, m).dtype));
+  return widest;
+}
+
 // The chunk's elements are fitted into the slots in the widest type that takes part, in whole rows.
 std::int64_t StreamExecutor::chunk_elements(std::int64_t tensor) const {
   const PlannedTensor& planned = plan_.tensors[tensor];
-  std::int64_t widest = stored_size(planned, plan_.common_dtype(tensor));
-  for (int m = 0; m < plan_.n_outputs; ++m) widest = std::max(widest, stored_size(planned, plan_.output(tensor, m).dtype));
-  const std::int64_t fitting = options_.slot_bytes / widest, row = planned.rule == Rule::copy ? 1 : pass_.row(tensor);
+  const std::int64_t fitting = options_.slot_bytes / widest_element(tensor), row = planned.rule == Rule::copy ? 1 : pass_.row(tensor);
   if (row > fitting) throw std::invalid_argument("slot_bytes is too small for a row");
   return fitting - fitting % row;
 }
@@ -191,30 +202,59 @@ void StreamExecutor::read_inputs(std::int64_t tensor, std::int64_t first, std::i
   std::optional<LoraCache::Loan> loan;
   if (plan_.has_products(tensor)) loan.emplace(lora_, tensor);
   worker.n_read = 0;
+  worker.in_base = nullptr;
   for (int n = 0; n < planned.n_inputs; ++n) {
     if (planned.rule == Rule::merge && !pass_.wants(tensor, n)) continue;
     void* slot = worker.buffers.input(worker.n_read);
-    if (plan_.product(tensor, n) != nullptr) {
+    if (plan_.adapted_at(tensor, n) != nullptr) {
+      form_adapted(tensor, n, first, count, loan ? &loan->factors() : nullptr, worker, slot);
+    } else if (plan_.product(tensor, n) != nullptr) {
       loan->factors().multiply(n, first, count, static_cast<double*>(slot));
     } else {
-      read_input(tensor, n, first, count, dtype, slot, worker.buffers.narrow());
+      read_wide(tensor, n, plan_.input(tensor, n), first, count, dtype, slot, worker.buffers.narrow());
     }
     worker.models[worker.n_read] = n;
     worker.inputs[worker.n_read++] = slot;
   }
 }
 
-void StreamExecutor::read_input(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, Dtype wanted, void* into,
-                                void* narrow) {
-  const Place& place = plan_.input(tensor, n);
+// The contract's sum of the two in float64; the first output's slot holds what is added until then.
+void StreamExecutor::form_adapted(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, const LoraFactors* factors,
+                                  Worker& worker, void* into) {
+  const AdaptedInput& adapted = *plan_.adapted_at(tensor, n);
+  load_base(tensor, n, adapted.base, first, count, worker);
+  void* added = worker.buffers.output(0);
+  if (plan_.product(tensor, n) != nullptr) {
+    factors->multiply(n, first, count, static_cast<double*>(added));
+  } else {
+    read_wide(tensor, n, adapted.added, first, count, Dtype::f64, added, into);
+  }
+  const void* const terms[] = {worker.base, added};
+  const double weights[] = {1.0, adapted.scale};
+  merge_cpu({terms, weights, &into, count, 2, 1, Dtype::f64, plan_.input(tensor, n).dtype}, 1);
+}
+
+// Experts that adapt one tensor have it read once, and not at all where it is an input itself.
+void StreamExecutor::load_base(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count,
+                               Worker& worker) {
+  if (worker.in_base != nullptr && *worker.in_base == place) return;
+  worker.in_base = &place;
+  for (int i = 0; i < worker.n_read; ++i)
+    if (plan_.input(tensor, worker.models[i]) == place)
+      return widen(worker.inputs[i], plan_.common_dtype(tensor), worker.base, Dtype::f64, count);
+  read_wide(tensor, n, place, first, count, Dtype::f64, worker.base, worker.buffers.narrow());
+}
+
+void StreamExecutor::read_wide(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count,
+                               Dtype wanted, void* into, void* narrow) {
   const std::int64_t size = stored_size(plan_.tensors[tensor], place.dtype);
   const bool widens = plan_.tensors[tensor].rule == Rule::merge && place.dtype != wanted;
-  read_bytes_at(tensor, n, widens ? narrow : into, count * size, first * size);
+  read_bytes_at(tensor, n, place, widens ? narrow : into, count * size, first * size);
   if (widens) widen(narrow, place.dtype, into, wanted, count);
 }
 
-void StreamExecutor::read_bytes_at(std::int64_t tensor, int n, void* into, std::int64_t bytes, std::int64_t from) {
-  const Place& place = plan_.input(tensor, n);
+void StreamExecutor::read_bytes_at(std::int64_t tensor, int n, const Place& place, void* into, std::int64_t bytes,
+                                   std::int64_t from) {
   std::int64_t done = 0;
   const int code = files_.inputs[place.file].read(into, bytes, place.offset + from, &done);
   if (code) throw StreamFailure(FailureKind::read, tensor, n, 0, code);

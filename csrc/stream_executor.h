@@ -33,7 +33,7 @@ struct StreamFiles {
   explicit StreamFiles(const StreamPlan& plan);
 };
 
-// Memory: threads * (N + M) * slot_bytes, whatever the size of the tensors.
+// Memory: threads * (N + M) * slot_bytes, whatever the size of the tensors; one more slot a thread where inputs are adapted.
 struct StreamOptions {
   int threads;
   std::int64_t slot_bytes;  // staging memory of one input or output, a multiple of 8
@@ -64,10 +64,15 @@ class StreamExecutor {
   void run_claim(std::int64_t claim, Worker& worker);
   void copy_chunk(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
   void read_inputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
-  void read_input(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, Dtype wanted, void* into, void* narrow);
-  void read_bytes_at(std::int64_t tensor, int n, void* into, std::int64_t bytes, std::int64_t from);
+  void form_adapted(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, const LoraFactors* factors, Worker& worker,
+                    void* into);
+  void load_base(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count, Worker& worker);
+  void read_wide(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count, Dtype wanted, void* into,
+                 void* narrow);
+  void read_bytes_at(std::int64_t tensor, int n, const Place& place, void* into, std::int64_t bytes, std::int64_t from);
   void write_outputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
   bool is_skipped(std::int64_t tensor) const;
+  std::int64_t widest_element(std::int64_t tensor) const;
   std::int64_t claims() const { return claim_starts_.back(); }
   std::int64_t tensor_of(std::int64_t claim) const;
   std::int64_t chunk_elements(std::int64_t tensor) const;

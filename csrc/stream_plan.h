@@ -10,11 +10,17 @@
 
 namespace m2m {
 
+// What stands in place of a file's number where an input is formed instead of read.
+constexpr int product_input = -1;  // a product of factors
+constexpr int adapted_input = -2;  // a tensor with what an adapter adds
+
 // Where a tensor starts in a file.
 struct Place {
-  int file;             // index into input_files or output_files; -1 for an input that is a product, not read
-  std::int64_t offset;  // bytes from the start of the file; number of the product
+  int file;             // index into input_files or output_files, or one of the numbers above
+  std::int64_t offset;  // bytes from the start of the file; number of what is formed
   Dtype dtype;          // of a merged tensor; without meaning for a copied one; f64 for a product
+
+  bool operator==(const Place& other) const { return file == other.file && offset == other.offset && dtype == other.dtype; }
 };
 
 // One factor of a product, as it lies in a file.
@@ -39,6 +45,13 @@ struct LoraProduct {
   }
 };
 
+// An expert that was never written down: base + scale · added, summed in float64 and rounded once to its place's dtype.
+struct AdaptedInput {
+  Place base;
+  Place added;  // read, or a product
+  double scale;
+};
+
 enum class Rule : int {
   merge,  // a pass makes the outputs from the inputs
   copy,   // the inputs must be equal, byte by byte; the first is copied
@@ -58,18 +71,29 @@ struct StreamPlan {
   std::vector<std::string> output_files;  // exist already, at full length
   std::vector<PlannedTensor> tensors;     // [T] in disk order
   std::vector<Place> inputs;              // [T, its N]
-  std::vector<LoraProduct> products;      // inputs that are formed instead of read
+  std::vector<LoraProduct> products;      // what is formed from factors
+  std::vector<AdaptedInput> adapted;      // what is formed from a tensor and what an adapter adds
   std::vector<Place> outputs;             // [T, M]
 
   const Place& input(std::int64_t tensor, int n) const { return inputs[tensors[tensor].first_input + n]; }
   const Place& output(std::int64_t tensor, int m) const { return outputs[tensor * n_outputs + m]; }
-  const LoraProduct* product(std::int64_t tensor, int n) const {  // null for an input that is read
+  const AdaptedInput* adapted_at(std::int64_t tensor, int n) const {  // null for other inputs
     const Place& place = input(tensor, n);
-    return place.file < 0 ? &products[place.offset] : nullptr;
+    return place.file == adapted_input ? &adapted[place.offset] : nullptr;
+  }
+  const LoraProduct* product(std::int64_t tensor, int n) const {  // null for an input that needs none
+    const AdaptedInput* own = adapted_at(tensor, n);
+    const Place& place = own != nullptr ? own->added : input(tensor, n);
+    return place.file == product_input ? &products[place.offset] : nullptr;
   }
   bool has_products(std::int64_t tensor) const {
     for (int n = 0; n < tensors[tensor].n_inputs; ++n)
-      if (input(tensor, n).file < 0) return true;
+      if (product(tensor, n) != nullptr) return true;
+    return false;
+  }
+  bool has_adapted(std::int64_t tensor) const {
+    for (int n = 0; n < tensors[tensor].n_inputs; ++n)
+      if (adapted_at(tensor, n) != nullptr) return true;
     return false;
   }
   int most_inputs() const {

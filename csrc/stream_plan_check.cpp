@@ -1,5 +1,6 @@
 #include "stream_plan_check.h"
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -37,6 +38,28 @@ void check_product(const LoraProduct& product, const StreamPlan& plan, std::size
   require(product.rows * product.columns == plan.tensors[t].count, "a product does not fit its tensor", t);
 }
 
+bool is_number_in(std::int64_t number, std::size_t size) { return is_within(number, 0, static_cast<std::int64_t>(size) - 1); }
+
+// What is read, or a product.
+void check_read(const Place& place, const StreamPlan& plan, std::size_t t) {
+  if (place.file != product_input)
+    return require(is_place(place, plan.input_files.size(), plan.tensors[t].count), "an input lies out of range", t);
+  require(is_number_in(place.offset, plan.products.size()) && place.dtype == Dtype::f64, "no such product", t);
+  check_product(plan.products[place.offset], plan, t);
+}
+
+void check_adapted(const Place& place, const StreamPlan& plan, std::size_t t) {
+  require(is_number_in(place.offset, plan.adapted.size()), "no such adapted input", t);
+  const AdaptedInput& adapted = plan.adapted[place.offset];
+  require(plan.tensors[t].rule == Rule::merge, "only merged tensors are adapted", t);
+  require(adapted.base.file != product_input, "a product cannot be adapted", t);
+  require(std::isfinite(adapted.scale) && adapted.scale != 0, "a scale is zero or not finite", t);
+  check_read(adapted.base, plan, t);
+  check_read(adapted.added, plan, t);
+  const bool wide = place.dtype == Dtype::f32 || place.dtype == Dtype::f64;
+  require(wide && place.dtype == plan.common_dtype(t), "an adapted input is not of its tensor's widest type", t);
+}
+
 void check_inputs(const StreamPlan& plan, std::size_t t) {
   const PlannedTensor& tensor = plan.tensors[t];
   require(is_within(tensor.n_inputs, 1, most_axis), "number of inputs out of range", t);
@@ -44,13 +67,7 @@ void check_inputs(const StreamPlan& plan, std::size_t t) {
           "its inputs are not in the plan", t);
   for (int n = 0; n < tensor.n_inputs; ++n) {
     const Place& place = plan.input(t, n);
-    if (place.file != -1) {
-      require(is_place(place, plan.input_files.size(), tensor.count), "an input lies out of range", t);
-      continue;
-    }
-    const bool known = is_within(place.offset, 0, static_cast<std::int64_t>(plan.products.size()) - 1);
-    require(known && place.dtype == Dtype::f64, "no such product", t);
-    check_product(plan.products[place.offset], plan, t);
+    place.file == adapted_input ? check_adapted(place, plan, t) : check_read(place, plan, t);
   }
 }
 

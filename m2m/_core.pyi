@@ -26,6 +26,8 @@ class StreamPlan:
         tensors: Any,
         inputs: Any,
         products: Any,
+        adapted: Any,
+        scales: Any,
         outputs: Any,
     ) -> None: ...
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import resource
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.checkpoint.dtypes import SIZES
+from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.product import Product
-from m2m.merging.plan import MergePlan
+from m2m.merging.plan import Input, MergePlan
 
 if TYPE_CHECKING:
     from m2m._core import StreamPlan
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}
 #: Numbers that describe a product to the compiled module.
 _PRODUCT_NUMBERS = 11
+#: What stands in place of a file's number where an input is formed.
+_PRODUCT, _ADAPTED = -1, -2
 #: Files that the rest of the process may hold open.
 _OTHER_FILES = 128
 
@@ -35,39 +38,55 @@ def compile_plan(plan: MergePlan, files: Sequence[Path]) -> StreamPlan:
     """
     from m2m._core import StreamPlan
 
-    numbers: dict[Path, int] = {}
     shards = len(plan.outputs[0].layout.shards)
-    tensors, inputs, products, outputs = array("q"), array("q"), array("q"), array("q")
+    tensors, inputs, outputs = array("q"), _Inputs(), array("q")
     for tensor in plan.tensors:
         entry, copied = tensor.entry, tensor.copied
         nbytes = entry.nbytes
         tensors.extend((copied, nbytes if copied else nbytes // SIZES[entry.dtype], len(tensor.sources)))
         for source in tensor.sources:
-            file = numbers.setdefault(source.file, len(numbers))
-            if isinstance(source, Product):
-                inputs.extend((-1, len(products) // _PRODUCT_NUMBERS, _DTYPE_NUMBERS[source.dtype]))
-                products.extend(_product_numbers(source, file))
-            else:
-                inputs.extend((file, source.offset, _DTYPE_NUMBERS.get(source.dtype, 0)))
+            inputs.places.extend(inputs.place(source))
         dtype = _DTYPE_NUMBERS.get(entry.dtype, 0)
         for m, (shard, offset) in enumerate(tensor.places):
             outputs.extend((m * shards + shard, offset, dtype))
-    _allow_open_files(len(numbers) + len(files))
+    _allow_open_files(len(inputs.files) + len(files))
     return StreamPlan(
-        input_files=[str(file) for file in numbers],
+        input_files=[str(file) for file in inputs.files],
         output_files=[str(file) for file in files],
         n_outputs=len(plan.outputs),
         tensors=tensors,
-        inputs=inputs,
-        products=products,
+        inputs=inputs.places,
+        products=inputs.products,
+        adapted=inputs.adapted,
+        scales=inputs.scales,
         outputs=outputs,
     )
 
 
-def _product_numbers(product: Product, file: int) -> Iterator[int]:
-    yield from (*product.shape, product.rank)
-    for factor in (product.left, product.right):
-        yield from (file, factor.offset, _DTYPE_NUMBERS[factor.dtype], product.transposed)
+class _Inputs:
+    """Inputs as the compiled module knows them: rows of numbers that refer to each other by position."""
+
+    def __init__(self) -> None:
+        self.files: dict[Path, int] = {}
+        self.places, self.products, self.adapted = array("q"), array("q"), array("q")
+        self.scales = array("d")
+
+    def place(self, source: Input) -> tuple[int, int, int]:
+        if isinstance(source, TensorInfo):
+            number = self.files.setdefault(source.file, len(self.files))
+            return number, source.offset, _DTYPE_NUMBERS.get(source.dtype, 0)
+        if isinstance(source, Product):
+            return _PRODUCT, self._add_product(source), _DTYPE_NUMBERS[source.dtype]
+        self.adapted.extend((*self.place(source.base), *self.place(source.added)))
+        self.scales.append(source.scale)
+        return _ADAPTED, len(self.scales) - 1, _DTYPE_NUMBERS[source.dtype]
+
+    def _add_product(self, product: Product) -> int:
+        number = len(self.products) // _PRODUCT_NUMBERS
+        self.products.extend((*product.shape, product.rank))
+        for factor in (product.left, product.right):
+            self.products.extend((*self.place(factor), product.transposed))
+        return number
 
 
 def _allow_open_files(count: int) -> None:

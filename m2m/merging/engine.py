@@ -175,15 +175,7 @@ def merge_linear(
 
 def _open_models(recipe: Recipe) -> dict[ModelRef, Checkpoint]:
     refs = dict.fromkeys(ref for part in recipe.slices for ref in part.inputs) | {recipe.donor: None}
-    models = open_models(refs, recipe.base)
-    if recipe.rule.kind != "weights":
-        for ref, model in models.items():
-            if isinstance(model, AdaptedCheckpoint):
-                raise RecipeError(
-                    f"{ref}: merge_method {recipe.method} needs the expert itself; write the adapted model "
-                    "first (passthrough)"
-                )
-    return models
+    return open_models(refs, recipe.base)
 
 
 def _statistics_of(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> StatisticsOf:
@@ -192,7 +184,7 @@ def _statistics_of(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Sta
     if len(recipe.slices) > 1 or recipe.slices[0].ranges:
         raise RecipeError("statistics are about whole models: merge slices without")
     for ref, model in models.items():
-        if isinstance(model, AdaptedCheckpoint):
+        if recipe.rule.kind == "weights" and isinstance(model, AdaptedCheckpoint):
             raise RecipeError(
                 f"{ref}: statistics of LoRA adapters come from their factors: m2m.merging.lora.lora_gram"
             )

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from m2m.checkpoint.dtypes import MERGEABLE
 from m2m.errors import CheckpointError, M2MError
-from m2m.merging.lora.product import Product
-from m2m.merging.plan import MergePlan
+from m2m.merging.plan import MergePlan, files_of, product_of
 
 if TYPE_CHECKING:
     from m2m._core import Stream
@@ -44,7 +43,7 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
         raise InterruptedMergeError(
             f"{where}: cannot be written: {os.strerror(code)}; resume when there is room again"
         )
-    file = tensor.sources[model].file if kind != "overflow" else None
+    file = " + ".join(map(str, files_of(tensor.sources[model]))) if kind != "overflow" else None
     if kind == "read":
         raise InterruptedMergeError(f"{file}: {name}: cannot be read: {os.strerror(code)}{_hint(code)}")
     if kind == "shrunk":
@@ -54,10 +53,10 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
             f"{file}: {name} is NaN or infinite at index {element}; allow_nonfinite lets it pass"
         )
     if kind == "factor":
-        product = tensor.sources[model]
-        assert isinstance(product, Product)
+        product = product_of(tensor.sources[model])
+        assert product is not None
         factor = (product.left, product.right)[code]
-        raise CheckpointError(f"{file}: {factor.name!r} is NaN or infinite at index {element}")
+        raise CheckpointError(f"{factor.file}: {factor.name!r} is NaN or infinite at index {element}")
     if kind == "overflow":
         raise CheckpointError(
             f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is "
@@ -65,8 +64,9 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
         )
     if kind == "negative":
         raise CheckpointError(f"{file}: {name} is negative at index {element}; Fisher estimates cannot be")
+    first = files_of(tensor.sources[0])[0]
     raise CheckpointError(
-        f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {tensor.sources[0].file}; "
+        f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {first}; "
         f"only {', '.join(sorted(MERGEABLE))} are averaged, other types must be equal in all inputs"
     )
 

@@ -14,11 +14,12 @@ from m2m.checkpoint.dtypes import SIZES
 from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.layout import Entry, Layout, plan_layout
 from m2m.errors import MixtureError
+from m2m.merging.lora.expert import AdaptedTensor
 from m2m.merging.lora.product import TENSORS_AT_ONCE, Product
 from m2m.merging.methods.spec import Method, Settings
 
-#: What a tensor of the outputs comes from: a stored tensor, or what a LoRA adapter adds.
-Input = TensorInfo | Product
+#: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, or an adapted tensor.
+Input = TensorInfo | Product | AdaptedTensor
 #: A tensor's weights: a row a candidate. [M, N]
 WeightBlock = tuple[tuple[float, ...], ...]
 
@@ -100,12 +101,17 @@ class MergePlan:
     @property
     def input_files(self) -> tuple[Path, ...]:
         """Every file that is read, in the order of first use."""
-        return tuple(dict.fromkeys(source.file for tensor in self.tensors for source in tensor.sources))
+        return tuple(
+            dict.fromkeys(
+                file for tensor in self.tensors for source in tensor.sources for file in files_of(source)
+            )
+        )
 
     @property
-    def most_sources(self) -> int:
-        """Inputs of the tensor that has most."""
-        return max(len(tensor.sources) for tensor in self.tensors)
+    def input_slots(self) -> int:
+        """Staging slots for inputs: those of the tensor that has most; one more to adapt tensors in."""
+        adapts = any(map(_adapts, self.tensors))
+        return max(len(tensor.sources) for tensor in self.tensors) + adapts
 
     @property
     def row_bytes(self) -> int:
@@ -119,7 +125,7 @@ class MergePlan:
     def factor_bytes(self) -> int:
         """Most memory that the factors of LoRA adapters take while the plan is run."""
         per_tensor = (
-            sum(source.factor_bytes for source in tensor.sources if isinstance(source, Product))
+            sum(product.factor_bytes for product in map(product_of, tensor.sources) if product is not None)
             for tensor in self.tensors
         )
         return TENSORS_AT_ONCE * max(per_tensor, default=0)
@@ -140,9 +146,9 @@ class MergePlan:
         digest = hashlib.sha256(json.dumps([stats, headers, blocks]).encode())
         for tensor in self.tensors:
             places = [
-                repr(source)
-                if isinstance(source, Product)
-                else (str(source.file), source.offset, source.dtype)
+                (str(source.file), source.offset, source.dtype)
+                if isinstance(source, TensorInfo)
+                else repr(source)
                 for source in tensor.sources
             ]
             digest.update(repr((tensor.entry, tensor.block, tensor.places, places, tensor.origin)).encode())
@@ -212,8 +218,41 @@ def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_output
     return blocks.setdefault(block, len(blocks))
 
 
+def files_of(source: Input) -> tuple[Path, ...]:
+    """List the files that an input is read from.
+
+    Args:
+        source: The input.
+
+    Returns:
+        One file, or the base model's and the adapter's.
+    """
+    if isinstance(source, AdaptedTensor):
+        return source.base.file, source.added.file
+    return (source.file,)
+
+
+def product_of(source: Input) -> Product | None:
+    """Say what of an input is formed from factors.
+
+    Args:
+        source: The input.
+
+    Returns:
+        The product, if there is one.
+    """
+    added = source.added if isinstance(source, AdaptedTensor) else source
+    return added if isinstance(added, Product) else None
+
+
+def _adapts(tensor: PlannedTensor) -> bool:
+    return any(isinstance(source, AdaptedTensor) for source in tensor.sources)
+
+
 def _row_bytes(method: Method, tensor: PlannedTensor) -> int:
-    # Inputs of different types widen to one.
+    # Inputs of different types widen to one; adapted ones are formed in float64.
+    if _adapts(tensor):
+        return method.row_length(tensor.entry.shape) * SIZES["F64"]
     widest = max(4, SIZES[tensor.entry.dtype], *(SIZES[source.dtype] for source in tensor.sources))
     return method.row_length(tensor.entry.shape) * widest
 

@@ -88,7 +88,7 @@ def run_plan(
     staging = plan_staging(
         parse_bytes(options.memory),
         options.threads,
-        plan.most_sources,
+        plan.input_slots,
         len(plan.outputs),
         plan.factor_bytes,
         plan.row_bytes,

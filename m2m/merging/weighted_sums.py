@@ -13,7 +13,7 @@ from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.layout import Entry
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.fisher_files import FisherFiles
-from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
+from m2m.merging.lora import AdaptedCheckpoint, expert_tensors, resolve_terms
 from m2m.merging.methods.spec import Settings
 from m2m.merging.methods.weighted import input_weights
 from m2m.merging.plan import Input, WantedTensor, WeightBlock
@@ -117,8 +117,9 @@ def from_recipe(
         else:
             settings = _settings(recipe, output, candidates)
             more = fishers.estimates(settings[0], sources) if recipe.method == "fisher" else ()
+            experts = expert_tensors(inputs, output.inputs, more)
             wanted.append(
-                WantedTensor(entry, (*sources, *more), settings=settings, origin=_origin(recipe, output))
+                WantedTensor(entry, (*experts, *more), settings=settings, origin=_origin(recipe, output))
             )
     return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
 

@@ -2,14 +2,17 @@
 
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter
+from m2m.merging.lora.expert import AdaptedTensor, expert_tensors
 from m2m.merging.lora.gram import LoraGram, lora_gram
 from m2m.merging.lora.open import open_models
 from m2m.merging.lora.terms import resolve_terms
 
 __all__ = [
     "AdaptedCheckpoint",
+    "AdaptedTensor",
     "Adapter",
     "LoraGram",
+    "expert_tensors",
     "is_adapter",
     "lora_gram",
     "open_models",

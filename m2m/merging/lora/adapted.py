@@ -83,19 +83,19 @@ class AdaptedCheckpoint(Checkpoint):
         }
 
     @cached_property
-    def additions(self) -> Mapping[str, tuple[Addition, ...]]:
+    def additions(self) -> Mapping[str, Addition]:
         """What is added to each tensor that is not only read, by the base model's names.
 
         Raises:
             CheckpointError: If the adapter does not fit the base model, or adapts a tied tensor.
         """
-        found: dict[str, tuple[Addition, ...]] = {}
+        found: dict[str, Addition] = {}
         for name, (_, factors) in self.modules.items():
-            found[name] = (Addition(self._product(name, factors), factors.scale),)
+            found[name] = Addition(self._product(name, factors), factors.scale)
         for module, (bias, scale) in self.adapter.biases.items():
             name = self._names[f"{module}.bias"]
             _check_shape(bias, self.tensors[name])
-            found[name] = (Addition(bias, scale),)
+            found[name] = Addition(bias, scale)
         for name in found.keys() & set(self.base.tied.values()):
             raise CheckpointError(
                 f"{self.adapter.file}: adapts {name!r}, which is tied to another tensor of {self.base.path}"
@@ -124,7 +124,7 @@ class AdaptedCheckpoint(Checkpoint):
             name: Its name.
 
         Returns:
-            round(W + Σ scale · addition), in the type of W. [*shape]
+            round(W + scale · addition), in the type of W. [*shape]
         """
         from m2m.merging.lora.twin import merge_adapted
 

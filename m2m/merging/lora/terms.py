@@ -30,7 +30,7 @@ class Terms(NamedTuple):
 class _Point(NamedTuple):
     # One input: its dense tensor, and what its adapter adds to it.
     dense: TensorInfo
-    additions: tuple[Addition, ...]
+    addition: Addition | None
 
 
 def resolve_terms(
@@ -60,7 +60,7 @@ def resolve_terms(
     points = [_point(model, name) for model, name in zip(models, names, strict=True)]
     origin, experts = (points[0].dense, points[1:]) if on_task_vectors else (None, points)
     dense = tuple(dict.fromkeys(point.dense for point in points))
-    added = tuple(addition.source for point in experts for addition in point.additions)
+    added = tuple(point.addition.source for point in experts if point.addition is not None)
     weights = tuple(
         _dense_weights(origin, experts, dense, row) + _added_weights(experts, row) for row in rows
     )
@@ -68,8 +68,8 @@ def resolve_terms(
 
 
 def _point(model: Checkpoint, name: str) -> _Point:
-    additions = model.additions.get(name, ()) if isinstance(model, AdaptedCheckpoint) else ()
-    return _Point(model.tensors[name], additions)
+    addition = model.additions.get(name) if isinstance(model, AdaptedCheckpoint) else None
+    return _Point(model.tensors[name], addition)
 
 
 def _dense_weights(
@@ -87,7 +87,7 @@ def _dense_weights(
 
 def _added_weights(experts: Sequence[_Point], row: Sequence[float]) -> tuple[float, ...]:
     return tuple(
-        weight * addition.scale
+        weight * point.addition.scale
         for point, weight in zip(experts, row, strict=True)
-        for addition in point.additions
+        if point.addition is not None
     )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
+from m2m.checkpoint.dtypes import TORCH_NAMES
 from m2m.checkpoint.header import TensorInfo
+from m2m.merging.lora.expert import AdaptedTensor
 from m2m.merging.lora.product import Product
 from m2m.merging.lora.terms import resolve_terms
 from m2m.ops import weighted_sum_reference
@@ -33,6 +35,20 @@ def product(source: Product) -> Tensor:
     for k in range(source.rank):
         total = total + left[:, k, None] * right[k]
     return total
+
+
+def adapted(source: AdaptedTensor) -> Tensor:
+    """Form θ = round(W + s·X) as the stream does.
+
+    Args:
+        source: What it is formed from.
+
+    Returns:
+        θ, in the type that `source` says. [*S]
+    """
+    added = product(source.added) if isinstance(source.added, Product) else read_tensor(source.added)
+    terms, weights = [read_tensor(source.base).double(), added.double()], [[1.0, source.scale]]
+    return weighted_sum_reference(terms, weights, out_dtype=getattr(torch, TORCH_NAMES[source.dtype]))[0]
 
 
 def merge_adapted(

@@ -85,8 +85,13 @@ def _weights(
     recipe: Recipe, models: Mapping[ModelRef, Checkpoint], candidates: Candidates | None
 ) -> dict[str, WeightBlock]:
     # Merging weights by tensor [M, N]; every tensor is checked, the ones that no adapter changes too.
-    if recipe.rule.kind != "weights" or any(part.ranges for part in recipe.slices):
-        raise RecipeError("only a weighted sum of whole adapters can be written as an adapter")
+    if recipe.rule.kind != "weights":
+        raise RecipeError(
+            f"merge_method {recipe.method} is no weighted sum, so what it makes of adapters is no product of "
+            "low rank: leave --as-adapter (as_adapter) out to write the merged model itself"
+        )
+    if any(part.ranges for part in recipe.slices):
+        raise RecipeError("only whole adapters can be written as an adapter, not slices of them")
     on_task_vectors = uses_task_vectors(recipe, 0)
     inputs = [models[ref] for ref in recipe.slices[0].inputs]
     found = {}
