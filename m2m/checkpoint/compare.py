@@ -27,12 +27,15 @@ def check_same_tensors(
             expert, tensor, what was got and what was wanted.
     """  # noqa: DOC502 - raised by what is called
     for expert in experts:
-        _check_names(base, expert)
+        if expert.tensors.keys() != base.tensors.keys():
+            _refuse_names(base, expert)
+        got = expert.tensors
         for name, wanted in base.tensors.items():
-            _check_tensor(base, expert, wanted, expert.tensors[name], mixed_floats)
+            if got[name].shape != wanted.shape or got[name].dtype != wanted.dtype:
+                _check_tensor(base, expert, wanted, got[name], mixed_floats)
 
 
-def _check_names(base: Checkpoint, expert: Checkpoint) -> None:
+def _refuse_names(base: Checkpoint, expert: Checkpoint) -> None:
     missing = [name for name in base.tensors if name not in expert.tensors]
     extra = [name for name in expert.tensors if name not in base.tensors]
     for names, verb in ((missing, "lacks"), (extra, "has more than")):

@@ -28,6 +28,7 @@ from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
 from m2m.units import parse_bytes
 
 
+@collector_paused()
 def merge(
     recipe: Recipe | Path | str | Mapping[str, Any],
     out: str | Path,
@@ -89,17 +90,16 @@ def merge(
             check_hashes(out)
         return report
     out_dtype = _float_dtype(dtype or parsed.out_dtype or parsed.dtype)
-    with collector_paused():
-        about = _statistics_of(parsed, models) if statistics else None
-        wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics)
-        metadata = _metadata(parsed, models[parsed.donor], candidates)
-        plan = build_plan(
-            [model.path for model in models.values()],
-            wanted,
-            metadata,
-            parse_bytes(shard_size),
-            parsed.rule,
-        )
+    about = _statistics_of(parsed, models) if statistics else None
+    wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics)
+    metadata = _metadata(parsed, models[parsed.donor], candidates)
+    plan = build_plan(
+        [model.path for model in models.values()],
+        wanted,
+        metadata,
+        parse_bytes(shard_size),
+        parsed.rule,
+    )
     files = choose_companions(parsed, models)
     layers = _stacked_layers(parsed)
 
@@ -124,6 +124,7 @@ def _refuse_beside_adapters(device: str, *, statistics: bool, allow_nonfinite: b
         raise ConfigError("factors of adapters must be finite; leave allow_nonfinite out")
 
 
+@collector_paused()
 def merge_linear(
     models: Sequence[str | Path],
     weights: Sequence[Sequence[float]],
@@ -160,12 +161,11 @@ def merge_linear(
     out_dtype = _float_dtype(dtype)
     paths = [str(model.path) for model in inputs]
     notes = [json.dumps({"models": paths, "weights": list(map(float, row))}) for row in weights]
-    with collector_paused():
-        wanted = from_weights(inputs, weights, out_dtype)
-        metadata = {
-            name: _notes(inputs[0], {"m2m.weights": note}) for name, note in zip(names, notes, strict=True)
-        }
-        plan = build_plan([model.path for model in inputs], wanted, metadata, parse_bytes(shard_size))
+    wanted = from_weights(inputs, weights, out_dtype)
+    metadata = {
+        name: _notes(inputs[0], {"m2m.weights": note}) for name, note in zip(names, notes, strict=True)
+    }
+    plan = build_plan([model.path for model in inputs], wanted, metadata, parse_bytes(shard_size))
 
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
         write_companions(inputs[0].side_files, folder, dtype=out_dtype, layers=None, chat_template=None)

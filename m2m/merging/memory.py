@@ -88,10 +88,10 @@ def plan_staging(
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Plan without the cyclic garbage collector.
+    """Plan and run without the cyclic garbage collector.
 
-    A plan is a few hundred thousand small objects without cycles, all kept; looking through them again and
-    again would take nearly as long as making them.
+    A plan is a few hundred thousand small objects without cycles, kept to the end; looking through them again
+    and again would take nearly as long as making them. Running it makes next to no garbage.
 
     Yields:
         None: While it is paused.

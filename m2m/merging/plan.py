@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from m2m.errors import MixtureError
 from m2m.merging.lora.expert import AdaptedTensor
 from m2m.merging.lora.product import TENSORS_AT_ONCE, Product
 from m2m.merging.methods.spec import Method, Settings
+from m2m.merging.plan_numbers import PlanNumbers
 
 #: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, or an adapted tensor.
 Input = TensorInfo | Product | AdaptedTensor
@@ -98,20 +100,20 @@ class MergePlan:
     blocks: tuple[WeightBlock, ...]
     method: Method | None = None
 
+    @cached_property
+    def numbers(self) -> PlanNumbers:
+        """The tensors as flat numbers."""
+        return PlanNumbers(self.tensors, len(self.outputs[0].layout.shards))
+
     @property
     def input_files(self) -> tuple[Path, ...]:
         """Every file that is read, in the order of first use."""
-        return tuple(
-            dict.fromkeys(
-                file for tensor in self.tensors for source in tensor.sources for file in files_of(source)
-            )
-        )
+        return self.numbers.files
 
     @property
     def input_slots(self) -> int:
         """Staging slots for inputs: those of the tensor that has most; one more to adapt tensors in."""
-        adapts = any(map(_adapts, self.tensors))
-        return max(len(tensor.sources) for tensor in self.tensors) + adapts
+        return max(len(tensor.sources) for tensor in self.tensors) + bool(self.numbers.adapted)
 
     @property
     def row_bytes(self) -> int:
@@ -124,6 +126,8 @@ class MergePlan:
     @property
     def factor_bytes(self) -> int:
         """Most memory that the factors of LoRA adapters take while the plan is run."""
+        if not self.numbers.products:
+            return 0
         per_tensor = (
             sum(product.factor_bytes for product in map(product_of, tensor.sources) if product is not None)
             for tensor in self.tensors
@@ -133,7 +137,8 @@ class MergePlan:
     @property
     def nbytes(self) -> int:
         """Tensor bytes that all outputs together hold."""
-        return len(self.outputs) * sum(tensor.entry.nbytes for tensor in self.tensors)
+        shards = [shard for output in self.outputs for shard in output.layout.shards]
+        return sum(shard.nbytes - len(shard.header) for shard in shards)
 
     @property
     def key(self) -> str:
@@ -141,17 +146,17 @@ class MergePlan:
         stats = [
             (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in self.input_files
         ]
-        headers = [[shard.header.hex() for shard in output.layout.shards] for output in self.outputs]
         blocks = [[[weight.hex() for weight in row] for row in block] for block in self.blocks]
-        digest = hashlib.sha256(json.dumps([stats, headers, blocks]).encode())
-        for tensor in self.tensors:
-            places = [
-                (str(source.file), source.offset, source.dtype)
-                if isinstance(source, TensorInfo)
-                else repr(source)
-                for source in tensor.sources
-            ]
-            digest.update(repr((tensor.entry, tensor.block, tensor.places, places, tensor.origin)).encode())
+        digest = hashlib.sha256(json.dumps([stats, blocks]).encode())
+        for output in self.outputs:
+            for shard in output.layout.shards:
+                digest.update(hashlib.sha256(shard.header).digest())
+        own = [(tensor.block, tensor.origin) for tensor in self.tensors]
+        digest.update(repr(own).encode())
+        numbers = self.numbers
+        for rows in (numbers.tensors, numbers.inputs, numbers.products, numbers.adapted, numbers.scales):
+            digest.update(len(rows).to_bytes(8, "little") + rows.tobytes())
+        digest.update(numbers.outputs.tobytes())
         return digest.hexdigest()
 
 
@@ -185,28 +190,23 @@ def build_plan(
     blocks: dict[WeightBlock, int] = {}
     tensors = []
     for number, shard in enumerate(outputs[0].layout.shards):
+        offsets = [output.layout.shards[number].offsets for output in outputs]
         for name in shard.offsets:
             tensor = by_name[name]
-            places = tuple((number, output.layout.shards[number].offsets[name]) for output in outputs)
+            entry, sources, _, settings, origin, copied = tensor
+            places = tuple([(number, each[name]) for each in offsets])
             block = _block_number(tensor, blocks, len(outputs))
-            tensors.append(
-                PlannedTensor(
-                    tensor.entry,
-                    tensor.sources,
-                    places,
-                    block,
-                    tensor.settings,
-                    tensor.origin,
-                    tensor.copied,
-                )
-            )
+            tensors.append(PlannedTensor(entry, sources, places, block, settings, origin, copied))
     return MergePlan(tuple(models), outputs, tuple(tensors), tuple(blocks), method)
 
 
 def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_outputs: int) -> int | None:
-    block, name, n_inputs = tensor.weights, tensor.entry.name, len(tensor.sources)
-    if block is None or block in blocks:
-        return None if block is None else blocks[block]
+    block = tensor.weights
+    if block is None:
+        return None
+    known, name, n_inputs = blocks.get(block), tensor.entry.name, len(tensor.sources)
+    if known is not None:
+        return known
     if len(block) != n_outputs or any(len(row) != n_inputs for row in block):
         got = [len(row) for row in block]
         raise MixtureError(
@@ -245,13 +245,9 @@ def product_of(source: Input) -> Product | None:
     return added if isinstance(added, Product) else None
 
 
-def _adapts(tensor: PlannedTensor) -> bool:
-    return any(isinstance(source, AdaptedTensor) for source in tensor.sources)
-
-
 def _row_bytes(method: Method, tensor: PlannedTensor) -> int:
     # Inputs of different types widen to one; adapted ones are formed in float64.
-    if _adapts(tensor):
+    if any(isinstance(source, AdaptedTensor) for source in tensor.sources):
         return method.row_length(tensor.entry.shape) * SIZES["F64"]
     widest = max(4, SIZES[tensor.entry.dtype], *(SIZES[source.dtype] for source in tensor.sources))
     return method.row_length(tensor.entry.shape) * widest

@@ -211,6 +211,17 @@ class Recipe:
         self.rule.check(settings)
         return settings
 
+    def is_constant(self, slice_index: int) -> bool:
+        """Say whether all tensors of a slice have the same settings.
+
+        Args:
+            slice_index: The slice.
+
+        Returns:
+            Whether nothing depends on a tensor's name or layer.
+        """
+        return slice_index in self._constant
+
     def check_constants(self) -> None:
         """Check all settings that do not depend on a tensor."""
         _ = self._constant

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from m2m.errors import RecipeError
 
@@ -59,11 +60,11 @@ def find_layers(names: Iterable[str]) -> dict[str, Layer]:
     counts: dict[str, int] = {}
     for stack, index, _ in parts.values():
         counts[stack] = max(counts.get(stack, 0), index + 1)
-    return {name: Layer(index, counts[stack]) for name, (stack, index, _) in parts.items()}
+    places = {(stack, index): Layer(index, counts[stack]) for stack, index, _ in parts.values()}
+    return {name: places[stack, index] for name, (stack, index, _) in parts.items()}
 
 
-@dataclass(frozen=True)
-class OutputTensor:
+class OutputTensor(NamedTuple):
     """One tensor of the merged model.
 
     Attributes:

@@ -92,7 +92,8 @@ def from_recipe(
             for each of them.
         CheckpointError: If sources do not fit each other, or hold a type that cannot be merged.
     """  # noqa: DOC502 - raised by what is called
-    if candidates is not None and recipe.rule.kind == "elementwise":
+    rule = recipe.rule
+    if candidates is not None and rule.kind == "elementwise":
         raise RecipeError(
             f"merge_method {recipe.method} writes one checkpoint a pass: merge candidates singly"
         )
@@ -103,24 +104,23 @@ def from_recipe(
         check_same_tensors(lead, [model for model in inputs if model is not lead], mixed_floats=True)
     fishers = FisherFiles()
     inputs_of = [[models[ref] for ref in part.inputs] for part in recipe.slices]
+    origins = [0 if part.base is not None else None for part in recipe.slices]
+    resolver = _Weights(recipe, candidates)
     wanted = []
     for output in outputs:
-        inputs = inputs_of[output.slice_index]
+        inputs, origin = inputs_of[output.slice_index], origins[output.slice_index]
         sources = _sources(inputs, output)
         entry = Entry(output.name, dtype or _own_dtype(lead, output, sources), sources[0].shape)
         if sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))
-        elif recipe.rule.kind == "weights":
-            rows = point_weights(recipe, output, candidates)
-            terms, block = _terms(recipe, inputs, output, sources, rows)
-            wanted.append(WantedTensor(entry, terms, block, origin=_origin(recipe, output)))
+        elif rule.kind == "weights":
+            terms, block = resolver.terms(inputs, output, sources)
+            wanted.append(WantedTensor(entry, terms, block, origin=origin))
         else:
             settings = _settings(recipe, output, candidates)
             more = fishers.estimates(settings[0], sources) if recipe.method == "fisher" else ()
             experts = expert_tensors(inputs, output.inputs, more)
-            wanted.append(
-                WantedTensor(entry, (*experts, *more), settings=settings, origin=_origin(recipe, output))
-            )
+            wanted.append(WantedTensor(entry, (*experts, *more), settings=settings, origin=origin))
     return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
 
 
@@ -128,10 +128,6 @@ def _own_dtype(lead: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo
     # The donor's, whose config travels along; stacked layers may be more than it has.
     own = lead.tensors.get(output.name, sources[0]).dtype
     return own if own in MERGEABLE else sources[0].dtype
-
-
-def _origin(recipe: Recipe, output: OutputTensor) -> int | None:
-    return 0 if recipe.slices[output.slice_index].base is not None else None
 
 
 def _with_base(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: WantedTensor) -> WantedTensor:
@@ -162,8 +158,11 @@ def _sources(inputs: Sequence[Checkpoint], output: OutputTensor) -> tuple[Tensor
             raise CheckpointError(f"{model.path}: holds no tensor {name!r}, which {output.name!r} is made of")
         sources.append(source)
     first = sources[0]
+    shape, dtype = first.shape, first.dtype
     for model, source in zip(inputs, sources, strict=True):
-        if source.shape != first.shape:
+        if source.shape == shape and source.dtype == dtype:
+            continue
+        if source.shape != shape:
             raise CheckpointError(
                 f"{model.path}: tensor {source.name!r} has shape {list(source.shape)}, wanted "
                 f"{list(first.shape)} as in {first.file}"
@@ -176,18 +175,34 @@ def _sources(inputs: Sequence[Checkpoint], output: OutputTensor) -> tuple[Tensor
     return tuple(sources)
 
 
-def _terms(
-    recipe: Recipe,
-    inputs: Sequence[Checkpoint],
-    output: OutputTensor,
-    sources: tuple[Input, ...],
-    rows: WeightBlock,
-) -> tuple[tuple[Input, ...], WeightBlock]:
-    on_task_vectors = uses_task_vectors(recipe, output.slice_index)
-    if any(isinstance(model, AdaptedCheckpoint) for model in inputs):
-        terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors)
-        return (*terms.dense, *terms.added), terms.weights
-    return sources, tuple(tuple(input_weights(row, on_task_vectors=on_task_vectors)) for row in rows)
+class _Weights:
+    """Merging weights, tensor by tensor; where no setting depends on the tensor, worked out once a slice."""
+
+    def __init__(self, recipe: Recipe, candidates: Candidates | None) -> None:
+        self._recipe = recipe
+        self._candidates = candidates
+        self._rows: dict[int, WeightBlock] = {}
+        self._blocks: dict[int, WeightBlock] = {}
+
+    def terms(
+        self, inputs: Sequence[Checkpoint], output: OutputTensor, sources: tuple[Input, ...]
+    ) -> tuple[tuple[Input, ...], WeightBlock]:
+        number = output.slice_index
+        known = self._blocks.get(number)
+        if known is not None:
+            return sources, known
+        on_task_vectors = uses_task_vectors(self._recipe, number)
+        rows = self._rows.get(number) or point_weights(self._recipe, output, self._candidates)
+        constant = self._recipe.is_constant(number)
+        if constant:
+            self._rows[number] = rows
+        if any(isinstance(model, AdaptedCheckpoint) for model in inputs):
+            terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors)
+            return (*terms.dense, *terms.added), terms.weights
+        block = tuple(tuple(input_weights(row, on_task_vectors=on_task_vectors)) for row in rows)
+        if constant:
+            self._blocks[number] = block
+        return sources, block
 
 
 def uses_task_vectors(recipe: Recipe, slice_index: int) -> bool:

@@ -65,7 +65,20 @@ BAD = {
     "nested too deep": (make_file(b'{"a":' + b"[" * 200_000), "not valid JSON"),
     "number with too many digits": (make_file(b'{"a":' + b"9" * 5000 + b"}"), "not valid JSON"),
     "name twice": (make_file(b'{"a":1,"a":2}'), "'a' occurs twice"),
-    "key twice in a tensor": (make_file(b'{"a":{"dtype":"F32","dtype":"F64"}}'), "'dtype' occurs twice"),
+    "name twice, once well-formed": (
+        make_file(b'{"a":1,"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}', bytes(1)),
+        "'a' occurs twice",
+    ),
+    "key twice in a tensor": (
+        make_file(b'{"a":{"dtype":"F32","dtype":"U8","shape":[],"data_offsets":[0,1]}}', bytes(1)),
+        "'dtype' occurs twice",
+    ),
+    "key twice in the metadata": (make_file(b'{"__metadata__":{"a":"1","a":"2"}}'), "'a' occurs twice"),
+    "metadata twice": (make_file(b'{"__metadata__":{},"__metadata__":{}}'), "'__metadata__' occurs twice"),
+    "key of metadata in escapes": (
+        make_file(b'{"__metadata__":{"a":"1","\\u0061":"2"}}'),
+        "'a' occurs twice",
+    ),
     "metadata not text": (make_file({"__metadata__": {"a": 1}}), "__metadata__"),
     "unknown dtype": (make_file({"a": entry("F31")}, bytes(8)), "tensor 'a': unknown dtype 'F31'"),
     "dtype not text": (make_file({"a": entry([1])}, bytes(8)), "unknown dtype"),
