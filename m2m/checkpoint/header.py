@@ -24,8 +24,12 @@ MAX_HEADER_BYTES = 100_000_000
 _MAX_INTEGER = 2**63 - 1
 _LENGTH_BYTES = 8
 _MOST_AXES = 64
+_METADATA = "__metadata__"
+_METADATA_FIRST = f'{{"{_METADATA}":{{'
 _ENTRY_KEYS = ("dtype", "shape", "data_offsets")
 _entry_values = itemgetter(*_ENTRY_KEYS)
+#: Name, dtype, shape, first byte, length.
+_Row = tuple[str, str, tuple[int, ...], int, int]
 
 
 class TensorInfo(NamedTuple):
@@ -59,44 +63,43 @@ class Header(NamedTuple):
     Attributes:
         tensors: The file's tensors by name, in the order of their bytes.
         metadata: Free text by key.
-        contents: What it shares with equal headers of other files.
+        table: What it shares with headers of other files that place the same tensors alike.
     """
 
     tensors: dict[str, TensorInfo]
     metadata: dict[str, str]
-    contents: Contents | None = None
+    table: TensorTable | None = None
 
 
-class Contents:
-    """What the text of a header says, checked, whichever file it stands in.
+class TensorTable:
+    """What a header says about tensors, checked, whichever file it stands in.
 
     Attributes:
-        tensors: The tensors in the order of their bytes, in the first file that had this text.
-        metadata: Free text by key.
-        end: Where the tensors end, which must be the length of the file.
+        rows: Name, dtype, shape, first byte and length of each tensor, in the order of their bytes.
+        nbytes: Bytes of all of them.
+        metadata: Free text by key, if it stands among the tensors.
     """
 
-    def __init__(self, text: bytes, path: Path) -> None:
-        """Parse and check a header.
+    def __init__(self, text: str, path: Path) -> None:
+        """Parse and check a table.
 
         Args:
-            text: The header without its length.
+            text: A JSON object.
             path: The file, for errors.
 
         Raises:
             CheckpointError: If it is malformed, or places tensors over each other or apart.
         """  # noqa: DOC502 - raised by what is called
         table = _parse(text, path)
-        self.metadata = _metadata(table.pop("__metadata__", {}), path)
-        start = _LENGTH_BYTES + len(text)
-        self.tensors = [_tensor(name, entry, path, start) for name, entry in table.items()]
-        self.tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
-        self.end = _check_cover(self.tensors, start, path)
+        self.metadata = _metadata(table.pop(_METADATA), path) if _METADATA in table else None
+        self.rows = [_row(name, entry, path) for name, entry in table.items()]
+        self.rows.sort(key=lambda row: row[3:])
+        self.nbytes = _check_cover(self.rows, path)
 
 
-#: Contents in use by the hash of their text: experts mostly have their base model's header, byte by byte, so
-#: it is parsed once for all of them, and they share its names and shapes.
-_in_use: WeakValueDictionary[bytes, Contents] = WeakValueDictionary()
+#: Tables in use by the hash of their text. Experts mostly have their base model's: it is parsed once for all
+#: of them, and they share its names and shapes.
+_in_use: WeakValueDictionary[bytes, TensorTable] = WeakValueDictionary()
 
 
 def read_header(path: Path) -> Header:
@@ -122,22 +125,44 @@ def read_header(path: Path) -> Header:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     if len(text) != length:
         raise CheckpointError(f"{path}: shrank while its header was read")
-    contents = _contents(text, path)
-    if contents.end != size:
-        how = "is cut off" if contents.end > size else "has bytes that belong to no tensor"
-        raise CheckpointError(f"{path}: {how}: its tensors end at byte {contents.end}, the file at {size}")
+    metadata, rest = _split(text, path)
+    table = _table(rest, path)
+    if metadata is not None and table.metadata is not None:
+        raise CheckpointError(f"{path}: the header is not valid JSON: the name {_METADATA!r} occurs twice")
+    start = _LENGTH_BYTES + length
+    end = start + table.nbytes
+    if end != size:
+        how = "is cut off" if end > size else "has bytes that belong to no tensor"
+        raise CheckpointError(f"{path}: {how}: its tensors end at byte {end}, the file at {size}")
     tensors = {
-        name: TensorInfo(name, dtype, shape, path, offset, nbytes)
-        for name, dtype, shape, _, offset, nbytes in contents.tensors
+        name: TensorInfo(name, dtype, shape, path, start + begin, nbytes)
+        for name, dtype, shape, begin, nbytes in table.rows
     }
-    return Header(tensors, dict(contents.metadata), contents)
+    return Header(tensors, metadata or dict(table.metadata or {}), table)
 
 
-def _contents(text: bytes, path: Path) -> Contents:
-    key = hashlib.sha256(text).digest()
+def _split(text: bytes, path: Path) -> tuple[dict[str, str] | None, str]:
+    # Takes the metadata away where it stands first, as libraries write it: the rest is often another file's.
+    if not text.startswith(b"{"):
+        raise CheckpointError(f"{path}: the header does not start with '{{'; not a safetensors file?")
+    try:
+        decoded = text.decode().rstrip(" ")
+        if not decoded.startswith(_METADATA_FIRST):
+            return None, decoded
+        metadata, end = _decoder.raw_decode(decoded, len(_METADATA_FIRST) - 1)
+        json.dumps(metadata, ensure_ascii=False).encode()  # fails on text that UTF-8 cannot hold
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: the header is not valid JSON: {error}") from error
+    if not decoded.startswith(',"', end):
+        return None, decoded
+    return _metadata(metadata, path), "{" + decoded[end + 1 :]
+
+
+def _table(text: str, path: Path) -> TensorTable:
+    key = hashlib.sha256(text.encode()).digest()
     known = _in_use.get(key)
     if known is None:
-        _in_use[key] = known = Contents(text, path)
+        _in_use[key] = known = TensorTable(text, path)
     return known
 
 
@@ -168,13 +193,11 @@ def _header_length(prefix: bytes, size: int, path: Path) -> int:
     return length
 
 
-def _parse(text: bytes, path: Path) -> dict[str, Any]:
-    if not text.startswith(b"{"):
-        raise CheckpointError(f"{path}: the header does not start with '{{'; not a safetensors file?")
+def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
-        table = json.loads(text.decode())
-        if b"\\" in text or text.count(b'"') != 2 * _count_strings(table):
-            table = json.loads(text.decode(), object_pairs_hook=unique_names)
+        table = json.loads(text)
+        if "\\" in text or text.count('"') != 2 * _count_strings(table):
+            table = json.loads(text, object_pairs_hook=unique_names)
             json.dumps(table, ensure_ascii=False).encode()  # fails on names that UTF-8 cannot hold
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the header is not valid JSON: {error}") from error
@@ -183,10 +206,10 @@ def _parse(text: bytes, path: Path) -> dict[str, Any]:
 
 def _count_strings(table: dict[str, Any]) -> int:
     # How many strings stand in a well-formed header's text, if no name occurs twice: without escapes each has
-    # two quotes. The names of a tensor's keys, its own and its dtype's are five. What is not well-formed will
-    # be refused for that, whatever is counted here.
-    metadata = table.get("__metadata__")
-    tensors = len(table) - ("__metadata__" in table)
+    # two quotes. A tensor's own name, its keys' and its dtype's are five. What is not well-formed will be
+    # refused for that, whatever is counted here.
+    metadata = table.get(_METADATA)
+    tensors = len(table) - (_METADATA in table)
     return (len(_ENTRY_KEYS) + 2) * tensors + (1 + 2 * len(metadata) if isinstance(metadata, dict) else 0)
 
 
@@ -210,6 +233,9 @@ def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
+_decoder = json.JSONDecoder(object_pairs_hook=unique_names)
+
+
 def _metadata(table: object, path: Path) -> dict[str, str]:
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
         raise CheckpointError(f"{path}: __metadata__ is not a table of strings")
@@ -224,7 +250,7 @@ def _are_sizes(values: list[object]) -> bool:
     return True
 
 
-def _tensor(name: str, entry: Any, path: Path, start: int) -> TensorInfo:
+def _row(name: str, entry: Any, path: Path) -> _Row:
     try:
         dtype, shape, offsets = _entry_values(entry)
         begin, end = offsets
@@ -237,7 +263,7 @@ def _tensor(name: str, entry: Any, path: Path, start: int) -> TensorInfo:
             and 0 <= begin <= end <= _MAX_INTEGER
             and end - begin == math.prod(shape) * SIZES[dtype]
         ):
-            return TensorInfo(name, dtype, tuple(shape), path, start + begin, end - begin)
+            return name, dtype, tuple(shape), begin, end - begin
     except (KeyError, TypeError, ValueError):
         pass
     raise CheckpointError(f"{path}: tensor {name!r}: {_what_is_wrong(entry)}")
@@ -258,13 +284,13 @@ def _what_is_wrong(entry: object) -> str:
     return f"{dtype} of shape {shape} takes {wanted} bytes, data_offsets {offsets} give {got}"
 
 
-def _check_cover(tensors: list[TensorInfo], start: int, path: Path) -> int:
-    position = start
-    for tensor in tensors:
-        if tensor.offset != position:
-            how = "overlaps the tensor before it" if tensor.offset < position else "leaves a hole before it"
+def _check_cover(rows: list[_Row], path: Path) -> int:
+    position = 0
+    for name, _, _, begin, nbytes in rows:
+        if begin != position:
+            how = "overlaps the tensor before it" if begin < position else "leaves a hole before it"
             raise CheckpointError(
-                f"{path}: tensor {tensor.name!r} at byte {tensor.offset} {how}; wanted {position}"
+                f"{path}: tensor {name!r} at byte {begin} of the data {how}; wanted {position}"
             )
-        position += tensor.nbytes
+        position += nbytes
     return position

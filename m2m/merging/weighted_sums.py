@@ -99,7 +99,8 @@ def from_recipe(
         )
     lead = models[recipe.donor]
     outputs = recipe.outputs(lead.names)
-    if not any(part.ranges for part in recipe.slices):
+    sliced = any(part.ranges for part in recipe.slices)
+    if not sliced:
         inputs = [models[ref] for ref in recipe.slices[0].inputs]
         check_same_tensors(lead, [model for model in inputs if model is not lead], mixed_floats=True)
     fishers = FisherFiles()
@@ -109,7 +110,10 @@ def from_recipe(
     wanted = []
     for output in outputs:
         inputs, origin = inputs_of[output.slice_index], origins[output.slice_index]
-        sources = _sources(inputs, output)
+        if sliced:
+            sources = _sources(inputs, output)
+        else:  # they have been compared
+            sources = tuple([model.tensors[output.name] for model in inputs])
         entry = Entry(output.name, dtype or _own_dtype(lead, output, sources), sources[0].shape)
         if sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))
@@ -158,11 +162,8 @@ def _sources(inputs: Sequence[Checkpoint], output: OutputTensor) -> tuple[Tensor
             raise CheckpointError(f"{model.path}: holds no tensor {name!r}, which {output.name!r} is made of")
         sources.append(source)
     first = sources[0]
-    shape, dtype = first.shape, first.dtype
     for model, source in zip(inputs, sources, strict=True):
-        if source.shape == shape and source.dtype == dtype:
-            continue
-        if source.shape != shape:
+        if source.shape != first.shape:
             raise CheckpointError(
                 f"{model.path}: tensor {source.name!r} has shape {list(source.shape)}, wanted "
                 f"{list(first.shape)} as in {first.file}"

@@ -79,6 +79,14 @@ BAD = {
         make_file(b'{"__metadata__":{"a":"1","\\u0061":"2"}}'),
         "'a' occurs twice",
     ),
+    "metadata twice, once first": (
+        make_file(b'{"__metadata__":{"a":"1"},"__metadata__":{}}'),
+        "'__metadata__' occurs twice",
+    ),
+    "comma after the metadata": (make_file(b'{"__metadata__":{},}'), "not valid JSON"),
+    "nothing after the metadata": (make_file(b'{"__metadata__":{}'), "not valid JSON"),
+    "metadata nested too deep": (make_file(b'{"__metadata__":{"a":' + b"[" * 200_000), "not valid JSON"),
+    "metadata with a lone surrogate": (make_file(b'{"__metadata__":{"a":"\\ud800"}}'), "not valid JSON"),
     "metadata not text": (make_file({"__metadata__": {"a": 1}}), "__metadata__"),
     "unknown dtype": (make_file({"a": entry("F31")}, bytes(8)), "tensor 'a': unknown dtype 'F31'"),
     "dtype not text": (make_file({"a": entry([1])}, bytes(8)), "unknown dtype"),
@@ -157,3 +165,25 @@ def test_a_mutated_file_is_refused_or_safe_to_read(
     assert [start for start, _ in covered[1:]] == ends[:-1]
     assert not ends or ends[-1] == len(content)
     assert all(tensor.elements * SIZES[tensor.dtype] == tensor.nbytes for tensor in header.tensors.values())
+
+
+def test_headers_that_place_tensors_alike_are_parsed_once(tmp_path: Path) -> None:
+    notes = [{"format": "pt"}, {"format": "pt", "run": "ünï" * 9}, {}]
+    headers = []
+    for i, metadata in enumerate(notes):
+        table = {"__metadata__": metadata} | {f"t{n}": entry("U8", [1], [n, n + 1]) for n in range(50)}
+        path = tmp_path / f"{i}.safetensors"
+        path.write_bytes(
+            make_file(json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode(), bytes(50))
+        )
+        headers.append((path, read_header(path)))
+    assert len({id(header.table) for _, header in headers}) == 1
+    for (path, header), metadata in zip(headers, notes, strict=True):
+        assert header.metadata == metadata
+        assert {info.file for info in header.tensors.values()} == {path}
+        assert header.tensors["t49"].offset == path.stat().st_size - 1
+    # Of a file of another length the same words are wrong.
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(headers[0][0].read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="cut off"):
+        read_header(cut)

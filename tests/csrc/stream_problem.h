@@ -138,34 +138,59 @@ class StreamProblem {
     const int n_inputs = 1 + pick(most_inputs_);
     weights.block_of.push_back(static_cast<std::int64_t>(weights.blocks.size()));
     plan.tensors.push_back({Rule::merge, count, n_inputs, static_cast<std::int64_t>(plan.inputs.size())});
-    std::vector<std::vector<double>> values;
+    std::vector<std::vector<double>> values(n_inputs);
+    std::vector<int> adapted;
     bool in_double = false;
     for (int n = 0; n < n_inputs; ++n) {
       const bool formed = mixed && columns > 0 && pick(3) == 0;
-      const Dtype stored = formed ? Dtype::f64 : mixed ? pick_dtype() : dtype;
-      in_double = in_double || stored == Dtype::f64;
-      if (formed) {
-        values.push_back(add_product(n, rows, columns));
+      if (formed && pick(2)) {
+        adapted.push_back(n);
+        plan.inputs.push_back(add_adapted(n, rows, columns, values[n]));
       } else {
-        plan.inputs.push_back(end_of(n, stored));
-        values.push_back(append_numbers(n, stored, count));
+        plan.inputs.push_back(formed ? add_product(n, rows, columns, values[n])
+                                     : add_read(n, mixed ? pick_dtype() : dtype, count, values[n]));
+        in_double = in_double || plan.inputs.back().dtype == Dtype::f64;
       }
     }
+    for (int n : adapted) round_adapted(plan.inputs[plan.tensors.back().first_input + n], in_double, values[n]);
     add_sums(values, count, in_double);
   }
 
-  std::vector<double> add_product(int file, std::int64_t rows, std::int64_t columns) {
+  Place add_read(int file, Dtype dtype, std::int64_t count, std::vector<double>& values) {
+    const Place place = end_of(file, dtype);
+    values = append_numbers(file, dtype, count);
+    return place;
+  }
+
+  Place add_adapted(int file, std::int64_t rows, std::int64_t columns, std::vector<double>& values) {
+    std::vector<double> added;
+    AdaptedInput adapted{};
+    adapted.base = add_read(file, pick_dtype(), rows * columns, values);
+    adapted.added = pick(2) ? add_product(file, rows, columns, added) : add_read(file, pick_dtype(), rows * columns, added);
+    adapted.scale = 0.3 + pick(4);
+    for (std::size_t e = 0; e < values.size(); ++e) values[e] = std::fma(adapted.scale, added[e], values[e]);
+    plan.adapted.push_back(adapted);
+    return {adapted_input, static_cast<std::int64_t>(plan.adapted.size()) - 1, Dtype::f64};
+  }
+
+  // To the widest type among the tensor's other inputs, float32 at least.
+  static void round_adapted(Place& place, bool in_double, std::vector<double>& values) {
+    place.dtype = in_double ? Dtype::f64 : Dtype::f32;
+    if (in_double) return;
+    for (double& value : values) value = static_cast<float>(value);
+  }
+
+  Place add_product(int file, std::int64_t rows, std::int64_t columns, std::vector<double>& values) {
     const std::int64_t rank = 1 + pick(3);
     LoraProduct product{rows, columns, rank, {end_of(file, pick_dtype()), false}, {}};
     const std::vector<double> left = append_numbers(file, product.left.place.dtype, rows * rank);
     product.right = {end_of(file, pick_dtype()), false};
     const std::vector<double> right = append_numbers(file, product.right.place.dtype, rank * columns);
-    plan.inputs.push_back({-1, static_cast<std::int64_t>(plan.products.size()), Dtype::f64});
     plan.products.push_back(product);
-    std::vector<double> values(rows * columns, -0.0);
+    values.assign(rows * columns, -0.0);
     for (std::int64_t e = 0; e < rows * columns; ++e)
       for (std::int64_t k = 0; k < rank; ++k) values[e] += left[e / columns * rank + k] * right[k * columns + e % columns];
-    return values;
+    return {product_input, static_cast<std::int64_t>(plan.products.size()) - 1, Dtype::f64};
   }
 
   void add_sums(const std::vector<std::vector<double>>& values, std::int64_t count, bool in_double) {

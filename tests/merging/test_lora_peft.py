@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint, save, verify
-from m2m.merging import merge
+from m2m.checkpoint.checkpoint import read_tensor
+from m2m.merging import merge, methods
 from m2m.merging.lora import AdaptedCheckpoint, Adapter
+from m2m.merging.lora.product import Product
+from m2m.merging.methods import Inputs, settings_of
 from m2m.testing.tolerance import gamma
 
 peft = pytest.importorskip("peft", reason="PEFT is not installed")
@@ -151,3 +154,58 @@ def test_averaging_factors_apart_is_not_the_merge(model: Model, tmp_path: Path) 
         combined.add_weighted_adapter(names, [0.25] * 4, kind, combination_type=kind)
         own = combined.base_model.model.layers[0].q_proj.get_delta_weight(kind).double()
         assert low <= float((own - delta).norm() / delta.norm()) <= high, kind
+
+
+def expert_bound(expert: AdaptedCheckpoint, name: str) -> float:
+    """How far PEFT's expert in float32 and ours may lie apart, at any element of a tensor."""
+    addition = expert.additions.get(name)
+    if addition is None:
+        return 0.0
+    source = addition.source
+    if isinstance(source, Product):
+        left, right = (read_tensor(side).double().abs() for side in (source.left, source.right))
+        size = left.T @ right.T if source.transposed else left @ right
+    else:
+        size = read_tensor(source).double().abs()
+    base = expert.base.read(name).double().abs()
+    return float((base + addition.scale * size).max()) * gamma(TERMS, 2.0**-24)
+
+
+def test_ties_of_adapters_is_ties_of_what_peft_merges(model: Model, tmp_path: Path) -> None:
+    # Trimming and election jump, so elements within reach of a threshold or of a vote of zero are left out:
+    # experts that move by at most E move magnitudes, and so their order statistics, by at most E.
+    kinds = ("patterns", "rslora", "biases", "whole", "in_out", "embedding")
+    weights, density = [1.0, 0.5, 0.8, 1.2, 0.7, 0.9], 0.6
+    merged = [adapt(model, tmp_path / kind, seed, **CONFIGS[kind]) for seed, kind in enumerate(kinds)]
+    entries = [
+        {"model": str(tmp_path / kind), "parameters": {"weight": weight, "density": density}}
+        for kind, weight in zip(kinds, weights, strict=True)
+    ]
+    recipe = {"merge_method": "ties", "base_model": str(tmp_path / "base"), "models": entries}
+    merge(recipe, tmp_path / "out", dtype="float64")
+    base = Checkpoint(tmp_path / "base")
+    experts = [AdaptedCheckpoint(base, Adapter(tmp_path / kind)) for kind in kinds]
+    rule, compared = methods.get("ties"), 0
+    for name, got in Checkpoint(tmp_path / "out").state().items():
+        origin, theirs = base.read(name), [state[name] for state in merged]
+        settings = settings_of(rule, len(kinds), tensor=name, weight=weights, density=density)
+        want = rule.reference(Inputs(theirs, origin), settings, torch.float64)
+        bounds = [expert_bound(expert, name) for expert in experts]
+        stable = torch.ones(origin.shape, dtype=torch.bool)
+        votes, doubt = torch.zeros(origin.shape, dtype=torch.float64), 0.0
+        for tensor, weight, bound in zip(theirs, weights, bounds, strict=True):
+            change = tensor.double() - origin.double()
+            size = change.abs()
+            kept = max(1, int(density * size.numel()))
+            threshold = size.reshape(-1).sort(descending=True).values[kept - 1]
+            if bound:
+                stable &= (size - threshold).abs() > 2 * bound
+            votes += torch.where(size >= threshold, weight * change, 0.0)
+            doubt += weight * bound
+        stable &= (votes.abs() > doubt) | (doubt == 0)
+        # A mean with positive weights moves by no more than what moves most; task vectors round once.
+        most = max((float((tensor - origin).abs().max()) for tensor in theirs), default=0.0)
+        assert ((got - want).abs()[stable] <= max(bounds) + 2.0**-23 * most).all(), name
+        compared += int(stable.sum()) if max(bounds) else 0
+    adapted = sum(base.tensors[name].elements for name in base.names if expert_bound(experts[0], name))
+    assert compared > 0.9 * adapted

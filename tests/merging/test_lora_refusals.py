@@ -113,7 +113,6 @@ def test_a_config_that_is_no_json_is_refused(folder: Path) -> None:
             r"name its base_model, or write MODEL\+",
         ),
         ({"base_model": "base+lora"}, RecipeError, r"is an adapter on a model"),
-        ({"merge_method": "ties"}, RecipeError, r"ties needs the expert itself"),
         ({"models": [{"model": "base+base", "parameters": {"weight": 1}}]}, CheckpointError, r"no adapter;"),
     ],
 )

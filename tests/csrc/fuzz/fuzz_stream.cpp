@@ -35,7 +35,7 @@ class Mutation {
       : plan_(problem.plan), weights_(problem.weights), options_(options), random_(seed) {}
 
   void apply() {
-    switch (pick(11)) {
+    switch (pick(12)) {
       case 0: return place(one_of(plan_.inputs));
       case 1: return place(one_of(plan_.outputs));
       case 2: return tensor(one_of(plan_.tensors));
@@ -46,6 +46,7 @@ class Mutation {
       case 7: return shorten(plan_.output_files);
       case 8: return replace_file();
       case 9: return drop();
+      case 10: return adapted();
       default: return set(plan_.n_outputs);
     }
   }
@@ -111,6 +112,16 @@ class Mutation {
       case 2: product.rank = pick(1 << 12) - 1; return;  // larger ones take more memory than a sanitizer grants
       case 3: factor.transposed = !factor.transposed; return;
       default: return place(factor.place);
+    }
+  }
+
+  void adapted() {
+    if (plan_.adapted.empty()) return;
+    AdaptedInput& adapted = one_of(plan_.adapted);
+    switch (pick(3)) {
+      case 0: return place(adapted.base);
+      case 1: return place(adapted.added);
+      default: adapted.scale = pick(2) ? NAN : 0;
     }
   }
 
