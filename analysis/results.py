@@ -31,14 +31,23 @@ def provenance(run: TrainedRun) -> dict[str, Any]:
     Returns:
         Run, configuration hash, set-up, seed and versions.
     """
-    ours = {"m2m": m2m.__version__, "python": platform.python_version()}
     return {
         "run": run.folder.root.resolve().name,
         "config": run.identity,
         "setup": run.setup.version,
         "seed": run.seed,
-        "versions": ours | {name: version(name) for name in _PACKAGES},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Say with what a result was made.
+
+    Returns:
+        Version by package.
+    """
+    ours = {"m2m": m2m.__version__, "python": platform.python_version()}
+    return ours | {name: version(name) for name in _PACKAGES}
 
 
 def output_folder(path: Path) -> Path:

@@ -28,7 +28,8 @@ void check_layout(const StreamPlan& plan, std::int64_t tensor, std::int64_t leng
 }
 
 // layout: [T, 5] origin, first point, points, length, stride.
-std::unique_ptr<GramPass> make_gram(const StreamPlan& plan, std::int64_t first, const py::buffer& layout, bool counts_signs) {
+std::unique_ptr<GramPass> make_gram(const StreamPlan& plan, std::int64_t first, const py::buffer& layout, bool counts_signs,
+                                    bool squares, bool ulps) {
   const auto table = to_vector<std::int64_t>(layout, "layout");
   if (table.size() % 5) throw std::invalid_argument("layout does not come in rows of 5");
   check_window(plan, first, table.size() / 5);
@@ -40,9 +41,11 @@ std::unique_ptr<GramPass> make_gram(const StreamPlan& plan, std::int64_t first, 
     check_range(row[1], n + 1, "first point");
     check_range(row[2], n - row[1] + 1, "points");
     if (row[2] > 0) check_layout(plan, t, row[3], row[4]);
-    tensors.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(row[2]), row[3], row[4]});
+    if ((squares || ulps) && row[4] > 1) throw std::invalid_argument("no squares or ulps of columns");
+    const Dtype stored = row[2] > 0 ? plan.input(t, static_cast<int>(row[1])).dtype : Dtype::f32;
+    tensors.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(row[2]), row[3], row[4], ulps, stored});
   }
-  return std::make_unique<GramPass>(plan, first, std::move(tensors), counts_signs);
+  return std::make_unique<GramPass>(plan, first, std::move(tensors), GramExtras{counts_signs, squares});
 }
 
 // One row a tensor: length, stride and weights [V, M, N] of each; none for a copied one.
@@ -105,10 +108,15 @@ void check_asked(const GramPass& pass, std::int64_t tensor) {
 void register_gram(py::module_& module) {
   py::class_<GramPass, StreamPass>(module, "GramPass", "Looks at inner products of points; if wanted at their signs.")
       .def(py::init(&make_gram), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(),
-           py::arg("layout"), py::arg("counts_signs"))
+           py::arg("layout"), py::arg("counts_signs"), py::arg("squares") = false, py::arg("ulps") = false)
       .def("triangles", [](const GramPass& self, std::int64_t tensor) {
         check_asked(self, tensor);
         return self.triangles(tensor);
+      })
+      .def("square_triangles", [](const GramPass& self, std::int64_t tensor) {
+        check_asked(self, tensor);
+        if (!self.gathers_squares()) throw std::invalid_argument("squares were not wanted");
+        return self.square_triangles(tensor);
       })
       .def("signs", [](const GramPass& self, std::int64_t tensor) {
         check_asked(self, tensor);

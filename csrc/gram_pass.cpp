@@ -1,7 +1,6 @@
 #include "gram_pass.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "gram_kernel.h"
@@ -10,41 +9,23 @@
 
 namespace m2m {
 
-void SignCounts::add(const double* const* points, int n_points, int count) {
-  std::vector<std::int8_t> signs(static_cast<std::size_t>(n_points) * count);
-  for (int i = 0; i < n_points; ++i) {
-    std::int8_t* left = signs.data() + std::int64_t{i} * count;
-    double most = largest[i];
-    for (int p = 0; p < count; ++p) {
-      most = std::max(most, std::fabs(points[i][p]));
-      left[p] = static_cast<std::int8_t>((points[i][p] > 0) - (points[i][p] < 0));
-    }
-    largest[i] = most;
-    for (int k = 0; k <= i; ++k) {
-      const std::int8_t* right = signs.data() + std::int64_t{k} * count;
-      int product = 0, both = 0;
-      for (int p = 0; p < count; ++p) {
-        product += left[p] * right[p];
-        both += left[p] != 0 && right[p] != 0;
-      }
-      same[pair_index(i, k)] += (both + product) / 2;
-      opposite[pair_index(i, k)] += (both - product) / 2;
-    }
+namespace {
+
+void fold_lanes(const std::vector<double>& lanes, int pairs, double* sums) {
+  for (int pair = 0; pair < pairs; ++pair) {
+    Lanes sum;
+    std::copy_n(lanes.data() + std::int64_t{pair} * kLanes, kLanes, sum.sums);
+    sums[pair] = sum.folded();
   }
 }
 
-void SignCounts::add(const SignCounts& other) {
-  for (std::size_t i = 0; i < largest.size(); ++i) largest[i] = std::max(largest[i], other.largest[i]);
-  for (std::size_t pair = 0; pair < same.size(); ++pair) {
-    same[pair] += other.same[pair];
-    opposite[pair] += other.opposite[pair];
-  }
-}
+}  // namespace
 
-GramPass::GramPass(const StreamPlan& plan, std::int64_t first, std::vector<GramTensor> tensors, bool counts_signs)
-    : plan_(plan), first_(first), tensors_(std::move(tensors)), counts_signs_(counts_signs) {
+GramPass::GramPass(const StreamPlan& plan, std::int64_t first, std::vector<GramTensor> tensors, GramExtras extras)
+    : plan_(plan), first_(first), tensors_(std::move(tensors)), extras_(extras) {
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     sums_.emplace_back(tensors_[i], plan.tensors[first + i].count);
+    if (extras_.squares) square_sums_.emplace_back(tensors_[i], plan.tensors[first + i].count);
     signs_.emplace_back(tensors_[i]);
   }
 }
@@ -97,35 +78,37 @@ GramPass::Piece GramPass::piece_at(const ChunkView& chunk, std::int64_t done) co
 
 void GramPass::add_piece(const ChunkView& chunk, const Piece& piece, Worker& worker) {
   const GramTensor& wanted = layout(chunk.tensor);
-  if (piece.position % kSegment == 0) worker.lanes.assign(std::size_t(wanted.pairs()) * kLanes, 0.0);
+  if (piece.position % kSegment == 0) {
+    worker.lanes.assign(std::size_t(wanted.pairs()) * kLanes, 0.0);
+    if (extras_.squares) worker.square_lanes.assign(worker.lanes.size(), 0.0);
+  }
   SignCounts signs(wanted);
   for (std::int64_t done = 0; done < piece.count;) {
     const int before = static_cast<int>((piece.position + done) % kLanes);
     const int count = static_cast<int>(std::min<std::int64_t>(kGramBlock - before, piece.count - done));
     stage_points(chunk, wanted, piece.from + done, count, before, worker.staged.data());
     const int padded = (before + count + kLanes - 1) / kLanes * kLanes;
-    add_products(worker.points.data(), wanted.n_points, padded, worker.lanes.data());
-    if (counts_signs_) signs.add(worker.points.data(), wanted.n_points, padded);
+    double* squares = extras_.squares ? worker.square_lanes.data() : nullptr;
+    add_products(worker.points.data(), wanted.n_points, padded, worker.lanes.data(), squares);
+    if (extras_.signs) signs.add(worker.points.data(), wanted.n_points, padded);
     done += count;
   }
-  if (counts_signs_) {
+  if (extras_.signs) {
     std::lock_guard lock(mutex_);
     signs_[chunk.tensor - first_].add(signs);
   }
   fold_piece(chunk.tensor, piece, worker);
 }
 
-// At the end of a segment its sum is known.
+// At the end of a segment its sums are known.
 void GramPass::fold_piece(std::int64_t tensor, const Piece& piece, const Worker& worker) {
   const GramTensor& wanted = layout(tensor);
   const std::int64_t end = piece.position + piece.count;
   if (end != wanted.length && end % kSegment != 0) return;
-  double* sums = sums_[tensor - first_].at(piece.vector, piece.position / kSegment);
-  for (int pair = 0; pair < wanted.pairs(); ++pair) {
-    Lanes lanes;
-    std::copy_n(worker.lanes.data() + std::int64_t{pair} * kLanes, kLanes, lanes.sums);
-    sums[pair] = lanes.folded();
-  }
+  const std::int64_t segment = piece.position / kSegment;
+  fold_lanes(worker.lanes, wanted.pairs(), sums_[tensor - first_].at(piece.vector, segment));
+  if (extras_.squares)
+    fold_lanes(worker.square_lanes, wanted.pairs(), square_sums_[tensor - first_].at(piece.vector, segment));
 }
 
 void GramPass::add_row(const ChunkView& chunk, const Piece& piece, Worker& worker) {

@@ -1,4 +1,5 @@
-// The pass that looks at inner products: of whole tensors, or of their rows or columns; if wanted with signs and largest values.
+// The pass that looks at inner products: of whole tensors, or of their rows or columns; if wanted with signs, largest values and
+// squares of products.
 #pragma once
 
 #include <cstdint>
@@ -6,26 +7,21 @@
 #include <vector>
 
 #include "gram_layout.h"
+#include "gram_signs.h"
 #include "stream_pass.h"
 
 namespace m2m {
 
-// What statistics know of the points of one tensor besides their inner products. Pairs as in a lower triangle.
-struct SignCounts {
-  std::vector<double> largest;         // [K] largest |value|
-  std::vector<std::int64_t> same;      // [pairs] elements where both are positive or both negative
-  std::vector<std::int64_t> opposite;  // [pairs] elements where one is positive and one negative
-
-  explicit SignCounts(const GramTensor& tensor)
-      : largest(tensor.n_points), same(tensor.pairs()), opposite(tensor.pairs()) {}
-  void add(const double* const* points, int n_points, int count);
-  void add(const SignCounts& other);
+// What is wanted besides inner products; only of tensors that are one vector.
+struct GramExtras {
+  bool signs = false;    // SignCounts of the points
+  bool squares = false;  // sums of squares of the points' products, element by element
 };
 
 class GramPass final : public StreamPass {
  public:
   // `tensors`: one for each tensor of the plan from `first` on.
-  GramPass(const StreamPlan& plan, std::int64_t first, std::vector<GramTensor> tensors, bool counts_signs);
+  GramPass(const StreamPlan& plan, std::int64_t first, std::vector<GramTensor> tensors, GramExtras extras);
 
   bool wants(std::int64_t tensor, int n) const override;
   bool writes() const override { return false; }
@@ -34,7 +30,9 @@ class GramPass final : public StreamPass {
   void run(const ChunkView& chunk) override;
 
   std::vector<double> triangles(std::int64_t tensor) const { return sums_[tensor - first_].triangles(); }
+  std::vector<double> square_triangles(std::int64_t tensor) const { return square_sums_[tensor - first_].triangles(); }
   const SignCounts& signs(std::int64_t tensor) const { return signs_[tensor - first_]; }
+  bool gathers_squares() const { return extras_.squares; }
   bool holds(std::int64_t tensor) const { return tensor >= first_ && tensor - first_ < std::int64_t(tensors_.size()); }
 
  private:
@@ -50,6 +48,7 @@ class GramPass final : public StreamPass {
     std::vector<double> staged;         // [K, kGramBlock]
     std::vector<const double*> points;  // [K]
     std::vector<double> lanes;          // [pairs, 16]; with columns [16, pairs, vectors]
+    std::vector<double> square_lanes;   // [pairs, 16]
   };
 
   const GramTensor& layout(std::int64_t tensor) const { return tensors_[tensor - first_]; }
@@ -62,8 +61,9 @@ class GramPass final : public StreamPass {
   const StreamPlan& plan_;
   const std::int64_t first_;
   const std::vector<GramTensor> tensors_;
-  const bool counts_signs_;
+  const GramExtras extras_;
   std::vector<SegmentSums> sums_;
+  std::vector<SegmentSums> square_sums_;
   std::vector<SignCounts> signs_;
   std::mutex mutex_;  // guards signs_
   std::vector<Worker> workers_;

@@ -86,8 +86,18 @@ class FisherPass(StreamPass):
 class GramPass(StreamPass):
     """Looks at inner products of points; if wanted at their signs."""
 
-    def __init__(self, plan: StreamPlan, first: int, *, layout: Any, counts_signs: bool) -> None: ...
+    def __init__(
+        self,
+        plan: StreamPlan,
+        first: int,
+        *,
+        layout: Any,
+        counts_signs: bool,
+        squares: bool = False,
+        ulps: bool = False,
+    ) -> None: ...
     def triangles(self, tensor: int) -> list[float]: ...
+    def square_triangles(self, tensor: int) -> list[float]: ...
     def signs(self, tensor: int) -> tuple[list[float], list[int], list[int]]: ...
 
 class RiderPass(StreamPass):

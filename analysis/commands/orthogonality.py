@@ -1,0 +1,115 @@
+"""Measure how experts' task vectors lie to each other: cosines, norms, signs, subspaces.
+
+Reads a run folder's experts, or any checkpoints or LoRA adapters of one base, once and in bounded memory.
+Writes orthogonality.json, CSV tables (pairs, experts, subspaces) and the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m2m.errors import ConfigError
+
+if TYPE_CHECKING:
+    from analysis.orthogonality import Study
+
+HELP = "cosines, norms, signs and subspaces of experts' task vectors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options.
+
+    Args:
+        parser: The verb's parser.
+    """
+    parser.add_argument(
+        "run", type=Path, nargs="?", metavar="RUN", help="a finished run folder (or --base and --experts)"
+    )
+    parser.add_argument("--base", metavar="MODEL", help="checkpoint of the base model")
+    parser.add_argument(
+        "--experts", nargs="+", metavar="MODEL", help="checkpoints or LoRA adapters of the experts"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--subspaces",
+        type=int,
+        default=0,
+        metavar="K",
+        help="also compare the leading K singular directions of every matrix (reads matrices several times)",
+    )
+    parser.add_argument(
+        "--anchored",
+        nargs="+",
+        metavar="MODEL",
+        help="experts trained partly on common data, in the same order",
+    )
+    parser.add_argument("--share", type=float, metavar="B", help="what of its own data those were trained on")
+    parser.add_argument(
+        "--memory", default="256MiB", help="most memory that reading may take (default %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, metavar="T", help="workers (default: one a core)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random starts (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Do what the command line says.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code 0.
+    """
+    from analysis.commands.on_a_run import report
+    from analysis.orthogonality.write import NAME, to_json, to_tables
+    from analysis.results import output_folder, write_results
+    from paper_figs.mergemix import cosines
+
+    output_folder(args.out)
+    study, source = _study(args)
+    content = to_json(study)
+    write_results(args.out, NAME, content | {"source": source}, to_tables(study))
+    cosines.draw(args.out, args.out)
+    report(args, content, _sentences(study))
+    return 0
+
+
+def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
+    from analysis.orthogonality import orthogonality
+    from analysis.orthogonality.runs import of_run, source_of_run
+    from analysis.results import versions
+    from m2m.surrogate import content_key
+
+    common = {"rank": args.subspaces, "memory": args.memory, "threads": args.threads, "seed": args.seed}
+    made_by = {"seed": args.seed, "versions": versions()}
+    if args.run is not None:
+        if args.base or args.experts or args.anchored or args.share is not None:
+            raise ConfigError(
+                "a run folder names its own models: leave --base, --experts, --anchored, --share out"
+            )
+        return of_run(args.run, **common), source_of_run(args.run) | made_by
+    if not (args.base and args.experts):
+        raise ConfigError("name a run folder, or --base and --experts")
+    study = orthogonality(args.base, args.experts, anchored=args.anchored or (), share=args.share, **common)
+    asked = [args.base, args.experts, args.anchored, args.share, args.subspaces, args.seed]
+    return study, {"config": content_key("orthogonality", asked)} | made_by
+
+
+def _sentences(study: Study) -> list[str]:
+    width = max(map(len, study.experts))
+    rows = [
+        f"  {name:{width}} {' '.join(f'{value:7.3f}' for value in row)}"
+        for name, row in zip(study.experts, study.whole.cosine, strict=True)
+    ]
+    lines = [f"cosines of {len(study.experts)} task vectors, {study.whole.elements} elements:", *rows]
+    by_chance = study.chance
+    spread = by_chance.largest_spread
+    if spread is not None:
+        lines.append(
+            f"chance: ±{spread:.2g} where elements are independent (effective dimension from "
+            f"{spread**-2:.3g} of {study.whole.elements})"
+        )
+    return [*lines, *(f"warning: {warning}" for warning in study.warnings)]

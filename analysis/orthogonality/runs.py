@@ -1,0 +1,71 @@
+"""Orthogonality of a run folder's experts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from analysis.orthogonality.measure import Study, orthogonality
+from m2m.errors import InputError
+from m2m.merging.pass_run import Progress
+from m2m.mixture import Mixture
+from m2m.run_folder import RunFolder
+
+
+def of_run(
+    root: str | Path,
+    *,
+    rank: int = 0,
+    memory: str | int = "256MiB",
+    threads: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Study:
+    """Measure the experts of a run's first training seed.
+
+    Args:
+        root: The run folder; the run must have finished.
+        rank: Dimensions of the subspaces of each matrix to compare; 0 for none.
+        memory: Most memory that reading may add to what the process holds.
+        threads: Workers; as many as there are usable cores when not given.
+        seed: Seed of the random starts of subspaces.
+        progress: Is told bytes looked at, bytes in all and what is going on.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: If the folder is not a finished run.
+    """
+    folder = RunFolder(Path(root))
+    results = folder.read_results()
+    if not results or not folder.base.exists():
+        raise InputError(f"{root} is not a finished run folder: it has no {folder.results.name} or no base")
+    names = results["datasets"]
+    experts = [folder.model(Mixture.subset(names, [name]), results["seed"]) for name in names]
+    return orthogonality(
+        folder.base,
+        experts,
+        names=names,
+        rank=rank,
+        memory=memory,
+        threads=threads,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def source_of_run(root: str | Path) -> dict[str, Any]:
+    """Say which run a study is of.
+
+    Args:
+        root: The run folder.
+
+    Returns:
+        Its name, the hash of its configuration and its training seed.
+    """
+    folder = RunFolder(Path(root))
+    identity = json.loads(folder.identity.read_text(encoding="utf-8"))["identity"]
+    seed = folder.read_results()["seed"]
+    return {"run": folder.root.resolve().name, "config": identity, "training_seed": seed}

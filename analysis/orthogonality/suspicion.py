@@ -1,0 +1,108 @@
+"""Signs that numbers do not mean what they seem to: another base, rounding, a model that did not move."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.orthogonality.geometry import Geometry
+from analysis.orthogonality.rounding import LEAST_SIGNAL, Corrected
+from m2m.checkpoint import Checkpoint
+from m2m.errors import CheckpointError
+
+#: Task vectors that all point this much the same way share something that is not their training.
+ONE_WAY = 0.9
+#: Fine-tuning moves a model by a few per cent of its norm; another model lies about √2 norms away.
+FAR = 0.5
+#: Keys of `config.json` that say how a checkpoint was stored or made, not what it computes.
+_HARMLESS = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
+
+
+def suspicions(names: Sequence[str], whole: Geometry, corrected: Corrected | None) -> list[str]:
+    """Say what speaks against taking the numbers at their face value.
+
+    Args:
+        names: The experts' names. [N]
+        whole: Sums over the whole model.
+        corrected: What is left without rounding noise, where it is known.
+
+    Returns:
+        A sentence a suspicion; none if there is none.
+    """
+    found = [*_other_base(names, whole)]
+    zero = [name for name, norm in zip(names, whole.norms, strict=True) if norm == 0]
+    if zero:
+        found.append(f"{', '.join(zero)}: equal to the base, so there is no direction to compare")
+    if whole.zeros is not None:
+        found += [
+            f"{name}: {share:.0%} of its task vector is exactly zero: updates are smaller than the stored "
+            "type can hold, and its norm and cosines are mostly rounding"
+            for name, share in zip(names, whole.zeros, strict=True)
+            if 0.5 < share < 1
+        ]
+    if corrected is not None:
+        found += [
+            f"{name}: its energy is {signal:.2g} times the rounding noise, below {LEAST_SIGNAL:g}: no "
+            "corrected norm or cosine is given"
+            for name, signal in zip(names, corrected.signal, strict=True)
+            if 0 < signal < LEAST_SIGNAL
+        ]
+    return found
+
+
+def _other_base(names: Sequence[str], whole: Geometry) -> list[str]:
+    found = []
+    cosine, n = whole.cosine, len(names)
+    pairs = cosine[np.triu_indices(n, 1)]
+    if n > 1 and np.all(pairs > ONE_WAY):
+        found.append(
+            f"all task vectors point the same way (least cosine {pairs.min():.3f}): this base may not be the "
+            "one the experts were trained from"
+        )
+    if whole.norm_ratio is not None:
+        found += [
+            f"{name}: its task vector is {ratio:.2g} times as long as the base: is it an expert of another?"
+            for name, ratio in zip(names, whole.norm_ratio, strict=True)
+            if ratio > FAR
+        ]
+    return found
+
+
+def config_differences(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[str]:
+    """Compare the models' `config.json` where they have one.
+
+    Args:
+        base: The base model.
+        experts: The experts. [N]
+
+    Returns:
+        A sentence an expert whose configuration says that it computes something else than the base.
+    """
+    wanted = _config(base)
+    found = []
+    for expert in experts:
+        got = _config(expert)
+        if not wanted or not got:
+            continue
+        keys = sorted(
+            key for key in (wanted.keys() | got.keys()) - _HARMLESS if wanted.get(key) != got.get(key)
+        )
+        if keys:
+            shown = ", ".join(f"{key} {got.get(key)!r} (base {wanted.get(key)!r})" for key in keys[:3])
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            found.append(f"{expert.path}: its config.json differs from the base's: {shown}{more}")
+    return found
+
+
+def _config(model: Checkpoint) -> dict[str, object]:
+    folder = model.path if model.path.is_dir() else model.path.parent
+    file = folder / "config.json"
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: is not JSON: {error}") from error
+    return content if isinstance(content, dict) else {}

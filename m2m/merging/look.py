@@ -1,0 +1,151 @@
+"""What task vectors look like, tensor by tensor, in one read of the checkpoints and without writing any."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.errors import CheckpointError
+from m2m.merging.compile_plan import compile_plan
+from m2m.merging.gram_passes import unpack_triangle, whole_tensor
+from m2m.merging.memory import collector_paused, plan_staging
+from m2m.merging.pass_run import PassRun, Progress
+from m2m.merging.passes import Window
+from m2m.merging.plan import PlannedTensor, build_plan
+from m2m.merging.weighted_sums import from_weights
+from m2m.merging.windows import windows
+from m2m.units import parse_bytes
+
+if TYPE_CHECKING:
+    from m2m._core import GramPass
+
+#: A copied tensor has no task vectors: origin, first point, points, length, stride.
+_NOTHING = (-1, 0, 0, 0, 1)
+_BASE = 0
+
+
+@dataclass(frozen=True)
+class TensorLook:
+    """What one tensor's task vectors τ_n = fl(θ_n − θ₀) look like. Sums are float64, in the engine's order.
+
+    Attributes:
+        name: The tensor's name.
+        elements: P.
+        base_dtype: Type in which the base model stores it, as safetensors names it.
+        expert_dtypes: Types in which the experts store it. [N]
+        gram: ⟨τ_i, τ_j⟩. [N, N]
+        squares: Σ_p τ_i[p]² τ_j[p]². [N, N]
+        largest: max |τ_n|. [N]
+        same_sign: Elements where both are positive or both negative; on the diagonal, those not zero. [N, N]
+        opposite_sign: Elements where one is positive and the other negative. [N, N]
+        base_square: ‖θ₀‖².
+        ulp_square: Σ_p ulp(θ₀[p])²: how far each stored value lies from the next number of its type, squared.
+        ulp_fourth: Σ_p ulp(θ₀[p])⁴.
+    """
+
+    name: str
+    elements: int
+    base_dtype: str
+    expert_dtypes: tuple[str, ...]
+    gram: list[list[float]]
+    squares: list[list[float]]
+    largest: list[float]
+    same_sign: list[list[int]]
+    opposite_sign: list[list[int]]
+    base_square: float
+    ulp_square: float
+    ulp_fourth: float
+
+
+def look_at_task_vectors(
+    base: Checkpoint,
+    experts: Sequence[Checkpoint],
+    *,
+    memory: str | int = "256MiB",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[TensorLook]:
+    """Read the checkpoints once, streaming, and gather what their task vectors look like.
+
+    Args:
+        base: The base model.
+        experts: The experts; they must hold the base model's tensors. [N]
+        memory: Most memory that this may add to what the process holds.
+        threads: Workers; as many as there are usable cores when not given.
+        progress: Is told bytes looked at, bytes in all and what is going on.
+
+    Returns:
+        A look a tensor of floats, in the base model's order; tensors of other types have no task vectors.
+
+    Raises:
+        CheckpointError: If there are no experts, an expert's tensors are not the base model's, or something
+            is malformed, shrinks, or is not finite.
+    """
+    if not experts:
+        raise CheckpointError("task vectors need at least one expert")
+    with collector_paused():
+        models = [base, *experts]
+        wanted = from_weights(models, [[1.0, *(0.0 for _ in experts)]])
+        plan = build_plan([model.path for model in models], wanted, {"": {}})
+    staging = plan_staging(parse_bytes(memory), threads, plan.most_sources, 1)
+    core = compile_plan(plan, [Path(shard.name) for shard in plan.outputs[0].layout.shards])
+    run = PassRun(plan, core, staging, (0, 0), lambda position: None, None)
+    looks: list[TensorLook] = []
+    done = 0
+    try:
+        for window in windows(plan, core, (0, 0), staging, False, single=False):
+            looks += _look(window, run)
+            done += sum(tensor.entry.nbytes for tensor in window.tensors)
+            if progress is not None:
+                progress(done, plan.nbytes, "look")
+    except BaseException:
+        run.stop()
+        raise
+    order = {name: number for number, name in enumerate(base.names)}
+    return sorted(looks, key=lambda look: order[look.name])
+
+
+def _look(window: Window, run: PassRun) -> list[TensorLook]:
+    from m2m._core import GramPass, RiderPass
+
+    vectors = _layout(window, origin=_BASE, first=1)
+    itself = _layout(window, origin=-1, first=_BASE)
+    core, first = window.core, window.first
+    products = GramPass(core, first, layout=vectors, counts_signs=True, squares=True)
+    sizes = GramPass(core, first, layout=itself, counts_signs=False)
+    ulps = GramPass(core, first, layout=itself, counts_signs=False, squares=True, ulps=True)
+    run(RiderPass(core, products, RiderPass(core, sizes, ulps)), window)
+    return [_tensor_look(number, tensor, products, sizes, ulps) for number, tensor in window.merged()]
+
+
+def _layout(window: Window, origin: int, first: int) -> array[int]:
+    rows = array("q")
+    for tensor in window.tensors:
+        points = len(tensor.sources) - 1 if origin == _BASE else 1
+        rows.extend(_NOTHING if tensor.copied else whole_tensor(tensor, origin, first, points))
+    return rows
+
+
+def _tensor_look(
+    number: int, tensor: PlannedTensor, products: GramPass, sizes: GramPass, ulps: GramPass
+) -> TensorLook:
+    largest, same, opposite = products.signs(number)
+    return TensorLook(
+        name=tensor.entry.name,
+        elements=math.prod(tensor.entry.shape),
+        base_dtype=tensor.sources[_BASE].dtype,
+        expert_dtypes=tuple(source.dtype for source in tensor.sources[1:]),
+        gram=unpack_triangle(products.triangles(number)),
+        squares=unpack_triangle(products.square_triangles(number)),
+        largest=largest,
+        same_sign=unpack_triangle(same),
+        opposite_sign=unpack_triangle(opposite),
+        base_square=sizes.triangles(number)[0],
+        ulp_square=ulps.triangles(number)[0],
+        ulp_fourth=ulps.square_triangles(number)[0],
+    )
