@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from m2m import errors, testing
     from m2m.build_info import build_info
     from m2m.checkpoint import Checkpoint
+    from m2m.evaluate import race
     from m2m.merging import merge
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
@@ -28,6 +29,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "build_info": ("m2m.build_info", "build_info"),
     "errors": ("m2m.errors", None),
     "merge": ("m2m.merging", "merge"),
+    "race": ("m2m.evaluate", "race"),
     "run": ("m2m.pipeline", "run"),
     "score": ("m2m.scoring", "score"),
     "search": ("m2m.searching", "search"),
@@ -42,6 +44,7 @@ __all__ = [
     "build_info",
     "errors",
     "merge",
+    "race",
     "run",
     "score",
     "search",

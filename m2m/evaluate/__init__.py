@@ -3,6 +3,7 @@
 from m2m.evaluate.batched_scorer import BatchedScorer, TaskBatch
 from m2m.evaluate.function_scorer import FunctionScorer
 from m2m.evaluate.live_model import LiveModel
+from m2m.evaluate.racing import MergedCandidates, RacedObjective, RaceResult, RecordedCandidates, race
 from m2m.evaluate.resident import score, score_candidates, score_model
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.similarity import most_similar, similarities
@@ -12,11 +13,16 @@ __all__ = [
     "BatchedScorer",
     "FunctionScorer",
     "LiveModel",
+    "MergedCandidates",
+    "RaceResult",
+    "RacedObjective",
+    "RecordedCandidates",
     "Scorer",
     "Scores",
     "TargetScorer",
     "TaskBatch",
     "most_similar",
+    "race",
     "score",
     "score_candidates",
     "score_model",

@@ -58,6 +58,7 @@ class LiveModel:
 
     Attributes:
         model: The module.
+        experts: N.
 
     Raises:
         CheckpointError: If a state does not fit, is not finite, or integer or tied tensors differ;
@@ -72,7 +73,7 @@ class LiveModel:
         names: Sequence[str] | None = None,
     ) -> None:
         self.model = model
-        self._count = len(experts)
+        self.experts = len(experts)
         tied = _tied_tensors(model)
         _check_names("the base model", base, tied)
         who = [f"expert {name}" for name in names or range(len(experts))]
@@ -92,7 +93,7 @@ class LiveModel:
             weights: Merging weights α of one candidate. [1, N]
             threads: CPU threads of the sum; None for the kernel's own choice.
         """
-        alpha = torch.from_numpy(checked_weights(weights, self._count))
+        alpha = torch.from_numpy(checked_weights(weights, self.experts))
         for slot in self._slots:
             slot.hold(slot.live)
             slot.write([slot.live], alpha, threads)
@@ -106,7 +107,7 @@ class LiveModel:
             weights: Merging weights α, a row a candidate. [K, N]
             threads: CPU threads of the sum; None for the kernel's own choice.
         """
-        alpha = torch.from_numpy(checked_weights(weights, self._count))
+        alpha = torch.from_numpy(checked_weights(weights, self.experts))
         while len(self._ahead) < len(alpha):
             self._ahead.append([torch.empty_like(slot.live) for slot in self._slots])
         for at, slot in enumerate(self._slots):
