@@ -92,7 +92,7 @@ def look_at_task_vectors(
         models = [base, *experts]
         wanted = from_weights(models, [[1.0, *(0.0 for _ in experts)]])
         plan = build_plan([model.path for model in models], wanted, {"": {}})
-    staging = plan_staging(parse_bytes(memory), threads, plan.most_sources, 1)
+    staging = plan_staging(parse_bytes(memory), threads, plan.input_slots, 1)
     core = compile_plan(plan, [Path(shard.name) for shard in plan.outputs[0].layout.shards])
     run = PassRun(plan, core, staging, (0, 0), lambda position: None, None)
     looks: list[TensorLook] = []
