@@ -46,6 +46,8 @@ def expert_tensors(
     Returns:
         A tensor that is read, or an adapted one, of each model. [K]
     """
+    if not any(isinstance(model, AdaptedCheckpoint) for model in models):
+        return tuple([model.tensors[name] for model, name in zip(models, names, strict=True)])
     dense = [model.tensors[name] for model, name in zip(models, names, strict=True)]
     additions = [_addition(model, name) for model, name in zip(models, names, strict=True)]
     if not any(additions):
