@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
     from m2m.pipeline import run
+    from m2m.predicting import predict
     from m2m.scoring import score
     from m2m.searching import search
 
@@ -29,6 +30,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "build_info": ("m2m.build_info", "build_info"),
     "errors": ("m2m.errors", None),
     "merge": ("m2m.merging", "merge"),
+    "predict": ("m2m.predicting", "predict"),
     "race": ("m2m.evaluate", "race"),
     "run": ("m2m.pipeline", "run"),
     "score": ("m2m.scoring", "score"),
@@ -44,6 +46,7 @@ __all__ = [
     "build_info",
     "errors",
     "merge",
+    "predict",
     "race",
     "run",
     "score",

@@ -1,0 +1,98 @@
+"""Write a mixture the way a trainer reads it: the run's pick, a JSON file, or weights given here.
+
+Shares are written with a fixed number of decimals that sum to exactly 1. axolotl and TRL know no weights,
+only how many rows of each dataset are read: they need --total.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from m2m.cli.parser import add_out, positive
+from m2m.errors import ConfigError
+
+HELP = "write a mixture for a trainer"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb.
+
+    Args:
+        parser: The verb's parser.
+    """
+    from m2m.exporting import FORMATS
+
+    parser.add_argument(
+        "mixture",
+        metavar="MIXTURE",
+        help="a run folder, a JSON file {name: weight}, or weights like a=0.3,b=0.7",
+    )
+    parser.add_argument("--to", required=True, metavar="NAME", help=f"the format: {', '.join(FORMATS)}")
+    add_out(parser, "the file to write")
+    parser.add_argument(
+        "--path",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="where a dataset lies (default: its name)",
+    )
+    parser.add_argument("--total", type=positive, metavar="N", help="examples in all, for axolotl and trl")
+    parser.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="examples a dataset has; counts beyond it are refused",
+    )
+    parser.add_argument(
+        "--digits", type=positive, default=6, metavar="D", help="decimals (default: %(default)s)"
+    )
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write the file.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code.
+    """
+    from m2m.cli.output import print_json
+    from m2m.exporting import Sources, read_mixture, render
+    from m2m.files import write_atomically
+
+    sizes = {name: _count(name, text) for name, text in _pairs("--size", args.size).items()}
+    mixture = read_mixture(args.mixture, sizes)
+    sources = Sources(_pairs("--path", args.path), args.total, sizes, args.digits)
+    write_atomically(args.out, render(mixture, args.to, sources))
+    if args.json:
+        print_json(
+            {
+                "out": args.out,
+                "to": args.to,
+                "weights": dict(zip(mixture.datasets, mixture.weights, strict=True)),
+            }
+        )
+    elif not args.quiet:
+        print(f"{args.out}: {mixture.label} for {args.to}")
+    return 0
+
+
+def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for word, (name, _, value) in zip(words, pairs, strict=True):
+        if not name or not value:
+            raise ConfigError(f"{option} wants NAME=VALUE, got {word!r}")
+    names = [name for name, _, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"{option} says {twice[0]!r} more than once")
+    return {name: value for name, _, value in pairs}
+
+
+def _count(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"--size {name}: wanted a whole number of examples, got {text!r}")
+    return int(text)

@@ -1,0 +1,118 @@
+"""Predict the scores of mixtures from those of other mixtures.
+
+Tables are joined on their column `index`, or in order where there is none. Weights lie on the simplex; a
+table of 0 and 1 holds subsets, which enter as s/|s|. `auto` tries every family, and takes the best one or a
+stack of them, whichever does better in nested cross-validation. Without --at only the cross-validation is
+shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m2m.cli.parser import add_seed, positive
+from m2m.errors import ConfigError
+
+if TYPE_CHECKING:
+    from m2m.predicting import Forecast
+
+HELP = "predict scores of mixtures from a table of scores"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb.
+
+    Args:
+        parser: The verb's parser.
+    """
+    parser.add_argument(
+        "--mixtures", type=Path, required=True, metavar="X.csv", help="scored mixtures, a column a domain"
+    )
+    parser.add_argument("--scores", type=Path, required=True, metavar="Y.csv", help="their scores")
+    parser.add_argument("--target", required=True, metavar="COL", help="the column of scores to predict")
+    parser.add_argument(
+        "--model",
+        default="auto",
+        metavar="NAME",
+        help="auto, or a family of docs/predicting.md (default: %(default)s)",
+    )
+    parser.add_argument("--at", type=Path, metavar="X2.csv", help="mixtures to predict")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="where the predictions of --at go (CSV)")
+    parser.add_argument(
+        "--cv",
+        type=positive,
+        metavar="K",
+        help="print cross-validated Spearman per model, from K folds (default: 5)",
+    )
+    parser.add_argument("--index", metavar="COL", help="the column that joins the tables (default: index)")
+    add_seed(parser, "decides folds and all random choices (default: 0)")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Predict.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: If one of --at and --out is given without the other.
+    """
+    from m2m.cli.output import print_json
+    from m2m.cli.progress import progress
+    from m2m.files import write_atomically
+    from m2m.predicting import predict
+
+    if (args.at is None) != (args.out is None):
+        raise ConfigError("--at says which mixtures to predict and --out where to: give both, or neither")
+    forecast = predict(
+        args.mixtures,
+        args.scores,
+        args.target,
+        at=args.at,
+        model=args.model,
+        folds=args.cv or 5,
+        seed=args.seed or 0,
+        index=args.index,
+        progress=progress(quiet=args.quiet),
+    )
+    if forecast.table is not None:
+        write_atomically(args.out, forecast.table.to_csv(index=False))
+    if args.json:
+        print_json(_outcome(args, forecast))
+    elif not args.quiet:
+        _tell(args, forecast)
+    return 0
+
+
+def _outcome(args: argparse.Namespace, forecast: Forecast) -> dict[str, Any]:
+    predictor = forecast.predictor
+    return {
+        "target": args.target,
+        "model": predictor.name,
+        "weights": predictor.weights,
+        "spearman": predictor.spearman,
+        "mixtures": len(forecast.mixtures.weights),
+        "domains": len(forecast.mixtures.domains),
+        "subsets": forecast.mixtures.subsets,
+        "out": args.out,
+    }
+
+
+def _tell(args: argparse.Namespace, forecast: Forecast) -> None:
+    from m2m.cli.output import print_table
+
+    known, predictor = forecast.mixtures, forecast.predictor
+    kind = "subsets, as s/|s|" if known.subsets else "mixtures"
+    print(f"{args.target}: {len(known.weights)} {kind}, {len(known.domains)} domains")
+    if args.cv or forecast.table is None:
+        ranked = sorted(predictor.spearman.items(), key=lambda item: -item[1])
+        print_table([["MODEL", "CROSS-VALIDATED SPEARMAN"], *([name, f"{rho:.4f}"] for name, rho in ranked)])
+    parts = ", ".join(f"{name} {weight:.2f}" for name, weight in predictor.weights.items())
+    print(f"model: {predictor.name}" + (f" ({parts})" if len(predictor.weights) > 1 else ""))
+    if forecast.table is not None:
+        print(f"{args.out}: {len(forecast.table)} predictions")

@@ -1,0 +1,278 @@
+"""One function a trainer: from shares to the text its documentation asks for.
+
+Datasets of weight zero are left out everywhere but in the plain formats: trainers refuse them, or wait for
+a source that never runs dry.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from m2m.config_keys import did_you_mean
+from m2m.errors import ConfigError, InputError, MixtureError
+from m2m.exporting.rounding import apportioned, decimals
+from m2m.mixture import Mixture
+
+#: Decimals of written shares; NumPy, which draws from them, wants sums within 1e-8 of 1.
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a trainer needs to know beside the shares.
+
+    Attributes:
+        paths: Where a dataset lies, by its name; the name itself by default.
+        total: Examples (rows) of the whole training set, for trainers that take counts.
+        sizes: Examples there are, by name, to refuse counts that are not there.
+        digits: Decimals of written shares.
+    """
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    total: int | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    digits: int = DIGITS
+
+    def path(self, name: str) -> str:
+        """Say where a dataset lies.
+
+        Args:
+            name: The dataset's name.
+
+        Returns:
+            Its path.
+        """
+        return self.paths.get(name, name)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write a mixture.
+
+    Attributes:
+        name: The name users type.
+        about: What reads it.
+        write: From the mixture and its sources to the text.
+    """
+
+    name: str
+    about: str
+    write: Callable[[Mixture, Sources], str]
+
+
+def render(mixture: Mixture, to: str, sources: Sources | None = None) -> str:
+    """Write a mixture for a trainer.
+
+    Args:
+        mixture: The shares in which examples are drawn.
+        to: One of `FORMATS`.
+        sources: Paths, counts and digits.
+
+    Returns:
+        The text of the file.
+
+    Raises:
+        ConfigError: If there is no such format.
+        MixtureError: If `sources` names a dataset that is not in the mixture.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"no format {to!r}{did_you_mean(to, FORMATS)}; there are {', '.join(FORMATS)}")
+    sources = sources or Sources()
+    for name in (*sources.paths, *sources.sizes):
+        if name not in mixture.datasets:
+            raise MixtureError(
+                f"{name!r} is no dataset of the mixture{did_you_mean(name, mixture.datasets)}; "
+                f"it has {list(mixture.datasets)}"
+            )
+    return FORMATS[to].write(mixture, sources)
+
+
+def _members(mixture: Mixture) -> tuple[list[str], list[float]]:
+    pairs = [(n, w) for n, w in zip(mixture.datasets, mixture.weights, strict=True) if w > 0]
+    return [name for name, _ in pairs], [weight for _, weight in pairs]
+
+
+def _shares(mixture: Mixture, sources: Sources) -> tuple[list[str], list[str]]:
+    """Return the members' paths and their written shares."""
+    names, weights = _members(mixture)
+    return [sources.path(name) for name in names], decimals(names, weights, sources.digits)
+
+
+def _counts(mixture: Mixture, sources: Sources, trainer: str) -> list[tuple[str, int]]:
+    # The members' paths, and how many of the total's examples each gives.
+    if sources.total is None:
+        raise InputError(
+            f"{trainer} has no weights in its configuration, only how many examples of each dataset are "
+            f"read: "
+            f"say how many there shall be in all (--total)"
+        )
+    names, weights = _members(mixture)
+    counts = apportioned(weights, sources.total)
+    for name, count in zip(names, counts, strict=True):
+        if count > sources.sizes.get(name, count):
+            raise InputError(
+                f"{count} examples of {name!r} are wanted and it has {sources.sizes[name]}: lower --total"
+            )
+        if not count:
+            raise InputError(f"--total {sources.total} leaves no example for {name!r}: raise it")
+    return [(sources.path(name), count) for name, count in zip(names, counts, strict=True)]
+
+
+def _json(mixture: Mixture, sources: Sources) -> str:
+    """Return exact weights; `m2m export FILE` reads them again."""
+    return (
+        json.dumps({"datasets": mixture.datasets, "weights": mixture.weights}, indent=1, ensure_ascii=False)
+        + "\n"
+    )
+
+
+def _yaml(mixture: Mixture, sources: Sources) -> str:
+    """Return exact weights by name."""
+    return _dump({"weights": dict(zip(mixture.datasets, mixture.weights, strict=True))})
+
+
+def _csv(mixture: Mixture, sources: Sources) -> str:
+    """Return a row a dataset: name, exact weight."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["dataset", "weight"])
+    rows.writerows(
+        (name, repr(weight)) for name, weight in zip(mixture.datasets, mixture.weights, strict=True)
+    )
+    return text.getvalue()
+
+
+def _interleave(mixture: Mixture, sources: Sources) -> str:
+    """Return Python for Hugging Face `datasets`.
+
+    interleave_datasets(datasets, probabilities, seed=…, stopping_strategy=…):
+    https://huggingface.co/docs/datasets/package_reference/main_classes#datasets.interleave_datasets; with
+    `all_exhausted` small datasets are repeated until each has been read once.
+    """
+    paths, shares = _shares(mixture, sources)
+    loads = "".join(
+        f'        load_dataset({json.dumps(path, ensure_ascii=False)}, split="train"),\n' for path in paths
+    )
+    return (
+        "from datasets import interleave_datasets, load_dataset\n\n"
+        "dataset = interleave_datasets(\n"
+        f"    [\n{loads}    ],\n"
+        f"    probabilities=[{', '.join(shares)}],\n"
+        "    seed=0,\n"
+        '    stopping_strategy="all_exhausted",\n'
+        ")\n"
+    )
+
+
+def _llama_factory(mixture: Mixture, sources: Sources) -> str:
+    """Return LLaMA-Factory's data arguments: `dataset`, `mix_strategy`, `interleave_probs`.
+
+    https://github.com/hiyouga/LLaMA-Factory/blob/main/src/llamafactory/hparams/data_args.py: both lists are
+    separated by commas; a dataset's path is its name in `dataset_info.json`. `interleave_over` stops when
+    every dataset has been read once.
+
+    Raises:
+        MixtureError: If a path has a comma.
+    """
+    paths, shares = _shares(mixture, sources)
+    for path in paths:
+        if "," in path:
+            raise MixtureError(
+                f"LLaMA-Factory separates datasets by commas, so {path!r} cannot be named there"
+            )
+    return _dump(
+        {"dataset": ",".join(paths), "mix_strategy": "interleave_over", "interleave_probs": ",".join(shares)}
+    )
+
+
+def _axolotl(mixture: Mixture, sources: Sources) -> str:
+    """Return axolotl's `datasets` with row counts as split slices (`path`, `split`), merged and shuffled.
+
+    https://docs.axolotl.ai/docs/config-reference.html: entries have no weight; add each one's `type`.
+    """
+    counts = _counts(mixture, sources, "axolotl")
+    entries = [{"path": path, "split": f"train[:{count}]"} for path, count in counts]
+    return _dump({"datasets": entries, "shuffle_merged_datasets": True})
+
+
+def _trl(mixture: Mixture, sources: Sources) -> str:
+    """Return TRL's `datasets` mixture with row counts as split slices (`path`, `split`).
+
+    https://huggingface.co/docs/trl/script_utils#trl.DatasetMixtureConfig: entries are concatenated, none has
+    a weight; slices need `streaming: false`.
+    """
+    counts = _counts(mixture, sources, "TRL")
+    return _dump({"datasets": [{"path": path, "split": f"train[:{count}]"} for path, count in counts]})
+
+
+def _megatron(mixture: Mixture, sources: Sources) -> str:
+    """Return Megatron-LM's blend: `weight prefix weight prefix …`, for `--data-path $(cat FILE)`.
+
+    `get_blend_from_list` of megatron.core.datasets.utils:
+    https://docs.nvidia.com/megatron-core/developer-guide/latest/apidocs/core/core.datasets.utils.html
+
+    Raises:
+        MixtureError: If a path has a blank.
+    """
+    paths, shares = _shares(mixture, sources)
+    for path in paths:
+        if any(letter.isspace() for letter in path):
+            raise MixtureError(
+                f"Megatron separates its blend by blanks, so the prefix {path!r} cannot be written there"
+            )
+    return " ".join(f"{share} {path}" for path, share in zip(paths, shares, strict=True)) + "\n"
+
+
+def _nemo(mixture: Mixture, sources: Sources) -> str:
+    """Return NeMo's blend, the same list as YAML: `model.data.data_prefix: [weight, prefix, …]`.
+
+    https://docs.nvidia.com/nemo-framework/user-guide/24.07/nemotoolkit/nlp/nemo_megatron/gpt/gpt_training.html
+    """
+    paths, shares = _shares(mixture, sources)
+    blend = [item for path, share in zip(paths, shares, strict=True) for item in (float(share), path)]
+    return _dump({"model": {"data": {"data_prefix": blend}}})
+
+
+def _olmo_core(mixture: Mixture, sources: Sources) -> str:
+    """Return OLMo-core's `SourceMixtureList`: `sources` of `source_name`, `target_ratio` and `paths`.
+
+    https://github.com/allenai/OLMo-core/blob/main/src/olmo_core/data/source_mixture.py: ratios are in (0, 1]
+    and sum to 1; read with `SourceMixtureList.from_yaml`. A path may be a glob of tokenised files.
+    """
+    names, weights = _members(mixture)
+    shares = decimals(names, weights, sources.digits)
+    return _dump(
+        {
+            "sources": [
+                {"source_name": name, "target_ratio": float(share), "paths": [sources.path(name)]}
+                for name, share in zip(names, shares, strict=True)
+            ]
+        }
+    )
+
+
+def _dump(content: Mapping[str, object]) -> str:
+    import yaml
+
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10**6)
+
+
+_ALL = (
+    Format("json", "exact weights; m2m reads them again", _json),
+    Format("yaml", "exact weights by name", _yaml),
+    Format("csv", "exact weights, a row a dataset", _csv),
+    Format("interleave", "Python for Hugging Face interleave_datasets", _interleave),
+    Format("llama-factory", "LLaMA-Factory's data arguments", _llama_factory),
+    Format("axolotl", "axolotl's datasets, as row counts", _axolotl),
+    Format("trl", "TRL's dataset mixture, as row counts", _trl),
+    Format("megatron", "Megatron-LM's blend for --data-path", _megatron),
+    Format("nemo", "NeMo's data_prefix", _nemo),
+    Format("olmo-core", "OLMo-core's SourceMixtureList", _olmo_core),
+)
+
+#: Every format by the name users type.
+FORMATS: dict[str, Format] = {one.name: one for one in _ALL}

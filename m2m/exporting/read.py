@@ -1,0 +1,110 @@
+"""Where a mixture comes from: a finished run, a JSON file, or the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m2m.config_keys import check_keys
+from m2m.errors import InputError, MixtureError
+from m2m.mixture import Mixture
+
+#: How far the sum of weights typed by a person may be from 1: they are rounded to a few decimals.
+TYPED_TOLERANCE = 0.005
+
+
+def read_mixture(source: str, sizes: Mapping[str, int] | None = None) -> Mixture:
+    """Read the mixture to export.
+
+    A run's pick is pooled the way the run pooled: λ = 1/|S| of each member (docs/decisions.md), or, where it
+    drew examples in proportion to the datasets' sizes, λ × size rescaled to sum to 1.
+
+    Args:
+        source: A run folder; a JSON file `{"a": 0.3, …}` or `{"datasets": […], "weights": […]}`; or
+            `a=0.3,b=0.7`.
+        sizes: Examples by dataset name, needed for a run that samples in proportion.
+
+    Returns:
+        The shares in which examples are drawn.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _of_run(path, sizes or {})
+    if path.is_file():
+        return _of_file(path)
+    if "=" in source:
+        return _typed(source)
+    raise InputError(f"{source!r} is neither a run folder nor a JSON file nor weights like a=0.3,b=0.7")
+
+
+def _of_run(folder: Path, sizes: Mapping[str, int]) -> Mixture:
+    results = _json(folder / "results.json", f"{folder} is not a finished run")
+    try:
+        datasets, picked, sampling = results["datasets"], results["picked"], results["recipe"]["sampling"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'results.json'} does not say {error}: is it an m2m run's?") from None
+    pick = Mixture.subset(datasets, picked)
+    if sampling == "balanced":
+        return pick
+    missing = [name for name in picked if sizes.get(name, 0) <= 0]
+    if missing:
+        raise InputError(
+            f"{folder} drew examples in proportion to the datasets' sizes: say how many examples "
+            f"{missing[0]!r} has "
+            f"(--size {missing[0]}=N), and so for each of {picked}"
+        )
+    return Mixture.normalised({name: float(sizes[name]) if name in picked else 0.0 for name in datasets})
+
+
+def _of_file(path: Path) -> Mixture:
+    content = _json(path, f"{path} is not a mixture")
+    if not isinstance(content, dict):
+        raise InputError(f'{path} is not a mixture: wanted {{"a": 0.3, …}}, got {type(content).__name__}')
+    if isinstance(content.get("datasets"), list):
+        check_keys(content, ("datasets", "weights"), str(path))
+        names, weights = content["datasets"], content.get("weights")
+        if not isinstance(weights, list) or len(weights) != len(names):
+            raise InputError(f"{path}: wanted as many weights as datasets ({len(names)}), got {weights!r}")
+    else:
+        names, weights = list(content), list(content.values())
+    return _mixture(str(path), names, weights)
+
+
+def _typed(text: str) -> Mixture:
+    pairs = [part.strip().rpartition("=") for part in text.split(",") if part.strip()]
+    names = [name.strip() for name, _, _ in pairs]
+    try:
+        weights = [float(value) for _, _, value in pairs]
+    except ValueError:
+        raise InputError(f"{text!r}: wanted weights like a=0.3,b=0.7") from None
+    return _mixture(repr(text), names, weights)
+
+
+def _mixture(where: str, names: list[Any], weights: list[Any]) -> Mixture:
+    if not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"{where}: wanted dataset names, got {names}")
+    if not all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in weights):
+        raise InputError(f"{where}: wanted numbers as weights, got {weights}")
+    try:
+        total = math.fsum(weights)
+        if len(set(names)) != len(names) or abs(total - 1) > TYPED_TOLERANCE or min(weights) < 0:
+            # `Mixture` says which of them is wrong.
+            return Mixture(tuple(names), tuple(map(float, weights)))
+        return Mixture(tuple(names), tuple(weight / total for weight in weights))
+    except (MixtureError, OverflowError) as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _json(path: Path, otherwise: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{otherwise}: cannot read {path.name}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{otherwise}: {path.name} is no JSON: {error}") from None

@@ -1,0 +1,21 @@
+"""Predict the scores of mixtures from those of other mixtures; the family is chosen by cross-validation."""
+
+from __future__ import annotations
+
+from m2m.predicting.families import AUTO, FAMILIES, family
+from m2m.predicting.forecast import Forecast, predict
+from m2m.predicting.predictor import Prediction, Predictor, fit_predictor
+from m2m.predicting.protocol import Family, Model
+
+__all__ = [
+    "AUTO",
+    "FAMILIES",
+    "Family",
+    "Forecast",
+    "Model",
+    "Prediction",
+    "Predictor",
+    "family",
+    "fit_predictor",
+    "predict",
+]

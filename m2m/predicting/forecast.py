@@ -1,0 +1,101 @@
+"""`m2m.predict`: from tables of mixtures and scores to a table of predicted scores."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m2m.errors import InputError
+from m2m.predicting.families import AUTO
+from m2m.predicting.predictor import Predictor, Progress, fit_predictor
+from m2m.predicting.tables import INDEX, Mixtures, read_mixtures, read_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    #: A CSV file, or its content.
+    Table = Path | str | pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Predicted scores, and what they rest on.
+
+    Attributes:
+        predictor: The fitted predictor, with its cross-validated rank correlations.
+        mixtures: The scored mixtures that it was fitted to.
+        table: A row a mixture to predict: its label, `predicted`, `std`, `low`, `high`, in the score's unit;
+            None if there were none.
+    """
+
+    predictor: Predictor
+    mixtures: Mixtures
+    table: pd.DataFrame | None
+
+
+def predict(
+    mixtures: Table,
+    scores: Table,
+    target: str,
+    *,
+    at: Table | None = None,
+    model: str = AUTO,
+    folds: int = 5,
+    seed: int = 0,
+    index: str | None = None,
+    progress: Progress | None = None,
+) -> Forecast:
+    """Predict the scores of mixtures from those of other mixtures.
+
+    Args:
+        mixtures: Scored mixtures: a column a domain, weights on the simplex or members as 0 and 1. [M, N]
+        scores: Their scores, joined on the index column, or in order if there is none.
+        target: The column of scores to predict.
+        at: Mixtures to predict, with the same domains in any order. [M', N]
+        model: One of `m2m.predicting.FAMILIES`, or `auto`.
+        folds: Folds of the cross-validation, at least 2.
+        seed: Decides all random choices.
+        index: Name of the column that joins the tables; None for `index` if there is one.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The forecast.
+
+    Raises:
+        InputError: If `folds` is below 2. The readers refuse wrong tables.
+    """
+    if folds < 2:
+        raise InputError(f"cross-validation needs at least 2 folds, got {folds}")
+    known = read_mixtures(mixtures, index)
+    y = read_scores(scores, target, known, index)
+    # Read before the long part, so that a mistake shows at once.
+    wanted = None if at is None else read_mixtures(at, index, known.domains)
+    if wanted is not None:
+        _warn_of_new_domains(known, wanted)
+    predictor = fit_predictor(known.weights, y, model, seed=seed, fold_count=folds, progress=progress)
+    return Forecast(predictor, known, None if wanted is None else _table(predictor, wanted, index))
+
+
+def _warn_of_new_domains(known: Mixtures, wanted: Mixtures) -> None:
+    unseen = ~(known.weights > 0).any(axis=0)
+    for number in np.flatnonzero(unseen & (wanted.weights > 0).any(axis=0)):
+        rows = int((wanted.weights[:, number] > 0).sum())
+        warnings.warn(
+            f"{known.domains[number]!r} is in no scored mixture: what is predicted for {rows} mixtures with "
+            f"it in "
+            f"{wanted.where} is a guess",
+            stacklevel=3,
+        )
+
+
+def _table(predictor: Predictor, wanted: Mixtures, index: str | None) -> pd.DataFrame:
+    import pandas as pd
+
+    found = predictor.predict(wanted.weights)
+    label = (index or INDEX) if wanted.indexed else "row"
+    columns = {"predicted": found.mean, "std": found.std, "low": found.low, "high": found.high}
+    return pd.DataFrame({label: list(wanted.labels), **columns})

@@ -1,0 +1,179 @@
+"""Gaussian process with a length scale a domain, a linear trend and noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from m2m.predicting.features import FeatureMap, Features
+from m2m.predicting.protocol import Array
+
+#: Hyperparameters, all logarithms: N length scales, then the variances of the smooth part, noise and trend.
+_LENGTH, _SMOOTH, _NOISE, _TREND = (-3.0, 8.0), (-4.0, 6.0), (-14.0, 1.0), (-12.0, 3.0)
+#: Added to the diagonal so that repeated mixtures do not make the covariance singular.
+_JITTER = 1e-8
+
+
+@dataclass(frozen=True)
+class GaussianModel:
+    """A fitted process.
+
+    Attributes:
+        features: Mixture weights to features.
+        points: Standardised features of the mixtures it was fitted to. [M, F]
+        centre: Mean of each feature there. [F]
+        scale: Standard deviation of each, 1 where a feature never changes. [F]
+        offset: Mean of the scores.
+        unit: Standard deviation of the scores.
+        hyper: The hyperparameters. [F + 3]
+        factor: The Cholesky factor of the covariance, as scipy returns it.
+        dual: Covariance⁻¹ times the standardised scores. [M]
+    """
+
+    features: Features
+    points: Array
+    centre: Array
+    scale: Array
+    offset: float
+    unit: float
+    hyper: Array
+    factor: Any
+    dual: Array
+
+    def predict(self, x: Array) -> Array:
+        """Return the posterior means (Rasmussen & Williams 2006, eq. 2.25).
+
+        Args:
+            x: Mixture weights. [M, N]
+
+        Returns:
+            The expected scores. [M]
+        """
+        mean: Array = self.offset + self.unit * (self._across(x) @ self.dual)
+        return mean
+
+    def std(self, x: Array) -> Array:
+        """Return the posterior standard deviations of the noise-free score (Rasmussen & Williams, eq. 2.26).
+
+        Args:
+            x: Mixture weights. [M, N]
+
+        Returns:
+            The standard deviations, in the score's unit. [M]
+        """
+        from scipy.linalg import cho_solve
+
+        across = self._across(x)
+        points = self._scaled(x)
+        own = np.exp(self.hyper[-3]) + np.exp(self.hyper[-1]) * (1 + (points**2).sum(axis=1))
+        explained = (across * cho_solve(self.factor, across.T).T).sum(axis=1)
+        std: Array = self.unit * np.sqrt(np.maximum(own - explained, 0.0))
+        return std
+
+    def _scaled(self, x: Array) -> Array:
+        scaled: Array = (self.features(x) - self.centre) / self.scale
+        return scaled
+
+    def _across(self, x: Array) -> Array:
+        points = self._scaled(x)
+        smooth, _ = _matern(points, self.points, self.hyper)
+        across: Array = smooth + np.exp(self.hyper[-1]) * (points @ self.points.T + 1)
+        return across
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    """Fits hyperparameters by maximum marginal likelihood with a weak prior.
+
+    Kernel: Matérn 5/2 with one length scale a feature, plus a linear kernel. scikit-learn's process computes
+    an [M, M, N] array for each gradient; here the gradient by the length scales is two matrix products, which
+    makes a fit of 512 mixtures of 17 domains some ten times faster.
+
+    Attributes:
+        features: What the mixture looks like to it.
+        steps: Most steps of the optimiser.
+    """
+
+    features: FeatureMap
+    steps: int = 60
+
+    def __call__(self, x: Array, y: Array, seed: int) -> GaussianModel:
+        """Fit.
+
+        Args:
+            x: Mixture weights. [M, N]
+            y: Scores. [M]
+            seed: Not used: the optimiser starts where the prior is.
+
+        Returns:
+            The fitted model.
+        """
+        from scipy.linalg import cho_factor, cho_solve
+        from scipy.optimize import minimize
+
+        made = self.features(x)
+        raw = made(x)
+        centre, spread = raw.mean(axis=0), raw.std(axis=0)
+        scale = np.where(spread > 1e-12, spread, 1.0)
+        points, offset, unit = (raw - centre) / scale, float(y.mean()), float(y.std())
+        z = (y - offset) / unit
+        n = points.shape[1]
+        prior = np.r_[np.full(n, 0.5 * np.log(n) + 0.5), 0.0, -5.0, -3.0]
+        found = minimize(
+            _objective,
+            prior,
+            args=(points, z, prior),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[_LENGTH] * n + [_SMOOTH, _NOISE, _TREND],
+            options={"maxiter": self.steps},
+        )
+        factor = cho_factor(_covariance(points, found.x)[0], lower=True)
+        dual = cho_solve(factor, z)
+        return GaussianModel(made, points, centre, scale, offset, unit, found.x, factor, dual)
+
+
+def _matern(left: Array, right: Array, hyper: Array) -> tuple[Array, Array]:
+    """Return the smooth covariances and their derivatives by the squared scaled distance, each [M, M']."""
+    lengths = np.exp(hyper[:-3])
+    a, b = left / lengths, right / lengths
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    root = np.sqrt(5 * np.maximum(squared, 0.0))
+    decay = np.exp(hyper[-3] - root)
+    return (1 + root + root**2 / 3) * decay, (-5 / 6) * (1 + root) * decay
+
+
+def _covariance(points: Array, hyper: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the covariance of the scores, its smooth part, that part's derivative, and the linear kernel."""
+    smooth, slope = _matern(points, points, hyper)
+    linear = points @ points.T + 1
+    noise = np.exp(hyper[-2]) + _JITTER
+    return smooth + np.exp(hyper[-1]) * linear + noise * np.eye(len(points)), smooth, slope, linear
+
+
+def _objective(hyper: Array, points: Array, z: Array, prior: Array) -> tuple[float, Array]:
+    """Return the negative log posterior of the hyperparameters and its gradient (R&W eq. 5.8, 5.9)."""
+    from scipy.linalg import LinAlgError, cholesky
+    from scipy.linalg.lapack import dpotri
+
+    total, smooth, slope, linear = _covariance(points, hyper)
+    # Length scales within a factor of e² of the prior, noise within e³ of it.
+    width = np.r_[np.full(len(hyper) - 3, 2.0), np.inf, 3.0, np.inf]
+    away = (hyper - prior) / width
+    try:
+        factor = cholesky(total, lower=True)
+    except LinAlgError:
+        return 1e10, np.zeros_like(hyper)
+    half, _ = dpotri(factor, lower=1)
+    inverse = np.tril(half) + np.tril(half, -1).T
+    dual = inverse @ z
+    weight = (inverse - np.outer(dual, dual)) / 2
+    value = z @ dual / 2 + np.log(np.diag(factor)).sum() + (away**2).sum() / 2
+    # ∂/∂log ℓ_d of Σ_ij G_ij·D_ij with D the squared scaled distance: two products.
+    pull, scaled = weight * slope, points / np.exp(hyper[:-3])
+    distances = 2 * ((scaled**2).T @ pull.sum(axis=1) - (scaled * (pull @ scaled)).sum(axis=0))
+    own = [(weight * smooth).sum(), np.exp(hyper[-2]) * np.trace(weight)]
+    gradient = np.r_[-2 * distances, own, np.exp(hyper[-1]) * (weight * linear).sum()]
+    return float(value), gradient + away / width

@@ -1,0 +1,278 @@
+"""A predictor that knows how far off it is: one family or a stack, with intervals from cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import count
+
+import numpy as np
+
+from m2m.errors import InputError
+from m2m.predicting.families import AUTO, FAMILIES, family
+from m2m.predicting.protocol import Array, Family, Model
+from m2m.predicting.validation import (
+    Folded,
+    Rows,
+    Tick,
+    choose,
+    combined,
+    fit_folds,
+    fit_nested,
+    folds,
+    spearman,
+    stack_weights,
+)
+
+#: Name of the stack among the families.
+STACK = "stack"
+#: 1 − α: how often the interval is meant to hold the true score.
+LEVEL = 0.95
+#: Mixtures that are predicted at a time.
+_CHUNK = 2048
+#: Fewest rows whose ranks say anything.
+_FEWEST = 5
+#: Called with (done, total, what).
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted scores, in the score's unit.
+
+    Attributes:
+        mean: The predictions. [M]
+        std: How far off they are, typically: cross-validated error and disagreement of the folds' models. [M]
+        low: Lower ends of the intervals. [M]
+        high: Upper ends. [M]
+    """
+
+    mean: Array
+    std: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One family, or a weighted mean of several, fitted to scored mixtures.
+
+    Attributes:
+        name: The family's name, or `stack`.
+        weights: Weight by family name; those of weight zero are left out.
+        models: The models fitted to all rows, in the order of `weights`.
+        fold_models: For each fold, weights and models fitted without it.
+        residuals: Out-of-fold error of each row, absolute. [M]
+        fold_of: The fold of each row. [M]
+        spearman: Cross-validated Spearman's ρ of each family that was tried, and of `auto`'s nested choice.
+    """
+
+    name: str
+    weights: dict[str, float]
+    models: Sequence[Model]
+    fold_models: Sequence[tuple[Array, Sequence[Model]]]
+    residuals: Array
+    fold_of: Rows
+    spearman: dict[str, float]
+
+    def predict(self, x: Array) -> Prediction:
+        """Predict the scores of mixtures.
+
+        Intervals are CV+ (Barber, Candès, Ramdas & Tibshirani 2021, arXiv 1905.02928, sec. 3): quantiles of
+        "prediction without row i's fold ± row i's error" over all rows i, so they widen where the folds'
+        models disagree. What they hold for is mixtures drawn like those fitted to.
+
+        Args:
+            x: Mixture weights; a row is on the simplex. [M, N]
+
+        Returns:
+            The predictions.
+        """
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            parts = [self._predict(x[start : start + _CHUNK]) for start in range(0, max(len(x), 1), _CHUNK)]
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return Prediction(*columns)
+
+    def _predict(self, x: Array) -> tuple[Array, Array, Array, Array]:
+        mean = _mixed(np.array(list(self.weights.values())), self.models, x)
+        by_fold = np.column_stack([_mixed(weights, models, x) for weights, models in self.fold_models])
+        spread = ((by_fold - mean[:, None]) ** 2).mean(axis=1)
+        std = np.sqrt((self.residuals**2).mean() + spread)
+        around = by_fold[:, self.fold_of]
+        rows = len(self.residuals)
+        rank = min(int(np.ceil(LEVEL * (rows + 1))), rows) - 1
+        high = np.partition(around + self.residuals, rank, axis=1)[:, rank]
+        low = -np.partition(self.residuals - around, rank, axis=1)[:, rank]
+        # With few rows the quantiles need not enclose the prediction of the model that saw them all.
+        return mean, std, np.minimum(low, mean), np.maximum(high, mean)
+
+
+def fit_predictor(
+    x: Array,
+    y: Array,
+    model: str = AUTO,
+    *,
+    seed: int = 0,
+    fold_count: int = 5,
+    progress: Progress | None = None,
+) -> Predictor:
+    """Fit one family, or with `auto` whatever predicts held-out rows best.
+
+    `auto` judges two ways of using the families by nested cross-validation, so that what is judged never saw
+    the row it is judged on: taking the family with the best rank correlation, and stacking all of them.
+
+    Args:
+        x: Mixture weights; a row is on the simplex. [M, N]
+        y: Scores. [M]
+        model: A family's name, or `auto`.
+        seed: Decides all random choices, the folds among them.
+        fold_count: Number of folds K.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The fitted predictor.
+    """
+    _check_installed()
+    from threadpoolctl import threadpool_limits
+
+    families = _able(x, fold_count) if model == AUTO else [_checked(family(model), x, fold_count)]
+    parts = folds(len(y), fold_count, seed)
+    # Sums depend on the number of threads, and results must repeat.
+    with threadpool_limits(1):
+        work = _Work(
+            families, x, y, seed, _counter(len(families) * _fits(fold_count, len(families)), progress)
+        )
+        folded = fit_folds(*work.arguments(parts))
+        choice = _weighted(work, folded) if len(families) > 1 else _alone(families[0], fold_count)
+        used = [(f, float(w)) for f, w in zip(families, choice.weights, strict=True) if w > 0]
+        models = [f.fit(x, y, seed) for f, _ in used]
+    predicted = combined(folded, choice.by_fold)
+    columns = zip(families, folded.predictions.T, strict=True)
+    ranks = {f.name: spearman(column, y) for f, column in columns} | {choice.name: spearman(predicted, y)}
+    return Predictor(
+        used[0][0].name if len(used) == 1 else STACK,
+        {f.name: weight for f, weight in used},
+        models,
+        list(zip(choice.by_fold, folded.models, strict=True)),
+        np.abs(predicted - y),
+        _numbers(parts),
+        ranks,
+    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Weights of the families: for all rows, and fold by fold without looking at the fold."""
+
+    name: str
+    weights: Array
+    by_fold: Sequence[Array]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every fit needs."""
+
+    families: Sequence[Family]
+    x: Array
+    y: Array
+    seed: int
+    tick: Tick
+
+    def arguments(
+        self, parts: Sequence[Rows]
+    ) -> tuple[Sequence[Family], Array, Array, Sequence[Rows], int, Tick]:
+        return self.families, self.x, self.y, parts, self.seed, self.tick
+
+
+def _alone(only: Family, fold_count: int) -> _Choice:
+    return _Choice(only.name, np.ones(1), [np.ones(1)] * fold_count)
+
+
+def _weighted(work: _Work, folded: Folded) -> _Choice:
+    """Return the weights of a choice or of the stack, whichever predicts rows it has not seen better."""
+    nested = fit_nested(*work.arguments(folded.parts))
+    best: tuple[float, _Choice] | None = None
+    for weigh in (stack_weights, choose):
+        by_fold = nested.weights(weigh, work.y)
+        rank = spearman(combined(folded, by_fold), work.y)
+        if best is None or rank > best[0]:
+            best = rank, _Choice(AUTO, weigh(folded.predictions, work.y), by_fold)
+    assert best is not None
+    return best[1]
+
+
+def _numbers(parts: Sequence[Rows]) -> Rows:
+    """Return the fold of each row, [M]."""
+    numbers = np.empty(sum(map(len, parts)), dtype=np.intp)
+    for k, part in enumerate(parts):
+        numbers[part] = k
+    return numbers
+
+
+def _fits(fold_count: int, families: int) -> int:
+    """Return how often each family is fitted in cross-validation, nested where there is a choice."""
+    return fold_count + (fold_count * (fold_count - 1) // 2 if families > 1 else 0)
+
+
+def _mixed(weights: Array, models: Sequence[Model], x: Array) -> Array:
+    total = np.zeros(len(x))
+    for weight, model in zip(weights, models, strict=True):
+        if weight > 0:
+            total += weight * model.predict(x)
+    return total
+
+
+def _able(x: Array, fold_count: int) -> list[Family]:
+    # Those of `auto` that have rows enough in the smallest training set there will be.
+    fewest = _smallest(len(x), fold_count, held_out=2)
+    able = [f for f in FAMILIES.values() if f.in_auto and f.rows_needed(x.shape[1]) <= fewest]
+    _check_rows(len(x), fold_count)
+    if not able:
+        raise InputError(
+            f"{AUTO} needs more scored mixtures: got {len(x)} in {fold_count} folds, which leaves {fewest} "
+            f"to fit; "
+            f"add rows, or take --model ridge"
+        )
+    return able
+
+
+def _checked(chosen: Family, x: Array, fold_count: int) -> Family:
+    _check_rows(len(x), fold_count)
+    needed, there = chosen.rows_needed(x.shape[1]), _smallest(len(x), fold_count, held_out=1)
+    if there < needed:
+        raise InputError(
+            f"{chosen.name} needs at least {needed} scored mixtures of {x.shape[1]} domains after a fold is "
+            f"held out, "
+            f"got {there} of {len(x)}; add rows, or take a --model that needs fewer (ridge, gp)"
+        )
+    return chosen
+
+
+def _check_installed() -> None:
+    missing = [module for module in ("sklearn", "lightgbm", "threadpoolctl") if find_spec(module) is None]
+    if missing:
+        raise InputError(f"predictors need {missing[0]}, which is not installed: pip install 'm2m[search]'")
+
+
+def _check_rows(rows: int, fold_count: int) -> None:
+    if rows < max(_FEWEST, fold_count):
+        raise InputError(
+            f"got {rows} scored mixtures, wanted at least {max(_FEWEST, fold_count)}: "
+            f"cross-validation in {fold_count} folds has nothing to go by; score more mixtures"
+        )
+
+
+def _smallest(rows: int, fold_count: int, held_out: int) -> int:
+    largest = -(-rows // fold_count)
+    return rows - held_out * largest
+
+
+def _counter(total: int, progress: Progress | None) -> Tick:
+    if progress is None:
+        return lambda what: None
+    done = count(1)
+    return lambda what: progress(next(done), total, f"fitting {what}")

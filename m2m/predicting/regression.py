@@ -1,0 +1,126 @@
+"""Linear models over features: least squares, ridge, and sparse pairs."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from m2m.predicting.features import FeatureMap, Features, plain, with_products
+from m2m.predicting.protocol import Array
+
+#: Ridge penalties that generalised cross-validation chooses from, in units of standardised features.
+PENALTIES = np.logspace(-5, 4, 28)
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """A regression over standardised features.
+
+    Attributes:
+        features: Mixture weights to features.
+        centre: Mean of each feature where it was fitted. [F]
+        scale: Standard deviation of each, 1 where a feature never changes. [F]
+        regression: A fitted scikit-learn regressor.
+    """
+
+    features: Features
+    centre: Array
+    scale: Array
+    regression: Any
+
+    def predict(self, x: Array) -> Array:
+        """Return the expected scores.
+
+        Args:
+            x: Mixture weights. [M, N]
+
+        Returns:
+            The scores. [M]
+        """
+        scaled = (self.features(x) - self.centre) / self.scale
+        return np.asarray(self.regression.predict(scaled), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """y = b + Σ w_i x_i without a penalty; the shortest of several solutions."""
+
+    def __call__(self, x: Array, y: Array, seed: int) -> Standardised:
+        """Fit.
+
+        Args:
+            x: Mixture weights. [M, N]
+            y: Scores. [M]
+            seed: Not used.
+
+        Returns:
+            The fitted model.
+        """
+        from sklearn.linear_model import LinearRegression
+
+        return _standardised(plain, x, y, LinearRegression())
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression; the penalty has the least generalised cross-validation error.
+
+    Attributes:
+        features: What the mixture looks like to it.
+    """
+
+    features: FeatureMap
+
+    def __call__(self, x: Array, y: Array, seed: int) -> Standardised:
+        """Fit.
+
+        Args:
+            x: Mixture weights. [M, N]
+            y: Scores. [M]
+            seed: Not used.
+
+        Returns:
+            The fitted model.
+        """
+        from sklearn.linear_model import RidgeCV
+
+        return _standardised(self.features, x, y, RidgeCV(alphas=PENALTIES))
+
+
+@dataclass(frozen=True)
+class SparsePairs:
+    """Quadratic pseudo-Boolean function of the averaged subset with few pairs (the lasso over products)."""
+
+    def __call__(self, x: Array, y: Array, seed: int) -> Standardised:
+        """Fit.
+
+        Args:
+            x: Mixture weights. [M, N]
+            y: Scores. [M]
+            seed: Decides the lasso's cross-validation folds.
+
+        Returns:
+            The fitted model.
+        """
+        from sklearn.linear_model import LassoCV
+        from sklearn.model_selection import KFold
+
+        folds = KFold(min(4, len(y)), shuffle=True, random_state=seed)
+        # Three digits of the optimum are more than cross-validation can tell apart.
+        lasso = LassoCV(alphas=20, eps=1e-3, cv=folds, tol=1e-3, max_iter=1000)
+        with warnings.catch_warnings():
+            # The smallest penalties of the path need not converge: they are seldom chosen, and only
+            # rank-checked.
+            warnings.simplefilter("ignore")
+            return _standardised(with_products, x, y, lasso)
+
+
+def _standardised(features: FeatureMap, x: Array, y: Array, regression: Any) -> Standardised:
+    made = features(x)
+    raw = made(x)
+    spread = raw.std(axis=0)
+    centre, scale = raw.mean(axis=0), np.where(spread > 1e-12, spread, 1.0)
+    return Standardised(made, centre, scale, regression.fit((raw - centre) / scale, y))

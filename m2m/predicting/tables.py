@@ -1,0 +1,238 @@
+"""Tables of mixtures and scores: read, joined on their index, and refused where a number cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m2m.config_keys import did_you_mean
+from m2m.errors import InputError
+from m2m.predicting.features import averaged
+from m2m.predicting.protocol import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Column that joins tables, unless another is named.
+INDEX = "index"
+#: What data frames that were written with their index call its column, once read back.
+_UNNAMED = "Unnamed: 0"
+#: A table with more decimals than this was not rounded for people.
+_MOST_DECIMALS = 9
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """A table of mixtures.
+
+    Attributes:
+        where: File name for messages.
+        domains: The N domain names, in the table's order.
+        labels: What the index column says of each row; row numbers from 0 without one. [M]
+        indexed: Whether there is an index column.
+        weights: Mixture weights; a row is on the simplex. [M, N]
+        subsets: Whether the table held members (0 and 1) rather than weights.
+    """
+
+    where: str
+    domains: tuple[str, ...]
+    labels: tuple[Hashable, ...]
+    indexed: bool
+    weights: Array
+    subsets: bool
+
+
+def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[str, pd.DataFrame, bool]:
+    """Read a table and set its index.
+
+    Args:
+        source: A CSV file or a data frame.
+        index: Name of the index column; None for `index` if there is one.
+
+    Returns:
+        A name for messages, the table, and whether it has an index column.
+
+    Raises:
+        InputError: If the file cannot be read, is no CSV, has no rows or no such index column, or an index
+            repeats.
+    """
+    import pandas as pd
+
+    if isinstance(source, pd.DataFrame):
+        where, table = "the table", source.copy()
+        if table.index.name is not None and table.index.name not in table.columns:
+            table = table.reset_index()
+    else:
+        where = str(source)
+        try:
+            table = pd.read_csv(source, encoding="utf-8-sig", skipinitialspace=True)
+        except OSError as error:
+            raise InputError(f"cannot read {where}: {error.strerror}") from None
+        except (ValueError, UnicodeDecodeError) as error:
+            raise InputError(f"{where} is not a CSV table: {error}") from None
+    table.columns = [str(column) for column in table.columns]
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise InputError(f"{where} has more than one column {repeated[0]!r}")
+    if not len(table):
+        raise InputError(f"{where} has no rows")
+    name = index or next((column for column in (INDEX, _UNNAMED) if column in table.columns), None)
+    if name is None:
+        return where, table, False
+    if name not in table.columns:
+        raise InputError(f"{where} has no column {name!r}{did_you_mean(name, table.columns)} to join on")
+    table = table.set_index(name)
+    twice = table.index[table.index.duplicated()].tolist()
+    if twice:
+        raise InputError(f"{where}: {name} {twice[0]!r} is there more than once; every row needs its own")
+    return where, table, True
+
+
+def read_mixtures(
+    source: Path | str | pd.DataFrame, index: str | None = None, domains: Sequence[str] | None = None
+) -> Mixtures:
+    """Read mixtures: weights on the simplex, or subsets as 0 and 1, which become s/|s|.
+
+    Sums may be off by what rounding to the table's decimals explains; rows are then scaled to sum to 1.
+
+    Args:
+        source: A CSV file or a data frame; a column a domain.
+        index: Name of the index column; None for `index` if there is one.
+        domains: The domains there must be, in the order wanted; None takes the table's.
+
+    Returns:
+        The mixtures.
+
+    Raises:
+        InputError: If the domains are not those wanted, or a row is no mixture.
+    """
+    where, table, indexed = read_table(source, index)
+    if domains is not None:
+        _same_domains(where, list(table.columns), domains)
+        table = table[list(domains)]
+    if not len(table.columns):
+        raise InputError(f"{where} has no column of weights")
+    raw = np.column_stack([_numbers(where, table, column) for column in table.columns])
+    negative = np.argwhere(raw < 0)
+    if len(negative):
+        row, column = negative[0]
+        raise InputError(
+            f"{_row(where, table, row)}: the weight of {table.columns[column]!r} is {raw[row, column]:g}, "
+            f"wanted ≥ 0"
+        )
+    subsets = bool(np.isin(raw, (0.0, 1.0)).all() and (raw.sum(axis=1) > 1).any())
+    empty = np.flatnonzero(raw.sum(axis=1) == 0)
+    if len(empty):
+        raise InputError(
+            f"{_row(where, table, empty[0])}: all weights are 0; the empty mixture trains nothing"
+        )
+    if not subsets:
+        _check_sums(where, table, raw)
+    return Mixtures(where, tuple(table.columns), tuple(table.index.tolist()), indexed, averaged(raw), subsets)
+
+
+def read_scores(
+    source: Path | str | pd.DataFrame, target: str, mixtures: Mixtures, index: str | None = None
+) -> Array:
+    """Read one column of scores, in the order of the mixtures.
+
+    Args:
+        source: A CSV file or a data frame.
+        target: The column.
+        mixtures: The mixtures that were scored.
+        index: Name of the index column; None for `index` if there is one.
+
+    Returns:
+        The scores. [M]
+
+    Raises:
+        InputError: If there is no such column, rows do not match, or a score is not a finite number.
+    """
+    where, table, indexed = read_table(source, index)
+    if target not in table.columns:
+        raise InputError(
+            f"{where} has no column {target!r}{did_you_mean(target, table.columns)}; it has "
+            f"{list(table.columns)}"
+        )
+    if indexed != mixtures.indexed:
+        with_index, without = (where, mixtures.where) if indexed else (mixtures.where, where)
+        raise InputError(f"{with_index} has an index column and {without} has none: add it, or take it away")
+    if indexed:
+        table = _aligned(where, table, mixtures)
+    elif len(table) != len(mixtures.labels):
+        raise InputError(
+            f"{where} has {len(table)} rows and {mixtures.where} {len(mixtures.labels)}: without an index "
+            f"column "
+            f"they are joined in order and must match"
+        )
+    return _numbers(where, table, target)
+
+
+def _aligned(where: str, table: pd.DataFrame, mixtures: Mixtures) -> pd.DataFrame:
+    known = set(mixtures.labels)
+    lone = [label for label in mixtures.labels if label not in table.index]
+    if lone:
+        raise InputError(
+            f"{where} has no row for {len(lone)} of {mixtures.where}'s mixtures, such as {lone[0]!r}"
+        )
+    extra = [label for label in table.index if label not in known]
+    if extra:
+        raise InputError(
+            f"{mixtures.where} has no row for {len(extra)} of {where}'s scores, such as {extra[0]!r}"
+        )
+    return table.loc[list(mixtures.labels)]
+
+
+def _same_domains(where: str, there: Sequence[str], wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in there]
+    extra = [name for name in there if name not in wanted]
+    if missing:
+        raise InputError(
+            f"{where} has no column {missing[0]!r}{did_you_mean(missing[0], extra)}; it must be there"
+        )
+    if extra:
+        raise InputError(
+            f"{where} has a column {extra[0]!r}{did_you_mean(extra[0], wanted)} that is no domain of the "
+            f"scored mixtures"
+        )
+
+
+def _numbers(where: str, table: pd.DataFrame, column: str) -> Array:
+    import pandas as pd
+
+    values = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=np.float64)
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        got = table[column].tolist()[wrong[0]]
+        raise InputError(f"{_row(where, table, wrong[0])}: {column!r} is {got!r}, wanted a finite number")
+    return values
+
+
+def _row(where: str, table: pd.DataFrame, row: int) -> str:
+    name = table.index.name
+    return f"{where}, {name} {table.index.tolist()[row]!r}" if name else f"{where}, row {int(row) + 1}"
+
+
+def _check_sums(where: str, table: pd.DataFrame, raw: Array) -> None:
+    sums = raw.sum(axis=1)
+    # N numbers rounded to d decimals sum to 1 within N/2 units of the last decimal.
+    tolerance = raw.shape[1] * 0.5 * 10.0 ** -_decimals(raw) + 1e-9
+    off = np.flatnonzero(np.abs(sums - 1) > tolerance)
+    if len(off):
+        percent = "; are these percentages? divide by 100" if abs(sums[off[0]] - 100) < 1 else ""
+        raise InputError(
+            f"{_row(where, table, off[0])}: weights sum to {sums[off[0]]:.6g}, wanted 1 ± "
+            f"{tolerance:.2g}{percent}"
+        )
+
+
+def _decimals(raw: Array) -> int:
+    """Return how many decimals the table was rounded to; 6 for one that was not."""
+    for decimals in range(1, _MOST_DECIMALS):
+        if np.abs(raw - raw.round(decimals)).max() < 1e-12:
+            return decimals
+    return 6
