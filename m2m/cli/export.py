@@ -1,7 +1,7 @@
 """Write a mixture the way a trainer reads it: the run's pick, a JSON file, or weights given here.
 
-Shares are written with a fixed number of decimals that sum to exactly 1. axolotl and TRL know no weights,
-only how many rows of each dataset are read: they need --total.
+Shares are written with a fixed number of decimals that sum to exactly 1. axolotl knows no weights, only
+how many rows of each dataset are read: it needs --total, and older versions of TRL do too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=PATH",
         help="where a dataset lies (default: its name)",
     )
-    parser.add_argument("--total", type=positive, metavar="N", help="examples in all, for axolotl and trl")
+    parser.add_argument(
+        "--total", type=positive, metavar="N", help="examples in all, for axolotl and older trl"
+    )
     parser.add_argument(
         "--size",
         action="append",
@@ -59,10 +61,11 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from m2m.cli.output import print_json
+    from m2m.cli.output import check_out, print_json
     from m2m.exporting import Sources, read_mixture, render
     from m2m.files import write_atomically
 
+    check_out(args.out)
     sizes = {name: _count(name, text) for name, text in _pairs("--size", args.size).items()}
     mixture = read_mixture(args.mixture, sizes)
     sources = Sources(_pairs("--path", args.path), args.total, sizes, args.digits)

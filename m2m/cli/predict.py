@@ -62,13 +62,15 @@ def execute(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: If one of --at and --out is given without the other.
     """
-    from m2m.cli.output import print_json
+    from m2m.cli.output import check_out, print_json
     from m2m.cli.progress import progress
     from m2m.files import write_atomically
     from m2m.predicting import predict
 
     if (args.at is None) != (args.out is None):
         raise ConfigError("--at says which mixtures to predict and --out where to: give both, or neither")
+    if args.out is not None:
+        check_out(args.out)
     forecast = predict(
         args.mixtures,
         args.scores,

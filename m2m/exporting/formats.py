@@ -200,13 +200,17 @@ def _axolotl(mixture: Mixture, sources: Sources) -> str:
 
 
 def _trl(mixture: Mixture, sources: Sources) -> str:
-    """Return TRL's `datasets` mixture with row counts as split slices (`path`, `split`).
+    """Return TRL's `datasets` mixture, with shares as `fraction`, or with row counts as split slices.
 
-    https://huggingface.co/docs/trl/script_utils#trl.DatasetMixtureConfig: entries are concatenated, none has
-    a weight; slices need `streaming: false`.
+    https://huggingface.co/docs/trl/script_utils#trl.DatasetMixtureConfig: 1.16 cuts each dataset to its
+    `fraction` of the largest mixture that repeats no row; earlier versions know no shares and concatenate.
+    Neither `fraction` nor slices go with `streaming`.
     """
-    counts = _counts(mixture, sources, "TRL")
-    return _dump({"datasets": [{"path": path, "split": f"train[:{count}]"} for path, count in counts]})
+    if sources.total is not None:
+        counts = _counts(mixture, sources, "TRL")
+        return _dump({"datasets": [{"path": path, "split": f"train[:{count}]"} for path, count in counts]})
+    pairs = zip(*_shares(mixture, sources), strict=True)
+    return _dump({"datasets": [{"path": path, "fraction": float(share)} for path, share in pairs]})
 
 
 def _megatron(mixture: Mixture, sources: Sources) -> str:
@@ -268,7 +272,7 @@ _ALL = (
     Format("interleave", "Python for Hugging Face interleave_datasets", _interleave),
     Format("llama-factory", "LLaMA-Factory's data arguments", _llama_factory),
     Format("axolotl", "axolotl's datasets, as row counts", _axolotl),
-    Format("trl", "TRL's dataset mixture, as row counts", _trl),
+    Format("trl", "TRL's dataset mixture; with --total as row counts", _trl),
     Format("megatron", "Megatron-LM's blend for --data-path", _megatron),
     Format("nemo", "NeMo's data_prefix", _nemo),
     Format("olmo-core", "OLMo-core's SourceMixtureList", _olmo_core),

@@ -25,14 +25,13 @@ _ALL = (
         "mean of sums of 2, 3 and 4 such laws",
         Mean([EffectiveData(terms, signs=(1.0,)) for terms in (2, 3, 4)]),
         rows=8,
+        domains=40,
     ),
     Family("gp", "Gaussian process on x", GaussianProcess(plain), rows=6),
     Family("gp-root", "Gaussian process on √x", GaussianProcess(roots), rows=6),
     Family("lightgbm", "boosted trees", BoostedTrees(), rows=12),
-    Family(
-        "lightgbm-regmix", "boosted trees, RegMix's settings", BoostedTrees(REGMIX), rows=48, in_auto=False
-    ),
-    Family("lightgbm-mergemix", "boosted trees as they come", BoostedTrees(MERGEMIX), rows=48, in_auto=False),
+    Family("lightgbm-regmix", "boosted trees, RegMix's settings", BoostedTrees(REGMIX), rows=48, domains=0),
+    Family("lightgbm-mergemix", "boosted trees as they come", BoostedTrees(MERGEMIX), rows=48, domains=0),
 )
 
 #: Every family by the name users type.

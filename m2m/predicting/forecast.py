@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     #: A CSV file, or its content.
     Table = Path | str | pd.DataFrame
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,11 @@ def _warn_of_new_domains(known: Mixtures, wanted: Mixtures) -> None:
     unseen = ~(known.weights > 0).any(axis=0)
     for number in np.flatnonzero(unseen & (wanted.weights > 0).any(axis=0)):
         rows = int((wanted.weights[:, number] > 0).sum())
-        warnings.warn(
-            f"{known.domains[number]!r} is in no scored mixture: what is predicted for {rows} mixtures with "
-            f"it in "
-            f"{wanted.where} is a guess",
-            stacklevel=3,
+        _log.warning(
+            "%r is in no scored mixture: what is predicted for %d mixtures with it in %s is a guess",
+            known.domains[number],
+            rows,
+            wanted.where,
         )
 
 

@@ -97,7 +97,7 @@ class GaussianProcess:
     """
 
     features: FeatureMap
-    steps: int = 60
+    steps: int = 40
 
     def __call__(self, x: Array, y: Array, seed: int) -> GaussianModel:
         """Fit.

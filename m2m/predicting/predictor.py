@@ -229,7 +229,7 @@ def _mixed(weights: Array, models: Sequence[Model], x: Array) -> Array:
 def _able(x: Array, fold_count: int) -> list[Family]:
     # Those of `auto` that have rows enough in the smallest training set there will be.
     fewest = _smallest(len(x), fold_count, held_out=2)
-    able = [f for f in FAMILIES.values() if f.in_auto and f.rows_needed(x.shape[1]) <= fewest]
+    able = [f for f in FAMILIES.values() if x.shape[1] <= f.domains and f.rows_needed(x.shape[1]) <= fewest]
     _check_rows(len(x), fold_count)
     if not able:
         raise InputError(

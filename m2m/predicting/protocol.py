@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,7 @@ class Family:
         work: What fits it.
         rows: Fewest scored mixtures it takes.
         rows_per_domain: And fewest a domain.
-        in_auto: Whether `auto` considers it.
-        options: Settings worth showing, by name.
+        domains: Most domains at which `auto` considers it: with more, its fits take too long.
     """
 
     name: str
@@ -45,8 +44,7 @@ class Family:
     work: Fit
     rows: int = 4
     rows_per_domain: float = 0.0
-    in_auto: bool = True
-    options: dict[str, Any] = field(default_factory=dict)
+    domains: int = 1000
 
     def rows_needed(self, domains: int) -> int:
         """Say how many scored mixtures this family takes at least.

@@ -68,6 +68,7 @@ def test_cross_validation_alone(tables: tuple[Path, Path], capsys: pytest.Captur
         (("--target", "metric/a_val_los"), "did you mean 'metric/a_val_loss'"),
         (("--target", "metric/a_val_loss", "--model", "lightbm"), "did you mean 'lightgbm'"),
         (("--target", "metric/a_val_loss", "--out", "p.csv"), "give both, or neither"),
+        (("--target", "metric/a_val_loss", "--at", "x.csv", "--out", "no/p.csv"), "there is no folder no"),
         (("--target", "metric/a_val_loss", "--index", "run"), "no column 'run'"),
         (("--target", "metric/a_val_loss", "--cv", "1"), "at least 2 folds"),
     ],
@@ -98,7 +99,7 @@ def test_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["export", "a=0.3,b=0.7", "--to", "megatron", "--path", "a=/data/a", "--out", str(out)]
     assert main([*argv, "--digits", "2"]) == 0
     assert out.read_text(encoding="utf-8") == "0.30 /data/a 0.70 b\n"
-    assert main([*argv[:2], "--to", "trl", "--out", str(out)]) == 2
+    assert main([*argv[:2], "--to", "axolotl", "--out", str(out)]) == 2
     assert "--total" in capsys.readouterr().err
     assert out.read_text(encoding="utf-8").startswith("0.30"), "a mistake leaves the file alone"
     assert main([*argv, "--size", "a=lots"]) == 2

@@ -115,12 +115,22 @@ def test_row_counts(to: str) -> None:
     assert [set(entry) for entry in content["datasets"]] == [{"path", "split"}] * 3
     assert [entry["path"] for entry in content["datasets"]] == MEMBERS
     assert [entry["split"] for entry in content["datasets"]] == ["train[:333]", "train[:167]", "train[:500]"]
-    with pytest.raises(InputError, match="--total"):
-        render(MIXTURE, to)
     with pytest.raises(InputError, match="500 examples of 'web' are wanted and it has 400"):
         render(MIXTURE, to, Sources(total=1000, sizes={"web": 400}))
     with pytest.raises(InputError, match="leaves no example"):
         render(MIXTURE, to, Sources(total=2))
+
+
+def test_axolotl_needs_a_total() -> None:
+    with pytest.raises(InputError, match=r"axolotl has no weights in its configuration.*--total"):
+        render(MIXTURE, "axolotl")
+
+
+def test_trl_takes_fractions() -> None:
+    """TRL 1.16: `fraction` for all datasets or none."""
+    content = yaml.safe_load(render(MIXTURE, "trl"))
+    assert [set(entry) for entry in content["datasets"]] == [{"path", "fraction"}] * 3
+    shares([f"{entry['fraction']:.6f}" for entry in content["datasets"]])
 
 
 def test_megatron_reads_its_blend_as_get_blend_from_list_does() -> None:
