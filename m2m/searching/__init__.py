@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from m2m.errors import ConfigError
+from m2m.searching.annealing import Annealing
+from m2m.searching.beam import Beam
+from m2m.searching.belief import Belief, Contender, assess
 from m2m.searching.exhaustive import Exhaustive
 from m2m.searching.greedy import Greedy
 from m2m.searching.model_based import ModelBased
 from m2m.searching.objective import Evaluation, Objective
+from m2m.searching.optuna_study import OptunaStudy
+from m2m.searching.pool import Pool
+from m2m.searching.quadratic_model import QuadraticModel
 from m2m.searching.random_subsets import RandomSubsets
+from m2m.searching.simplex import Simplex, repetition_caps
 from m2m.searching.space import Subsets
-from m2m.searching.strategy import SearchResult, Strategy
+from m2m.searching.strategy import SearchResult, Space, Strategy
 
 __all__ = [
     "STRATEGIES",
+    "Annealing",
+    "Beam",
+    "Belief",
+    "Contender",
     "Evaluation",
     "Exhaustive",
     "Greedy",
     "ModelBased",
     "Objective",
+    "OptunaStudy",
+    "Pool",
+    "QuadraticModel",
     "RandomSubsets",
     "SearchResult",
+    "Simplex",
+    "Space",
     "Strategy",
     "Subsets",
+    "assess",
+    "repetition_caps",
     "search",
 ]
 
@@ -31,13 +49,19 @@ STRATEGIES: dict[str, Strategy] = {
     "random": RandomSubsets(),
     "greedy": Greedy(),
     "backward": Greedy("backward"),
+    "beam": Beam(),
+    "annealing": Annealing(),
     "model": ModelBased(),
+    "quadratic": QuadraticModel(),
+    "tpe": OptunaStudy("tpe"),
+    "cmaes": OptunaStudy("cmaes"),
+    "gp": OptunaStudy("gp"),
 }
 
 
 def search(
     objective: Objective,
-    space: Subsets,
+    space: Space,
     strategy: str | Strategy = "exhaustive",
     budget: int | None = None,
     seed: int = 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from m2m.searching.objective import Ledger
+from m2m.searching.pool import Pool
 from m2m.searching.space import Subsets
 from m2m.searching.strategy import Strategy
 
@@ -12,8 +13,10 @@ from m2m.searching.strategy import Strategy
 class Exhaustive(Strategy):
     """Every subset, small ones first, so that a short budget is spent on the small ones."""
 
-    def explore(self, ledger: Ledger, space: Subsets, random: Random) -> None:
-        """Try every subset in order.
+    spaces = (Subsets, Pool)
+
+    def explore(self, ledger: Ledger, space: Subsets | Pool, random: Random) -> None:
+        """Try every mixture in order.
 
         Args:
             ledger: Evaluates and remembers.

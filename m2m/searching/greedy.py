@@ -46,8 +46,7 @@ class Greedy(Strategy):
 
 def _improve(here: Evaluation, ledger: Ledger, space: Subsets) -> None:
     while True:
-        moves = space.larger(here.mixture) + space.smaller(here.mixture) + space.swapped(here.mixture)
-        best = ledger.best([here, *(ledger(mixture) for mixture in moves)])
+        best = ledger.best([here, *(ledger(mixture) for mixture in space.neighbours(here.mixture))])
         if best == here:
             return
         here = best

@@ -9,11 +9,13 @@ import numpy as np
 
 from m2m.mixture import Mixture
 from m2m.searching.objective import Ledger
+from m2m.searching.pool import Pool
 from m2m.searching.posterior import Posterior
+from m2m.searching.proposals import Proposals, proposals_for
 from m2m.searching.quadratic import Floats
+from m2m.searching.simplex import Simplex
 from m2m.searching.space import Subsets
-from m2m.searching.strategy import Strategy
-from m2m.searching.subset_proposals import SubsetProposals
+from m2m.searching.strategy import Space, Strategy
 
 #: How many of the most promising mixtures descents start from.
 INCUMBENTS = 12
@@ -31,14 +33,16 @@ class ModelBased(Strategy):
     which explores where the belief is wide and settles where it is narrow (Thompson, 1933).
 
     Attributes:
-        design: Evaluations before the first belief, a dataset.
+        design: Evaluations before the first belief, a dataset: single ones first, then a spread of sizes.
         batch: Evaluations a round, a dataset; at least 4 in all.
     """
 
-    design: float = 2.0
-    batch: float = 0.2
+    spaces = (Subsets, Simplex, Pool)
 
-    def explore(self, ledger: Ledger, space: Subsets, random: Random) -> None:
+    design: float = 1.5
+    batch: float = 0.1
+
+    def explore(self, ledger: Ledger, space: Space, random: Random) -> None:
         """Try a spread of subsets, then what the belief proposes, until the space is used up.
 
         Args:
@@ -47,8 +51,11 @@ class ModelBased(Strategy):
             random: Source of all random choices.
         """
         generator = np.random.default_rng(random.getrandbits(64))
-        proposals, n = SubsetProposals(space), len(space.datasets)
-        for point in proposals.design(max(4, round(self.design * n)), generator):
+        proposals, n = proposals_for(space), len(space.datasets)
+        singles = [Mixture.subset(space.datasets, [name]) for name in space.datasets]
+        for mixture in (single for single in singles if single in space):
+            ledger(mixture)
+        for point in proposals.design(max(4, round(self.design * n)) - len(ledger.trajectory), generator):
             ledger(proposals.mixture(point))
         log_variances, fitted_at = None, 0.0
         while (tried := len(ledger.trajectory)) < space.count:
@@ -56,12 +63,13 @@ class ModelBased(Strategy):
             posterior = Posterior(*observed(ledger), log_variances, fit=fit)
             log_variances, fitted_at = posterior.log_variances, tried if fit else fitted_at
             for mixture in _round(posterior, proposals, ledger, max(4, round(self.batch * n)), generator):
-                ledger(mixture)
+                [predicted] = posterior.mean().at(np.array([mixture.weights]))
+                ledger(mixture, float(predicted))
             if len(ledger.trajectory) == tried:  # all that looks good is known
                 ledger(_new(ledger, space, random))
 
 
-def _new(ledger: Ledger, space: Subsets, random: Random) -> Mixture:
+def _new(ledger: Ledger, space: Space, random: Random) -> Mixture:
     while ledger.knows(mixture := space.sample(random)):
         pass
     return mixture
@@ -69,7 +77,7 @@ def _new(ledger: Ledger, space: Subsets, random: Random) -> Mixture:
 
 def _round(
     posterior: Posterior,
-    proposals: SubsetProposals,
+    proposals: Proposals,
     ledger: Ledger,
     count: int,
     generator: np.random.Generator,

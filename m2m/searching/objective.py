@@ -30,14 +30,28 @@ class Evaluation:
     Attributes:
         mixture: What was tried.
         value: Its score.
+        predicted: What the strategy's model said it would be, before; None for strategies without a model.
     """
 
     mixture: Mixture
     value: float
+    predicted: float | None = None
 
 
 class BudgetSpentError(Exception):
     """The next evaluation would be over the budget; ends a strategy's walk, users never see it."""
+
+
+def no_penalty(mixture: Mixture) -> float:
+    """Prefer no mixture.
+
+    Args:
+        mixture: Any mixture.
+
+    Returns:
+        0.
+    """
+    return 0.0
 
 
 class Ledger:
@@ -46,6 +60,7 @@ class Ledger:
     Args:
         objective: What is evaluated.
         budget: Most evaluations; None for no limit.
+        penalty: What is added to a mixture's loss when mixtures are ranked.
 
     Attributes:
         trajectory: The paid evaluations, in order.
@@ -54,17 +69,23 @@ class Ledger:
         InputError: If the budget is below 1.
     """
 
-    def __init__(self, objective: Objective, budget: int | None) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        budget: int | None,
+        penalty: Callable[[Mixture], float] = no_penalty,
+    ) -> None:
         if budget is not None and budget < 1:
             raise InputError(f"a search needs a budget of at least one evaluation, got {budget}")
         self._objective = objective
         self._budget = budget
+        self._penalty = penalty
         self._known: dict[str, Evaluation] = {}
 
     @property
     def losses(self) -> list[float]:
-        """The paid evaluations as losses: lower is better. In order."""
-        return [self._loss(evaluation) for evaluation in self._known.values()]
+        """The paid evaluations as losses: lower is better, no penalty added; in order."""
+        return [self.loss(evaluation) for evaluation in self._known.values()]
 
     def knows(self, mixture: Mixture) -> bool:
         """Whether a mixture was tried.
@@ -82,11 +103,12 @@ class Ledger:
         """The paid evaluations, in order."""
         return list(self._known.values())
 
-    def __call__(self, mixture: Mixture) -> Evaluation:
+    def __call__(self, mixture: Mixture, predicted_loss: float | None = None) -> Evaluation:
         """Evaluate a mixture, or remember its value for free.
 
         Args:
             mixture: What to try.
+            predicted_loss: What the strategy expects, as a loss.
 
         Returns:
             Its evaluation.
@@ -101,7 +123,9 @@ class Ledger:
             value = float(self._objective.function(mixture))
             if not math.isfinite(value):
                 raise InputError(f"the objective of {mixture.label} is {value}; a search needs finite scores")
-            self._known[mixture.key] = Evaluation(mixture, value)
+            sign = -1 if self._objective.higher_is_better else 1
+            predicted = None if predicted_loss is None else sign * predicted_loss
+            self._known[mixture.key] = Evaluation(mixture, value, predicted)
         return self._known[mixture.key]
 
     def best(self, evaluations: list[Evaluation]) -> Evaluation:
@@ -115,22 +139,32 @@ class Ledger:
         """
         return min(evaluations, key=self._rank)
 
-    def improves(self, new: Evaluation, old: Evaluation) -> bool:
-        """Whether a score is better, ties decided as in `best`.
+    def ranked(self, evaluations: list[Evaluation]) -> list[Evaluation]:
+        """Order evaluations, the best first, ties decided as in `best`.
 
         Args:
-            new: One evaluation.
-            old: Another one.
+            evaluations: Any number.
 
         Returns:
-            True if `new` comes before `old`.
+            The same evaluations.
         """
-        return self._rank(new) < self._rank(old)
+        return sorted(evaluations, key=self._rank)
+
+    def loss(self, evaluation: Evaluation, *, penalised: bool = False) -> float:
+        """Return a score as a loss: lower is better.
+
+        Args:
+            evaluation: One evaluation.
+            penalised: Whether the space's penalty is added.
+
+        Returns:
+            The loss, in the score's unit.
+        """
+        loss = -evaluation.value if self._objective.higher_is_better else evaluation.value
+        return loss + self._penalty(evaluation.mixture) if penalised else loss
 
     def _rank(self, evaluation: Evaluation) -> tuple[float, int, list[int], list[float]]:
         mixture = evaluation.mixture
         where = [i for i, weight in enumerate(mixture.weights) if weight > 0]
-        return self._loss(evaluation), len(where), where, [-mixture.weights[i] for i in where]
-
-    def _loss(self, evaluation: Evaluation) -> float:
-        return -evaluation.value if self._objective.higher_is_better else evaluation.value
+        loss = self.loss(evaluation, penalised=True)
+        return loss, len(where), where, [-mixture.weights[i] for i in where]

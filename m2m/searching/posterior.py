@@ -1,7 +1,7 @@
 """What a search believes about its objective: Bayesian regression on the mixture and on its pairs.
 
 The prior is a Gaussian process whose kernel is a sum of polynomial kernels of x = s/|S| (or of the simplex
-point x), so that the belief's mean and every draw from it are explicit quadratics:
+point x), so that the belief's mean and every draw from it are explicit polynomials:
 
     k(x, y) = v₀ + v₁ xᵀy + v₂ |x|²|y|² + v₃ Σ x_n²y_n² + v₄ Σ_{i≠j} x_i x_j y_i y_j + v₅ (xᵀy)³ + σ² [x is y]
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from m2m.searching.landscape import Landscape, products
 from m2m.searching.quadratic import Floats, Quadratic
 
 #: Log of the variances before anything is known, in units of the scores' variance; the last is the noise's.
@@ -25,6 +26,8 @@ START = np.array([0.0, 0.0, -1.0, -1.0, -1.0, -4.0, -4.0])
 PRIOR_MEAN, PRIOR_DEVIATION = -3.0, 5.0
 #: Bounds of the log variances; the noise's lower one keeps the kernel matrix invertible.
 BOUNDS = [(-12.0, 6.0)] * 6 + [(-10.0, 2.0)]
+#: Products a draw's cubic is made of.
+PROJECTIONS = 128
 #: Steps of the evidence's maximisation; it is flat long before.
 MOST_STEPS = 25
 
@@ -82,14 +85,13 @@ class Posterior:
         self._noise = float(np.exp(self.log_variances[6]))
         self._inverse = np.linalg.inv(_covariance(self._observed, self.log_variances))
         self._dual = self._inverse @ self._observed.values
-        self._beyond: Floats | None = None
 
-    def mean(self) -> Quadratic:
-        """Return the quadratic part of the belief's mean, in the loss's unit."""
+    def mean(self) -> Landscape:
+        """Return the belief's mean, in the loss's unit."""
         return self._in_units(self._explained(self._dual))
 
-    def draw(self, generator: np.random.Generator) -> Quadratic:
-        """Draw the quadratic part of a landscape from the belief (Matheron's rule).
+    def draw(self, generator: np.random.Generator) -> Landscape:
+        """Draw a landscape from the belief (Matheron's rule).
 
         Args:
             generator: Where the draw comes from.
@@ -97,10 +99,10 @@ class Posterior:
         Returns:
             The draw, in the loss's unit.
         """
-        prior, points = self._prior_draw(generator), self._observed.points
-        rest = self._not_quadratic() @ generator.standard_normal(len(points))
-        missing = self._inverse @ (self._observed.values - prior.at(points) - rest)
-        return self._in_units(prior + self._explained(missing))
+        prior, seen = self._prior_draw(generator), self._observed
+        noise = np.sqrt(self._noise) * generator.standard_normal(len(seen.points))
+        missing = self._explained(self._inverse @ (seen.values - prior.at(seen.points) - noise))
+        return self._in_units(prior + missing)
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         """Predict the losses, all orders included, without the noise of an evaluation.
@@ -127,37 +129,33 @@ class Posterior:
         """Standard deviation of an evaluation's noise, in the loss's unit."""
         return float(np.sqrt(self._noise) * self._observed.scale)
 
-    def _explained(self, dual: Floats) -> Quadratic:
-        # The quadratic that weights on the evaluations stand for: Σ_m dual_m k(·, x_m) without the cubic.
+    def _explained(self, dual: Floats) -> Landscape:
+        # What weights on the evaluations stand for: Σ_m dual_m k(·, x_m).
         points, v = self._observed.points, self._variances
         squares = points**2
         pairs = v[4] * (points * dual[:, None]).T @ points
-        diagonal = v[3] * dual @ squares + v[2] * dual @ squares.sum(1)
-        np.fill_diagonal(pairs, diagonal)
-        return Quadratic(v[0] * dual.sum(), v[1] * dual @ points, pairs)
+        np.fill_diagonal(pairs, v[3] * dual @ squares + v[2] * dual @ squares.sum(1))
+        quadratic = Quadratic(v[0] * dual.sum(), v[1] * dual @ points, pairs)
+        return Landscape(quadratic, points, v[5] * dual)
 
-    def _prior_draw(self, generator: np.random.Generator) -> Quadratic:
+    def _prior_draw(self, generator: np.random.Generator) -> Landscape:
         n, deviation = self._observed.points.shape[1], np.sqrt(self._variances)
         upper = np.triu(generator.standard_normal((n, n)), 1) * deviation[4] / np.sqrt(2)
         diagonal = deviation[3] * generator.standard_normal(n) + deviation[2] * generator.standard_normal()
-        return Quadratic(
+        quadratic = Quadratic(
             deviation[0] * generator.standard_normal(),
             deviation[1] * generator.standard_normal(n),
             upper + upper.T + np.diag(diagonal),
         )
+        # Products of three random projections have the covariance (xᵀy)³, and many of them are normal.
+        weights = deviation[5] / np.sqrt(PROJECTIONS) * generator.standard_normal(PROJECTIONS)
+        return Landscape(quadratic, *products(*generator.standard_normal((3, PROJECTIONS, n)), weights))
 
-    def _not_quadratic(self) -> Floats:
-        # A square root of the covariance of what a quadratic leaves over at the evaluations.
-        if self._beyond is None:
-            cubic = np.exp(self.log_variances[5]) * self._observed.kernels[5]
-            self._beyond = np.linalg.cholesky(cubic + self._noise * np.eye(len(cubic)))
-        return self._beyond
-
-    def _in_units(self, quadratic: Quadratic) -> Quadratic:
+    def _in_units(self, landscape: Landscape) -> Landscape:
         scale, middle = self._observed.scale, self._observed.middle
-        return Quadratic(
-            quadratic.constant * scale + middle, quadratic.linear * scale, quadratic.pairs * scale
-        )
+        old = landscape.quadratic
+        quadratic = Quadratic(old.constant * scale + middle, old.linear * scale, old.pairs * scale)
+        return Landscape(quadratic, landscape.anchors, landscape.weights * scale)
 
 
 def _kernels(left: Floats, right: Floats) -> Floats:
@@ -165,7 +163,7 @@ def _kernels(left: Floats, right: Floats) -> Floats:
     inner = left @ right.T
     own = left**2 @ (right**2).T
     shrinking = np.outer((left**2).sum(1), (right**2).sum(1))
-    return np.stack([np.ones_like(inner), inner, shrinking, own, inner**2 - own, inner**3])
+    return np.stack([np.ones_like(inner), inner, shrinking, own, inner * inner - own, inner * inner * inner])
 
 
 def _covariance(observed: _Observed, log_variances: Floats) -> Floats:

@@ -201,6 +201,17 @@ class Subsets:
         new = [unit for unit in self._free if unit not in inside]
         return [self.subset([unit for unit in free if unit != out] + [into]) for out in free for into in new]
 
+    def neighbours(self, mixture: Mixture) -> list[Mixture]:
+        """List the subsets one move away: a member more, a member less, or one swapped.
+
+        Args:
+            mixture: A subset of this space.
+
+        Returns:
+            All of them, in that order.
+        """
+        return self.larger(mixture) + self.smaller(mixture) + self.swapped(mixture)
+
     def _inside(self, mixture: Mixture) -> list[tuple[str, ...]]:
         members = set(mixture.members)
         return [unit for unit in (*self._forced, *self._free) if members & set(unit)]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
+from typing import Any, ClassVar
 
+from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
-from m2m.searching.objective import BudgetSpentError, Evaluation, Ledger, Objective
+from m2m.searching.objective import BudgetSpentError, Evaluation, Ledger, Objective, no_penalty
+from m2m.searching.pool import Pool
+from m2m.searching.simplex import Simplex
 from m2m.searching.space import Subsets
+
+#: The mixtures a strategy may try.
+Space = Subsets | Simplex | Pool
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,18 @@ class SearchResult:
 
 
 class Strategy(ABC):
-    """A way through a search space."""
+    """A way through a search space.
+
+    Attributes:
+        spaces: The kinds of space it can search.
+        ends: Whether it ends by itself on a finite space, without a budget.
+    """
+
+    spaces: ClassVar[tuple[type, ...]] = (Subsets,)
+    ends: ClassVar[bool] = True
 
     def search(
-        self, objective: Objective, space: Subsets, budget: int | None = None, seed: int = 0
+        self, objective: Objective, space: Space, budget: int | None = None, seed: int = 0
     ) -> SearchResult:
         """Look for the best mixture.
 
@@ -50,8 +66,20 @@ class Strategy(ABC):
 
         Returns:
             The best mixture tried, and everything that was tried.
+
+        Raises:
+            ConfigError: If the strategy cannot search this kind of space.
+            InputError: If it needs a budget and has none.
         """
-        ledger = Ledger(objective, budget)
+        if not isinstance(space, self.spaces):
+            able = " or ".join(kind.__name__ for kind in self.spaces)
+            raise ConfigError(
+                f"{type(self).__name__} searches {able}, not {type(space).__name__}; choose another strategy"
+            )
+        if budget is None and not (self.ends and math.isfinite(space.count)):
+            raise InputError(f"{type(self).__name__} does not end by itself here: give it a budget")
+        penalty = space.penalty if isinstance(space, Simplex) else no_penalty
+        ledger = Ledger(objective, budget, penalty)
         complete = False
         with suppress(BudgetSpentError):
             self.explore(ledger, space, Random(seed))
@@ -60,7 +88,7 @@ class Strategy(ABC):
         return SearchResult(best.mixture, best.value, tuple(ledger.trajectory), complete)
 
     @abstractmethod
-    def explore(self, ledger: Ledger, space: Subsets, random: Random) -> None:
+    def explore(self, ledger: Ledger, space: Any, random: Random) -> None:
         """Try mixtures until there is nothing more to try; the ledger ends the walk when the budget is spent.
 
         Args:

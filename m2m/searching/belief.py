@@ -1,0 +1,156 @@
+"""How sure a search can be of its pick, and what it should try next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+from m2m.searching.objective import Evaluation
+from m2m.searching.posterior import Posterior
+from m2m.searching.proposals import Proposals, proposals_for
+from m2m.searching.quadratic import Floats
+from m2m.searching.strategy import Space
+
+#: Landscapes drawn from the belief: probabilities are known to ± 3 % (one standard error at ½).
+DRAWS = 256
+#: As many of them are searched for their own best mixture, which is what takes the time.
+SEARCHED = 64
+#: A mixture with at least this probability of being better than the pick is not told apart from it.
+DOUBT = 0.05
+#: Fewest evaluations that say anything about seven variances.
+FEWEST = 4
+#: Most contenders and next evaluations that are listed.
+LISTED = 10
+#: How many of the most promising mixtures descents start from.
+INCUMBENTS = 12
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A mixture and what is believed about it.
+
+    Attributes:
+        mixture: The mixture.
+        value: Its expected score, without the noise of an evaluation.
+        deviation: Standard deviation of the belief in it, in the score's unit.
+        probability: Probability that it is the best of all.
+        tried: Whether it was evaluated.
+    """
+
+    mixture: Mixture
+    value: float
+    deviation: float
+    probability: float
+    tried: bool
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What a search's evaluations say about its outcome, by the model of `Posterior`.
+
+    Attributes:
+        pick: The mixture tried with the best expected score; with noise not always the best one measured.
+        contenders: Others, tried or not, that beat the pick with a probability of at least 5 %; best first.
+        next: Untried mixtures most likely to be the best: the recommended next evaluations.
+        regret: How much the pick is expected to fall short of the best mixture, in the score's unit.
+        worst: The mixture with the worst expected score: how much the choice matters.
+        noise: Standard deviation of an evaluation that no smooth landscape explains, in the score's unit.
+    """
+
+    pick: Contender
+    contenders: tuple[Contender, ...]
+    next: tuple[Mixture, ...]
+    regret: float
+    worst: Contender
+    noise: float
+
+
+def assess(
+    trajectory: Sequence[Evaluation], space: Space, *, higher_is_better: bool, seed: int = 0
+) -> Belief:
+    """Say how sure a search can be, whatever strategy it followed.
+
+    The probabilities come from landscapes drawn from the posterior; many are searched for their own best
+    mixture, so that the doubt includes what was never tried. They are as good as the model: a landscape that
+    is not smooth in the mixture shows as noise.
+
+    Args:
+        trajectory: What was tried; at least four mixtures.
+        space: The mixtures that may be tried.
+        higher_is_better: The score's direction.
+        seed: Decides all draws.
+
+    Returns:
+        The pick and the doubts about it.
+
+    Raises:
+        InputError: If there are fewer than four evaluations.
+    """
+    if len(trajectory) < FEWEST:
+        raise InputError(
+            f"{len(trajectory)} evaluations say nothing about how sure a pick is: raise the budget to at "
+            f"least {FEWEST}"
+        )
+    sign = -1.0 if higher_is_better else 1.0
+    points = np.array([evaluation.mixture.weights for evaluation in trajectory])
+    posterior = Posterior(points, sign * np.array([evaluation.value for evaluation in trajectory]))
+    return _Assessment(posterior, points, proposals_for(space), sign, np.random.default_rng(seed)).belief()
+
+
+class _Assessment:
+    """The pool of mixtures that matter, and what draws from the belief say about each."""
+
+    def __init__(
+        self,
+        posterior: Posterior,
+        tried: Floats,
+        proposals: Proposals,
+        sign: float,
+        generator: np.random.Generator,
+    ) -> None:
+        self._posterior, self._proposals, self._sign = posterior, proposals, sign
+        self._tried = len(tried)
+        incumbents = tried[posterior.predicted().argsort()[:INCUMBENTS]]
+        draws = [posterior.draw(generator) for _ in range(DRAWS)]
+        lows = [proposals.lowest(draw, incumbents, generator)[:1] for draw in draws[:SEARCHED]]
+        worst = proposals.lowest(-posterior.mean(), tried[-INCUMBENTS:], generator)[:1]
+        known = {tuple(point) for point in tried.tolist()}
+        new = {tuple(low[0].tolist()): low for low in [*lows, worst]}
+        self._points = np.vstack([tried, *(low for key, low in new.items() if key not in known)])
+        self._worst = int((self._points == worst).all(1).argmax())
+        self._values = np.array([draw.at(self._points) for draw in draws])
+        self._mean, covariance = posterior.predict(self._points)
+        self._deviation = np.sqrt(np.diag(covariance).clip(0))
+        self._probability = np.bincount(self._values.argmin(1), minlength=len(self._points)) / DRAWS
+
+    def belief(self) -> Belief:
+        """Return the outcome."""
+        pick = int(self._mean[: self._tried].argmin())
+        better = (self._values < self._values[:, [pick]]).mean(0)
+        others = [k for k in self._mean.argsort(kind="stable") if better[k] >= DOUBT]
+        untried = np.arange(self._tried, len(self._points))
+        promising = untried[self._probability[untried].argsort(kind="stable")[::-1]]
+        return Belief(
+            pick=self._contender(pick),
+            contenders=tuple(self._contender(k) for k in others[:LISTED]),
+            next=tuple(self._mixture(k) for k in promising[:LISTED] if self._probability[k] > 0),
+            regret=float((self._values[:, pick] - self._values.min(1)).mean()),
+            worst=self._contender(self._worst),
+            noise=self._posterior.noise,
+        )
+
+    def _mixture(self, k: int) -> Mixture:
+        return self._proposals.mixture(self._points[k])
+
+    def _contender(self, k: int) -> Contender:
+        return Contender(
+            self._mixture(k),
+            float(self._sign * self._mean[k]),
+            float(self._deviation[k]),
+            float(self._probability[k]),
+            bool(k < self._tried),
+        )

@@ -1,0 +1,102 @@
+"""General-purpose optimisers through Optuna: TPE, CMA-ES, Gaussian processes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from m2m.errors import ConfigError
+from m2m.mixture import Mixture
+from m2m.searching.objective import Ledger
+from m2m.searching.simplex import Simplex
+from m2m.searching.space import Subsets
+from m2m.searching.strategy import Strategy
+
+if TYPE_CHECKING:
+    import optuna
+
+#: Asking ends when this many proposals in a row were known already, or outside the space.
+PATIENCE = 200
+
+
+@dataclass(frozen=True)
+class OptunaStudy(Strategy):
+    """Ask one of Optuna's samplers what to try, and tell it the loss.
+
+    A subset is one number a dataset, in if it is above ½. A simplex point is λ_n ∝ −log u_n with u_n uniform,
+    which is uniform on the simplex before anything is learnt (Optuna's FAQ), moved into the bounds.
+
+    Attributes:
+        sampler: `tpe`, `cmaes` or `gp`.
+        storage: SQLite file that keeps the study, so that `optuna-dashboard sqlite:///FILE` shows it, also
+            while the search runs; None keeps it in memory.
+    """
+
+    spaces = (Subsets, Simplex)
+    ends = False
+
+    sampler: Literal["tpe", "cmaes", "gp"] = "tpe"
+    storage: Path | None = None
+
+    def explore(self, ledger: Ledger, space: Subsets | Simplex, random: Random) -> None:
+        """Try what the sampler asks for, until it asks for nothing new.
+
+        Args:
+            ledger: Evaluates and remembers.
+            space: The mixtures that may be tried.
+            random: Seeds the sampler.
+        """
+        study = self._study(random.randrange(2**32))
+        stale = 0
+        while stale < PATIENCE:
+            trial = study.ask()
+            numbers = [trial.suggest_float(name, 0.0, 1.0) for name in space.datasets]
+            mixture = _mixture(space, np.array(numbers))
+            if mixture is None:
+                study.tell(trial, state=_optuna().trial.TrialState.FAIL)
+                stale += 1
+                continue
+            stale = stale + 1 if ledger.knows(mixture) else 0
+            evaluation = ledger(mixture)
+            trial.set_user_attr("mixture", mixture.label)
+            study.tell(trial, ledger.loss(evaluation, penalised=True))
+
+    def _study(self, seed: int) -> optuna.Study:
+        api = _optuna()
+        storage = None if self.storage is None else f"sqlite:///{self.storage}"
+        api.logging.set_verbosity(api.logging.WARNING)
+        study: optuna.Study = api.create_study(sampler=_sampler(self.sampler, seed), storage=storage)
+        return study
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError("this strategy needs Optuna: pip install 'm2m[search]'") from None
+    return optuna
+
+
+def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    samplers = _optuna().samplers
+    if name == "tpe":
+        sampler: optuna.samplers.BaseSampler = samplers.TPESampler(seed=seed, multivariate=True)
+    else:
+        sampler = {"cmaes": samplers.CmaEsSampler, "gp": samplers.GPSampler}[name](seed=seed)
+    return sampler
+
+
+def _mixture(space: Subsets | Simplex, numbers: np.ndarray[Any, np.dtype[np.float64]]) -> Mixture | None:
+    if isinstance(space, Simplex):
+        parts = -np.log(np.clip(numbers, 1e-12, 1 - 1e-12))
+        return space.mixture(space.nearest(parts / math.fsum(parts)))
+    members = [name for name, number in zip(space.datasets, numbers, strict=True) if number > 0.5]
+    if not members:
+        return None
+    mixture = Mixture.subset(space.datasets, members)
+    return mixture if mixture in space else None

@@ -1,0 +1,110 @@
+"""An exact quadratic of the surrogate, its minimum on the simplex, and the same again closer by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from m2m.searching.objective import Evaluation, Ledger
+from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.simplex import Simplex
+from m2m.searching.simplex_minimum import lattice, minimise
+from m2m.searching.strategy import Strategy
+
+#: A step whose gain is above this share of the predicted gain was foreseen well, so the region stays.
+GOOD_FORECAST = 0.5
+#: A region this small, or a predicted gain this small beside the design's range, ends the search.
+SMALLEST_REGION, SMALLEST_GAIN = 1e-3, 1e-6
+
+
+@dataclass(frozen=True)
+class QuadraticModel(Strategy):
+    """Scheffé quadratic by N(N + 1)/2 merged evaluations, exact minimum, trust-region refresh.
+
+    On the simplex the constant, linear and squared terms of a quadratic in α are not independent, so that the
+    N(N + 3)/2 + 1 coefficients of a quadratic over all of ℝᴺ shrink to N(N + 1)/2, and the corners and edge
+    middles of a shrunken simplex around the centre determine them exactly (Scheffé, 1958). Its minimum under
+    the bounds and the prior's penalty is evaluated next, with the prediction kept beside it
+    (`Evaluation.predicted`). The centre moves there if that is better; the region is halved where the gain
+    falls short of the forecast.
+
+    Attributes:
+        region: Size of the first region, as a share of the whole simplex.
+    """
+
+    spaces = (Simplex,)
+    ends = False
+
+    region: float = 1.0
+
+    def explore(self, ledger: Ledger, space: Simplex, random: Random) -> None:
+        """Fit, minimise, evaluate, refresh.
+
+        Args:
+            ledger: Evaluates and remembers.
+            space: The mixtures that may be tried.
+            random: Not used.
+        """
+        centre, region = space.nearest(space.prior), self.region
+        here = ledger(space.mixture(centre))
+        while region > SMALLEST_REGION:
+            points, losses = _design(ledger, space, centre, region)
+            model = scheffe(points, losses)
+            target = minimise(model, _region(space, centre, region), points[losses.argsort()[:4]])[0]
+            there = space.mixture(target)
+            predicted = float(model.at(target[None])[0])
+            promised = _loss(ledger, here) - predicted - space.penalty(there)
+            if promised < SMALLEST_GAIN * np.ptp(losses):
+                region /= 2
+                continue
+            step = ledger(there, predicted)
+            gained = _loss(ledger, here) - _loss(ledger, step)
+            if gained > 0:
+                centre, here = target, step
+            if gained < GOOD_FORECAST * promised:
+                region /= 2
+
+
+def scheffe(points: Floats, losses: Floats) -> Quadratic:
+    """Fit Σ a_i x_i + Σ_{i<j} b_ij x_i x_j by least squares; exact on the {N, 2} lattice.
+
+    Args:
+        points: Mixtures. [M, N]
+        losses: Their losses. [M]
+
+    Returns:
+        The quadratic; of those that fit equally well the one with the smallest coefficients.
+    """
+    n = points.shape[1]
+    first, second = np.triu_indices(n, 1)
+    terms = np.hstack([points, points[:, first] * points[:, second]])
+    coefficients = np.asarray(np.linalg.lstsq(terms, losses, rcond=None)[0], dtype=np.float64)
+    pairs = np.zeros((n, n))
+    pairs[first, second] = coefficients[n:] / 2
+    return Quadratic(0.0, coefficients[:n], pairs + pairs.T)
+
+
+def _design(ledger: Ledger, space: Simplex, centre: Floats, region: float) -> tuple[Floats, Floats]:
+    corners = centre + region * (lattice(len(centre)) - centre)
+    steps = [ledger(space.mixture(space.nearest(corner))) for corner in corners]
+    points = np.array([step.mixture.weights for step in steps])
+    return points, np.array([ledger.loss(step) for step in steps])
+
+
+def _region(space: Simplex, centre: Floats, region: float) -> Simplex:
+    # The simplex shrunken around the centre is where no share falls below (1 - region) of the centre's.
+    lower = np.minimum(np.maximum(space.lower, (1 - region) * centre), space.upper)
+    names = space.datasets
+    return Simplex(
+        names,
+        dict(zip(names, lower.tolist(), strict=True)),
+        dict(zip(names, space.upper.tolist(), strict=True)),
+        dict(zip(names, space.prior.tolist(), strict=True)),
+        space.strength,
+    )
+
+
+def _loss(ledger: Ledger, step: Evaluation) -> float:
+    return ledger.loss(step, penalised=True)
