@@ -27,7 +27,7 @@ class Problem:
     Attributes:
         truth: The loss without noise.
         base: Loss of the base model, which is what no mixture at all gives.
-        noise: Standard deviation of the noise of an evaluation; the same whenever a subset is asked for again.
+        noise: Standard deviation of an evaluation's noise, which is the same whenever a subset is asked for.
         seed: Seeds the noise.
     """
 
@@ -68,9 +68,9 @@ class Problem:
 def aligned(n: int, seed: int) -> Problem:
     """Make a loss that is quadratic in the mean of the chosen task vectors, plus a cubic, plus noise.
 
-    Task vectors live in 2N directions with unequal curvature; families share 30 % of their direction, lengths differ
-    by a quarter, and each helps the target more or less, or harms it. The cubic has 3 % of the quadratic's spread
-    over random subsets; the noise is 2 % of the base model's loss, which is 1.
+    Task vectors live in 2N directions with unequal curvature; families share 30 % of their direction, lengths
+    differ by a quarter, and each helps the target more or less, or harms it. The cubic has 3 % of the
+    quadratic's spread over random subsets; the noise is 2 % of the base model's loss, which is 1.
 
     Args:
         n: N.
@@ -103,8 +103,9 @@ def aligned(n: int, seed: int) -> Problem:
 def grown(run: Path, target: str, n: int, seed: int) -> Problem:
     """Grow a real run's landscape to N datasets, each a variant of one of the run's.
 
-    The belief about the run's merged scores, cubic and noise included, is taken at the shares of the N datasets'
-    parents; a variant adds a slope and a direction of its own, half as large as what tells parents apart.
+    The belief about the run's merged scores, cubic and noise included, is taken at the shares of the N
+    datasets' parents; a variant adds a slope and a direction of its own, half as large as what tells
+    parents apart.
 
     Args:
         run: A run folder with every subset merged and scored.
@@ -143,9 +144,9 @@ def merged_losses(run: Path, target: str) -> tuple[float, Floats, Floats]:
     Returns:
         The base model's loss, the mixtures [M, N] and their losses [M].
     """
-    query = "SELECT origin, weights, value FROM scores WHERE task = ? AND split = 'validation' AND metric = 'loss'"
+    query = "SELECT origin, weights, value FROM scores WHERE task = ? AND split = ? AND metric = 'loss'"
     with sqlite3.connect(run / "scores.sqlite") as table:
-        rows = table.execute(query, (target,)).fetchall()
+        rows = table.execute(query, (target, "validation")).fetchall()
     merged = [(list(json.loads(w).values()), value) for origin, w, value in rows if origin == "merged"]
     [base] = [value for origin, _, value in rows if origin == "base"]
     return base, np.array([w for w, _ in merged]), np.array([value for _, value in merged])

@@ -1,4 +1,4 @@
-"""Search strategies of others, for comparison: boosted trees in rounds, as DeMix and CLIMB search mixtures."""
+"""A search strategy of others, for comparison: boosted trees in rounds, as DeMix and CLIMB do."""
 
 from __future__ import annotations
 

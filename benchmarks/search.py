@@ -4,8 +4,8 @@ python benchmarks/search.py run --out RESULTS.csv [--sizes 20 50 100] [--seeds 2
 python benchmarks/search.py table RESULTS.csv
 python benchmarks/search.py plot RESULTS.csv --out regret.png
 
-`run` adds rows to RESULTS.csv and leaves out what is there, so an interrupted run goes on. Regret is 0 at the best
-subset and 1 at the base model, without noise; a strategy's pick is the best measured subset, or for
+`run` adds rows to RESULTS.csv and leaves out what is there, so an interrupted run goes on. Regret is 0 at the
+best subset and 1 at the base model, without noise; a strategy's pick is the best measured subset, or for
 `model` the one its belief expects to be best.
 """
 
@@ -87,16 +87,14 @@ def table(args: argparse.Namespace) -> None:
         "| landscape | N | evaluations | strategy | seeds | mean | 10 % | median | 90 % | worst | seconds |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for (landscape, n, evaluations, name), rows in results.groupby(
-        ["landscape", "n", "evaluations", "strategy"]
-    ):
+    groups = results.groupby(["landscape", "n", "evaluations", "strategy"])
+    for (landscape, n, evaluations, name), rows in groups:
         if evaluations // n in args.multiples:
             r = rows.regret
             cells = [r.mean(), *r.quantile([0.1, 0.5, 0.9]), r.max()]
             shown = " | ".join(f"{cell:.3f}" for cell in cells)
-            print(
-                f"| {landscape} | {n} | {evaluations} | {name} | {len(r)} | {shown} | {rows.seconds.median():.0f} |"
-            )
+            seconds = rows.seconds.median()
+            print(f"| {landscape} | {n} | {evaluations} | {name} | {len(r)} | {shown} | {seconds:.0f} |")
 
 
 def plot(args: argparse.Namespace) -> None:

@@ -215,14 +215,27 @@ class _Run:
         self.scored += 1
 
     def _keys(self, mixtures: Sequence[Mixture]) -> dict[str, Mixture]:
-        # Names are part of it: rows carry the candidate's name, which must be the one asked for.
-        base = [hash_file(file) for file in self._base.files]
-        experts: list[Part] = [
-            (name, *(hash_file(file) for file in expert.files)) for name, expert in self._experts.items()
-        ]
-        dtypes = sorted({tensor.dtype for tensor in self._base.tensors.values()})
-        content = (RULE, self._bench.architecture, base, experts, dtypes)
+        content = merged_content(self._bench, self._base, self._experts)
         return {content_key(*content, mixture.weights): mixture for mixture in mixtures}
+
+
+def merged_content(bench: Bench, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> tuple[Part, ...]:
+    """Hash what merged models are made of, but for their weights.
+
+    Args:
+        bench: What they are scored with.
+        base: θ₀.
+        experts: The experts by name.
+
+    Returns:
+        The first parts of a merged model's content key; its weights are the last.
+    """
+    # Names are part of it: rows carry the candidate's name, which must be the one asked for.
+    files: list[Part] = [
+        (name, *(hash_file(file) for file in expert.files)) for name, expert in experts.items()
+    ]
+    dtypes = sorted({tensor.dtype for tensor in base.tensors.values()})
+    return RULE, bench.architecture, [hash_file(file) for file in base.files], files, dtypes
 
 
 def _has(table: ScoreTable, key: str, task: Scorer) -> bool:

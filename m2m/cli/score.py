@@ -37,13 +37,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The verb's parser.
     """
+    add_models(parser, required=True)
+    add_tasks(parser)
     add = parser.add_argument
-    add("--base", type=Path, required=True, metavar="PATH", help="checkpoint of the base model")
-    add("--experts", nargs="+", required=True, metavar="[NAME=]PATH", help="the experts' checkpoints")
     add(
         "--candidates", default="all", metavar="all|FILE.csv",
         help="all subsets, or a table (default: %(default)s)",
     )  # fmt: skip
+    add(
+        "--mode", choices=["auto", "resident"], default="auto",
+        help="whole models in memory; all candidates block by block; many small models at once",
+    )  # fmt: skip
+    add("--memory", type=amount, metavar="SIZE", help="memory budget (default: half of what is free)")
+    add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
+    add_out(parser, "the table of scores, a CSV file")
+    add_threads(parser)
+
+
+def add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add `--base` and `--experts`.
+
+    Args:
+        parser: The verb's parser.
+        required: Whether the verb can do nothing without them.
+    """
+    add = parser.add_argument
+    add("--base", type=Path, required=required, metavar="PATH", help="checkpoint of the base model")
+    add("--experts", nargs="+", required=required, metavar="[NAME=]PATH", help="the experts' checkpoints")
+
+
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    """Add what merged models are scored on: tasks, or a run configuration's targets.
+
+    Args:
+        parser: The verb's parser.
+    """
+    add = parser.add_argument
     add("--task", nargs="+", metavar="TASK", help="what to score on, see above")
     add("--model", metavar="FILE.py:FACTORY", help="your own module: factory() -> torch module")
     add("--setup", type=Path, metavar="CONFIG.toml", help="run configuration whose [setup] is used")
@@ -66,14 +95,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--limit", type=positive, metavar="E", help="only the first examples of each task")
     add("--lm-eval-tasks", type=Path, metavar="FOLDER", help="task files of your own for `lm_eval` (YAML)")
-    add(
-        "--mode", choices=["auto", "resident"], default="auto",
-        help="whole models in memory; all candidates block by block; many small models at once",
-    )  # fmt: skip
-    add("--memory", type=amount, metavar="SIZE", help="memory budget (default: half of what is free)")
-    add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
-    add_out(parser, "the table of scores, a CSV file")
-    add_threads(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -98,7 +119,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.examples is not None:
         check_format(args.examples)
     report = score(
-        args.base, experts, mixtures, tasks=args.task or (), out=args.out, bench=_setup_bench(args),
+        args.base, experts, mixtures, tasks=args.task or (), out=args.out, bench=bench_of_setup(args),
         model=args.model, context=args.context,
         options=TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
         mode=args.mode, memory=args.memory, threads=args.threads, progress=progress(quiet=args.quiet),
@@ -122,8 +143,18 @@ def _mixtures(source: str, experts: Sequence[str]) -> list[Mixture]:
     return list({mixture.key: mixture for mixture in mixtures}.values())
 
 
-def _setup_bench(args: argparse.Namespace) -> Bench | None:
-    # The bench of a run configuration; None where the options name tasks.
+def bench_of_setup(args: argparse.Namespace) -> Bench | None:
+    """Make the bench of a run configuration.
+
+    Args:
+        args: The parsed options of `add_tasks`.
+
+    Returns:
+        The bench; None where the options name tasks.
+
+    Raises:
+        ConfigError: If the options name neither, or both.
+    """
     if (args.setup is None) == (args.task is None):
         raise ConfigError("score needs a task: --setup CONFIG.toml --target NAME, or --task TASK")
     if args.setup is None:

@@ -17,6 +17,7 @@ from m2m.searching.random_subsets import RandomSubsets
 from m2m.searching.simplex import Simplex, repetition_caps
 from m2m.searching.space import Subsets
 from m2m.searching.strategy import SearchResult, Space, Strategy
+from m2m.searching.utility import Limit, Utility
 
 __all__ = [
     "STRATEGIES",
@@ -27,6 +28,7 @@ __all__ = [
     "Evaluation",
     "Exhaustive",
     "Greedy",
+    "Limit",
     "ModelBased",
     "Objective",
     "OptunaStudy",
@@ -38,6 +40,7 @@ __all__ = [
     "Space",
     "Strategy",
     "Subsets",
+    "Utility",
     "assess",
     "repetition_caps",
     "search",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 #: Asking ends when this many proposals in a row were known already, or outside the space.
-PATIENCE = 200
+PATIENCE = 50
 
 
 @dataclass(frozen=True)

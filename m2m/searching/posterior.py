@@ -149,7 +149,8 @@ class Posterior:
         )
         # Products of three random projections have the covariance (xᵀy)³, and many of them are normal.
         weights = deviation[5] / np.sqrt(PROJECTIONS) * generator.standard_normal(PROJECTIONS)
-        return Landscape(quadratic, *products(*generator.standard_normal((3, PROJECTIONS, n)), weights))
+        first, second, third = generator.standard_normal((3, PROJECTIONS, n))
+        return Landscape(quadratic, *products(first, second, third, weights))
 
     def _in_units(self, landscape: Landscape) -> Landscape:
         scale, middle = self._observed.scale, self._observed.middle

@@ -45,12 +45,13 @@ class QuadraticModel(Strategy):
         Args:
             ledger: Evaluates and remembers.
             space: The mixtures that may be tried.
-            random: Not used.
+            random: Makes up for corners that the bounds move onto each other.
         """
+        generator = np.random.default_rng(random.getrandbits(64))
         centre, region = space.nearest(space.prior), self.region
         here = ledger(space.mixture(centre))
         while region > SMALLEST_REGION:
-            points, losses = _design(ledger, space, centre, region)
+            points, losses = _design(ledger, space, centre, region, generator)
             model = scheffe(points, losses)
             target = minimise(model, _region(space, centre, region), points[losses.argsort()[:4]])[0]
             there = space.mixture(target)
@@ -78,19 +79,29 @@ def scheffe(points: Floats, losses: Floats) -> Quadratic:
         The quadratic; of those that fit equally well the one with the smallest coefficients.
     """
     n = points.shape[1]
-    first, second = np.triu_indices(n, 1)
-    terms = np.hstack([points, points[:, first] * points[:, second]])
-    coefficients = np.asarray(np.linalg.lstsq(terms, losses, rcond=None)[0], dtype=np.float64)
+    coefficients = np.asarray(np.linalg.lstsq(_terms(points), losses, rcond=None)[0], dtype=np.float64)
     pairs = np.zeros((n, n))
-    pairs[first, second] = coefficients[n:] / 2
+    pairs[np.triu_indices(n, 1)] = coefficients[n:] / 2
     return Quadratic(0.0, coefficients[:n], pairs + pairs.T)
 
 
-def _design(ledger: Ledger, space: Simplex, centre: Floats, region: float) -> tuple[Floats, Floats]:
-    corners = centre + region * (lattice(len(centre)) - centre)
-    steps = [ledger(space.mixture(space.nearest(corner))) for corner in corners]
-    points = np.array([step.mixture.weights for step in steps])
-    return points, np.array([ledger.loss(step) for step in steps])
+def _terms(points: Floats) -> Floats:
+    first, second = np.triu_indices(points.shape[1], 1)
+    return np.hstack([points, points[:, first] * points[:, second]])
+
+
+def _design(
+    ledger: Ledger, space: Simplex, centre: Floats, region: float, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
+    n = len(centre)
+    points = [space.nearest(centre + region * (corner - centre)) for corner in lattice(n)]
+    # Bounds may move corners onto each other; random points make up for those.
+    while np.linalg.matrix_rank(_terms(centre + (np.array(points) - centre) / region)) < n * (n + 1) // 2:
+        points.append(space.nearest(centre + region * (generator.dirichlet(np.ones(n)) - centre)))
+        if len(points) > n * (n + 1):  # the bounds leave less than N - 1 dimensions
+            break
+    steps = [ledger(space.mixture(point)) for point in points]
+    return np.array([step.mixture.weights for step in steps]), np.array([ledger.loss(step) for step in steps])
 
 
 def _region(space: Simplex, centre: Floats, region: float) -> Simplex:

@@ -2,14 +2,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2m.errors import ConfigError, InputError
+from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture
-from m2m.searching import STRATEGIES, Exhaustive, Greedy, Objective, RandomSubsets, Strategy, Subsets, search
+from m2m.searching import (
+    STRATEGIES,
+    Exhaustive,
+    Greedy,
+    Objective,
+    OptunaStudy,
+    RandomSubsets,
+    Strategy,
+    Subsets,
+    search,
+)
 
 NAMES = tuple("abcdef")
 
@@ -43,7 +56,11 @@ def loss_at_mean(taus: dict[str, tuple[float, ...]], goal: tuple[float, ...]) ->
     return loss
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+#: Strategies for subsets that end without a budget.
+ENDING = {name: s for name, s in STRATEGIES.items() if s.ends and Subsets in s.spaces}
+
+
+@pytest.mark.parametrize("strategy", ENDING.values(), ids=ENDING)
 @given(
     values=st.lists(st.integers(-3, 3), min_size=15, max_size=15),
     higher=st.booleans(),
@@ -125,7 +142,7 @@ def test_a_walk_costs_n_n_plus_one_over_two() -> None:
 
 def test_search_by_name() -> None:
     objective = Objective(additive(dict(zip(NAMES, range(6), strict=True))), True)
-    for name in STRATEGIES:
+    for name in ENDING:
         assert search(objective, Subsets(NAMES), name).best.members == NAMES[1:]
     assert search(objective, Subsets(NAMES), Greedy(), budget=3).evaluations == 3
     with pytest.raises(ConfigError, match="no search strategy 'magic'; there are"):
@@ -138,3 +155,48 @@ def test_bad_budgets_and_values_are_refused() -> None:
         search(objective, Subsets("ab"), budget=0)
     with pytest.raises(InputError, match="the objective of a is nan"):
         search(objective, Subsets("ab"))
+
+
+def test_groups_go_together() -> None:
+    space = Subsets("abcd", groups=["ac"])
+    assert [subset.label for subset in space] == ["a+c", "b", "d", "a+b+c", "a+c+d", "b+d", "a+b+c+d"]
+    objective = Objective(additive({"a": 3.0, "b": -1.0, "c": -2.5, "d": 0.2}), True)
+    for name in ENDING:
+        assert search(objective, space, name).best.label == "a+c+d"
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"), [(["ax"], "unknown datasets"), (["ab", "bc"], "more than one group")]
+)
+def test_groups_that_cannot_be_are_refused(groups: list[str], said: str) -> None:
+    with pytest.raises(MixtureError, match=said):
+        Subsets("abc", groups=groups)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_optuna_keeps_a_study_for_its_dashboard(sampler: Literal["tpe", "cmaes"], tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    objective = Objective(additive(dict(zip(NAMES, (1.0, -2.0, 3.0, -1.0, 0.5, -0.5), strict=True))), True)
+    space = Subsets(NAMES, largest=4)
+    strategy = OptunaStudy(sampler, tmp_path / "study.sqlite")
+    result = strategy.search(objective, space, 8, seed=3)
+    assert all(step.mixture in space for step in result.trajectory)
+    [study] = optuna.study.get_all_study_summaries(f"sqlite:///{tmp_path / 'study.sqlite'}")
+    assert study.best_trial.value == -result.value
+    assert study.best_trial.user_attrs["mixture"] == result.best.label
+
+
+def test_the_model_needs_fewer_evaluations_than_greedy_or_chance() -> None:
+    """‖goal − mean τ‖² over 2^12 subsets, each strategy with 60 evaluations."""
+    regret: dict[str, list[float]] = {"model": [], "greedy": [], "random": []}
+    names = tuple(f"d{i}" for i in range(12))
+    for seed in range(5):
+        random = Random(seed)
+        taus = {name: tuple(random.gauss(0, 1) for _ in range(24)) for name in names}
+        goal = tuple(sum(taus[name][i] for name in names[:4]) / 4 for i in range(24))
+        objective = Objective(loss_at_mean(taus, goal), False)  # the optimum is 0, at the first four
+        for name, regrets in regret.items():
+            regrets.append(search(objective, Subsets(names), name, 60, seed).value)
+    assert max(regret["model"]) < 1e-9
+    assert sum(regret["greedy"]) > 0
+    assert min(regret["random"]) > 0.1

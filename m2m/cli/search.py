@@ -1,0 +1,124 @@
+"""Search for the best mixture, and say how sure the search is.
+
+With RUN the merged scores of a finished run are the objective: what each strategy would have found with so
+many evaluations. With --base, --experts and a task (as for `m2m score`) candidates are merged and scored as
+they are asked for; scores are kept in the SQLite file beside --out, so the same command goes on where it was
+interrupted.
+
+Strategies: model (Bayesian regression on the averaged subset, the default), exhaustive, random, greedy,
+backward, beam, annealing; for --space simplex: model, quadratic, random; and tpe, cmaes, gp through Optuna.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m2m.cli.parser import add_seed, add_threads, positive
+from m2m.cli.score import add_models, add_tasks
+from m2m.errors import ConfigError
+
+if TYPE_CHECKING:
+    from m2m.cli.search_scores import Source
+    from m2m.searching import Space, Strategy
+
+HELP = "find the best mixture from few evaluations"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb.
+
+    Args:
+        parser: The verb's parser.
+    """
+    add = parser.add_argument
+    add("run", nargs="?", type=Path, metavar="RUN", help="a finished run folder, to search its merged scores")
+    add_models(parser, required=False)
+    add_tasks(parser)
+    add("--strategy", default="model", metavar="NAME", help="how to search (default: %(default)s)")
+    add("--budget", type=positive, metavar="K", help="most evaluations (default: all there are)")
+    add("--space", choices=["subsets", "simplex"], default="subsets", help="(default: %(default)s)")
+    add("--smallest", type=positive, default=1, metavar="K", help="fewest datasets (default: %(default)s)")
+    add("--largest", type=positive, metavar="K", help="most datasets (default: all)")
+    add("--include", nargs="+", default=[], metavar="DATASET", help="datasets in every subset")
+    add("--exclude", nargs="+", default=[], metavar="DATASET", help="datasets in none")
+    add("--group", action="append", default=[], metavar="A+B", help="datasets that go together")
+    add("--cap", nargs="+", default=[], metavar="DATASET=SHARE", help="largest shares, on the simplex")
+    add("--floor", nargs="+", default=[], metavar="DATASET=SHARE", help="least shares, on the simplex")
+    add("--metric", metavar="M", help="the metric (needed if there are several)")
+    add("--weigh", nargs="+", default=[], metavar="TASK=WEIGHT", help="tasks to trade against each other")
+    add(
+        "--keep", nargs="+", default=[], metavar="TASK>=BOUND", help="limits that must hold; also TASK<=BOUND"
+    )
+    add("--storage", type=Path, metavar="FILE.sqlite", help="keep Optuna's study there, for its dashboard")
+    add("--out", type=Path, metavar="PATH", help="what was tried, as CSV; live scores are kept beside it")
+    add_seed(parser, "decides all random choices (default: 0)")
+    add_threads(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Search.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code.
+    """
+    from m2m.cli import search_report, search_scores
+    from m2m.searching import assess
+
+    source = search_scores.open_source(args)
+    space, strategy = _space(args, source), _strategy(args)
+    utility = search_scores.utility(args, source)
+    objective, seed = utility.objective, args.seed or 0
+    result = strategy.search(objective, space, args.budget, seed)
+    best = min if not objective.higher_is_better else max
+    picked = best(utility.feasible(result.trajectory), key=lambda step: step.value)
+    belief = None
+    if len(result.trajectory) >= search_report.ENOUGH:
+        upwards = objective.higher_is_better
+        belief = assess(result.trajectory, space, higher_is_better=upwards, seed=seed)
+    if args.out is not None:
+        search_report.write(args.out, result)
+    search_report.tell(args, picked, result, belief, utility)
+    return 0
+
+
+def _space(args: argparse.Namespace, source: Source) -> Space:
+    from m2m.cli.search_scores import shares
+    from m2m.searching import Simplex, Subsets
+
+    limits = [args.largest, args.include, args.exclude, args.group, args.cap, args.floor]
+    if args.run is not None and args.space == "simplex":
+        raise ConfigError(f"{args.run} has the scores of certain mixtures only; leave out --space simplex")
+    if source.pool is not None:
+        if args.smallest > 1 or any(limits):
+            raise ConfigError(
+                f"{args.run} does not have every subset: search the ones it has, without limits"
+            )
+        return source.pool
+    if args.space == "simplex":
+        return Simplex(source.datasets, shares(args.floor, "--floor"), shares(args.cap, "--cap"))
+    if args.cap or args.floor:
+        raise ConfigError("--cap and --floor go with --space simplex")
+    groups = [group.split("+") for group in args.group]
+    return Subsets(source.datasets, args.smallest, args.largest, args.include, args.exclude, groups)
+
+
+def _strategy(args: argparse.Namespace) -> Strategy:
+    from dataclasses import replace
+
+    from m2m.config_keys import did_you_mean
+    from m2m.searching import STRATEGIES, OptunaStudy
+
+    if args.strategy not in STRATEGIES:
+        hint = did_you_mean(args.strategy, STRATEGIES)
+        raise ConfigError(f"--strategy: there is no {args.strategy!r}{hint}; there are {list(STRATEGIES)}")
+    strategy = STRATEGIES[args.strategy]
+    if args.storage is None:
+        return strategy
+    if not isinstance(strategy, OptunaStudy):
+        raise ConfigError("--storage goes with --strategy tpe, cmaes or gp")
+    return replace(strategy, storage=args.storage)

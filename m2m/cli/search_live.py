@@ -1,0 +1,87 @@
+"""Scores for `m2m search` of merged models that are made as they are asked for, each kept in a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from m2m.checkpoint import Checkpoint
+from m2m.cli.experts import named_paths
+from m2m.cli.score import bench_of_setup
+from m2m.cli.search_scores import Source
+from m2m.errors import ConfigError
+from m2m.evaluate import LiveModel, score_model
+from m2m.evaluate.bench import Bench, task_bench
+from m2m.evaluate.tasks import TaskOptions
+from m2m.mixture import Mixture
+from m2m.scoring import merged_content
+from m2m.surrogate import ScoreTable, content_key
+
+
+def open_live(args: argparse.Namespace) -> Source:
+    """Load experts and tasks.
+
+    Args:
+        args: The parsed options of `m2m search`.
+
+    Returns:
+        A source that merges and scores each mixture once, ever: scores are kept beside `--out`.
+
+    Raises:
+        ConfigError: If there is nowhere to keep the scores, or a task has several metrics and none is named.
+    """
+    if args.out is None or not args.out.parent.is_dir():
+        raise ConfigError(f"--out PATH in a folder that exists is needed to keep live scores, got {args.out}")
+    bench = bench_of_setup(args) or task_bench(
+        args.base, args.task, model=args.model, context=args.context,
+        options=TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
+    )  # fmt: skip
+    experts = {name: Checkpoint(path) for name, path in named_paths(args.experts).items()}
+    metrics = {scorer.task: _metric(args, scorer.task, scorer.metrics) for scorer in bench.scorers}
+    live = _LiveScores(
+        bench, Checkpoint(args.base), experts, metrics, args.out.with_suffix(".sqlite"), args.threads
+    )
+    directions = {scorer.task: scorer.metrics[metrics[scorer.task]] for scorer in bench.scorers}
+    return Source(list(experts), directions, live.scores)
+
+
+class _LiveScores:
+    """One module in memory, merged anew for every mixture."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        base: Checkpoint,
+        experts: Mapping[str, Checkpoint],
+        metrics: Mapping[str, str],
+        table: Path,
+        threads: int | None,
+    ) -> None:
+        states = [expert.state() for expert in experts.values()]
+        self._live = LiveModel(bench.build(), base.state(), states, list(experts))
+        self._content = merged_content(bench, base, experts)
+        self._bench, self._metrics, self._table, self._threads = bench, metrics, table, threads
+
+    def scores(self, mixture: Mixture) -> Mapping[str, float]:
+        """Return a mixture's score by task, from the table or measured now."""
+        key = content_key(*self._content, mixture.weights)
+        with ScoreTable(self._table) as table:
+            missing = [s for s in self._bench.scorers if not table.has(key, s.task, s.split, s.version)]
+            if missing:
+                self._live.merge([mixture.weights], self._threads)
+                for s, found in zip(missing, score_model(self._live.model, missing), strict=True):
+                    table.add(key, mixture, "merged", None, s.task, s.split, s.version, found, s.metrics)
+            rows = {
+                s.task: table.rows(key=key, task=s.task, version=s.version, metric=self._metrics[s.task])
+                for s in self._bench.scorers
+            }
+        return {task: found[0].value for task, found in rows.items()}
+
+
+def _metric(args: argparse.Namespace, task: str, metrics: Mapping[str, bool]) -> str:
+    if args.metric is None and len(metrics) > 1:
+        raise ConfigError(f"task {task} has several metrics, say --metric with one of {list(metrics)}")
+    if args.metric is not None and args.metric not in metrics:
+        raise ConfigError(f"task {task} has no metric {args.metric!r}; it has {list(metrics)}")
+    return args.metric or next(iter(metrics))

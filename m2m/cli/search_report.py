@@ -1,0 +1,119 @@
+"""What `m2m search` prints and writes: the pick, how sure it is, what to try next, and everything tried."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m2m.cli.output import print_json, print_table
+from m2m.files import write_atomically
+from m2m.mixture import Mixture
+from m2m.searching import Belief, Contender, Evaluation, SearchResult, Utility
+
+#: Fewest evaluations from which a belief is worth printing.
+ENOUGH = 8
+
+
+def write(path: Path, result: SearchResult) -> None:
+    """Write everything tried as CSV: candidate, value, what was predicted, weights.
+
+    Args:
+        path: The file; replaced in one step if it is there.
+        result: The search.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["candidate", "value", "predicted", *result.best.datasets])
+    for step in result.trajectory:
+        rows.writerow([step.mixture.label, step.value, step.predicted, *step.mixture.weights])
+    write_atomically(path, text.getvalue())
+
+
+def tell(
+    args: argparse.Namespace,
+    picked: Evaluation,
+    result: SearchResult,
+    belief: Belief | None,
+    utility: Utility,
+) -> None:
+    """Print the outcome.
+
+    Args:
+        args: The parsed options.
+        picked: The best evaluation within the limits.
+        result: The search.
+        belief: How sure it is; None after few evaluations.
+        utility: What was maximised.
+    """
+    if args.json:
+        print_json(_outcome(picked, result, belief, utility))
+        return
+    if args.quiet:
+        return
+    print(f"picked: {picked.mixture.label}")
+    shown = ", ".join(f"{task} {value:.6g}" for task, value in utility.scores(picked.mixture).items())
+    print(f"{shown}: best of {result.evaluations} tried")
+    if belief is not None:
+        _tell_belief(belief)
+
+
+def _tell_belief(belief: Belief) -> None:
+    pick = belief.pick
+    print(f"expected best: {pick.mixture.label}, {pick.value:.6g} ± {pick.deviation:.2g}")
+    print(f"probability that it is the best of all: {pick.probability:.0%}")
+    print(f"expected regret: {belief.regret:.2g}")
+    print(f"expected worst: {belief.worst.mixture.label}, {belief.worst.value:.6g}")
+    if belief.contenders:
+        print("not told apart from it:")
+        print_table([_cells(contender) for contender in belief.contenders])
+    if belief.next:
+        print("try next: " + ", ".join(mixture.label for mixture in belief.next))
+
+
+def _cells(contender: Contender) -> list[str]:
+    believed = f"{contender.value:.6g} ± {contender.deviation:.2g}"
+    tried = "tried" if contender.tried else "not tried"
+    return ["  " + contender.mixture.label, believed, f"{contender.probability:.0%}", tried]
+
+
+def _outcome(
+    picked: Evaluation, result: SearchResult, belief: Belief | None, utility: Utility
+) -> dict[str, Any]:
+    outcome: dict[str, Any] = {
+        "picked": picked.mixture.label,
+        "weights": _weights(picked.mixture),
+        "value": picked.value,
+        "scores": dict(utility.scores(picked.mixture)),
+        "evaluations": result.evaluations,
+        "complete": result.complete,
+        "front": [{"candidate": m.label, "scores": dict(scores)} for m, scores in utility.front()],
+    }
+    if belief is not None:
+        outcome["belief"] = {
+            "pick": _contender(belief.pick),
+            "contenders": [_contender(contender) for contender in belief.contenders],
+            "next": [mixture.label for mixture in belief.next],
+            "regret": belief.regret,
+            "worst": _contender(belief.worst),
+            "noise": belief.noise,
+        }
+    return outcome
+
+
+def _contender(contender: Contender) -> dict[str, Any]:
+    return {
+        "candidate": contender.mixture.label,
+        "weights": _weights(contender.mixture),
+        "value": contender.value,
+        "deviation": contender.deviation,
+        "probability": contender.probability,
+        "tried": contender.tried,
+    }
+
+
+def _weights(mixture: Mixture) -> Mapping[str, float]:
+    return dict(zip(mixture.datasets, mixture.weights, strict=True))

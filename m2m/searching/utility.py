@@ -1,0 +1,144 @@
+"""Several capabilities as one objective: a weighted utility, limits that must hold, and the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+from m2m.searching.objective import Evaluation, Objective
+
+#: What a unit beyond a limit costs, as a multiple of the largest weight: it draws the search back inside.
+PRICE = 3.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A capability that must not be given up.
+
+    Attributes:
+        task: Its name.
+        bound: Where the limit is, in the task's unit.
+        at_least: Whether the score must be at least the bound; else at most.
+    """
+
+    task: str
+    bound: float
+    at_least: bool
+
+    def missed_by(self, scores: Mapping[str, float]) -> float:
+        """Return how far scores are beyond the limit.
+
+        Args:
+            scores: Score by task.
+
+        Returns:
+            The distance, 0 if the limit holds.
+        """
+        gap = self.bound - scores[self.task]
+        return max(0.0, gap if self.at_least else -gap)
+
+    def __str__(self) -> str:
+        return f"{self.task}{'>=' if self.at_least else '<='}{self.bound:g}"
+
+
+class Utility:
+    """Σ weight · score over tasks, a lower-is-better task counted negative, minus a price for missed limits.
+
+    Args:
+        scores: Mixture to its score by task; asked once a mixture.
+        weights: Weight by task; at least one, positive. One task alone keeps its own unit and direction.
+        higher_is_better: Direction by task, for every task that has a weight.
+        limits: What must hold.
+
+    Raises:
+        InputError: If a weight is not positive.
+    """
+
+    def __init__(
+        self,
+        scores: Callable[[Mixture], Mapping[str, float]],
+        weights: Mapping[str, float],
+        higher_is_better: Mapping[str, bool],
+        limits: Sequence[Limit] = (),
+    ) -> None:
+        if not weights or min(weights.values()) <= 0:
+            raise InputError(f"a utility needs positive weights, got {dict(weights)}")
+        self._scores, self._weights, self._limits = scores, dict(weights), tuple(limits)
+        self._upwards = {task: higher_is_better[task] for task in weights}
+        self._known: dict[str, tuple[Mixture, Mapping[str, float]]] = {}
+
+    @property
+    def objective(self) -> Objective:
+        """What a search maximises or minimises."""
+        if len(self._weights) == 1:
+            [(task, upwards)] = self._upwards.items()
+            sign = 1.0 if upwards else -1.0
+            return Objective(lambda mixture: sign * self._value(mixture, {task: 1.0}), upwards)
+        return Objective(lambda mixture: self._value(mixture, self._weights), True)
+
+    def scores(self, mixture: Mixture) -> Mapping[str, float]:
+        """Return a mixture's scores, measured once.
+
+        Args:
+            mixture: The mixture.
+
+        Returns:
+            Score by task.
+        """
+        if mixture.key not in self._known:
+            self._known[mixture.key] = (mixture, self._scores(mixture))
+        return self._known[mixture.key][1]
+
+    def feasible(self, steps: Sequence[Evaluation]) -> list[Evaluation]:
+        """Keep the evaluations that miss no limit.
+
+        Args:
+            steps: What was tried.
+
+        Returns:
+            Those where all limits hold.
+
+        Raises:
+            InputError: If there is none; names the closest and what it misses.
+        """
+        held = [step for step in steps if not self._missed(step.mixture)]
+        if not held:
+            closest = min((step.mixture for step in steps), key=self._missed)
+            limits = ", ".join(
+                f"{limit} (got {self.scores(closest)[limit.task]:.6g})" for limit in self._limits
+            )
+            raise InputError(
+                f"none of {len(steps)} mixtures keeps within the limits; closest is {closest.label} with "
+                f"{limits}: relax a limit or raise the budget"
+            )
+        return held
+
+    def front(self) -> list[tuple[Mixture, Mapping[str, float]]]:
+        """List the Pareto front: mixtures tried that no other one beats or equals in every task.
+
+        Returns:
+            Mixtures and their scores, in the order tried.
+        """
+        known = list(self._known.values())
+        gains = [
+            [scores[task] if up else -scores[task] for task, up in self._upwards.items()]
+            for _, scores in known
+        ]
+        return [
+            known[i] for i, mine in enumerate(gains) if not any(_dominates(other, mine) for other in gains)
+        ]
+
+    def _value(self, mixture: Mixture, weights: Mapping[str, float]) -> float:
+        scores = self.scores(mixture)
+        gains = (w * (scores[t] if self._upwards[t] else -scores[t]) for t, w in weights.items())
+        return sum(gains) - PRICE * max(weights.values()) * self._missed(mixture)
+
+    def _missed(self, mixture: Mixture) -> float:
+        return sum(limit.missed_by(self.scores(mixture)) for limit in self._limits)
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)

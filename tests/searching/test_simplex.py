@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m2m.errors import ConfigError, InputError, MixtureError
+from m2m.mixture import Mixture
+from m2m.searching import (
+    ModelBased,
+    Objective,
+    OptunaStudy,
+    Pool,
+    QuadraticModel,
+    Simplex,
+    Subsets,
+    assess,
+    repetition_caps,
+    search,
+)
+from m2m.searching.quadratic import Quadratic
+from m2m.searching.quadratic_model import scheffe
+from m2m.searching.simplex_minimum import lattice, minimise
+
+NAMES = tuple("abcde")
+
+
+def convex(seed: int, n: int = 5) -> Quadratic:
+    """‖Σ λ_n τ_n − goal‖², with the goal inside the simplex's image or near it."""
+    generator = np.random.default_rng(seed)
+    tasks = generator.standard_normal((n, 2 * n))
+    goal = generator.dirichlet(np.ones(n)) @ tasks + 0.1 * generator.standard_normal(2 * n)
+    return Quadratic(float(goal @ goal), -2 * tasks @ goal, tasks @ tasks.T)
+
+
+def objective_of(quadratic: Quadratic) -> Objective:
+    return Objective(lambda mixture: float(quadratic.at(np.array([mixture.weights]))[0]), False)
+
+
+@given(
+    st.lists(st.floats(-3, 3), min_size=5, max_size=5),
+    st.lists(st.floats(0, 0.2), min_size=5, max_size=5),
+    st.lists(st.floats(0.2, 1), min_size=5, max_size=5),
+)
+def test_the_nearest_mixture_is_nearest(point: list[float], lower: list[float], upper: list[float]) -> None:
+    space = Simplex(NAMES, dict(zip(NAMES, lower, strict=True)), dict(zip(NAMES, upper, strict=True)))
+    near = space.nearest(np.array(point))
+    assert space.mixture(near) in space
+    generator = np.random.default_rng(0)
+    # The projection onto a convex set makes an obtuse angle with all of it.
+    others = [space.nearest(generator.standard_normal(5)) for _ in range(20)]
+    assert all((np.array(point) - near) @ (other - near) < 1e-9 for other in others)
+
+
+@given(st.integers(0, 200), st.sampled_from([0.0, 0.5]))
+def test_the_minimum_of_a_convex_quadratic_is_stationary(seed: int, strength: float) -> None:
+    quadratic = convex(seed)
+    space = Simplex(NAMES, {"a": 0.05}, {"b": 0.3, "c": 0.4}, strength=strength)
+    [point, *_] = minimise(quadratic, space, lattice(5)[:2])
+    slope = quadratic.gradient(point)
+    slope += strength * (np.log(np.maximum(point, 1e-9) / space.prior) + 1)
+    free = (point > space.lower + 1e-6) & (point < space.upper - 1e-6)
+    small = 1e-3 * np.abs(quadratic.linear).max()
+    if free.sum() > 1:  # Karush, Kuhn and Tucker: one price for all shares that can move
+        assert np.ptp(slope[free]) < small
+        price = slope[free].mean()
+        assert (slope[point <= space.lower + 1e-6] > price - small).all()
+        assert (slope[point >= space.upper - 1e-6] < price + small).all()
+
+
+@given(st.integers(0, 100))
+def test_the_lattice_determines_a_quadratic_on_the_simplex(seed: int) -> None:
+    truth, points = convex(seed), lattice(5)
+    unseen = np.random.default_rng(seed).dirichlet(np.ones(5), 30)
+    assert len(points) == 5 * 6 // 2
+    np.testing.assert_allclose(scheffe(points, truth.at(points)).at(unseen), truth.at(unseen), atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_quadratic_strategy_is_exact_on_a_quadratic(seed: int) -> None:
+    quadratic = convex(seed)
+    space = Simplex(NAMES, upper={"a": 0.4})
+    result = search(objective_of(quadratic), space, QuadraticModel(), budget=30)
+    [best, *_] = minimise(quadratic, space, lattice(5))
+    assert result.value == pytest.approx(quadratic.at(best[None])[0], abs=1e-7)
+    forecast = next(step for step in result.trajectory if step.predicted is not None)
+    assert forecast.value == pytest.approx(forecast.predicted, abs=1e-7)
+    assert result.trajectory.index(forecast) <= 5 * 6  # the centre, the lattice, what the cap costs
+    assert all(step.mixture in space for step in result.trajectory)
+
+
+@pytest.mark.parametrize(
+    "strategy", [ModelBased(), QuadraticModel(), OptunaStudy("tpe"), OptunaStudy("cmaes")]
+)
+def test_strategies_beat_the_corners_and_keep_the_bounds(strategy: Any) -> None:
+    quadratic = convex(7)
+    space = Simplex(NAMES, {"e": 0.02}, {"a": 0.4})
+    result = strategy.search(objective_of(quadratic), space, 40, seed=1)
+    assert result.evaluations <= 40
+    assert all(step.mixture in space for step in result.trajectory)
+    assert result.value < quadratic.at(np.eye(5)).min()
+    assert strategy.search(objective_of(quadratic), space, 40, seed=1) == result
+
+
+def test_the_prior_pulls() -> None:
+    quadratic, prior = convex(3), dict(zip(NAMES, (0.6, 0.1, 0.1, 0.1, 0.1), strict=True))
+    far = []
+    for strength in (0.0, 1.0, 100.0):
+        space = Simplex(NAMES, prior=prior, strength=strength)
+        result = search(objective_of(quadratic), space, "quadratic", budget=60)
+        far.append(np.abs(np.array(result.best.weights) - list(prior.values())).sum())
+        assert space.penalty(Mixture(NAMES, tuple(prior.values()))) == pytest.approx(0.0)
+    assert far[0] > far[1] > far[2]
+
+
+def test_repetition_caps_shares() -> None:
+    assert repetition_caps({"a": 100, "b": 5000}, total=1000, repetitions=4) == {"a": 0.4, "b": 1.0}
+    with pytest.raises(MixtureError, match="must be positive"):
+        repetition_caps({"a": 0}, 1000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"upper": {"a": 0.1, "b": 0.1, "c": 0.1, "d": 0.1, "e": 0.1}},
+            "upper bounds sum to 0.5, below 1; raise",
+        ),
+        ({"lower": {"a": 0.6, "b": 0.6}}, "lower bounds sum to 1.2, above 1; lower some"),
+        ({"lower": {"a": 0.6}, "upper": {"a": 0.5}}, "a has a lower bound 0.6 above|a's lower bound"),
+        ({"upper": {"x": 0.6}}, r"unknown datasets \['x'\] in the upper bounds"),
+        ({"lower": {"a": -0.1}}, "finite and not negative"),
+        ({"prior": {"a": 1.0}}, "prior must sum to 1 with a positive share for each"),
+        ({"strength": -1.0}, "strength must not be negative"),
+    ],
+)
+def test_bounds_that_nothing_meets_are_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(MixtureError, match=said):
+        Simplex(NAMES, **arguments)
+
+
+def test_spaces_and_strategies_must_fit() -> None:
+    objective = objective_of(convex(0))
+    with pytest.raises(ConfigError, match="Greedy searches Subsets, not Simplex"):
+        search(objective, Simplex(NAMES), "greedy", budget=5)
+    with pytest.raises(ConfigError, match="QuadraticModel searches Simplex, not Subsets"):
+        search(objective, Subsets(NAMES), "quadratic", budget=5)
+    with pytest.raises(InputError, match="give it a budget"):
+        search(objective, Simplex(NAMES), "model")
+
+
+def test_a_pool_is_searched_as_a_list() -> None:
+    random = Random(0)
+    mixtures = [Simplex(NAMES).sample(random) for _ in range(60)]
+    objective = objective_of(convex(1))
+    best = min(mixtures, key=objective.function)
+    assert search(objective, Pool(mixtures), "exhaustive").best == best
+    result = search(objective, Pool(mixtures), "model", budget=30)
+    assert result.best == best
+    assert assess(result.trajectory, Pool(mixtures), higher_is_better=False).pick.mixture == best
+    with pytest.raises(MixtureError, match="there more than once; average or drop its repeats"):
+        Pool([mixtures[0], *mixtures])
+    with pytest.raises(MixtureError, match="at least one mixture"):
+        Pool([])
+    with pytest.raises(MixtureError, match="different datasets"):
+        Pool([mixtures[0], Mixture.subset("abc", "a")])
