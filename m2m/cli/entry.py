@@ -21,7 +21,19 @@ DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 #: In the order of the work. A verb is a module with HELP, `add_arguments(parser)` and `execute(args) -> int`;
 #: at import it uses nothing heavier than the standard library.
-VERBS = ("run", "merge", "verify", "score", "select", "search", "predict", "export", "data", "report", "doctor")
+VERBS = (
+    "run",
+    "merge",
+    "verify",
+    "score",
+    "select",
+    "search",
+    "predict",
+    "export",
+    "data",
+    "report",
+    "doctor",
+)
 
 #: What the system says when the user's disk, quota or permissions stand in the way.
 _USERS_SYSTEM = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG}
