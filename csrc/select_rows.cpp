@@ -60,12 +60,13 @@ void RowRanker<Key>::rank(const Key* keys, std::int64_t columns, std::uint32_t* 
   choose_bins(keys, columns, row_bins_);
   bins_.resize(columns);
   bins_of(keys, columns, row_bins_, bins_.data());
-  count_short(columns);
   collect_long(keys, columns);
-  sort_long();
+  if (2 * static_cast<std::int64_t>(n_entries_) > columns) return rank_all(keys, columns, ranks);
+  count_short(columns);
+  sort_entries();
   // After a short key come those of its bin that are short too; before it, the long ones of its bin and of those before.
   std::uint32_t* next = counts_.data();
-  for (std::size_t place = 0; place < n_long_; ++place) ++next[bin_of(entries_[place])];
+  for (std::size_t place = 0; place < n_entries_; ++place) ++next[bin_of(entries_[place])];
   std::uint32_t longs = 0;
   for (std::uint32_t bin = 0; bin < row_bins_.size(); ++bin) {
     longs += next[bin];
@@ -73,8 +74,17 @@ void RowRanker<Key>::rank(const Key* keys, std::int64_t columns, std::uint32_t* 
   }
   const std::uint32_t* bins = bins_.data();
   for (std::int64_t i = 0; i < columns; ++i) ranks[i] = next[bins[i]]++;
-  for (std::size_t place = 0; place < n_long_; ++place)
+  for (std::size_t place = 0; place < n_entries_; ++place)
     ranks[entries_[place].index] = before_[bin_of(entries_[place])] + static_cast<std::uint32_t>(place);
+}
+
+// Where most keys are long, the others gain nothing by being counted.
+template <class Key>
+void RowRanker<Key>::rank_all(const Key* keys, std::int64_t columns, std::uint32_t* ranks) {
+  for (std::int64_t i = 0; i < columns; ++i) entries_[i] = {static_cast<Key>(~keys[i]), static_cast<std::uint32_t>(i)};
+  n_entries_ = columns;
+  sort_entries();
+  for (std::int64_t place = 0; place < columns; ++place) ranks[entries_[place].index] = static_cast<std::uint32_t>(place);
 }
 
 // Leaves the counts at zero.
@@ -110,14 +120,14 @@ void RowRanker<Key>::collect_long(const Key* keys, std::int64_t columns) {
     *next = {static_cast<Key>(~keys[i]), static_cast<std::uint32_t>(i)};
     next += bins[i] >= of_long;
   }
-  n_long_ = static_cast<std::size_t>(next - entries_.data());
+  n_entries_ = static_cast<std::size_t>(next - entries_.data());
 }
 
 template <class Key>
-void RowRanker<Key>::sort_long() {
+void RowRanker<Key>::sort_entries() {
   Key differing = 0;
-  for (std::size_t i = 0; i < n_long_; ++i) differing |= entries_[i].key ^ entries_[0].key;
-  const int bits = n_long_ >= 1024 ? 11 : 8;
+  for (std::size_t i = 0; i < n_entries_; ++i) differing |= entries_[i].key ^ entries_[0].key;
+  const int bits = n_entries_ >= 1024 ? 11 : 8;
   for (int shift = 0; shift < static_cast<int>(8 * sizeof(Key)); shift += bits)
     if ((differing >> shift) & ((Key{1} << bits) - 1)) sort_by(shift, bits);
 }
@@ -129,9 +139,9 @@ void RowRanker<Key>::sort_by(int shift, int bits) {
   const std::size_t n_bins = std::size_t{1} << bits;
   starts_.assign(2 * n_bins, 0);
   std::uint32_t *starts = starts_.data(), *odd = starts + n_bins;
-  const Entry *from = entries_.data(), *end = from + n_long_;
+  const Entry *from = entries_.data(), *end = from + n_entries_;
   std::uint32_t* sets[] = {starts, odd};
-  for (std::size_t i = 0; i < n_long_; ++i) {
+  for (std::size_t i = 0; i < n_entries_; ++i) {
     const Key digit = (from[i].key >> shift) & mask;
     ++sets[i % 2][digit];
   }

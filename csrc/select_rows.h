@@ -23,7 +23,8 @@ struct RowBins {
 };
 
 // In 16-bit checkpoints nearly all keys are short: counting gives their ranks. The long ones are sorted digit by digit, least
-// significant first, and the two are merged by their bins. Both keep the order of equal keys.
+// significant first, and the two are merged by their bins. Both keep the order of equal keys. Rows of mostly long keys are
+// sorted whole.
 template <class Key>
 class RowRanker {
  public:
@@ -37,9 +38,10 @@ class RowRanker {
   };
 
   std::uint32_t bin_of(const Entry& entry) const { return row_bins_(static_cast<Key>(~entry.key)); }
+  void rank_all(const Key* keys, std::int64_t columns, std::uint32_t* ranks);
   void count_short(std::int64_t columns);
   void collect_long(const Key* keys, std::int64_t columns);
-  void sort_long();
+  void sort_entries();
   void sort_by(int shift, int bits);
 
   RowBins<Key> row_bins_{};
@@ -47,8 +49,8 @@ class RowRanker {
   std::vector<std::uint32_t> counts_;  // [2, bins]
   std::vector<std::uint32_t> before_;  // [bins] short keys in the bins before
   std::vector<std::uint32_t> starts_;  // of a digit's bins
-  std::size_t n_long_ = 0;
-  std::vector<Entry> entries_;         // [columns + 1] the long keys
+  std::vector<Entry> entries_;         // [columns + 1] the long keys, or all
+  std::size_t n_entries_ = 0;
   std::vector<Entry> spare_;
 };
 
