@@ -19,6 +19,7 @@ class _Slot:
     """One tensor of the module and what may go into it.
 
     Attributes:
+        names: Its names, several where tensors are tied.
         holders: The module's parameter or buffer objects, several where tensors are tied. each [*shape]
         order: The axes in the order they lie in memory.
         live: The module's own memory, axes in that order. [*S]
@@ -26,6 +27,7 @@ class _Slot:
         experts: The experts' tensors, axes likewise. [N] of [*S]
     """
 
+    names: tuple[str, ...]
     holders: tuple[Tensor, ...]
     order: tuple[int, ...]
     live: Tensor
@@ -42,9 +44,12 @@ class _Slot:
 
     def hold(self, memory: Tensor) -> None:
         """Let the module use this memory."""
-        back = sorted(range(len(self.order)), key=self.order.__getitem__)
         for holder in self.holders:
-            holder.data = memory.permute(back)
+            holder.data = memory.permute(self.back())
+
+    def back(self) -> list[int]:
+        """Return where each axis of the tensor lies in `live`."""
+        return sorted(range(len(self.order)), key=self.order.__getitem__)
 
 
 class LiveModel:
@@ -121,6 +126,27 @@ class LiveModel:
         """
         for slot, memory in zip(self._slots, self._ahead[candidate], strict=True):
             slot.hold(memory)
+
+    def merge_stacked(self, weights: ArrayLike, threads: int | None = None) -> dict[str, Tensor]:
+        """Merge several candidates in one pass into tensors of their own; the module stays as it is.
+
+        The bits are those of `merge`.
+
+        Args:
+            weights: Merging weights α, a row a candidate. [K, N]
+            threads: CPU threads of the sum; None for the kernel's own choice.
+
+        Returns:
+            By name, the candidates' tensors along a new first axis. each [K, *shape]
+        """
+        alpha = torch.from_numpy(checked_weights(weights, self.experts))
+        state = {}
+        for slot in self._slots:
+            memory = slot.live.new_empty((len(alpha), *slot.live.shape))
+            slot.write(memory.unbind(), alpha, threads)
+            stacked = memory.permute(0, *(1 + axis for axis in slot.back()))
+            state.update(dict.fromkeys(slot.names, stacked))
+        return state
 
     def restore(self) -> None:
         """Give the module its own memory back, with the base weights θ₀ in it."""
@@ -215,4 +241,4 @@ def _slot(
         tensor.permute(order).contiguous()
         for tensor in (base[source], *(e[source] for e in experts.values()))
     ]
-    return _Slot(holders, order, live.permute(order), lying[0], tuple(lying[1:]))
+    return _Slot(names, holders, order, live.permute(order), lying[0], tuple(lying[1:]))

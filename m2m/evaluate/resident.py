@@ -116,10 +116,22 @@ def score_model(model: nn.Module, scorers: Sequence[Scorer]) -> list[Scores]:
     Returns:
         One `Scores` a task, every value finite.
     """
-    return [_checked(scorer, scorer(model)) for scorer in scorers]
+    return [checked_scores(scorer, scorer(model)) for scorer in scorers]
 
 
-def _checked(scorer: Scorer, scores: Scores) -> Scores:
+def checked_scores(scorer: Scorer, scores: Scores) -> Scores:
+    """Hold what a task returned against what it promised.
+
+    Args:
+        scorer: The task.
+        scores: What it returned.
+
+    Returns:
+        The same scores.
+
+    Raises:
+        InputError: If a metric is missing, unknown or not finite, or metrics differ in length.
+    """
     where = f"task {scorer.task} ({scorer.split})"
     if set(scores.values) != set(scorer.metrics):
         raise InputError(f"{where}: got the metrics {list(scores.values)}, wanted {list(scorer.metrics)}")

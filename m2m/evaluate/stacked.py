@@ -1,0 +1,213 @@
+"""Score candidates many at once: their weights stacked, one forward of a batched program for all of them.
+
+Small models spend their time on starting operations, not on arithmetic; a stack of K candidates starts each
+operation once instead of K times. Larger ones gain nothing on a CPU, where a batched matrix product is no
+faster than its products one by one. So both ways are timed on the first batch, and the faster one is taken.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from m2m.errors import InputError
+from m2m.evaluate.batched_scorer import BatchedScorer
+from m2m.evaluate.live_model import LiveModel, checked_weights
+from m2m.evaluate.mode import scoring
+from m2m.evaluate.resident import checked_scores, walk
+from m2m.evaluate.scorer import Scorer, Scores
+
+#: Most bytes that the stacked weights take.
+STACK_BYTES = 1 << 30
+#: Sizes of a stack that are timed, where there are as many candidates.
+TRIED = (8, 32, 128)
+#: How much faster than one by one a stack must be to be worth other roundings.
+WORTH = 1.1
+
+Forward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+Scored = tuple[int, list[Scores]]
+
+
+class StackedWalk(Iterator[Scored]):
+    """Walks over (candidate number, one `Scores` a task), in the order of the candidates.
+
+    Attributes:
+        chunk: Candidates that go through the model at once; 1 means one by one, as `score_candidates` does.
+        why: The reason, for people.
+    """
+
+    def __init__(
+        self,
+        live: LiveModel,
+        matrix: NDArray[np.float64],
+        scorers: Sequence[Scorer],
+        chunk: int | None,
+        threads: int | None,
+    ) -> None:
+        self._live, self._matrix, self._scorers, self._threads = live, matrix, scorers, threads
+        self._forward = _stacked_forward(live.model)
+        self.chunk, self.why = self._plan(chunk)
+        self._walk = self._run()
+
+    def __next__(self) -> Scored:
+        """Score the next candidates, where that is not done yet.
+
+        Returns:
+            The next candidate's number and scores.
+        """
+        return next(self._walk)
+
+    def _plan(self, chunk: int | None) -> tuple[int, str]:
+        unfit = [scorer.task for scorer in self._scorers if not isinstance(scorer, BatchedScorer)]
+        if unfit or not len(self._matrix) or not self._scorers:
+            return 1, f"task {unfit[0]} does not come in batches" if unfit else "there is nothing to score"
+        size = sum(tensor.nbytes for tensor in self._live.model.state_dict().values())
+        most = max(1, min(len(self._matrix), STACK_BYTES // max(1, size)))
+        if chunk is not None:
+            return min(chunk, most), f"asked for {chunk} at once; {most} fit"
+        if most == 1:
+            return 1, f"a stack of models of {size} bytes passes {STACK_BYTES} bytes"
+        try:
+            return self._trial(sorted({min(tried, most) for tried in TRIED}))
+        except RuntimeError as error:
+            return 1, _obstacle(error)
+
+    def _trial(self, sizes: Sequence[int]) -> tuple[int, str]:
+        scorer = self._scorers[0]
+        assert isinstance(scorer, BatchedScorer)
+        inputs = next(iter(scorer.batches())).inputs
+        model, costs = self._live.model, {}
+        with scoring(model):
+            alone = _seconds(lambda: model(**inputs))
+        for size in sizes:
+            state = self._live.merge_stacked(self._matrix[:size], self._threads)
+            with scoring(model):
+                costs[size] = _seconds(partial(self._forward, state, inputs)) / size
+        best = min(costs, key=lambda size: costs[size])
+        chunk = best if alone > WORTH * costs[best] else 1
+        return chunk, (
+            f"the first batch takes {1e3 * costs[best]:.3g} ms a candidate {best} at once, "
+            f"{1e3 * alone:.3g} ms one by one"
+        )
+
+    def _run(self) -> Iterator[Scored]:
+        done = 0
+        while self.chunk > 1 and done < len(self._matrix):
+            rows = self._matrix[done : done + self.chunk]
+            try:
+                scored = self._score(rows)
+            except RuntimeError as error:  # a later batch may take a way through the model that has no stack
+                self.chunk, self.why = 1, _obstacle(error)
+                break
+            for k in range(len(rows)):
+                pairs = zip(self._scorers, scored, strict=True)
+                yield done + k, [checked_scores(scorer, scores[k]) for scorer, scores in pairs]
+            done += len(rows)
+        for k, scores in walk(self._live, self._matrix[done:], self._scorers, self._threads):
+            yield done + k, scores
+
+    def _score(self, rows: NDArray[np.float64]) -> list[list[Scores]]:
+        # A list a task, of a `Scores` a candidate.
+        state = self._live.merge_stacked(rows, self._threads)
+        with scoring(self._live.model):
+            return [
+                _score_task(self._forward, state, scorer, len(rows))
+                for scorer in self._scorers
+                if isinstance(scorer, BatchedScorer)
+            ]
+
+
+def score_stacked(
+    model: nn.Module,
+    base: Mapping[str, Tensor],
+    experts: Sequence[Mapping[str, Tensor]],
+    weights: ArrayLike,
+    scorers: Sequence[Scorer],
+    *,
+    chunk: int | None = None,
+    threads: int | None = None,
+) -> StackedWalk:
+    """Score the merged model of every candidate, many at once where that is faster.
+
+    The merged weights have the bits of `m2m.weighted_sum`. The forward may round differently from one
+    candidate's alone, as batched matrix products may sum in another order. Models that have no batched
+    program (their way depends on data, or they write into their own memory) are scored one by one; `why` of
+    the walk says so.
+
+    Args:
+        model: The module; ends with the base weights.
+        base: θ₀, tensor by name.
+        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        weights: Merging weights, a row a candidate. [M, N]
+        scorers: The tasks.
+        chunk: Candidates at once; None times one by one against several sizes, and takes the fastest.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+
+    Returns:
+        Walks over (candidate number, one `Scores` a task), in the order of the candidates.
+
+    Raises:
+        InputError: If `chunk` is below 1.
+    """
+    if chunk is not None and chunk < 1:
+        raise InputError(f"a stack needs a chunk of at least one candidate, got {chunk}")
+    matrix = checked_weights(weights, len(experts))
+    return StackedWalk(LiveModel(model, base, experts), matrix, scorers, chunk, threads)
+
+
+def _stacked_forward(model: nn.Module) -> Forward:
+    def alone(state: dict[str, Tensor], inputs: dict[str, Tensor]) -> Tensor:
+        output = functional_call(model, state, (), inputs, tie_weights=False)
+        logits = output.logits if hasattr(output, "logits") else output
+        if not isinstance(logits, Tensor):
+            raise RuntimeError(f"its forward returns {type(output).__name__}, which has no logits")
+        return logits
+
+    together = vmap(alone, in_dims=(0, None))
+
+    def forward(state: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+        with warnings.catch_warnings():
+            # an operation without a batched form runs in a loop; the trial sees what that costs
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            outputs: Tensor = together(dict(state), dict(inputs))
+        return outputs
+
+    return forward
+
+
+def _score_task(
+    forward: Forward, state: Mapping[str, Tensor], scorer: BatchedScorer, count: int
+) -> list[Scores]:
+    parts: list[dict[str, list[Tensor]]] = [defaultdict(list) for _ in range(count)]
+    for batch in scorer.batches():
+        for part, output in zip(parts, forward(state, batch.inputs), strict=True):
+            for metric, value in scorer.judge(output, batch).items():
+                part[metric].append(value)
+    return [
+        Scores({metric: torch.cat(values).double().cpu().numpy() for metric, values in part.items()})
+        for part in parts
+    ]
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    # the first time is for caches and memory
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def _obstacle(error: RuntimeError) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"the model has no batched program: {first}"
