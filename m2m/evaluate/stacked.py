@@ -2,16 +2,15 @@
 
 Small models spend their time on starting operations, not on arithmetic; a stack of K candidates starts each
 operation once instead of K times. Larger ones gain nothing on a CPU, where a batched matrix product is no
-faster than its products one by one. So both ways are timed on the first batch, and the faster one is taken.
+faster than its products one by one. So the size of the model decides, not a measured time: scores must not
+depend on how busy the machine is, not even in their last bit.
 """
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -28,10 +27,12 @@ from m2m.evaluate.scorer import Scorer, Scores
 
 #: Most bytes that the stacked weights take.
 STACK_BYTES = 1 << 30
-#: Sizes of a stack that are timed, where there are as many candidates.
-TRIED = (8, 32, 128)
-#: How much faster than one by one a stack must be to be worth other roundings.
-WORTH = 1.1
+#: Largest model, in numbers of its state, that is stacked unless asked for: see docs/racing.md for the times.
+LARGEST = 1 << 17
+#: Candidates in a stack.
+CHUNK = 32
+#: How torch begins its warning that an operation has no batched form.
+LOOPED = "There is a performance drop"
 
 Forward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 Scored = tuple[int, list[Scores]]
@@ -70,34 +71,32 @@ class StackedWalk(Iterator[Scored]):
         unfit = [scorer.task for scorer in self._scorers if not isinstance(scorer, BatchedScorer)]
         if unfit or not len(self._matrix) or not self._scorers:
             return 1, f"task {unfit[0]} does not come in batches" if unfit else "there is nothing to score"
-        size = sum(tensor.nbytes for tensor in self._live.model.state_dict().values())
+        state = self._live.model.state_dict().values()
+        count, size = sum(tensor.numel() for tensor in state), sum(tensor.nbytes for tensor in state)
         most = max(1, min(len(self._matrix), STACK_BYTES // max(1, size)))
         if chunk is not None:
             return min(chunk, most), f"asked for {chunk} at once; {most} fit"
-        if most == 1:
-            return 1, f"a stack of models of {size} bytes passes {STACK_BYTES} bytes"
-        try:
-            return self._trial(sorted({min(tried, most) for tried in TRIED}))
-        except RuntimeError as error:
-            return 1, _obstacle(error)
+        if count > LARGEST:
+            return 1, f"the model has {count} numbers, stacks pay up to {LARGEST}"
+        obstacle = self._obstacle()
+        if obstacle:
+            return 1, obstacle
+        return min(CHUNK, most), f"the model has {count} numbers, stacks pay up to {LARGEST}"
 
-    def _trial(self, sizes: Sequence[int]) -> tuple[int, str]:
+    def _obstacle(self) -> str:
+        # What one candidate on one batch shows against stacks; empty if nothing does.
         scorer = self._scorers[0]
         assert isinstance(scorer, BatchedScorer)
-        inputs = next(iter(scorer.batches())).inputs
-        model, costs = self._live.model, {}
-        with scoring(model):
-            alone = _seconds(lambda: model(**inputs))
-        for size in sizes:
-            state = self._live.merge_stacked(self._matrix[:size], self._threads)
-            with scoring(model):
-                costs[size] = _seconds(partial(self._forward, state, inputs)) / size
-        best = min(costs, key=lambda size: costs[size])
-        chunk = best if alone > WORTH * costs[best] else 1
-        return chunk, (
-            f"the first batch takes {1e3 * costs[best]:.3g} ms a candidate {best} at once, "
-            f"{1e3 * alone:.3g} ms one by one"
-        )
+        state = self._live.merge_stacked(self._matrix[:1], self._threads)
+        with scoring(self._live.model), warnings.catch_warnings():
+            warnings.filterwarnings("error", LOOPED)
+            try:
+                self._forward(state, next(iter(scorer.batches())).inputs)
+            except UserWarning as warning:
+                return f"part of the model would run in a loop: {warning}".splitlines()[0]
+            except RuntimeError as error:
+                return _no_program(error)
+        return ""
 
     def _run(self) -> Iterator[Scored]:
         done = 0
@@ -106,7 +105,7 @@ class StackedWalk(Iterator[Scored]):
             try:
                 scored = self._score(rows)
             except RuntimeError as error:  # a later batch may take a way through the model that has no stack
-                self.chunk, self.why = 1, _obstacle(error)
+                self.chunk, self.why = 1, _no_program(error)
                 break
             for k in range(len(rows)):
                 pairs = zip(self._scorers, scored, strict=True)
@@ -118,7 +117,8 @@ class StackedWalk(Iterator[Scored]):
     def _score(self, rows: NDArray[np.float64]) -> list[list[Scores]]:
         # A list a task, of a `Scores` a candidate.
         state = self._live.merge_stacked(rows, self._threads)
-        with scoring(self._live.model):
+        with scoring(self._live.model), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", LOOPED)  # slower, as asked for, but right
             return [
                 _score_task(self._forward, state, scorer, len(rows))
                 for scorer in self._scorers
@@ -149,7 +149,7 @@ def score_stacked(
         experts: The experts' states, with the base's names, shapes and dtypes. [N]
         weights: Merging weights, a row a candidate. [M, N]
         scorers: The tasks.
-        chunk: Candidates at once; None times one by one against several sizes, and takes the fastest.
+        chunk: Candidates at once; None: by the size of the model, one by one if it is large.
         threads: CPU threads of the merge; None for the kernel's own choice.
 
     Returns:
@@ -175,10 +175,7 @@ def _stacked_forward(model: nn.Module) -> Forward:
     together = vmap(alone, in_dims=(0, None))
 
     def forward(state: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        with warnings.catch_warnings():
-            # an operation without a batched form runs in a loop; the trial sees what that costs
-            warnings.filterwarnings("ignore", "There is a performance drop")
-            outputs: Tensor = together(dict(state), dict(inputs))
+        outputs: Tensor = together(dict(state), dict(inputs))
         return outputs
 
     return forward
@@ -198,16 +195,6 @@ def _score_task(
     ]
 
 
-def _seconds(action: Callable[[], object]) -> float:
-    # the first time is for caches and memory
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
-
-
-def _obstacle(error: RuntimeError) -> str:
+def _no_program(error: RuntimeError) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return f"the model has no batched program: {first}"

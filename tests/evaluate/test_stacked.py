@@ -120,8 +120,8 @@ def test_scores_are_those_of_one_by_one(chunk: int | None) -> None:
             assert np.allclose(one.values["loss"], other.values["loss"], rtol=1e-12, atol=0)
             assert one.values["accuracy"].tolist() == other.values["accuracy"].tolist()
     assert [module.training for module in model.modules()] == modes
-    assert walk.chunk == min(chunk, 7) if chunk else walk.chunk in (1, 7)
-    assert "one by one" in walk.why if chunk is None else f"asked for {chunk} at once" in walk.why
+    assert walk.chunk == min(chunk or 7, 7)
+    assert (f"asked for {chunk} at once" if chunk else "the model has 97 numbers") in walk.why
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,30 @@ def test_a_model_without_batched_program_goes_one_by_one(
     assert got == [
         row[0].values["loss"].tolist() for row in score(kind(), BASE, EXPERTS, WEIGHTS, [Pictures()])
     ]
+
+
+class Attending(Net):
+    """Attends by an operation that has no batched form."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)[:, None, None]
+        return nn.functional.scaled_dot_product_attention(y, y, y)[:, 0, 0]
+
+
+def test_a_model_that_would_run_in_a_loop_goes_one_by_one_unless_asked() -> None:
+    wanted = [row[0].values["loss"] for row in score(Attending(), BASE, EXPERTS, WEIGHTS, [Pictures()])]
+    for chunk, taken in ((None, 1), (4, 4)):
+        walk = score_stacked(Attending(), BASE, EXPERTS, WEIGHTS, [Pictures()], chunk=chunk)
+        assert walk.chunk == taken
+        assert ("run in a loop" in walk.why) == (chunk is None)
+        got = [scores[0].values["loss"] for _, scores in walk]
+        assert np.allclose(got, wanted, rtol=1e-12, atol=0)
+
+
+def test_large_models_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m2m.evaluate.stacked.LARGEST", 96)
+    walk = score_stacked(Net(), BASE, EXPERTS, WEIGHTS, [Pictures()])
+    assert (walk.chunk, walk.why) == (1, "the model has 97 numbers, stacks pay up to 96")
 
 
 def test_a_later_batch_may_have_no_batched_program() -> None:
