@@ -16,7 +16,7 @@ from m2m.errors import M2MError
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 #: A verb is a module of `analysis.commands` with HELP, `add_arguments(parser)` and `execute(args) -> int`.
-VERBS = ("fidelity", "orthogonality", "curvature", "interaction", "error_bound")
+VERBS = ("fidelity", "orthogonality", "curvature", "interaction", "error_bound", "validate")
 
 
 class _Parser(argparse.ArgumentParser):

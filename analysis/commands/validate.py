@@ -1,0 +1,82 @@
+"""Ask real runs about every claim of both papers and every signature of failure.
+
+Takes run folders, which are only read, and configurations, which are run with validate = true first. Then
+trains mixtures of the other horizon and experts of unequal recipes. Writes verdicts.json, verdicts.csv,
+verdicts.md and the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+HELP = "a verdict per claim: holds, fails or unresolved, with interval"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options.
+
+    Args:
+        parser: The verb's parser.
+    """
+    parser.add_argument(
+        "sources", nargs="+", metavar="RUN|CONFIG.toml", help="finished run folders, or configurations to run"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--no-trainings", action="store_true", help="leave out what needs models that the runs do not have"
+    )
+    parser.add_argument("--no-curvature", action="store_true", help="leave out the Hessians at the base")
+    parser.add_argument("--workers", type=int, metavar="W", help="worker processes (default: one a core)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of resampling (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Do what the command line says.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code 0, whatever the verdicts are.
+    """
+    from analysis.commands.on_a_run import report
+    from analysis.results import output_folder, write_results
+    from analysis.validate.runs import Options, provenance, validate
+    from analysis.validate.write import NAME, counts, to_json, to_page, to_tables
+    from m2m.files import write_atomically
+    from paper_figs.merge_to_mix import verdicts
+
+    output_folder(args.out)
+    options = Options(
+        out=args.out,
+        trainings=not args.no_trainings,
+        curvature=not args.no_curvature,
+        workers=args.workers or os.cpu_count() or 1,
+        seed=args.seed,
+        progress=_silent if args.quiet or args.json else _tell,
+    )
+    validation = validate(args.sources, options)
+    content = to_json(validation)
+    write_results(args.out, NAME, content | {"source": provenance(validation)}, to_tables(validation))
+    write_atomically(args.out / f"{NAME}.md", to_page(validation))
+    verdicts.draw(args.out, args.out)
+    sentences = [
+        f"{verdict.outcome:10} {verdict.run or '–'}: {verdict.claim.text}"
+        + (f" ({verdict.reason})" if verdict.reason else "")
+        for verdict in validation.verdicts
+    ]
+    report(args, {"counts": counts(validation)}, sentences)
+    return 0
+
+
+def _tell(done: int, total: int, what: str) -> None:
+    print(f"{what} {done}/{total}", file=sys.stderr, flush=True)
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """Report progress to nobody."""

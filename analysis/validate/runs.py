@@ -1,0 +1,163 @@
+"""Ask one or several runs about every claim."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from analysis.fidelity.runs import of_run as fidelity_of_run
+from analysis.validate.claims import CLAIMS
+from analysis.validate.grid import read_grid
+from analysis.validate.scores import of_costs, of_grid, of_study, of_test_scores
+from analysis.validate.trainings import Progress, Trainings, Workshop, of_trainings, train_more
+from analysis.validate.verdict import Evidence, Verdict, judge
+from analysis.validate.weights import of_models
+from m2m import config, pipeline, run_folder
+from m2m.errors import InputError
+from m2m.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one run had to say.
+
+    Attributes:
+        name: Name of the run's folder.
+        identity: Hash of its configuration.
+        kind: Kind of its set-up.
+        evidence: Evidence by claim.
+        trainings: The extra trainings; None if there were none.
+    """
+
+    name: str
+    identity: str
+    kind: str
+    evidence: dict[str, Evidence]
+    trainings: Trainings | None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Verdicts of several runs.
+
+    Attributes:
+        runs: What each run had to say.
+        verdicts: A verdict a claim and run; a claim that no run is about has one without a run.
+        seed: Seed of all resampling.
+    """
+
+    runs: tuple[Asked, ...]
+    verdicts: tuple[Verdict, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """How runs are asked.
+
+    Attributes:
+        out: Folder for runs made from configurations, and for models that are trained besides.
+        trainings: Whether to do the extra trainings.
+        curvature: Whether to measure curvature.
+        workers: Worker processes.
+        seed: Seed of all resampling.
+        progress: Is told what is going on.
+    """
+
+    out: Path
+    trainings: bool = True
+    curvature: bool = True
+    workers: int = 1
+    seed: int = 0
+    progress: Progress = lambda done, total, what: None
+
+
+def validate(sources: Sequence[str | Path], options: Options) -> Validation:
+    """Run what has to be run, and give a verdict per claim.
+
+    Args:
+        sources: Configurations, which are run with `validate = true` into `out/runs`, and finished run
+            folders, which are only read.
+        options: How.
+
+    Returns:
+        The verdicts, in the order of the claims.
+
+    Raises:
+        InputError: If there is no source, two have the same name, or one is neither a configuration nor a
+            finished run.
+    """
+    paths = [Path(source) for source in sources]
+    names = [path.stem if path.is_file() else path.resolve().name for path in paths]
+    if not paths or len(set(names)) != len(names):
+        raise InputError(f"wanted runs or configurations of different names, got {names}")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such configuration or run folder")
+    roots = [_finished(path, options) for path in paths]
+    asked = tuple(_ask(name, root, options) for name, root in zip(names, roots, strict=True))
+    return Validation(asked, _verdicts(asked), options.seed)
+
+
+def _finished(path: Path, options: Options) -> Path:
+    if path.is_dir():
+        if not RunFolder(path).read_results():
+            raise InputError(f"{path} is not a finished run folder: it has no {RunFolder(path).results.name}")
+        return path
+    loaded = config.load(path)
+    wanted = replace(loaded, run=replace(loaded.run, validate=True))
+    out = options.out / "runs" / path.stem
+    run_folder.check(out, wanted)
+    if RunFolder(out).read_results().get("oracle"):
+        return out
+    return pipeline.run(wanted, out, workers=options.workers, progress=options.progress).root
+
+
+def _ask(name: str, root: Path, options: Options) -> Asked:
+    folder = RunFolder(root)
+    results, origin = folder.read_results(), json.loads(folder.identity.read_text(encoding="utf-8"))
+    loaded = config.load(folder.config)
+    options.progress(0, 1, f"{name}: models")
+    evidence = of_test_scores(folder, results) | of_costs(results)
+    evidence |= of_models(folder, options.seed, with_curvature=options.curvature)
+    trainings = None
+    if results.get("oracle"):
+        evidence |= of_study(fidelity_of_run(root, seed=options.seed))
+        grid = read_grid(folder, results)
+        evidence |= of_grid(grid, options.seed)
+        if options.trainings:
+            sign = 1.0 if results["higher_is_better"] else -1.0
+            models = options.out / "models" / name / origin["identity"][:16]
+            origins = (folder, loaded, Path(origin["root"]), grid, sign, results["metric"])
+            trainings = train_more(Workshop(*origins, models, options.workers, options.progress))
+            evidence |= of_trainings(grid, trainings, options.seed)
+    return Asked(name, origin["identity"], str(loaded.setup.get("kind", "")), evidence, trainings)
+
+
+def _verdicts(runs: Sequence[Asked]) -> tuple[Verdict, ...]:
+    verdicts: list[Verdict] = []
+    for claim in CLAIMS:
+        about = [run for run in runs if claim.kind in ("", run.kind)]
+        found = [
+            judge(run.name, claim, run.evidence[claim.name]) for run in about if claim.name in run.evidence
+        ]
+        verdicts += found or [judge("", claim, None)]
+    return tuple(verdicts)
+
+
+def provenance(validation: Validation) -> dict[str, Any]:
+    """Say what verdicts were made from, and by what.
+
+    Args:
+        validation: The verdicts.
+
+    Returns:
+        Configuration hash by run, seed and versions.
+    """
+    from analysis.results import versions
+
+    runs = {run.name: run.identity for run in validation.runs}
+    return {"runs": runs, "seed": validation.seed, "versions": versions()}

@@ -1,0 +1,203 @@
+"""What a run's scores say: agreement, choice, harm, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis.fidelity.estimate import Estimate
+from analysis.fidelity.measure import Study
+from analysis.validate.grid import Floats, Grid, Ints, of_mean, over_mixtures
+from analysis.validate.verdict import Evidence
+from m2m.mixture import Mixture
+from m2m.run_folder import RunFolder
+from m2m.surrogate import ScoreTable
+
+_MIXTURES = "mixtures, on every target"
+
+
+def of_study(study: Study) -> dict[str, Evidence]:
+    """Take correlations and choices from a fidelity study.
+
+    Args:
+        study: The study.
+
+    Returns:
+        Evidence by claim.
+    """
+    overall, targets = study.overall, list(study.by.values())
+    pearson = of_estimate(overall.correlations.pearson)
+    weakest = min((t.correlations.pearson for t in targets), key=lambda e: 2 if e.value is None else e.value)
+    shares = [
+        t.decision.regret / t.decision.regret_of_random
+        for t in targets
+        if t.decision.regret is not None and t.decision.regret_of_random
+    ]
+    return {
+        "correlates": pearson,
+        "correlates_language": pearson,
+        "correlates_vision": pearson,
+        "ranks": of_estimate(overall.correlations.spearman),
+        "not_singletons": of_estimate(overall.without_singletons.pearson),
+        "no_breakdown": of_estimate(weakest),
+        "no_seed_noise": of_estimate(overall.ceiling.agreement["pearson"]),
+        "near_oracle": of_mean(shares, "targets"),
+    }
+
+
+def of_estimate(estimate: Estimate) -> Evidence:
+    """Take an estimate with the interval that resamples mixtures, as rows of a mixture are dependent.
+
+    Args:
+        estimate: The estimate.
+
+    Returns:
+        The same as evidence.
+    """
+    resampled = next(
+        (i for i in estimate.intervals if i.method == "mixture bootstrap" and i.low is not None), None
+    )
+    low, high, method = (
+        (resampled.low, resampled.high, resampled.method)
+        if resampled
+        else (estimate.low, estimate.high, estimate.method)
+    )
+    return Evidence(estimate.value, low, high, estimate.n, "mixtures × targets", method, estimate.reason)
+
+
+def of_grid(grid: Grid, seed: int) -> dict[str, Evidence]:
+    """Measure harm and offset.
+
+    Args:
+        grid: The scores.
+        seed: Seed of the resampling.
+
+    Returns:
+        Evidence by claim.
+    """
+    harmed = grid.trained < grid.base[:, None]
+    count = len(grid.mixtures)
+
+    def offset_left(chosen: Ints) -> float:
+        gap, truth = (centred(v[:, chosen]) for v in (grid.trained - grid.merged, grid.trained))
+        spread = float(np.sqrt((truth**2).mean()))
+        return float(np.sqrt((gap**2).mean())) / spread if spread > 0 else float("nan")
+
+    return {
+        "some_mixtures_harm": over_mixtures(
+            lambda chosen: float(harmed[:, chosen].mean()), count, seed, _MIXTURES, harmed.size
+        ),
+        "merged_resist_harm": advantage(grid, grid.trained, seed),
+        "constant_offset": over_mixtures(offset_left, count, seed, _MIXTURES, harmed.size),
+    }
+
+
+def centred(values: Floats) -> Floats:
+    """Take each target's mean off.
+
+    Args:
+        values: Scores. [T, M]
+
+    Returns:
+        The same around zero. [T, M]
+    """
+    out: Floats = values - values.mean(1, keepdims=True)
+    return out
+
+
+def advantage(grid: Grid, trained: Floats, seed: int) -> Evidence:
+    """Measure how much less merged models are harmed, over pairs where either model is worse than the base.
+
+    Choosing the pairs by one of the two models alone would favour the other.
+
+    Args:
+        grid: The scores of base and merged models.
+        trained: Scores of mixture-trained models. [T, M]
+        seed: Seed of the resampling.
+
+    Returns:
+        Mean harm of trained minus harm of merged models, over mixtures of two or more datasets.
+    """
+    large = grid.sizes > 1
+    merged, truth = grid.merged[:, large], trained[:, large]
+    pairs = np.minimum(merged, truth) < grid.base[:, None]
+    return mean_over_pairs(merged - truth, pairs, seed)
+
+
+def mean_over_pairs(values: Floats, pairs: np.ndarray[Any, np.dtype[np.bool_]], seed: int) -> Evidence:
+    """Average over chosen pairs of target and mixture, resampling mixtures.
+
+    Args:
+        values: A number a pair. [T, M]
+        pairs: Which pairs count. [T, M]
+        seed: Seed of the resampling.
+
+    Returns:
+        The evidence.
+    """
+
+    def mean(chosen: Ints) -> float:
+        used = pairs[:, chosen]
+        return float(values[:, chosen][used].mean()) if used.any() else float("nan")
+
+    return over_mixtures(mean, values.shape[1], seed, "harmed pairs (mixture, target)", int(pairs.sum()))
+
+
+def of_test_scores(folder: RunFolder, results: Mapping[str, Any]) -> dict[str, Evidence]:
+    """Compare the picked mixture's model with the baselines', example by example.
+
+    Args:
+        folder: The run folder.
+        results: Content of its `results.json`.
+
+    Returns:
+        Evidence by claim; the intervals say what other test examples would have given, not other trainings.
+    """
+    names = results["datasets"]
+    with ScoreTable(folder.table) as table:
+        found = dict(_test_rows(table, results))
+    picked = Mixture.subset(names, results["picked"]).label
+    against = {
+        "beats_all": Mixture.subset(names, results["all"]).label,
+        "beats_similarity": Mixture.subset(names, results["similarity"]).label,
+        "no_negative_transfer": "",
+    }
+    return {
+        claim: _paired(found[picked] - found[other], picked, other)
+        for claim, other in against.items()
+        if picked in found and other in found
+    }
+
+
+def _test_rows(table: ScoreTable, results: Mapping[str, Any]) -> Iterator[tuple[str, Floats]]:
+    sign = 1.0 if results["higher_is_better"] else -1.0
+    what = {"split": "test", "task": results["target"], "metric": results["metric"]}
+    for row in table.rows(origin="base", **what):
+        yield "", sign * row.examples
+    for row in table.rows(origin="trained", seed=results["seed"], **what):
+        yield row.candidate, sign * row.examples
+
+
+def _paired(differences: Floats, picked: str, other: str) -> Evidence:
+    if picked == other:
+        reason = f"the pick is the same mixture, {picked}"
+        return Evidence(0.0, 0.0, 0.0, len(differences), "test examples", "paired", reason)
+    return of_mean(differences, "test examples")
+
+
+def of_costs(results: Mapping[str, Any]) -> dict[str, Evidence]:
+    """Compare the seconds of choosing by merging with those of training every mixture.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Evidence by claim; a single timing, so that its interval is itself.
+    """
+    seconds = results["seconds"]
+    if not {"experts", "surrogate", "truth"} <= seconds.keys():
+        return {}
+    ratio = (seconds["experts"] + seconds["surrogate"]) / (seconds["experts"] + seconds["truth"])
+    return {"few_trainings": Evidence(ratio, ratio, ratio, 1, "timings", "one timing, no interval")}

@@ -1,0 +1,272 @@
+"""The extra trainings: mixtures of another horizon, and experts whose recipes differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.validate.grid import Floats, Grid, Ints, over_mixtures, pooled_correlation
+from analysis.validate.scores import mean_over_pairs
+from analysis.validate.verdict import Evidence
+from m2m import setups, worker
+from m2m.checkpoint import Checkpoint
+from m2m.config import RunConfig
+from m2m.data import cache_dir
+from m2m.evaluate import Scores, TargetScorer, score_candidates
+from m2m.executors import Executor, LocalProcesses, Serial
+from m2m.mixture import Mixture, weight_matrix
+from m2m.run_folder import RunFolder
+from m2m.threads import one_thread
+from m2m.train import TrainRecipe
+from m2m.worker import Merge, Train
+
+#: Called with (done, total, what).
+Progress = Callable[[int, int, str], None]
+
+#: How unequal experts' recipes are: name, what is scaled, largest factor over smallest.
+ABLATIONS = (
+    ("learning rate ×4", "learning_rate", 4.0),
+    ("learning rate ×16", "learning_rate", 16.0),
+    ("steps ×4", "steps", 4.0),
+)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Fidelity with experts of unequal recipes.
+
+    Attributes:
+        name: What differs, and by how much between the first and the last.
+        factors: What each expert's recipe is scaled by. [N]
+        merged: Scores of the merged models. [T, M]
+        correlation: r with the uniformly trained truth, pooled within targets.
+    """
+
+    name: str
+    factors: tuple[float, ...]
+    merged: Floats
+    correlation: Evidence
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What the extra trainings gave.
+
+    Attributes:
+        matched: Scores of mixtures trained for T steps. [T, M]
+        pooled: Scores of mixtures trained for T steps a dataset. [T, M]
+        rescaled: Scores of θ₀ + |S| (θ̃ − θ₀). [T, M]
+        ablations: Fidelity with unequal experts.
+    """
+
+    matched: Floats
+    pooled: Floats
+    rescaled: Floats
+    ablations: tuple[Ablation, ...]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What the trainings need of a run.
+
+    Attributes:
+        folder: The run folder.
+        config: Its configuration.
+        root: Folder that the configuration's paths start from.
+        grid: The run's scores.
+        sign: 1 if higher is better, −1 if lower.
+        metric: The headline metric.
+        models: Folder for the models that are trained here.
+        workers: Worker processes.
+        progress: Is told what is going on.
+    """
+
+    folder: RunFolder
+    config: RunConfig
+    root: Path
+    grid: Grid
+    sign: float
+    metric: str
+    models: Path
+    workers: int
+    progress: Progress
+
+    @property
+    def singles(self) -> tuple[Mixture, ...]:
+        """Every dataset alone. [N]."""
+        return tuple(mixture for mixture in self.grid.mixtures if len(mixture.members) == 1)
+
+    @property
+    def tasks(self) -> tuple[tuple[str, str], ...]:
+        """What models are scored on. [T]."""
+        return tuple((target, "validation") for target in self.grid.targets)
+
+    def work(self, jobs: Sequence[Train | Merge], what: str) -> Floats:
+        """Do jobs in worker processes.
+
+        Args:
+            jobs: Trainings or merges. [J]
+            what: What to tell.
+
+        Returns:
+            Their models' scores, higher is better. [T, J]
+        """
+        executor: Executor = LocalProcesses(self.workers) if self.workers > 1 else Serial()
+        arguments = (self.config.setup, self.root, cache_dir(), self.folder.base)
+        out = np.empty((len(self.tasks), len(jobs)))
+        results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
+        for done, (number, scores) in enumerate(results, start=1):
+            out[:, number] = self.values(scores)
+            self.progress(done, len(jobs), what)
+        return out
+
+    def values(self, scores: Sequence[Scores]) -> list[float]:
+        """Read scores of the headline metric.
+
+        Args:
+            scores: One a task. [T]
+
+        Returns:
+            Means, higher is better. [T]
+        """
+        return [self.sign * score.mean(self.metric) for score in scores]
+
+
+def train_more(shop: Workshop) -> Trainings:
+    """Do all extra trainings; models that lie there already are only scored.
+
+    Args:
+        shop: What they need.
+
+    Returns:
+        What they gave.
+    """
+    with one_thread():
+        other = _other_horizon(shop)
+        own_is_matched = shop.config.train.horizon == "matched"
+        return Trainings(
+            matched=shop.grid.trained if own_is_matched else other,
+            pooled=other if own_is_matched else shop.grid.trained,
+            rescaled=_rescaled(shop),
+            ablations=tuple(_ablation(shop, number, *row) for number, row in enumerate(ABLATIONS)),
+        )
+
+
+def _other_horizon(shop: Workshop) -> Floats:
+    own = shop.config.train
+    recipe = replace(own, horizon="pooled" if own.horizon == "matched" else "matched")
+    large = [m for m in shop.grid.mixtures if len(m.members) > 1]
+    room = shop.models / recipe.horizon
+    jobs = [Train(m, shop.config.run.seed, recipe, room / m.label, shop.tasks) for m in large]
+    scores = shop.grid.trained.copy()  # a single dataset is trained for T steps either way
+    scores[:, shop.grid.sizes > 1] = shop.work(jobs, f"mixtures of the {recipe.horizon} horizon")
+    return scores
+
+
+def _rescaled(shop: Workshop) -> Floats:
+    # The base is one more "expert": θ₀ + s(θ̃ − θ₀) has weights s·λ and 1 − s.
+    setup = setups.load(shop.config.setup, shop.root, cache_dir())
+    base = Checkpoint(shop.folder.base).state()
+    experts = [Checkpoint(shop.folder.model(m, shop.config.run.seed)).state() for m in shop.singles]
+    sizes = shop.grid.sizes[:, None].astype(np.float64)
+    weights = np.hstack([sizes * np.array(weight_matrix(shop.grid.mixtures)), 1 - sizes])
+    scorers = [TargetScorer(setup, target, split) for target, split in shop.tasks]
+    out = np.empty((len(scorers), len(weights)))
+    for number, scores in score_candidates(setup.build(), base, [*experts, base], weights, scorers):
+        out[:, number] = shop.values(scores)
+        shop.progress(number + 1, len(weights), "rescaled merges")
+    return out
+
+
+def _ablation(shop: Workshop, number: int, name: str, key: str, ratio: float) -> Ablation:
+    factors = spread(len(shop.singles), ratio, backwards=bool(number % 2))
+    room, seed = shop.models / name.replace(" ", "-").replace("×", "x"), shop.config.run.seed
+    jobs = [
+        Train(m, seed, scaled(shop.config.train, key, factor), room / m.label, shop.tasks)
+        for m, factor in zip(shop.singles, factors, strict=True)
+    ]
+    shop.work(jobs, f"experts of unequal {name}")
+    experts = tuple(job.folder for job in jobs)
+    merges = [Merge(m, experts, shop.tasks) for m in shop.grid.mixtures]
+    merged = shop.work(merges, f"merges of unequal {name}")
+    return Ablation(name, factors, merged, _correlation(shop.grid, merged, shop.config.run.seed))
+
+
+def spread(count: int, ratio: float, *, backwards: bool = False) -> tuple[float, ...]:
+    """Spread factors geometrically around 1.
+
+    Args:
+        count: How many.
+        ratio: Largest over smallest.
+        backwards: Whether the largest comes first.
+
+    Returns:
+        The factors, from 1/√ratio to √ratio. [count]
+    """
+    places = np.linspace(-0.5, 0.5, count) if count > 1 else np.zeros(1)
+    factors = tuple(float(ratio**place) for place in places)
+    return factors[::-1] if backwards else factors
+
+
+def scaled(recipe: TrainRecipe, key: str, factor: float) -> TrainRecipe:
+    """Scale one number of a recipe.
+
+    Args:
+        recipe: The recipe.
+        key: `learning_rate` or `steps`; steps stay whole and above zero.
+        factor: What by.
+
+    Returns:
+        The scaled recipe.
+    """
+    value = getattr(recipe, key) * factor
+    changes: Mapping[str, Any] = {key: max(1, round(value), recipe.warmup) if key == "steps" else value}
+    return replace(recipe, **changes)
+
+
+def _correlation(grid: Grid, merged: Floats, seed: int) -> Evidence:
+    return over_mixtures(
+        lambda chosen: pooled_correlation(merged[:, chosen], grid.trained[:, chosen]),
+        len(grid.mixtures),
+        seed,
+        "mixtures × targets",
+        merged.size,
+    )
+
+
+def of_trainings(grid: Grid, done: Trainings, seed: int) -> dict[str, Evidence]:
+    """Measure what step matching and uniform recipes are worth.
+
+    Args:
+        grid: The run's scores.
+        done: The extra trainings.
+        seed: Seed of the resampling.
+
+    Returns:
+        Evidence by claim.
+    """
+    large = grid.sizes > 1
+    merged, base = grid.merged[:, large], grid.base[:, None]
+    matched, pooled, rescaled = done.matched[:, large], done.pooled[:, large], done.rescaled[:, large]
+    lowest = min(done.ablations, key=lambda a: 2 if a.correlation.value is None else a.correlation.value)
+
+    def loss_of_fidelity(chosen: Ints) -> float:
+        truth = grid.trained[:, chosen]
+        unequal = [pooled_correlation(ablation.merged[:, chosen], truth) for ablation in done.ablations]
+        return pooled_correlation(grid.merged[:, chosen], truth) - float(np.mean(unequal))
+
+    harmed = np.minimum(np.minimum(merged, matched), pooled) < base
+    return {
+        "steps_explain_resistance": mean_over_pairs(matched - pooled, harmed, seed),
+        "rescaled_lose_resistance": mean_over_pairs(
+            merged - rescaled, np.minimum(merged, rescaled) < base, seed
+        ),
+        "uniformity_matters": over_mixtures(
+            loss_of_fidelity, len(grid.mixtures), seed, "mixtures × targets", grid.merged.size
+        ),
+        "not_sensitive": lowest.correlation,
+    }

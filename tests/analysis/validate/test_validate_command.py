@@ -1,0 +1,152 @@
+"""`m2m-analysis validate` on a run of seconds: every claim has a row, whatever the run can say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.cli import main
+from analysis.fidelity import intervals
+from analysis.validate import CLAIMS, grid
+
+HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
+FILES = {"verdicts.json", "verdicts.csv", "verdicts.md", "verdicts.png", "verdicts.svg"}
+UNMEASURABLE = {
+    "weights_work",
+    "smoother",
+    "regression",
+    "beats_uniform_ratio",
+    "hundredfold",
+    "transfers",
+    "static_enough",
+    "hierarchical",
+    "correlates_language",
+    "correlates_vision",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("validate")
+    (folder / "tiny.toml").write_text(
+        f"""
+        [run]
+        target = "target"
+        [train]
+        steps = 4
+        batch = 24
+        optimizer = "sgd"
+        learning_rate = 5e-2
+        [setup]
+        kind = "python"
+        factory = "{HELPER}:from_table"
+        """
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> Iterator[Path]:
+    out = folder / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "RESAMPLES", 199)
+        patch.setattr(intervals, "RESAMPLES", 199)
+        assert main(["validate", str(folder / "tiny.toml"), "--out", str(out), "--workers", "1", "-q"]) == 0
+        yield out
+
+
+def verdicts(out: Path) -> dict[str, dict[str, Any]]:
+    content = json.loads((out / "verdicts.json").read_text())
+    return {verdict["claim"]["name"]: verdict for verdict in content["verdicts"]}
+
+
+def test_every_claim_has_a_verdict(done: Path) -> None:
+    assert {path.name for path in done.iterdir()} == FILES | {"verdicts_ablations.csv", "runs", "models"}
+    content = json.loads((done / "verdicts.json").read_text())
+    assert [verdict["claim"]["name"] for verdict in content["verdicts"]] == [claim.name for claim in CLAIMS]
+    assert sum(content["counts"].values()) == len(CLAIMS)
+    assert "holds if the whole 95 % interval" in content["rule"]
+    assert set(content["source"]) == {"runs", "seed", "versions"}
+    found = verdicts(done)
+    assert {name for name, verdict in found.items() if verdict["evidence"] is None} == UNMEASURABLE
+    assert all(
+        verdict["reason"].startswith("needs") for name, verdict in found.items() if name in UNMEASURABLE
+    )
+    with (done / "verdicts.csv").open(newline="") as file:
+        assert [row["outcome"] for row in csv.DictReader(file)] == [v["outcome"] for v in found.values()]
+    page = (done / "verdicts.md").read_text()
+    assert page.count("\n| ") == len(CLAIMS) + 8  # four tables, each with two rows of head
+
+
+def test_what_a_shared_optimum_must_give(done: Path) -> None:
+    found = verdicts(done)
+    # Linear regression with small steps: merged and trained models nearly agree.
+    assert found["correlates"]["outcome"] == "holds"
+    assert found["correlates"]["run"] == "tiny"
+    assert found["first_order"]["evidence"]["n"] == 4
+    assert found["near_oracle"]["reason"] == "1 targets: too few"
+    assert found["orthogonal"]["evidence"]["n"] == 3
+
+
+def test_models_that_lie_there_are_not_trained_again(done: Path, folder: Path) -> None:
+    run = done / "runs" / "tiny"
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
+    text = {name: (done / name).read_bytes() for name in FILES}
+    assert main(["validate", str(folder / "tiny.toml"), "--out", str(done), "--workers", "1", "-q"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
+    assert text == {name: (done / name).read_bytes() for name in FILES}
+    assert (run / "results.json").exists()
+
+
+def test_a_finished_run_is_only_read(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(done / "runs" / "tiny", tmp_path / "mine")
+    before = {path.relative_to(run): path.stat().st_mtime_ns for path in run.rglob("*.json")}
+    options = ["--no-trainings", "--no-curvature", "--json"]
+    assert main(["validate", str(run), "--out", str(tmp_path / "out"), *options]) == 0
+    assert before == {path.relative_to(run): path.stat().st_mtime_ns for path in run.rglob("*.json")}
+    assert set(json.loads(capsys.readouterr().out)["counts"]) == {"holds", "fails", "unresolved"}
+    found = verdicts(tmp_path / "out")
+    assert found["uniformity_matters"]["reason"] == "needs the extra trainings (leave --no-trainings out)"
+    assert found["curvature_dominant"]["reason"].startswith("needs curvature")
+    # Without the mixtures there is no truth.
+    shutil.rmtree(run / "mixtures")
+    results = json.loads((run / "results.json").read_text())
+    del results["oracle"], results["seconds"]["truth"]
+    (run / "results.json").write_text(json.dumps(results))
+    assert main(["validate", str(run), "--out", str(tmp_path / "less"), *options]) == 0
+    less = verdicts(tmp_path / "less")
+    for name in ("correlates", "few_trainings", "first_order"):
+        assert (less[name]["outcome"], less[name]["run"]) == ("unresolved", "")
+    assert less["orthogonal"]["evidence"] is not None
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (["nowhere"], "nowhere: no such configuration or run folder"),
+        (["."], "is not a finished run folder: it has no results.json"),
+        (["a/tiny.toml", "b/tiny.toml"], "of different names, got ['tiny', 'tiny']"),
+    ],
+)
+def test_bad_sources(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sources: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tiny.toml").write_text("")
+    assert main(["validate", *sources, "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
