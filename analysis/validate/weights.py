@@ -29,7 +29,7 @@ def of_models(folder: RunFolder, seed: int, *, with_curvature: bool) -> dict[str
     """
     study = orthogonality_of_run(folder.root)
     found = {"orthogonal": over_datasets(abs(study.whole.cosine), "pairs of datasets")}
-    run = open_run(folder.root, EXAMPLES)
+    run = open_run(folder.root, EXAMPLES, float64=False)  # intervals over datasets are far wider
     if run.mixtures:
         moves = [run.displacement(mixture, run.seed) for mixture in run.mixtures]
         trained = torch.stack([move for move in moves if move is not None])
