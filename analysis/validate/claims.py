@@ -87,6 +87,15 @@ CLAIMS: tuple[Claim, ...] = (
         _VALIDATED,
     ),
     Claim(
+        "merged_resist_pooled_harm",
+        _MIX,
+        "Where there is harm, merged models are harmed less than mixtures trained dataset by dataset.",
+        "harm of |S|·T-step mixtures minus harm of merged, mean over harmed pairs, in the metric's unit",
+        0.0,
+        "above",
+        _TRAININGS,
+    ),
+    Claim(
         "few_trainings",
         _MIX,
         "Choosing by merging costs less than training every mixture.",

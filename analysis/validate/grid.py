@@ -143,6 +143,9 @@ def of_mean(values: Sequence[float] | Floats, rows: str) -> Evidence:
     if len(array) < 2:
         return Evidence(None, None, None, len(array), rows, "Student's t", f"{len(array)} {rows}: too few")
     mean, error = float(array.mean()), float(array.std(ddof=1) / np.sqrt(len(array)))
+    if error == 0:
+        reason = f"all {len(array)} {rows} are equal: too few to tell, not certainty"
+        return Evidence(mean, None, None, len(array), rows, "Student's t", reason)
     reach = float(stats.t.ppf(0.975, len(array) - 1)) * error
     return Evidence(mean, mean - reach, mean + reach, len(array), rows, "Student's t")
 

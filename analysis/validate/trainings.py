@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.validate.grid import Floats, Grid, Ints, over_mixtures, pooled_correlation
-from analysis.validate.scores import mean_over_pairs
+from analysis.validate.scores import advantage, mean_over_pairs
 from analysis.validate.verdict import Evidence
 from m2m import setups, worker
 from m2m.checkpoint import Checkpoint
@@ -261,6 +261,7 @@ def of_trainings(grid: Grid, done: Trainings, seed: int) -> dict[str, Evidence]:
 
     harmed = np.minimum(np.minimum(merged, matched), pooled) < base
     return {
+        "merged_resist_pooled_harm": advantage(grid, done.pooled, seed),
         "steps_explain_resistance": mean_over_pairs(matched - pooled, harmed, seed),
         "rescaled_lose_resistance": mean_over_pairs(
             merged - rescaled, np.minimum(merged, rescaled) < base, seed

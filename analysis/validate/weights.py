@@ -40,5 +40,5 @@ def of_models(folder: RunFolder, seed: int, *, with_curvature: bool) -> dict[str
         )
     if with_curvature:
         gamma = curvature(run.landscape, run.experts, run.datasets).gamma
-        found["curvature_dominant"] = over_datasets(gamma, "ordered pairs of datasets")
+        found["curvature_dominant"] = over_datasets(gamma, "pairs of datasets, both ways")
     return found

@@ -82,6 +82,8 @@ def test_intervals_cover_what_they_should(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_too_little_gives_a_reason() -> None:
     assert of_mean([1.0], "rows").reason == "1 rows: too few"
+    equal = of_mean([0.0, 0.0, 0.0], "rows")
+    assert (equal.value, equal.low, equal.reason[:22]) == (0, None, "all 3 rows are equal: ")
     assert over_datasets(np.eye(2), "pairs").reason == "2 datasets: three are needed"
     nothing = over_mixtures(lambda chosen: float("nan"), 4, 0, "rows")
     assert (nothing.value, nothing.reason) == (None, "nothing to measure it on")
