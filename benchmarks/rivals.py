@@ -13,6 +13,13 @@ from m2m.searching.model_based import observed
 from m2m.searching.objective import Ledger
 
 
+def boosted() -> lightgbm.LGBMRegressor:
+    """Make LightGBM with RegMix's kind of settings, and leaves small enough for few rows."""
+    return lightgbm.LGBMRegressor(
+        n_estimators=300, learning_rate=0.05, min_child_samples=5, verbose=-1, n_jobs=1
+    )
+
+
 @dataclass(frozen=True)
 class BoostedRounds(Strategy):
     """LightGBM on s/|s|: half the budget at random, the rest in rounds of the best predicted of many draws.
@@ -35,9 +42,7 @@ class BoostedRounds(Strategy):
             ledger(space.subset((name,) for name in names[chosen > 0]))
         while True:
             points, losses = observed(ledger)
-            trees = lightgbm.LGBMRegressor(
-                n_estimators=300, learning_rate=0.05, min_child_samples=5, verbose=-1, n_jobs=1
-            ).fit(points, losses)
+            trees = boosted().fit(points, losses)
             best = points[losses.argsort()[:20]] > 0
             changed = best[generator.integers(len(best), size=self.draws // 2)]
             changed = changed ^ (generator.random(changed.shape) < 2 / len(names))

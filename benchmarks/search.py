@@ -3,10 +3,14 @@
 python benchmarks/search.py run --out RESULTS.csv [--sizes 20 50 100] [--seeds 20] [--run RUN --target NAME]
 python benchmarks/search.py table RESULTS.csv
 python benchmarks/search.py plot RESULTS.csv --out regret.png
+python benchmarks/search.py replay RUN [--budget 38] [--seeds 20]
+python benchmarks/search.py regmix MIXTURES.csv LOSSES.csv [--budgets 40 80] [--seeds 20]
 
 `run` adds rows to RESULTS.csv and leaves out what is there, so an interrupted run goes on. Regret is 0 at the
 best subset and 1 at the base model, without noise; a strategy's pick is the best measured subset, or for
-`model` the one its belief expects to be best.
+`model` the one its belief expects to be best. `replay` asks how often the best of all recorded merged scores
+is found within the budget, and what the pick costs in the recorded true scores. `regmix` searches RegMix's
+table of real runs: each strategy may look at so many rows, and its regret is that of the row it picks.
 """
 
 from __future__ import annotations
@@ -15,16 +19,20 @@ import argparse
 import csv
 import sys
 import time
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from landscapes import Problem, aligned, grown
-from rivals import BoostedRounds
+from rivals import BoostedRounds, boosted
 
 from m2m.mixture import Mixture
-from m2m.searching import STRATEGIES, Evaluation, Objective, Strategy
+from m2m.searching import STRATEGIES, Evaluation, Objective, Pool, Strategy, Subsets
 from m2m.searching.posterior import Posterior
+from m2m.searching.quadratic import Floats
+from m2m.surrogate import ScoreTable
 
 #: Evaluations a dataset after which the pick is looked at.
 CHECKPOINTS = (2, 4, 6, 8, 10)
@@ -68,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         done = set(zip(table.landscape, table.n, table.seed, table.strategy, strict=True))
     else:
         args.out.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.seeds):
         for n in args.sizes:
             problem = grown(args.run, args.target, n, seed) if args.run else aligned(n, seed)
             for name in args.strategies:
@@ -95,6 +103,79 @@ def table(args: argparse.Namespace) -> None:
             shown = " | ".join(f"{cell:.3f}" for cell in cells)
             seconds = rows.seconds.median()
             print(f"| {landscape} | {n} | {evaluations} | {name} | {len(r)} | {shown} | {seconds:.0f} |")
+
+
+def replay(args: argparse.Namespace) -> None:
+    """Search a finished run's merged scores; print a Markdown table."""
+    print("| target | strategy | found within budget | median evaluations | true regret of the pick |")
+    print("| --- | --- | --- | --- | --- |")
+    for target in args.targets:
+        surrogate, truth = recorded(args.run, target, "merged"), recorded(args.run, target, "trained")
+        space = Subsets(next(iter(surrogate.values()))[0].datasets)
+        losses = {mixture.key: loss for mixture, loss in surrogate.values()}
+        objective = Objective(partial(_looked_up, losses), higher_is_better=False)
+        for name in args.strategies:
+            found, needed, regrets = [], [], []
+            for seed in range(args.seeds):
+                steps = STRATEGIES[name].search(objective, space, args.budget, seed).trajectory
+                values = [step.value for step in steps]
+                best = min(losses.values())
+                found.append(best in values)
+                needed.append(values.index(best) + 1 if best in values else args.budget)
+                regrets.append(true_regret(steps[int(np.argmin(values))].mixture, truth))
+            shown = f"{np.mean(found):.0%} | {np.median(needed):.0f} | {np.mean(regrets):.4f}"
+            print(f"| {target} | {name} | {shown} |", flush=True)
+
+
+def _looked_up(losses: dict[str, float], mixture: Mixture) -> float:
+    return losses[mixture.key]
+
+
+def recorded(run: Path, target: str, origin: str) -> dict[str, tuple[Mixture, float]]:
+    """Read a run's losses of one target, by candidate."""
+    with ScoreTable(run / "scores.sqlite") as table:
+        rows = table.rows(origin=origin, task=target, split="validation", metric="loss")
+    return {r.candidate: (Mixture(tuple(r.weights), tuple(r.weights.values())), r.value) for r in rows}
+
+
+def true_regret(mixture: Mixture, truth: dict[str, tuple[Mixture, float]]) -> float:
+    """Return a mixture's trained loss above the best one; nan unless all subsets were trained."""
+    if len(truth) < 2 ** len(mixture.datasets) - 1:
+        return float("nan")
+    return truth[mixture.label][1] - min(loss for _, loss in truth.values())
+
+
+def regmix(args: argparse.Namespace) -> None:
+    """Search RegMix's table of real runs; print a Markdown table."""
+    shares, losses = (pd.read_csv(path, index_col="index") for path in (args.mixtures, args.losses))
+    losses = losses.loc[shares.index]
+    points = shares.to_numpy() / shares.sum(axis=1).to_numpy()[:, None]
+    pool = Pool([Mixture(tuple(shares), tuple(row)) for row in points.tolist()])
+    print("| evaluations | strategy | mean regret, % of the range | found the best row |")
+    print("| --- | --- | --- | --- |")
+    for budget in args.budgets:
+        for name in ("model", "regmix", "random"):
+            regrets = []
+            for column, seed in product(losses.columns, range(args.seeds)):
+                values = losses[column].to_numpy()
+                seen = rows_seen(name, pool, points, values, budget, seed)
+                regrets.append((values[seen].min() - values.min()) / np.ptp(values))
+            hits = np.mean(np.array(regrets) == 0)
+            print(f"| {budget} | {name} | {100 * np.mean(regrets):.2f} | {hits:.0%} |", flush=True)
+
+
+def rows_seen(name: str, pool: Pool, points: Floats, values: Floats, budget: int, seed: int) -> list[int]:
+    """Return which rows a strategy looks at; RegMix's: random ones, then the best LightGBM predicts."""
+    if name == "regmix":
+        generator = np.random.default_rng(seed)
+        seen = generator.permutation(len(points))[: budget - 1]
+        predicted = boosted().fit(points[seen], values[seen]).predict(points)
+        predicted[seen] = np.inf
+        return [*seen.tolist(), int(predicted.argmin())]
+    rows = {mixture.key: row for row, mixture in enumerate(pool)}
+    objective = Objective(lambda mixture: float(values[rows[mixture.key]]), higher_is_better=False)
+    steps = STRATEGIES[name].search(objective, pool, budget, seed).trajectory
+    return [rows[step.mixture.key] for step in steps]
 
 
 def plot(args: argparse.Namespace) -> None:
@@ -129,6 +210,7 @@ def main() -> None:
     verb = verbs.add_parser("run")
     verb.add_argument("--out", type=Path, required=True)
     verb.add_argument("--sizes", type=int, nargs="+", default=[20, 50, 100])
+    verb.add_argument("--first", type=int, default=0, help="first seed, to share the work")
     verb.add_argument("--seeds", type=int, default=20)
     verb.add_argument("--strategies", nargs="+", default=["model", "random", "greedy", "tpe", "lightgbm"])
     verb.add_argument("--run", type=Path, help="grow the landscapes from this run instead")
@@ -138,6 +220,19 @@ def main() -> None:
     verb.add_argument("results", type=Path)
     verb.add_argument("--multiples", type=int, nargs="+", default=[6, 10], help="evaluations a dataset")
     verb.set_defaults(do=table)
+    verb = verbs.add_parser("replay")
+    verb.add_argument("run", type=Path)
+    verb.add_argument("--targets", nargs="+", required=True)
+    verb.add_argument("--budget", type=int, default=38)
+    verb.add_argument("--seeds", type=int, default=20)
+    verb.add_argument("--strategies", nargs="+", default=["model", "greedy", "random"])
+    verb.set_defaults(do=replay)
+    verb = verbs.add_parser("regmix")
+    verb.add_argument("mixtures", type=Path)
+    verb.add_argument("losses", type=Path)
+    verb.add_argument("--budgets", type=int, nargs="+", default=[40, 80])
+    verb.add_argument("--seeds", type=int, default=20)
+    verb.set_defaults(do=regmix)
     verb = verbs.add_parser("plot")
     verb.add_argument("results", type=Path)
     verb.add_argument("--out", type=Path, required=True)
