@@ -8,6 +8,7 @@ from m2m.searching.beam import Beam
 from m2m.searching.belief import Belief, Contender, assess
 from m2m.searching.exhaustive import Exhaustive
 from m2m.searching.greedy import Greedy
+from m2m.searching.hierarchical import Hierarchical
 from m2m.searching.model_based import ModelBased
 from m2m.searching.objective import Evaluation, Objective
 from m2m.searching.optuna_study import OptunaStudy
@@ -28,6 +29,7 @@ __all__ = [
     "Evaluation",
     "Exhaustive",
     "Greedy",
+    "Hierarchical",
     "Limit",
     "ModelBased",
     "Objective",

@@ -83,6 +83,17 @@ class Ledger:
         self._known: dict[str, Evaluation] = {}
 
     @property
+    def left(self) -> int:
+        """Evaluations that the budget still allows.
+
+        Raises:
+            InputError: If there is no budget.
+        """
+        if self._budget is None:
+            raise InputError("this search needs a budget")
+        return self._budget - len(self._known)
+
+    @property
     def losses(self) -> list[float]:
         """The paid evaluations as losses: lower is better, no penalty added; in order."""
         return [self.loss(evaluation) for evaluation in self._known.values()]
