@@ -26,11 +26,13 @@ class Bench:
 
     Attributes:
         build: Makes a new module; its weights are written over.
+        build_empty: The same without reading weights, for a model that does not fit in memory.
         architecture: Content hash of what decides the module besides its weights; part of the cache key.
         scorers: The tasks.
     """
 
     build: Callable[[], nn.Module]
+    build_empty: Callable[[], nn.Module]
     architecture: str
     scorers: Sequence[Scorer]
 
@@ -46,7 +48,8 @@ def setup_bench(setup: Setup, targets: Sequence[str], split: str = "validation")
     Returns:
         The bench.
     """
-    return Bench(setup.build, setup.version, [TargetScorer(setup, target, split) for target in targets])
+    scorers = [TargetScorer(setup, target, split) for target in targets]
+    return Bench(setup.build, setup.build, setup.version, scorers)
 
 
 def task_bench(
@@ -77,10 +80,11 @@ def task_bench(
     place = root or Path()
     if model is not None:
         factory: Callable[[], nn.Module] = load_function(model, place, "--model")
-        build, architecture = factory, _source_hash(factory)
+        build = build_empty = factory
+        architecture = _source_hash(factory)
     elif is_model_folder(base):
         folder = HuggingFaceFolder(base, context)
-        build, architecture = folder.build_empty, folder.architecture
+        build, build_empty, architecture = folder.build, folder.build_empty, folder.architecture
     else:
         raise ConfigError(
             f"{base} is no Hugging Face folder (it has no config.json): --model FILE.py:FACTORY says how to "
@@ -97,7 +101,7 @@ def task_bench(
     scorers = [
         scorer for task in tasks for scorer in load_tasks(task, place, tokens, options or TaskOptions())
     ]
-    return Bench(build, architecture, scorers)
+    return Bench(build, build_empty, architecture, scorers)
 
 
 def _source_hash(factory: Callable[[], nn.Module]) -> str:

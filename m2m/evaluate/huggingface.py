@@ -70,23 +70,21 @@ class HuggingFaceFolder:
         """Build the module without reading weights, in the dtype that they are stored in.
 
         Returns:
-            The module, in evaluation mode, with weights that mean nothing.
+            The module, in evaluation mode, with weights as for training from scratch.
 
         Raises:
             ConfigError: If transformers has no such model.
         """
         import transformers
-        from transformers.initialization import no_init_weights
 
         auto = getattr(transformers, self._auto)
         try:
-            with no_init_weights():
-                return self._ready(auto.from_config(self._config, dtype=_stored_dtype(self._folder)))
+            return self._ready(auto.from_config(self._config, dtype=_stored_dtype(self._folder)))
         except ValueError as error:
             raise ConfigError(f"{self._folder}: no model for {self._auto}: {_first_line(error)}") from error
 
     def build(self) -> nn.Module:
-        """Build the module with the folder's weights, in their dtype.
+        """Build the module with the folder's weights, in the dtype that they are stored in.
 
         Returns:
             The module, in evaluation mode.
@@ -99,7 +97,7 @@ class HuggingFaceFolder:
         try:
             with _no_bar():
                 model = getattr(transformers, self._auto).from_pretrained(
-                    self._folder, local_files_only=True, dtype="auto"
+                    self._folder, local_files_only=True, dtype=_stored_dtype(self._folder)
                 )
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self._folder}: no model for {self._auto}: {_first_line(error)}") from error

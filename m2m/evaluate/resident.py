@@ -13,7 +13,7 @@ from m2m.evaluate.live_model import LiveModel, checked_weights
 from m2m.evaluate.scorer import Scorer, Scores
 
 #: Candidates that one pass over the experts makes; beyond a few, reading them costs nothing any more.
-AHEAD = 4
+AHEAD = 8
 
 
 def score_candidates(

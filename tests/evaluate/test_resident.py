@@ -65,6 +65,39 @@ def test_the_live_weights_are_bitwise_the_weighted_sum(row: list[float]) -> None
     assert model.conv.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+@given(st.lists(st.lists(st.floats(-2, 2, width=32), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_candidates_merged_ahead_are_those_merged_one_by_one(rows: list[list[float]]) -> None:
+    one, several = Net(), Net()
+    single, live = LiveModel(one, BASE, EXPERTS), LiveModel(several, BASE, EXPERTS)
+    places = {name: value.data_ptr() for name, value in several.state_dict().items()}
+    live.merge_ahead(rows)
+    for k, row in [*enumerate(rows), (0, rows[0])]:
+        single.merge([row])
+        live.show(k)
+        for name, got in several.state_dict().items():
+            assert torch.equal(got, one.state_dict()[name]), name
+            assert got.stride() == one.state_dict()[name].stride()
+        assert several.head.weight is several.inner.weight
+    live.restore()
+    assert {name: value.data_ptr() for name, value in several.state_dict().items()} == places
+    assert all(torch.equal(value, BASE[name]) for name, value in several.state_dict().items())
+
+
+def test_two_tied_objects_are_shown_together() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Linear(2, 2, bias=False)
+            self.register_buffer("other", self.one.weight.detach())
+
+    first, second = ({"one.weight": torch.full((2, 2), v)} for v in (1.0, 3.0))
+    model = Twice()
+    live = LiveModel(model, first, [first, second])
+    live.merge_ahead([[0.5, 0.5]])
+    live.show(0)
+    assert model.other.tolist() == model.one.weight.tolist() == [[2.0, 2.0], [2.0, 2.0]]
+
+
 def test_one_hot_is_the_expert_and_restore_is_the_base() -> None:
     model = Net()
     live = LiveModel(model, BASE, EXPERTS)
@@ -212,3 +245,17 @@ def test_the_walk_is_lazy_and_stops_clean() -> None:
     walk.close()  # type: ignore[attr-defined]
     assert torch.equal(model.gain, BASE["gain"])
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 5])
+def test_the_walk_does_not_depend_on_how_many_are_merged_at_once(ahead: int) -> None:
+    class Gain:
+        task, split, version, metrics = "gain", "test", "1", {"gain": True}
+
+        def __call__(self, module: nn.Module) -> Scores:
+            return Scores({"gain": np.array([module.get_parameter("gain").item()])})
+
+    rows = np.random.default_rng(0).dirichlet(np.ones(3), size=5)
+    walk = score_candidates(Net(), BASE, EXPERTS, rows, [Gain()], ahead=ahead)
+    wanted = ops.weighted_sum([e["gain"] for e in EXPERTS], rows)
+    assert {m: scores.mean("gain") for m, [scores] in walk} == dict(enumerate(wanted.tolist()))

@@ -41,6 +41,15 @@ def test_the_dtype_of_the_folder_is_kept(tmp_path: Path) -> None:
     assert TextLossScorer("t", ["more text than one window"], half, stride=4)(model).mean("loss") > 0
 
 
+def test_a_module_built_empty_is_the_same_once_it_has_the_weights(folder: Path) -> None:
+    tiny = HuggingFaceFolder(folder)
+    whole, empty = tiny.build(), tiny.build_empty()
+    empty.load_state_dict(whole.state_dict())
+    ids = torch.tensor([[3, 1, 4, 1, 5]])
+    with torch.no_grad():
+        assert torch.equal(empty(input_ids=ids).logits, whole(input_ids=ids).logits)
+
+
 def test_texts_are_classified_whatever_their_padding(tmp_path: Path) -> None:
     tiny = HuggingFaceFolder(write_llama(tmp_path / "classifier", classes=3))
     model, texts = tiny.build(), ["short", "a longer text", "x"]

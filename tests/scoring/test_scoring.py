@@ -1,0 +1,126 @@
+"""`m2m.score` on Hugging Face folders: the scores of merging to disk and loading, kept by content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_models import write_llama
+
+import m2m
+from m2m.errors import CheckpointError, ConfigError, DataError, MixtureError
+from m2m.evaluate.tasks import TaskOptions
+from m2m.mixture import Mixture, all_subsets
+from m2m.surrogate import ScoreTable
+
+pytest.importorskip("transformers", reason="needs the extra `huggingface`")
+
+RECIPE = """
+merge_method: linear
+models:
+  - {{model: {0}, parameters: {{weight: 0.5}}}}
+  - {{model: {1}, parameters: {{weight: 0.5}}}}
+base_model: {2}
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base and two experts in bfloat16, with tied embeddings, and a text."""
+    root = tmp_path_factory.mktemp("models")
+    write_llama(root / "base", dtype=torch.bfloat16)
+    for seed, name in enumerate("ab", start=1):
+        write_llama(root / name, seed=seed, noise=0.05, dtype=torch.bfloat16)
+    (root / "text.txt").write_text("A text that is longer than one window of sixteen tokens.")
+    return root
+
+
+def score(models: Path, out: Path, **more: object) -> m2m.scoring.ScoreReport:
+    options = {"tasks": [f"lm:{models / 'text.txt'}"], "context": 16, "out": out / "scores.csv"} | more
+    return m2m.score(models / "base", [models / "a", models / "b"], **options)
+
+
+def examples(out: Path) -> dict[str, list[float]]:
+    with ScoreTable(out / "scores.sqlite") as table:
+        return {row.candidate: row.examples.tolist() for row in table.rows(metric="loss")}
+
+
+def test_scores_are_those_of_merging_to_disk_and_loading(models: Path, tmp_path: Path) -> None:
+    report = score(models, tmp_path)
+    assert (report.candidates, report.scored_now, report.mode) == (3, 3, "resident")
+    assert report.examples == 3 * len(examples(tmp_path)["a+b"])
+    (tmp_path / "recipe.yml").write_text(RECIPE.format(models / "a", models / "b", models / "base"))
+    m2m.merge(tmp_path / "recipe.yml", tmp_path / "merged")
+    own = tmp_path / "own"
+    own.mkdir()
+    m2m.score(
+        models / "base", {"merged": tmp_path / "merged"}, tasks=[f"lm:{models / 'text.txt'}"], context=16,
+        out=own / "scores.csv",
+    )  # fmt: skip
+    assert examples(tmp_path)["a+b"] == examples(own)["merged"]
+
+
+def test_only_what_changed_is_scored_again(models: Path, tmp_path: Path) -> None:
+    subsets = all_subsets(["a", "b"])
+    assert score(models, tmp_path, candidates=subsets[:2]).scored_now == 2
+    assert score(models, tmp_path).scored_now == 1
+    again = score(models, tmp_path)
+    assert (again.scored_now, again.mode, again.why) == (0, "none", "every score was there already")
+    other = tmp_path / "text.txt"
+    other.write_text("Another text, with another content.")
+    assert score(models, tmp_path, tasks=[f"lm:{other}"]).scored_now == 3, "another content"
+    assert score(models, tmp_path, options=TaskOptions(stride=3)).scored_now == 3, "other windows"
+    write_llama(tmp_path / "b", seed=9, noise=0.05, dtype=torch.bfloat16)
+    report = m2m.score(
+        models / "base", [models / "a", tmp_path / "b"], tasks=[f"lm:{other}"], context=16,
+        out=tmp_path / "scores.csv",
+    )  # fmt: skip
+    assert report.scored_now == 3, "another expert under the same name"
+
+
+def test_a_task_that_is_new_is_all_that_is_scored(models: Path, tmp_path: Path) -> None:
+    first, second = f"lm:{models / 'text.txt'}", f"choice:{tmp_path / 'q.jsonl'}"
+    (tmp_path / "q.jsonl").write_text('{"question": "1+1=", "choices": ["2", "3"], "answer": 0}')
+    few = score(models, tmp_path)
+    both = score(models, tmp_path, tasks=[first, second])
+    assert (few.scored_now, both.scored_now) == (3, 3)
+    assert both.examples == 3, "one question a candidate, no text"
+
+
+def test_wrong_input_is_named_and_leaves_nothing(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no task to score on"):
+        score(models, tmp_path, tasks=[])
+    with pytest.raises(
+        MixtureError, match=r"candidate a\+c is over \('a', 'c'\), the experts are \['a', 'b'\]"
+    ):
+        score(models, tmp_path, candidates=[Mixture.subset("ac", "ac")])
+    with pytest.raises(ConfigError, match="no mode 'swift'"):
+        score(models, tmp_path, mode="swift")
+    with pytest.raises(ConfigError, match="not an amount of memory"):
+        score(models, tmp_path, memory="much")
+    (tmp_path / "short.txt").write_text("")
+    with pytest.raises(DataError, match="too short to predict"):
+        score(models, tmp_path, tasks=[f"lm:{tmp_path / 'short.txt'}"])
+    float32 = write_llama(tmp_path / "float32", seed=1)
+    with pytest.raises(CheckpointError, match=r"expert float32, tensor .*: got .* torch.float32, wanted"):
+        m2m.score(
+            models / "base",
+            [float32],
+            tasks=[f"lm:{models / 'text.txt'}"],
+            context=16,
+            out=tmp_path / "s.csv",
+        )
+    single = float32 / "model.safetensors"
+    with pytest.raises(ConfigError, match="is no Hugging Face folder"):
+        m2m.score(single, [single], tasks=[f"lm:{models / 'text.txt'}"], out=tmp_path / "s.csv")
+    assert not list(tmp_path.glob("s*.csv"))
+    assert not list(tmp_path.glob("*.sqlite*"))
+
+
+def test_values_are_finite_and_differ(models: Path, tmp_path: Path) -> None:
+    score(models, tmp_path)
+    values = np.array(list(examples(tmp_path).values()))
+    assert np.isfinite(values).all()
+    assert len(np.unique(values.mean(axis=1))) == 3
