@@ -1,15 +1,16 @@
 """What scoring candidates costs beyond their forward passes, and against the loop that users write today.
 
 python benchmarks/evaluate.py resident [--candidates 15] [--tokens 2048]
-python benchmarks/evaluate.py loop MODELS --mergekit ENV/bin/mergekit-yaml [--candidates 15] [--tokens 1000]
+python benchmarks/evaluate.py score MODELS [--tokens 1000]
+python benchmarks/evaluate.py loop MODELS --mergekit ENV/bin/mergekit-yaml [--candidates 3] [--tokens 1000]
 
 `resident`: a byte-level transformer of 25.5 M parameters in float32, N = 4 experts. A walk over M candidates
 against M plain forward passes of a model that is loaded already, on the same data, in one process, in turn.
 
-`loop`: subsets of N = 4 on SmolLM2-135M in float32 (MODELS is the folder of benchmarks/smollm2.py).
-`m2m score` as one command, its start and its reading included, against: mergekit-yaml into a folder,
-`from_pretrained`, evaluate. Both evaluate with the same code on the same tokens. Ratios of one run on one
-machine; other tokens a candidate change only the evaluation, whose seconds are given.
+`score` and `loop`: the 15 subsets of N = 4 on SmolLM2-135M in float32 (MODELS is the folder of
+benchmarks/smollm2.py). `m2m score` as one command, its start and its reading included, against: mergekit-yaml
+into a folder, `from_pretrained`, evaluate, for some of the subsets. Both evaluate with the same code on the
+same tokens. Other tokens a candidate change only the evaluation, whose seconds `loop` gives.
 """
 
 from __future__ import annotations
@@ -68,33 +69,41 @@ def resident(candidates: int, tokens: int) -> dict[str, float]:
     return {"walk_s": walked, "plain_s": plain, "ratio": walked / plain}
 
 
+def score(models: Path, tokens: int) -> dict[str, Any]:
+    """Time `m2m score` on all 15 subsets, its start and its reading included.
+
+    Args:
+        models: Folder with `base` and `expert0` ...
+        tokens: Tokens that a candidate is scored on.
+
+    Returns:
+        Seconds in all and a candidate.
+    """
+    with tempfile.TemporaryDirectory(dir=models) as scratch:
+        text = _text(models, tokens, Path(scratch))
+        seconds = _seconds(lambda: _score(models, text, Path(scratch)))
+    return {"score_s": seconds, "candidate_s": seconds / (2**EXPERTS - 1)}
+
+
 def loop(models: Path, mergekit: Path, candidates: int, tokens: int) -> dict[str, Any]:
-    """Time `m2m score` and the loop around mergekit.
+    """Time mergekit → from_pretrained → evaluate.
 
     Args:
         models: Folder with `base` and `expert0` ...
         mergekit: The program mergekit-yaml.
-        candidates: How many of the 15 subsets go through the loop; its mean stands for all 15.
+        candidates: How many of the 15 subsets go through the loop, evenly spread over their sizes.
         tokens: Tokens that a candidate is scored on.
 
     Returns:
-        Seconds of all, and of the loop's parts a candidate, and the ratio.
+        Mean seconds of each step and of all, a candidate.
     """
     subsets = all_subsets([f"expert{number}" for number in range(EXPERTS)])
+    spread = subsets[len(subsets) // (2 * candidates) :: -(-len(subsets) // candidates)]
     with tempfile.TemporaryDirectory(dir=models) as scratch:
         text = _text(models, tokens, Path(scratch))
-        ours = _seconds(lambda: _score(models, text, Path(scratch)))
-        spread = subsets[:: -(-len(subsets) // candidates)]
-        parts = [_by_hand(models, mergekit, subset, text, Path(scratch)) for subset in spread]
-    mean = {step: float(np.mean([part[step] for part in parts])) for step in parts[0]}
-    theirs = len(subsets) * sum(mean.values())
-    return {
-        "m2m_s": ours,
-        "loop_s": theirs,
-        "loop_parts_s": mean,
-        "measured": len(parts),
-        "ratio": theirs / ours,
-    }
+        steps = [_by_hand(models, mergekit, subset, text, Path(scratch)) for subset in spread]
+    mean = {f"{step}_s": float(np.mean([each[step] for each in steps])) for step in steps[0]}
+    return {**mean, "candidate_s": sum(mean.values()), "measured": len(steps)}
 
 
 def _text(models: Path, tokens: int, scratch: Path) -> Path:
@@ -148,19 +157,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["resident", "loop"])
+    parser.add_argument("part", choices=["resident", "score", "loop"])
     parser.add_argument("models", type=Path, nargs="?")
     parser.add_argument("--mergekit", type=Path)
-    parser.add_argument("--candidates", type=int, default=15)
+    parser.add_argument("--candidates", type=int)
     parser.add_argument("--tokens", type=int)
     args = parser.parse_args()
     if args.part == "resident":
-        found: dict[str, Any] = resident(args.candidates, args.tokens or 2048)
-    elif args.models is None or args.mergekit is None:
-        parser.error("loop needs MODELS and --mergekit")
+        found: dict[str, Any] = resident(args.candidates or 15, args.tokens or 2048)
+    elif args.models is None or (args.part == "loop" and args.mergekit is None):
+        parser.error(f"{args.part} needs MODELS, and loop --mergekit")
+    elif args.part == "score":
+        found = score(args.models, args.tokens or 1000)
     else:
-        found = loop(args.models, args.mergekit, args.candidates, args.tokens or 1000)
-    print(json.dumps({"part": args.part, "candidates": args.candidates, "tokens": args.tokens, **found}))
+        found = loop(args.models, args.mergekit, args.candidates or 3, args.tokens or 1000)
+    print(json.dumps({**vars(args), **found}, default=str))
 
 
 if __name__ == "__main__":

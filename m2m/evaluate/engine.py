@@ -58,11 +58,13 @@ def choose(base: Checkpoint, experts: int, memory: int, mode: str = "auto") -> C
     files, one = (experts + 1) * size, 2 * size  # a live module, and the next candidate's weights
     used = one + (files if mode == "auto" else 0)
     what = f"base, {experts} experts, live module" if mode == "auto" else "live module"
-    why = f"{what} and a candidate take {format_bytes(used)}, the budget is {format_bytes(memory)}"
+    budget = f"the budget is {format_bytes(memory)}"
     if used > memory:
-        raise ConfigError(f"not enough memory to hold whole models: {why}")
-    spare = (memory - used) // size if size else AHEAD
-    return Choice("resident", why, 1 + min(AHEAD - 1, spare))
+        why = f"{what} and a candidate take {format_bytes(used)}"
+        raise ConfigError(f"not enough memory to hold whole models: {why}, {budget}")
+    ahead = 1 + min(AHEAD - 1, (memory - used) // size if size else AHEAD)
+    total = format_bytes(used + (ahead - 1) * size)
+    return Choice("resident", f"{what} and {ahead} candidates a pass take {total}, {budget}", ahead)
 
 
 def score_in_mode(
