@@ -16,6 +16,7 @@ import m2m
 from m2m.errors import InputError
 from m2m.evaluate.racing import RaceResult, RecordedCandidates, race
 from m2m.evaluate.racing.budget import next_rung, next_step
+from m2m.evaluate.racing.dropping import standing
 from m2m.evaluate.racing.order import spread_order
 
 Floats = NDArray[np.float64]
@@ -222,10 +223,22 @@ def test_every_beginning_is_spread_over_the_examples(count: int, seed: int) -> N
 
 
 def test_every_example_is_as_likely_to_come_first() -> None:
-    firsts = np.zeros(7)
-    for seed in range(1400):
-        firsts[spread_order(7, seed)[:3]] += 1
-    assert np.abs(firsts - 600).max() < 5 * np.sqrt(1400 * 3 / 7 * 4 / 7)
+    counts = np.zeros(3)
+    for seed in range(3000):
+        counts[spread_order(3, seed)[:2]] += 1
+    assert np.abs(counts - 2000).max() < 5 * np.sqrt(3000 * 2 / 3 * 1 / 3)
+
+
+def test_the_chance_is_the_paired_t_of_a_finite_population() -> None:
+    from scipy.stats import t
+
+    table = normal(7, 2, 12, 0.1)
+    stand = standing(table, 30)
+    gaps = table[stand.leader] - table[1 - stand.leader]
+    error = gaps.std(ddof=1) * np.sqrt(1 / 12 - 1 / 30)
+    assert stand.order.tolist() == [stand.leader, 1 - stand.leader]
+    assert stand.chance[1 - stand.leader] == pytest.approx(t.sf(gaps.mean() / error, 11))
+    assert stand.chance[stand.leader] == 1
 
 
 @given(st.integers(2, 300), st.integers(0, 500), st.integers(1, 500), st.integers(0, 10**6))
