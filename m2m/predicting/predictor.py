@@ -16,6 +16,7 @@ from m2m.predicting.validation import (
     Folded,
     Rows,
     Tick,
+    best_three,
     choose,
     combined,
     fit_folds,
@@ -121,8 +122,9 @@ def fit_predictor(
 ) -> Predictor:
     """Fit one family, or with `auto` whatever predicts held-out rows best.
 
-    `auto` judges two ways of using the families by nested cross-validation, so that what is judged never saw
-    the row it is judged on: taking the family with the best rank correlation, and stacking all of them.
+    `auto` judges three ways of using the families by nested cross-validation, so that what is judged never
+    saw the row it is judged on: the family with the best rank correlation, the mean of the best three, and a
+    stack of all.
 
     Args:
         x: Mixture weights; a row is on the simplex. [M, N]
@@ -196,7 +198,7 @@ def _weighted(work: _Work, folded: Folded) -> _Choice:
     """Return the weights of a choice or of the stack, whichever predicts rows it has not seen better."""
     nested = fit_nested(*work.arguments(folded.parts))
     best: tuple[float, _Choice] | None = None
-    for weigh in (stack_weights, choose):
+    for weigh in (stack_weights, best_three, choose):
         by_fold = nested.weights(weigh, work.y)
         rank = spearman(combined(folded, by_fold), work.y)
         if best is None or rank > best[0]:

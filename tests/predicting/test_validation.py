@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from m2m.predicting import FAMILIES
 from m2m.predicting.protocol import Array
 from m2m.predicting.validation import (
+    best_three,
     choose,
     combined,
     fit_folds,
@@ -42,7 +43,7 @@ def test_a_folds_scores_do_not_reach_what_judges_it() -> None:
         part = parts[k]
         other = Y.copy()
         other[part] += RNG.normal(0, 9, len(part))
-        for weigh in (choose, stack_weights):
+        for weigh in (choose, best_three, stack_weights):
             before, after = (
                 (
                     fit_folds(CHEAP, X, y, parts, 0, ignore).predictions[part],
@@ -105,3 +106,10 @@ def test_choosing_is_by_rank_not_by_error() -> None:
     truth = np.arange(10.0)
     close = truth + np.tile([2.0, -2.0], 5)
     assert choose(np.column_stack([close, 100 * truth]), truth).tolist() == [0, 1]
+
+
+def test_the_best_three_share_alike() -> None:
+    truth = np.arange(10.0)
+    columns = np.column_stack([-truth, truth, truth % 5, 2 * truth])
+    np.testing.assert_array_equal(best_three(columns, truth), [0, 1 / 3, 1 / 3, 1 / 3])
+    np.testing.assert_array_equal(best_three(columns[:, :2], truth), [1 / 2, 1 / 2])
