@@ -155,7 +155,7 @@ def read_scores(
     where, table, indexed = read_table(source, index)
     if target not in table.columns:
         raise InputError(
-            f"{where} has no column {target!r}{did_you_mean(target, table.columns)}; it has "
+            f"{where} has no column {target!r}{_meant(target, list(table.columns))}; it has "
             f"{list(table.columns)}"
         )
     if indexed != mixtures.indexed:
@@ -170,6 +170,12 @@ def read_scores(
             f"they are joined in order and must match"
         )
     return _numbers(where, table, target)
+
+
+def _meant(word: str, columns: Sequence[str]) -> str:
+    # Part of a name says more than letters in common do.
+    holding = [column for column in columns if word in column]
+    return f" (did you mean {holding[0]!r}?)" if len(holding) == 1 else did_you_mean(word, columns)
 
 
 def _aligned(where: str, table: pd.DataFrame, mixtures: Mixtures) -> pd.DataFrame:

@@ -85,6 +85,13 @@ def test_wrong_scores(tmp_path: Path, text: str, said: str) -> None:
         read_scores(write(tmp_path / "y.csv", text), "loss", mixtures)
 
 
+def test_part_of_a_columns_name_is_enough_to_suggest_it() -> None:
+    mixtures = read_mixtures(pd.DataFrame({"a": [1.0], "b": [0.0]}))
+    scores = pd.DataFrame({"metric/the_pile_cc_val_loss": [1], "metric/the_github_val_loss": [1]})
+    with pytest.raises(InputError, match=r"did you mean 'metric/the_pile_cc_val_loss'\?"):
+        read_scores(scores, "pile_cc", mixtures)
+
+
 def test_rows_without_index_must_be_as_many() -> None:
     mixtures = read_mixtures(pd.DataFrame({"a": [0.5, 1.0], "b": [0.5, 0.0]}))
     with pytest.raises(InputError, match="has 3 rows"):
