@@ -7,6 +7,7 @@ from m2m.evaluate.racing import MergedCandidates, RacedObjective, RaceResult, Re
 from m2m.evaluate.resident import score, score_candidates, score_model
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.similarity import most_similar, similarities
+from m2m.evaluate.streamed import Streamed, score_streamed
 from m2m.evaluate.target_scorer import TargetScorer
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RecordedCandidates",
     "Scorer",
     "Scores",
+    "Streamed",
     "TargetScorer",
     "TaskBatch",
     "most_similar",
@@ -26,5 +28,6 @@ __all__ = [
     "score",
     "score_candidates",
     "score_model",
+    "score_streamed",
     "similarities",
 ]
