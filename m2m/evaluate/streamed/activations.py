@@ -74,7 +74,7 @@ class Activations:
             page = self._pages.get(address)
             if page is not None and page.place is not None:
                 self._fetch(page, storage)
-        result = operation()
+        result = self.perform(operation)
         for storage in storages(tensors_in([result])):
             # What shares memory with an operand is a view of it, or the operand itself.
             if storage._cdata not in given and storage._cdata not in self._pages and storage.nbytes():
@@ -84,6 +84,17 @@ class Activations:
                 self.resident += page.size
                 own.append(page)
         return result
+
+    def perform(self, operation: Operation) -> Any:
+        """Do an operation whose operands are in memory.
+
+        Args:
+            operation: The operation.
+
+        Returns:
+            Its result.
+        """
+        return operation()
 
     def tidy(self, own: list[Page]) -> None:
         """Forget the pages that no tensor uses any more.

@@ -146,11 +146,9 @@ class Coroutine(Generic[T]):
     def close(self) -> None:
         """End the coroutine wherever it is."""
         self._abandoned = True
-        if self._thread is not None:
-            while self._thread.is_alive():  # code that catches everything may ask again
-                if self._go.locked():
-                    self._go.release()
-                self._thread.join(timeout=0.01)
+        if self._thread is not None and self._thread.is_alive():
+            self._go.release()
+            self._thread.join()
 
     def _switch(self) -> Operation | None:
         self._go.release()
@@ -176,6 +174,8 @@ class Coroutine(Generic[T]):
             self._back.release()
 
     def _ask(self, operation: Operation) -> Any:
+        if self._abandoned:
+            raise _Abandoned  # again, for code that catches everything
         self._asked = operation
         del operation
         self._back.release()

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from m2m.evaluate.streamed.activations import LEAST_SPILLED_BYTES, Activations
+from m2m.evaluate.streamed.activations import LEAST_SPILLED_BYTES
 from m2m.evaluate.streamed.blocks import Use
 from m2m.evaluate.streamed.forward import Forward
+from m2m.evaluate.streamed.inside import MeasuredActivations
 from m2m.evaluate.streamed.weights import Weight, Weights
 
 
@@ -54,7 +55,7 @@ def rehearse(
     seen: Rehearsal,
     forward: Forward,
     weights: Weights,
-    activations: Activations,
+    activations: MeasuredActivations,
     check: Callable[[frozenset[Weight]], None],
 ) -> None:
     """Run a forward pass whose weights are zeros that exist only while an operation reads them.
@@ -76,7 +77,6 @@ def rehearse(
         nonlocal present
         _drop(present)
         activations.tidy(forward.pages)
-        seen.peak = max(seen.peak, activations.resident)
         seen.copied = max(seen.copied, *(page.size for page in forward.pages), 0)
         if needed:
             check(needed)
@@ -90,6 +90,7 @@ def rehearse(
         forward.advance(weights, activations, bring)
     finally:
         _drop(present)
+    seen.peak = max(seen.peak, activations.peak)
 
 
 def _fill_with_zeros(weights: frozenset[Weight]) -> None:

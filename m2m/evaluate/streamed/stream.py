@@ -26,6 +26,7 @@ from m2m.evaluate.streamed.budget import check_operation, share
 from m2m.evaluate.streamed.forward import Forward
 from m2m.evaluate.streamed.heap import returning_memory
 from m2m.evaluate.streamed.hollow import build_hollow
+from m2m.evaluate.streamed.inside import MeasuredActivations
 from m2m.evaluate.streamed.merger import Merger
 from m2m.evaluate.streamed.rehearsal import Rehearsal, rehearse
 from m2m.evaluate.streamed.spill_file import SpillFile
@@ -99,7 +100,7 @@ def score_streamed(
     model = build_hollow(build)
     held = Weights(model, base)
     with SpillFile(spill) as file, scoring(model), returning_memory():
-        stage = _Stage(model, held, tasks, Activations(file), partial(check_operation, len(present), memory))
+        stage = _Stage(model, held, tasks, file, partial(check_operation, len(present), memory))
         seen = stage.rehearse()
         shares = share(memory, len(present), len(matrix) * len(stage.batches), seen)
         blocks = cut(seen.uses, held.sizes, shares.block)
@@ -131,11 +132,12 @@ class _Stage:
         model: nn.Module,
         weights: Weights,
         tasks: Sequence[BatchedScorer],
-        activations: Activations,
+        spill: SpillFile,
         check: Callable[[frozenset[Weight]], None],
     ) -> None:
         self._model, self._weights, self._tasks = model, weights, tasks
-        self.activations, self.check = activations, check
+        self.activations, self.check = Activations(spill), check
+        self._spill = spill
         self.batches = [(number, batch) for number, task in enumerate(tasks) for batch in task.batches()]
         self._results: dict[tuple[int, int], Mapping[str, Tensor]] = {}
 
@@ -145,14 +147,14 @@ class _Stage:
         Returns:
             What was seen.
         """
-        seen = Rehearsal()
+        seen, activations = Rehearsal(), MeasuredActivations(self._spill)
         for number in range(len(self._tasks)):
             largest = max(
                 (place for place, (task, _) in enumerate(self.batches) if task == number),
                 key=lambda place: _elements(self.batches[place][1]),
             )
             with closing(self._forward(0, largest)) as forward:
-                rehearse(seen, forward, self._weights, self.activations, self.check)
+                rehearse(seen, forward, self._weights, activations, self.check)
         return seen
 
     def play(self, walk: Walk, candidates: int, paused: int, progress: Progress | None) -> int:

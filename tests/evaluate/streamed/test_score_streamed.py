@@ -13,7 +13,8 @@ from helpers.token_task import ImageTask, TokenTask
 from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint, save
-from m2m.evaluate import score
+from m2m.errors import CheckpointError, InputError, MixtureError
+from m2m.evaluate import FunctionScorer, score
 from m2m.evaluate.batched_scorer import BatchedScorer
 from m2m.evaluate.streamed import Streamed, score_streamed
 from m2m.setups.byte_gpt import ByteGPT, Shape
@@ -129,3 +130,115 @@ def test_scores_have_the_bits_of_resident_ones(case: str, memory: int, tmp_path:
             assert all(np.array_equal(a.values[metric], b.values[metric]) for metric in a.values)
     assert got.passes == 1
     assert got.bytes_read == size_of(files, without="num_batches_tracked")
+
+
+def test_reading_is_one_pass_whatever_the_number_of_candidates_and_batches(tmp_path: Path) -> None:
+    files = saved(llama(tied=True), tmp_path)
+    read = {
+        streamed(llama(tied=True), files, [TokenTask(size=size)], weights=WEIGHTS[:1] * m).bytes_read
+        for m, size in ((1, 5), (1, 1), (7, 2))
+    }
+    assert read == {size_of(files)}
+
+
+def test_an_expert_that_no_candidate_uses_is_not_read(tmp_path: Path) -> None:
+    files = saved(byte_gpt, tmp_path)
+    got = streamed(byte_gpt, files, [TokenTask(keyword="tokens")], weights=[[1.0, 0.0, 0.0], [0.5, 0.0, 0.5]])
+    assert got.bytes_read * 3 == size_of(files) * 2
+
+
+def test_activations_wait_on_disk_where_memory_is_short(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        return ByteGPT(Shape(layers=2, width=128, heads=4, context=128))
+
+    files = saved(build, tmp_path)
+    base, *experts = [file.state() for file in files]
+    tasks = [TokenTask(count=12, length=128, size=4, keyword="tokens")]
+    got = streamed(build, files, tasks, memory=12 * MIB)
+    assert got.bytes_spilled > MIB
+    assert got.passes == 1
+    for a, b in zip(score(build(), base, experts, WEIGHTS, tasks), got.scores, strict=True):
+        assert np.array_equal(a[0].values["loss"], b[0].values["loss"])
+
+
+def test_a_path_that_the_rehearsal_did_not_take_is_taken(tmp_path: Path) -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(64, 16)
+            self.left, self.right, self.head = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 64)
+
+        def forward(self, input_ids: Tensor) -> Tensor:
+            x = self.embed(input_ids)
+            x = self.left(x) if x.sum() == 0 else self.right(x)  # zero only in the rehearsal
+            out: Tensor = self.head(x)
+            return out
+
+    files = saved(Routed, tmp_path)
+    base, *experts = [file.state() for file in files]
+    got = streamed(Routed, files, [TokenTask()])
+    assert size_of(files) < got.bytes_read < 2 * size_of(files), "what the detour had passed is read again"
+    wanted = score(Routed(), base, experts, WEIGHTS, [TokenTask()])
+    assert [row[0].mean("loss") for row in got.scores] == [row[0].mean("loss") for row in wanted]
+
+
+def test_a_budget_that_is_too_small_names_the_block_and_what_it_needs(tmp_path: Path) -> None:
+    files = saved(byte_gpt, tmp_path)
+    with pytest.raises(
+        InputError, match=r"budget of 4\.0 MiB is too small for the block of .*\.weight: 3 experts"
+    ):
+        streamed(byte_gpt, files, [TokenTask(keyword="tokens")], memory=4 * MIB)
+    with pytest.raises(InputError, match=r"activations take up to .* wanted at least 4\.\d MiB"):
+        streamed(byte_gpt, files, [TokenTask(keyword="tokens")], memory=4 * MIB + 170_000)
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    files = saved(byte_gpt, tmp_path / "good")
+    tasks = [TokenTask(keyword="tokens")]
+    with pytest.raises(CheckpointError, match=r"does not fit the module: missing \['0.weight'"):
+        streamed(cnn, files, [ImageTask()])
+    with pytest.raises(CheckpointError, match=r"wanted \[\d+.*\] torch.bfloat16 as in the module"):
+        streamed(lambda: byte_gpt().bfloat16(), files, tasks)
+    with pytest.raises(MixtureError, match=r"weights must be \[M, 3\]"):
+        streamed(byte_gpt, files, tasks, weights=[[1.0, 0.0]])
+    bias = torch.zeros(32)
+    bias[3] = torch.nan
+    bad = saved(byte_gpt, tmp_path / "bad", {"norm.bias": bias})
+    with pytest.raises(CheckpointError, match=r"2, tensor norm.bias: element \[3\] is nan"):
+        streamed(byte_gpt, bad, tasks)
+
+
+def test_a_forward_that_depends_on_a_tensor_of_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    class Remembers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(64, 64)
+            self.rows = self.embed.weight.detach() * 2
+
+        def forward(self, input_ids: Tensor) -> Tensor:
+            out: Tensor = self.embed(input_ids) @ self.rows
+            return out
+
+    files = saved(Remembers, tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"uses a tensor \[64, 64\] in aten.matmul.default that no checkpoint"
+    ):
+        streamed(Remembers, files, [TokenTask()])
+
+
+def test_a_task_without_batches_is_sent_to_the_resident_mode(tmp_path: Path) -> None:
+    source = tmp_path / "task.py"
+    source.write_text('METRICS = {"a": True}\ndef score(model):\n    return {"a": 1.0}\n')
+    files = saved(byte_gpt, tmp_path / "files")
+    with pytest.raises(InputError, match=r"needs a task that comes in batches .*got FunctionScorer"):
+        streamed(byte_gpt, files, [FunctionScorer(f"{source}:score")])
+
+
+def test_a_task_that_gives_nan_is_refused(tmp_path: Path) -> None:
+    class Bad(TokenTask):
+        def judge(self, output: Any, batch: Any) -> dict[str, Tensor]:
+            return {"loss": torch.full((len(batch.reference["next"]),), torch.nan)}
+
+    files = saved(byte_gpt, tmp_path)
+    with pytest.raises(InputError, match="loss of example 0 is nan"):
+        streamed(byte_gpt, files, [Bad(keyword="tokens")])

@@ -1,0 +1,25 @@
+"""The process stays within the budget, with experts several times as large."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "helpers" / "streamed_memory.py"
+MIB = 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_the_peak_is_within_the_budget(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, PROGRAM, tmp_path, "80", "3"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    experts, read, added = map(int, done.stdout.split())
+    assert experts > 3 * 80 * MIB
+    assert read == experts
+    assert added <= 80 * MIB
