@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
@@ -38,6 +38,7 @@ def test_a_quadratic_is_learnt_from_as_many_points_as_it_has_coefficients(n: int
     )
 
 
+@settings(max_examples=15)
 @given(st.integers(0, 50))
 def test_mean_prediction_and_draws_agree(seed: int) -> None:
     points, unseen = mixtures(20, 6, seed), mixtures(9, 6, seed + 1)
