@@ -14,9 +14,10 @@ from m2m.evaluate.live_model import LiveModel, checked_weights
 from m2m.evaluate.mapped import mapped_state
 from m2m.evaluate.resident import AHEAD, walk
 from m2m.evaluate.scorer import Scorer, Scores
+from m2m.evaluate.streamed import score_streamed
 from m2m.units import format_bytes
 
-MODES = ("resident",)
+MODES = ("resident", "streamed")
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,17 @@ class Choice:
         mode: One of `MODES`.
         why: The reason, for people.
         ahead: Candidates a pass over the experts, where the mode is resident.
+        memory: Bytes that may be used.
     """
 
     mode: str
     why: str
     ahead: int = 1
+    memory: int = 0
 
 
 def choose(base: Checkpoint, experts: int, memory: int, mode: str = "auto") -> Choice:
-    """Choose by what fits: resident if base, experts and live module do.
+    """Choose by what fits: resident if base, experts and live module do, streamed if not.
 
     Experts are mapped, not copied, so a budget that the live module fits in is enough where resident is asked
     for; but then every pass reads them from the disk.
@@ -59,6 +62,13 @@ def choose(base: Checkpoint, experts: int, memory: int, mode: str = "auto") -> C
     used = one + (files if mode == "auto" else 0)
     what = f"base, {experts} experts, live module" if mode == "auto" else "live module"
     budget = f"the budget is {format_bytes(memory)}"
+    if mode == "streamed" or (mode == "auto" and used > memory):
+        return Choice(
+            "streamed",
+            f"whole models: {what} and a candidate take {format_bytes(used)}, the budget "
+            f"is {format_bytes(memory)}",
+            memory=memory,
+        )
     if used > memory:
         why = f"{what} and a candidate take {format_bytes(used)}"
         raise ConfigError(f"not enough memory to hold whole models: {why}, {budget}")
@@ -90,6 +100,11 @@ def score_in_mode(
     Returns:
         Walks over (candidate number, one `Scores` a task).
     """
+    if choice.mode == "streamed":
+        done = score_streamed(
+            bench.build, base, [*experts.values()], weights, scorers, memory=choice.memory, threads=threads
+        )
+        return iter(enumerate(done.scores))
     states = [mapped_state(expert) for expert in experts.values()]
     live = LiveModel(bench.build(), mapped_state(base), states, list(experts))
     return walk(live, checked_weights(weights, len(states)), scorers, threads, choice.ahead)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[2] / "helpers" / "streamed_memory.py"
+ROOT = Path(__file__).parents[3]
+PROGRAM = ROOT / "tests" / "helpers" / "streamed_memory.py"
 MIB = 2**20
 
 
@@ -16,7 +18,11 @@ MIB = 2**20
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 def test_the_peak_is_within_the_budget(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, PROGRAM, tmp_path, "80", "3"], capture_output=True, text=True, check=False
+        [sys.executable, PROGRAM, tmp_path, "80", "3"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     experts, read, added = map(int, done.stdout.split())
