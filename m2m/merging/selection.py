@@ -11,6 +11,7 @@ from m2m.merging.methods.spec import Method, Settings, Trim
 from m2m.merging.methods.task_vectors import keep_range
 from m2m.merging.methods.weighted import normaliser
 from m2m.merging.passes import Window
+from m2m.merging.plan import PlannedTensor
 
 if TYPE_CHECKING:
     from m2m._core import ExpertSpec, SelectSpec, StreamPass
@@ -46,11 +47,32 @@ def selection_passes(method: Method | None, window: Window) -> Iterator[StreamPa
         digit_bits=digit_bits(window.memory, experts),
         whole=min(window.slot_bytes // _LONGEST, _SEGMENT),
     )
+    specs = _Specs(method)
     for number, tensor in window.merged():
-        selection.add(number, select_spec(method, tensor.settings, tensor.entry.shape))
+        selection.add(number, specs.of(tensor))
     while selection.look():
         yield selection
     yield selection
+
+
+class _Specs:
+    """What is done to a window's tensors; worked out once for those that differ only in their names."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+        self._draws = method.trim in ("random", "rank")  # by name
+        self._known: dict[tuple[object, ...], SelectSpec] = {}
+
+    def of(self, tensor: PlannedTensor) -> SelectSpec:
+        settings, shape = tensor.settings, tensor.entry.shape
+        if self._draws:
+            return select_spec(self._method, settings, shape)
+        # By identity, which the window's tensors keep alive: tensors share what the recipe resolved once.
+        key = (shape, *[id(part) for one in settings for part in (one.shared, one.each)])
+        spec = self._known.get(key)
+        if spec is None:
+            spec = self._known[key] = select_spec(self._method, settings, shape)
+        return spec
 
 
 def digit_bits(memory: int, experts: int) -> int:

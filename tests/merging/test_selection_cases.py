@@ -50,6 +50,18 @@ def test_candidates_are_what_each_merge_alone_gives(tmp_path: Path, name: str) -
         assert torch.equal(Checkpoint(tmp_path / "out" / candidate).read("t"), want)
 
 
+def test_tensors_of_one_shape_are_trimmed_as_each_is_set(tmp_path: Path) -> None:
+    names = [f"model.layers.{layer}.weight" for layer in range(3)]
+    models = [{name: model.clone() for name in names} for model in make_models(3, (40, 10))]
+    paths = [save(model, tmp_path / str(i)) for i, model in enumerate(models)]
+    densities = dict(zip(names, (0.2, 0.5, 0.8), strict=True))
+    cases = [{"filter": name, "value": density} for name, density in densities.items()]
+    merge(recipe_of("ties", paths, {"weight": 1.0, "density": cases}), tmp_path / "out")
+    for name, density in densities.items():
+        want = twin("ties", [model[name] for model in models], weight=1.0, density=density)
+        assert torch.equal(Checkpoint(tmp_path / "out").read(name), want)
+
+
 @pytest.mark.parametrize("shape", [(BIG,), (300, 700), (7, 3, 5), (1,), ()])
 @pytest.mark.parametrize("slot", [4096, 128 * 1024])
 def test_fusing_takes_what_the_twin_takes(

@@ -54,7 +54,7 @@ def calls_of_merge(
     [
         ("task_arithmetic", {"weight": [0.25] * EXPERTS}, True, 100),
         ("task_arithmetic", {"weight": [0.25] * EXPERTS}, False, 130),
-        ("ties", {"weight": [0.25] * EXPERTS, "density": [0.5] * EXPERTS}, True, 175),
+        ("ties", {"weight": [0.25] * EXPERTS, "density": [0.5] * EXPERTS}, True, 140),
     ],
     ids=["same headers", "other headers", "ties"],
 )
