@@ -15,7 +15,7 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.manifest import hash_file
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.evaluate.bench import Bench, task_bench
-from m2m.evaluate.engine import Choice, choose, score_in_mode
+from m2m.evaluate.engine import Choice, Job, choose, score_in_mode
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.tasks import TaskOptions
 from m2m.mixture import Mixture, all_subsets
@@ -115,7 +115,7 @@ def score(
             raise ConfigError("there is no task to score on")
         bench = task_bench(Path(base), tasks, model=model, context=context, options=options)
     budget = _free_memory() // 2 if memory is None else parse_bytes(memory)
-    run = _Run(bench, Checkpoint(base), models, budget, mode, threads, progress)
+    run = _Run(bench, Checkpoint(base), models, budget, mode, threads, out.parent, progress)
     run.score(mixtures, out.with_suffix(".sqlite"))
     with ScoreTable(out.with_suffix(".sqlite")) as table:
         table.export_csv(out)
@@ -142,12 +142,13 @@ class _Run:
         memory: int,
         mode: str,
         threads: int | None,
+        spill: Path,
         progress: Progress | None,
     ) -> None:
         self.choice = Choice("none", "every score was there already")
         self.scored = self.examples = 0
         self._bench, self._base, self._experts = bench, base, experts
-        self._memory, self._mode, self._threads = memory, mode, threads
+        self._memory, self._mode, self._threads, self._spill = memory, mode, threads, spill
         self._progress: Progress = progress or (lambda done, total, what: None)
 
     def score(self, mixtures: Sequence[Mixture], path: Path) -> None:
@@ -175,11 +176,13 @@ class _Run:
     def _walk(
         self, mixtures: Sequence[Mixture], scorers: Sequence[Scorer]
     ) -> Iterator[tuple[int, list[Scores]]]:
-        self.choice = choose(self._base, len(self._experts), self._memory, self._mode)
         weights = [mixture.weights for mixture in mixtures]
-        return score_in_mode(
-            self.choice, self._bench, self._base, self._experts, weights, scorers, self._threads
-        )
+        job = Job(
+            self._bench, self._base, self._experts, weights, scorers,
+            self._memory, self._threads, self._spill, self._progress,
+        )  # fmt: skip
+        self.choice, walk = score_in_mode(choose(job, self._mode), job)
+        return walk
 
     def _keep_all(
         self,

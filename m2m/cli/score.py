@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="all subsets, or a table (default: %(default)s)",
     )  # fmt: skip
     add(
-        "--mode", choices=["auto", "resident", "streamed"], default="auto",
+        "--mode", choices=["auto", "resident", "streamed", "stacked"], default="auto",
         help="whole models in memory; all candidates block by block; many small models at once",
     )  # fmt: skip
     add("--memory", type=amount, metavar="SIZE", help="memory budget (default: half of what is free)")

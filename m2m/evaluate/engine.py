@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from numpy.typing import ArrayLike
 
 from m2m.checkpoint import Checkpoint
 from m2m.errors import ConfigError
+from m2m.evaluate.batched_scorer import BatchedScorer
 from m2m.evaluate.bench import Bench
 from m2m.evaluate.live_model import LiveModel, checked_weights
 from m2m.evaluate.mapped import mapped_state
 from m2m.evaluate.resident import AHEAD, walk
 from m2m.evaluate.scorer import Scorer, Scores
+from m2m.evaluate.stacked import LARGEST, StackedWalk
 from m2m.evaluate.streamed import score_streamed
+from m2m.setups.protocol import Progress
 from m2m.units import format_bytes
 
-MODES = ("resident", "streamed")
+MODES = ("resident", "streamed", "stacked")
 
 
 @dataclass(frozen=True)
@@ -28,83 +32,119 @@ class Choice:
         mode: One of `MODES`.
         why: The reason, for people.
         ahead: Candidates a pass over the experts, where the mode is resident.
-        memory: Bytes that may be used.
     """
 
     mode: str
     why: str
     ahead: int = 1
-    memory: int = 0
 
 
-def choose(base: Checkpoint, experts: int, memory: int, mode: str = "auto") -> Choice:
-    """Choose by what fits: resident if base, experts and live module do, streamed if not.
+@dataclass(frozen=True)
+class Job:
+    """What is to be scored.
+
+    Attributes:
+        bench: Builds the module.
+        base: The base model.
+        experts: The experts by name, with the base's tensors. [N]
+        weights: Merging weights, a row a candidate. [M, N]
+        scorers: The tasks.
+        memory: Bytes that may be used.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        spill: Folder for activations that a streamed pass cannot keep; None: the system's.
+        progress: Told how far a streamed pass is.
+    """
+
+    bench: Bench
+    base: Checkpoint
+    experts: Mapping[str, Checkpoint]
+    weights: Sequence[Sequence[float]]
+    scorers: Sequence[Scorer]
+    memory: int
+    threads: int | None = None
+    spill: Path | None = None
+    progress: Progress | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of one model."""
+        return sum(tensor.nbytes for tensor in self.base.tensors.values())
+
+    @property
+    def whole(self) -> list[str]:
+        """Names of the tasks that need a whole model, as their examples do not come in batches."""
+        return [scorer.task for scorer in self.scorers if not isinstance(scorer, BatchedScorer)]
+
+
+def choose(job: Job, mode: str = "auto") -> Choice:
+    """Choose by what fits: whole models if base, experts and live module do, else streamed.
 
     Experts are mapped, not copied, so a budget that the live module fits in is enough where resident is asked
-    for; but then every pass reads them from the disk.
+    for; but then every pass reads them from the disk, which streaming does once for all candidates.
 
     Args:
-        base: The base model.
-        experts: Number of experts N.
-        memory: Bytes that may be used.
+        job: What is to be scored.
         mode: `auto`, or one of `MODES`.
 
     Returns:
         The choice.
 
     Raises:
-        ConfigError: If there is no such mode, or no mode fits.
+        ConfigError: If there is no such mode, or the one that is left does not fit the budget or a task.
     """
     if mode not in ("auto", *MODES):
         raise ConfigError(f"no mode {mode!r}; there are auto, {', '.join(MODES)}")
-    size = sum(tensor.nbytes for tensor in base.tensors.values())
-    files, one = (experts + 1) * size, 2 * size  # a live module, and the next candidate's weights
-    used = one + (files if mode == "auto" else 0)
-    what = f"base, {experts} experts, live module" if mode == "auto" else "live module"
-    budget = f"the budget is {format_bytes(memory)}"
-    if mode == "streamed" or (mode == "auto" and used > memory):
-        return Choice(
-            "streamed",
-            f"whole models: {what} and a candidate take {format_bytes(used)}, the budget "
-            f"is {format_bytes(memory)}",
-            memory=memory,
-        )
-    if used > memory:
-        why = f"{what} and a candidate take {format_bytes(used)}"
-        raise ConfigError(f"not enough memory to hold whole models: {why}, {budget}")
-    ahead = 1 + min(AHEAD - 1, (memory - used) // size if size else AHEAD)
-    total = format_bytes(used + (ahead - 1) * size)
+    if mode == "streamed":
+        return _streamed(job, "asked for")
+    files = (len(job.experts) + 1) * job.size
+    used = 2 * job.size + (files if mode == "auto" else 0)  # live module and the next candidate's weights
+    what = f"base, {len(job.experts)} experts, live module" if mode == "auto" else "live module"
+    budget = f"the budget is {format_bytes(job.memory)}"
+    if used > job.memory:
+        why = f"{what} and a candidate take {format_bytes(used)}, {budget}"
+        if mode == "auto":
+            return _streamed(job, why)
+        raise ConfigError(f"not enough memory for mode {mode}: {why}")
+    small = sum(tensor.elements for tensor in job.base.tensors.values()) <= LARGEST
+    if mode == "stacked" or (mode == "auto" and small and not job.whole and len(job.weights) > 1):
+        return Choice("stacked", "")
+    ahead = 1 + min(AHEAD - 1, (job.memory - used) // job.size if job.size else AHEAD)
+    total = format_bytes(used + (ahead - 1) * job.size)
     return Choice("resident", f"{what} and {ahead} candidates a pass take {total}, {budget}", ahead)
 
 
-def score_in_mode(
-    choice: Choice,
-    bench: Bench,
-    base: Checkpoint,
-    experts: Mapping[str, Checkpoint],
-    weights: ArrayLike,
-    scorers: Sequence[Scorer],
-    threads: int | None = None,
-) -> Iterator[tuple[int, list[Scores]]]:
+def _streamed(job: Job, why: str) -> Choice:
+    if job.whole:
+        raise ConfigError(
+            f"the task {job.whole[0]} needs a whole model, so candidates cannot be streamed block by block: "
+            f"{why}; --mode resident needs memory for live module and a candidate only"
+        )
+    return Choice("streamed", why)
+
+
+def score_in_mode(choice: Choice, job: Job) -> tuple[Choice, Iterator[tuple[int, list[Scores]]]]:
     """Score the merged model of every candidate the chosen way.
 
     Args:
         choice: The way.
-        bench: Builds the module.
-        base: The base model.
-        experts: The experts by name, with the base's tensors. [N]
-        weights: Merging weights, a row a candidate. [M, N]
-        scorers: The tasks.
-        threads: CPU threads of the merge; None for the kernel's own choice.
+        job: What is to be scored.
 
     Returns:
-        Walks over (candidate number, one `Scores` a task).
+        What was really done and why, and a walk over (candidate number, one `Scores` a task). A streamed pass
+        is over when this returns.
     """
+    weights: ArrayLike = job.weights
     if choice.mode == "streamed":
-        done = score_streamed(
-            bench.build, base, [*experts.values()], weights, scorers, memory=choice.memory, threads=threads
-        )
-        return iter(enumerate(done.scores))
-    states = [mapped_state(expert) for expert in experts.values()]
-    live = LiveModel(bench.build(), mapped_state(base), states, list(experts))
-    return walk(live, checked_weights(weights, len(states)), scorers, threads, choice.ahead)
+        found = score_streamed(
+            job.bench.build_empty, job.base, [*job.experts.values()], weights, job.scorers,
+            memory=job.memory, threads=job.threads, progress=job.progress, spill=job.spill,
+        )  # fmt: skip
+        read = f"{format_bytes(found.bytes_read)} read, passes over the experts: {found.passes}"
+        return replace(choice, why=f"{choice.why}; {read}"), iter(list(enumerate(found.scores)))
+    matrix = checked_weights(weights, len(job.experts))
+    states = [mapped_state(expert) for expert in job.experts.values()]
+    live = LiveModel(job.bench.build(), mapped_state(job.base), states, list(job.experts))
+    if choice.mode == "stacked":
+        stacked = StackedWalk(live, matrix, job.scorers, None, job.threads)
+        return Choice("stacked" if stacked.chunk > 1 else "resident", stacked.why), stacked
+    return choice, walk(live, matrix, job.scorers, job.threads, choice.ahead)

@@ -92,7 +92,10 @@ def test_the_same_command_scores_only_what_is_new(capsys: pytest.CaptureFixture[
         (["--target", "t"], "without --target"),
         (["--setup", "run.toml"], "score needs a task"),
         (["--out", "nowhere/scores.csv"], "no folder nowhere"),
-        (["--memory", "39B"], "streamed scoring needs a task that comes in batches"),
+        (
+            ["--memory", "39B"],
+            "needs a whole model, so candidates cannot be streamed block by block: base, 2 exp",
+        ),
         (
             ["--mode", "resident", "--memory", "15B"],
             "live module and a candidate take 16 B, the budget is 15 B",
