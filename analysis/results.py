@@ -8,18 +8,20 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 import m2m
-from analysis.trained_run import TrainedRun
 from m2m.errors import InputError
 from m2m.files import write_atomically
 
+if TYPE_CHECKING:
+    from analysis.trained_run import TrainedRun
+
 #: Packages whose version can change a digit.
-_PACKAGES = ("numpy", "scipy", "torch")
+_PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "torch")
 
 
 def provenance(run: TrainedRun) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Compare the scores of merged models with those of mixture-trained models.
 
 Reads a finished run folder, or any CSV table with a row a mixture, and writes fidelity.json, fidelity.csv,
-fidelity_points.csv and the scatter figure.
+fidelity_choices.csv, fidelity_points.csv and the scatter figure.
 """
 
 from __future__ import annotations
@@ -116,6 +116,14 @@ def _summary(study: Study, out: Path) -> str:
     ]
     if study.pooled is not None:
         lines.append(f"all targets: {_in_words('Pearson', study.pooled.correlations.pearson)}")
+    slope = study.mixed.slope
+    if slope.value is not None:
+        lines.append(_in_words("slope over targets and seeds", slope))
+    plans = study.power["pearson"].plans
+    lines += [
+        f"a Pearson interval {plan.width:g} wide takes {plan.dependent or plan.mixtures} mixtures"
+        for plan in plans[1:2]
+    ]
     return "\n".join([*lines, f"written to {out}"])
 
 

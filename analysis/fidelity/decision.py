@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,7 @@ from analysis.fidelity.estimate import Estimate
 from analysis.fidelity.points import Points
 from analysis.fidelity.sample import Floats, Sample
 from analysis.fidelity.statistics import order_signs, strata
-
-#: Shortlist lengths k of regret@k and recall@k.
-SHORTLISTS = (1, 3, 5)
+from analysis.fidelity.uncertainty import SHORTLISTS, Uncertainty, to_json, uncertainty
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class Decision:
         pairwise_accuracy: Share of the pairs with different trained scores that the surrogate orders rightly
             (DataDecide, arXiv 2504.11393); a tie of the surrogate counts half. Interval: mixture bootstrap.
         top_quartile_spearman: Spearman among the quarter of the mixtures (rounded up) trained best.
+        uncertainty: Source of chance (`mixtures`, `examples`, `seeds`) to intervals of regret@k, recall@k and
+            the pairwise accuracy, and how often the pick is within ε of the best.
         reason: Why there is no decision and all else is None; empty otherwise.
     """
 
@@ -50,6 +50,7 @@ class Decision:
     ndcg: float | None
     pairwise_accuracy: Estimate
     top_quartile_spearman: Estimate
+    uncertainty: dict[str, Uncertainty] = field(default_factory=dict)
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Decision:
         content = asdict(self)
         for name in ("pairwise_accuracy", "top_quartile_spearman"):
             content[name] = getattr(self, name).to_json()
-        return content
+        return content | {"uncertainty": to_json(self.uncertainty)}
 
 
 def decision(points: Points, seed: int) -> Decision:
@@ -82,7 +83,7 @@ def decision(points: Points, seed: int) -> Decision:
             else "nothing to choose from"
         )
         nothing = Estimate.missing(points.n, reason)
-        return Decision(None, None, None, None, points.n, None, {}, {}, None, nothing, nothing, reason)
+        return Decision(None, None, None, None, points.n, None, {}, {}, None, nothing, nothing, {}, reason)
     chosen, best = points.order(points.merged), points.order(points.trained)
     gain = points.trained if points.higher_is_better else -points.trained
     ks = [k for k in SHORTLISTS if k <= points.n]
@@ -98,6 +99,7 @@ def decision(points: Points, seed: int) -> Decision:
         ndcg=ndcg(gain, chosen, best),
         pairwise_accuracy=_pairwise(points.sample(), seed),
         top_quartile_spearman=_top_quartile(points.sample(), best, seed),
+        uncertainty=uncertainty(points, seed),
     )
 
 

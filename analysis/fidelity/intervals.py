@@ -20,6 +20,8 @@ from analysis.fidelity.statistics import Statistic
 #: Bootstrap resamples and random permutations; the smallest possible p-value is 1 / (RESAMPLES + 1).
 RESAMPLES = 1999
 _BOOTSTRAP = "mixture bootstrap"
+#: Name of the interval that leaves out a dataset at a time.
+JACKKNIFE = "dataset jackknife"
 #: More mixtures than this are not resampled: time grows with their square, and the textbook interval is good.
 MANY = 600
 #: Fewest rows for which each coefficient's standard error below is defined.
@@ -138,7 +140,7 @@ def dataset_jackknife(statistic: Statistic, sample: Sample) -> Interval:
     Returns:
         The interval.
     """
-    method, names = "dataset jackknife", sample.datasets
+    method, names = JACKKNIFE, sample.datasets
     if len(names) < 3:
         return Interval(
             None,

@@ -12,7 +12,10 @@ from numpy.typing import ArrayLike
 from analysis.fidelity.ceiling import Ceiling, ceiling
 from analysis.fidelity.correlation import Correlations, correlations
 from analysis.fidelity.decision import Decision, decision
+from analysis.fidelity.mixed import MixedEffects, mixed_effects
 from analysis.fidelity.points import Points, pooled_sample
+from analysis.fidelity.power import Power, power
+from analysis.fidelity.repeated import RepeatedMeasures, from_correlation
 from analysis.fidelity.sample import Floats, Sample
 from m2m.errors import InputError
 
@@ -63,6 +66,7 @@ class Pooled:
         ceiling: Agreement of the truth with itself under a second seed.
         uncentred: As if all rows were of one target; inflated where targets differ in difficulty.
         mean_pearson: Plain mean of the targets' Pearson correlations, None if one of them is not defined.
+        repeated: The analysis of covariance behind the pooled Pearson correlation.
     """
 
     correlations: Correlations
@@ -70,18 +74,21 @@ class Pooled:
     ceiling: Ceiling
     uncentred: Correlations
     mean_pearson: float | None
+    repeated: RepeatedMeasures
 
     def to_json(self) -> dict[str, Any]:
         """Lay the result out for a JSON file.
 
         Returns:
-            As `Fidelity.to_json`, without a decision, with `uncentred` and `mean_pearson`.
+            As `Fidelity.to_json`, without a decision, with `uncentred`, `mean_pearson`
+            and `repeated_measures`.
         """
         return {
             "pooling": _POOLING,
             **_agreement_json(self),
             "uncentred": self.uncentred.to_json(),
             "mean_pearson": self.mean_pearson,
+            "repeated_measures": self.repeated.to_json(),
         }
 
 
@@ -92,11 +99,15 @@ class Study:
     Attributes:
         by: Target name to its fidelity.
         pooled: All targets together; None if there is only one.
+        mixed: Regression over targets and seeds.
+        power: Coefficient name to how many mixtures an interval of some width takes.
         seed: Seed of bootstraps and permutations.
     """
 
     by: dict[str, Fidelity]
     pooled: Pooled | None
+    mixed: MixedEffects
+    power: dict[str, Power]
     seed: int
 
     @property
@@ -188,7 +199,11 @@ def study(targets: Iterable[Points], seed: int = 0) -> Study:
     by = {points.target: of_points(points, seed) for points in targets}
     if not by:
         raise InputError("no target has both merged and mixture-trained scores")
-    return Study(by, _pooled(list(by.values()), seed) if len(by) > 1 else None, seed)
+    found = list(by.values())
+    pooled = _pooled(found, seed) if len(found) > 1 else None
+    points = [target.points for target in found]
+    plans = power((pooled or found[0]).correlations, len(pooled_sample(points).datasets))
+    return Study(by, pooled, mixed_effects(points), plans, seed)
 
 
 def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
@@ -197,10 +212,12 @@ def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
     one = replace(sample, stratum=np.zeros_like(sample.stratum))
     values = [target.correlations.pearson.value for target in targets]
     known = [value for value in values if value is not None]
+    agreement = _agreement(sample, again, seed)
     return Pooled(
-        *_agreement(sample, again, seed),
+        *agreement,
         uncentred=correlations(one, seed),
         mean_pearson=float(np.mean(known)) if len(known) == len(values) else None,
+        repeated=from_correlation(sample, agreement[0].pearson),
     )
 
 

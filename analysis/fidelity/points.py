@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fidelity.sample import Floats, Sample
+from analysis.fidelity.sample import Floats, Ints, Sample
 from m2m.errors import InputError
 
 
@@ -25,6 +25,8 @@ class Points:
         trained: Scores of the mixture-trained models. [n]
         again: Scores of mixture-trained models of another seed, NaN where there is none. [n]
         left_out: Candidates that lack one of the two scores.
+        examples: Scores of single examples, of the merged and of the trained models, the same examples in all
+            rows; None if they are not known. each [n, E]
     """
 
     target: str
@@ -36,6 +38,7 @@ class Points:
     trained: Floats
     again: Floats
     left_out: int = 0
+    examples: tuple[Floats, Floats] | None = None
 
     def __post_init__(self) -> None:
         lengths = {"merged": len(self.merged), "trained": len(self.trained), "again": len(self.again)}
@@ -67,8 +70,15 @@ class Points:
             Row numbers, the pick first. [n]
         """
         signed = -scores if self.higher_is_better else scores
-        sizes = [len(names) for names in self.members] if self.members is not None else [0] * self.n
+        sizes = self.sizes
         return sorted(range(self.n), key=lambda row: (signed[row], sizes[row], row))
+
+    @property
+    def sizes(self) -> Ints:
+        """Number of datasets of each mixture; zeros if they are not known. [n]."""
+        if self.members is None:
+            return np.zeros(self.n, dtype=np.int64)
+        return np.array([len(names) for names in self.members], dtype=np.int64)
 
     @property
     def pick(self) -> int:

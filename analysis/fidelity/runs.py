@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from analysis.fidelity.measure import Study
 from analysis.fidelity.tables import of_scores
@@ -33,7 +34,9 @@ def of_run(root: str | Path, *, seed: int = 0) -> Study:
         )
     if not results.get("oracle"):
         raise InputError(f"{root} trained only what it chose: fidelity needs a run with validate = true")
-    frame = ScoreTable(folder.table).frame()
+    with ScoreTable(folder.table) as table:
+        examples: list[Any] = [row.examples for row in table.rows()]
+        frame = table.frame().assign(examples=examples)
     return of_scores(frame, metric=results["metric"], first_seed=results["seed"], seed=seed)
 
 

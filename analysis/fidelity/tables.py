@@ -18,7 +18,7 @@ from analysis.fidelity.sample import Floats
 from m2m.errors import InputError
 
 #: Columns of a table that are used without being asked for.
-MEMBERS, LABEL = "members", "candidate"
+MEMBERS, LABEL, EXAMPLES = "members", "candidate", "examples"
 
 
 def of_table(
@@ -174,7 +174,7 @@ def of_scores(
 
     Args:
         frame: Columns `candidate`, `members` (JSON list), `origin` (base, merged, trained), `task`, `split`,
-            `metric`, `seed`, `value`, `higher_is_better`.
+            `metric`, `seed`, `value`, `higher_is_better`, and `examples` (an array a row) if known.
         metric: The metric; may be left out if there is only one.
         split: Split of the merged models' scores.
         trained_split: Split of the trained models' scores; None: the same.
@@ -212,8 +212,11 @@ def _of_tasks(merged: pd.DataFrame, trained: pd.DataFrame, first_seed: int | Non
 def _of_task(
     task: str, candidates: pd.DataFrame, truth: pd.DataFrame, first: float, second: float | None
 ) -> Points:
-    surrogate = _by_candidate(task, candidates)
-    trained = _by_candidate(task, truth[truth["seed"] == first])["value"]
+    surrogate, first_truth = (
+        _by_candidate(task, candidates),
+        _by_candidate(task, truth[truth["seed"] == first]),
+    )
+    trained = first_truth["value"]
     again = _by_candidate(task, truth[truth["seed"] == second])["value"]
     table = surrogate.assign(trained=trained, again=again)
     paired = table[table.index.isin(trained.index)]
@@ -227,7 +230,15 @@ def _of_task(
         trained=paired["trained"].to_numpy(dtype=np.float64),
         again=paired["again"].to_numpy(dtype=np.float64),
         left_out=len(table) - len(paired),
+        examples=_examples(paired, first_truth.loc[paired.index]),
     )
+
+
+def _examples(merged: pd.DataFrame, trained: pd.DataFrame) -> tuple[Floats, Floats] | None:
+    """Return the examples' values, None if there are none or not as many in every row. each [n, E]."""
+    if EXAMPLES not in merged or len({len(v) for v in (*merged[EXAMPLES], *trained[EXAMPLES])}) != 1:
+        return None
+    return np.stack(list(merged[EXAMPLES])), np.stack(list(trained[EXAMPLES]))
 
 
 def _by_candidate(task: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-import m2m
 from analysis.fidelity.correlation import COEFFICIENTS, Correlations
 from analysis.fidelity.measure import Fidelity, Pooled, Study
 from analysis.fidelity.points import Points
+from analysis.results import versions
 from m2m.files import write_atomically
 
 RESULT, SUMMARY, POINTS = "fidelity.json", "fidelity.csv", "fidelity_points.csv"
-#: Packages whose version can change a digit.
-_PACKAGES = ("numpy", "scipy", "pandas")
+CHOICES = "fidelity_choices.csv"
 
 
 def to_json(study: Study, source: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,20 +32,17 @@ def to_json(study: Study, source: Mapping[str, Any]) -> dict[str, Any]:
     """
     return {
         **study.overall.to_json(),
+        "mixed_effects": study.mixed.to_json(),
+        "power": {name: plans.to_json() for name, plans in study.power.items()},
         "by": study.targets_json(),
         "source": dict(source),
         "seed": study.seed,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
-def _versions() -> dict[str, str]:
-    ours = {"m2m": m2m.__version__, "python": platform.python_version()}
-    return ours | {name: version(name) for name in _PACKAGES}
-
-
 def write(study: Study, folder: Path, source: Mapping[str, Any]) -> None:
-    """Write `fidelity.json`, `fidelity.csv` and `fidelity_points.csv`, each in one step.
+    """Write `fidelity.json` and three CSV tables (summary, choices, points), each in one step.
 
     Args:
         study: The study.
@@ -59,6 +53,7 @@ def write(study: Study, folder: Path, source: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / POINTS, points_table(study).to_csv(index=False).encode())
     write_atomically(folder / SUMMARY, summary_table(study).to_csv(index=False).encode())
+    write_atomically(folder / CHOICES, choices_table(study).to_csv(index=False).encode())
     write_atomically(folder / RESULT, text.encode())
 
 
@@ -104,6 +99,32 @@ def summary_table(study: Study) -> pd.DataFrame:
         `target, mixtures (all, without singletons), coefficient, value, low, high, n, method, p, reason`.
     """
     return pd.DataFrame(list(_summary_rows(study)))
+
+
+def choices_table(study: Study) -> pd.DataFrame:
+    """Lay out how sure the numbers about each target's choice are.
+
+    Args:
+        study: The study.
+
+    Returns:
+        `target, source (mixtures, examples, seeds), quantity (regret_at, recall_at, within), at (k, or ε as a
+        share of the range), value, low, high`; `within` has no interval: it is a chance.
+    """
+    columns = ["target", "source", "quantity", "at", "value", "low", "high"]
+    return pd.DataFrame(list(_choices_rows(study)), columns=columns)
+
+
+def _choices_rows(study: Study) -> Iterator[tuple[Any, ...]]:
+    for target, fidelity in study.by.items():
+        chosen = fidelity.decision
+        for source, found in chosen.uncertainty.items():
+            for quantity in ("regret_at", "recall_at"):
+                for k, interval in getattr(found, quantity).items():
+                    value = getattr(chosen, quantity)[k]
+                    yield target, source, quantity, k, value, interval.low, interval.high
+            for tolerance, share in found.within.items():
+                yield target, source, "within", tolerance, share, None, None
 
 
 def _summary_rows(study: Study) -> Iterator[dict[str, Any]]:

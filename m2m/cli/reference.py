@@ -1,14 +1,14 @@
-"""Writes docs/cli.md, the command line's reference, from the parsers, so that the two cannot disagree."""
+"""Writes docs/cli.md and docs/analysis_cli.md from the parsers, so that text and program cannot disagree."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import analysis.cli
 from m2m.cli.entry import VERBS
 from m2m.cli.parser import Parser, add_common
 
@@ -25,28 +25,63 @@ Amounts of memory are written `256MiB` (powers of 1024) or `5GB` (powers of 1000
 """
 
 
+_ANALYSIS_HEAD = """\
+# Command line of the theory
+
+Written by `make docs` from the program's own help. `m2m-analysis VERB --help` says the same; `theory.md` says
+what is computed, and from which formula.
+
+Exit codes: 0 done, 2 something in your input (one line on stderr), 1 a fault of m2m (with a traceback to
+report), 130 interrupted. Every file is written in one step.
+"""
+
+
 def reference() -> str:
-    """Describe every verb.
+    """Describe every verb of `m2m`.
 
     Returns:
         Markdown.
     """
-    return "\n".join([_HEAD, *(_verb(name) for name in VERBS)])
+    return "\n".join([_HEAD, *(_of_m2m(name) for name in VERBS)])
+
+
+def analysis_reference() -> str:
+    """Describe every verb of `m2m-analysis`.
+
+    Returns:
+        Markdown.
+    """
+    return "\n".join([_ANALYSIS_HEAD, *(_of_analysis(name) for name in analysis.cli.VERBS)])
 
 
 def main() -> None:
-    """Write the reference to the file named on the command line."""
-    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
+    """Write both references into the folder of the file named on the command line, `m2m`'s to that file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path, help="docs/cli.md")
+    path = parser.parse_args().path
+    path.write_text(reference(), encoding="utf-8")
+    (path.parent / "analysis_cli.md").write_text(analysis_reference(), encoding="utf-8")
 
 
-def _verb(name: str) -> str:
+def _of_m2m(name: str) -> str:
     verb = import_module(f"m2m.cli.{name}")
     parser = Parser(prog=f"m2m {name}")
     verb.add_arguments(parser)
     add_common(parser)
+    return _section(parser, verb.__doc__)
+
+
+def _of_analysis(name: str) -> str:
+    verb = import_module(f"analysis.commands.{name}")
+    parser = Parser(prog=f"m2m-analysis {name.replace('_', '-')}")
+    verb.add_arguments(parser)
+    return _section(parser, verb.__doc__)
+
+
+def _section(parser: Parser, doc: str | None) -> str:
     rows = "\n".join(f"| {_invocation(action)} | {_meaning(action)} |" for action in _actions(parser))
-    about = inspect.cleandoc(verb.__doc__ or "")
-    return f"## m2m {name}\n\n{about}\n\n| option | meaning |\n| --- | --- |\n{rows}\n"
+    about = inspect.cleandoc(doc or "")
+    return f"## {parser.prog}\n\n{about}\n\n| option | meaning |\n| --- | --- |\n{rows}\n"
 
 
 def _actions(parser: Parser) -> Iterator[argparse.Action]:

@@ -1,0 +1,227 @@
+"""Mixed-effects regression over targets and training seeds (statsmodels' MixedLM, REML).
+
+In standard deviations within each target, trained score of mixture i on target k with seed s:
+
+    y_iks = level_ks + (β + b_k) x_ik + m_ik + e_iks,   b ~ N(0, σ_b²), m ~ N(0, σ_m²), e ~ N(0, σ_e²).
+
+β says what the surrogate is worth on a target not seen yet, σ_b how much that differs between targets,
+σ_m how far mixtures lie off the line whatever the seed (the surrogate's own error), σ_e what a new seed
+changes. The errors m of one mixture on different targets are taken as independent; the mixture bootstrap
+does not need that.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from analysis.fidelity.correlation import FEWEST
+from analysis.fidelity.estimate import Estimate
+from analysis.fidelity.points import Points
+from analysis.fidelity.sample import Floats, Ints
+
+#: A variance below this share of the whole is said to be zero: the fit is on the edge of what is allowed.
+_EDGE = 1e-4
+#: Needs no gradient: on standard deviations the likelihood is flat at zero, where BFGS stops too early.
+_OPTIMIZER = ["powell"]
+#: How statsmodels' warnings begin that a variance of zero brings along.
+_ABOUT_THE_EDGE = ("The MLE may be on the boundary", "The random effects covariance matrix is singular")
+
+
+@dataclass(frozen=True)
+class MixedEffects:
+    """The fitted regression; scores are in standard deviations of their target.
+
+    Attributes:
+        slope: β with its 95 % t interval, on targets − 1 degrees of freedom (one target: mixtures − 2).
+        slope_sd: σ_b; None with one target.
+        off_line_sd: σ_m; None without a second seed, where it is part of `residual_sd`.
+        residual_sd: σ_e (with one seed: of both errors together).
+        targets: Names of the targets that are in it.
+        seeds: Most training seeds of a target, 1 or 2.
+        notes: What is to be read with care: variances on the edge, a fit that did not converge, targets left
+            out.
+    """
+
+    slope: Estimate
+    slope_sd: float | None
+    off_line_sd: float | None
+    residual_sd: float | None
+    targets: tuple[str, ...]
+    seeds: int
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Lay the fit out for a JSON file.
+
+        Returns:
+            The attributes; the slope as `value`, `low`, `high`, `n`, `method`, `reason`.
+        """
+        slope = asdict(self.slope)
+        return asdict(self) | {
+            "slope": {name: slope[name] for name in ("value", "low", "high", "n", "method", "reason")},
+            "targets": list(self.targets),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the regression: y and x, and the numbers of target, level and mixture. each [n]."""
+
+    y: Floats
+    x: Floats
+    target: Ints
+    level: Ints
+    mixture: Ints
+
+    @property
+    def dummies(self) -> Floats:
+        """One column a level: target and seed."""
+        return np.eye(int(self.level.max()) + 1)[self.level]
+
+
+def mixed_effects(points: Sequence[Points]) -> MixedEffects:
+    """Fit the regression.
+
+    Args:
+        points: The targets.
+
+    Returns:
+        The fit; its slope has no value but a reason where nothing can be fitted.
+    """
+    defects = [target.sample().defect(FEWEST) for target in points]
+    used = [target for target, defect in zip(points, defects, strict=True) if defect is None]
+    notes = tuple(
+        f"target {target.target!r} is left out: {defect}"
+        for target, defect in zip(points, defects, strict=True)
+        if defect is not None
+    )
+    seeds = 2 if any(_second(target).any() for target in used) else 1
+    names = tuple(target.target for target in used)
+    if not used or (len(used) == 1 and seeds == 1):
+        reason = (
+            "one target and one seed: nothing varies beside the mixtures" if used else "no target is usable"
+        )
+        return MixedEffects(Estimate.missing(0, reason), None, None, None, names, seeds, notes)
+    rows = _rows(used)
+    if _is_exact(rows):
+        reason = "the line fits exactly: there is no error to divide"
+        return MixedEffects(Estimate.missing(len(rows.y), reason), None, None, None, names, seeds, notes)
+    return _fit(rows, names, seeds, notes)
+
+
+def _second(points: Points) -> np.ndarray:
+    """Return which mixtures have a second seed; none if too few for a level of their own. [n]."""
+    known = np.isfinite(points.again)
+    return known if np.sum(known) >= FEWEST else np.zeros_like(known)
+
+
+def _rows(points: Sequence[Points]) -> _Rows:
+    parts: list[Floats] = []
+    level = first_mixture = 0
+    for number, target in enumerate(points):
+        x = (target.merged - target.merged.mean()) / target.merged.std()
+        scale = target.trained.std()
+        for scores, there in ((target.trained, np.ones(target.n, bool)), (target.again, _second(target))):
+            if there.any():
+                y = (scores[there] - scores[there].mean()) / scale
+                mixture = first_mixture + np.flatnonzero(there)
+                same = np.ones_like(y)
+                parts.append(np.stack([y, x[there], number * same, level * same, mixture]))
+                level += 1
+        first_mixture += target.n
+    y, x, group, levels, mixtures = np.concatenate(parts, axis=1)
+    order = np.argsort(group, kind="stable")
+    return _Rows(y[order], x[order], *(v[order].astype(np.int64) for v in (group, levels, mixtures)))
+
+
+def _is_exact(rows: _Rows) -> bool:
+    """Return whether one line a target leaves nothing but rounding."""
+    design = np.column_stack(
+        [rows.dummies, np.eye(int(rows.target.max()) + 1)[rows.target] * rows.x[:, None]]
+    )
+    left = rows.y - design @ np.linalg.lstsq(design, rows.y, rcond=None)[0]
+    return bool(left @ left <= len(left) * np.finfo(float).eps * (rows.y @ rows.y))
+
+
+def _fit(rows: _Rows, names: tuple[str, ...], seeds: int, notes: tuple[str, ...]) -> MixedEffects:
+    several = len(names) > 1
+    df = len(names) - 1 if several else len(np.unique(rows.mixture)) - 2
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            result = _model(rows, several, seeds > 1).fit(reml=True, method=_OPTIMIZER)
+        except (np.linalg.LinAlgError, ValueError) as failure:
+            missing = Estimate.missing(len(rows.y), f"the regression cannot be fitted: {failure}")
+            return MixedEffects(missing, None, None, None, names, seeds, notes)
+    variances = {"slopes between targets": float(result.cov_re[0, 0])} if several else {}
+    if seeds > 1:
+        variances["mixtures off the line"] = float(result.vcomp[0])
+    value, error = float(result.fe_params[-1]), float(result.bse_fe[-1])
+    cautions = _cautions(result, variances)
+    said = (*notes, *cautions, *_texts(heard, on_edge=bool(cautions)))
+    defined = math.isfinite(error)
+    reach = float(stats.t.ppf(0.975, df)) * error
+    return MixedEffects(
+        slope=Estimate(
+            value,
+            value - reach if defined else None,
+            value + reach if defined else None,
+            len(rows.y),
+            f"REML, t on {df} degrees of freedom",
+            "" if defined else "the information matrix is singular",
+        ),
+        slope_sd=_root(variances.get("slopes between targets")),
+        off_line_sd=_root(variances.get("mixtures off the line")),
+        residual_sd=_root(float(result.scale)),
+        targets=names,
+        seeds=seeds,
+        notes=said,
+    )
+
+
+def _model(rows: _Rows, several: bool, repeated: bool) -> Any:
+    from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec  # a second to import
+
+    groups = np.unique(rows.target)
+    spec = None
+    if repeated:
+        members = [np.unique(rows.mixture[rows.target == g]) for g in groups]
+        mats = [
+            (rows.mixture[rows.target == g][:, None] == mine).astype(float)
+            for g, mine in zip(groups, members, strict=True)
+        ]
+        spec = VCSpec(["mixture"], [[[str(m) for m in mine] for mine in members]], [mats])
+    return MixedLM(
+        rows.y,
+        np.column_stack([rows.dummies, rows.x]),
+        groups=rows.target,
+        exog_re=rows.x[:, None] if several else None,
+        exog_vc=spec,
+    )
+
+
+def _cautions(result: Any, variances: dict[str, float]) -> list[str]:
+    whole = sum(variances.values()) + float(result.scale)
+    edge = [
+        f"the variance of {name} is estimated as zero" for name, v in variances.items() if v <= _EDGE * whole
+    ]
+    return edge + ([] if result.converged else ["the fit did not converge"])
+
+
+def _texts(heard: Sequence[warnings.WarningMessage], on_edge: bool) -> list[str]:
+    """Return statsmodels' warnings once each, less those that `_cautions` says in our words."""
+    said = ("Retrying", "Maximum Likelihood optimization failed", *(_ABOUT_THE_EDGE if on_edge else ()))
+    texts = dict.fromkeys(" ".join(str(warning.message).split()) for warning in heard)
+    return [text for text in texts if not text.startswith(said)]
+
+
+def _root(variance: float | None) -> float | None:
+    return None if variance is None else math.sqrt(max(0.0, variance))

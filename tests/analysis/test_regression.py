@@ -1,0 +1,121 @@
+"""Repeated measures against ordinary least squares; mixed effects against what was simulated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+
+from analysis.fidelity import mixed_effects, repeated_measures
+from analysis.fidelity.points import Points
+from analysis.fidelity.sample import Sample
+
+
+def panel(slopes: list[float], off_line: float, noise: float, seed: int, n: int = 15) -> list[Points]:
+    """Return targets with two training seeds; errors are in units of the surrogate's scores."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number, slope in enumerate(slopes):
+        merged = rng.normal(size=n)
+        line = slope * merged + off_line * rng.normal(size=n) + 10 * number
+        trained, again = line + noise * rng.normal(size=(2, n))
+        labels = tuple(map(str, range(n)))
+        found.append(Points(f"t{number}", "m", True, labels, None, merged, trained, again))
+    return found
+
+
+def one_seed(points: Points) -> Points:
+    return replace(points, again=np.full(points.n, np.nan))
+
+
+def pooled(points: list[Points]) -> Sample:
+    merged, trained = (np.concatenate([getattr(p, side) for p in points]) for side in ("merged", "trained"))
+    stratum = np.repeat(np.arange(len(points)), [p.n for p in points])
+    return Sample(merged, trained, stratum, np.concatenate([np.arange(p.n) for p in points]), None)
+
+
+def test_repeated_measures_is_an_analysis_of_covariance() -> None:
+    sample = pooled(panel([0.5, 0.8, 0.7], 0.5, 0.2, seed=0))
+    found = repeated_measures(sample, seed=0)
+    levels = np.eye(3)[sample.stratum]
+    common = sm.OLS(sample.trained, np.column_stack([levels, sample.merged])).fit()
+    own = sm.OLS(sample.trained, np.column_stack([levels, levels * sample.merged[:, None]])).fit()
+    low, high = common.conf_int()[-1]
+    assert found.slope is not None
+    assert (found.slope_value, found.slope.low, found.slope.high) == pytest.approx(
+        (common.params[-1], low, high)
+    )
+    assert (found.df, found.f) == (common.df_resid, pytest.approx(common.tvalues[-1] ** 2))
+    assert found.p == pytest.approx(common.pvalues[-1])
+    assert found.unequal_slopes_p == pytest.approx(own.compare_f_test(common)[1])
+    assert found.r.value == pytest.approx(math.sqrt(found.f / (found.f + found.df)))
+    reach = 1.959963984540054 / math.sqrt(found.df - 1)  # Bakdash and Marusich 2017
+    assert found.r.low == pytest.approx(math.tanh(math.atanh(found.r.value) - reach))
+
+
+def test_repeated_measures_of_an_exact_line() -> None:
+    merged = np.array([1.0, 2, 4, 1, 3, 4])
+    sample = Sample(merged, 2 * merged, np.repeat([0, 1], 3), np.tile(np.arange(3), 2), None)
+    found = repeated_measures(sample, seed=0)
+    assert (found.slope_value, found.p) == pytest.approx((2, 0), abs=1e-12)
+    assert found.unequal_slopes_p is None
+
+
+def test_one_random_intercept_is_the_textbook_analysis_of_variance() -> None:
+    """One target, two seeds: REML on balanced pairs has the closed form of a split-plot design."""
+    [target] = panel([0.7], 0.6, 0.3, seed=1, n=40)
+    found = mixed_effects([target])
+    x = (target.merged - target.merged.mean()) / target.merged.std()
+    first, second = (
+        (scores - scores.mean()) / target.trained.std() for scores in (target.trained, target.again)
+    )
+    slope = x @ (first + second) / 2 / (x @ x)
+    within = float(np.sum((first - second) ** 2)) / 2 / (target.n - 1)
+    mean_error = (first + second) / 2 - slope * x
+    between = float(mean_error @ mean_error) / (target.n - 2)
+    assert found.slope.value == pytest.approx(slope, rel=1e-5)
+    # The optimiser stops when the likelihood is flat: variances to about the root of its tolerance.
+    assert found.residual_sd == pytest.approx(math.sqrt(within), rel=1e-3)
+    assert found.off_line_sd == pytest.approx(math.sqrt(between - within / 2), rel=1e-3)
+    assert found.slope.high - slope == pytest.approx(
+        stats.t.ppf(0.975, target.n - 2) * math.sqrt(between / (x @ x)), rel=1e-3
+    )
+
+
+def test_the_slope_is_covered() -> None:
+    """Random slopes: 95 % intervals cover, to a binomial count's lower 1e-6 tail."""
+    rng, runs = np.random.default_rng(3), 20
+    covered = 0
+    for run in range(runs):
+        slopes = 0.8 + 0.2 * rng.normal(size=5)
+        # Scores are divided by their deviations, √(slope² + errors²): taken out here, target by target.
+        points = [one_seed(p) for p in panel(list(slopes), 0.4, 0.2, seed=run)]
+        truth = float(np.mean([0.8 * p.merged.std() / p.trained.std() for p in points]))
+        slope = mixed_effects(points).slope
+        assert slope.low is not None
+        assert slope.high is not None
+        covered += slope.low <= truth <= slope.high
+    assert covered >= stats.binom.ppf(1e-6, runs, 0.95)
+
+
+def test_a_variance_of_zero_is_said() -> None:
+    [target] = panel([0.9], 0.3, 0.3, seed=5)
+    twins = [replace(target, target=name) for name in ("t0", "t1")]
+    found = mixed_effects(twins)
+    assert found.slope_sd == pytest.approx(0, abs=0.01)  # the edge: 1e-4 of a variance near 1
+    assert any("slopes between targets is estimated as zero" in note for note in found.notes)
+
+
+def test_nothing_to_fit_has_a_reason() -> None:
+    [one] = panel([0.5], 0.5, 0.2, seed=0)
+    assert "one target and one seed" in mixed_effects([one_seed(one)]).slope.reason
+    flat = replace(one, target="f", merged=np.zeros(one.n))
+    found = mixed_effects([flat])
+    assert found.slope.value is None
+    assert "'f' is left out" in found.notes[0]
+    exact = panel([1.0, 1.0], 0.0, 0.0, seed=0)
+    assert "exactly" in mixed_effects(exact).slope.reason
