@@ -16,6 +16,7 @@ ROWS = "members,x,y\na,1,1.5\nb,2,2.2\nc,3,2.9\na+b,4,4.4\na+c,5,4.1\nb+c,6,6.6\
 FILES = {
     "fidelity.json",
     "fidelity.csv",
+    "fidelity_choices.csv",
     "fidelity_points.csv",
     "fidelity_scatter.png",
     "fidelity_scatter.svg",
