@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Okabe and Ito's palette, safe for the common colour-vision deficiencies.
@@ -77,3 +79,20 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         temporary.replace(path)
         written.append(path)
     return written
+
+
+def logarithmic(axes: Axes, *which: Literal["x", "y"]) -> None:
+    """Make axes logarithmic, labelled in plain numbers: the look leaves dollar signs alone, so no mathtext.
+
+    Args:
+        axes: The panel.
+        *which: `x`, `y` or both.
+    """
+    for name in which:
+        axis = axes.xaxis if name == "x" else axes.yaxis
+        (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+        low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
+        within_a_decade = high < 30 * low
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_a_decade else (1,), numticks=6))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())

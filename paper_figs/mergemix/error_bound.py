@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.log_axes import logarithmic
 from paper_figs.mergemix.tables import Row, number, read
+from paper_figs.style import logarithmic
 
 TABLE, NAME = "error_bound.csv", "error_bound"
 #: Column to name, color and line style.

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.log_axes import logarithmic
 from paper_figs.mergemix.tables import Row, number, read
+from paper_figs.style import logarithmic
 
 TABLE, RESULT, NAME = "interaction.csv", "interaction.json", "interaction_residual"
 #: Column to name and color of the norms.
