@@ -65,7 +65,8 @@ CASE(a_stopped_stream_goes_on_where_it_was) {
       const StreamFiles files(problem.plan);
       MergePass pass(problem.plan, problem.weights, false);
       StreamExecutor executor(problem.plan, files, pass, {3, 64, {0, 0}, problem.end()});
-      executor.wait(1e-4 * (seed % 5));
+      const auto has_begun = [&] { return executor.position().tensor > 0 || executor.position().element > 0; };
+      while (!executor.wait(1e-5) && seed % 5 != 0 && !has_begun()) {}
       executor.stop();
       while (!executor.wait(1)) {}
       start = executor.position();
@@ -75,7 +76,7 @@ CASE(a_stopped_stream_goes_on_where_it_was) {
     CHECK(problem.is_merged(), "seed %d resumed at %lld, %lld", seed, static_cast<long long>(start.tensor),
           static_cast<long long>(start.element));
   }
-  CHECK(resumed > 5, "nothing was ever resumed");
+  CHECK(resumed >= 32, "only %d streams had begun", resumed);
 }
 
 CASE(one_failing_worker_stops_the_others) {
