@@ -131,8 +131,8 @@ def _by_hand(models: Path, mergekit: Path, subset: Mixture, text: Path, scratch:
         for name, weight in zip(subset.datasets, subset.weights, strict=True)
         if weight
     ]
-    plan = {"merge_method": "linear", "models": parts, "dtype": "float32", "tokenizer_source": "base"}
-    recipe.write_text(json.dumps({**plan, "base_model": str(models / "base")}), encoding="utf-8")
+    plan = {"merge_method": "linear", "models": parts, "dtype": "float32"}
+    recipe.write_text(json.dumps(plan), encoding="utf-8")
     command = [str(mergekit), str(recipe), str(merged)]
     seconds = {"merge": _seconds(lambda: subprocess.run(command, check=True, capture_output=True))}
     folder, start = HuggingFaceFolder(models / "base"), time.perf_counter()
