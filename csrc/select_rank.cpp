@@ -4,6 +4,16 @@
 
 namespace m2m {
 
+namespace {
+
+// `vector = {}` would keep the memory, for every tensor that is looked at together with others.
+template <class T>
+void give_back(std::vector<T>& vector) {
+  std::vector<T>().swap(vector);
+}
+
+}  // namespace
+
 RankSearch::RankSearch(std::int64_t total, int key_bits, int digit_bits, RankGoal goal)
     : digit_{0, std::max(0, key_bits - digit_bits), std::min(key_bits, digit_bits)}, digit_bits_(digit_bits), goal_(goal), total_(total) {}
 
@@ -31,8 +41,8 @@ void RankSearch::add(const std::uint32_t* counts, std::int64_t low, std::int64_t
 
 void RankSearch::end_look() {
   if (!done_) narrow();
-  counts_ = {};
-  if (done_) chunks_ = {};
+  give_back(counts_);
+  if (done_) give_back(chunks_);
 }
 
 void RankSearch::narrow() {

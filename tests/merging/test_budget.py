@@ -84,6 +84,30 @@ def test_sums_along_many_columns_count_towards_the_budget(tmp_path: Path) -> Non
     assert sums < added < budget + 8 * MIB
 
 
+TRIMMED = """
+import json, sys
+from m2m.merging import memory, merge
+each = {"weight": 1, "density": 0.5}
+models = [{"model": path, "parameters": each} for path in sys.argv[2:4]]
+before = memory.peak_resident_bytes()
+recipe = {"merge_method": "breadcrumbs", "base_model": sys.argv[1], "models": models}
+report = merge(recipe, sys.argv[4], threads=2, memory=sys.argv[5])
+print(report.peak_rss_bytes - before)
+"""
+
+
+def test_thresholds_of_many_tensors_are_not_sought_at_once(tmp_path: Path) -> None:
+    budget = 32 * MIB
+    state = {f"t{i}": torch.randn(40_000) for i in range(60)}  # their counts would take 2 MiB each
+    inputs = [
+        str(save({name: t + 0.1 * n * t.roll(n) for name, t in state.items()}, tmp_path / f"m{n}"))
+        for n in range(3)
+    ]
+    command = [sys.executable, "-c", TRIMMED, *inputs, str(tmp_path / "out"), str(budget)]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(child.stdout) < budget + 8 * MIB
+
+
 def test_many_small_tensors_are_cheap(tmp_path: Path) -> None:
     def merge_many(count: int) -> float:
         state = {f"layers.{i}.w": torch.full((8,), float(i)) for i in range(count)}
