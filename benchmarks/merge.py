@@ -1,10 +1,11 @@
 """Merging checkpoints: m2m beside mergekit, beside naive torch, and against the floor of moving the bytes.
 
     python benchmarks/merge.py --work DIR [--mergekit ENV/bin/mergekit-yaml] [--methods linear,ties]
+    python benchmarks/merge.py --work DIR --layers 1 --candidates 16
 
 All sides get the same files and the same YAML, warm in the page cache, each as a whole command with its
-start-up, in turn. The floor reads every input of the method once and writes one output, with plain read() and
-write() of 8 MiB. Without `--mergekit` that side is left out.
+start-up, in turn. The floor reads every input of the method once and writes one output (or one a candidate),
+with plain read() and write() of 8 MiB. Without `--mergekit` that side is left out.
 """
 
 from __future__ import annotations
@@ -47,16 +48,16 @@ MERGEKIT_FLAGS = [
 ]
 
 FLOOR = """
-import sys
-out, *inputs = sys.argv[1:]
+import os, sys
+out, outputs, *inputs = sys.argv[1:]
 buffer = bytearray(8 << 20)
-written = 0
-with open(out, "wb", buffering=0) as target:
-    for number, path in enumerate(inputs):
-        with open(path, "rb", buffering=0) as source:
-            while size := source.readinto(buffer):
-                if number == 0:
-                    target.write(memoryview(buffer)[:size])
+os.mkdir(out)
+targets = [open(os.path.join(out, str(m)), "wb", buffering=0) for m in range(int(outputs))]
+for number, path in enumerate(inputs):
+    with open(path, "rb", buffering=0) as source:
+        while size := source.readinto(buffer):
+            for target in targets if number == 0 else ():
+                target.write(memoryview(buffer)[:size])
 """
 
 NAIVE = """
@@ -111,7 +112,7 @@ def fresh(command: Callable[[Path], list[str]], out: Path) -> Cost:
 
 
 def cases(
-    method: str, models: Sequence[Path], work: Path, mergekit: str | None, memory: str
+    method: str, models: Sequence[Path], work: Path, mergekit: str | None, memory: str, candidates: int
 ) -> dict[str, Callable[[], Cost]]:
     """List what is compared for one method.
 
@@ -121,6 +122,7 @@ def cases(
         work: Folder for recipes and outputs.
         mergekit: The `mergekit-yaml` program, or None.
         memory: m2m's memory budget.
+        candidates: How many candidates m2m writes in one pass, and the floor; 0 for the recipe's own weights.
 
     Returns:
         What to run, by name.
@@ -130,15 +132,27 @@ def cases(
     written = work / f"{method}.yml"
     written.write_text(yaml.safe_dump(recipe(method, models)))
     me = [sys.executable, "-m", "m2m.cli", "merge", str(written)]
+    table = [f"--candidates={_table(models, candidates, work)}"] if candidates else []
     found: dict[str, Callable[[Path], list[str]]] = {
-        "floor": lambda out: [sys.executable, "-S", "-c", FLOOR, str(out), *files],
-        "m2m": lambda out: [*me, str(out), "--memory", memory, "-q"],
+        "floor": lambda out: [sys.executable, "-S", "-c", FLOOR, str(out), str(candidates or 1), *files],
+        "m2m": lambda out: [*me, str(out), "--memory", memory, "-q", *table],
     }
-    if method == "linear":
+    if method == "linear" and not candidates:
         found["naive"] = lambda out: [sys.executable, "-c", NAIVE, str(out), *files]
-    if mergekit:
+    if mergekit and not candidates:
         found["mergekit"] = lambda out: [mergekit, str(written), str(out), *MERGEKIT_FLAGS]
     return {name: partial(fresh, command, work / f"out-{name}") for name, command in found.items()}
+
+
+def _table(models: Sequence[Path], count: int, work: Path) -> Path:
+    # Candidates that walk from all other experts to the first one.
+    names = [path.name for path in models[1:]]
+    rows = [",".join(names)]
+    for first in ((m + 1) / (count + 1) for m in range(count)):
+        rows.append(",".join(map(str, [first, *[(1 - first) / (len(names) - 1)] * (len(names) - 1)])))
+    path = work / "candidates.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
 
 
 def _models(folder: Path, layers: int) -> list[Path]:
@@ -159,6 +173,7 @@ def main() -> None:
     parser.add_argument("--methods", default="linear,task_arithmetic", help=f"any of {','.join(METHODS)}")
     parser.add_argument("--mergekit", help="mergekit-yaml of another environment")
     parser.add_argument("--memory", default="256MiB", help="m2m's budget")
+    parser.add_argument("--candidates", type=int, default=0, help="candidates to write in one pass")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -167,7 +182,7 @@ def main() -> None:
     results = {}
     for method in args.methods.split(","):
         warm([path for model in models for path in model.glob("*.safetensors")])
-        sides = cases(method, models, args.work, args.mergekit, args.memory)
+        sides = cases(method, models, args.work, args.mergekit, args.memory, args.candidates)
         results[method] = {name: median(costs) for name, costs in interleaved(sides, args.rounds).items()}
     if args.json:
         print(
