@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
 from m2m.evaluate.function_scorer import FunctionScorer
 from m2m.evaluate.scorer import Scorer
@@ -46,10 +48,11 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
         The task; several where the lm-evaluation-harness has a group of that name.
 
     Raises:
-        ConfigError: If nothing stands after the colon.
+        ConfigError: If nothing stands after the colon, or it is neither a kind of task nor Python.
     """
     kind, _, rest = word.partition(":")
     if kind not in TASK_KINDS:
+        _check_python(word, kind)
         return [FunctionScorer(word, root)]
     if not rest:
         raise ConfigError(f"the task {word!r} names no {'task' if kind == 'lm_eval' else 'file'}")
@@ -64,3 +67,13 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
     from m2m.evaluate.tasks.lm_eval_harness import load_harness_tasks
 
     return load_harness_tasks(rest, tokens(), include=options.include, limit=options.limit)
+
+
+def _check_python(word: str, place: str) -> None:
+    # A kind with a slip of the pen would read as the name of a module.
+    if place.isidentifier() and find_spec(place) is None:
+        kinds = ", ".join(f"{kind}:…" for kind in TASK_KINDS)
+        raise ConfigError(
+            f"the task {word!r}: {place!r} is neither a kind of task{did_you_mean(place, TASK_KINDS)} nor a "
+            f"Python module; wanted one of {kinds} or FILE.py:FUNCTION"
+        )

@@ -87,3 +87,5 @@ def test_tasks_are_spelled_with_their_kind(tmp_path: Path, folder: Path) -> None
         assert (scorer.task, list(scorer.metrics)) == (word, metrics)
     with pytest.raises(ConfigError, match="'lm:' names no file"):
         load_tasks("lm:", tmp_path, lambda: HuggingFaceFolder(folder), TaskOptions())
+    with pytest.raises(ConfigError, match="neither a kind of task \\(did you mean 'choice'"):
+        load_tasks("choise:quiz.jsonl", tmp_path, lambda: HuggingFaceFolder(folder), TaskOptions())
