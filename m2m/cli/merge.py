@@ -82,7 +82,7 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.output import print_json
     from m2m.cli.progress import progress
     from m2m.merging import merge
-    from m2m.merging.recipe import load
+    from m2m.merging.recipe_reader import load
     from m2m.units import format_bytes
 
     recipe = load(args.recipe)

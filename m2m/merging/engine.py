@@ -19,8 +19,9 @@ from m2m.merging.lora.write import write_adapters
 from m2m.merging.memory import collector_paused
 from m2m.merging.pass_run import Progress
 from m2m.merging.plan import build_plan
-from m2m.merging.recipe import Recipe, load
+from m2m.merging.recipe import Recipe
 from m2m.merging.recipe_models import ModelRef
+from m2m.merging.recipe_reader import load
 from m2m.merging.report import MergeReport
 from m2m.merging.run_plan import MergeOptions, run_plan
 from m2m.merging.statistics import StatisticsOf

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from m2m.errors import RecipeError
 from m2m.merging.methods.spec import Method
-from m2m.merging.methods.weighted import input_weights
+from m2m.merging.methods.weights import input_weights
 from m2m.merging.passes import Window
-from m2m.merging.plan import PlannedTensor, WeightBlock
+from m2m.merging.planned import PlannedTensor, WeightBlock
 from m2m.merging.weight_passes import NO_BLOCK, merge_pass
 
 if TYPE_CHECKING:

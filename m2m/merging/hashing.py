@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from m2m.merging.plan import MergePlan, element_size
+from m2m.merging.plan import MergePlan
+from m2m.merging.planned import element_size
 from m2m.merging.work_folder import Position
 
 _BLOCK_BYTES = 256 * 1024

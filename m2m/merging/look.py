@@ -16,7 +16,8 @@ from m2m.merging.gram_passes import unpack_triangle, whole_tensor
 from m2m.merging.memory import collector_paused, plan_staging
 from m2m.merging.pass_run import PassRun, Progress
 from m2m.merging.passes import Window
-from m2m.merging.plan import PlannedTensor, build_plan
+from m2m.merging.plan import build_plan
+from m2m.merging.planned import PlannedTensor
 from m2m.merging.weighted_sums import from_weights
 from m2m.merging.windows import windows
 from m2m.units import parse_bytes

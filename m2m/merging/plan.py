@@ -9,42 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from m2m.checkpoint.dtypes import SIZES
-from m2m.checkpoint.header import TensorInfo
-from m2m.checkpoint.layout import Entry, Layout, plan_layout
+from m2m.checkpoint.layout import Layout, plan_layout
 from m2m.errors import MixtureError
 from m2m.merging.lora.expert import AdaptedTensor
-from m2m.merging.lora.product import TENSORS_AT_ONCE, Product
-from m2m.merging.methods.spec import Method, Settings
+from m2m.merging.lora.product import TENSORS_AT_ONCE
+from m2m.merging.methods.spec import Method
 from m2m.merging.plan_numbers import PlanNumbers
-
-#: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, or an adapted tensor.
-Input = TensorInfo | Product | AdaptedTensor
-#: A tensor's weights: a row a candidate. [M, N]
-WeightBlock = tuple[tuple[float, ...], ...]
-
-
-class WantedTensor(NamedTuple):
-    """What one tensor of the outputs is made of.
-
-    Attributes:
-        entry: Its name, output type and shape.
-        sources: The tensors it comes from: the base model's if the method uses it, then the experts', then
-            what else a method reads, as Fisher estimates. [N]
-        weights: Their weights [M, N], where they are known before anything is read.
-        settings: The method's parameters for each output, where weights do not say it all. [M] or empty
-        origin: Which source is the base model's, if one is.
-        copied: Whether the sources must be equal, and are copied.
-    """
-
-    entry: Entry
-    sources: tuple[Input, ...]
-    weights: WeightBlock | None = None
-    settings: tuple[Settings, ...] = ()
-    origin: int | None = None
-    copied: bool = False
+from m2m.merging.planned import PlannedTensor, WantedTensor, WeightBlock, element_size, product_of
 
 
 @dataclass(frozen=True)
@@ -58,28 +31,6 @@ class Output:
 
     name: str
     layout: Layout
-
-
-class PlannedTensor(NamedTuple):
-    """How one tensor of the outputs comes about.
-
-    Attributes:
-        entry: Its name, output type and shape.
-        sources: The tensors it comes from, as in `WantedTensor`. [N]
-        places: In which shard of each output it goes, and at which byte. [M]
-        block: Number of its weights, where they are known before anything is read.
-        settings: The method's parameters for each output, where weights do not say it all. [M] or empty
-        origin: Which source is the base model's, if one is.
-        copied: Whether the sources must be equal, and are copied.
-    """
-
-    entry: Entry
-    sources: tuple[Input, ...]
-    places: tuple[tuple[int, int], ...]
-    block: int | None
-    settings: tuple[Settings, ...]
-    origin: int | None
-    copied: bool
 
 
 @dataclass(frozen=True)
@@ -218,51 +169,12 @@ def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_output
     return blocks.setdefault(block, len(blocks))
 
 
-def files_of(source: Input) -> tuple[Path, ...]:
-    """List the files that an input is read from.
-
-    Args:
-        source: The input.
-
-    Returns:
-        One file, or the base model's and the adapter's.
-    """
-    if isinstance(source, AdaptedTensor):
-        return source.base.file, source.added.file
-    return (source.file,)
-
-
-def product_of(source: Input) -> Product | None:
-    """Say what of an input is formed from factors.
-
-    Args:
-        source: The input.
-
-    Returns:
-        The product, if there is one.
-    """
-    added = source.added if isinstance(source, AdaptedTensor) else source
-    return added if isinstance(added, Product) else None
-
-
 def _row_bytes(method: Method, tensor: PlannedTensor) -> int:
     # Inputs of different types widen to one; adapted ones are formed in float64.
     if any(isinstance(source, AdaptedTensor) for source in tensor.sources):
         return method.row_length(tensor.entry.shape) * SIZES["F64"]
     widest = max(4, SIZES[tensor.entry.dtype], *(SIZES[source.dtype] for source in tensor.sources))
     return method.row_length(tensor.entry.shape) * widest
-
-
-def element_size(tensor: PlannedTensor) -> int:
-    """Say how long one counted element of a tensor is in the outputs.
-
-    Args:
-        tensor: A planned tensor.
-
-    Returns:
-        Bytes an element; one for a copied tensor, which is counted in bytes.
-    """
-    return 1 if tensor.copied else SIZES[tensor.entry.dtype]
 
 
 def bytes_before(plan: MergePlan, position: tuple[int, int]) -> int:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from m2m.checkpoint.dtypes import SIZES
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.product import Product
-
-if TYPE_CHECKING:
-    from m2m.merging.plan import Input, PlannedTensor
+from m2m.merging.planned import Input, PlannedTensor
 
 #: The compiled module's numbers for element types; a copied tensor's type is without meaning there.
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}

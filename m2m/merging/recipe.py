@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from m2m.errors import RecipeError
@@ -238,27 +237,3 @@ class Recipe:
     def hash(self) -> str:
         """Content hash (16 hex digits) of everything the recipe says."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def load(source: Path | str | Mapping[str, Any]) -> Recipe:
-    """Read a merge recipe.
-
-    Args:
-        source: A mergekit YAML file, or the same as a mapping.
-
-    Returns:
-        The checked recipe.
-
-    Raises:
-        RecipeError: If something in it is unknown, misspelt, out of range or not supported; the message says
-            where.
-    """
-    from m2m.merging.recipe_reader import read_recipe
-    from m2m.merging.recipe_yaml import read_yaml
-
-    if isinstance(source, Mapping):
-        return read_recipe(source)
-    try:
-        return read_recipe(read_yaml(Path(source)))
-    except RecipeError as error:
-        raise RecipeError(f"{source}: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from m2m.errors import RecipeError
@@ -30,6 +31,29 @@ _TOP = (
 )
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 _MODULES = "merge the parts of a multimodal model as one model, or one recipe a part"
+
+
+def load(source: Path | str | Mapping[str, Any]) -> Recipe:
+    """Read a merge recipe.
+
+    Args:
+        source: A mergekit YAML file, or the same as a mapping.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        RecipeError: If something in it is unknown, misspelt, out of range or not supported; the message says
+            where.
+    """
+    if isinstance(source, Mapping):
+        return read_recipe(source)
+    from m2m.merging.recipe_yaml import read_yaml
+
+    try:
+        return read_recipe(read_yaml(Path(source)))
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from None
 
 
 def read_recipe(data: Mapping[str, Any]) -> Recipe:

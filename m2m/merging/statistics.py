@@ -26,7 +26,8 @@ from m2m.files import write_atomically
 from m2m.merging.gram_passes import look_at_products, unpack_triangle, whole_tensor
 from m2m.merging.pass_run import PassRun
 from m2m.merging.passes import Window
-from m2m.merging.plan import MergePlan, PlannedTensor
+from m2m.merging.plan import MergePlan
+from m2m.merging.planned import PlannedTensor
 from m2m.merging.work_folder import Position
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from m2m.merging.methods.spec import Method
 from m2m.merging.passes import Window
-from m2m.merging.plan import WeightBlock
+from m2m.merging.planned import WeightBlock
 
 if TYPE_CHECKING:
     from m2m._core import MergePass, StreamPass

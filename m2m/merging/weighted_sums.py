@@ -15,8 +15,8 @@ from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.fisher_files import FisherFiles
 from m2m.merging.lora import AdaptedCheckpoint, expert_tensors, resolve_terms
 from m2m.merging.methods.spec import Settings
-from m2m.merging.methods.weighted import input_weights
-from m2m.merging.plan import Input, WantedTensor, WeightBlock
+from m2m.merging.methods.weights import input_weights
+from m2m.merging.planned import Input, WantedTensor, WeightBlock
 from m2m.merging.recipe import Recipe
 from m2m.merging.recipe_layers import OutputTensor
 from m2m.merging.recipe_models import ModelRef

@@ -17,7 +17,7 @@ from m2m.errors import CheckpointError, RecipeError
 from m2m.merging import merge, methods
 from m2m.merging.methods import settings_of
 from m2m.merging.methods.spec import Inputs
-from m2m.merging.recipe import load
+from m2m.merging.recipe_reader import load
 from m2m.merging.weighted_sums import expert_names
 
 LAYERS = 3

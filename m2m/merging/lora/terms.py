@@ -10,7 +10,7 @@ from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.adapted import AdaptedCheckpoint, Addition
 from m2m.merging.lora.product import Product
-from m2m.merging.methods.weighted import input_weights
+from m2m.merging.methods.weights import input_weights
 
 
 class Terms(NamedTuple):

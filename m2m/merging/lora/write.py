@@ -19,7 +19,7 @@ from m2m.merging.lora.config import NAME
 from m2m.merging.lora.join import JoinedAdapter, check_sums_to_base, join_adapters
 from m2m.merging.lora.terms import resolve_terms
 from m2m.merging.memory import anonymous_bytes, peak_resident_bytes
-from m2m.merging.plan import WeightBlock
+from m2m.merging.planned import WeightBlock
 from m2m.merging.recipe import Recipe
 from m2m.merging.recipe_models import ModelRef
 from m2m.merging.report import MergeReport

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from m2m.merging.methods.spec import Method, Parameter, Settings, number, twin
-from m2m.merging.methods.weighted import normaliser
+from m2m.merging.methods.weights import normaliser
 
 
 def _check(settings: Settings) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from m2m.merging.methods.spec import Gram, Method, Parameter, Settings, flag, number
-from m2m.merging.methods.weighted import normalised, weighted_twin
+from m2m.merging.methods.weighted import weighted_twin
+from m2m.merging.methods.weights import normalised
 
 WEIGHT = number("weight", "model")
 

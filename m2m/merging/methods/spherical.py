@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from m2m.errors import RecipeError
 from m2m.merging.methods.linear import WEIGHT
 from m2m.merging.methods.spec import Gram, Method, Parameter, Settings, flag, number
-from m2m.merging.methods.weighted import normalised, normaliser, weighted_twin
+from m2m.merging.methods.weighted import weighted_twin
+from m2m.merging.methods.weights import normalised, normaliser
 
 #: 1 − cos² below this is parallel or antipodal to float64 precision: the arc is not defined, the chord is.
 _PARALLEL = 1e-16

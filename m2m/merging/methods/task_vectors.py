@@ -5,7 +5,7 @@ from __future__ import annotations
 from m2m.errors import RecipeError
 from m2m.merging.methods.linear import WEIGHT
 from m2m.merging.methods.spec import Method, Parameter, Settings, Trim, flag, number, twin
-from m2m.merging.methods.weighted import normaliser
+from m2m.merging.methods.weights import normaliser
 
 _DENSITY = number("density", "model", 1.0, low=0, high=1)
 _GAMMA = number("gamma", "model", 0.01, low=0, high=1)

@@ -16,7 +16,7 @@ from m2m.merging.methods.spec import Inputs, Settings, Trim
 from m2m.merging.methods.twins.rounding import add_to_base, task_vectors
 from m2m.merging.methods.twins.sums import ascending_sum
 from m2m.merging.methods.twins.trims import trim_task_vector
-from m2m.merging.methods.weighted import normaliser
+from m2m.merging.methods.weights import normaliser
 
 
 def merge(inputs: Inputs, settings: Settings, out_dtype: torch.dtype, *, trim: Trim, elect: bool) -> Tensor:

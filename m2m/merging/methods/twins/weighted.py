@@ -8,7 +8,7 @@ from torch import Tensor
 from m2m.merging.methods.spec import Coefficients, Inputs, Settings
 from m2m.merging.methods.twins.rounding import task_vector_type, task_vectors
 from m2m.merging.methods.twins.sums import gram_matrix
-from m2m.merging.methods.weighted import input_weights
+from m2m.merging.methods.weights import input_weights
 from m2m.ops import weighted_sum_reference
 
 
