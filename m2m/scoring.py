@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
@@ -11,10 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.manifest import hash_file
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.evaluate.bench import Bench, task_bench
+from m2m.evaluate.device import free_bytes, open_device
 from m2m.evaluate.engine import Choice, Job, choose, score_in_mode
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.tasks import TaskOptions
@@ -66,6 +68,7 @@ def score(
     mode: str = "auto",
     memory: int | str | None = None,
     threads: int | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> ScoreReport:
     """Score the merged model of every candidate, without writing one, and keep each score as it comes.
@@ -86,19 +89,21 @@ def score(
         context: Longest input of a task's texts, in tokens.
         options: What else is said about the tasks.
         mode: `auto`, `resident`, `streamed` or `stacked`.
-        memory: Budget, in bytes or as in `2GiB`; None: half of what the machine has free.
+        memory: Budget, in bytes or as in `2GiB`; None: half of what the device has free.
         threads: CPU threads of the merge; None for the kernel's own choice.
+        device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
         progress: Told how far it is.
 
     Returns:
         What was done.
 
     Raises:
-        ConfigError: If there is neither a task nor a bench, or no folder to write to.
+        ConfigError: If there is neither a task nor a bench, no folder to write to, or no such device.
         MixtureError: If a candidate is over other names than the experts'.
         InputError: If a task gives no proper scores; those of earlier candidates are kept.
     """  # noqa: DOC502 - partly raised by what is called
     start = time.perf_counter()
+    place = open_device(device)
     out = Path(out)
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}")
@@ -114,8 +119,8 @@ def score(
         if not tasks:
             raise ConfigError("there is no task to score on")
         bench = task_bench(Path(base), tasks, model=model, context=context, options=options)
-    budget = _free_memory() // 2 if memory is None else parse_bytes(memory)
-    run = _Run(bench, Checkpoint(base), models, budget, mode, threads, out.parent, progress)
+    budget = free_bytes(place) // 2 if memory is None else parse_bytes(memory)
+    run = _Run(bench, Checkpoint(base), models, budget, mode, threads, out.parent, progress, place)
     run.score(mixtures, out.with_suffix(".sqlite"))
     with ScoreTable(out.with_suffix(".sqlite")) as table:
         table.export_csv(out)
@@ -144,11 +149,13 @@ class _Run:
         threads: int | None,
         spill: Path,
         progress: Progress | None,
+        device: torch.device,
     ) -> None:
         self.choice = Choice("none", "every score was there already")
         self.scored = self.examples = 0
         self._bench, self._base, self._experts = bench, base, experts
         self._memory, self._mode, self._threads, self._spill = memory, mode, threads, spill
+        self._device = device
         self._progress: Progress = progress or (lambda done, total, what: None)
 
     def score(self, mixtures: Sequence[Mixture], path: Path) -> None:
@@ -179,7 +186,7 @@ class _Run:
         weights = [mixture.weights for mixture in mixtures]
         job = Job(
             self._bench, self._base, self._experts, weights, scorers,
-            self._memory, self._threads, self._spill, self._progress,
+            self._memory, self._threads, self._spill, self._progress, self._device,
         )  # fmt: skip
         self.choice, walk = score_in_mode(choose(job, self._mode), job)
         return walk
@@ -218,17 +225,20 @@ class _Run:
         self.scored += 1
 
     def _keys(self, mixtures: Sequence[Mixture]) -> dict[str, Mixture]:
-        content = merged_content(self._bench, self._base, self._experts)
+        content = merged_content(self._bench, self._base, self._experts, self._device.type)
         return {content_key(*content, mixture.weights): mixture for mixture in mixtures}
 
 
-def merged_content(bench: Bench, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> tuple[Part, ...]:
+def merged_content(
+    bench: Bench, base: Checkpoint, experts: Mapping[str, Checkpoint], device: str = "cpu"
+) -> tuple[Part, ...]:
     """Hash what merged models are made of, but for their weights.
 
     Args:
         bench: What they are scored with.
         base: θ₀.
         experts: The experts by name.
+        device: Kind of the device that scores; merged models have the same bits on any, scores do not.
 
     Returns:
         The first parts of a merged model's content key; its weights are the last.
@@ -238,7 +248,8 @@ def merged_content(bench: Bench, base: Checkpoint, experts: Mapping[str, Checkpo
         (name, *(hash_file(file) for file in expert.files)) for name, expert in experts.items()
     ]
     dtypes = sorted({tensor.dtype for tensor in base.tensors.values()})
-    return RULE, bench.architecture, [hash_file(file) for file in base.files], files, dtypes
+    rule = RULE if device == "cpu" else f"{RULE} on {device}"
+    return rule, bench.architecture, [hash_file(file) for file in base.files], files, dtypes
 
 
 def _has(table: ScoreTable, key: str, task: Scorer) -> bool:
@@ -248,12 +259,3 @@ def _has(table: ScoreTable, key: str, task: Scorer) -> bool:
 def _peak() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _free_memory() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        [free] = [line for line in lines if line.startswith("MemAvailable:")]
-        return int(free.split()[1]) * 1024
-    except (OSError, ValueError):  # another system: all there is
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

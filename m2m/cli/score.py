@@ -49,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whole models in memory; all candidates block by block; many small models at once",
     )  # fmt: skip
     add("--memory", type=amount, metavar="SIZE", help="memory budget (default: half of what is free)")
+    add(
+        "--device", default="cpu", metavar="D",
+        help="where models are merged and run: cpu, cuda, cuda:1 (default: %(default)s)",
+    )  # fmt: skip
     add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
     add_out(parser, "the table of scores, a CSV file")
     add_threads(parser)
@@ -122,7 +126,8 @@ def execute(args: argparse.Namespace) -> int:
         args.base, experts, mixtures, tasks=args.task or (), out=args.out, bench=bench_of_setup(args),
         model=args.model, context=args.context,
         options=TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
-        mode=args.mode, memory=args.memory, threads=args.threads, progress=progress(quiet=args.quiet),
+        mode=args.mode, memory=args.memory, threads=args.threads, device=args.device,
+        progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if args.examples is not None:
         with ScoreTable(args.out.with_suffix(".sqlite")) as table:

@@ -116,7 +116,7 @@ def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
-            f"{args.table} has more than one score of {twice[0]!r}: the experts were not the same"
+            f"{args.table} has more than one score of {twice[0]!r}: experts or device were not the same"
         )
     return rows
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from m2m.evaluate.device import device_of
 from m2m.evaluate.mode import scoring
 from m2m.evaluate.scorer import Scores
 
@@ -26,6 +27,17 @@ class TaskBatch:
 
     inputs: Mapping[str, Tensor]
     reference: Mapping[str, Tensor]
+
+    def to(self, device: torch.device) -> TaskBatch:
+        """Bring the batch to where it is needed.
+
+        Args:
+            device: The device.
+
+        Returns:
+            The same batch there; tensors that are there already are not copied.
+        """
+        return TaskBatch(_moved(self.inputs, device), _moved(self.reference, device))
 
 
 class BatchedScorer(ABC):
@@ -65,7 +77,7 @@ class BatchedScorer(ABC):
 
         Args:
             output: What the model's forward returned: logits, or an object that has `.logits`.
-            batch: The batch that went in.
+            batch: The batch that went in, on the model's device.
 
         Returns:
             Each metric's value for each of the batch's examples. each [B]
@@ -82,8 +94,9 @@ class BatchedScorer(ABC):
             Each metric's value for each example, in the order given.
         """
         values: dict[str, list[Tensor]] = defaultdict(list)
+        device = device_of(model)
         with scoring(model):
-            for batch in self.batches(examples):
+            for batch in (batch.to(device) for batch in self.batches(examples)):
                 for metric, value in self.judge(model(**batch.inputs), batch).items():
                     values[metric].append(value)
         return Scores({metric: torch.cat(parts).double().cpu().numpy() for metric, parts in values.items()})
@@ -98,6 +111,10 @@ class BatchedScorer(ABC):
             Each metric's value for each example.
         """
         return self.score(model)
+
+
+def _moved(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

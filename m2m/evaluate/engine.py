@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from numpy.typing import ArrayLike
+import torch
 
 from m2m.checkpoint import Checkpoint
 from m2m.errors import ConfigError
 from m2m.evaluate.batched_scorer import BatchedScorer
 from m2m.evaluate.bench import Bench
+from m2m.evaluate.device import CPU, device_errors
 from m2m.evaluate.live_model import LiveModel, checked_weights
 from m2m.evaluate.mapped import mapped_state
 from m2m.evaluate.resident import AHEAD, walk
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.stacked import LARGEST, StackedWalk
+from m2m.evaluate.staging import STAGED_BYTES, moved_state
 from m2m.evaluate.streamed import score_streamed
 from m2m.setups.protocol import Progress
 from m2m.units import format_bytes
@@ -32,11 +34,13 @@ class Choice:
         mode: One of `MODES`.
         why: The reason, for people.
         ahead: Candidates a pass over the experts, where the mode is resident.
+        copied: Whether the experts are copied to the device once, where that is not the CPU.
     """
 
     mode: str
     why: str
     ahead: int = 1
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,11 @@ class Job:
         experts: The experts by name, with the base's tensors. [N]
         weights: Merging weights, a row a candidate. [M, N]
         scorers: The tasks.
-        memory: Bytes that may be used.
+        memory: Bytes that may be used, of the device.
         threads: CPU threads of the merge; None for the kernel's own choice.
         spill: Folder for activations that a streamed pass cannot keep; None: the system's.
         progress: Told how far a streamed pass is.
+        device: Where candidates are merged and scored.
     """
 
     bench: Bench
@@ -64,6 +69,7 @@ class Job:
     threads: int | None = None
     spill: Path | None = None
     progress: Progress | None = None
+    device: torch.device = CPU
 
     @property
     def size(self) -> int:
@@ -79,8 +85,9 @@ class Job:
 def choose(job: Job, mode: str = "auto") -> Choice:
     """Choose by what fits: whole models if base, experts and live module do, else streamed.
 
-    Experts are mapped, not copied, so a budget that the live module fits in is enough where resident is asked
-    for; but then every pass reads them from the disk, which streaming does once for all candidates.
+    On the CPU experts are mapped, not copied, so a budget that the live module fits in is enough where
+    resident is asked for; but then every pass reads them from the disk, which streaming does once for all.
+    On a device experts that do not fit stay in host memory, and pass through for every merge.
 
     Args:
         job: What is to be scored.
@@ -90,15 +97,14 @@ def choose(job: Job, mode: str = "auto") -> Choice:
         The choice.
 
     Raises:
-        ConfigError: If there is no such mode, or the one that is left does not fit the budget or a task.
+        ConfigError: If there is no such mode, or the one that is left does not fit the budget, the device or
+            a task.
     """
     if mode not in ("auto", *MODES):
         raise ConfigError(f"no mode {mode!r}; there are auto, {', '.join(MODES)}")
     if mode == "streamed":
         return _streamed(job, "asked for")
-    files = (len(job.experts) + 1) * job.size
-    used = 2 * job.size + (files if mode == "auto" else 0)  # live module and the next candidate's weights
-    what = f"base, {len(job.experts)} experts, live module" if mode == "auto" else "live module"
+    used, what, copied = _whole_models(job, mode)
     budget = f"the budget is {format_bytes(job.memory)}"
     if used > job.memory:
         why = f"{what} and a candidate take {format_bytes(used)}, {budget}"
@@ -107,13 +113,34 @@ def choose(job: Job, mode: str = "auto") -> Choice:
         raise ConfigError(f"not enough memory for mode {mode}: {why}")
     small = sum(tensor.elements for tensor in job.base.tensors.values()) <= LARGEST
     if mode == "stacked" or (mode == "auto" and small and not job.whole and len(job.weights) > 1):
-        return Choice("stacked", "")
+        return Choice("stacked", "", copied=copied)
     ahead = 1 + min(AHEAD - 1, (job.memory - used) // job.size if job.size else AHEAD)
     total = format_bytes(used + (ahead - 1) * job.size)
-    return Choice("resident", f"{what} and {ahead} candidates a pass take {total}, {budget}", ahead)
+    return Choice("resident", f"{what} and {ahead} candidates a pass take {total}, {budget}", ahead, copied)
+
+
+def _whole_models(job: Job, mode: str) -> tuple[int, str, bool]:
+    # Bytes of whole models and one candidate, what these are, and whether experts are copied to a device.
+    live, count = 2 * job.size, len(job.experts)
+    if job.device == CPU:
+        if mode != "auto":
+            return live, "live module", False
+        return live + (count + 1) * job.size, f"base, {count} experts, live module", False
+    if live + count * job.size <= job.memory:
+        return live + count * job.size, f"on {job.device}: {count} experts, live module", True
+    return (
+        live + STAGED_BYTES,
+        f"on {job.device}: live module, pieces of {count} experts in host memory",
+        False,
+    )
 
 
 def _streamed(job: Job, why: str) -> Choice:
+    if job.device != CPU:
+        raise ConfigError(
+            f"candidates are streamed block by block on the CPU only, not on {job.device}: {why}; use "
+            "--device cpu, or --mode resident or stacked with memory for live module and a candidate"
+        )
     if job.whole:
         raise ConfigError(
             f"the task {job.whole[0]} needs a whole model, so candidates cannot be streamed block by block: "
@@ -133,18 +160,33 @@ def score_in_mode(choice: Choice, job: Job) -> tuple[Choice, Iterator[tuple[int,
         What was really done and why, and a walk over (candidate number, one `Scores` a task). A streamed pass
         is over when this returns.
     """
-    weights: ArrayLike = job.weights
     if choice.mode == "streamed":
         found = score_streamed(
-            job.bench.build_empty, job.base, [*job.experts.values()], weights, job.scorers,
+            job.bench.build_empty, job.base, [*job.experts.values()], job.weights, job.scorers,
             memory=job.memory, threads=job.threads, progress=job.progress, spill=job.spill,
         )  # fmt: skip
         read = f"{format_bytes(found.bytes_read)} read, passes over the experts: {found.passes}"
         return replace(choice, why=f"{choice.why}; {read}"), iter(list(enumerate(found.scores)))
-    matrix = checked_weights(weights, len(job.experts))
+    with device_errors(job.device):
+        choice, scored = _started(choice, job)
+    return choice, _guarded(scored, job.device)
+
+
+def _started(choice: Choice, job: Job) -> tuple[Choice, Iterator[tuple[int, list[Scores]]]]:
+    # Whole models, in memory or on the device.
+    matrix = checked_weights(job.weights, len(job.experts))
     states = [mapped_state(expert) for expert in job.experts.values()]
-    live = LiveModel(job.bench.build(), mapped_state(job.base), states, list(job.experts))
+    if choice.copied:
+        states = [moved_state(state, job.device) for state in states]
+    live = LiveModel(job.bench.build(), mapped_state(job.base), states, list(job.experts), job.device)
     if choice.mode == "stacked":
         stacked = StackedWalk(live, matrix, job.scorers, None, job.threads)
         return Choice("stacked" if stacked.chunk > 1 else "resident", stacked.why), stacked
     return choice, walk(live, matrix, job.scorers, job.threads, choice.ahead)
+
+
+def _guarded(
+    scored: Iterator[tuple[int, list[Scores]]], device: torch.device
+) -> Iterator[tuple[int, list[Scores]]]:
+    with device_errors(device):
+        yield from scored

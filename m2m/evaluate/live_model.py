@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from m2m.errors import CheckpointError, MixtureError
+from m2m.evaluate.staging import sum_from_host
 from m2m.ops import accumulation_dtype, weighted_sum_into
 
 
@@ -24,7 +25,7 @@ class _Slot:
         order: The axes in the order they lie in memory.
         live: The module's own memory, axes in that order. [*S]
         base: θ₀'s tensor, axes likewise. [*S]
-        experts: The experts' tensors, axes likewise. [N] of [*S]
+        experts: The experts' tensors, axes likewise; all with the module, or all in host memory. [N] of [*S]
     """
 
     names: tuple[str, ...]
@@ -37,7 +38,9 @@ class _Slot:
     def write(self, outs: Sequence[Tensor], alpha: Tensor, threads: int | None) -> None:
         """Merge into tensors that lie like `live`; those that are never averaged are copied."""
         if self.live.is_floating_point():
-            weighted_sum_into(outs, self.experts, alpha, threads=threads)
+            together = self.experts[0].device == self.live.device
+            merge = weighted_sum_into if together else sum_from_host
+            merge(outs, self.experts, alpha, threads=threads)
             return
         for out in outs:
             out.copy_(self.experts[0])
@@ -60,6 +63,8 @@ class LiveModel:
         base: θ₀, tensor by name.
         experts: The experts' states, with the base's names, shapes and dtypes. [N]
         names: What messages call the experts; their numbers if not given. [N]
+        device: Where the module is moved to, and candidates are merged; None: where it is. The states may
+            be there too, or in host memory.
 
     Attributes:
         model: The module.
@@ -76,10 +81,13 @@ class LiveModel:
         base: Mapping[str, Tensor],
         experts: Sequence[Mapping[str, Tensor]],
         names: Sequence[str] | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.model = model
         self.experts = len(experts)
         tied = _tied_tensors(model)
+        if device is not None:
+            tied = _moved(model, tied, device)
         _check_names("the base model", base, tied)
         who = [f"expert {name}" for name in names or range(len(experts))]
         for name, expert in zip(who, experts, strict=True):
@@ -187,6 +195,19 @@ def _tied_tensors(model: nn.Module) -> dict[tuple[str, ...], tuple[Tensor, ...]]
         place = (tensor.data_ptr(), *tensor.shape, *tensor.stride()) if tensor.numel() else (id(tensor),)
         groups.setdefault(place, []).append(name)
     return {tuple(names): tuple(state[name] for name in names) for names in groups.values()}
+
+
+def _moved(
+    model: nn.Module, tied: Iterable[tuple[str, ...]], device: torch.device
+) -> dict[tuple[str, ...], tuple[Tensor, ...]]:
+    # Moving gives objects that share one memory a memory each, and buffers new objects.
+    model.to(device)
+    state = model.state_dict(keep_vars=True)
+    moved = {names: tuple(state[name] for name in names) for names in tied}
+    for first, *others in moved.values():
+        for other in others:
+            other.data = first.data
+    return moved
 
 
 def _check_names(who: str, base: Mapping[str, Tensor], tied: Iterable[tuple[str, ...]]) -> None:

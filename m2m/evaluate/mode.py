@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
+
+from m2m.evaluate.device import device_of
 
 
 @contextmanager
 def scoring(model: nn.Module) -> Iterator[None]:
     """Put a module in evaluation and inference mode for the block; then each submodule has its own again.
+
+    On a CUDA device, sums are done in the dtype they are in, and by the same algorithm every time.
 
     Args:
         model: The module that is scored.
@@ -22,8 +26,31 @@ def scoring(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), repeatable() if device_of(model).type == "cuda" else nullcontext():
             yield
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Keep CUDA's libraries from rounding float32 to TF32, and from choosing algorithms by a stopwatch.
+
+    Yields:
+        None: While the block runs.
+    """
+    wanted = [
+        (torch.backends.cuda.matmul, "allow_tf32", False),
+        (torch.backends.cudnn, "allow_tf32", False),
+        (torch.backends.cudnn, "benchmark", False),
+        (torch.backends.cudnn, "deterministic", True),
+    ]
+    before = [(place, name, getattr(place, name)) for place, name, _ in wanted]
+    for place, name, value in wanted:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place, name, value in before:
+            setattr(place, name, value)

@@ -91,7 +91,7 @@ class StackedWalk(Iterator[Scored]):
         with scoring(self._live.model), warnings.catch_warnings():
             warnings.filterwarnings("error", LOOPED)
             try:
-                self._forward(state, next(iter(scorer.batches())).inputs)
+                self._forward(state, next(iter(scorer.batches())).to(_device(state)).inputs)
             except UserWarning as warning:
                 return f"part of the model would run in a loop: {warning}".splitlines()[0]
             except RuntimeError as error:
@@ -185,7 +185,7 @@ def _score_task(
     forward: Forward, state: Mapping[str, Tensor], scorer: BatchedScorer, count: int
 ) -> list[Scores]:
     parts: list[dict[str, list[Tensor]]] = [defaultdict(list) for _ in range(count)]
-    for batch in scorer.batches():
+    for batch in (batch.to(_device(state)) for batch in scorer.batches()):
         for part, output in zip(parts, forward(state, batch.inputs), strict=True):
             for metric, value in scorer.judge(output, batch).items():
                 part[metric].append(value)
@@ -193,6 +193,10 @@ def _score_task(
         Scores({metric: torch.cat(values).double().cpu().numpy() for metric, values in part.items()})
         for part in parts
     ]
+
+
+def _device(state: Mapping[str, Tensor]) -> torch.device:
+    return next(iter(state.values())).device
 
 
 def _no_program(error: RuntimeError) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from m2m.devices import check_built_for_cuda, cuda_number
 from m2m.errors import ConfigError
 from m2m.merging.methods.spec import Method
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 #: Staging memory of one input or output, a worker, on the way to a device: long enough that starting copies
 #: and kernels does not count. A guess: no GPU was at hand to measure on.
 _CUDA_SLOT_BYTES = 2 * 2**20
-_NAME = re.compile(r"cpu|cuda(?::(\d{1,3}))?")
 
 
 def parse_device(name: str, method: Method | None) -> int | None:
@@ -30,16 +29,12 @@ def parse_device(name: str, method: Method | None) -> int | None:
     Raises:
         ConfigError: If there is no such kind of device, or it does not compute this method.
     """
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise ConfigError(f"device {name!r}: wanted cpu, cuda, or cuda:1 and so on")
-    if name == "cpu":
-        return None
-    if method is not None and method.kind != "weights":
+    number = cuda_number(name)
+    if number is not None and method is not None and method.kind != "weights":
         raise ConfigError(
             f"device {name!r}: merge_method {method.name} is computed on the CPU only; leave the device out"
         )
-    return int(match[1] or 0)
+    return number
 
 
 def slot_bytes_on(number: int | None) -> int | None:
@@ -69,10 +64,9 @@ def open_device(number: int | None, workers: int) -> MergeDevice | None:
     """
     if number is None:
         return None
+    check_built_for_cuda(number)
     from m2m import _core
 
-    if not _core.cuda_archs:
-        raise ConfigError(f"device 'cuda:{number}': this m2m was built without CUDA (see `m2m doctor`)")
     try:
         return _core.cuda_device(number, workers)
     except RuntimeError as error:

@@ -1,0 +1,42 @@
+"""Names of devices: the CPU, or a CUDA device and its number."""
+
+from __future__ import annotations
+
+import re
+
+from m2m.errors import ConfigError
+
+_NAME = re.compile(r"cpu|cuda(?::(\d{1,3}))?")
+
+
+def cuda_number(name: str) -> int | None:
+    """Understand the name of a device.
+
+    Args:
+        name: `cpu`, `cuda`, or `cuda:1` and so on.
+
+    Returns:
+        The number of a CUDA device; nothing for the CPU.
+
+    Raises:
+        ConfigError: If there is no such kind of device.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ConfigError(f"device {name!r}: wanted cpu, cuda, or cuda:1 and so on")
+    return None if name == "cpu" else int(match[1] or 0)
+
+
+def check_built_for_cuda(number: int) -> None:
+    """Refuse a CUDA device where the compiled module has no kernels for one.
+
+    Args:
+        number: The device's number.
+
+    Raises:
+        ConfigError: If m2m was built without CUDA.
+    """
+    from m2m import _core
+
+    if not _core.cuda_archs:
+        raise ConfigError(f"device 'cuda:{number}': this m2m was built without CUDA (see `m2m doctor`)")
