@@ -16,6 +16,7 @@ import pandas as pd
 import m2m
 from m2m.errors import InputError
 from m2m.files import write_atomically
+from m2m.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun
@@ -39,6 +40,25 @@ def provenance(run: TrainedRun) -> dict[str, Any]:
         "setup": run.setup.version,
         "seed": run.seed,
         "versions": versions(),
+    }
+
+
+def run_source(root: str | Path) -> dict[str, Any]:
+    """Say which run a result is of, without opening its models.
+
+    Args:
+        root: The run folder of a finished run.
+
+    Returns:
+        Its name, the hash of its configuration (None if the folder does not say) and its training seed.
+    """
+    folder = RunFolder(Path(root))
+    made_from = json.loads(folder.identity.read_text(encoding="utf-8")) if folder.identity.exists() else {}
+    seed = folder.read_results().get("seed")
+    return {
+        "run": folder.root.resolve().name,
+        "config": made_from.get("identity"),
+        "training_seed": seed,
     }
 
 

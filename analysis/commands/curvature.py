@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from analysis.commands.on_a_run import add_run_arguments, open_for_study, report
+from analysis.commands.on_a_run import add_run_arguments, open_for_study
+from analysis.commands.shared import report
 
 HELP = "Hessians at the base: γ, interactions, the target's quadratic model"
 

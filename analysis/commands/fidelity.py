@@ -7,11 +7,12 @@ fidelity_choices.csv, fidelity_points.csv and the scatter figure.
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.errors import ConfigError, InputError
+from analysis.commands.shared import add_shared_arguments, report
+from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
     from analysis.fidelity import Estimate, Study
@@ -35,11 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="COL", help="column that names the target (tables)")
     parser.add_argument("--again", metavar="COL", help="column of a second training seed's scores (tables)")
     parser.add_argument("--lower-is-better", action="store_true", help="scores are losses (tables)")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: the run's figures folder)"
+    add_shared_arguments(
+        parser, default_out="the run's figures folder", seed_of="bootstraps and permutations"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of bootstraps and permutations (default 0)")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -51,64 +50,56 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code 0.
     """
+    from analysis.fidelity.write import write
+    from analysis.results import output_folder
+    from paper_figs.merge_to_mix.scatter import draw
+
     if args.source.is_dir():
-        study, source, out = _of_run(args)
-    else:
-        study, source, out = _of_table(args)
-    _write(study, out, source)
-    print(_json_line(study, out) if args.json else _summary(study, out))
+        args.out = args.out or args.source / "figures"
+    output_folder(_required(args, "out"))
+    study, source = _of_run(args) if args.source.is_dir() else _of_table(args)
+    write(study, args.out, source)
+    draw(args.out, args.out)
+    found = {
+        name: getattr(study.overall.correlations, name).to_json()
+        for name in ("pearson", "spearman", "kendall")
+    }
+    report(args, found, _sentences(study))
     return 0
 
 
-def _of_run(args: argparse.Namespace) -> tuple[Study, dict[str, Any], Path]:
+def _required(args: argparse.Namespace, option: str) -> Any:
+    value = getattr(args, option)
+    if value is None:
+        raise ConfigError(f"a table needs --{option}")
+    return value
+
+
+def _of_run(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     if any((args.merged, args.trained, args.by, args.again, args.lower_is_better)):
         raise ConfigError(
             "--merged, --trained, --by, --again and --lower-is-better are for tables, not for a run"
         )
     from analysis.fidelity.runs import of_run
+    from analysis.results import run_source
 
-    study = of_run(args.source, seed=args.seed)
-    return study, {"run": args.source.name}, args.out or args.source / "figures"
+    return of_run(args.source, seed=args.seed), run_source(args.source)
 
 
-def _of_table(args: argparse.Namespace) -> tuple[Study, dict[str, Any], Path]:
-    missing = [option for option in ("merged", "trained", "out") if getattr(args, option) is None]
-    if missing:
-        raise ConfigError(f"a table needs --{missing[0]}")
+def _of_table(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     from analysis.fidelity import of_table
+    from m2m.surrogate import content_key
 
-    study = of_table(
-        args.source,
-        args.merged,
-        args.trained,
-        args.by,
-        again=args.again,
-        higher_is_better=not args.lower_is_better,
-        seed=args.seed,
-    )
-    columns = {name: getattr(args, name) for name in ("merged", "trained", "by", "again")}
-    return study, {"table": args.source.name, **columns}, args.out
+    columns = {"merged": _required(args, "merged"), "trained": _required(args, "trained")}
+    columns |= {"by": args.by, "again": args.again}
+    higher = not args.lower_is_better
+    study = of_table(args.source, **columns, higher_is_better=higher, seed=args.seed)
+    digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
+    config = content_key("fidelity", digest, *columns.values(), str(higher), args.seed)
+    return study, {"table": args.source.name, **columns, "sha256": digest, "config": config}
 
 
-def _write(study: Study, out: Path, source: dict[str, Any]) -> None:
-    from analysis.fidelity.write import write
-    from paper_figs.merge_to_mix.scatter import draw
-
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; wanted a folder")
-    write(study, out, source)
-    draw(out, out)
-
-
-def _json_line(study: Study, out: Path) -> str:
-    found = {
-        name: getattr(study.overall.correlations, name).to_json()
-        for name in ("pearson", "spearman", "kendall")
-    }
-    return json.dumps({"out": str(out), **found}, ensure_ascii=False)
-
-
-def _summary(study: Study, out: Path) -> str:
+def _sentences(study: Study) -> list[str]:
     lines = [
         f"{target}: {_in_words('Pearson', fidelity.correlations.pearson)}, "
         f"{_in_words('Spearman', fidelity.correlations.spearman)}"
@@ -116,15 +107,16 @@ def _summary(study: Study, out: Path) -> str:
     ]
     if study.pooled is not None:
         lines.append(f"all targets: {_in_words('Pearson', study.pooled.correlations.pearson)}")
+        if study.pooled.incomplete:
+            lines.append(f"{study.pooled.incomplete} mixtures are not in every target")
     slope = study.mixed.slope
     if slope.value is not None:
         lines.append(_in_words("slope over targets and seeds", slope))
     plans = study.power["pearson"].plans
-    lines += [
+    return lines + [
         f"a Pearson interval {plan.width:g} wide takes {plan.dependent or plan.mixtures} mixtures"
         for plan in plans[1:2]
     ]
-    return "\n".join([*lines, f"written to {out}"])
 
 
 def _in_words(name: str, estimate: Estimate) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from analysis.commands.shared import add_shared_arguments
 
 if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun
@@ -20,7 +20,6 @@ def add_run_arguments(parser: argparse.ArgumentParser, examples: int) -> None:
         examples: Examples of every dataset and target that are used unless the user says otherwise.
     """
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with trained experts")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument("--target", metavar="NAME", help="target whose loss is used (default: the run's)")
     parser.add_argument(
         "--examples",
@@ -32,7 +31,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, examples: int) -> None:
     parser.add_argument(
         "--float32", action="store_true", help="compute in the model's precision, not float64"
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+    add_shared_arguments(parser)
 
 
 def open_for_study(args: argparse.Namespace) -> TrainedRun:
@@ -49,17 +48,3 @@ def open_for_study(args: argparse.Namespace) -> TrainedRun:
 
     output_folder(args.out)
     return open_run(args.run, args.examples or None, float64=not args.float32)
-
-
-def report(args: argparse.Namespace, summary: Mapping[str, Any], sentences: list[str]) -> None:
-    """Print what was found, for people or for programs.
-
-    Args:
-        args: The parsed options.
-        summary: What programs get, besides the folder.
-        sentences: What people get, a line each.
-    """
-    from analysis.results import plain
-
-    line = json.dumps(plain({"out": str(args.out), **summary}), ensure_ascii=False)
-    print(line if args.json else "\n".join([*sentences, f"written to {args.out}"]))

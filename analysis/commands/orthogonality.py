@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.commands.shared import add_shared_arguments, report
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--experts", nargs="+", metavar="MODEL", help="checkpoints or LoRA adapters of the experts"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument(
         "--subspaces",
         type=int,
@@ -50,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory", default="256MiB", help="most memory that reading may take (default %(default)s)"
     )
     parser.add_argument("--threads", type=int, metavar="T", help="workers (default: one a core)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of random starts (default %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+    add_shared_arguments(parser, seed_of="random starts")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -63,7 +62,6 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code 0.
     """
-    from analysis.commands.on_a_run import report
     from analysis.orthogonality.write import NAME, to_json, to_tables
     from analysis.results import output_folder, write_results
     from paper_figs.mergemix import cosines
@@ -79,8 +77,8 @@ def execute(args: argparse.Namespace) -> int:
 
 def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     from analysis.orthogonality import orthogonality
-    from analysis.orthogonality.runs import of_run, source_of_run
-    from analysis.results import versions
+    from analysis.orthogonality.runs import of_run
+    from analysis.results import run_source, versions
     from m2m.surrogate import content_key
 
     common = {"rank": args.subspaces, "memory": args.memory, "threads": args.threads, "seed": args.seed}
@@ -90,7 +88,7 @@ def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
             raise ConfigError(
                 "a run folder names its own models: leave --base, --experts, --anchored, --share out"
             )
-        return of_run(args.run, **common), source_of_run(args.run) | made_by
+        return of_run(args.run, **common), run_source(args.run) | made_by
     if not (args.base and args.experts):
         raise ConfigError("name a run folder, or --base and --experts")
     study = orthogonality(args.base, args.experts, anchored=args.anchored or (), share=args.share, **common)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
+
+from analysis.commands.shared import add_shared_arguments, report
 
 HELP = "a verdict per claim: holds, fails or unresolved, with interval"
 
@@ -24,14 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="+", metavar="RUN|CONFIG.toml", help="finished run folders, or configurations to run"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument(
         "--no-trainings", action="store_true", help="leave out what needs models that the runs do not have"
     )
     parser.add_argument("--no-curvature", action="store_true", help="leave out the Hessians at the base")
     parser.add_argument("--workers", type=int, metavar="W", help="worker processes (default: one a core)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of resampling (default %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+    add_shared_arguments(parser, seed_of="resampling")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
@@ -44,7 +43,6 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code 0, whatever the verdicts are.
     """
-    from analysis.commands.on_a_run import report
     from analysis.results import output_folder, write_results
     from analysis.validate.runs import Options, provenance, validate
     from analysis.validate.write import NAME, counts, to_json, to_page, to_tables

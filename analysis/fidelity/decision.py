@@ -10,9 +10,10 @@ import numpy as np
 from analysis.fidelity import intervals
 from analysis.fidelity.correlation import FEWEST, correlation
 from analysis.fidelity.estimate import Estimate
+from analysis.fidelity.pairs import pair_sums
 from analysis.fidelity.points import Points
 from analysis.fidelity.sample import Floats, Sample
-from analysis.fidelity.statistics import order_signs, strata
+from analysis.fidelity.statistics import strata
 from analysis.fidelity.uncertainty import SHORTLISTS, Uncertainty, to_json, uncertainty
 
 
@@ -132,15 +133,12 @@ def pairwise_accuracy(sample: Sample, counts: Floats) -> Floats:
     Returns:
         The share among pairs whose trained scores differ; NaN if there is none. [R]
     """
-    right, pairs = np.zeros((2, len(counts)))
+    agree, differ = np.zeros((2, len(counts)))
     for rows in strata(sample):
-        weight = counts[:, rows]
-        for block, merged, trained in order_signs(sample.merged[rows], sample.trained[rows]):
-            differs = trained**2
-            agrees = (merged * trained + 1) / 2 * differs
-            right += np.sum((weight @ agrees.T) * weight[:, block], axis=1)
-            pairs += np.sum((weight @ differs.T) * weight[:, block], axis=1)
-    return np.where(pairs > 0, right / np.where(pairs > 0, pairs, 1), np.nan)
+        less_wrong, _, differs = pair_sums(sample.merged[rows], sample.trained[rows], counts[:, rows])
+        agree += (less_wrong + differs) / 2
+        differ += differs
+    return np.where(differ > 0, agree / np.where(differ > 0, differ, 1), np.nan)
 
 
 def _pairwise(sample: Sample, seed: int) -> Estimate:

@@ -67,6 +67,8 @@ class Pooled:
         uncentred: As if all rows were of one target; inflated where targets differ in difficulty.
         mean_pearson: Plain mean of the targets' Pearson correlations, None if one of them is not defined.
         repeated: The analysis of covariance behind the pooled Pearson correlation.
+        incomplete: Mixtures that some target lacks; with any, scores cannot be exchanged between mixtures, so
+            that there is no permutation p-value.
     """
 
     correlations: Correlations
@@ -75,13 +77,14 @@ class Pooled:
     uncentred: Correlations
     mean_pearson: float | None
     repeated: RepeatedMeasures
+    incomplete: int
 
     def to_json(self) -> dict[str, Any]:
         """Lay the result out for a JSON file.
 
         Returns:
-            As `Fidelity.to_json`, without a decision, with `uncentred`, `mean_pearson`
-            and `repeated_measures`.
+            As `Fidelity.to_json`, without a decision, with `uncentred`, `mean_pearson`,
+            `repeated_measures` and `incomplete`.
         """
         return {
             "pooling": _POOLING,
@@ -89,6 +92,7 @@ class Pooled:
             "uncentred": self.uncentred.to_json(),
             "mean_pearson": self.mean_pearson,
             "repeated_measures": self.repeated.to_json(),
+            "incomplete": self.incomplete,
         }
 
 
@@ -218,6 +222,7 @@ def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
         uncentred=correlations(one, seed),
         mean_pearson=float(np.mean(known)) if len(known) == len(values) else None,
         repeated=from_correlation(sample, agreement[0].pearson),
+        incomplete=int(np.sum(np.bincount(sample.mixture) < len(targets))),
     )
 
 

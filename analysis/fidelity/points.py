@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from analysis.fidelity.sample import Floats, Ints, Sample
 from m2m.errors import InputError
+
+#: Largest score in size; its square is a float64 with room for any sum.
+LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,15 @@ class Points:
         if len(set(lengths.values())) > 1:
             raise InputError(f"target {self.target!r}: columns of different lengths: {lengths}")
         if len(set(self.labels)) < len(self.labels):
-            repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
+            repeated = sorted(label for label, times in Counter(self.labels).items() if times > 1)
             raise InputError(f"target {self.target!r}: mixtures occur more than once: {repeated[:5]}")
+        for name, scores in (("merged", self.merged), ("trained", self.trained)):
+            far = np.isfinite(scores) & (np.abs(scores) > LARGEST)
+            if np.any(far):
+                worst = scores[int(np.argmax(far))]
+                raise InputError(
+                    f"target {self.target!r}: a {name} score is {worst:g}; wanted at most {LARGEST:g} in size"
+                )
 
     @property
     def n(self) -> int:
@@ -99,12 +110,20 @@ def pooled_sample(points: Sequence[Points]) -> Sample:
 
     Returns:
         The sample; members are known if they are in every target.
+
+    Raises:
+        InputError: If a label has different members in two targets.
     """
     labels = list(dict.fromkeys(label for target in points for label in target.labels))
     number = {label: i for i, label in enumerate(labels)}
     names: dict[str, tuple[str, ...]] = {}
     for target in points:
-        names.update(zip(target.labels, target.members or (), strict=target.members is not None))
+        for label, members in zip(target.labels, target.members or (), strict=target.members is not None):
+            if set(names.setdefault(label, members)) != set(members):
+                raise InputError(
+                    f"mixture {label!r} has members {list(members)} in target {target.target!r} and "
+                    f"{list(names[label])} in another; wanted one mixture a name"
+                )
     return Sample(
         merged=np.concatenate([target.merged for target in points]),
         trained=np.concatenate([target.trained for target in points]),

@@ -8,6 +8,7 @@ from typing import Any
 from analysis.fidelity.measure import Study
 from analysis.fidelity.tables import of_scores
 from analysis.fidelity.write import write
+from analysis.results import run_source
 from m2m.errors import InputError
 from m2m.run_folder import RunFolder
 from m2m.surrogate import ScoreTable
@@ -48,5 +49,5 @@ def record(study: Study, root: str | Path) -> None:
         root: The run folder.
     """
     folder = RunFolder(Path(root))
-    write(study, folder.figures, {"run": folder.root.name})
+    write(study, folder.figures, run_source(root))
     folder.write_results(folder.read_results() | {"fidelity": study.targets_json()})

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from analysis.fidelity.pairs import pair_sums
 from analysis.fidelity.sample import Floats, Ints, Sample
 
 #: A coefficient of a sample under R row weightings: counts [R, n] -> [R], NaN where it is not defined.
 Statistic = Callable[[Sample, Floats], Floats]
-#: Rows that are compared with all others at a time.
-_BLOCK = 256
 
 
 def pearson(sample: Sample, counts: Floats) -> Floats:
@@ -66,10 +65,7 @@ def kendall(sample: Sample, counts: Floats) -> Floats:
     """
     pairs = np.zeros((3, len(counts)))
     for rows in strata(sample):
-        weight = counts[:, rows]
-        for block, first, second in order_signs(sample.merged[rows], sample.trained[rows]):
-            for i, sign in enumerate((first * second, first**2, second**2)):
-                pairs[i] += np.sum((weight @ sign.T) * weight[:, block], axis=1)
+        pairs += pair_sums(sample.merged[rows], sample.trained[rows], counts[:, rows])
     return _ratio(*pairs)
 
 
@@ -84,21 +80,6 @@ def strata(sample: Sample) -> Iterator[Ints]:
     """
     for stratum in np.unique(sample.stratum):
         yield np.flatnonzero(sample.stratum == stratum)
-
-
-def order_signs(first: Floats, second: Floats) -> Iterator[tuple[slice, Floats, Floats]]:
-    """Compare every two rows of one target, some rows at a time so that memory stays linear in n.
-
-    Args:
-        first: One side's scores. [n]
-        second: The other side's scores. [n]
-
-    Yields:
-        tuple[slice, Floats, Floats]: Rows i, and for both sides the sign of score i − score j. each [b, n]
-    """
-    for start in range(0, len(first), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        yield block, np.sign(first[block, None] - first), np.sign(second[block, None] - second)
 
 
 def _moments(first: Floats, second: Floats, weight: Floats) -> Floats:

@@ -15,6 +15,7 @@ import pandas as pd
 from analysis.fidelity.measure import Study, study
 from analysis.fidelity.points import Points
 from analysis.fidelity.sample import Floats
+from m2m.config_keys import did_you_mean
 from m2m.errors import InputError
 
 #: Columns of a table that are used without being asked for.
@@ -33,8 +34,11 @@ def of_table(
 ) -> Study:
     """Measure fidelity in a CSV table, one mixture a row.
 
-    A column `members` (`a+b` or a JSON list) tells singletons apart, a column `candidate` names the mixtures.
-    A row whose merged or trained cell is empty is left out and counted.
+    A column `members` (`a+b` or a JSON list) tells singletons apart, a column `candidate` names the mixtures;
+    without it the members do, in the order in which datasets first appear. A row whose merged or trained cell
+    is empty is left out and counted. A score that is not finite (`nan`, `inf`) is there, so that its target
+    has no correlation, with the reason. Targets too small for a correlation of their own count in the pooled
+    one.
 
     Args:
         path: The table.
@@ -47,13 +51,24 @@ def of_table(
 
     Returns:
         The study.
+
+    Raises:
+        InputError: If columns are missing, double or used twice, a cell is not what its column wants, a
+            mixture occurs twice in a target, or no row has both scores.
     """
-    table = read_table(Path(path), [column for column in (merged, trained, by, again) if column is not None])
-    groups = table.groupby(by, sort=False) if by is not None else [("all", table)]
+    asked = [column for column in (merged, trained, by, again) if column is not None]
+    repeated = [column for column in asked if asked.count(column) > 1]
+    if repeated:
+        raise InputError(f"column {repeated[0]!r} is asked for twice, as {asked}; wanted different columns")
+    table = read_table(Path(path), asked)
+    if MEMBERS in table:
+        table[MEMBERS] = _all_members(str(path), table[MEMBERS])
+    paired = table[(table[merged].str.strip() != "") & (table[trained].str.strip() != "")]
+    if paired.empty:
+        raise InputError(f"{path}: no row has both {merged!r} and {trained!r}")
+    groups = _targets(str(path), table, by)
     columns = (merged, trained, again)
-    return study(
-        (_of_rows(str(path), str(name), rows, columns, higher_is_better) for name, rows in groups), seed
-    )
+    return study((_of_rows(str(path), name, rows, columns, higher_is_better) for name, rows in groups), seed)
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -61,26 +76,41 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
 
     Args:
         path: The file.
-        columns: Columns it must have.
+        columns: Columns it must have, once.
 
     Returns:
         The table; all cells are text, empty ones are empty.
 
     Raises:
-        InputError: If the file cannot be read, is empty, or lacks a column.
+        InputError: If the file cannot be read, is empty, or lacks or doubles a column.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, header=None)
     except OSError as error:
         raise InputError(f"cannot read the table {path}: {error.strerror or error}") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV table: {str(error).strip()}") from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(f"{path} has no column {missing[0]!r}; it has {list(table.columns)}")
-    if table.empty:
+    names = [name.removeprefix("\ufeff") for name in table.iloc[0]]
+    for column in columns:
+        if column not in names:
+            raise InputError(f"{path} has no column {column!r}{did_you_mean(column, names)}; it has {names}")
+    double = [name for name in (*columns, MEMBERS, LABEL) if names.count(name) > 1]
+    if double:
+        raise InputError(f"{path} has {names.count(double[0])} columns {double[0]!r}; wanted one")
+    if len(table) == 1:
         raise InputError(f"{path} has a header but no rows")
-    return table
+    return table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+
+
+def _targets(path: str, table: pd.DataFrame, by: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
+    if by is None:
+        yield "all", table
+        return
+    unnamed = table.index[table[by].str.strip() == ""]
+    if len(unnamed):
+        raise InputError(f"{path}: row {unnamed[0] + 1}, column {by!r}: wanted a target's name, got nothing")
+    for name, rows in table.groupby(by, sort=False):
+        yield str(name), rows
 
 
 def _of_rows(
@@ -88,7 +118,7 @@ def _of_rows(
 ) -> Points:
     merged, trained, again = columns
     paired = rows[(rows[merged].str.strip() != "") & (rows[trained].str.strip() != "")]
-    members = tuple(_members(text) for text in paired[MEMBERS]) if MEMBERS in rows else None
+    members = tuple(paired[MEMBERS]) if MEMBERS in rows else None
     if LABEL in rows:
         labels = list(paired[LABEL])
     else:
@@ -108,6 +138,31 @@ def _of_rows(
         again=_numbers(path, paired, again) if again else np.full(len(paired), np.nan),
         left_out=len(rows) - len(paired),
     )
+
+
+def _all_members(path: str, cells: pd.Series[str]) -> list[tuple[str, ...]]:
+    """Read every row's dataset names.
+
+    Args:
+        path: The table.
+        cells: The members column.
+
+    Returns:
+        Names, in the order in which datasets first appear in the table.
+
+    Raises:
+        InputError: If a cell is broken JSON, or names a dataset twice or nothing.
+    """
+    read: list[tuple[str, ...]] = []
+    place: dict[str, int] = {}
+    for line, text in enumerate(cells, start=1):
+        names = _members(text)
+        if not all(names) or len(set(names)) < len(names):
+            raise InputError(f"{path}: row {line}, column {MEMBERS!r}: wanted different names, got {text!r}")
+        read.append(names)
+        for name in names:
+            place.setdefault(name, len(place))
+    return [tuple(sorted(names, key=place.__getitem__)) for names in read]
 
 
 def _members(text: str) -> tuple[str, ...]:
@@ -154,7 +209,8 @@ def _number(path: str, line: Any, column: str, text: str) -> float:
         InputError: If the cell holds anything else.
     """
     try:
-        return float(text) if text.strip() else math.nan
+        # Python reads 1_000 as a thousand; in a table it is a mistake.
+        return float(text.replace("_", "?")) if text.strip() else math.nan
     except ValueError:
         raise InputError(
             f"{path}: row {line + 1}, column {column!r}: wanted a number, got {text!r}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ import pandas as pd
 from analysis.fidelity.correlation import COEFFICIENTS, Correlations
 from analysis.fidelity.measure import Fidelity, Pooled, Study
 from analysis.fidelity.points import Points
-from analysis.results import versions
-from m2m.files import write_atomically
+from analysis.results import versions, write_results
 
-RESULT, SUMMARY, POINTS = "fidelity.json", "fidelity.csv", "fidelity_points.csv"
-CHOICES = "fidelity_choices.csv"
+NAME = "fidelity"
 
 
 def to_json(study: Study, source: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,12 +46,8 @@ def write(study: Study, folder: Path, source: Mapping[str, Any]) -> None:
         folder: Where to; made if need be.
         source: What it was made from: file names, columns, hashes.
     """
-    text = json.dumps(to_json(study, source), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / POINTS, points_table(study).to_csv(index=False).encode())
-    write_atomically(folder / SUMMARY, summary_table(study).to_csv(index=False).encode())
-    write_atomically(folder / CHOICES, choices_table(study).to_csv(index=False).encode())
-    write_atomically(folder / RESULT, text.encode())
+    tables = {"": summary_table(study), "choices": choices_table(study), "points": points_table(study)}
+    write_results(folder, NAME, to_json(study, source), tables)
 
 
 def points_table(study: Study) -> pd.DataFrame:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from analysis.orthogonality.measure import Study, orthogonality
 from m2m.errors import InputError
@@ -54,18 +52,3 @@ def of_run(
         seed=seed,
         progress=progress,
     )
-
-
-def source_of_run(root: str | Path) -> dict[str, Any]:
-    """Say which run a study is of.
-
-    Args:
-        root: The run folder.
-
-    Returns:
-        Its name, the hash of its configuration and its training seed.
-    """
-    folder = RunFolder(Path(root))
-    identity = json.loads(folder.identity.read_text(encoding="utf-8"))["identity"]
-    seed = folder.read_results()["seed"]
-    return {"run": folder.root.resolve().name, "config": identity, "training_seed": seed}

@@ -20,6 +20,8 @@ Look = dict[str, Any]
 POINTS, RESULT, NAME = "fidelity_points.csv", "fidelity.json", "fidelity_scatter"
 #: Panels side by side at most.
 _ACROSS = 3
+#: Most dots that are drawn one by one in the SVG; more are one picture.
+_VECTORS = 2000
 #: Height of a line of text inside a panel, as a share of the panel.
 _LINE = 0.075
 #: Width of a letter inside a panel, and half that of a marker, as shares of the panel.
@@ -95,7 +97,8 @@ def _panel(axes: Axes, rows: Sequence[Row], fidelity: Mapping[str, Any]) -> None
 
 
 def _dots(axes: Axes, rows: Sequence[Row], **look: Any) -> None:
-    axes.scatter([row["merged"] for row in rows], [row["trained"] for row in rows], **look)
+    columns = ([row[name] for row in rows] for name in ("merged", "trained"))
+    axes.scatter(*columns, rasterized=len(rows) > _VECTORS, **look)
 
 
 def _frame(axes: Axes, rows: Sequence[Row]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -43,7 +44,18 @@ def test_a_table(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         set(found[name]) >= {"value", "low", "high", "n"} for name in ("pearson", "spearman", "kendall")
     )
     assert found["pearson"] == found["by"]["all"]["pearson"]
-    assert found["source"] == {"table": "table.csv", "merged": "x", "trained": "y", "by": None, "again": None}
+    source = found["source"]
+    assert [source.pop(name) for name in ("table", "merged", "trained", "by", "again")] == [
+        "table.csv",
+        "x",
+        "y",
+        None,
+        None,
+    ]
+    assert source.pop("sha256") == hashlib.sha256(table.read_bytes()).hexdigest()
+    assert len(source.pop("config")) == 32
+    assert (source, found["seed"]) == ({}, 0)
+    assert {"m2m", "python", "numpy", "scipy"} <= set(found["versions"])
     assert "Pearson 0.967 [0.79, 1.00], n = 7" in capsys.readouterr().out
 
 
@@ -92,9 +104,10 @@ def test_a_run_folder_takes_no_columns(tmp_path: Path, capsys: pytest.CaptureFix
     assert "are for tables" in capsys.readouterr().err
 
 
-def test_an_unknown_option_is_two(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("options", [["--wrong"], ["--seed", "-1"], ["--seed", "1.5"]])
+def test_a_wrong_option_is_two(capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
-        run("table.csv", "--wrong")
+        run("table.csv", *options)
     assert leaving.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 

@@ -85,6 +85,14 @@ def test_nan_is_not_an_empty_cell(tmp_path: Path) -> None:
         ("x,z\n1,2\n", r"no column 'y'; it has \['x', 'z'\]"),
         ("x,y\n1,2\n3,four\n", "row 2, column 'y': wanted a number, got 'four'"),
         ("x,y\n", "header but no rows"),
+        ("x,Y1\n1,2\n", r"no column 'y'; it has"),
+        ("x,y,x\n1,2,3\n", "has 2 columns 'x'; wanted one"),
+        ("x,y\n1,\n,3\n", "no row has both 'x' and 'y'"),
+        ("x,y\n1_000,3\n", "row 1, column 'x': wanted a number, got '1_000'"),
+        ("x,y\n1e200,3\n2,2\n", "a merged score is 1e\\+200; wanted at most 1e\\+150"),
+        ("members,x,y\na+b,1,2\nb,3,3\nb+a,3,4\n", r"more than once: \['a\+b'\]"),
+        ("members,x,y\na+a,1,2\n", "row 1, column 'members': wanted different names, got 'a\\+a'"),
+        ("members,x,y\n,1,2\n", "row 1, column 'members': wanted different names, got ''"),
         ("", "not a CSV table"),
         ("candidate,x,y\na,1,2\na,3,4\n", "more than once"),
         ('members,x,y\n"[""a",1,2\n', "wanted a JSON list"),
@@ -93,6 +101,48 @@ def test_nan_is_not_an_empty_cell(tmp_path: Path) -> None:
 def test_a_wrong_table_says_what_and_where(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         of_table(table(tmp_path, text), "x", "y")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("t,x,y\nu,1,2\n,3,4\n", "row 2, column 't': wanted a target's name, got nothing"),
+        ("target,x,y\nu,1,2\n", "no column 't'; it has"),
+        (
+            "t,candidate,members,x,y\nu,m,a,1,2\nv,m,b,1,2\n",
+            r"mixture 'm' has members \['b'\] in target 'v' and \['a'\] in another",
+        ),
+    ],
+)
+def test_targets_that_do_not_fit(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        of_table(table(tmp_path, text), "x", "y", "t")
+
+
+def test_a_misspelt_column_is_suggested(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no column 'mergd' \(did you mean 'merged'\?\)"):
+        of_table(table(tmp_path, "merged,trained\n1,2\n"), "mergd", "trained")
+    with pytest.raises(InputError, match="'x' is asked for twice"):
+        of_table(table(tmp_path, "x,y\n1,2\n"), "x", "x")
+
+
+def test_names_of_a_mixture_may_come_in_any_order(tmp_path: Path) -> None:
+    rows = ["members,t,x,y", "b,u,1,2", "a,u,3,3", "a+b,u,5,4", "c,u,6,6"]
+    rows += ["b,v,1,2", "a,v,3,3", "b+a,v,5,4", "d,v,6,6"]
+    study = of_table(table(tmp_path, "\n".join(rows)), "x", "y", "t")
+    assert study.by["v"].points.labels == ("b", "a", "b+a", "d")
+    assert study.by["u"].points.labels[2] == "b+a"
+    assert study.pooled is not None
+    # c and d are in one target each: nothing says how they would have done in the other.
+    assert (study.pooled.incomplete, study.pooled.correlations.pearson.p) == (2, None)
+
+
+def test_a_target_too_small_for_itself_counts_in_the_pool(tmp_path: Path) -> None:
+    rows = ["t,x,y", "u,1,2", "u,2,3", "u,3,1", "u,4,5", "v,1,2", "v,3,4"]
+    study = of_table(table(tmp_path, "\n".join(rows)), "x", "y", "t")
+    assert study.by["v"].correlations.pearson.reason == "2 mixtures are too few: at least 4 are needed"
+    assert study.pooled is not None
+    assert study.pooled.correlations.pearson.n == 6
 
 
 def test_a_missing_table(tmp_path: Path) -> None:
