@@ -7,7 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from m2m.evaluate.bench import Bench, task_bench
 from m2m.evaluate.device import free_bytes, open_device
 from m2m.evaluate.engine import Choice, Job, choose, score_in_mode
 from m2m.evaluate.scorer import Scorer, Scores
+from m2m.evaluate.streamed import Counts, StreamedWalk
 from m2m.evaluate.tasks import TaskOptions
 from m2m.mixture import Mixture, all_subsets
 from m2m.setups.protocol import Progress
@@ -42,6 +43,10 @@ class ScoreReport:
         examples: Examples scored now, over all candidates and tasks.
         wall_s: Seconds that it took.
         peak_rss_bytes: Largest resident set of the process so far, mapped files included.
+        bytes_read: Bytes read from the experts' shards; like what follows, None unless the mode is streamed.
+        bytes_spilled: Bytes of activations and of weights used again that waited on disk.
+        blocks: Blocks of the network that were read and merged.
+        passes: Passes over the experts.
     """
 
     scores: Path
@@ -52,6 +57,10 @@ class ScoreReport:
     examples: int
     wall_s: float
     peak_rss_bytes: int
+    bytes_read: int | None = None
+    bytes_spilled: int | None = None
+    blocks: int | None = None
+    passes: int | None = None
 
 
 def score(
@@ -70,6 +79,7 @@ def score(
     threads: int | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    passes: int = 1,
 ) -> ScoreReport:
     """Score the merged model of every candidate, without writing one, and keep each score as it comes.
 
@@ -93,6 +103,8 @@ def score(
         threads: CPU threads of the merge; None for the kernel's own choice.
         device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
         progress: Told how far it is.
+        passes: Least passes over the experts when streamed, each with a part of the candidates: an
+            interruption loses at most the pass that it hits.
 
     Returns:
         What was done.
@@ -120,14 +132,15 @@ def score(
             raise ConfigError("there is no task to score on")
         bench = task_bench(Path(base), tasks, model=model, context=context, options=options)
     budget = free_bytes(place) // 2 if memory is None else parse_bytes(memory)
-    run = _Run(bench, Checkpoint(base), models, budget, mode, threads, out.parent, progress, place)
+    run = _Run(bench, Checkpoint(base), models, budget, mode, threads, out.parent, progress, place, passes)
     run.score(mixtures, out.with_suffix(".sqlite"))
     with ScoreTable(out.with_suffix(".sqlite")) as table:
         table.export_csv(out)
     wall = time.perf_counter() - start
     return ScoreReport(
-        out, run.choice.mode, run.choice.why, len(mixtures), run.scored, run.examples, wall, _peak()
-    )
+        out, run.choice.mode, run.choice.why, len(mixtures), run.scored, run.examples, wall, _peak(),
+        **({} if run.counts is None else asdict(run.counts)),
+    )  # fmt: skip
 
 
 class _Run:
@@ -137,6 +150,7 @@ class _Run:
         choice: The mode.
         scored: Candidates scored so far.
         examples: Examples scored so far, over all candidates and tasks.
+        counts: What streamed passes took; None in other modes.
     """
 
     def __init__(
@@ -150,12 +164,15 @@ class _Run:
         spill: Path,
         progress: Progress | None,
         device: torch.device,
+        passes: int,
     ) -> None:
         self.choice = Choice("none", "every score was there already")
         self.scored = self.examples = 0
+        self.counts: Counts | None = None
         self._bench, self._base, self._experts = bench, base, experts
         self._memory, self._mode, self._threads, self._spill = memory, mode, threads, spill
         self._device = device
+        self._passes = passes
         self._progress: Progress = progress or (lambda done, total, what: None)
 
     def score(self, mixtures: Sequence[Mixture], path: Path) -> None:
@@ -186,7 +203,8 @@ class _Run:
         weights = [mixture.weights for mixture in mixtures]
         job = Job(
             self._bench, self._base, self._experts, weights, scorers,
-            self._memory, self._threads, self._spill, self._progress, self._device,
+            self._memory, self._threads, self._spill, self._progress, self._device, self._passes,
+            [mixture.label for mixture in mixtures],
         )  # fmt: skip
         self.choice, walk = score_in_mode(choose(job, self._mode), job)
         return walk
@@ -199,17 +217,19 @@ class _Run:
         table: ScoreTable,
     ) -> None:
         done, total = 0, len(candidates)
-        self._progress(done, total, "candidates")
+        streamed = walk if isinstance(walk, StreamedWalk) else None  # it tells its progress and names itself
+        tell = self._progress if streamed is None else lambda done, total, what: None
+        tell(done, total, "candidates")
         try:
             for m, scores in walk:
                 self._keep(candidates[m], scorers, scores, table)
                 done += 1
-                self._progress(done, total, "candidates")
+                tell(done, total, "candidates")
         except InputError as error:
-            label = candidates[done][1].label
-            raise type(error)(
-                f"candidate {label}: {error} ({done} of {total} candidates are kept)"
-            ) from error
+            where = f"candidate {candidates[done][1].label}: " if streamed is None else ""
+            raise type(error)(f"{where}{error} ({done} of {total} candidates are kept)") from error
+        if streamed is not None:
+            self.counts = streamed.counts + (self.counts or Counts())
 
     def _keep(
         self,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from m2m.cli.parser import add_out, add_threads, amount, positive
 from m2m.errors import ConfigError
+from m2m.units import format_bytes
 
 if TYPE_CHECKING:
     from m2m.evaluate.bench import Bench
@@ -47,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--mode", choices=["auto", "resident", "streamed", "stacked"], default="auto",
         help="whole models in memory; all candidates block by block; many small models at once",
+    )  # fmt: skip
+    add(
+        "--passes", type=positive, default=1, metavar="G",
+        help="streamed: read the experts at least G times, each time for a part of the candidates, so that "
+        "an interruption loses at most a part (default: %(default)s)",
     )  # fmt: skip
     add("--memory", type=amount, metavar="SIZE", help="memory budget (default: half of what is free)")
     add(
@@ -127,7 +133,7 @@ def execute(args: argparse.Namespace) -> int:
         model=args.model, context=args.context,
         options=TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
         mode=args.mode, memory=args.memory, threads=args.threads, device=args.device,
-        progress=progress(quiet=args.quiet),
+        progress=progress(quiet=args.quiet), passes=args.passes,
     )  # fmt: skip
     if args.examples is not None:
         with ScoreTable(args.out.with_suffix(".sqlite")) as table:
@@ -182,4 +188,7 @@ def _print(report: ScoreReport) -> None:
     print(f"{report.scores}: {report.candidates} candidates, {report.scored_now} of them scored now")
     if report.scored_now:
         print(f"{report.mode}: {report.why}")
+    if report.bytes_read is not None and report.bytes_spilled is not None:
+        read, spilled = format_bytes(report.bytes_read), format_bytes(report.bytes_spilled)
+        print(f"read {read} of experts in {report.passes} passes, {report.blocks} blocks; spilled {spilled}")
     print(f"next: m2m select {report.scores}")

@@ -7,7 +7,7 @@ from m2m.evaluate.racing import MergedCandidates, RacedObjective, RaceResult, Re
 from m2m.evaluate.resident import score, score_candidates, score_model
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.similarity import most_similar, similarities
-from m2m.evaluate.streamed import Streamed, score_streamed
+from m2m.evaluate.streamed import Streamed, StreamedWalk, score_streamed
 from m2m.evaluate.target_scorer import TargetScorer
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Scorer",
     "Scores",
     "Streamed",
+    "StreamedWalk",
     "TargetScorer",
     "TaskBatch",
     "most_similar",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from m2m.evaluate.resident import AHEAD, walk
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.stacked import LARGEST, StackedWalk
 from m2m.evaluate.staging import STAGED_BYTES, moved_state
-from m2m.evaluate.streamed import score_streamed
+from m2m.evaluate.streamed import StreamedWalk
 from m2m.setups.protocol import Progress
 from m2m.units import format_bytes
 
@@ -58,6 +58,8 @@ class Job:
         spill: Folder for activations that a streamed pass cannot keep; None: the system's.
         progress: Told how far a streamed pass is.
         device: Where candidates are merged and scored.
+        passes: Least passes over the experts when streamed, each with a part of the candidates.
+        names: What messages of a streamed pass call the candidates. [M]
     """
 
     bench: Bench
@@ -70,6 +72,8 @@ class Job:
     spill: Path | None = None
     progress: Progress | None = None
     device: torch.device = CPU
+    passes: int = 1
+    names: Sequence[str] | None = None
 
     @property
     def size(self) -> int:
@@ -157,16 +161,15 @@ def score_in_mode(choice: Choice, job: Job) -> tuple[Choice, Iterator[tuple[int,
         job: What is to be scored.
 
     Returns:
-        What was really done and why, and a walk over (candidate number, one `Scores` a task). A streamed pass
-        is over when this returns.
+        What is really done and why, and a walk over (candidate number, one `Scores` a task): a
+        `StreamedWalk`, with its counts, where that is the way.
     """
     if choice.mode == "streamed":
-        found = score_streamed(
+        return choice, StreamedWalk(
             job.bench.build_empty, job.base, [*job.experts.values()], job.weights, job.scorers,
             memory=job.memory, threads=job.threads, progress=job.progress, spill=job.spill,
+            passes=job.passes, names=job.names,
         )  # fmt: skip
-        read = f"{format_bytes(found.bytes_read)} read, passes over the experts: {found.passes}"
-        return replace(choice, why=f"{choice.why}; {read}"), iter(list(enumerate(found.scores)))
     with device_errors(job.device):
         choice, scored = _started(choice, job)
     return choice, _guarded(scored, job.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -147,7 +148,8 @@ class Coroutine(Generic[T]):
         """End the coroutine wherever it is."""
         self._abandoned = True
         if self._thread is not None and self._thread.is_alive():
-            self._go.release()
+            with suppress(RuntimeError):  # an interrupted `_switch` may have given it its turn already
+                self._go.release()
             self._thread.join()
 
     def _switch(self) -> Operation | None:

@@ -16,17 +16,19 @@ class Forward:
 
     Args:
         candidate: The candidate's number.
+        place: The batch's number.
         work: The model's forward and the task's judgement of its output.
 
     Attributes:
         candidate: The candidate's number.
+        place: The batch's number.
         pages: The activations it holds.
         needs: The weights it waits for; empty before it starts and once it is done.
         done: Whether it has a result.
     """
 
-    def __init__(self, candidate: int, work: Callable[[], Mapping[str, Tensor]]) -> None:
-        self.candidate = candidate
+    def __init__(self, candidate: int, place: int, work: Callable[[], Mapping[str, Tensor]]) -> None:
+        self.candidate, self.place = candidate, place
         self.pages: list[Page] = []
         self.needs: frozenset[Weight] = frozenset()
         self.done = False

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 _MAPPED_BYTES = 64 * 1024
 #: What glibc's own moving threshold has reached in a process that has freed a large tensor.
 _USUAL_BYTES = 32 * 1024 * 1024
+#: Longest hole that is looked for.
+_LONGEST_BYTES = 1 << 30
 _M_MMAP_THRESHOLD = -3
 _M_TRIM_THRESHOLD = -1
 
@@ -20,18 +22,39 @@ def returning_memory() -> Iterator[None]:
 
     By default glibc stops mapping blocks below 32 MiB one by one once such blocks have been freed; then
     activations and weights that come and go leave holes that stay resident: measured, three times the budget.
+    It also prefers holes of its heap to new mappings, and what is freed there stays resident too: so the
+    holes that are there already are given back, and then taken, untouched, until the end.
 
     Yields:
         None: While the block runs.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
         yield
         return
-    mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _MAPPED_BYTES)
+    libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+    libc.mallopt(_M_TRIM_THRESHOLD, _MAPPED_BYTES)
+    libc.malloc_trim(ctypes.c_size_t(0))
+    holes = _take_holes(libc)
     try:
         yield
     finally:
-        mallopt(_M_MMAP_THRESHOLD, _USUAL_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _USUAL_BYTES)
+        for hole in holes:
+            libc.free(ctypes.c_void_p(hole))
+        libc.mallopt(_M_MMAP_THRESHOLD, _USUAL_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _USUAL_BYTES)
+
+
+def _take_holes(libc: ctypes.CDLL) -> list[int]:
+    # Blocks of these lengths come from a hole if there is one, else from a mapping, which is above the heap.
+    libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+    heap_end: int = libc.sbrk(0)
+    holes, size = [], _LONGEST_BYTES
+    while size >= _MAPPED_BYTES:
+        block = libc.malloc(ctypes.c_size_t(size))
+        if block is not None and block < heap_end:
+            holes.append(block)
+            continue
+        libc.free(ctypes.c_void_p(block))
+        size //= 2
+    return holes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+
 from m2m.evaluate.streamed.activations import Activations
 from m2m.evaluate.streamed.blocks import Use, cut
 from m2m.evaluate.streamed.budget import Shares
@@ -42,26 +44,24 @@ class Walk:
         self._check = check
         self.loaded = 0
 
-    @property
-    def planned(self) -> int:
-        """Number of blocks that were foreseen."""
-        return len(self._blocks)
-
-    def take(self, forwards: Sequence[Forward]) -> Iterator[int]:
+    def take(self, forwards: Sequence[Forward]) -> Iterator[tuple[int, Forward]]:
         """Carry forward passes to their end.
 
         Args:
             forwards: The forward passes, ordered by candidate.
 
         Yields:
-            How many of the planned blocks are done.
+            tuple[int, Forward]: How many (block, forward pass) are done, of blocks × forward passes; and the
+                forward pass that has just gone as far as it can.
         """
+        count = len(forwards)
         for place, block in enumerate(self._blocks):
-            self._visit(block, forwards)
+            for at, forward in enumerate(self._visit(block, forwards), start=1):
+                yield place * count + at, forward
             later = self._blocks[place + 1 :]
             while strays := [f for f in forwards if not f.done and not any(f.needs <= b for b in later)]:
-                self._visit(self._unforeseen(strays), strays)
-            yield place + 1
+                for forward in self._visit(self._unforeseen(strays), strays):
+                    yield (place + 1) * count, forward
         self._merger.forget()
 
     def _unforeseen(self, strays: Sequence[Forward]) -> frozenset[Weight]:
@@ -71,7 +71,7 @@ class Walk:
         uses = [Use(stray.needs, 0) for stray in strays]
         return frozenset(cut(uses, {w: w.nbytes for use in uses for w in use.weights}, self._shares.block)[0])
 
-    def _visit(self, block: frozenset[Weight], forwards: Sequence[Forward]) -> None:
+    def _visit(self, block: frozenset[Weight], forwards: Sequence[Forward]) -> Iterator[Forward]:
         ready = [f for f in forwards if not f.done and f.needs <= block]
         if not ready:
             return
@@ -79,10 +79,15 @@ class Walk:
         self.loaded += 1
         merged = None
         for forward in ready:
-            if forward.candidate != merged:
-                merged = forward.candidate
-                self._merger.merge(merged)
-            forward.advance(self._weights, self._activations, self._merger.present.issuperset)
-            self._activations.tidy(forward.pages)
-            if self._activations.resident > self._shares.waiting:
-                self._activations.evict(forward.pages)
+            with torch.inference_mode():  # not while others have their turn
+                if forward.candidate != merged:
+                    merged = forward.candidate
+                    self._merger.merge(merged)
+                self._advance(forward)
+            yield forward
+
+    def _advance(self, forward: Forward) -> None:
+        forward.advance(self._weights, self._activations, self._merger.present.issuperset)
+        self._activations.tidy(forward.pages)
+        if self._activations.resident > self._shares.waiting:
+            self._activations.evict(forward.pages)

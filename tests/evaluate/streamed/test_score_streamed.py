@@ -128,14 +128,14 @@ def test_scores_have_the_bits_of_resident_ones(case: str, memory: int, tmp_path:
         for a, b in zip(wanted_row, got_row, strict=True):
             assert a.values.keys() == b.values.keys()
             assert all(np.array_equal(a.values[metric], b.values[metric]) for metric in a.values)
-    assert got.passes == 1
-    assert got.bytes_read == size_of(files, without="num_batches_tracked")
+    assert got.counts.passes == 1
+    assert got.counts.bytes_read == size_of(files, without="num_batches_tracked")
 
 
 def test_reading_is_one_pass_whatever_the_number_of_candidates_and_batches(tmp_path: Path) -> None:
     files = saved(llama(tied=True), tmp_path)
     read = {
-        streamed(llama(tied=True), files, [TokenTask(size=size)], weights=WEIGHTS[:1] * m).bytes_read
+        streamed(llama(tied=True), files, [TokenTask(size=size)], weights=WEIGHTS[:1] * m).counts.bytes_read
         for m, size in ((1, 5), (1, 1), (7, 2))
     }
     assert read == {size_of(files)}
@@ -144,7 +144,7 @@ def test_reading_is_one_pass_whatever_the_number_of_candidates_and_batches(tmp_p
 def test_an_expert_that_no_candidate_uses_is_not_read(tmp_path: Path) -> None:
     files = saved(byte_gpt, tmp_path)
     got = streamed(byte_gpt, files, [TokenTask(keyword="tokens")], weights=[[1.0, 0.0, 0.0], [0.5, 0.0, 0.5]])
-    assert got.bytes_read * 3 == size_of(files) * 2
+    assert got.counts.bytes_read * 3 == size_of(files) * 2
 
 
 def test_activations_wait_on_disk_where_memory_is_short(tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_activations_wait_on_disk_where_memory_is_short(tmp_path: Path) -> None:
     base, *experts = [file.state() for file in files]
     tasks = [TokenTask(count=12, length=128, size=4, keyword="tokens")]
     got = streamed(build, files, tasks, memory=12 * MIB)
-    assert got.bytes_spilled > MIB
-    assert got.passes == 1
+    assert got.counts.bytes_spilled > MIB
+    assert got.counts.passes == 1
     for a, b in zip(score(build(), base, experts, WEIGHTS, tasks), got.scores, strict=True):
         assert np.array_equal(a[0].values["loss"], b[0].values["loss"])
 
@@ -177,7 +177,9 @@ def test_a_path_that_the_rehearsal_did_not_take_is_taken(tmp_path: Path) -> None
     files = saved(Routed, tmp_path)
     base, *experts = [file.state() for file in files]
     got = streamed(Routed, files, [TokenTask()])
-    assert size_of(files) < got.bytes_read < 2 * size_of(files), "what the detour had passed is read again"
+    assert size_of(files) < got.counts.bytes_read < 2 * size_of(files), (
+        "what the detour had passed is read again"
+    )
     wanted = score(Routed(), base, experts, WEIGHTS, [TokenTask()])
     assert [row[0].mean("loss") for row in got.scores] == [row[0].mean("loss") for row in wanted]
 

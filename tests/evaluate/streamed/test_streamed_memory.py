@@ -16,9 +16,10 @@ MIB = 2**20
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
-def test_the_peak_is_within_the_budget(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "candidates"), [("byte gpt", 3), ("llama", 16)])
+def test_the_peak_is_within_the_budget(model: str, candidates: int, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, PROGRAM, tmp_path, "80", "3"],
+        [sys.executable, PROGRAM, tmp_path, model, "64", str(candidates)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -26,6 +27,6 @@ def test_the_peak_is_within_the_budget(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     experts, read, added = map(int, done.stdout.split())
-    assert experts > 3 * 80 * MIB
+    assert experts > 4 * 64 * MIB
     assert read == experts
-    assert added <= 80 * MIB
+    assert added <= 64 * MIB
