@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from m2m.checkpoint import Checkpoint
     from m2m.evaluate import race
     from m2m.merging import merge
+    from m2m.mixing import mix
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
     from m2m.pipeline import run
@@ -30,6 +31,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "build_info": ("m2m.build_info", "build_info"),
     "errors": ("m2m.errors", None),
     "merge": ("m2m.merging", "merge"),
+    "mix": ("m2m.mixing", "mix"),
     "predict": ("m2m.predicting", "predict"),
     "race": ("m2m.evaluate", "race"),
     "run": ("m2m.pipeline", "run"),
@@ -46,6 +48,7 @@ __all__ = [
     "build_info",
     "errors",
     "merge",
+    "mix",
     "predict",
     "race",
     "run",

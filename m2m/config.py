@@ -6,12 +6,13 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from m2m.config_keys import check_keys
 from m2m.errors import ConfigError
+from m2m.mix_options import MixOptions, read_mix_options
 from m2m.train.recipe import TrainRecipe
 
 
@@ -43,12 +44,14 @@ class RunConfig:
         run: What to choose for and what to validate.
         train: The uniform recipe of every expert and mixture.
         setup: The `[setup]` table, for `m2m.setups.load`.
+        mix: How `m2m mix` searches.
     """
 
     path: Path
     run: RunOptions
     train: TrainRecipe
     setup: Mapping[str, Any]
+    mix: MixOptions = field(default_factory=MixOptions)
 
     @property
     def root(self) -> Path:
@@ -57,7 +60,7 @@ class RunConfig:
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides the results; `validate` only adds results, so it is left out."""
+        """Hash of all that decides the results; `validate` and `[mix]` only add to them, so they are out."""
         content = asdict(self.run) | {"train": asdict(self.train), "setup": self.setup}
         del content["validate"]
         text = json.dumps(content, sort_keys=True, default=str)
@@ -68,7 +71,7 @@ def load(path: str | Path) -> RunConfig:
     """Read a run configuration.
 
     Args:
-        path: A TOML file with the tables `[run]`, `[train]` and `[setup]`.
+        path: A TOML file with the tables `[run]`, `[train]` and `[setup]`, and `[mix]` if wanted.
 
     Returns:
         The configuration; only its form is checked, the set-up checks its own table when it is loaded.
@@ -83,7 +86,7 @@ def load(path: str | Path) -> RunConfig:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a TOML file: {error}") from None
-    check_keys(tables, ["run", "train", "setup"], str(path))
+    check_keys(tables, ["run", "train", "setup", "mix"], str(path))
     for name in ("run", "train", "setup"):
         if not isinstance(tables.get(name), dict):
             raise ConfigError(f"{path} has no table [{name}]")
@@ -92,6 +95,7 @@ def load(path: str | Path) -> RunConfig:
         run=_run_options(tables["run"], f"{path} [run]"),
         train=_train_recipe(tables["train"], f"{path} [train]"),
         setup=tables["setup"],
+        mix=read_mix_options(tables.get("mix", {}), f"{path} [mix]"),
     )
 
 

@@ -63,6 +63,11 @@ class RunFolder:
         """Folder of the figures and the points they are drawn from."""
         return self.root / "figures"
 
+    @property
+    def mix(self) -> Path:
+        """Folder of what `m2m mix` finds."""
+        return self.root / "mix"
+
     def model(self, mixture: Mixture, seed: int) -> Path:
         """Say where the checkpoint of a trained mixture lies; a mixture of one dataset is an expert.
 
@@ -74,7 +79,9 @@ class RunFolder:
             The checkpoint folder.
         """
         room = "experts" if len(mixture.members) == 1 else "mixtures"
-        return self.root / room / mixture.label / f"seed{seed}"
+        # A label rounds shares and may be longer than a file's name; the key does neither.
+        name = mixture.label if mixture.is_subset else mixture.key
+        return self.root / room / name / f"seed{seed}"
 
     def read_results(self) -> dict[str, Any]:
         """Read `results.json`.

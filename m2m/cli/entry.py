@@ -23,6 +23,7 @@ DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 #: at import it uses nothing heavier than the standard library.
 VERBS = (
     "run",
+    "mix",
     "merge",
     "verify",
     "score",

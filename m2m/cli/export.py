@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from m2m.cli.parser import add_out, positive
 from m2m.errors import ConfigError
+
+if TYPE_CHECKING:
+    from m2m.exporting import Sources
 
 HELP = "write a mixture for a trainer"
 
@@ -30,6 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", required=True, metavar="NAME", help=f"the format: {', '.join(FORMATS)}")
     add_out(parser, "the file to write")
+    add_sources(parser)
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Declare what trainers need to know beside the shares.
+
+    Args:
+        parser: The verb's parser.
+    """
     parser.add_argument(
         "--path",
         action="append",
@@ -52,6 +65,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def sources_of(args: argparse.Namespace) -> Sources:
+    """Read the options of `add_sources`.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        What they say.
+    """
+    from m2m.exporting import Sources
+
+    sizes = {name: _count(name, text) for name, text in pairs("--size", args.size).items()}
+    return Sources(pairs("--path", args.path), args.total, sizes, args.digits)
+
+
 def execute(args: argparse.Namespace) -> int:
     """Write the file.
 
@@ -62,13 +90,12 @@ def execute(args: argparse.Namespace) -> int:
         The exit code.
     """
     from m2m.cli.output import check_out, print_json
-    from m2m.exporting import Sources, read_mixture, render
+    from m2m.exporting import read_mixture, render
     from m2m.files import write_atomically
 
     check_out(args.out)
-    sizes = {name: _count(name, text) for name, text in _pairs("--size", args.size).items()}
-    mixture = read_mixture(args.mixture, sizes)
-    sources = Sources(_pairs("--path", args.path), args.total, sizes, args.digits)
+    sources = sources_of(args)
+    mixture = read_mixture(args.mixture, sources.sizes)
     write_atomically(args.out, render(mixture, args.to, sources))
     if args.json:
         print_json(
@@ -83,16 +110,28 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    for word, (name, _, value) in zip(words, pairs, strict=True):
+def pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    """Read words of the form `NAME=VALUE`.
+
+    Args:
+        option: Where they come from, for messages.
+        words: The words.
+
+    Returns:
+        Value by name.
+
+    Raises:
+        ConfigError: If a word has another form, or a name is there twice.
+    """
+    parts = [word.partition("=") for word in words]
+    for word, (name, _, value) in zip(words, parts, strict=True):
         if not name or not value:
             raise ConfigError(f"{option} wants NAME=VALUE, got {word!r}")
-    names = [name for name, _, _ in pairs]
+    names = [name for name, _, _ in parts]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"{option} says {twice[0]!r} more than once")
-    return {name: value for name, _, value in pairs}
+    return {name: value for name, _, value in parts}
 
 
 def _count(name: str, text: str) -> int:

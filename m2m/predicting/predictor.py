@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO, FAMILIES, family
-from m2m.predicting.protocol import Array, Family, Model
+from m2m.predicting.protocol import Array, Family
 from m2m.predicting.validation import (
     Folded,
     Rows,
@@ -25,6 +25,7 @@ from m2m.predicting.validation import (
     spearman,
     stack_weights,
 )
+from m2m.predicting.weighted import WeightedModels
 
 #: Name of the stack among the families.
 STACK = "stack"
@@ -62,8 +63,8 @@ class Predictor:
     Attributes:
         name: The family's name, or `stack`.
         weights: Weight by family name; those of weight zero are left out.
-        models: The models fitted to all rows, in the order of `weights`.
-        fold_models: For each fold, weights and models fitted without it.
+        fitted: The models fitted to all rows, in the order of `weights`, as one.
+        fold_models: For each fold, the models fitted without it.
         residuals: Out-of-fold error of each row, absolute. [M]
         fold_of: The fold of each row. [M]
         spearman: Cross-validated Spearman's ρ of each family that was tried, and of `auto`'s nested choice.
@@ -71,11 +72,42 @@ class Predictor:
 
     name: str
     weights: dict[str, float]
-    models: Sequence[Model]
-    fold_models: Sequence[tuple[Array, Sequence[Model]]]
+    fitted: WeightedModels
+    fold_models: Sequence[WeightedModels]
     residuals: Array
     fold_of: Rows
     spearman: dict[str, float]
+
+    def held_out(self, x: Array) -> Array:
+        """Predict the mixtures it was fitted to, each by what has not seen it.
+
+        Args:
+            x: Those mixtures, in the order they were fitted in. [M, N]
+
+        Returns:
+            The expected scores. [M]
+        """
+        predicted = np.empty(len(x))
+        for k, models in enumerate(self.fold_models):
+            predicted[self.fold_of == k] = models.predict(x[self.fold_of == k])
+        return predicted
+
+    def refitted(self, x: Array, y: Array, seed: int) -> WeightedModels:
+        """Fit the same families, with the same weights, to other rows.
+
+        Args:
+            x: Mixture weights; a row is on the simplex. [M, N]
+            y: Scores. [M]
+            seed: Decides all random choices.
+
+        Returns:
+            The fitted models as one.
+        """
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            models = [family(name).fit(x, y, seed) for name in self.weights]
+        return WeightedModels(self.fitted.weights, models)
 
     def predict(self, x: Array) -> Prediction:
         """Predict the scores of mixtures.
@@ -98,8 +130,8 @@ class Predictor:
         return Prediction(*columns)
 
     def _predict(self, x: Array) -> tuple[Array, Array, Array, Array]:
-        mean = _mixed(np.array(list(self.weights.values())), self.models, x)
-        by_fold = np.column_stack([_mixed(weights, models, x) for weights, models in self.fold_models])
+        mean = self.fitted.predict(x)
+        by_fold = np.column_stack([models.predict(x) for models in self.fold_models])
         spread = ((by_fold - mean[:, None]) ** 2).mean(axis=1)
         std = np.sqrt((self.residuals**2).mean() + spread)
         around = by_fold[:, self.fold_of]
@@ -137,10 +169,9 @@ def fit_predictor(
     Returns:
         The fitted predictor.
     """
-    _check_installed()
+    families = families_for(model, len(x), x.shape[1], fold_count)
     from threadpoolctl import threadpool_limits
 
-    families = _able(x, fold_count) if model == AUTO else [_checked(family(model), x, fold_count)]
     parts = folds(len(y), fold_count, seed)
     # Sums depend on the number of threads, and results must repeat.
     with threadpool_limits(1):
@@ -157,12 +188,40 @@ def fit_predictor(
     return Predictor(
         used[0][0].name if len(used) == 1 else STACK,
         {f.name: weight for f, weight in used},
-        models,
-        list(zip(choice.by_fold, folded.models, strict=True)),
+        WeightedModels(np.array([weight for _, weight in used]), models),
+        [WeightedModels(*pair) for pair in zip(choice.by_fold, folded.models, strict=True)],
         np.abs(predicted - y),
         _numbers(parts),
         ranks,
     )
+
+
+def families_for(model: str, rows: int, domains: int, fold_count: int) -> list[Family]:
+    """Find the families that a name stands for, and refuse what cannot be fitted before anything is scored.
+
+    Args:
+        model: A family's name, or `auto`.
+        rows: Number of scored mixtures M there will be.
+        domains: Number of domains N.
+        fold_count: Number of folds K.
+
+    Returns:
+        The family; for `auto` all that have rows enough.
+
+    Raises:
+        InputError: If rows are too few, or a library is missing; says what helps.
+    """
+    missing = [module for module in ("sklearn", "lightgbm", "threadpoolctl") if find_spec(module) is None]
+    if missing:
+        raise InputError(f"predictors need {missing[0]}, which is not installed: pip install 'm2m[search]'")
+    if rows < max(_FEWEST, fold_count):
+        raise InputError(
+            f"got {rows} scored mixtures, wanted at least {max(_FEWEST, fold_count)}: "
+            f"cross-validation in {fold_count} folds has nothing to go by; score more mixtures"
+        )
+    if model == AUTO:
+        return _able(rows, domains, fold_count)
+    return [_checked(family(model), rows, domains, fold_count)]
 
 
 @dataclass(frozen=True)
@@ -220,52 +279,28 @@ def _fits(fold_count: int, families: int) -> int:
     return fold_count + (fold_count * (fold_count - 1) // 2 if families > 1 else 0)
 
 
-def _mixed(weights: Array, models: Sequence[Model], x: Array) -> Array:
-    total = np.zeros(len(x))
-    for weight, model in zip(weights, models, strict=True):
-        if weight > 0:
-            total += weight * model.predict(x)
-    return total
-
-
-def _able(x: Array, fold_count: int) -> list[Family]:
+def _able(rows: int, domains: int, fold_count: int) -> list[Family]:
     # Those of `auto` that have rows enough in the smallest training set there will be.
-    fewest = _smallest(len(x), fold_count, held_out=2)
-    able = [f for f in FAMILIES.values() if x.shape[1] <= f.domains and f.rows_needed(x.shape[1]) <= fewest]
-    _check_rows(len(x), fold_count)
+    fewest = _smallest(rows, fold_count, held_out=2)
+    able = [f for f in FAMILIES.values() if domains <= f.domains and f.rows_needed(domains) <= fewest]
     if not able:
         raise InputError(
-            f"{AUTO} needs more scored mixtures: got {len(x)} in {fold_count} folds, which leaves {fewest} "
+            f"{AUTO} needs more scored mixtures: got {rows} in {fold_count} folds, which leaves {fewest} "
             f"to fit; "
             f"add rows, or take --model ridge"
         )
     return able
 
 
-def _checked(chosen: Family, x: Array, fold_count: int) -> Family:
-    _check_rows(len(x), fold_count)
-    needed, there = chosen.rows_needed(x.shape[1]), _smallest(len(x), fold_count, held_out=1)
+def _checked(chosen: Family, rows: int, domains: int, fold_count: int) -> Family:
+    needed, there = chosen.rows_needed(domains), _smallest(rows, fold_count, held_out=1)
     if there < needed:
         raise InputError(
-            f"{chosen.name} needs at least {needed} scored mixtures of {x.shape[1]} domains after a fold is "
+            f"{chosen.name} needs at least {needed} scored mixtures of {domains} domains after a fold is "
             f"held out, "
-            f"got {there} of {len(x)}; add rows, or take a --model that needs fewer (ridge, gp)"
+            f"got {there} of {rows}; add rows, or take a --model that needs fewer (ridge, gp)"
         )
     return chosen
-
-
-def _check_installed() -> None:
-    missing = [module for module in ("sklearn", "lightgbm", "threadpoolctl") if find_spec(module) is None]
-    if missing:
-        raise InputError(f"predictors need {missing[0]}, which is not installed: pip install 'm2m[search]'")
-
-
-def _check_rows(rows: int, fold_count: int) -> None:
-    if rows < max(_FEWEST, fold_count):
-        raise InputError(
-            f"got {rows} scored mixtures, wanted at least {max(_FEWEST, fold_count)}: "
-            f"cross-validation in {fold_count} folds has nothing to go by; score more mixtures"
-        )
 
 
 def _smallest(rows: int, fold_count: int, held_out: int) -> int:

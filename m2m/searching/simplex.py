@@ -90,18 +90,17 @@ class Simplex:
         """Project onto the mixtures within the bounds: the closest one, by bisection on the common shift.
 
         Args:
-            point: Any point. [N]
+            point: Any point, or several. [..., N]
 
         Returns:
-            The shares. [N]
+            The shares. [..., N]
         """
-        low, high = float((self.lower - point).min()), float((self.upper - point).max())
+        low = (self.lower - point).min(-1, keepdims=True)
+        high = (self.upper - point).max(-1, keepdims=True)
         for _ in range(100):  # the interval is halved each time: far below float64's resolution
             middle = (low + high) / 2
-            if np.clip(point + middle, self.lower, self.upper).sum() < 1:
-                low = middle
-            else:
-                high = middle
+            below = np.clip(point + middle, self.lower, self.upper).sum(-1, keepdims=True) < 1
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
         return np.asarray(np.clip(point + high, self.lower, self.upper))
 
     def penalty(self, mixture: Mixture) -> float:
@@ -113,9 +112,19 @@ class Simplex:
         Returns:
             β Σ λ_n log(λ_n / prior_n), with 0 log 0 = 0.
         """
-        shares = np.array(mixture.weights)
-        inside = shares > 0
-        return float(self.strength * (shares[inside] * np.log(shares[inside] / self.prior[inside])).sum())
+        return float(self.penalties(np.array([mixture.weights]))[0])
+
+    def penalties(self, points: Floats) -> Floats:
+        """Return what is added to the losses of mixtures for being away from the prior.
+
+        Args:
+            points: A mixture a row. [M, N]
+
+        Returns:
+            β Σ λ_n log(λ_n / prior_n) of each, with 0 log 0 = 0. [M]
+        """
+        ratios = np.where(points > 0, points, self.prior) / self.prior
+        return np.asarray(self.strength * (points * np.log(ratios)).sum(-1))
 
     def _check_bounds(self) -> None:
         for name, low, high in zip(self.datasets, self.lower, self.upper, strict=True):

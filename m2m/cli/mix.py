@@ -1,0 +1,154 @@
+"""Find the best shares of the given datasets, as MergeMix does: experts, merged seeds, surfaces, λ*.
+
+K experts are trained; models merged at seed weights are scored on every capability; a surface is fitted to
+each; the mixture with the best utility is merged, scored and taken as the sampling ratio. The `[mix]` table
+of the configuration says how (docs/mixing.md). A folder of `m2m run` serves, and its experts are used.
+Results go to PATH/mix. An interrupted search goes on where it was: run the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m2m.cli.export import add_sources, pairs, sources_of
+from m2m.cli.parser import add_out, positive
+from m2m.config_keys import did_you_mean
+from m2m.errors import ConfigError
+
+if TYPE_CHECKING:
+    from m2m.mixing import Candidate, MixResult
+
+HELP = "find the best shares of datasets on the simplex"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb.
+
+    Args:
+        parser: The verb's parser.
+    """
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG.toml", help="what to mix, how to train, what to choose for"
+    )
+    add_out(parser, "the run folder, new or of an earlier run of this configuration")
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
+    )
+    parser.add_argument(
+        "--train", action="store_true", help="really train λ* and equal shares, and compare their scores"
+    )
+    parser.add_argument(
+        "--to",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="also write λ* for a trainer, in a format of `m2m export`",
+    )
+    add_sources(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Do the whole search.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        The exit code.
+    """
+    from m2m import config
+    from m2m.cli.output import print_json
+    from m2m.cli.progress import progress
+    from m2m.exporting import render
+    from m2m.files import write_atomically
+    from m2m.mixing import mix
+    from paper_figs.mergemix import mix as figure
+
+    exports, sources = _exports(args.to), sources_of(args)
+    result = mix(
+        config.load(args.config), args.out, train=args.train, workers=args.workers,
+        progress=progress(quiet=args.quiet),
+    )  # fmt: skip
+    for name, path in exports.items():
+        write_atomically(path, render(result.mixture, name, sources))
+    [png, _] = figure.draw(result.folder, result.folder)
+    if args.json:
+        print_json({**result.to_json(), "folder": result.folder, "exports": exports})
+    elif not args.quiet:
+        _tell(result, exports, png)
+    return 0
+
+
+def _exports(words: list[str]) -> dict[str, Path]:
+    from m2m.cli.output import check_out
+    from m2m.exporting import FORMATS
+
+    exports = {name: Path(path) for name, path in pairs("--to", words).items()}
+    for name, path in exports.items():
+        if name not in FORMATS:
+            hint = did_you_mean(name, FORMATS)
+            raise ConfigError(f"--to: there is no format {name!r}{hint}; there are {', '.join(FORMATS)}")
+        check_out(path)
+    return exports
+
+
+def _tell(result: MixResult, exports: dict[str, Path], figure: Path) -> None:
+    """Print what a person wants to know first."""
+    from m2m.cli.output import print_table
+
+    print("λ*, the shares to train on:")
+    print_table([["  " + name, *cells] for name, *cells in _share_rows(result)])
+    if result.uncertainty is not None:
+        found = result.uncertainty
+        print(
+            f"better than equal shares in {found.beats_equal:.0%} of {len(found.choices)} resamples; "
+            f"expected regret {found.regret:.2g} of the seeds' range"
+        )
+    print(f"\npredicted → measured on validation (cross-validated Spearman {result.spearman:.3f}):")
+    print_table(_score_rows(result))
+    if result.trained:
+        print("\nreally trained:")
+        print_table(_trained_rows(result))
+    for name, path in exports.items():
+        print(f"{path}: λ* for {name}")
+    print(f"\nresults: {result.folder / 'mix.json'}, figure: {figure}")
+
+
+def _share_rows(result: MixResult) -> list[list[str]]:
+    mixture, found = result.mixture, result.uncertainty
+    rows = [[name, f"{share:.3f}"] for name, share in zip(mixture.datasets, mixture.weights, strict=True)]
+    if found is not None:
+        for row, low, high in zip(rows, found.low, found.high, strict=True):
+            row.append(f"[{low:.2f}, {high:.2f}]")
+    return rows
+
+
+def _trained_rows(result: MixResult) -> list[list[str]]:
+    chosen, equal = result.trained["chosen"], result.trained["equal"]
+    rows = [["", "λ*", "equal shares"]]
+    for task, by_split in chosen.items():
+        for split, score in by_split.items():
+            rows.append([f"  {task}, {split}", f"{score:.4f}", f"{equal[task][split]:.4f}"])
+    return rows
+
+
+def _score_rows(result: MixResult) -> list[list[str]]:
+    names = [fit.capability.name for fit in result.fits]
+    by_kind = {candidate.kind: candidate for candidate in result.candidates if candidate.kind != "grid"}
+    shown = {
+        "λ*": result.chosen,
+        "argmax": by_kind["argmax"],
+        "mean of the top": by_kind["top"],
+        "best seed": result.best_seed,
+        "equal shares": by_kind["equal"],
+    }
+    head = ["", "utility", *names]
+    return [head, *(["  " + who, *_cells(candidate, names)] for who, candidate in shown.items())]
+
+
+def _cells(candidate: Candidate, names: list[str]) -> list[str]:
+    pairs_of = [(candidate.worth_predicted, candidate.worth)]
+    pairs_of += [(candidate.predicted[name], candidate.measured[name]) for name in names]
+    return [f"{predicted:.4f} → {measured:.4f}" for predicted, measured in pairs_of]

@@ -1,0 +1,8 @@
+"""MergeMix: the best mixture on the simplex, from experts, few merged models and fitted surfaces."""
+
+from __future__ import annotations
+
+from m2m.mixing.procedure import mix
+from m2m.mixing.result import Candidate, MixResult
+
+__all__ = ["Candidate", "MixResult", "mix"]

@@ -1,0 +1,198 @@
+"""What `m2m mix` found: λ*, what was predicted and measured of it, and how sure it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from m2m.mixing.surface import Capability
+from m2m.mixing.uncertainty import Uncertainty
+from m2m.mixture import Mixture
+from m2m.version import __version__
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A mixture whose merged model was scored.
+
+    Attributes:
+        kind: `equal`, `prior`, `grid` or `drawn` for seeds; `argmax` or `top` for what the surfaces propose.
+        mixture: The mixture.
+        predicted: Score by capability that the surfaces expect; of a seed, by fits without its fold.
+        measured: Score by capability of the merged model.
+        worth_predicted: The utility of the predicted scores.
+        worth: The utility of the measured scores.
+    """
+
+    kind: str
+    mixture: Mixture
+    predicted: Mapping[str, float]
+    measured: Mapping[str, float]
+    worth_predicted: float
+    worth: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Lay it out for a JSON file.
+
+        Returns:
+            Its attributes, the mixture as `weights`.
+        """
+        return {
+            "kind": self.kind,
+            "weights": shares(self.mixture),
+            "predicted": dict(self.predicted),
+            "measured": dict(self.measured),
+            "worth_predicted": self.worth_predicted,
+            "worth": self.worth,
+        }
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted for one capability.
+
+    Attributes:
+        capability: The capability.
+        model: The family's name, or `stack`.
+        weights: Weight by family.
+        spearman: Cross-validated rank correlation by family tried.
+        interval: 95 % interval of the score predicted for λ*.
+        base: The base model's score.
+    """
+
+    capability: Capability
+    model: str
+    weights: Mapping[str, float]
+    spearman: Mapping[str, float]
+    interval: tuple[float, float]
+    base: float
+
+
+@dataclass(frozen=True)
+class MixResult:
+    """The outcome of a search on the simplex.
+
+    Attributes:
+        folder: Where it is written: `mix.json`, `candidates.csv`, `mixture.json`, `scores.sqlite`.
+        chosen: λ*.
+        candidates: All that were merged and scored: the seeds, then `argmax` and `top`.
+        fits: What was fitted, a capability each.
+        spearman: Rank correlation of measured and predicted utility over the seeds, each by fits without its
+            fold.
+        uncertainty: How sure λ* is; None without resamples.
+        trained: Scores by capability and split of models really trained on λ* (`chosen`) and on `equal`
+            shares; empty if none was trained.
+        seconds: Wall seconds by step.
+        options: The `[mix]` table that was used.
+        seed: What decided all random choices.
+        identity: Hash of the run configuration.
+    """
+
+    folder: Path
+    chosen: Candidate
+    candidates: Sequence[Candidate]
+    fits: Sequence[Fit]
+    spearman: float
+    uncertainty: Uncertainty | None
+    trained: Mapping[str, Mapping[str, Mapping[str, float]]]
+    seconds: Mapping[str, float]
+    options: Mapping[str, Any]
+    seed: int
+    identity: str
+
+    @property
+    def mixture(self) -> Mixture:
+        """λ*."""
+        return self.chosen.mixture
+
+    @property
+    def best_seed(self) -> Candidate:
+        """The best of the mixtures that were scored before anything was fitted."""
+        seeds = [c for c in self.candidates if c.kind not in ("argmax", "top")]
+        return max(seeds, key=lambda candidate: candidate.worth)
+
+    def to_json(self) -> dict[str, Any]:
+        """Lay it out for a JSON file.
+
+        Returns:
+            `weights` is λ* by dataset; the candidates are in `candidates.csv`.
+        """
+        proposed = [c for c in self.candidates if c.kind in ("argmax", "top", "equal")]
+        return {
+            "m2m": __version__,
+            "datasets": list(self.mixture.datasets),
+            "weights": shares(self.mixture),
+            "kind": self.chosen.kind,
+            "worth": self.chosen.worth,
+            "worth_predicted": self.chosen.worth_predicted,
+            "capabilities": {fit.capability.name: self._capability(fit) for fit in self.fits},
+            "spearman": self.spearman,
+            "verified": [candidate.to_json() for candidate in (*proposed, self.best_seed)],
+            "uncertainty": self._uncertainty(),
+            "trained": self.trained,
+            "seeds": len(self.candidates) - 2,
+            "seconds": dict(self.seconds),
+            "options": dict(self.options),
+            "seed": self.seed,
+            "config": self.identity,
+        }
+
+    def to_csv(self) -> str:
+        """Lay the candidates out as CSV, a row each.
+
+        Returns:
+            Columns `candidate`, `kind`, shares by dataset, `worth` and `worth_predicted`, and for each
+            capability the score and the one predicted.
+        """
+        names = [fit.capability.name for fit in self.fits]
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        scores = [column for name in names for column in (name, f"{name} predicted")]
+        rows.writerow(["candidate", "kind", *self.mixture.datasets, "worth", "worth predicted", *scores])
+        for c in self.candidates:
+            cells = [cell for name in names for cell in (c.measured[name], c.predicted[name])]
+            rows.writerow([c.mixture.label, c.kind, *c.mixture.weights, c.worth, c.worth_predicted, *cells])
+        return text.getvalue()
+
+    def _capability(self, fit: Fit) -> dict[str, Any]:
+        name = fit.capability.name
+        content = asdict(fit.capability)
+        del content["name"]
+        return content | {
+            "model": fit.model,
+            "models": dict(fit.weights),
+            "spearman": dict(fit.spearman),
+            "base": fit.base,
+            "predicted": self.chosen.predicted[name],
+            "low": fit.interval[0],
+            "high": fit.interval[1],
+            "measured": self.chosen.measured[name],
+        }
+
+    def _uncertainty(self) -> dict[str, Any] | None:
+        if self.uncertainty is None:
+            return None
+        found, names = self.uncertainty, self.mixture.datasets
+        return {
+            "resamples": len(found.choices),
+            "low": dict(zip(names, found.low.tolist(), strict=True)),
+            "high": dict(zip(names, found.high.tolist(), strict=True)),
+            "regret": found.regret,
+            "beats_equal": found.beats_equal,
+        }
+
+
+def shares(mixture: Mixture) -> dict[str, float]:
+    """Name a mixture's weights.
+
+    Args:
+        mixture: The mixture.
+
+    Returns:
+        Weight by dataset.
+    """
+    return dict(zip(mixture.datasets, mixture.weights, strict=True))
