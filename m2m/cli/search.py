@@ -110,15 +110,11 @@ def _space(args: argparse.Namespace, source: Source) -> Space:
 def _strategy(args: argparse.Namespace) -> Strategy:
     from dataclasses import replace
 
-    from m2m.config_keys import did_you_mean
-    from m2m.searching import STRATEGIES, OptunaStudy
+    from m2m.searching import OptunaStudy, strategy_named
 
-    if args.strategy not in STRATEGIES:
-        hint = did_you_mean(args.strategy, STRATEGIES)
-        raise ConfigError(f"--strategy: there is no {args.strategy!r}{hint}; there are {list(STRATEGIES)}")
-    strategy = STRATEGIES[args.strategy]
+    strategy = strategy_named(args.strategy)
     if args.storage is None:
         return strategy
     if not isinstance(strategy, OptunaStudy):
-        raise ConfigError("--storage goes with --strategy tpe, cmaes or gp")
+        raise ConfigError("--storage goes with --strategy tpe, cmaes, gp or genetic")
     return replace(strategy, storage=args.storage)

@@ -103,6 +103,6 @@ class Resampling:
         for capability, predictor in zip(self.capabilities, self.predictors, strict=True):
             values = self.scores[capability.name]
             drawn = generator.integers(values.shape[1], size=values.shape[1])
-            means.append(values[:, drawn].mean(1)[kept])
-            models.append(predictor.refitted(self.points[kept], means[-1], number))
+            means.append(values[:, drawn].mean(1))
+            models.append(predictor.refitted(self.points[kept], means[-1][kept], number))
         return Surface(models, Utility.over(self.capabilities, np.column_stack(means)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
+from m2m.predicting import AUTO, FAMILIES
 from m2m.searching.annealing import Annealing
 from m2m.searching.beam import Beam
 from m2m.searching.belief import Belief, Contender, assess
@@ -13,7 +15,9 @@ from m2m.searching.model_based import ModelBased
 from m2m.searching.objective import Evaluation, Objective
 from m2m.searching.optuna_study import OptunaStudy
 from m2m.searching.pool import Pool
+from m2m.searching.predictor_rounds import PredictorRounds
 from m2m.searching.quadratic_model import QuadraticModel
+from m2m.searching.quadratic_prior import QuadraticPrior
 from m2m.searching.random_subsets import RandomSubsets
 from m2m.searching.simplex import Simplex, repetition_caps
 from m2m.searching.space import Subsets
@@ -35,7 +39,9 @@ __all__ = [
     "Objective",
     "OptunaStudy",
     "Pool",
+    "PredictorRounds",
     "QuadraticModel",
+    "QuadraticPrior",
     "RandomSubsets",
     "SearchResult",
     "Simplex",
@@ -46,6 +52,7 @@ __all__ = [
     "assess",
     "repetition_caps",
     "search",
+    "strategy_named",
 ]
 
 #: The strategies by the name users type.
@@ -61,7 +68,28 @@ STRATEGIES: dict[str, Strategy] = {
     "tpe": OptunaStudy("tpe"),
     "cmaes": OptunaStudy("cmaes"),
     "gp": OptunaStudy("gp"),
+    "genetic": OptunaStudy("genetic"),
+    "regmix": PredictorRounds("lightgbm-regmix", proposed=1, rounds=1),
+    **{f"predictor:{name}": PredictorRounds(name) for name in (AUTO, *FAMILIES)},
 }
+
+
+def strategy_named(name: str) -> Strategy:
+    """Find a strategy.
+
+    Args:
+        name: One of `STRATEGIES`.
+
+    Returns:
+        The strategy.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    if name not in STRATEGIES:
+        hint = did_you_mean(name, STRATEGIES)
+        raise ConfigError(f"there is no search strategy {name!r}{hint}; there are {', '.join(STRATEGIES)}")
+    return STRATEGIES[name]
 
 
 def search(
@@ -83,11 +111,7 @@ def search(
     Returns:
         The best mixture tried, and everything that was tried.
 
-    Raises:
-        ConfigError: If no strategy has that name.
     """
     if isinstance(strategy, str):
-        if strategy not in STRATEGIES:
-            raise ConfigError(f"no search strategy {strategy!r}; there are {list(STRATEGIES)}")
-        strategy = STRATEGIES[strategy]
+        strategy = strategy_named(strategy)
     return strategy.search(objective, space, budget, seed)

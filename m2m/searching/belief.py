@@ -97,7 +97,8 @@ def assess(
         )
     sign = -1.0 if higher_is_better else 1.0
     points = np.array([evaluation.mixture.weights for evaluation in trajectory])
-    posterior = Posterior(points, sign * np.array([evaluation.value for evaluation in trajectory]))
+    values, errors = (np.array([getattr(e, name) for e in trajectory]) for name in ("value", "error"))
+    posterior = Posterior(points, sign * values, errors=errors)
     return _Assessment(posterior, points, proposals_for(space), sign, np.random.default_rng(seed)).belief()
 
 

@@ -13,12 +13,15 @@ from m2m.searching.pool import Pool
 from m2m.searching.posterior import Posterior
 from m2m.searching.proposals import Proposals, proposals_for
 from m2m.searching.quadratic import Floats
+from m2m.searching.quadratic_prior import QuadraticPrior
 from m2m.searching.simplex import Simplex
 from m2m.searching.space import Subsets
 from m2m.searching.strategy import Space, Strategy
 
 #: How many of the most promising mixtures descents start from.
 INCUMBENTS = 12
+#: Mixtures that a prior chooses before anything is scored.
+FROM_PRIOR = 4
 #: The belief's variances are fitted anew when there are this many times as many evaluations.
 REFIT = 1.2
 
@@ -35,12 +38,15 @@ class ModelBased(Strategy):
     Attributes:
         design: Evaluations before the first belief, a dataset: single ones first, then a spread of sizes.
         batch: Evaluations a round, a dataset; at least 4 in all.
+        prior: What the curvature at the base says of the loss; None: nothing. With a prior the first round is
+            the lowest mixtures by it, and there is no design.
     """
 
     spaces = (Subsets, Simplex, Pool)
 
     design: float = 1.5
     batch: float = 0.1
+    prior: QuadraticPrior | None = None
 
     def explore(self, ledger: Ledger, space: Space, random: Random) -> None:
         """Try a spread of subsets, then what the belief proposes, until the space is used up.
@@ -52,21 +58,31 @@ class ModelBased(Strategy):
         """
         generator = np.random.default_rng(random.getrandbits(64))
         proposals, n = proposals_for(space), len(space.datasets)
-        singles = [Mixture.subset(space.datasets, [name]) for name in space.datasets]
-        for mixture in (single for single in singles if single in space):
+        for mixture in self._first(space, proposals, generator):
             ledger(mixture)
-        for point in proposals.design(max(4, round(self.design * n)) - len(ledger.trajectory), generator):
-            ledger(proposals.mixture(point))
         log_variances, fitted_at = None, 0.0
         while (tried := len(ledger.trajectory)) < space.count:
             fit = tried >= REFIT * fitted_at
-            posterior = Posterior(*observed(ledger), log_variances, fit=fit)
+            points, losses = observed(ledger)
+            errors = np.array([evaluation.error for evaluation in ledger.trajectory])
+            posterior = Posterior(points, losses, log_variances, errors=errors, prior=self.prior, fit=fit)
             log_variances, fitted_at = posterior.log_variances, tried if fit else fitted_at
             for mixture in _round(posterior, proposals, ledger, max(4, round(self.batch * n)), generator):
                 [predicted] = posterior.mean().at(np.array([mixture.weights]))
                 ledger(mixture, float(predicted))
             if len(ledger.trajectory) == tried:  # all that looks good is known
                 ledger(_new(ledger, space, random))
+
+    def _first(self, space: Space, proposals: Proposals, generator: np.random.Generator) -> list[Mixture]:
+        """Return what is tried before the first belief."""
+        n = len(space.datasets)
+        if self.prior is not None:
+            lowest = proposals.lowest(self.prior.landscape, np.empty((0, n)), generator)
+            return [proposals.mixture(point) for point in lowest[:FROM_PRIOR]]
+        singles = [Mixture.subset(space.datasets, [name]) for name in space.datasets]
+        first = [single for single in singles if single in space]
+        count = max(4, round(self.design * n)) - len(first)
+        return [*first, *(proposals.mixture(point) for point in proposals.design(count, generator))]
 
 
 def _new(ledger: Ledger, space: Space, random: Random) -> Mixture:

@@ -17,10 +17,12 @@ class Objective:
     Attributes:
         function: Mixture to its score.
         higher_is_better: The score's direction.
+        error: Mixture to the standard error of its score, asked after the score; None where scores are exact.
     """
 
     function: Callable[[Mixture], float]
     higher_is_better: bool
+    error: Callable[[Mixture], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,13 @@ class Evaluation:
         mixture: What was tried.
         value: Its score.
         predicted: What the strategy's model said it would be, before; None for strategies without a model.
+        error: Standard error of the score, in its unit; 0 where it is exact.
     """
 
     mixture: Mixture
     value: float
     predicted: float | None = None
+    error: float = 0.0
 
 
 class BudgetSpentError(Exception):
@@ -136,7 +140,8 @@ class Ledger:
                 raise InputError(f"the objective of {mixture.label} is {value}; a search needs finite scores")
             sign = -1 if self._objective.higher_is_better else 1
             predicted = None if predicted_loss is None else sign * predicted_loss
-            self._known[mixture.key] = Evaluation(mixture, value, predicted)
+            error = self._objective.error(mixture) if self._objective.error else 0.0
+            self._known[mixture.key] = Evaluation(mixture, value, predicted, error)
         return self._known[mixture.key]
 
     def best(self, evaluations: list[Evaluation]) -> Evaluation:

@@ -1,4 +1,4 @@
-"""General-purpose optimisers through Optuna: TPE, CMA-ES, Gaussian processes."""
+"""General-purpose optimisers through Optuna: TPE, CMA-ES, Gaussian processes, a genetic algorithm."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OptunaStudy(Strategy):
     which is uniform on the simplex before anything is learnt (Optuna's FAQ), moved into the bounds.
 
     Attributes:
-        sampler: `tpe`, `cmaes` or `gp`.
+        sampler: `tpe`, `cmaes`, `gp` or `genetic` (NSGA-II; Deb et al., 2002).
         storage: SQLite file that keeps the study, so that `optuna-dashboard sqlite:///FILE` shows it, also
             while the search runs; None keeps it in memory.
     """
@@ -40,7 +40,7 @@ class OptunaStudy(Strategy):
     spaces = (Subsets, Simplex)
     ends = False
 
-    sampler: Literal["tpe", "cmaes", "gp"] = "tpe"
+    sampler: Literal["tpe", "cmaes", "gp", "genetic"] = "tpe"
     storage: Path | None = None
 
     def explore(self, ledger: Ledger, space: Subsets | Simplex, random: Random) -> None:
@@ -51,7 +51,7 @@ class OptunaStudy(Strategy):
             space: The mixtures that may be tried.
             random: Seeds the sampler.
         """
-        study = self._study(random.randrange(2**32))
+        study = self._study(random.randrange(2**32), len(space.datasets))
         stale = 0
         while stale < PATIENCE:
             trial = study.ask()
@@ -66,11 +66,11 @@ class OptunaStudy(Strategy):
             trial.set_user_attr("mixture", mixture.label)
             study.tell(trial, ledger.loss(evaluation, penalised=True))
 
-    def _study(self, seed: int) -> optuna.Study:
+    def _study(self, seed: int, n: int) -> optuna.Study:
         api = _optuna()
         storage = None if self.storage is None else f"sqlite:///{self.storage}"
         api.logging.set_verbosity(api.logging.WARNING)
-        study: optuna.Study = api.create_study(sampler=_sampler(self.sampler, seed), storage=storage)
+        study: optuna.Study = api.create_study(sampler=_sampler(self.sampler, seed, n), storage=storage)
         return study
 
 
@@ -82,10 +82,13 @@ def _optuna() -> Any:
     return optuna
 
 
-def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(name: str, seed: int, n: int) -> optuna.samplers.BaseSampler:
     samplers = _optuna().samplers
     if name == "tpe":
         sampler: optuna.samplers.BaseSampler = samplers.TPESampler(seed=seed, multivariate=True)
+    elif name == "genetic":
+        # The library's population of 50 would spend a whole small budget on its first, random generation.
+        sampler = samplers.NSGAIISampler(seed=seed, population_size=max(10, 2 * n))
     else:
         sampler = {"cmaes": samplers.CmaEsSampler, "gp": samplers.GPSampler}[name](seed=seed)
     return sampler

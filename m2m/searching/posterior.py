@@ -6,7 +6,8 @@ point x), so that the belief's mean and every draw from it are explicit polynomi
     k(x, y) = v₀ + v₁ xᵀy + v₂ |x|²|y|² + v₃ Σ x_n²y_n² + v₄ Σ_{i≠j} x_i x_j y_i y_j + v₅ (xᵀy)³ + σ² [x is y]
 
 v₁ is how far experts differ in slope, v₂ their common curvature (|x|² = 1/|S|: how a mean shrinks), v₃
-their own, v₄ that of pairs, v₅ what is not quadratic, σ² the noise. The seven variances maximise the evidence
+their own, v₄ that of pairs, v₅ what is not quadratic, σ² the noise; a score's own variance, where it is an
+estimate, is added to σ². The seven variances maximise the evidence
 (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, eqs. 5.8 and 5.9). Everything is done
 in the dual, M × M, so that N = 100 datasets with their 5,050 coefficients cost no more than N = 10.
 """
@@ -19,6 +20,7 @@ import numpy as np
 
 from m2m.searching.landscape import Landscape, products
 from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.quadratic_prior import QuadraticPrior
 
 #: Log of the variances before anything is known, in units of the scores' variance; the last is the noise's.
 START = np.array([0.0, 0.0, -1.0, -1.0, -1.0, -4.0, -4.0])
@@ -39,6 +41,7 @@ class _Observed:
     Attributes:
         points: Mixtures. [M, N]
         values: Standardised losses. [M]
+        variances: Variances of the losses themselves, beside the noise, standardised likewise. [M]
         middle: What was subtracted, in the loss's unit.
         scale: What was divided by, in the loss's unit.
         kernels: The six kernel matrices, each with a mean diagonal of 1. [6, M, M]
@@ -47,19 +50,22 @@ class _Observed:
 
     points: Floats
     values: Floats
+    variances: Floats
     middle: float
     scale: float
     kernels: Floats
     units: Floats
 
     @classmethod
-    def of(cls, points: Floats, losses: Floats) -> _Observed:
+    def of(cls, points: Floats, losses: Floats, errors: Floats | None = None) -> _Observed:
         middle = float(np.median(losses))
         scale = float(np.std(losses)) or 1.0
         kernels = _kernels(points, points)
         units = np.trace(kernels, axis1=1, axis2=2) / len(points)
         units[units == 0] = 1  # corners of the simplex have no pairs
-        return cls(points, (losses - middle) / scale, middle, scale, kernels / units[:, None, None], units)
+        values = (losses - middle) / scale
+        variances = np.zeros(len(losses)) if errors is None else (errors / scale) ** 2
+        return cls(points, values, variances, middle, scale, kernels / units[:, None, None], units)
 
 
 class Posterior:
@@ -69,20 +75,31 @@ class Posterior:
         points: The mixtures that were tried, distinct. [M, N]
         losses: Their losses. [M]
         log_variances: The seven log variances to use, or to start from. [7]
-        fit: Whether to maximise the evidence over them.
+        errors: Standard errors of the losses, in their unit; None where they are exact. [M]
+        prior: What is believed before the first evaluation; None: nothing. What is learnt is the difference.
+        fit: Whether to maximise the evidence over the log variances.
 
     Attributes:
         log_variances: The seven that are used. [7]
     """
 
     def __init__(
-        self, points: Floats, losses: Floats, log_variances: Floats | None = None, *, fit: bool = True
+        self,
+        points: Floats,
+        losses: Floats,
+        log_variances: Floats | None = None,
+        *,
+        errors: Floats | None = None,
+        prior: QuadraticPrior | None = None,
+        fit: bool = True,
     ) -> None:
-        self._observed = _Observed.of(points, losses)
+        self._expected = prior.landscape if prior else _nothing(points.shape[1])
+        self._observed = _Observed.of(points, losses - self._expected.at(points), errors)
         start = START if log_variances is None else log_variances
         self.log_variances: Floats = _most_evident(self._observed, start) if fit else start
         self._variances = np.exp(self.log_variances[:6]) / self._observed.units
         self._noise = float(np.exp(self.log_variances[6]))
+        self._scatter = self._noise + self._observed.variances
         self._inverse = np.linalg.inv(_covariance(self._observed, self.log_variances))
         self._dual = self._inverse @ self._observed.values
 
@@ -100,7 +117,7 @@ class Posterior:
             The draw, in the loss's unit.
         """
         prior, seen = self._prior_draw(generator), self._observed
-        noise = np.sqrt(self._noise) * generator.standard_normal(len(seen.points))
+        noise = np.sqrt(self._scatter) * generator.standard_normal(len(seen.points))
         missing = self._explained(self._inverse @ (seen.values - prior.at(seen.points) - noise))
         return self._in_units(prior + missing)
 
@@ -116,13 +133,14 @@ class Posterior:
         seen = self._observed
         cross = np.einsum("c,ckm->km", self._variances, _kernels(points, seen.points))
         prior = np.einsum("c,ckl->kl", self._variances, _kernels(points, points))
-        mean = cross @ self._dual * seen.scale + seen.middle
+        mean = cross @ self._dual * seen.scale + seen.middle + self._expected.at(points)
         return mean, (prior - cross @ self._inverse @ cross.T) * seen.scale**2
 
     def predicted(self) -> Floats:
         """Return the belief's mean at the mixtures that were tried, in the loss's unit: [M]."""
         seen = self._observed
-        return np.asarray((seen.values - self._noise * self._dual) * seen.scale + seen.middle)
+        learnt = (seen.values - self._scatter * self._dual) * seen.scale + seen.middle
+        return np.asarray(learnt + self._expected.at(seen.points))
 
     @property
     def noise(self) -> float:
@@ -156,7 +174,11 @@ class Posterior:
         scale, middle = self._observed.scale, self._observed.middle
         old = landscape.quadratic
         quadratic = Quadratic(old.constant * scale + middle, old.linear * scale, old.pairs * scale)
-        return Landscape(quadratic, landscape.anchors, landscape.weights * scale)
+        return Landscape(quadratic, landscape.anchors, landscape.weights * scale) + self._expected
+
+
+def _nothing(n: int) -> Landscape:
+    return Landscape(Quadratic(0.0, np.zeros(n), np.zeros((n, n))), np.empty((0, n)), np.empty(0))
 
 
 def _kernels(left: Floats, right: Floats) -> Floats:
@@ -169,7 +191,7 @@ def _kernels(left: Floats, right: Floats) -> Floats:
 
 def _covariance(observed: _Observed, log_variances: Floats) -> Floats:
     covariance = np.einsum("c,ckm->km", np.exp(log_variances[:6]), observed.kernels)
-    covariance[np.diag_indices(len(covariance))] += np.exp(log_variances[6])
+    covariance[np.diag_indices(len(covariance))] += np.exp(log_variances[6]) + observed.variances
     return np.asarray(covariance)
 
 

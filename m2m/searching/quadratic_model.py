@@ -9,6 +9,7 @@ import numpy as np
 
 from m2m.searching.objective import Evaluation, Ledger
 from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.quadratic_prior import QuadraticPrior
 from m2m.searching.simplex import Simplex
 from m2m.searching.simplex_minimum import lattice, minimise
 from m2m.searching.strategy import Strategy
@@ -31,13 +32,17 @@ class QuadraticModel(Strategy):
     falls short of the forecast.
 
     Attributes:
-        region: Size of the first region, as a share of the whole simplex.
+        region: Size of the first region, as a share of the whole simplex; half of that around a prior's
+            minimum.
+        prior: What the curvature at the base says of the loss: the first centre is its minimum. None: the
+            space's prior is.
     """
 
     spaces = (Simplex,)
     ends = False
 
     region: float = 1.0
+    prior: QuadraticPrior | None = None
 
     def explore(self, ledger: Ledger, space: Simplex, random: Random) -> None:
         """Fit, minimise, evaluate, refresh.
@@ -48,8 +53,13 @@ class QuadraticModel(Strategy):
             random: Makes up for corners that the bounds move onto each other.
         """
         generator = np.random.default_rng(random.getrandbits(64))
-        centre, region = space.nearest(space.prior), self.region
-        here = ledger(space.mixture(centre))
+        centre, region, expected = space.nearest(space.prior), self.region, None
+        if self.prior is not None:
+            region /= 2
+            corners = lattice(len(centre))[: len(centre)]
+            centre = minimise(self.prior.landscape, space, np.vstack([centre, corners]))[0]
+            expected = float(self.prior.at(centre[None])[0])
+        here = ledger(space.mixture(centre), expected)
         while region > SMALLEST_REGION:
             points, losses = _design(ledger, space, centre, region, generator)
             model = scheffe(points, losses)

@@ -114,7 +114,10 @@ def test_a_finished_run_is_searched_without_models(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--strategy", "greedi", "--task", "task.py:loss"], "no 'greedi' (did you mean 'greedy'?)"),
+        (
+            ["--strategy", "greedi", "--task", "task.py:loss"],
+            "'greedi' (did you mean 'greedy'?)",
+        ),
         (["--task", "task.py:loss", "task.py:size"], "several tasks, say --weigh"),
         (["--task", "task.py:loss", "--weigh", "task.py:los=1"], "(did you mean 'task.py:loss'?)"),
         (["--task", "task.py:loss", "--keep", "loss=3"], "wanted TASK>=BOUND"),

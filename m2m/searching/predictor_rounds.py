@@ -1,0 +1,143 @@
+"""Search by any predictor: score some mixtures, fit, score what it likes best, and again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+from m2m.predicting import AUTO, Model, family, fit_predictor
+from m2m.searching.fine_search import fine_search, spread
+from m2m.searching.model_based import observed
+from m2m.searching.objective import BudgetSpentError, Ledger
+from m2m.searching.pool import Pool
+from m2m.searching.proposals import ALL_AT_ONCE, ListedProposals, proposals_for
+from m2m.searching.quadratic import Floats
+from m2m.searching.simplex import Simplex
+from m2m.searching.space import Subsets
+from m2m.searching.strategy import Space, Strategy
+
+#: The best mixtures tried, of which random changes are looked at as well.
+INCUMBENTS = 20
+#: Draws an evaluation, after which the space is said to hold nothing new.
+PATIENCE = 1000
+
+
+@dataclass(frozen=True)
+class PredictorRounds(Strategy):
+    """Random mixtures, then rounds of: fit a predictor, look at many mixtures, try the best it predicts.
+
+    With boosted trees and many rounds this is what CLIMB (arXiv 2504.13161) and DeMix do; with
+    `model="lightgbm-regmix", proposed=1, rounds=1` it is RegMix's procedure (arXiv 2407.01492).
+
+    Attributes:
+        model: A family of `m2m.predicting`, or `auto`.
+        proposed: Evaluations that the predictor decides on; None: half of the budget.
+        rounds: Fits; they share those evaluations.
+        explored: Share of a round that is random all the same.
+        looked_at: Mixtures that a fit predicts, where there are more than that.
+    """
+
+    spaces = (Subsets, Simplex, Pool)
+    ends = False
+
+    model: str = AUTO
+    proposed: int | None = None
+    rounds: int = 5
+    explored: float = 0.1
+    looked_at: int = 20_000
+
+    def explore(self, ledger: Ledger, space: Space, random: Random) -> None:
+        """Try random mixtures, then what the predictor likes best.
+
+        Args:
+            ledger: Evaluates and remembers.
+            space: The mixtures that may be tried.
+            random: Source of all random choices.
+
+        Raises:
+            BudgetSpentError: If that is why it ended.
+        """
+        generator = np.random.default_rng(random.getrandbits(64))
+        budget = int(min(ledger.left, space.count))
+        proposed = budget // 2 if self.proposed is None else min(self.proposed, budget)
+        self._check(budget - proposed, proposed, len(space.datasets))
+        if not isinstance(space, Simplex):
+            proposals = proposals_for(space)
+            for point in proposals.design(budget - proposed, generator):
+                ledger(proposals.mixture(point))
+        _try_new(ledger, space, random, budget - proposed)
+        tried = -1
+        while tried < len(ledger.trajectory) < budget:
+            tried = len(ledger.trajectory)
+            batch = min(budget - tried, max(1, proposed // self.rounds))
+            at_random = round(self.explored * batch) if batch > 1 else 0
+            model = self._fitted(ledger, random.getrandbits(31))
+            for mixture, predicted in self._best(model, ledger, space, batch - at_random, generator):
+                ledger(mixture, predicted)
+            _try_new(ledger, space, random, tried + batch)
+        if ledger.left == 0:
+            raise BudgetSpentError
+
+    def _check(self, start: int, proposed: int, n: int) -> None:
+        needed = 8 if self.model == AUTO else family(self.model).rows_needed(n)
+        if start < needed:
+            least = needed + (needed if self.proposed is None else proposed)
+            raise InputError(
+                f"predictor {self.model} needs at least {needed} scored mixtures of {n} datasets before its "
+                f"first fit, and this budget leaves {start}: raise the budget to {least}, or take a "
+                f"predictor that needs fewer (ridge, gp)"
+            )
+
+    def _fitted(self, ledger: Ledger, seed: int) -> Model:
+        points, losses = observed(ledger)
+        if self.model == AUTO:
+            return fit_predictor(points, losses, seed=seed).fitted
+        return family(self.model).fit(points, losses, seed)
+
+    def _best(
+        self, model: Model, ledger: Ledger, space: Space, count: int, generator: np.random.Generator
+    ) -> list[tuple[Mixture, float]]:
+        """Return the untried mixtures of the lowest losses, with these."""
+        proposals = proposals_for(space)
+        points = self._candidates(model, ledger, space, generator)
+        losses = model.predict(points)
+        penalties = space.penalties(points) if isinstance(space, Simplex) else 0.0
+        found: dict[str, tuple[Mixture, float]] = {}
+        for k in (losses + penalties).argsort(kind="stable"):
+            mixture = proposals.mixture(points[k])
+            if not ledger.knows(mixture):
+                found.setdefault(mixture.key, (mixture, float(losses[k])))
+            if len(found) == count:
+                break
+        return list(found.values())
+
+    def _candidates(
+        self, model: Model, ledger: Ledger, space: Space, generator: np.random.Generator
+    ) -> Floats:
+        """Return the mixtures to look at: [M, N]."""
+        if isinstance(space, Simplex):
+            pool = spread(space, self.looked_at, generator)
+            found = fine_search(lambda at: -model.predict(at), space, pool, generator)
+            return np.vstack([found.best, pool])
+        if isinstance(space, Pool) or space.count <= ALL_AT_ONCE:
+            return ListedProposals(space).design(int(space.count), generator)
+        choices, half = space.choices, self.looked_at // 2
+        points, losses = observed(ledger)
+        best = (points[losses.argsort()[:INCUMBENTS]] @ choices.units.T > 0).astype(float)
+        changed = best[generator.integers(len(best), size=half)]
+        changed = np.abs(changed - (generator.random(changed.shape) < 2 / choices.units.shape[0]))
+        sizes = changed.sum(1)
+        fits = (sizes >= choices.fewest) & (sizes <= choices.most)
+        return choices.points(np.vstack([choices.random(half, generator), changed[fits]]))
+
+
+def _try_new(ledger: Ledger, space: Space, random: Random, total: int) -> None:
+    """Evaluate mixtures at random until `total` were tried, or bounds leave no new ones."""
+    for _ in range(PATIENCE * total):
+        if len(ledger.trajectory) >= total:
+            break
+        ledger(space.sample(random))
