@@ -6,11 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, autograd
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from analysis.curvature.batch_products import (
+    Matrix,
+    Multiply,
+    check_matrix,
+    differentiate,
+    gauss_newton,
+    hessian,
+)
+from analysis.curvature.output_loss import check_output_loss, loss_of_output, run_model
 from m2m.errors import CheckpointError, InputError
-from m2m.setups.protocol import Examples, Setup, load_state, trainable
+from m2m.setups.protocol import Batch, Examples, Setup, load_state, trainable
 
 #: Elements of two long vectors that are multiplied at a time, so that float64 copies stay small.
 _BLOCK = 1 << 20
@@ -37,6 +46,7 @@ class Landscape:
         self._model = load_state(setup.build(), base).eval()
         self._parameters = trainable(self._model)
         self._origin = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self._judge_is_checked = False
         self.size = sum(p.numel() for p in self._parameters.values())
 
     def displacement(self, state: Mapping[str, Tensor]) -> Tensor:
@@ -98,35 +108,34 @@ class Landscape:
         total = self.zeros()
         with self._placed(at):
             for loss in self._shares(examples):
-                total += _flat(self._grad([loss]))
+                total += _flat(differentiate([loss], list(self._parameters.values())))
         return total
 
-    def products(self, examples: Examples, vectors: Tensor, at: Tensor | None = None) -> Tensor:
-        """Multiply the Hessian of the mean loss by several vectors (Pearlmutter, Neural Computation 6, 1994).
+    def products(
+        self, examples: Examples, vectors: Tensor, at: Tensor | None = None, *, matrix: Matrix = "hessian"
+    ) -> Tensor:
+        """Multiply the curvature of the mean loss by several vectors, batch by batch.
 
-        Double backward; each batch's gradient graph is built once and serves all vectors.
+        A batch's graphs are built once and serve all vectors.
 
         Args:
             examples: The examples.
             vectors: What to multiply, as rows. [K, P]
             at: Displacement from θ₀; None: at the base. [P]
+            matrix: `hessian` H, or `ggn`, the generalised Gauss-Newton matrix G = Jᵀ H_out J, J the
+                Jacobian of the logits and H_out the loss's Hessian in them.
 
         Returns:
-            H v for every v, as rows. [K, P]
+            H v or G v for every v, as rows. [K, P]
         """
+        check_matrix(matrix)
         total = self.zeros(len(vectors))
         with self._placed(at):
-            for loss in self._shares(examples):
-                gradients = self._grad([loss], create_graph=True)
-                bent = [i for i, gradient in enumerate(gradients) if gradient.requires_grad]
-                for k, vector in enumerate(vectors if bent else ()):
-                    parts = self._split(vector)
-                    product = self._grad(
-                        [gradients[i] for i in bent],
-                        grad_outputs=[parts[i] for i in bent],
-                        retain_graph=k + 1 < len(vectors),
-                    )
-                    total[k] += _flat(product)
+            for batch in examples.batches(self.setup.batch_size):
+                multiply = self._multiplier(batch, len(examples), matrix)
+                for k, vector in enumerate(vectors):
+                    total[k] += _flat(multiply(self._split(vector)))
+                del multiply  # with its graphs, before the next batch builds its own
         return total
 
     def check_deterministic(self, examples: Examples) -> None:
@@ -139,7 +148,10 @@ class Landscape:
             InputError: If it does not: the model draws random numbers, or an operation is not repeatable.
         """
         few = Examples(next(examples.batches(self.setup.batch_size)))
-        if not torch.equal(self.gradient(few), self.gradient(few)):
+        first = self.gradient(few)
+        if not first.isfinite().all():
+            raise InputError("the gradient at the base is not finite")
+        if not torch.equal(first, self.gradient(few)):
             raise InputError(
                 "the gradient at the base differs from one evaluation to the next: the model draws random "
                 "numbers in evaluation mode or uses an operation that does not repeat"
@@ -148,27 +160,24 @@ class Landscape:
     def _shares(self, examples: Examples) -> Iterator[Tensor]:
         """Yield each batch's share of the mean loss, whatever the size of the last batch."""
         for batch in examples.batches(self.setup.batch_size):
-            # The fused attention kernels have no second derivative; the plain one does.
-            with sdpa_kernel(SDPBackend.MATH):
-                loss = self.setup.loss(self._model, batch).sum() / len(examples)
-            yield loss
+            yield self._share(batch, len(examples))
 
-    def _grad(
-        self,
-        outputs: Sequence[Tensor],
-        grad_outputs: Sequence[Tensor] | None = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
-    ) -> tuple[Tensor, ...]:
-        return autograd.grad(
-            outputs,
-            list(self._parameters.values()),
-            grad_outputs,
-            retain_graph=retain_graph,
-            create_graph=create_graph,
-            allow_unused=True,
-            materialize_grads=True,
-        )
+    def _share(self, batch: Batch, count: int) -> Tensor:
+        # The fused attention kernels have no second derivative; the plain one does.
+        with sdpa_kernel(SDPBackend.MATH):
+            return self.setup.loss(self._model, batch).sum() / count
+
+    def _multiplier(self, batch: Batch, count: int, matrix: Matrix) -> Multiply:
+        # A batch's share of the mean loss's matrix.
+        parameters = list(self._parameters.values())
+        if matrix == "hessian":
+            return hessian(self._share(batch, count), parameters)
+        if not self._judge_is_checked:
+            check_output_loss(self.setup, self._model, batch)
+            self._judge_is_checked = True
+        with sdpa_kernel(SDPBackend.MATH):
+            output = run_model(self.setup, self._model, batch)
+        return gauss_newton(output, lambda z: loss_of_output(self.setup, z, batch).sum() / count, parameters)
 
     def _split(self, vector: Tensor) -> list[Tensor]:
         shapes = [origin.shape for origin in self._origin.values()]
