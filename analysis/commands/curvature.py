@@ -1,6 +1,7 @@
 """Measure gradients and curvature of each dataset's loss at the base, along gradients and task vectors.
 
-Writes curvature.json, three CSV tables (γ, interactions τᵀHτ, the quadratic model's predictions) and figures.
+Writes curvature.json, three CSV tables (γ, interactions τᵀHτ, the quadratic model's predictions) and figures;
+with --spectra two more tables (points and curve of each spectral density) and their figure.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 from analysis.commands.on_a_run import add_run_arguments, open_for_study
 from analysis.commands.shared import report
 
+_NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix"}
 HELP = "Hessians at the base: γ, interactions, the target's quadratic model"
 
 
@@ -23,7 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--forward", action="store_true", help="make the quadratic model again from merged losses alone"
     )
-    parser.add_argument("--spectra", action="store_true", help="also ends of each spectrum, and traces")
+    parser.add_argument(
+        "--matrix",
+        choices=("hessian", "ggn"),
+        default="hessian",
+        help="take the Hessian or the generalised Gauss-Newton matrix (default %(default)s)",
+    )
+    parser.add_argument(
+        "--spectra", action="store_true", help="also each dataset's spectrum: ends, density and trace"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -39,19 +49,26 @@ def execute(args: argparse.Namespace) -> int:
     from analysis.curvature.runs import of_run
     from analysis.curvature.write import NAME, to_json, to_tables
     from analysis.results import provenance, write_results
-    from paper_figs.mergemix import gamma, quadratic
+    from paper_figs.mergemix import density, gamma, quadratic
 
-    study = of_run(run, args.target, forward=args.forward, spectra=args.spectra)
+    study = of_run(run, args.target, forward=args.forward, spectra=args.spectra, matrix=args.matrix)
     content = to_json(study)
     write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))
     gamma.draw(args.out, args.out)
     quadratic.draw(args.out, args.out)
+    if study.spectra:
+        density.draw(args.out, args.out)
     model = content["quadratic"]
     sentences = [
-        f"γ of {', '.join(study.tables.datasets)}:",
+        f"γ of {', '.join(study.tables.datasets)} ({_NAMES[study.matrix]}):",
         *(" ".join(f"{value:7.3f}" for value in row) for row in study.tables.gamma),
         f"quadratic model of {study.target}: Spearman {model['spearman']:.3f} with the losses of "
         f"{model['mixtures']} merged models, largest error {model['largest_error']:.2g} nat",
+    ]
+    sentences += [
+        f"spectrum of {name}: {found.ends.eigenvalues[0]:.3g} to {found.ends.eigenvalues[-1]:.3g}, trace "
+        f"{found.hutch_plus_plus.value:.4g} ± {found.hutch_plus_plus.standard_error:.1g}"
+        for name, found in study.spectra.items()
     ]
     report(args, {"gamma": study.tables.gamma, "quadratic": model}, sentences)
     return 0

@@ -218,6 +218,22 @@ def inner(left: Tensor, right: Tensor) -> Tensor:
     return total
 
 
+def row_products(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply each row with the row beside it, in float64 whatever the rows' type.
+
+    Args:
+        left: Row vectors. [A, P]
+        right: As many row vectors. [A, P]
+
+    Returns:
+        Inner products, float64. [A]
+    """
+    total = torch.zeros(len(left), dtype=torch.float64)
+    for a, b in zip(torch.split(left, _BLOCK, dim=1), torch.split(right, _BLOCK, dim=1), strict=True):
+        total += torch.linalg.vecdot(a.double(), b.double())
+    return total
+
+
 def norms(rows: Tensor) -> Tensor:
     """Measure the lengths of rows, in float64.
 

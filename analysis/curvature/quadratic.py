@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from analysis.curvature.batch_products import Matrix
 from analysis.curvature.landscape import Landscape, inner
 from analysis.curvature.tables import asymmetry, symmetric
 from m2m.errors import MixtureError
@@ -23,7 +24,7 @@ class QuadraticModel:
     Attributes:
         constant: c, loss at the base, nat.
         slope: b_n = ∇Lᵀτ_n, nat. [N]
-        curvature: A_ij = τ_iᵀ ∇²L τ_j, nat. [N, N]
+        curvature: A_ij = τ_iᵀ ∇²L τ_j, or with the Gauss-Newton matrix, nat. [N, N]
         asymmetry: max|A − Aᵀ| / max|A| before A was made symmetric: rounding.
     """
 
@@ -54,17 +55,21 @@ class QuadraticModel:
         )
 
 
-def quadratic_model(landscape: Landscape, examples: Examples, tasks: Tensor) -> QuadraticModel:
-    """Expand a loss at the base along the task vectors: one gradient and N Hessian-vector products.
+def quadratic_model(
+    landscape: Landscape, examples: Examples, tasks: Tensor, *, matrix: Matrix = "hessian"
+) -> QuadraticModel:
+    """Expand a loss at the base along the task vectors: one gradient and N products.
 
     Args:
         landscape: The losses.
         examples: What the loss is averaged over, say a target's validation split.
         tasks: Task vectors, as rows. [N, P]
+        matrix: What stands for the Hessian; `ggn` is the loss of the model that is linear in its parameters.
 
     Returns:
         The quadratic model.
     """
-    matrix = inner(tasks, landscape.products(examples, tasks)).numpy()
+    landscape.check_deterministic(examples)
+    bent = inner(tasks, landscape.products(examples, tasks, matrix=matrix)).numpy()
     slope = inner(landscape.gradient(examples)[None], tasks)[0].numpy()
-    return QuadraticModel(landscape.value(examples), slope, symmetric(matrix), asymmetry(matrix))
+    return QuadraticModel(landscape.value(examples), slope, symmetric(bent), asymmetry(bent))

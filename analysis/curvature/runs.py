@@ -8,16 +8,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from analysis.curvature.batch_products import Matrix
+from analysis.curvature.density import Density, density
 from analysis.curvature.differences import Differences, second_differences
 from analysis.curvature.quadratic import QuadraticModel, quadratic_model
-from analysis.curvature.spectrum import Spectrum, Trace, spectrum, trace
+from analysis.curvature.spectrum import Spectrum, spectrum
 from analysis.curvature.tables import Curvature, curvature
+from analysis.curvature.trace import Trace, trace
 from analysis.trained_run import TrainedRun
 from m2m.mixture import Mixture, all_subsets, weight_matrix
 
 Floats = NDArray[np.float64]
-#: Eigenvalues asked of each spectrum, and probes of each trace.
-EIGENVALUES, PROBES = 4, 16
+#: Eigenvalues asked of each spectrum, products of each trace, steps and probes of each density.
+EIGENVALUES, PRODUCTS, STEPS, PROBES = 4, 18, 32, 4
+
+
+@dataclass(frozen=True)
+class DatasetSpectrum:
+    """What the spectrum of one dataset's curvature looks like.
+
+    Attributes:
+        ends: Eigenvalues at both ends.
+        density: Where all of them lie.
+        hutchinson: The trace by Hutchinson's estimate.
+        hutch_plus_plus: The trace by Hutch++, from as many products.
+    """
+
+    ends: Spectrum
+    density: Density
+    hutchinson: Trace
+    hutch_plus_plus: Trace
 
 
 @dataclass(frozen=True)
@@ -25,6 +45,7 @@ class CurvatureStudy:
     """Curvature at a run's base.
 
     Attributes:
+        matrix: What stands for H: the Hessian or the Gauss-Newton matrix.
         tables: γ, interactions and norms over the datasets.
         target: Name of the target of the quadratic model.
         model: The target's loss over all mixtures, to second order.
@@ -32,9 +53,10 @@ class CurvatureStudy:
         predicted: The model's loss of each subset's merged model, nat. [M]
         merged: The loss that model really has, nat. [M]
         forward: The same quadratic model from merged losses alone; None if not asked for.
-        spectra: Ends of each dataset's spectrum and its trace; empty if not asked for.
+        spectra: Each dataset's spectrum; empty if not asked for.
     """
 
+    matrix: Matrix
     tables: Curvature
     target: str
     model: QuadraticModel
@@ -42,11 +64,16 @@ class CurvatureStudy:
     predicted: Floats
     merged: Floats
     forward: Differences | None
-    spectra: dict[str, tuple[Spectrum, Trace]]
+    spectra: dict[str, DatasetSpectrum]
 
 
 def of_run(
-    run: TrainedRun, target: str | None = None, *, forward: bool = False, spectra: bool = False
+    run: TrainedRun,
+    target: str | None = None,
+    *,
+    forward: bool = False,
+    spectra: bool = False,
+    matrix: Matrix = "hessian",
 ) -> CurvatureStudy:
     """Measure the curvature at a run's base along its gradients and task vectors.
 
@@ -54,14 +81,15 @@ def of_run(
         run: The run, opened.
         target: Target of the quadratic model; None: the one the run chose for.
         forward: Whether to make the quadratic model again from merged losses alone.
-        spectra: Whether to find the ends of each dataset's spectrum and its trace.
+        spectra: Whether to find each dataset's spectrum: its ends, its density and its trace.
+        matrix: What stands for H: the Hessian or the Gauss-Newton matrix.
 
     Returns:
         The study.
     """
     name, chosen = run.target_named(target)
-    examples, data = chosen.validation, run.setup.datasets
-    model = quadratic_model(run.landscape, examples, run.experts)
+    examples = chosen.validation
+    model = quadratic_model(run.landscape, examples, run.experts, matrix=matrix)
     mixtures = tuple(all_subsets(run.datasets))
 
     def loss(weights: Floats) -> float:
@@ -69,20 +97,24 @@ def of_run(
         return run.landscape.value(examples, at=alpha @ run.experts)
 
     weights = np.array(weight_matrix(mixtures))
-    ends = {
-        dataset: (
-            spectrum(run.landscape, data[dataset], EIGENVALUES, tolerance=1e-3, seed=run.seed),
-            trace(run.landscape, data[dataset], PROBES, seed=run.seed),
-        )
-        for dataset in (run.datasets if spectra else ())
-    }
     return CurvatureStudy(
-        tables=curvature(run.landscape, run.experts, run.datasets),
+        matrix=matrix,
+        tables=curvature(run.landscape, run.experts, run.datasets, matrix=matrix),
         target=name,
         model=model,
         mixtures=mixtures,
         predicted=model.predict(weights),
         merged=np.array([loss(row) for row in weights]),
         forward=second_differences(loss, len(run.datasets)) if forward else None,
-        spectra=ends,
+        spectra={name: _spectrum(run, name, matrix) for name in (run.datasets if spectra else ())},
+    )
+
+
+def _spectrum(run: TrainedRun, dataset: str, matrix: Matrix) -> DatasetSpectrum:
+    where = run.landscape, run.setup.datasets[dataset]
+    return DatasetSpectrum(
+        ends=spectrum(*where, EIGENVALUES, tolerance=1e-3, seed=run.seed, matrix=matrix),
+        density=density(*where, STEPS, PROBES, seed=run.seed, matrix=matrix),
+        hutchinson=trace(*where, PRODUCTS, seed=run.seed, matrix=matrix),
+        hutch_plus_plus=trace(*where, PRODUCTS, seed=run.seed, matrix=matrix, sketched=True),
     )

@@ -1,9 +1,10 @@
-"""Ends of the spectrum by Lanczos, and the trace by Hutchinson, from Hessian-vector products alone."""
+"""Both ends of the spectrum by Lanczos, from products alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from analysis.curvature.landscape import Landscape, inner
+from analysis.curvature.batch_products import Matrix
+from analysis.curvature.landscape import Landscape
 from m2m.errors import InputError
 from m2m.setups.protocol import Examples
 
@@ -27,7 +29,7 @@ class Spectrum:
     Attributes:
         eigenvalues: In ascending order. [K]
         residuals: ‖Hv − μv‖ of each: an eigenvalue of H lies that close to μ (Weinstein). [K]
-        products: Hessian-vector products it took.
+        products: Matrix-vector products it took.
     """
 
     eigenvalues: Floats
@@ -41,25 +43,16 @@ class Spectrum:
         return float(np.abs(self.eigenvalues[worst]) + self.residuals[worst])
 
 
-@dataclass(frozen=True)
-class Trace:
-    """A stochastic estimate of a trace.
-
-    Attributes:
-        value: The estimate.
-        standard_error: Its standard error.
-        probes: Random vectors used.
-    """
-
-    value: float
-    standard_error: float
-    probes: int
-
-
 def spectrum(
-    landscape: Landscape, examples: Examples, count: int = 4, *, tolerance: float = 1e-4, seed: int = 0
+    landscape: Landscape,
+    examples: Examples,
+    count: int = 4,
+    *,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+    matrix: Matrix = "hessian",
 ) -> Spectrum:
-    """Find the eigenvalues at both ends of a loss's Hessian at the base (implicitly restarted Lanczos).
+    """Find the eigenvalues at both ends of a loss's curvature at the base (implicitly restarted Lanczos).
 
     Args:
         landscape: The losses.
@@ -67,12 +60,14 @@ def spectrum(
         count: Number of eigenvalues, half from either end.
         tolerance: Relative accuracy asked of the eigenvalues.
         seed: Seed of the starting vector.
+        matrix: Whose eigenvalues.
 
     Returns:
         The eigenvalues with their residuals.
     """
+    landscape.check_deterministic(examples)
     return extremes(
-        lambda vectors: landscape.products(examples, vectors),
+        partial(landscape.products, examples, matrix=matrix),
         landscape.zeros(),
         count,
         tolerance=tolerance,
@@ -132,32 +127,7 @@ def extremes(products: Products, like: Tensor, count: int, *, tolerance: float, 
             operator, k=count, which="LM" if count == 1 else "BE", v0=start, tol=tolerance
         )
     except ArpackNoConvergence as error:
-        raise InputError(f"Lanczos did not converge after {used} Hessian-vector products") from error
+        raise InputError(f"Lanczos did not converge after {used} matrix-vector products") from error
     residuals = [np.linalg.norm(multiply(v) - mu * v) for mu, v in zip(values, vectors.T, strict=True)]
     order = np.argsort(values)
     return Spectrum(values[order], np.array(residuals)[order], used)
-
-
-def trace(landscape: Landscape, examples: Examples, probes: int = 16, *, seed: int = 0) -> Trace:
-    """Estimate the trace of a loss's Hessian at the base (Hutchinson, 1990): mean of vᵀHv, v = ±1.
-
-    Args:
-        landscape: The losses.
-        examples: What the loss is averaged over.
-        probes: Random vectors, at least 2; one Hessian-vector product each.
-        seed: Seed of their signs.
-
-    Returns:
-        The estimate.
-
-    Raises:
-        InputError: If `probes` is below 2.
-    """
-    if probes < 2:
-        raise InputError(f"a trace with an error needs at least 2 probes, got {probes}")
-    generator = torch.Generator().manual_seed(seed)
-    values = []
-    for _ in range(probes):
-        signs = torch.randint(0, 2, (1, landscape.size), generator=generator).to(landscape.zeros()) * 2 - 1
-        values.append(inner(signs, landscape.products(examples, signs)).item())
-    return Trace(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(probes)), probes)

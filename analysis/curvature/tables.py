@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.curvature.batch_products import Matrix
 from analysis.curvature.landscape import Landscape, inner, norms
 from m2m.errors import InputError
 
@@ -18,6 +19,8 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class Curvature:
     """Gradients g and Hessians H of N datasets' losses at θ₀, seen along gradients and task vectors τ.
+
+    H is the generalised Gauss-Newton matrix where that was asked for.
 
     Attributes:
         datasets: The datasets' names. [N]
@@ -54,15 +57,22 @@ class Curvature:
         return np.divide(rates, own, out=np.full_like(rates, np.nan), where=own > 0)
 
 
-def curvature(landscape: Landscape, tasks: Tensor, datasets: Sequence[str] | None = None) -> Curvature:
-    """Measure all N² products H_k g_j and H_k τ_j: 2N² Hessian-vector products, N gradient graphs a batch.
+def curvature(
+    landscape: Landscape,
+    tasks: Tensor,
+    datasets: Sequence[str] | None = None,
+    *,
+    matrix: Matrix = "hessian",
+) -> Curvature:
+    """Measure all N² products H_k g_j and all N² products H_k τ_j; a batch's graphs are built 2N times.
 
-    Holds 4N vectors of P numbers at a time.
+    Holds 3N vectors of P numbers at a time, and one batch's graphs.
 
     Args:
         landscape: The losses.
         tasks: Task vectors of the datasets' experts, as rows. [N, P]
         datasets: Their names, in order; None: all of the set-up's.
+        matrix: H_k of the tables: the Hessian, or the Gauss-Newton matrix.
 
     Returns:
         The tables.
@@ -84,11 +94,11 @@ def curvature(landscape: Landscape, tasks: Tensor, datasets: Sequence[str] | Non
         raise InputError(f"dataset {flat!r}: the gradient at the base is zero, γ (eq. 9) is not defined")
     bent_gradients, bent_tasks, interactions = [], [], []
     for examples in data:
-        products = landscape.products(examples, gradients)
-        bent_gradients.append(norms(products).numpy())
-        products = landscape.products(examples, tasks)
+        bent_gradients.append(norms(landscape.products(examples, gradients, matrix=matrix)).numpy())
+        products = landscape.products(examples, tasks, matrix=matrix)
         bent_tasks.append(norms(products).numpy())
         interactions.append(inner(tasks, products).numpy())
+        del products  # before the next ones are made
     table = np.stack(interactions)
     return Curvature(
         datasets=names,

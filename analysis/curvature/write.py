@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from analysis.curvature.runs import CurvatureStudy
+from analysis.curvature.runs import CurvatureStudy, DatasetSpectrum
 
 NAME = "curvature"
+#: Points at which a density is drawn, and how far beyond the outermost eigenvalues, in its own resolution.
+_POINTS, _MARGIN = 400, 3
 
 
 def to_json(study: CurvatureStudy) -> dict[str, Any]:
@@ -22,7 +24,8 @@ def to_json(study: CurvatureStudy) -> dict[str, Any]:
         study: The study.
 
     Returns:
-        `datasets`, norms, `gamma`, `interactions`, `quadratic`, and `forward` and `spectra` if there are any.
+        `matrix`, `datasets`, norms, `gamma`, `interactions`, `quadratic`, `spectra`, and `forward` if it was
+        asked for.
     """
     tables = asdict(study.tables)
     error = study.predicted - study.merged
@@ -32,15 +35,13 @@ def to_json(study: CurvatureStudy) -> dict[str, Any]:
         "largest_error": float(np.abs(error).max()),
         "mixtures": len(study.mixtures),
     }
-    content = tables | {"gamma": study.tables.gamma, "quadratic": quadratic}
+    content = {"matrix": study.matrix} | tables | {"gamma": study.tables.gamma, "quadratic": quadratic}
     if study.forward is not None:
         gap = np.abs(study.forward.model.curvature - study.model.curvature)
         content["forward"] = asdict(study.forward) | {
             "largest_gap_in_stated_errors": float((gap / study.forward.curvature_error).max())
         }
-    content["spectra"] = {
-        name: asdict(ends) | {"trace": asdict(found)} for name, (ends, found) in study.spectra.items()
-    }
+    content["spectra"] = {name: _spectrum(found) for name, found in study.spectra.items()}
     return content
 
 
@@ -51,7 +52,8 @@ def to_tables(study: CurvatureStudy) -> dict[str, pd.DataFrame]:
         study: The study.
 
     Returns:
-        The pairs (Hessian k, direction j) with γ; the interactions (k, i, j); the quadratic predictions.
+        The pairs (Hessian k, direction j) with γ; the interactions (k, i, j); the quadratic predictions; the
+        points and the curve of every spectrum's density if there are any.
     """
     tables, names = study.tables, study.tables.datasets
     pairs = [
@@ -74,8 +76,46 @@ def to_tables(study: CurvatureStudy) -> dict[str, pd.DataFrame]:
         "predicted": study.predicted,
         "merged": study.merged,
     }
-    return {
+    found = {
         "": pd.DataFrame(pairs),
         "interactions": pd.DataFrame(triples),
         "quadratic": pd.DataFrame(predictions),
     }
+    if study.spectra:
+        found["spectrum"] = pd.concat([_nodes(name, one) for name, one in study.spectra.items()])
+        found["density"] = pd.concat([_curve(name, one) for name, one in study.spectra.items()])
+    return found
+
+
+def _spectrum(found: DatasetSpectrum) -> dict[str, Any]:
+    density = found.density
+    beyond = density.resolution
+    return asdict(found.ends) | {
+        "trace": asdict(found.hutchinson),
+        "trace_hutch_plus_plus": asdict(found.hutch_plus_plus),
+        "density": {
+            "size": density.size,
+            "probes": density.probes,
+            "products": density.products,
+            "resolution": beyond,
+            "mean": density.mean(),
+            "share_below_resolution": density.share(-np.inf, -beyond),
+            "share_above_resolution": density.share(beyond, np.inf),
+        },
+    }
+
+
+def _nodes(dataset: str, found: DatasetSpectrum) -> pd.DataFrame:
+    density = found.density
+    columns = {"probe": density.probe, "eigenvalue": density.nodes, "weight": density.weights}
+    return pd.DataFrame({"dataset": dataset} | columns)
+
+
+def _curve(dataset: str, found: DatasetSpectrum) -> pd.DataFrame:
+    density, width = found.density, found.density.resolution
+    low, high = density.nodes.min() - _MARGIN * width, density.nodes.max() + _MARGIN * width
+    # A spectrum of one point has no width, and no curve.
+    grid = np.linspace(low, high, _POINTS if width > 0 else 0)
+    return pd.DataFrame(
+        {"dataset": dataset, "eigenvalue": grid, "density": density.smoothed(grid, width or 1)}
+    )
