@@ -1,16 +1,29 @@
 """Measure the residual between mixture-trained and merged models beside its second-order prediction.
 
 Writes interaction.json, interaction.csv (a row a mixture) and the figure. Needs a run with validate = true.
+With --step-sizes one mixture and its experts are trained by full-batch gradient descent instead, at growing
+steps; interaction_steps.json, .csv and the figure show where theory stops explaining the residual.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, TypeVar
 
 from analysis.commands.on_a_run import add_run_arguments, open_for_study
 from analysis.commands.shared import report
+from m2m.errors import ConfigError
+
+if TYPE_CHECKING:
+    from analysis.interaction import ExplainedStudy
 
 HELP = "the residual between trained and merged models: measured, predicted, corrected"
+#: Every example is in every step of full-batch gradient descent.
+FEW_EXAMPLES = 4
+
+Number = TypeVar("Number", int, float)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The verb's parser.
     """
-    add_run_arguments(parser, examples=64)
+    add_run_arguments(parser, examples=64, note=f"; {FEW_EXAMPLES} with --step-sizes")
     parser.add_argument(
         "--anchored",
         type=float,
         metavar="SHARE",
         help="also train experts on this share of their own data, and the rest of all datasets",
+    )
+    parser.add_argument(
+        "--step-sizes",
+        nargs="?",
+        const="",
+        metavar="LIST",
+        help="train by full-batch gradient descent at these η‖H‖, say 1/64,1/8,1 (without a list: 1/64 to 2)",
+    )
+    parser.add_argument(
+        "--horizons", metavar="LIST", help="with --step-sizes: numbers of steps (default 2,4,8)"
+    )
+    parser.add_argument(
+        "--mixture",
+        metavar="A+B",
+        help="with --step-sizes: datasets to mix in equal parts (default: all of them)",
     )
 
 
@@ -36,7 +64,15 @@ def execute(args: argparse.Namespace) -> int:
 
     Returns:
         The exit code 0.
+
+    Raises:
+        ConfigError: If options do not go together.
     """
+    if args.step_sizes is not None:
+        return _step_sizes(args)
+    for name in ("horizons", "mixture"):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} says what --step-sizes trains; give --step-sizes too")
     run = open_for_study(args)
     from analysis.interaction.runs import of_run
     from analysis.interaction.write import NAME, to_json, to_tables
@@ -60,3 +96,44 @@ def execute(args: argparse.Namespace) -> int:
         sentences.append(f"the prediction is for gradient descent, but {'; '.join(study.outside)}")
     report(args, {key: value for key, value in content.items() if key != "residuals"}, sentences)
     return 0
+
+
+def _step_sizes(args: argparse.Namespace) -> int:
+    if args.anchored is not None or args.target is not None:
+        raise ConfigError(
+            "--step-sizes trains one mixture and looks at no target: no --anchored, no --target"
+        )
+    sizes = _numbers(args.step_sizes, "--step-sizes", lambda text: float(Fraction(text)))
+    horizons = _numbers(args.horizons, "--horizons", int)
+    run = open_for_study(args, FEW_EXAMPLES)
+    from analysis.interaction.explained import HORIZONS, STEP_SIZES, explained_of_run
+    from analysis.interaction.write_explained import NAME, to_json, to_tables
+    from analysis.results import provenance, write_results
+    from m2m.mixture import Mixture
+    from paper_figs.mergemix import explained
+
+    mixture = Mixture.subset(run.datasets, args.mixture.split("+")) if args.mixture else None
+    study = explained_of_run(run, mixture, sizes or STEP_SIZES, horizons or HORIZONS)
+    content = to_json(study)
+    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))
+    explained.draw(args.out, args.out)
+    report(args, {key: value for key, value in content.items() if key != "points"}, _found(study))
+    return 0
+
+
+def _found(study: ExplainedStudy) -> list[str]:
+    lines = [f"{study.mixture.label}, full-batch gradient descent, share of ‖Δ‖² explained to second order:"]
+    for horizon in sorted({point.steps for point in study.points}):
+        points = [point for point in study.points if point.steps == horizon]
+        shares = (f"{point.second_order.share or 0:.2%} at {point.step_size:g}" for point in points)
+        reach = study.reach(horizon)
+        verdict = "nowhere 95 %" if reach is None else f"95 % or more up to η‖H‖ = {reach:g}"
+        lines.append(f"T = {horizon}: {verdict} ({', '.join(shares)})")
+    return lines
+
+
+def _numbers(text: str | None, option: str, read: Callable[[str], Number]) -> Sequence[Number]:
+    try:
+        return [read(part) for part in text.split(",")] if text else []
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"{option} {text}: wanted numbers with commas between them") from None

@@ -12,33 +12,35 @@ if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, examples: int) -> None:
+def add_run_arguments(parser: argparse.ArgumentParser, examples: int, note: str = "") -> None:
     """Add what every such command takes.
 
     Args:
         parser: The verb's parser.
         examples: Examples of every dataset and target that are used unless the user says otherwise.
+        note: When it is another number.
     """
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with trained experts")
     parser.add_argument("--target", metavar="NAME", help="target whose loss is used (default: the run's)")
     parser.add_argument(
         "--examples",
         type=int,
-        default=examples,
         metavar="E",
-        help="examples of every dataset and target, at even distances; 0 for all (default %(default)s)",
+        help=f"examples of every dataset and target, at even distances; 0 for all (default {examples}{note})",
     )
     parser.add_argument(
         "--float32", action="store_true", help="compute in the model's precision, not float64"
     )
+    parser.set_defaults(default_examples=examples)
     add_shared_arguments(parser)
 
 
-def open_for_study(args: argparse.Namespace) -> TrainedRun:
+def open_for_study(args: argparse.Namespace, examples: int | None = None) -> TrainedRun:
     """Open the run that the command line names, the output folder checked first.
 
     Args:
         args: The parsed options.
+        examples: Examples unless the user says otherwise; None: the verb's own number.
 
     Returns:
         The run.
@@ -47,4 +49,6 @@ def open_for_study(args: argparse.Namespace) -> TrainedRun:
     from analysis.trained_run import open_run
 
     output_folder(args.out)
-    return open_run(args.run, args.examples or None, float64=not args.float32)
+    unsaid = args.default_examples if examples is None else examples
+    count = unsaid if args.examples is None else args.examples
+    return open_run(args.run, count or None, float64=not args.float32)

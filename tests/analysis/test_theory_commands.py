@@ -105,6 +105,33 @@ def test_interaction(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "residuals" not in line
 
 
+def test_where_theory_stops_explaining(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    options = ["--step-sizes", "1/64,1/2,1/512", "--horizons", "4,2", "--mixture", "a+c", "--out", str(out)]
+    assert main(["interaction", str(run), *options]) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "interaction_steps.json",
+        "interaction_steps.csv",
+        "interaction_steps.png",
+        "interaction_steps.svg",
+    }
+    content = json.loads((out / "interaction_steps.json").read_text())
+    assert content["mixture"] == "a+c"
+    table = rows(out / "interaction_steps.csv")
+    where = [(row["steps"], float(row["step_size"])) for row in table]
+    assert where == [(t, size) for t in "24" for size in (1 / 512, 1 / 64, 1 / 2)]
+    # Least squares: two steps have no third order, and all orders of ηH together leave rounding only.
+    assert all(float(row["share"]) == pytest.approx(1, abs=1e-12) for row in table if row["steps"] == "2")
+    assert all(float(row["share_any_horizon"]) == pytest.approx(1, abs=1e-12) for row in table)
+    four = [float(row["share"]) for row in table if row["steps"] == "4"]
+    assert four[0] > 0.9999 > four[1] > 0.95 > four[2]
+    assert content["explained_up_to"] == {"2": 0.5, "4": 1 / 64}
+    # For small steps ρ₂ has T where the exact relative residual has T − 1.
+    small = table[3]
+    assert float(small["rho"]) * 3 / 4 == pytest.approx(float(small["relative"]), rel=0.02)
+    assert "T = 4: 95 % or more up to η‖H‖ = 0.015625" in capsys.readouterr().out
+
+
 def test_error_bound(run: Path, tmp_path: Path) -> None:
     content = done("error-bound", run, tmp_path / "out", "--mixture", "a+c", "--target", "target")
     assert content["mixture"] == "a+c"
@@ -129,6 +156,12 @@ def test_the_same_bytes_again(run: Path, tmp_path: Path) -> None:
         ("curvature", ["--target", "nowhere"], "no target 'nowhere'; the run has ['target']"),
         ("curvature", ["--examples", "-1"], "at least 1 example a dataset is needed, got -1"),
         ("interaction", ["--anchored", "2"], "own share must be above 0 and at most 1, got 2"),
+        ("interaction", ["--mixture", "a+b"], "--mixture says what --step-sizes trains; give --step-sizes"),
+        ("interaction", ["--step-sizes", "1/0"], "--step-sizes 1/0: wanted numbers with commas between them"),
+        ("interaction", ["--step-sizes", "1,-1"], "step sizes must be above 0, got [1.0, -1.0]"),
+        ("interaction", ["--step-sizes", "--horizons", "2,1"], "one leaves no residual; got [2, 1]"),
+        ("interaction", ["--step-sizes", "--mixture", "b"], "the mixture b is a single dataset"),
+        ("interaction", ["--step-sizes", "1", "--anchored", "0.5"], "no --anchored, no --target"),
         ("error-bound", ["--mixture", "a"], "the mixture a is a single dataset: its residual is zero"),
         ("error-bound", ["--mixture", "a+d"], "unknown datasets ['d']"),
     ],

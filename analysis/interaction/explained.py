@@ -1,0 +1,145 @@
+"""How much of the residual second-order theory explains at growing step sizes, and where it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from analysis.curvature.landscape import norms
+from analysis.curvature.spectrum import spectral_norm
+from analysis.interaction.anchored import anchors
+from analysis.interaction.any_horizon import residual_of_quadratics
+from analysis.interaction.compare import Agreement, agreement
+from analysis.interaction.second_order import SecondOrder, second_order
+from analysis.interaction.step_sizes import StepSizes
+from analysis.interaction.trained import full_batch, trained_residual
+from analysis.trained_run import TrainedRun
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+from m2m.train import TrainRecipe
+
+#: Learning rates as shares of 1/‖H‖, and horizons.
+STEP_SIZES = tuple(2.0**-i for i in range(6, -2, -1))
+HORIZONS = (2, 4, 8)
+#: What counts as explained.
+ENOUGH = 0.95
+
+
+@dataclass(frozen=True)
+class ExplainedPoint:
+    """One training by full-batch gradient descent, measured beside both predictions.
+
+    Attributes:
+        step_size: η‖H‖.
+        steps: T.
+        learning_rate: η.
+        relative: ‖Δ‖ / ‖θ* − θ₀‖.
+        rho: ρ₂, what it is for small steps.
+        second_order: The measured Δ beside −c C_λ.
+        any_horizon: The measured Δ beside that of the losses' quadratic models: every order of ηH.
+    """
+
+    step_size: float
+    steps: int
+    learning_rate: float
+    relative: float
+    rho: float
+    second_order: Agreement
+    any_horizon: Agreement
+
+
+@dataclass(frozen=True)
+class ExplainedStudy:
+    """Residuals of one mixture over step sizes and horizons.
+
+    Attributes:
+        mixture: The mixture.
+        sharpness: ‖H‖: the largest ‖H_k‖₂ of its members.
+        points: By horizon, then by step size, both ascending.
+    """
+
+    mixture: Mixture
+    sharpness: float
+    points: tuple[ExplainedPoint, ...]
+
+    def reach(self, horizon: int) -> float | None:
+        """Say up to which step size second-order theory explains enough.
+
+        Args:
+            horizon: T.
+
+        Returns:
+            The largest η‖H‖ up to which the share explained is 95 % or more; None if there is none.
+        """
+        reached = None
+        for point in self.points:
+            if point.steps == horizon:
+                if (point.second_order.share or 0.0) < ENOUGH:
+                    break
+                reached = point.step_size
+        return reached
+
+
+def explained_of_run(
+    run: TrainedRun,
+    mixture: Mixture | None = None,
+    step_sizes: Sequence[float] = STEP_SIZES,
+    horizons: Sequence[int] = HORIZONS,
+) -> ExplainedStudy:
+    """Train one mixture and its experts by full-batch gradient descent, at every step size and horizon.
+
+    Args:
+        run: The run, opened with few examples: every one of them is in every step.
+        mixture: The mixture; None: all datasets in equal parts.
+        step_sizes: Learning rates times ‖H‖.
+        horizons: Numbers of steps, above 1: a single step leaves no residual.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: If the mixture has fewer than two datasets, or a step size or horizon cannot be.
+    """
+    chosen = mixture or Mixture.subset(run.datasets, run.datasets)
+    if len(chosen.members) < 2:
+        raise InputError(f"the mixture {chosen.label} is a single dataset: its residual is zero")
+    if not step_sizes or min(step_sizes) <= 0:
+        raise InputError(f"step sizes must be above 0, got {list(step_sizes)}")
+    if not horizons or min(horizons) < 2:
+        raise InputError(f"horizons must be at least 2 steps: one leaves no residual; got {list(horizons)}")
+    terms = second_order(run.landscape, run.datasets)
+    data = [run.setup.datasets[name] for name in chosen.members]
+    sharpness = max(
+        spectral_norm(
+            partial(run.landscape.products, examples), run.landscape.zeros(), tolerance=1e-3, seed=run.seed
+        )
+        for examples in data
+    )
+    points = tuple(
+        _point(run, chosen, terms, size, StepSizes.constant(size / sharpness, horizon))
+        for horizon in sorted(set(horizons))
+        for size in sorted(set(step_sizes))
+    )
+    return ExplainedStudy(chosen, sharpness, points)
+
+
+def _point(
+    run: TrainedRun, mixture: Mixture, terms: SecondOrder, size: float, steps: StepSizes
+) -> ExplainedPoint:
+    experts, rate = anchors(run.datasets, share=1.0), steps.rates[0]
+    plain = TrainRecipe(steps=len(steps.rates), batch=1, learning_rate=rate, optimizer="sgd")
+    used = [row for row, weight in zip(experts, mixture.weights, strict=True) if weight > 0]
+    recipe = full_batch(run.setup, [*used, mixture], plain)
+    trained = trained_residual(run.landscape, run.base, experts, mixture.weights, recipe, run.seed)
+    size_of_residual, travel = (norms(x[None]).item() for x in (trained.residual, trained.mixture))
+    quadratic = residual_of_quadratics(run.landscape, terms, mixture, steps)
+    return ExplainedPoint(
+        step_size=size,
+        steps=recipe.steps,
+        learning_rate=rate,
+        relative=size_of_residual / travel if travel else 0.0,
+        rho=terms.rho(mixture.weights, steps),
+        second_order=agreement(trained.residual, terms.residual(mixture.weights, steps)),
+        any_horizon=agreement(trained.residual, quadratic),
+    )
