@@ -65,10 +65,12 @@ def execute(args: argparse.Namespace) -> int:
         f"quadratic model of {study.target}: Spearman {model['spearman']:.3f} with the losses of "
         f"{model['mixtures']} merged models, largest error {model['largest_error']:.2g} nat",
     ]
-    sentences += [
-        f"spectrum of {name}: {found.ends.eigenvalues[0]:.3g} to {found.ends.eigenvalues[-1]:.3g}, trace "
-        f"{found.hutch_plus_plus.value:.4g} ± {found.hutch_plus_plus.standard_error:.1g}"
-        for name, found in study.spectra.items()
-    ]
+    for name, found in study.spectra.items():
+        # Hutch++ wants eigenvalues that decay and are not negative.
+        trace = found.hutch_plus_plus if study.matrix == "ggn" else found.hutchinson
+        low, *_, high = found.ends.eigenvalues
+        sentences.append(
+            f"spectrum of {name}: {low:.3g} to {high:.3g}, trace {trace.value:.0f} ± {trace.standard_error:.0f}"
+        )
     report(args, {"gamma": study.tables.gamma, "quadratic": model}, sentences)
     return 0

@@ -91,8 +91,10 @@ def _spectrum(found: DatasetSpectrum) -> dict[str, Any]:
     density = found.density
     beyond = density.resolution
     return asdict(found.ends) | {
-        "trace": asdict(found.hutchinson),
-        "trace_hutch_plus_plus": asdict(found.hutch_plus_plus),
+        "trace": {
+            "hutchinson": asdict(found.hutchinson),
+            "hutch_plus_plus": asdict(found.hutch_plus_plus),
+        },
         "density": {
             "size": density.size,
             "probes": density.probes,

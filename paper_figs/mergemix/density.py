@@ -41,7 +41,8 @@ def draw(results: Path, out: Path) -> list[Path]:
             curve = [row for row in rows if row["dataset"] == name]
             x, y = ([number(row[column]) for row in curve] for column in ("eigenvalue", "density"))
             _panel(axes, x, y, found["eigenvalues"])
-            axes.set_title(f"{name}: trace {found['trace_hutch_plus_plus']['value']:.4g}", loc="left")
+            trace = found["trace"]["hutch_plus_plus" if content["matrix"] == "ggn" else "hutchinson"]
+            axes.set_title(f"{name}: trace {trace['value']:.0f} ± {trace['standard_error']:.0f}", loc="left")
         for axes in panels[len(spectra) :]:
             axes.set_visible(False)
         _cut_off(panels[0], spectra)
