@@ -69,8 +69,7 @@ def execute(args: argparse.Namespace) -> int:
         # Hutch++ wants eigenvalues that decay and are not negative.
         trace = found.hutch_plus_plus if study.matrix == "ggn" else found.hutchinson
         low, *_, high = found.ends.eigenvalues
-        sentences.append(
-            f"spectrum of {name}: {low:.3g} to {high:.3g}, trace {trace.value:.0f} ± {trace.standard_error:.0f}"
-        )
+        size = f"{trace.value:.0f} ± {trace.standard_error:.0f}"
+        sentences.append(f"spectrum of {name}: {low:.3g} to {high:.3g}, trace {size}")
     report(args, {"gamma": study.tables.gamma, "quadratic": model}, sentences)
     return 0

@@ -42,7 +42,7 @@ def draw(results: Path, out: Path) -> list[Path]:
             _curve(left, chosen, [1 - number(row["share"]) for row in chosen], colour, "o-")
             _curve(left, chosen, [1 - number(row["share_any_horizon"]) for row in chosen], colour, "^:")
             _curve(right, chosen, [number(row["relative"]) for row in chosen], colour, "o-")
-            _curve(right, chosen, [number(row["rho"]) for row in chosen], colour, "--")
+            _curve(right, chosen, [number(row["rho"]) for row in chosen], style.GREY, "--")
         left.axhline(0.05, color=style.GREY, linewidth=0.8)
         left.annotate(
             "95 % explained", (0.02, 0.05), xycoords=("axes fraction", "data"), va="bottom", fontsize=7
@@ -61,14 +61,14 @@ def _curve(axes: Axes, rows: list[Row], values: list[float], colour: str, line: 
 
 
 def _legend(figure: Figure, colours: dict[str, str]) -> None:
-    kinds: dict[str, tuple[str, Any]] = {
-        "second order": ("o", "-"),
-        "all orders of ηH": ("^", ":"),
-        "ρ₂, from curvature alone": ("", "--"),
+    kinds: dict[str, tuple[Any, Any, Any]] = {
+        "second order": ("black", "o", "-"),
+        "all orders of ηH": ("black", "^", ":"),
+        "ρ₂, from curvature alone": (style.GREY, "", "--"),
     }
     handles = [Line2D([], [], color=colour, label=f"T = {steps}") for steps, colour in colours.items()]
     handles += [
-        Line2D([], [], color="black", marker=marker, linestyle=line, markersize=3, label=label)
-        for label, (marker, line) in kinds.items()
+        Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=3, label=label)
+        for label, (colour, marker, line) in kinds.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=6)
