@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,19 @@ def _members(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
+def comparable(first: Grid, second: Grid) -> bool:
+    """Say whether two grids are of the same mixtures and targets.
+
+    Args:
+        first: The one.
+        second: The other.
+
+    Returns:
+        Whether they are, in the same order.
+    """
+    return first.mixtures == second.mixtures and first.targets == second.targets
+
+
 def pooled_correlation(merged: Floats, trained: Floats) -> float:
     """Correlate within targets: each target's scores are centred, then all rows count alike.
 
@@ -98,6 +112,19 @@ def pooled_correlation(merged: Floats, trained: Floats) -> float:
     x, y = (values - values.mean(1, keepdims=True) for values in (merged, trained))
     scale = np.sqrt((x**2).sum() * (y**2).sum())
     return float((x * y).sum() / scale) if scale > 0 else float("nan")
+
+
+def pooled_rank_correlation(merged: Floats, trained: Floats) -> float:
+    """Correlate ranks within targets.
+
+    Args:
+        merged: Scores of merged models. [T, M]
+        trained: Scores of trained models. [T, M]
+
+    Returns:
+        Spearman's rho; NaN if a side is constant.
+    """
+    return pooled_correlation(*(stats.rankdata(values, axis=1) for values in (merged, trained)))
 
 
 def over_mixtures(
@@ -148,6 +175,23 @@ def of_mean(values: Sequence[float] | Floats, rows: str) -> Evidence:
         return Evidence(mean, None, None, len(array), rows, "Student's t", reason)
     reach = float(stats.t.ppf(0.975, len(array) - 1)) * error
     return Evidence(mean, mean - reach, mean + reach, len(array), rows, "Student's t")
+
+
+def of_ratio(logarithms: Sequence[float] | Floats, rows: str) -> Evidence:
+    """Estimate a ratio from its logarithms in independent rows: a geometric mean with Student's interval.
+
+    Args:
+        logarithms: Natural logarithm of the ratio in each row. [n]
+        rows: What a row is.
+
+    Returns:
+        The evidence.
+    """
+    found = of_mean(logarithms, rows)
+    value, low, high = (
+        None if number is None else math.exp(number) for number in (found.value, found.low, found.high)
+    )
+    return replace(found, value=value, low=low, high=high, method="Student's t of logarithms")
 
 
 def over_datasets(matrix: Floats, rows: str) -> Evidence:

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from analysis.fidelity.runs import of_run as fidelity_of_run
+from analysis.validate.choices import choose_ratios, of_choices
 from analysis.validate.claims import CLAIMS
-from analysis.validate.grid import read_grid
-from analysis.validate.scores import of_costs, of_grid, of_study, of_test_scores
-from analysis.validate.trainings import Progress, Trainings, Workshop, of_trainings, train_more
+from analysis.validate.grid import Grid, comparable, read_grid
+from analysis.validate.ratios import of_ratios, train_ratios
+from analysis.validate.scores import of_costs, of_grid, of_study, of_test_scores, of_transfer
+from analysis.validate.trainings import Trainings, of_trainings, train_more
 from analysis.validate.verdict import Evidence, Verdict, judge
 from analysis.validate.weights import of_models
+from analysis.validate.workshop import Progress, Workshop
 from m2m import config, pipeline, run_folder
 from m2m.errors import InputError
 from m2m.run_folder import RunFolder
+from m2m.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Asked:
         kind: Kind of its set-up.
         evidence: Evidence by claim.
         trainings: The extra trainings; None if there were none.
+        grid: Its scores; None if it did not train every mixture.
+        size: Bytes of its base model.
     """
 
     name: str
@@ -37,6 +43,8 @@ class Asked:
     kind: str
     evidence: dict[str, Evidence]
     trainings: Trainings | None
+    grid: Grid | None
+    size: int
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def validate(sources: Sequence[str | Path], options: Options) -> Validation:
         if not path.exists():
             raise InputError(f"{path}: no such configuration or run folder")
     roots = [_finished(path, options) for path in paths]
-    asked = tuple(_ask(name, root, options) for name, root in zip(names, roots, strict=True))
+    asked = _with_transfers([_ask(name, root, options) for name, root in zip(names, roots, strict=True)])
     return Validation(asked, _verdicts(asked), options.seed)
 
 
@@ -123,7 +131,7 @@ def _ask(name: str, root: Path, options: Options) -> Asked:
     options.progress(0, 1, f"{name}: models")
     evidence = of_test_scores(folder, results) | of_costs(results)
     evidence |= of_models(folder, options.seed, with_curvature=options.curvature)
-    trainings = None
+    trainings, grid = None, None
     if results.get("oracle"):
         evidence |= of_study(fidelity_of_run(root, seed=options.seed))
         grid = read_grid(folder, results)
@@ -132,9 +140,41 @@ def _ask(name: str, root: Path, options: Options) -> Asked:
             sign = 1.0 if results["higher_is_better"] else -1.0
             models = options.out / "models" / name / origin["identity"][:16]
             origins = (folder, loaded, Path(origin["root"]), grid, sign, results["metric"])
-            trainings = train_more(Workshop(*origins, models, options.workers, options.progress))
-            evidence |= of_trainings(grid, trainings, options.seed)
-    return Asked(name, origin["identity"], str(loaded.setup.get("kind", "")), evidence, trainings)
+            shop = Workshop(*origins, models, options.workers, options.progress)
+            trainings, found = _train(shop, options.seed)
+            evidence |= found
+    kind = str(loaded.setup.get("kind", ""))
+    return Asked(name, origin["identity"], kind, evidence, trainings, grid, _size(folder))
+
+
+def _train(shop: Workshop, seed: int) -> tuple[Trainings, dict[str, Evidence]]:
+    with one_thread():
+        trainings, ratios = train_more(shop), train_ratios(shop)
+        choices = choose_ratios(shop, ratios)
+    evidence = of_trainings(shop.grid, trainings, seed) | of_ratios(ratios, seed) | of_choices(choices)
+    return trainings, evidence
+
+
+def _size(folder: RunFolder) -> int:
+    return sum(path.stat().st_size for path in folder.base.glob("*.safetensors"))
+
+
+def _with_transfers(runs: Sequence[Asked]) -> tuple[Asked, ...]:
+    """Return the runs, asked about the choices of the smallest model on the same datasets and targets."""
+    out = []
+    for run in runs:
+        alike = [
+            other
+            for other in runs
+            if run.grid and other.grid and other.size < run.size and comparable(other.grid, run.grid)
+        ]
+        small = min(alike, key=lambda other: other.size, default=None)
+        if small is not None and small.grid and run.grid:
+            found = {"transfers": of_transfer(small.grid, run.grid)}
+            out.append(replace(run, evidence=run.evidence | found))
+        else:
+            out.append(run)
+    return tuple(out)
 
 
 def _verdicts(runs: Sequence[Asked]) -> tuple[Verdict, ...]:

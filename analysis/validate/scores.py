@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.fidelity.estimate import Estimate
 from analysis.fidelity.measure import Study
-from analysis.validate.grid import Floats, Grid, Ints, of_mean, over_mixtures
+from analysis.validate.grid import Floats, Grid, Ints, of_mean, over_mixtures, pooled_rank_correlation
 from analysis.validate.verdict import Evidence
 from m2m.mixture import Mixture
 from m2m.run_folder import RunFolder
@@ -91,7 +91,39 @@ def of_grid(grid: Grid, seed: int) -> dict[str, Evidence]:
         ),
         "merged_resist_harm": advantage(grid, grid.trained, seed),
         "constant_offset": over_mixtures(offset_left, count, seed, _MIXTURES, harmed.size),
+        "no_top_breakdown": of_mean(_among_the_best(grid), "targets"),
     }
+
+
+def _among_the_best(grid: Grid) -> list[float]:
+    """Return Spearman's rho among the quarter of the mixtures trained best, target by target."""
+    count = -(-len(grid.mixtures) // 4)
+    if count < 3:
+        return []
+    best = np.argsort(-grid.trained, axis=1, kind="stable")[:, :count]
+    rows = zip(
+        *(np.take_along_axis(v, best, axis=1)[:, None] for v in (grid.merged, grid.trained)), strict=True
+    )
+    found = [pooled_rank_correlation(merged, trained) for merged, trained in rows]
+    return [rho for rho in found if not np.isnan(rho)]
+
+
+def of_transfer(small: Grid, large: Grid) -> Evidence:
+    """Measure what a small model's choices are worth on a larger one.
+
+    Args:
+        small: The small model's scores; its merged models choose, for every target.
+        large: The larger model's scores on the same mixtures and targets; its trained models judge.
+
+    Returns:
+        Regret of the choice over expected regret of a random one, mean over targets.
+    """
+    shares = []
+    for merged, truth in zip(small.merged, large.trained, strict=True):
+        regret, by_chance = truth.max() - truth[np.argmax(merged)], truth.max() - truth.mean()
+        if by_chance > 0:
+            shares.append(float(regret / by_chance))
+    return of_mean(shares, "targets")
 
 
 def centred(values: Floats) -> Floats:
@@ -165,7 +197,7 @@ def of_test_scores(folder: RunFolder, results: Mapping[str, Any]) -> dict[str, E
         "no_negative_transfer": "",
     }
     return {
-        claim: _paired(found[picked] - found[other], picked, other)
+        claim: paired(found[picked] - found[other], picked, other)
         for claim, other in against.items()
         if picked in found and other in found
     }
@@ -180,7 +212,17 @@ def _test_rows(table: ScoreTable, results: Mapping[str, Any]) -> Iterator[tuple[
         yield row.candidate, sign * row.examples
 
 
-def _paired(differences: Floats, picked: str, other: str) -> Evidence:
+def paired(differences: Floats, picked: str, other: str) -> Evidence:
+    """Estimate the mean difference of two models on the same examples.
+
+    Args:
+        differences: Score of the one minus score of the other. [E]
+        picked: The one's mixture.
+        other: The other's mixture.
+
+    Returns:
+        The evidence; of the same mixture it is zero, and says so.
+    """
     if picked == other:
         reason = f"the pick is the same mixture, {picked}"
         return Evidence(0.0, 0.0, 0.0, len(differences), "test examples", "paired", reason)

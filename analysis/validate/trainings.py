@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.validate.grid import Floats, Grid, Ints, over_mixtures, pooled_correlation
+from analysis.validate.grid import (
+    Floats,
+    Grid,
+    Ints,
+    over_mixtures,
+    pooled_correlation,
+    pooled_rank_correlation,
+)
 from analysis.validate.scores import advantage, mean_over_pairs
 from analysis.validate.verdict import Evidence
-from m2m import setups, worker
+from analysis.validate.workshop import Workshop
+from m2m import setups
 from m2m.checkpoint import Checkpoint
-from m2m.config import RunConfig
 from m2m.data import cache_dir
-from m2m.evaluate import Scores, TargetScorer, score_candidates
-from m2m.executors import Executor, LocalProcesses, Serial
-from m2m.mixture import Mixture, weight_matrix
-from m2m.run_folder import RunFolder
-from m2m.threads import one_thread
+from m2m.evaluate import TargetScorer, score_candidates
+from m2m.mixture import weight_matrix
 from m2m.train import TrainRecipe
 from m2m.worker import Merge, Train
-
-#: Called with (done, total, what).
-Progress = Callable[[int, int, str], None]
 
 #: How unequal experts' recipes are: name, what is scaled, largest factor over smallest.
 ABLATIONS = (
@@ -33,6 +33,10 @@ ABLATIONS = (
     ("learning rate ×16", "learning_rate", 16.0),
     ("steps ×4", "steps", 4.0),
 )
+#: Names as folders.
+_PLAIN = str.maketrans({" ": "-", "×": "x", "÷": "d"})
+#: MergeMix's experts see a fortieth of the final run's tokens; ours have few steps to begin with.
+SHORT = 8
 
 
 @dataclass(frozen=True)
@@ -61,79 +65,14 @@ class Trainings:
         pooled: Scores of mixtures trained for T steps a dataset. [T, M]
         rescaled: Scores of θ₀ + |S| (θ̃ − θ₀). [T, M]
         ablations: Fidelity with unequal experts.
+        short: Scores of merges of experts that had a `SHORT`-th of the steps. [T, M]
     """
 
     matched: Floats
     pooled: Floats
     rescaled: Floats
     ablations: tuple[Ablation, ...]
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What the trainings need of a run.
-
-    Attributes:
-        folder: The run folder.
-        config: Its configuration.
-        root: Folder that the configuration's paths start from.
-        grid: The run's scores.
-        sign: 1 if higher is better, −1 if lower.
-        metric: The headline metric.
-        models: Folder for the models that are trained here.
-        workers: Worker processes.
-        progress: Is told what is going on.
-    """
-
-    folder: RunFolder
-    config: RunConfig
-    root: Path
-    grid: Grid
-    sign: float
-    metric: str
-    models: Path
-    workers: int
-    progress: Progress
-
-    @property
-    def singles(self) -> tuple[Mixture, ...]:
-        """Every dataset alone. [N]."""
-        return tuple(mixture for mixture in self.grid.mixtures if len(mixture.members) == 1)
-
-    @property
-    def tasks(self) -> tuple[tuple[str, str], ...]:
-        """What models are scored on. [T]."""
-        return tuple((target, "validation") for target in self.grid.targets)
-
-    def work(self, jobs: Sequence[Train | Merge], what: str) -> Floats:
-        """Do jobs in worker processes.
-
-        Args:
-            jobs: Trainings or merges. [J]
-            what: What to tell.
-
-        Returns:
-            Their models' scores, higher is better. [T, J]
-        """
-        executor: Executor = LocalProcesses(self.workers) if self.workers > 1 else Serial()
-        arguments = (self.config.setup, self.root, cache_dir(), self.folder.base)
-        out = np.empty((len(self.tasks), len(jobs)))
-        results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
-        for done, (number, scores) in enumerate(results, start=1):
-            out[:, number] = self.values(scores)
-            self.progress(done, len(jobs), what)
-        return out
-
-    def values(self, scores: Sequence[Scores]) -> list[float]:
-        """Read scores of the headline metric.
-
-        Args:
-            scores: One a task. [T]
-
-        Returns:
-            Means, higher is better. [T]
-        """
-        return [self.sign * score.mean(self.metric) for score in scores]
+    short: Floats
 
 
 def train_more(shop: Workshop) -> Trainings:
@@ -145,15 +84,15 @@ def train_more(shop: Workshop) -> Trainings:
     Returns:
         What they gave.
     """
-    with one_thread():
-        other = _other_horizon(shop)
-        own_is_matched = shop.config.train.horizon == "matched"
-        return Trainings(
-            matched=shop.grid.trained if own_is_matched else other,
-            pooled=other if own_is_matched else shop.grid.trained,
-            rescaled=_rescaled(shop),
-            ablations=tuple(_ablation(shop, number, *row) for number, row in enumerate(ABLATIONS)),
-        )
+    other = _other_horizon(shop)
+    own_is_matched = shop.config.train.horizon == "matched"
+    return Trainings(
+        matched=shop.grid.trained if own_is_matched else other,
+        pooled=other if own_is_matched else shop.grid.trained,
+        rescaled=_rescaled(shop),
+        ablations=tuple(_ablation(shop, number, *row) for number, row in enumerate(ABLATIONS)),
+        short=_refitted(shop, f"steps ÷{SHORT}", "steps", (1 / SHORT,) * len(shop.singles)),
+    )
 
 
 def _other_horizon(shop: Workshop) -> Floats:
@@ -184,16 +123,20 @@ def _rescaled(shop: Workshop) -> Floats:
 
 def _ablation(shop: Workshop, number: int, name: str, key: str, ratio: float) -> Ablation:
     factors = spread(len(shop.singles), ratio, backwards=bool(number % 2))
-    room, seed = shop.models / name.replace(" ", "-").replace("×", "x"), shop.config.run.seed
+    merged = _refitted(shop, name, key, factors)
+    return Ablation(name, factors, merged, _correlation(shop.grid, merged, shop.config.run.seed))
+
+
+def _refitted(shop: Workshop, name: str, key: str, factors: Sequence[float]) -> Floats:
+    room, seed = shop.models / name.translate(_PLAIN), shop.config.run.seed
     jobs = [
-        Train(m, seed, scaled(shop.config.train, key, factor), room / m.label, shop.tasks)
+        Train(m, seed, scaled(shop.config.train, key, factor), room / m.label, ())
         for m, factor in zip(shop.singles, factors, strict=True)
     ]
-    shop.work(jobs, f"experts of unequal {name}")
+    shop.work(jobs, f"experts of other recipe: {name}")
     experts = tuple(job.folder for job in jobs)
     merges = [Merge(m, experts, shop.tasks) for m in shop.grid.mixtures]
-    merged = shop.work(merges, f"merges of unequal {name}")
-    return Ablation(name, factors, merged, _correlation(shop.grid, merged, shop.config.run.seed))
+    return shop.work(merges, f"merges of other recipe: {name}")
 
 
 def spread(count: int, ratio: float, *, backwards: bool = False) -> tuple[float, ...]:
@@ -270,4 +213,11 @@ def of_trainings(grid: Grid, done: Trainings, seed: int) -> dict[str, Evidence]:
             loss_of_fidelity, len(grid.mixtures), seed, "mixtures × targets", grid.merged.size
         ),
         "not_sensitive": lowest.correlation,
+        "short_experts": over_mixtures(
+            lambda chosen: pooled_rank_correlation(done.short[:, chosen], grid.trained[:, chosen]),
+            len(grid.mixtures),
+            seed,
+            "mixtures × targets",
+            grid.merged.size,
+        ),
     }

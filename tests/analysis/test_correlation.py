@@ -266,15 +266,3 @@ def test_textbook_intervals_cover(rho: float, n: int) -> None:
         assert (
             0.93 <= share <= 0.98
         )  # asymptotic formulas at finite n: nominal 0.95, at most 2 (3) points off
-
-
-@pytest.mark.slow
-def test_mixture_bootstrap_covers() -> None:
-    rng = np.random.default_rng(6)
-    hits = 0
-    for draw in range(300):
-        first = rng.normal(size=30)
-        second = 0.7 * first + math.sqrt(1 - 0.49) * rng.normal(size=30)
-        interval = intervals.bootstrap(pearson, Sample.single(first, second, None), seed=draw)
-        hits += interval.low <= 0.7 <= interval.high
-    assert hits / 300 >= 0.88  # BCa at n = 30 is known to fall a little short of 0.95

@@ -13,22 +13,11 @@ import pytest
 
 from analysis.cli import main
 from analysis.fidelity import intervals
-from analysis.validate import CLAIMS, grid
+from analysis.validate import CLAIMS, choices, grid
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 FILES = {"verdicts.json", "verdicts.csv", "verdicts.md", "verdicts.png", "verdicts.svg"}
-UNMEASURABLE = {
-    "weights_work",
-    "smoother",
-    "regression",
-    "beats_uniform_ratio",
-    "hundredfold",
-    "transfers",
-    "static_enough",
-    "hierarchical",
-    "correlates_language",
-    "correlates_vision",
-}
+UNMEASURABLE = {"hundredfold", "transfers", "hierarchical", "correlates_language", "correlates_vision"}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +45,7 @@ def done(folder: Path) -> Iterator[Path]:
     out = folder / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid, "RESAMPLES", 199)
+        patch.setattr(choices, "FINE", 500)
         patch.setattr(intervals, "RESAMPLES", 199)
         assert main(["validate", str(folder / "tiny.toml"), "--out", str(out), "--workers", "1", "-q"]) == 0
         yield out

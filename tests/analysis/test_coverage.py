@@ -1,0 +1,156 @@
+"""Every interval holds the truth as often as it says, in samples drawn from models whose truth is known.
+
+The count of hits is binomial. Limits are its quantiles at 1e-6 on either side if the chance were 0.95
+exactly; for 600 draws these are 0.903 and 0.987, wider than what formulas right to 1/n miss at these n.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.fidelity import intervals, mixed_effects
+from analysis.fidelity.correlation import COEFFICIENTS
+from analysis.fidelity.estimate import Estimate, Interval
+from analysis.fidelity.intervals import bootstrap, dataset_jackknife, fisher, permutation_p
+from analysis.fidelity.points import Points
+from analysis.fidelity.repeated import from_correlation
+from analysis.fidelity.sample import Sample
+from analysis.fidelity.statistics import pearson
+
+pytestmark = pytest.mark.slow
+DRAWS = 600
+RHO = 0.7
+
+
+def hits(draw: Callable[[np.random.Generator], Interval], truth: float, draws: int = DRAWS) -> int:
+    rng = np.random.default_rng(0)
+    found = [draw(rng) for _ in range(draws)]
+    assert all(i.low is not None and i.high is not None for i in found)
+    return sum(i.low <= truth <= i.high for i in found)
+
+
+def limits(draws: int = DRAWS, chance: float = 0.95) -> tuple[float, float]:
+    low, high = stats.binom.ppf([1e-6, 1 - 1e-6], draws, chance)
+    return float(low), float(high)
+
+
+def pair(rng: np.random.Generator, *shape: int) -> tuple[np.ndarray, np.ndarray]:
+    first = rng.normal(size=shape)
+    return first, RHO * first + math.sqrt(1 - RHO**2) * rng.normal(size=shape)
+
+
+def true_value(coefficient: str) -> float:
+    return {
+        "pearson": RHO,
+        "spearman": 6 / math.pi * math.asin(RHO / 2),
+        "kendall": 2 / math.pi * math.asin(RHO),
+    }[coefficient]
+
+
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
+def test_textbook(coefficient: str) -> None:
+    def draw(rng: np.random.Generator) -> Interval:
+        sample = Sample.single(*pair(rng, 100), None)
+        return fisher(coefficient, float(COEFFICIENTS[coefficient](sample, np.ones((1, 100)))[0]), 100)
+
+    low, high = limits()
+    # Fieller's 0.437 is the variance at moderate ρ; at 0.7 it is conservative: only too few hits are wrong.
+    assert low <= hits(draw, true_value(coefficient)) <= (DRAWS if coefficient == "kendall" else high)
+
+
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
+def test_mixture_bootstrap(coefficient: str) -> None:
+    def draw(rng: np.random.Generator) -> Interval:
+        sample = Sample.single(*pair(rng, 100), None)
+        return bootstrap(COEFFICIENTS[coefficient], sample, int(rng.integers(2**31)))
+
+    low, high = limits()
+    assert low <= hits(draw, true_value(coefficient)) <= high
+
+
+def pairs_of_datasets(rng: np.random.Generator, count: int) -> Sample:
+    """Scores of all pairs of datasets, each the sum of what its two datasets are worth."""
+    merged, trained = pair(rng, count)
+    first, second = np.array(list(combinations(range(count), 2))).T
+    members = tuple((str(i), str(j)) for i, j in zip(first, second, strict=True))
+    return Sample.single(merged[first] + merged[second], trained[first] + trained[second], members)
+
+
+def test_dataset_jackknife_where_rows_share_datasets() -> None:
+    def draw(rng: np.random.Generator) -> Interval:
+        return dataset_jackknife(pearson, pairs_of_datasets(rng, 30))
+
+    def textbook(rng: np.random.Generator) -> Interval:
+        sample = pairs_of_datasets(rng, 30)
+        return fisher("pearson", float(pearson(sample, np.ones((1, sample.n)))[0]), sample.n)
+
+    low, high = limits()
+    assert low <= hits(draw, RHO) <= high
+    # 435 rows, 30 independent things: an interval of 1/√435 where 1/√30 is right, so most miss.
+    assert hits(textbook, RHO) < low
+
+
+def several_targets(rng: np.random.Generator, targets: int, n: int) -> Sample:
+    merged, trained = pair(rng, targets, n)
+    level = np.array([[10.0], [-3.0], [0.0], [5.0]])
+    stratum = np.repeat(np.arange(targets), n)
+    flat = (merged + level).ravel(), (trained - level).ravel()
+    return Sample(*flat, stratum, np.tile(np.arange(n), targets), None)
+
+
+def test_repeated_measures() -> None:
+    def correlation(rng: np.random.Generator) -> Interval:
+        sample = several_targets(rng, 4, 20)
+        value = float(pearson(sample, np.ones((1, sample.n)))[0])
+        return fisher("pearson", value, sample.effective_n)
+
+    def slope(rng: np.random.Generator) -> Interval:
+        sample = several_targets(rng, 4, 20)
+        value = float(pearson(sample, np.ones((1, sample.n)))[0])
+        found = from_correlation(sample, Estimate(value, None, None, sample.n)).slope
+        assert found is not None
+        return found
+
+    low, high = limits()
+    assert low <= hits(correlation, RHO) <= high
+    assert low <= hits(slope, RHO) <= high  # exactly 0.95: normal errors of one variance
+
+
+def test_mixed_effects() -> None:
+    """Targets' slopes vary; scores are used in deviations of each target, taken out of the truth here."""
+    draws, rng, found = 200, np.random.default_rng(1), 0
+    for _ in range(draws):
+        points, truth = [], []
+        for number, slope in enumerate(0.8 + 0.2 * rng.normal(size=6)):
+            merged = rng.normal(size=30)
+            trained = slope * merged + 0.4 * rng.normal(size=30)
+            nothing, labels = np.full(30, np.nan), tuple(map(str, range(30)))
+            points.append(Points(f"t{number}", "m", True, labels, None, merged, trained, nothing))
+            truth.append(0.8 * merged.std() / trained.std())
+        estimate = mixed_effects(points).slope
+        assert estimate.low is not None
+        assert estimate.high is not None
+        found += estimate.low <= np.mean(truth) <= estimate.high
+    low, _ = limits(draws)
+    assert low <= found
+
+
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
+def test_permutations_are_rarely_significant_by_chance(
+    coefficient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intervals, "RESAMPLES", 199)
+    rng, draws, found = np.random.default_rng(2), 400, 0
+    for number in range(draws):
+        first, second = rng.integers(0, 8, size=(2, 14)).astype(float)  # ties too
+        p = permutation_p(coefficient, Sample.single(first, second, None), number)
+        assert p is not None
+        found += p <= 0.05
+    # The test is exact or, with ties, conservative: at most 0.05.
+    assert found <= limits(draws, 0.05)[1]

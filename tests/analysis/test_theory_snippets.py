@@ -1,0 +1,55 @@
+"""Every piece of Python in docs/theory.md runs as it stands there, in a folder with a finished run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from analysis.fidelity import intervals
+from analysis.validate import grid
+from m2m import config, pipeline
+
+ROOT = Path(__file__).parents[2]
+HELPER = ROOT / "tests" / "helpers" / "linear_setup.py"
+SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "theory.md").read_text(encoding="utf-8"), re.S)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("snippets")
+    (folder / "tiny.toml").write_text(
+        f"""
+        [run]
+        target = "target"
+        validate = true
+        [train]
+        steps = 3
+        batch = 24
+        optimizer = "sgd"
+        learning_rate = 2e-2
+        [setup]
+        kind = "python"
+        factory = "{HELPER}:from_table"
+        """
+    )
+    pipeline.run(config.load(folder / "tiny.toml"), folder / "runs" / "quickstart", workers=1)
+    return folder
+
+
+def test_there_is_one_for_every_room() -> None:
+    text = "\n".join(SNIPPETS)
+    rooms = ("fidelity", "orthogonality", "curvature", "interaction", "error_bound", "validate")
+    assert [room for room in rooms if f"analysis.{room}" not in text] == []
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.split()[1])
+def test_it_runs(
+    snippet: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    for module in (grid, intervals):
+        monkeypatch.setattr(module, "RESAMPLES", 99)
+    exec(compile(snippet, "docs/theory.md", "exec"), {"__name__": "snippet"})
+    assert capsys.readouterr().out.strip()
