@@ -23,6 +23,7 @@ from scipy import stats
 
 from analysis.fidelity.correlation import FEWEST
 from analysis.fidelity.estimate import Estimate
+from analysis.fidelity.intervals import MANY
 from analysis.fidelity.points import Points
 from analysis.fidelity.sample import Floats, Ints
 
@@ -96,7 +97,7 @@ def mixed_effects(points: Sequence[Points]) -> MixedEffects:
     Returns:
         The fit; its slope has no value but a reason where nothing can be fitted.
     """
-    defects = [target.sample().defect(FEWEST) for target in points]
+    defects = [_defect(target) for target in points]
     used = [target for target, defect in zip(points, defects, strict=True) if defect is None]
     notes = tuple(
         f"target {target.target!r} is left out: {defect}"
@@ -115,6 +116,13 @@ def mixed_effects(points: Sequence[Points]) -> MixedEffects:
         reason = "the line fits exactly: there is no error to divide"
         return MixedEffects(Estimate.missing(len(rows.y), reason), None, None, None, names, seeds, notes)
     return _fit(rows, names, seeds, notes)
+
+
+def _defect(points: Points) -> str | None:
+    """Return why a target is left out; None if it is not. A row a mixture and a column a mixture must fit."""
+    if points.n > MANY:
+        return f"it has more than {MANY} mixtures"
+    return points.sample().defect(FEWEST)
 
 
 def _second(points: Points) -> np.ndarray:

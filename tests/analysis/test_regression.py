@@ -89,12 +89,13 @@ def test_one_random_intercept_is_the_textbook_analysis_of_variance() -> None:
 def test_the_slope_is_covered() -> None:
     """Random slopes: 95 % intervals cover, to a binomial count's lower 1e-6 tail."""
     rng, runs = np.random.default_rng(3), 20
+    # In standard deviations of its target a slope s is s / √(s² + errors²), errors² = 0.4² + 0.2².
+    population = 0.8 + 0.2 * rng.normal(size=1_000_000)
+    truth = float(np.mean(population / np.sqrt(population**2 + 0.2)))
     covered = 0
     for run in range(runs):
         slopes = 0.8 + 0.2 * rng.normal(size=5)
-        # Scores are divided by their deviations, √(slope² + errors²): taken out here, target by target.
         points = [one_seed(p) for p in panel(list(slopes), 0.4, 0.2, seed=run)]
-        truth = float(np.mean([0.8 * p.merged.std() / p.trained.std() for p in points]))
         slope = mixed_effects(points).slope
         assert slope.low is not None
         assert slope.high is not None
@@ -108,6 +109,13 @@ def test_a_variance_of_zero_is_said() -> None:
     found = mixed_effects(twins)
     assert found.slope_sd == pytest.approx(0, abs=0.01)  # the edge: 1e-4 of a variance near 1
     assert any("slopes between targets is estimated as zero" in note for note in found.notes)
+
+
+def test_thousands_of_mixtures_are_left_out() -> None:
+    """Two seeds of 100 000 mixtures would be a matrix of 75 GiB."""
+    found = mixed_effects(panel([0.9, 0.8], 0.3, 0.3, seed=6, n=100_000))
+    assert found.slope.reason == "no target is usable"
+    assert "'t0' is left out: it has more than 600 mixtures" in found.notes[0]
 
 
 def test_nothing_to_fit_has_a_reason() -> None:
