@@ -53,7 +53,7 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 	@touch $@
 
 $(VENV)/.develop: $(VENV)/.created $(SOURCES)
-	$(INSTALL) --editable '.[dev,huggingface,testing,vision]'
+	$(INSTALL) --editable '.[dev,huggingface,lm-eval,parquet,testing,vision]'
 	@touch $(VENV)/.installed $@
 
 tools:
