@@ -121,10 +121,18 @@ class LiveModel:
             threads: CPU threads of the sum; None for the kernel's own choice.
         """
         alpha = torch.from_numpy(checked_weights(weights, self.experts))
-        while len(self._ahead) < len(alpha):
-            self._ahead.append([torch.empty_like(slot.live) for slot in self._slots])
+        self.make_room(len(alpha))
         for at, slot in enumerate(self._slots):
             slot.write([model[at] for model in self._ahead[: len(alpha)]], alpha, threads)
+
+    def make_room(self, candidates: int) -> None:
+        """Take the memory that `merge_ahead` needs, where it is not there yet.
+
+        Args:
+            candidates: K.
+        """
+        while len(self._ahead) < candidates:
+            self._ahead.append([torch.empty_like(slot.live) for slot in self._slots])
 
     def show(self, candidate: int) -> None:
         """Let the module use the weights of a candidate of the last `merge_ahead`; nothing is copied.

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from m2m.errors import InputError
+from m2m.evaluate.kept_memory import keeping_memory
 from m2m.evaluate.live_model import LiveModel, checked_weights
 from m2m.evaluate.scorer import Scorer, Scores
 
-#: Candidates that one pass over the experts makes; beyond a few, reading them costs nothing any more.
-AHEAD = 8
+#: Candidates that one pass over the experts makes; with more, clearing their memory costs what is saved.
+AHEAD = 4
 
 
 def score_candidates(
@@ -69,13 +70,15 @@ def walk(
     Yields:
         tuple[int, list[Scores]]: The candidate's number, and one `Scores` a task.
     """
+    live.make_room(min(ahead, len(matrix)))
     try:
-        for first in range(0, len(matrix), ahead):
-            rows = matrix[first : first + ahead]
-            live.merge_ahead(rows, threads)
-            for k in range(len(rows)):
-                live.show(k)
-                yield first + k, score_model(live.model, scorers)
+        with keeping_memory():
+            for first in range(0, len(matrix), ahead):
+                rows = matrix[first : first + ahead]
+                live.merge_ahead(rows, threads)
+                for k in range(len(rows)):
+                    live.show(k)
+                    yield first + k, score_model(live.model, scorers)
     finally:
         live.restore()
 

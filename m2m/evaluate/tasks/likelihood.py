@@ -19,6 +19,8 @@ from m2m.setups.protocol import logits_of
 BATCH_TOKENS = 1024
 #: Stands in `targets` where nothing is predicted.
 NOTHING = -100
+#: Tokens that are judged at once, so that what a large vocabulary takes stays in the processor's cache.
+JUDGED_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,17 @@ class LikelihoodScorer(BatchedScorer):
 
 
 def _row_nats(logits: Tensor, targets: Tensor) -> Tensor:
-    # [rows], float64. Row by row, so that a large vocabulary is never copied for a whole batch.
+    # [rows], float64. The tokens that count are the last ones before the padding; each is judged by itself.
     sums = []
     for row, wanted in zip(logits, targets.to(logits.device), strict=True):
-        counts = wanted != NOTHING
-        nats = functional.cross_entropy(at_least_float32(row[counts]), wanted[counts], reduction="none")
-        sums.append(nats.double().sum())
+        first, count = int((wanted != NOTHING).int().argmax()), int((wanted != NOTHING).sum())
+        parts = [
+            slice(at, min(at + JUDGED_TOKENS, first + count))
+            for at in range(first, first + count, JUDGED_TOKENS)
+        ]
+        nats = [
+            functional.cross_entropy(at_least_float32(row[part]), wanted[part], reduction="none")
+            for part in parts
+        ]
+        sums.append(torch.cat(nats).double().sum())
     return torch.stack(sums)
