@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from m2m.errors import ConfigError
 from m2m.evaluate.batched_scorer import BatchedScorer
 from m2m.evaluate.bench import Bench
 from m2m.evaluate.device import CPU, device_errors
-from m2m.evaluate.live_model import LiveModel, checked_weights
+from m2m.evaluate.live_model import LiveModel, OtherSum, checked_weights
 from m2m.evaluate.mapped import mapped_state
 from m2m.evaluate.resident import AHEAD, walk
 from m2m.evaluate.scorer import Scorer, Scores
@@ -60,6 +60,7 @@ class Job:
         device: Where candidates are merged and scored.
         passes: Least passes over the experts when streamed, each with a part of the candidates.
         names: What messages of a streamed pass call the candidates. [M]
+        sums: Tensors of merged models that are other sums than the experts' tensors', as adapters make them.
     """
 
     bench: Bench
@@ -74,6 +75,7 @@ class Job:
     device: torch.device = CPU
     passes: int = 1
     names: Sequence[str] | None = None
+    sums: Mapping[str, OtherSum] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -84,6 +86,16 @@ class Job:
     def whole(self) -> list[str]:
         """Names of the tasks that need a whole model, as their examples do not come in batches."""
         return [scorer.task for scorer in self.scorers if not isinstance(scorer, BatchedScorer)]
+
+    @property
+    def dense(self) -> int:
+        """How many experts are whole models of their own."""
+        return len({expert.path for expert in self.experts.values()} - {self.base.path})
+
+    @property
+    def forming(self) -> int:
+        """Bytes that the terms of other sums take, one tensor at a time."""
+        return max((each.nbytes for each in self.sums.values()), default=0)
 
 
 def choose(job: Job, mode: str = "auto") -> Choice:
@@ -125,12 +137,12 @@ def choose(job: Job, mode: str = "auto") -> Choice:
 
 def _whole_models(job: Job, mode: str) -> tuple[int, str, bool]:
     # Bytes of whole models and one candidate, what these are, and whether experts are copied to a device.
-    live, count = 2 * job.size, len(job.experts)
+    live, count = 2 * job.size + job.forming, len(job.experts)
     if job.device == CPU:
         if mode != "auto":
             return live, "live module", False
-        return live + (count + 1) * job.size, f"base, {count} experts, live module", False
-    if live + count * job.size <= job.memory:
+        return live + (job.dense + 1) * job.size, f"base, {count} experts, live module", False
+    if not job.sums and live + count * job.size <= job.memory:
         return live + count * job.size, f"on {job.device}: {count} experts, live module", True
     return (
         live + STAGED_BYTES,
@@ -144,6 +156,12 @@ def _streamed(job: Job, why: str) -> Choice:
         raise ConfigError(
             f"candidates are streamed block by block on the CPU only, not on {job.device}: {why}; use "
             "--device cpu, or --mode resident or stacked with memory for live module and a candidate"
+        )
+    if job.sums:
+        raise ConfigError(
+            f"adapters need a whole model, so candidates cannot be streamed block by block: {why}; use "
+            "--mode resident with memory for live module and a candidate, or write each adapted expert with "
+            "`m2m merge` first"
         )
     if job.whole:
         raise ConfigError(
@@ -178,14 +196,28 @@ def score_in_mode(choice: Choice, job: Job) -> tuple[Choice, Iterator[tuple[int,
 def _started(choice: Choice, job: Job) -> tuple[Choice, Iterator[tuple[int, list[Scores]]]]:
     # Whole models, in memory or on the device.
     matrix = checked_weights(job.weights, len(job.experts))
-    states = [mapped_state(expert) for expert in job.experts.values()]
-    if choice.copied:
-        states = [moved_state(state, job.device) for state in states]
-    live = LiveModel(job.bench.build(), mapped_state(job.base), states, list(job.experts), job.device)
+    live = open_live(job, copied=choice.copied)
     if choice.mode == "stacked":
         stacked = StackedWalk(live, matrix, job.scorers, None, job.threads)
         return Choice("stacked" if stacked.chunk > 1 else "resident", stacked.why), stacked
     return choice, walk(live, matrix, job.scorers, job.threads, choice.ahead)
+
+
+def open_live(job: Job, *, copied: bool = False) -> LiveModel:
+    """Build the module and map what goes into it.
+
+    Args:
+        job: What is to be scored.
+        copied: Whether the experts are copied to the device.
+
+    Returns:
+        The live model.
+    """
+    states = [mapped_state(expert) for expert in job.experts.values()]
+    if copied:
+        states = [moved_state(state, job.device) for state in states]
+    base, names = mapped_state(job.base), list(job.experts)
+    return LiveModel(job.bench.build(), base, states, names, job.device, job.sums)
 
 
 def _guarded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,19 @@ from torch import Tensor, nn
 from m2m.errors import CheckpointError, MixtureError
 from m2m.evaluate.staging import sum_from_host
 from m2m.ops import accumulation_dtype, weighted_sum_into
+
+
+class OtherSum(Protocol):
+    """A tensor of merged models that is a sum of other terms than the experts' own tensors.
+
+    Attributes:
+        nbytes: Memory that the terms take while they are summed.
+    """
+
+    nbytes: int
+
+    def terms(self, weights: NDArray[np.float64]) -> tuple[Sequence[Tensor], Tensor]:
+        """Turn experts' weights [M, N] into D terms of one dtype, each [*shape], and their weights [M, D]."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,7 @@ class _Slot:
         live: The module's own memory, axes in that order. [*S]
         base: θ₀'s tensor, axes likewise. [*S]
         experts: The experts' tensors, axes likewise; all with the module, or all in host memory. [N] of [*S]
+        other: What merged tensors are sums of instead of the experts'; None if they are not.
     """
 
     names: tuple[str, ...]
@@ -34,13 +49,18 @@ class _Slot:
     live: Tensor
     base: Tensor
     experts: tuple[Tensor, ...]
+    other: OtherSum | None
 
     def write(self, outs: Sequence[Tensor], alpha: Tensor, threads: int | None) -> None:
         """Merge into tensors that lie like `live`; those that are never averaged are copied."""
         if self.live.is_floating_point():
-            together = self.experts[0].device == self.live.device
+            terms: Sequence[Tensor] = self.experts
+            if self.other is not None:
+                formed, alpha = self.other.terms(alpha.numpy())
+                terms = [term.permute(self.order).contiguous() for term in formed]
+            together = terms[0].device == self.live.device
             merge = weighted_sum_into if together else sum_from_host
-            merge(outs, self.experts, alpha, threads=threads)
+            merge(outs, terms, alpha, threads=threads)
             return
         for out in outs:
             out.copy_(self.experts[0])
@@ -65,6 +85,7 @@ class LiveModel:
         names: What messages call the experts; their numbers if not given. [N]
         device: Where the module is moved to, and candidates are merged; None: where it is. The states may
             be there too, or in host memory.
+        sums: By the base's names, tensors of merged models that are other sums than the experts' tensors'.
 
     Attributes:
         model: The module.
@@ -82,6 +103,7 @@ class LiveModel:
         experts: Sequence[Mapping[str, Tensor]],
         names: Sequence[str] | None = None,
         device: torch.device | None = None,
+        sums: Mapping[str, OtherSum] | None = None,
     ) -> None:
         self.model = model
         self.experts = len(experts)
@@ -90,10 +112,11 @@ class LiveModel:
             tied = _moved(model, tied, device)
         _check_names("the base model", base, tied)
         who = [f"expert {name}" for name in names or range(len(experts))]
+        other = sums or {}
         for name, expert in zip(who, experts, strict=True):
-            _check_like_base(name, expert, base)
+            _check_like_base(name, expert, base, other)
         named = dict(zip(who, experts, strict=True))
-        self._slots = [_slot(tensors, holders, base, named) for tensors, holders in tied.items()]
+        self._slots = [_slot(tensors, holders, base, named, other) for tensors, holders in tied.items()]
         self._ahead: list[list[Tensor]] = []
 
     def merge(self, weights: ArrayLike, threads: int | None = None) -> None:
@@ -225,12 +248,15 @@ def _check_names(who: str, base: Mapping[str, Tensor], tied: Iterable[tuple[str,
         raise CheckpointError(f"{who} does not fit the module: missing {missing[:5]}, unknown {unknown[:5]}")
 
 
-def _check_like_base(who: str, expert: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
+def _check_like_base(
+    who: str, expert: Mapping[str, Tensor], base: Mapping[str, Tensor], sums: Mapping[str, OtherSum]
+) -> None:
     missing, unknown = sorted(set(base) - set(expert)), sorted(set(expert) - set(base))
     if missing or unknown:
         raise CheckpointError(f"{who} is not like the base: missing {missing[:5]}, unknown {unknown[:5]}")
     for name, wanted in base.items():
-        _check_kind(f"{who}, tensor {name}", expert[name], wanted)
+        if name not in sums or expert[name].shape != wanted.shape:
+            _check_kind(f"{who}, tensor {name}", expert[name], wanted)
         _check_finite(f"{who}, tensor {name}", expert[name])
 
 
@@ -255,6 +281,7 @@ def _slot(
     holders: tuple[Tensor, ...],
     base: Mapping[str, Tensor],
     experts: Mapping[str, Mapping[str, Tensor]],
+    sums: Mapping[str, OtherSum],
 ) -> _Slot:
     live = holders[0].detach()
     source, *others = [name for name in names if name in base]
@@ -273,4 +300,4 @@ def _slot(
         tensor.permute(order).contiguous()
         for tensor in (base[source], *(e[source] for e in experts.values()))
     ]
-    return _Slot(names, holders, order, live.permute(order), lying[0], tuple(lying[1:]))
+    return _Slot(names, holders, order, live.permute(order), lying[0], tuple(lying[1:]), sums.get(source))

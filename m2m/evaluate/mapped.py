@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,19 @@ def mapped_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     maps: dict[Path, mmap.mmap] = {}
     state = {name: _mapped(info, maps) for name, info in checkpoint.tensors.items()}
     return state | {name: state[kept] for name, kept in checkpoint.tied.items()}
+
+
+def mapped_tensors(infos: Iterable[TensorInfo]) -> dict[TensorInfo, Tensor]:
+    """Map tensors of any checkpoints, as `mapped_state` does those of one.
+
+    Args:
+        infos: Where they lie.
+
+    Returns:
+        The tensors by their places.
+    """
+    maps: dict[Path, mmap.mmap] = {}
+    return {info: _mapped(info, maps) for info in infos}
 
 
 def _mapped(info: TensorInfo, maps: dict[Path, mmap.mmap]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,54 @@ def test_only_what_changed_is_scored_again(models: Path, tmp_path: Path) -> None
         out=tmp_path / "scores.csv",
     )  # fmt: skip
     assert report.scored_now == 3, "another expert under the same name"
+
+
+def test_nothing_of_a_name_a_size_or_a_time_brings_an_old_score_back(models: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "b"
+    write_llama(copied, seed=2, noise=0.05, dtype=torch.bfloat16)
+    arguments = {"tasks": [f"lm:{models / 'text.txt'}"], "context": 16, "out": tmp_path / "scores.csv"}
+    assert m2m.score(models / "base", [copied], **arguments).scored_now == 1
+    before = examples(tmp_path)["b"]
+    weights = copied / "model.safetensors"
+    times, content = weights.stat(), bytearray(weights.read_bytes())
+    content[-2] ^= 0x40  # the last number's fraction
+    with weights.open("r+b") as file:  # in place: the same inode
+        file.write(content)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert m2m.score(models / "base", [copied], **arguments).scored_now == 1
+    with ScoreTable(tmp_path / "scores.sqlite") as table:
+        found = [row.examples.tolist() for row in table.rows(metric="loss")]
+    assert len(found) == 2
+    assert before in found
+    assert found[0] != found[1]
+
+
+CHANGER = """
+import os
+from pathlib import Path
+
+METRICS = {{"value": True}}
+
+def change(model):
+    path = Path({path!r})
+    content = path.read_bytes()
+    with path.open("r+b") as file:
+        file.write(content)
+    return {{"value": 1.0}}
+"""
+
+
+def test_a_file_that_changes_while_it_is_scored_spoils_its_scores(models: Path, tmp_path: Path) -> None:
+    write_llama(tmp_path / "b", seed=2, noise=0.05, dtype=torch.bfloat16)
+    weights = tmp_path / "b" / "model.safetensors"
+    (tmp_path / "task.py").write_text(CHANGER.format(path=str(weights)))
+    with pytest.raises(CheckpointError, match=r"candidate b: .*model\.safetensors has changed while it was"):
+        m2m.score(
+            models / "base", [tmp_path / "b"], tasks=[f"{tmp_path / 'task.py'}:change"],
+            out=tmp_path / "scores.csv",
+        )  # fmt: skip
+    with ScoreTable(tmp_path / "scores.sqlite") as table:
+        assert not table.rows()
 
 
 def test_a_task_that_is_new_is_all_that_is_scored(models: Path, tmp_path: Path) -> None:

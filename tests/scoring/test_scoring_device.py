@@ -12,9 +12,9 @@ import torch
 from helpers.second_device import second_device
 
 import m2m
-from m2m import scoring
 from m2m.checkpoint import save
 from m2m.cli import main
+from m2m.scoring import run
 from m2m.surrogate import ScoreTable
 
 #: A byte model of which text, choices, classes and a function of one's own can be asked.
@@ -49,9 +49,9 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """The name of a device that is not the CPU."""
     if request.param == "lazy":
         lazy = second_device(monkeypatch)
-        open_device, free_bytes = scoring.open_device, scoring.free_bytes
-        monkeypatch.setattr(scoring, "open_device", lambda n: lazy if n == "lazy" else open_device(n))
-        monkeypatch.setattr(scoring, "free_bytes", lambda d: 2**32 if d == lazy else free_bytes(d))
+        open_device, free_bytes = run.open_device, run.free_bytes
+        monkeypatch.setattr(run, "open_device", lambda n: lazy if n == "lazy" else open_device(n))
+        monkeypatch.setattr(run, "free_bytes", lambda d: 2**32 if d == lazy else free_bytes(d))
     return str(request.param)
 
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from m2m.checkpoint import Checkpoint
-from m2m.checkpoint.manifest import hash_file
-from m2m.errors import ConfigError, InputError, MixtureError
-from m2m.evaluate.bench import Bench, task_bench
+from m2m.errors import InputError
+from m2m.evaluate.bench import Bench
 from m2m.evaluate.device import free_bytes, open_device
 from m2m.evaluate.engine import Choice, Job, choose, score_in_mode
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.streamed import Counts, StreamedWalk
 from m2m.evaluate.tasks import TaskOptions
-from m2m.mixture import Mixture, all_subsets
+from m2m.mixture import Mixture
+from m2m.scoring.models import Experts
+from m2m.scoring.prepare import Prepared, is_scored, peak_rss, prepared
 from m2m.setups.protocol import Progress
-from m2m.surrogate import Part, ScoreTable, content_key
+from m2m.surrogate import ScoreTable
 from m2m.units import parse_bytes
-
-#: Name of the merge in cache keys: θ̃ = Σ_n α_n θ_n, one rounding.
-RULE = "linear"
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class ScoreReport:
 
 def score(
     base: str | Path,
-    experts: Mapping[str, str | Path] | Sequence[str | Path],
+    experts: Experts,
     candidates: Sequence[Mixture] | None = None,
     *,
     tasks: Sequence[str] = (),
@@ -89,7 +84,8 @@ def score(
 
     Args:
         base: Checkpoint of the base model θ₀.
-        experts: The experts' checkpoints by name, or only paths, whose last parts are then the names. [N]
+        experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
+            whose last parts are then the names. [N]
         candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
         tasks: Tasks as the command line spells them: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`,
             `lm_eval:NAME`, `FILE.py:FUNCTION`.
@@ -115,30 +111,19 @@ def score(
         InputError: If a task gives no proper scores; those of earlier candidates are kept.
     """  # noqa: DOC502 - partly raised by what is called
     start = time.perf_counter()
-    place = open_device(device)
-    out = Path(out)
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}")
-    named = experts if isinstance(experts, Mapping) else {Path(path).name: path for path in experts}
-    models = {name: Checkpoint(path) for name, path in named.items()}
-    mixtures = all_subsets(list(models)) if candidates is None else candidates
-    for mixture in mixtures:
-        if mixture.datasets != tuple(models):
-            raise MixtureError(
-                f"candidate {mixture.label} is over {mixture.datasets}, the experts are {[*models]}"
-            )
-    if bench is None:
-        if not tasks:
-            raise ConfigError("there is no task to score on")
-        bench = task_bench(Path(base), tasks, model=model, context=context, options=options)
-    budget = free_bytes(place) // 2 if memory is None else parse_bytes(memory)
-    run = _Run(bench, Checkpoint(base), models, budget, mode, threads, out.parent, progress, place, passes)
-    run.score(mixtures, out.with_suffix(".sqlite"))
+    place, out = open_device(device), Path(out)
+    with prepared(
+        base, experts, candidates, tasks=tasks, out=out, bench=bench, model=model, context=context,
+        options=options,
+    ) as what:  # fmt: skip
+        budget = free_bytes(place) // 2 if memory is None else parse_bytes(memory)
+        run = _Run(what, budget, mode, threads, out.parent, progress, place, passes)
+        run.score(out.with_suffix(".sqlite"))
     with ScoreTable(out.with_suffix(".sqlite")) as table:
         table.export_csv(out)
     wall = time.perf_counter() - start
     return ScoreReport(
-        out, run.choice.mode, run.choice.why, len(mixtures), run.scored, run.examples, wall, _peak(),
+        out, run.choice.mode, run.choice.why, len(what.mixtures), run.scored, run.examples, wall, peak_rss(),
         **({} if run.counts is None else asdict(run.counts)),
     )  # fmt: skip
 
@@ -155,9 +140,7 @@ class _Run:
 
     def __init__(
         self,
-        bench: Bench,
-        base: Checkpoint,
-        experts: Mapping[str, Checkpoint],
+        what: Prepared,
         memory: int,
         mode: str,
         threads: int | None,
@@ -169,15 +152,15 @@ class _Run:
         self.choice = Choice("none", "every score was there already")
         self.scored = self.examples = 0
         self.counts: Counts | None = None
-        self._bench, self._base, self._experts = bench, base, experts
+        self._what, self._bench = what, what.bench
         self._memory, self._mode, self._threads, self._spill = memory, mode, threads, spill
         self._device = device
         self._passes = passes
         self._progress: Progress = progress or (lambda done, total, what: None)
 
-    def score(self, mixtures: Sequence[Mixture], path: Path) -> None:
+    def score(self, path: Path) -> None:
         """Score what the table does not have; what cannot be scored is refused before there is a table."""
-        keys = self._keys(mixtures)
+        keys = self._what.keys(self._device.type)
         for missing, wanted in self._missing(list(keys), path).items():
             scorers = [self._bench.scorers[at] for at in missing]
             candidates = [(key, keys[key]) for key in wanted]
@@ -192,7 +175,7 @@ class _Run:
             return {tuple(range(len(scorers))): [*keys]}
         with ScoreTable(path) as table:
             for key in keys:
-                missing = tuple(at for at, task in enumerate(scorers) if not _has(table, key, task))
+                missing = tuple(at for at, task in enumerate(scorers) if not is_scored(table, key, task))
                 if missing:
                     groups[missing].append(key)
         return groups
@@ -201,10 +184,11 @@ class _Run:
         self, mixtures: Sequence[Mixture], scorers: Sequence[Scorer]
     ) -> Iterator[tuple[int, list[Scores]]]:
         weights = [mixture.weights for mixture in mixtures]
+        models = self._what.models
         job = Job(
-            self._bench, self._base, self._experts, weights, scorers,
+            self._bench, models.base, models.experts, weights, scorers,
             self._memory, self._threads, self._spill, self._progress, self._device, self._passes,
-            [mixture.label for mixture in mixtures],
+            [mixture.label for mixture in mixtures], models.sums,
         )  # fmt: skip
         self.choice, walk = score_in_mode(choose(job, self._mode), job)
         return walk
@@ -239,43 +223,8 @@ class _Run:
         table: ScoreTable,
     ) -> None:
         key, mixture = candidate
+        self._what.models.hashes.check_unchanged()  # else the key would be another model's
         for task, found in zip(scorers, scores, strict=True):
             table.add(key, mixture, "merged", None, task.task, task.split, task.version, found, task.metrics)
             self.examples += found.count
         self.scored += 1
-
-    def _keys(self, mixtures: Sequence[Mixture]) -> dict[str, Mixture]:
-        content = merged_content(self._bench, self._base, self._experts, self._device.type)
-        return {content_key(*content, mixture.weights): mixture for mixture in mixtures}
-
-
-def merged_content(
-    bench: Bench, base: Checkpoint, experts: Mapping[str, Checkpoint], device: str = "cpu"
-) -> tuple[Part, ...]:
-    """Hash what merged models are made of, but for their weights.
-
-    Args:
-        bench: What they are scored with.
-        base: θ₀.
-        experts: The experts by name.
-        device: Kind of the device that scores; merged models have the same bits on any, scores do not.
-
-    Returns:
-        The first parts of a merged model's content key; its weights are the last.
-    """
-    # Names are part of it: rows carry the candidate's name, which must be the one asked for.
-    files: list[Part] = [
-        (name, *(hash_file(file) for file in expert.files)) for name, expert in experts.items()
-    ]
-    dtypes = sorted({tensor.dtype for tensor in base.tensors.values()})
-    rule = RULE if device == "cpu" else f"{RULE} on {device}"
-    return rule, bench.architecture, [hash_file(file) for file in base.files], files, dtypes
-
-
-def _has(table: ScoreTable, key: str, task: Scorer) -> bool:
-    return table.has(key, task.task, task.split, task.version)
-
-
-def _peak() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

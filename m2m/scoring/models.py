@@ -1,0 +1,118 @@
+"""The models that candidates are merged of: base model, experts and adapters, opened and hashed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.file_hashes import FileHashes
+from m2m.errors import ConfigError
+from m2m.evaluate.bench import Bench
+from m2m.evaluate.live_model import OtherSum
+from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
+from m2m.scoring.adapted_sums import adapted_sums
+from m2m.surrogate import Part
+
+#: Name of the merge in cache keys: θ̃ = Σ_n α_n θ_n, one rounding.
+RULE = "linear"
+
+Experts = Mapping[str, str | Path] | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Models:
+    """What candidates are merged of.
+
+    Attributes:
+        base: θ₀.
+        experts: The experts by name: whole models, and the base model with an adapter on it. [N]
+        hashes: Of all their files.
+    """
+
+    base: Checkpoint
+    experts: Mapping[str, Checkpoint]
+    hashes: FileHashes
+
+    @cached_property
+    def sums(self) -> Mapping[str, OtherSum]:
+        """What merged tensors are sums of, by name, where that is not the experts' own tensors."""
+        return adapted_sums(self.base, [*self.experts.values()])
+
+    def content(self, bench: Bench, device: str) -> tuple[Part, ...]:
+        """Hash what merged models are made of, but for their weights; waits for the files' hashes.
+
+        Args:
+            bench: What they are scored with.
+            device: Kind of the device that scores.
+
+        Returns:
+            The first parts of a merged model's content key; its weights are the last.
+        """
+        # Names are part of it: rows carry the candidate's name, which must be the one asked for.
+        files: list[Part] = [
+            (name, *(self.hashes[file] for file in _own_files(expert)))
+            for name, expert in self.experts.items()
+        ]
+        dtypes = sorted({tensor.dtype for tensor in self.base.tensors.values()})
+        rule = RULE if device == "cpu" else f"{RULE} on {device}"
+        return rule, bench.architecture, [self.hashes[file] for file in self.base.files], files, dtypes
+
+
+@contextmanager
+def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
+    """Open a base model and its experts, and begin to hash their files.
+
+    Args:
+        base: Checkpoint of the base model θ₀.
+        experts: Checkpoints, or folders of adapters of the base model, by name; or only their paths, whose
+            last parts are then the names. [N]
+
+    Yields:
+        Models: The models, while the block runs.
+
+    Raises:
+        ConfigError: If there is no expert.
+    """
+    root = Checkpoint(base)
+    named = experts if isinstance(experts, Mapping) else {Path(path).name: path for path in experts}
+    if not named:
+        raise ConfigError("there is no expert to merge")
+    found = {name: _open(path, root) for name, path in named.items()}
+    with FileHashes(
+        [*root.files, *(file for expert in found.values() for file in _own_files(expert))]
+    ) as hashes:
+        yield Models(root, found, hashes)
+
+
+def merged_content(
+    bench: Bench, base: Checkpoint, experts: Mapping[str, Checkpoint], device: str = "cpu"
+) -> tuple[Part, ...]:
+    """Hash what merged models are made of, but for their weights.
+
+    Args:
+        bench: What they are scored with.
+        base: θ₀.
+        experts: The experts by name.
+        device: Kind of the device that scores; merged models have the same bits on any, scores do not.
+
+    Returns:
+        The first parts of a merged model's content key; its weights are the last.
+    """
+    with FileHashes(
+        [*base.files, *(file for expert in experts.values() for file in _own_files(expert))]
+    ) as hashes:
+        return Models(base, experts, hashes).content(bench, device)
+
+
+def _open(path: str | Path, base: Checkpoint) -> Checkpoint:
+    return AdaptedCheckpoint(base, Adapter(path)) if is_adapter(path) else Checkpoint(path)
+
+
+def _own_files(expert: Checkpoint) -> Sequence[Path]:
+    if isinstance(expert, AdaptedCheckpoint):
+        return [expert.adapter.config.path, expert.adapter.file]
+    return [*expert.files]

@@ -1,0 +1,124 @@
+"""What scoring and racing begin with: everything the user gave, opened and held against each other."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from m2m.errors import ConfigError, MixtureError
+from m2m.evaluate.bench import Bench, task_bench
+from m2m.evaluate.scorer import Scorer
+from m2m.evaluate.tasks import TaskOptions
+from m2m.mixture import Mixture, all_subsets
+from m2m.scoring.models import Experts, Models, open_models
+from m2m.surrogate import ScoreTable, content_key
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Candidates that can be scored.
+
+    Attributes:
+        models: What they are merged of.
+        bench: What they are scored with.
+        mixtures: The candidates. [M]
+    """
+
+    models: Models
+    bench: Bench
+    mixtures: Sequence[Mixture]
+
+    def keys(self, device: str) -> dict[str, Mixture]:
+        """Key the candidates by content; waits for the hashes of the models' files.
+
+        Args:
+            device: Kind of the device that scores.
+
+        Returns:
+            Mixture by content key. [M]
+        """
+        content = self.models.content(self.bench, device)
+        return {content_key(*content, mixture.weights): mixture for mixture in self.mixtures}
+
+
+@contextmanager
+def prepared(
+    base: str | Path,
+    experts: Experts,
+    candidates: Sequence[Mixture] | None,
+    *,
+    tasks: Sequence[str],
+    out: Path,
+    bench: Bench | None,
+    model: str | None,
+    context: int | None,
+    options: TaskOptions | None,
+) -> Iterator[Prepared]:
+    """Open models and tasks.
+
+    The models' files are hashed meanwhile, as starting up and reading a task leave a core idle.
+
+    Args:
+        base: Checkpoint of the base model θ₀.
+        experts: The experts' checkpoints or adapters, by name or as paths. [N]
+        candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
+        tasks: Tasks as the command line spells them.
+        out: File that will be written.
+        bench: Module and tasks, instead of `tasks` and what follows.
+        model: Factory of the module; None if `base` is a Hugging Face folder.
+        context: Longest input of a task's texts, in tokens.
+        options: What else is said about the tasks.
+
+    Yields:
+        Prepared: What can be scored, while the block runs.
+
+    Raises:
+        ConfigError: If there is neither a task nor a bench, or no folder to write to.
+        MixtureError: If a candidate is over other names than the experts'.
+    """  # noqa: DOC502 - partly raised by what is called
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}")
+    with open_models(base, experts) as models:
+        mixtures = all_subsets([*models.experts]) if candidates is None else candidates
+        _check_mixtures(mixtures, models.experts)
+        if bench is None:
+            if not tasks:
+                raise ConfigError("there is no task to score on")
+            bench = task_bench(Path(base), tasks, model=model, context=context, options=options)
+        yield Prepared(models, bench, mixtures)
+
+
+def is_scored(table: ScoreTable, key: str, task: Scorer) -> bool:
+    """Say whether a table has a candidate's scores.
+
+    Args:
+        table: The table.
+        key: Content key of the candidate.
+        task: The task.
+
+    Returns:
+        Whether they are there.
+    """
+    return table.has(key, task.task, task.split, task.version)
+
+
+def peak_rss() -> int:
+    """Measure the largest resident set of the process so far, mapped files included.
+
+    Returns:
+        Bytes.
+    """
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _check_mixtures(mixtures: Sequence[Mixture], experts: Mapping[str, object]) -> None:
+    for mixture in mixtures:
+        if mixture.datasets != tuple(experts):
+            raise MixtureError(
+                f"candidate {mixture.label} is over {mixture.datasets}, the experts are {[*experts]}"
+            )
