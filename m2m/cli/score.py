@@ -18,16 +18,16 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from m2m.cli.parser import add_out, add_threads, amount, positive
+from m2m.cli.parser import add_out, add_threads, amount, natural, positive
 from m2m.errors import ConfigError
 from m2m.units import format_bytes
 
 if TYPE_CHECKING:
     from m2m.evaluate.bench import Bench
     from m2m.mixture import Mixture
-    from m2m.scoring import ScoreReport
+    from m2m.scoring import RaceReport, ScoreReport
 
 HELP = "score merged candidates of given experts"
 
@@ -62,6 +62,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
     add_out(parser, "the table of scores, a CSV file")
     add_threads(parser)
+    _add_race(parser)
+
+
+def _add_race(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "a race for the best candidate, on one task",
+        "Candidates are scored on more and more examples, and those that cannot win any more are dropped. "
+        "Writes OUT.race.json and OUT.race.csv; OUT itself has the candidates that reached the last example.",
+    )
+    add = group.add_argument
+    add("--race", action="store_true", help="find the best candidate without scoring all on everything")
+    add(
+        "--budget", type=_race_budget, metavar="SHARE|COUNT",
+        help="most example evaluations: 0.2 or 20%% of all, or their number (default: 20%%)",
+    )  # fmt: skip
+    add("--metric", metavar="NAME", help="the metric that decides (default: the task's first)")
+    add("--confidence", type=float, metavar="P", help="how sure a drop has to be (default: 0.95)")
+    add("--seed", type=natural, metavar="N", help="the order of the examples (default: 0)")
+
+
+def _race_budget(text: str) -> float:
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text) if "." in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a share, as 0.2 or 20%, nor a count") from None
 
 
 def add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -121,28 +146,52 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.progress import progress
     from m2m.evaluate.tasks import TaskOptions
     from m2m.example_scores import check_format, export_examples
-    from m2m.scoring import score
+    from m2m.scoring import race_candidates, score
     from m2m.surrogate import ScoreTable
 
     experts = named_paths(args.experts)
     mixtures = _mixtures(args.candidates, list(experts))
+    racing = _racing(args)
     if args.examples is not None:
         check_format(args.examples)
-    report = score(
-        args.base, experts, mixtures, tasks=args.task or (), out=args.out, bench=bench_of_setup(args),
-        model=args.model, context=args.context,
-        options=TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
-        mode=args.mode, memory=args.memory, threads=args.threads, device=args.device,
-        progress=progress(quiet=args.quiet), passes=args.passes,
-    )  # fmt: skip
+    common: dict[str, Any] = {
+        "tasks": args.task or (), "out": args.out, "bench": bench_of_setup(args), "model": args.model,
+        "context": args.context, "options": TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
+        "memory": args.memory, "threads": args.threads, "device": args.device,
+        "progress": progress(quiet=args.quiet),
+    }  # fmt: skip
+    show = not (args.json or args.quiet)
+    report: ScoreReport | RaceReport
+    if racing is None:
+        report = score(args.base, experts, mixtures, **common, mode=args.mode, passes=args.passes)
+        if show:
+            _print(report)
+    else:
+        report = race_candidates(args.base, experts, mixtures, **common, **racing)
+        if show:
+            _print_race(report)
     if args.examples is not None:
         with ScoreTable(args.out.with_suffix(".sqlite")) as table:
             export_examples(table, args.examples)
     if args.json:
         print_json(asdict(report))
-    elif not args.quiet:
-        _print(report)
     return 0
+
+
+def _racing(args: argparse.Namespace) -> dict[str, Any] | None:
+    # What the options say about a race, without what they leave to its defaults; None if there is none.
+    said = {name: getattr(args, name) for name in ("budget", "metric", "confidence", "seed")}
+    said = {name: value for name, value in said.items() if value is not None}
+    if not args.race:
+        if said:
+            raise ConfigError(f"--{next(iter(said))} goes with --race")
+        return None
+    if args.mode not in ("auto", "resident") or args.passes != 1:
+        raise ConfigError(
+            "a race merges candidates again and again, so it needs whole models: --race goes with "
+            "--mode resident, and without --passes"
+        )
+    return said
 
 
 def _mixtures(source: str, experts: Sequence[str]) -> list[Mixture]:
@@ -192,3 +241,19 @@ def _print(report: ScoreReport) -> None:
         read, spilled = format_bytes(report.bytes_read), format_bytes(report.bytes_spilled)
         print(f"read {read} of experts in {report.passes} passes, {report.blocks} blocks; spilled {spilled}")
     print(f"next: m2m select {report.scores}")
+
+
+def _print_race(report: RaceReport) -> None:
+    direction = "highest" if report.higher_is_better else "lowest"
+    print(
+        f"{report.winner} has the {direction} {report.metric} on {report.task}: P = {report.probability:.3f}"
+    )
+    others = report.contenders[1:]
+    if others:
+        print(f"not told apart from it at {report.confidence:g}: {', '.join(others)}")
+    share = report.evaluations / (report.evaluations + report.saved)
+    print(
+        f"{report.evaluations} example evaluations, {share:.0%} of scoring everything; {report.merges} "
+        f"merges; {report.finished} of {report.candidates} candidates were scored on all {report.examples}"
+    )
+    print(f"all candidates: {report.runners}")

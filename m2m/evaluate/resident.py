@@ -122,12 +122,13 @@ def score_model(model: nn.Module, scorers: Sequence[Scorer]) -> list[Scores]:
     return [checked_scores(scorer, scorer(model)) for scorer in scorers]
 
 
-def checked_scores(scorer: Scorer, scores: Scores) -> Scores:
+def checked_scores(scorer: Scorer, scores: Scores, examples: Sequence[int] | None = None) -> Scores:
     """Hold what a task returned against what it promised.
 
     Args:
         scorer: The task.
         scores: What it returned.
+        examples: Numbers of the examples that it was asked for; None for all.
 
     Returns:
         The same scores.
@@ -144,5 +145,6 @@ def checked_scores(scorer: Scorer, scores: Scores) -> Scores:
     for metric, values in scores.values.items():
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
-            raise InputError(f"{where}: {metric} of example {bad[0]} is {values[bad[0]]}")
+            number = bad[0] if examples is None else examples[bad[0]]
+            raise InputError(f"{where}: {metric} of example {number} is {values[bad[0]]}")
     return scores

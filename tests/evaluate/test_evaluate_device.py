@@ -22,6 +22,7 @@ from m2m.evaluate.bench import Bench
 from m2m.evaluate.device import CPU, device_errors, device_of, free_bytes, open_device
 from m2m.evaluate.engine import Choice, Job, choose, score_in_mode
 from m2m.evaluate.mode import repeatable, scoring
+from m2m.evaluate.resident import AHEAD
 from m2m.evaluate.staging import STAGED_BYTES, moved_state, sum_from_host
 from m2m.testing.tolerance import gamma, unit_roundoff
 
@@ -209,7 +210,10 @@ def test_experts_are_copied_if_they_fit_else_pass_through_else_it_is_an_error(tm
     assert (fits.mode, fits.copied, fits.ahead) == ("resident", True, 2)
     assert "on cuda:1: 2 experts, live module and 2 candidates a pass take" in fits.why
     tight = choose(job_of(tmp_path, CUDA, least), "resident")
-    assert (tight.copied, tight.ahead) == (least >= everything, 1 + min(7, (least - everything) // size))
+    assert (tight.copied, tight.ahead) == (
+        least >= everything,
+        1 + min(AHEAD - 1, (least - everything) // size),
+    )
     assert choose(job_of(tmp_path, CUDA, everything)).mode == "stacked"
     for mode in ("resident", "stacked"):
         with pytest.raises(ConfigError, match=f"not enough memory for mode {mode}: on cuda:1: live module"):
