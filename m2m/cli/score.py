@@ -75,7 +75,7 @@ def _add_race(parser: argparse.ArgumentParser) -> None:
     add("--race", action="store_true", help="find the best candidate without scoring all on everything")
     add(
         "--budget", type=_race_budget, metavar="SHARE|COUNT",
-        help="most example evaluations: 0.2 or 20%% of all, or their number (default: 20%%)",
+        help="most example evaluations: a share of all, as 0.2, or their number (default: 0.2)",
     )  # fmt: skip
     add("--metric", metavar="NAME", help="the metric that decides (default: the task's first)")
     add("--confidence", type=float, metavar="P", help="how sure a drop has to be (default: 0.95)")
