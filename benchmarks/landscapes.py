@@ -1,18 +1,16 @@
-"""Landscapes over N datasets with a known optimum, made by a formula or grown from a real run's scores."""
+"""Landscapes over N datasets with a known optimum: made by a formula, or grown from a real run."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from effects import Bumps, Effects
+from numpy.typing import NDArray
 
 from m2m.mixture import Mixture
 from m2m.searching import Subsets
 from m2m.searching.landscape import Landscape
-from m2m.searching.posterior import Posterior
 from m2m.searching.quadratic import Floats, Quadratic
 from m2m.searching.subset_proposals import SubsetProposals
 
@@ -21,25 +19,46 @@ SEARCHES = 60
 
 
 @dataclass(frozen=True)
+class Grown:
+    """f(x) = quadratic(x) + h(Σ x_i z_i): a quadratic, and a smooth function of the merged model's place.
+
+    Attributes:
+        quadratic: The quadratic.
+        places: z, in the directions that the real datasets span. [N, D]
+        beyond: h.
+    """
+
+    quadratic: Quadratic
+    places: Floats
+    beyond: Bumps
+
+    def at(self, points: Floats) -> Floats:
+        """Evaluate: [M, N] to [M]."""
+        return np.asarray(self.quadratic.at(points) + self.beyond.at(points @ self.places))
+
+
+@dataclass(frozen=True)
 class Problem:
     """A loss over subsets of N datasets, lower is better.
 
     Attributes:
         truth: The loss without noise.
-        base: Loss of the base model, which is what no mixture at all gives.
+        optimum: The lowest true loss that many descents find.
+        poor: Loss at which the regret is 1.
         noise: Standard deviation of an evaluation's noise, which is the same whenever a subset is asked for.
         seed: Seeds the noise.
     """
 
-    truth: Landscape
-    base: float
+    truth: Landscape | Grown
+    optimum: float
+    poor: float
     noise: float
     seed: int
 
     @property
     def space(self) -> Subsets:
         """All subsets."""
-        return Subsets([f"d{i}" for i in range(len(self.truth.quadratic.linear))])
+        return _subsets(len(self.truth.quadratic.linear))
 
     def loss(self, mixture: Mixture) -> float:
         """Return the true loss of a mixture."""
@@ -50,19 +69,45 @@ class Problem:
         generator = np.random.default_rng([self.seed, int(mixture.key, 16)])
         return self.loss(mixture) + self.noise * generator.standard_normal()
 
-    def optimum(self) -> float:
-        """Return the lowest true loss that many descents find."""
-        n = len(self.truth.quadratic.linear)
-        generator = np.random.default_rng(0)
-        proposals, none = SubsetProposals(self.space), np.empty((0, n))
-        return min(
-            float(self.truth.at(proposals.lowest(self.truth, none, generator)[:1])[0])
-            for _ in range(SEARCHES)
-        )
+    def regret(self, mixture: Mixture) -> float:
+        """Return the true shortfall: 0 for the best subset, 1 at the poor loss."""
+        return (self.loss(mixture) - self.optimum) / (self.poor - self.optimum)
 
-    def regret(self, mixture: Mixture, optimum: float) -> float:
-        """Return the true shortfall: 0 for the best subset, 1 for the base model."""
-        return (self.loss(mixture) - optimum) / (self.base - optimum)
+
+def lowest(truth: Landscape | Grown) -> float:
+    """Return the lowest value over all subsets that many descents find.
+
+    The quadratic part leads to good places; from the best of them descents go on over additions, removals and
+    swaps on the landscape itself.
+    """
+    n = len(truth.quadratic.linear)
+    generator = np.random.default_rng(0)
+    proposals, none = SubsetProposals(_subsets(n)), np.empty((0, n))
+    found = np.vstack([proposals.lowest(truth, none, generator)[:5] for _ in range(SEARCHES)])
+    starts = np.unique(found, axis=0)
+    starts = starts[truth.at(starts).argsort()[:SEARCHES]]
+    return min(_descend(truth, start > 0) for start in starts)
+
+
+def _descend(truth: Landscape | Grown, chosen: NDArray[np.bool_]) -> float:
+    best = np.inf
+    while (value := float(truth.at(_points(chosen[None]))[0])) < best:
+        best = value
+        flips = chosen ^ np.eye(len(chosen), dtype=bool)
+        leave, enter = np.nonzero(chosen[:, None] & ~chosen)
+        swaps = np.repeat(chosen[None], len(leave), 0)
+        swaps[np.arange(len(leave)), leave], swaps[np.arange(len(leave)), enter] = False, True
+        moved = np.vstack([flips[flips.any(1)], swaps])
+        chosen = moved[truth.at(_points(moved)).argmin()]
+    return best
+
+
+def _points(chosen: NDArray[np.bool_]) -> Floats:
+    return np.asarray(chosen / chosen.sum(1, keepdims=True))
+
+
+def _subsets(n: int) -> Subsets:
+    return Subsets([f"d{i}" for i in range(n)])
 
 
 def aligned(n: int, seed: int) -> Problem:
@@ -93,60 +138,40 @@ def aligned(n: int, seed: int) -> Problem:
     bent = tasks * curvature
     quadratic = Quadratic(1.0, -2 * bent @ goal, bent @ tasks.T)
     truth = Landscape(quadratic, generator.standard_normal((8, n)), generator.standard_normal(8))
-    points = Subsets([f"d{i}" for i in range(n)]).choices
+    points = _subsets(n).choices
     sample = points.points(points.random(4000, generator))
     cubic = truth.at(sample) - quadratic.at(sample)
     share = 0.03 * quadratic.at(sample).std() / cubic.std()
-    return Problem(Landscape(quadratic, truth.anchors, share * truth.weights), 1.0, 0.02, seed)
+    truth = Landscape(quadratic, truth.anchors, share * truth.weights)
+    return Problem(truth, lowest(truth), 1.0, 0.02, seed)
 
 
-def grown(run: Path, target: str, n: int, seed: int) -> Problem:
-    """Grow a real run's landscape to N datasets, each a variant of one of the run's.
+def grown(effects: Effects, n: int, seed: int) -> Problem:
+    """Grow the landscape of a real run to N datasets, by a smoothed bootstrap of its datasets' places.
 
-    The belief about the run's merged scores, cubic and noise included, is taken at the shares of the N
-    datasets' parents; a variant adds a slope and a direction of its own, half as large as what tells
-    parents apart.
+    Each new dataset has one of the real ones as a parent. Of the variance of its place, half is the parent's,
+    a quarter is its own in the directions that the real ones span, and a quarter is in a direction that no
+    other dataset has. So the variance is that of the real places (Silverman and Young, 1987): children of
+    different parents are as far apart as real datasets on average, and children of one parent half as far,
+    squared. The loss is that of the run at these places; in a direction of its own it is quadratic.
 
     Args:
-        run: A run folder with every subset merged and scored.
-        target: Which target's loss.
+        effects: What the run's datasets did.
         n: N.
         seed: Decides everything.
 
     Returns:
-        The problem; its noise is what the belief found in the real scores.
+        The problem, as noisy as the run; its regret is in units of the range of the run's trained losses.
     """
     generator = np.random.default_rng([seed, n])
-    base, points, losses = merged_losses(run, target)
-    belief = Posterior(points, losses)
-    real = belief.mean()
-    parents = np.eye(points.shape[1])[generator.integers(points.shape[1], size=n)]
-    corners = real.at(np.eye(points.shape[1]))
-    spread = real.quadratic.pairs
-    apart = np.abs(np.add.outer(np.diag(spread), np.diag(spread)) - 2 * spread).mean()
-    own = generator.standard_normal((n, 2 * n)) * np.sqrt(0.5 * apart / (2 * n))
-    quadratic = Quadratic(
-        real.quadratic.constant,
-        parents @ real.quadratic.linear + 0.5 * corners.std() * generator.standard_normal(n),
-        parents @ real.quadratic.pairs @ parents.T + own @ own.T,
-    )
-    truth = Landscape(quadratic, real.anchors @ parents.T, real.weights)
-    return Problem(truth, base, belief.noise, seed)
-
-
-def merged_losses(run: Path, target: str) -> tuple[float, Floats, Floats]:
-    """Read a run's merged scores.
-
-    Args:
-        run: The run folder.
-        target: The target.
-
-    Returns:
-        The base model's loss, the mixtures [M, N] and their losses [M].
-    """
-    query = "SELECT origin, weights, value FROM scores WHERE task = ? AND split = ? AND metric = 'loss'"
-    with sqlite3.connect(run / "scores.sqlite") as table:
-        rows = table.execute(query, (target, "validation")).fetchall()
-    merged = [(list(json.loads(w).values()), value) for origin, w, value in rows if origin == "merged"]
-    [base] = [value for origin, _, value in rows if origin == "base"]
-    return base, np.array([w for w, _ in merged]), np.array([value for _, value in merged])
+    old = effects.places
+    parents = generator.integers(len(old), size=n)
+    spread = (old**2).sum() / (len(old) - 1)  # half the mean squared distance of two real datasets
+    # A normal mixture of the real places, which are centred, has their covariance.
+    inside = generator.standard_normal((n, len(old))) @ old / np.sqrt(len(old) - 1)
+    shared = old[parents] / np.sqrt(2) + inside / 2
+    linear = shared @ effects.slope + effects.rest[parents]
+    pairs = shared @ shared.T + spread / 4 * np.eye(n)
+    truth = Grown(Quadratic(effects.level, linear, pairs), shared, effects.beyond)
+    optimum = lowest(truth)
+    return Problem(truth, optimum, optimum + effects.span, effects.noise, seed)

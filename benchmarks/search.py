@@ -1,16 +1,16 @@
 """Regret against evaluations: this project's search beside random, greedy, TPE and boosted trees.
 
-python benchmarks/search.py run --out RESULTS.csv [--sizes 20 50 100] [--seeds 20] [--run RUN --target NAME]
+python benchmarks/search.py run --out RESULTS.csv [--sizes 20 50 100] [--seeds 20] [--grow RUN:TARGET ...]
 python benchmarks/search.py table RESULTS.csv
 python benchmarks/search.py plot RESULTS.csv --out regret.png
 python benchmarks/search.py replay RUN [--budget 38] [--seeds 20]
-python benchmarks/search.py regmix MIXTURES.csv LOSSES.csv [--budgets 40 80] [--seeds 20]
 
-`run` adds rows to RESULTS.csv and leaves out what is there, so an interrupted run goes on. Regret is 0 at the
-best subset and 1 at the base model, without noise; a strategy's pick is the best measured subset, or for
-`model` the one its belief expects to be best. `replay` asks how often the best of all recorded merged scores
-is found within the budget, and what the pick costs in the recorded true scores. `regmix` searches RegMix's
-table of real runs: each strategy may look at so many rows, and its regret is that of the row it picks.
+`run` adds rows to RESULTS.csv and leaves out what is there, so an interrupted run goes on. Its landscapes
+are `aligned`, or with --grow those grown from real runs, which take turns from seed to seed. Regret has no
+noise in it: 0 at the best subset, and 1 at the base model (`aligned`) or when as large as the range of the
+real run's trained losses (grown). A strategy's pick is the best measured subset, or for `model` the one its
+belief expects to be best; seconds are of CPU. `replay` searches the merged scores of a run with every subset
+trained: how often the best of all is found within the budget, and what the pick costs in trained scores.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ import argparse
 import csv
 import sys
 import time
-from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from effects import effects_of, trained_losses
 from landscapes import Problem, aligned, grown
-from rivals import BoostedRounds, boosted
+from rivals import BoostedRounds
 
+from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.searching import STRATEGIES, Evaluation, Objective, Pool, Strategy, Subsets
+from m2m.predicting.validation import spearman
+from m2m.searching import STRATEGIES, Evaluation, Objective, Strategy, Subsets
 from m2m.searching.posterior import Posterior
-from m2m.searching.quadratic import Floats
 from m2m.surrogate import ScoreTable
 
 #: Evaluations a dataset after which the pick is looked at.
 CHECKPOINTS = (2, 4, 6, 8, 10)
+#: A mixture, the loss of its merged model, and its own when really trained.
+Pair = tuple[Mixture, float, float]
 COLUMNS = ("landscape", "n", "seed", "strategy", "evaluations", "regret", "seconds")
 
 
@@ -55,12 +57,12 @@ def pick(name: str, steps: tuple[Evaluation, ...]) -> Mixture:
 def measure(problem: Problem, landscape: str, name: str, seed: int) -> list[dict[str, object]]:
     """Run one strategy on one landscape; a row a checkpoint."""
     n = len(problem.space.datasets)
-    budget, optimum = CHECKPOINTS[-1] * n, problem.optimum()
-    start = time.perf_counter()
+    budget = CHECKPOINTS[-1] * n
+    start = time.process_time()
     objective = Objective(problem.evaluate, higher_is_better=False)
     steps = strategy_of(name, budget).search(objective, problem.space, budget, seed).trajectory
-    seconds = round(time.perf_counter() - start, 2)
-    regrets = {m * n: problem.regret(pick(name, steps[: m * n]), optimum) for m in CHECKPOINTS}
+    seconds = round(time.process_time() - start, 2)
+    regrets = {m * n: problem.regret(pick(name, steps[: m * n])) for m in CHECKPOINTS}
     return [
         dict(zip(COLUMNS, (landscape, n, seed, name, evaluations, regret, seconds), strict=True))
         for evaluations, regret in regrets.items()
@@ -69,7 +71,6 @@ def measure(problem: Problem, landscape: str, name: str, seed: int) -> list[dict
 
 def run(args: argparse.Namespace) -> None:
     """Measure what RESULTS.csv does not have yet."""
-    landscape = f"grown:{args.target}" if args.run else "aligned"
     done = set()
     if args.out.exists():
         table = pd.read_csv(args.out)
@@ -77,15 +78,23 @@ def run(args: argparse.Namespace) -> None:
     else:
         args.out.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     for seed in range(args.first, args.seeds):
+        landscape = f"grown:{args.grow[seed % len(args.grow)]}" if args.grow else "aligned"
         for n in args.sizes:
-            problem = grown(args.run, args.target, n, seed) if args.run else aligned(n, seed)
-            for name in args.strategies:
-                if (landscape, n, seed, name) in done:
-                    continue
+            todo = [name for name in args.strategies if (landscape, n, seed, name) not in done]
+            problem = problem_of(landscape, n, seed) if todo else None
+            for name in todo:
                 rows = measure(problem, landscape, name, seed)
                 with args.out.open("a", encoding="utf-8", newline="") as file:
                     csv.DictWriter(file, COLUMNS).writerows(rows)
                 print(landscape, n, seed, name, rows[-1], file=sys.stderr, flush=True)
+
+
+def problem_of(landscape: str, n: int, seed: int) -> Problem:
+    """Make a landscape by name: `aligned` or `grown:RUN:TARGET`."""
+    if landscape == "aligned":
+        return aligned(n, seed)
+    run, target = landscape.removeprefix("grown:").rsplit(":", 1)
+    return grown(effects_of(Path(run), target), n, seed)
 
 
 def table(args: argparse.Namespace) -> None:
@@ -106,76 +115,66 @@ def table(args: argparse.Namespace) -> None:
 
 
 def replay(args: argparse.Namespace) -> None:
-    """Search a finished run's merged scores; print a Markdown table."""
-    print("| target | strategy | found within budget | median evaluations | true regret of the pick |")
-    print("| --- | --- | --- | --- | --- |")
+    """Search a finished run's merged scores; print two Markdown tables."""
+    print("| target | Pearson | Spearman | without singletons | surrogate's best is | its regret, % |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for target in args.targets:
-        surrogate, truth = recorded(args.run, target, "merged"), recorded(args.run, target, "trained")
-        space = Subsets(next(iter(surrogate.values()))[0].datasets)
-        losses = {mixture.key: loss for mixture, loss in surrogate.values()}
-        objective = Objective(partial(_looked_up, losses), higher_is_better=False)
+        print(fidelity_row(target, paired(args.run, target)), flush=True)
+    print()
+    print("| target | strategy | found | evaluations | mean true regret, % | worst, % |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for target in args.targets:
         for name in args.strategies:
-            found, needed, regrets = [], [], []
-            for seed in range(args.seeds):
-                steps = STRATEGIES[name].search(objective, space, args.budget, seed).trajectory
-                values = [step.value for step in steps]
-                best = min(losses.values())
-                found.append(best in values)
-                needed.append(values.index(best) + 1 if best in values else args.budget)
-                regrets.append(true_regret(steps[int(np.argmin(values))].mixture, truth))
-            shown = f"{np.mean(found):.0%} | {np.median(needed):.0f} | {np.mean(regrets):.4f}"
-            print(f"| {target} | {name} | {shown} |", flush=True)
+            print(replay_row(target, name, paired(args.run, target), args.budget, args.seeds), flush=True)
 
 
-def _looked_up(losses: dict[str, float], mixture: Mixture) -> float:
-    return losses[mixture.key]
-
-
-def recorded(run: Path, target: str, origin: str) -> dict[str, tuple[Mixture, float]]:
-    """Read a run's losses of one target, by candidate."""
+def paired(run: Path, target: str) -> list[Pair]:
+    """Read every subset's merged and trained loss on one target; the first training seed."""
+    points, losses = trained_losses(run, target)
     with ScoreTable(run / "scores.sqlite") as table:
-        rows = table.rows(origin=origin, task=target, split="validation", metric="loss")
-    return {r.candidate: (Mixture(tuple(r.weights), tuple(r.weights.values())), r.value) for r in rows}
+        rows = table.rows(origin="merged", task=target, split="validation", metric="loss")
+    names = tuple(rows[0].weights)
+    trained = dict(zip(map(tuple, points.tolist()), losses.tolist(), strict=True))
+    if missing := 2 ** len(names) - 1 - len(trained):
+        raise InputError(f"{run}: {missing} subsets were not trained; finish the run with `m2m run`")
+    weights = [tuple(row.weights.values()) for row in rows]
+    return [(Mixture(names, w), row.value, trained[w]) for w, row in zip(weights, rows, strict=True)]
 
 
-def true_regret(mixture: Mixture, truth: dict[str, tuple[Mixture, float]]) -> float:
-    """Return a mixture's trained loss above the best one; nan unless all subsets were trained."""
-    if len(truth) < 2 ** len(mixture.datasets) - 1:
-        return float("nan")
-    return truth[mixture.label][1] - min(loss for _, loss in truth.values())
+def true_regrets(pairs: list[Pair]) -> dict[str, float]:
+    """Return by key each subset's shortfall from the best one, in units of the range of trained losses."""
+    losses = np.array([trained for _, _, trained in pairs])
+    regrets = (losses - losses.min()) / np.ptp(losses)
+    return {mixture.key: float(r) for (mixture, _, _), r in zip(pairs, regrets, strict=True)}
 
 
-def regmix(args: argparse.Namespace) -> None:
-    """Search RegMix's table of real runs; print a Markdown table."""
-    shares, losses = (pd.read_csv(path, index_col="index") for path in (args.mixtures, args.losses))
-    losses = losses.loc[shares.index]
-    points = shares.to_numpy() / shares.sum(axis=1).to_numpy()[:, None]
-    pool = Pool([Mixture(tuple(shares), tuple(row)) for row in points.tolist()])
-    print("| evaluations | strategy | mean regret, % of the range | found the best row |")
-    print("| --- | --- | --- | --- |")
-    for budget in args.budgets:
-        for name in ("model", "regmix", "random"):
-            regrets = []
-            for column, seed in product(losses.columns, range(args.seeds)):
-                values = losses[column].to_numpy()
-                seen = rows_seen(name, pool, points, values, budget, seed)
-                regrets.append((values[seen].min() - values.min()) / np.ptp(values))
-            hits = np.mean(np.array(regrets) == 0)
-            print(f"| {budget} | {name} | {100 * np.mean(regrets):.2f} | {hits:.0%} |", flush=True)
+def fidelity_row(target: str, pairs: list[Pair]) -> str:
+    """Say how well merged losses stand in for trained ones, and what their best costs."""
+    several = [pair for pair in pairs if len(pair[0].members) > 1]
+    (merged, trained), without = np.array([pair[1:] for pair in pairs]).T, [pair[1:] for pair in several]
+    best = pairs[int(merged.argmin())][0]
+    cells = [np.corrcoef(merged, trained)[0, 1], spearman(merged, trained), spearman(*np.array(without).T)]
+    shown = " | ".join(f"{cell:.3f}" for cell in cells)
+    return f"| {target} | {shown} | {best.label} | {100 * true_regrets(pairs)[best.key]:.1f} |"
 
 
-def rows_seen(name: str, pool: Pool, points: Floats, values: Floats, budget: int, seed: int) -> list[int]:
-    """Return which rows a strategy looks at; RegMix's: random ones, then the best LightGBM predicts."""
-    if name == "regmix":
-        generator = np.random.default_rng(seed)
-        seen = generator.permutation(len(points))[: budget - 1]
-        predicted = boosted().fit(points[seen], values[seen]).predict(points)
-        predicted[seen] = np.inf
-        return [*seen.tolist(), int(predicted.argmin())]
-    rows = {mixture.key: row for row, mixture in enumerate(pool)}
-    objective = Objective(lambda mixture: float(values[rows[mixture.key]]), higher_is_better=False)
-    steps = STRATEGIES[name].search(objective, pool, budget, seed).trajectory
-    return [rows[step.mixture.key] for step in steps]
+def replay_row(target: str, name: str, pairs: list[Pair], budget: int, seeds: int) -> str:
+    """Search the merged losses with many seeds: how often the best is found, when, and what picks cost."""
+    losses, regrets = {mixture.key: merged for mixture, merged, _ in pairs}, true_regrets(pairs)
+    space, best = Subsets(pairs[0][0].datasets), min(losses.values())
+    objective = Objective(lambda mixture: losses[mixture.key], higher_is_better=False)
+    needed, costs = [], []
+    for seed in range(seeds):
+        steps = STRATEGIES[name].search(objective, space, budget, seed).trajectory
+        values = [step.value for step in steps]
+        needed.append(values.index(best) + 1 if best in values else np.inf)
+        costs.append(100 * regrets[steps[int(np.argmin(values))].mixture.key])
+    found = np.isfinite(needed)
+    # Order statistics, not means of them: a search that has not found the best has no number.
+    quantiles = np.quantile(needed, [0.1, 0.5, 0.9], method="inverted_cdf")
+    shown = ", ".join(f"{q:.0f}" if np.isfinite(q) else "–" for q in quantiles)
+    cells = f"{found.sum()} of {seeds} | {shown} | {np.mean(costs):.1f} | {np.max(costs):.1f}"
+    return f"| {target} | {name} | {cells} |"
 
 
 def plot(args: argparse.Namespace) -> None:
@@ -213,8 +212,9 @@ def main() -> None:
     verb.add_argument("--first", type=int, default=0, help="first seed, to share the work")
     verb.add_argument("--seeds", type=int, default=20)
     verb.add_argument("--strategies", nargs="+", default=["model", "random", "greedy", "tpe", "lightgbm"])
-    verb.add_argument("--run", type=Path, help="grow the landscapes from this run instead")
-    verb.add_argument("--target", default="protobuf")
+    verb.add_argument(
+        "--grow", nargs="+", metavar="RUN:TARGET", help="grow the landscapes from these instead"
+    )
     verb.set_defaults(do=run)
     verb = verbs.add_parser("table")
     verb.add_argument("results", type=Path)
@@ -227,12 +227,6 @@ def main() -> None:
     verb.add_argument("--seeds", type=int, default=20)
     verb.add_argument("--strategies", nargs="+", default=["model", "greedy", "random"])
     verb.set_defaults(do=replay)
-    verb = verbs.add_parser("regmix")
-    verb.add_argument("mixtures", type=Path)
-    verb.add_argument("losses", type=Path)
-    verb.add_argument("--budgets", type=int, nargs="+", default=[40, 80])
-    verb.add_argument("--seeds", type=int, default=20)
-    verb.set_defaults(do=regmix)
     verb = verbs.add_parser("plot")
     verb.add_argument("results", type=Path)
     verb.add_argument("--out", type=Path, required=True)
