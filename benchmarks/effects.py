@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,15 +30,11 @@ class Bumps:
     heights: Floats
     length: float
 
-    def near(self, places: Floats) -> Floats:
-        """Evaluate every bump at a height of 1: [K, D] to [K, M]."""
-        inner = places @ self.centres.T
-        apart = (places**2).sum(1)[:, None] - 2 * inner + (self.centres**2).sum(1)
-        return np.asarray(np.exp(-apart / (2 * self.length**2)))
-
     def at(self, places: Floats) -> Floats:
         """Evaluate: [K, D] to [K]."""
-        return np.asarray(self.near(places) @ self.heights)
+        inner = places @ self.centres.T
+        apart = (places**2).sum(1)[:, None] - 2 * inner + (self.centres**2).sum(1)
+        return np.asarray(np.exp(-apart / (2 * self.length**2)) @ self.heights)
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ def effects_of(run: Path, target: str) -> Effects:
 
 
 def fitted(points: Floats, losses: Floats) -> Effects:
-    """Fit the quadratic by least squares, then split the rest into h and ε by restricted maximum likelihood.
+    """Fit the quadratic by least squares, then split the rest into h and ε by maximum likelihood.
 
     Every quadratic on the simplex is Σ a_i x_i − Σ_{i<j} d_ij x_i x_j (Scheffé, 1958), with a the losses of
     single datasets and d, at the mean of experts, their squared distances. These are embedded by classical
@@ -125,32 +121,26 @@ def fitted(points: Floats, losses: Floats) -> Effects:
     level, slope = float(bracket.mean()), np.linalg.lstsq(places, bracket - bracket.mean(), rcond=1e-6)[0]
     rest = bracket - level - places @ slope
     left = losses - terms @ coefficients
-    height, length, noise = _deviations(points @ places, terms, losses, left.std())
-    beyond = Bumps(points @ places, np.zeros(0), length)
-    covariance = height**2 * beyond.near(beyond.centres) + noise**2 * np.eye(len(losses))
-    span = float(np.ptp(losses))
-    heights = height**2 * np.linalg.solve(covariance, left)
-    return Effects(places, level, slope, rest, replace(beyond, heights=heights), noise, span)
+    return Effects(places, level, slope, rest, *_beyond(points @ places, left), float(np.ptp(losses)))
 
 
-def _deviations(places: Floats, terms: Floats, losses: Floats, left: float) -> tuple[float, float, float]:
-    """Return h's deviation and length and ε's deviation (Patterson and Thompson, 1971)."""
+def _beyond(places: Floats, left: Floats) -> tuple[Bumps, float]:
+    """Take what the quadratic leaves as a Gaussian process of the place plus noise; return both."""
     apart = ((places[:, None] - places[None]) ** 2).sum(-1)
-    usual = np.sqrt(apart[apart > 0].mean())
-    guess = np.log([left, usual, left])
+    guess = np.log([left.std(), np.sqrt(apart[apart > 0].mean()), left.std()])
 
     def surprise(logs: Floats) -> float:
-        height, length, noise = np.exp(2 * logs)
-        covariance = height * np.exp(-apart / (2 * length)) + noise * np.eye(len(losses))
-        root = np.linalg.cholesky(covariance)
-        whitened, scores = np.linalg.solve(root, terms), np.linalg.solve(root, losses)
-        inner = np.linalg.cholesky(whitened.T @ whitened)
-        explained = np.linalg.solve(inner, whitened.T @ scores)
-        determinants = np.log(np.diag(root)).sum() + np.log(np.diag(inner)).sum()
-        return float(determinants + (scores @ scores - explained @ explained) / 2)
+        root = np.linalg.cholesky(_covariance(apart, *np.exp(logs)))
+        whitened = np.linalg.solve(root, left)
+        return float(np.log(np.diag(root)).sum() + whitened @ whitened / 2)
 
     starts = [guess + np.log([1.0, length, noise]) for length in (0.3, 1.0) for noise in (0.1, 0.7)]
     bounds = [(g + LEAST, g + MOST) for g in guess]
     fits = [minimize(surprise, start, method="L-BFGS-B", bounds=bounds) for start in starts]
     height, length, noise = np.exp(min(fits, key=lambda fit: float(fit.fun)).x).tolist()
-    return height, length, noise
+    heights = height**2 * np.linalg.solve(_covariance(apart, height, length, noise), left)
+    return Bumps(places, heights, length), noise
+
+
+def _covariance(apart: Floats, height: float, length: float, noise: float) -> Floats:
+    return np.asarray(height**2 * np.exp(-apart / (2 * length**2)) + noise**2 * np.eye(len(apart)))

@@ -147,13 +147,10 @@ def aligned(n: int, seed: int) -> Problem:
 
 
 def grown(effects: Effects, n: int, seed: int) -> Problem:
-    """Grow the landscape of a real run to N datasets, by a smoothed bootstrap of its datasets' places.
+    """Grow the landscape of a real run to N datasets.
 
-    Each new dataset has one of the real ones as a parent. Of the variance of its place, half is the parent's,
-    a quarter is its own in the directions that the real ones span, and a quarter is in a direction that no
-    other dataset has. So the variance is that of the real places (Silverman and Young, 1987): children of
-    different parents are as far apart as real datasets on average, and children of one parent half as far,
-    squared. The loss is that of the run at these places; in a direction of its own it is quadratic.
+    The loss is that of the run at the places of its datasets' children; in a direction of its own it is
+    quadratic.
 
     Args:
         effects: What the run's datasets did.
@@ -163,15 +160,34 @@ def grown(effects: Effects, n: int, seed: int) -> Problem:
     Returns:
         The problem, as noisy as the run; its regret is in units of the range of the run's trained losses.
     """
-    generator = np.random.default_rng([seed, n])
-    old = effects.places
-    parents = generator.integers(len(old), size=n)
-    spread = (old**2).sum() / (len(old) - 1)  # half the mean squared distance of two real datasets
-    # A normal mixture of the real places, which are centred, has their covariance.
-    inside = generator.standard_normal((n, len(old))) @ old / np.sqrt(len(old) - 1)
-    shared = old[parents] / np.sqrt(2) + inside / 2
+    parents, shared, own = children(effects.places, n, np.random.default_rng([seed, n]))
     linear = shared @ effects.slope + effects.rest[parents]
-    pairs = shared @ shared.T + spread / 4 * np.eye(n)
+    pairs = shared @ shared.T + own * np.eye(n)
     truth = Grown(Quadratic(effects.level, linear, pairs), shared, effects.beyond)
     optimum = lowest(truth)
     return Problem(truth, optimum, optimum + effects.span, effects.noise, seed)
+
+
+def children(
+    places: Floats, n: int, generator: np.random.Generator
+) -> tuple[NDArray[np.int64], Floats, float]:
+    """Place new datasets by a smoothed bootstrap of real ones.
+
+    Each has one of the real ones as a parent. Of the variance of its place, half is the parent's, a quarter
+    is its own in the directions that the real ones span, and a quarter is in one that no other has.
+    So the variance is that of the real places (Silverman and Young, 1987): children of different parents are
+    as far apart as real datasets on average, and children of one parent half as far, squared.
+
+    Args:
+        places: The real datasets' places, centred. [N, D]
+        n: How many children.
+        generator: Where draws come from.
+
+    Returns:
+        Parents [n], places in the real directions [n, D], and a place's squared length in its own direction.
+    """
+    parents = generator.integers(len(places), size=n)
+    spread = (places**2).sum() / (len(places) - 1)  # half the mean squared distance of two real datasets
+    # A normal mixture of the real places, which are centred, has their covariance.
+    inside = generator.standard_normal((n, len(places))) @ places / np.sqrt(len(places) - 1)
+    return parents, places[parents] / np.sqrt(2) + inside / 2, spread / 4
