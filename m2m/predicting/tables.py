@@ -183,7 +183,8 @@ def _aligned(where: str, table: pd.DataFrame, mixtures: Mixtures) -> pd.DataFram
     lone = [label for label in mixtures.labels if label not in table.index]
     if lone:
         raise InputError(
-            f"{where} has no row for {len(lone)} of {mixtures.where}'s mixtures, such as {lone[0]!r}"
+            f"{where} has no row for {len(lone)} of {mixtures.where}'s mixtures, such as {lone[0]!r}; score "
+            f"them, or leave them out"
         )
     extra = [label for label in table.index if label not in known]
     if extra:
@@ -229,10 +230,14 @@ def _check_sums(where: str, table: pd.DataFrame, raw: Array) -> None:
     tolerance = raw.shape[1] * 0.5 * 10.0 ** -_decimals(raw) + 1e-9
     off = np.flatnonzero(np.abs(sums - 1) > tolerance)
     if len(off):
-        percent = "; are these percentages? divide by 100" if abs(sums[off[0]] - 100) < 1 else ""
+        hint = ""
+        if abs(sums[off[0]] - 100) < 1:
+            hint = "; are these percentages? divide by 100"
+        elif (raw > 1).mean() > 0.5:
+            hint = "; is this a table of scores?"
         raise InputError(
             f"{_row(where, table, off[0])}: weights sum to {sums[off[0]]:.6g}, wanted 1 ± "
-            f"{tolerance:.2g}{percent}"
+            f"{tolerance:.2g}{hint}"
         )
 
 

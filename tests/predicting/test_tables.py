@@ -59,6 +59,7 @@ def test_a_saved_data_frames_index_is_one(tmp_path: Path) -> None:
         ("index,a,b\n1,0.5,x\n", "index 1: 'b' is 'x', wanted a finite number"),
         ("a,b\n1.5,-0.5\n", "row 1: the weight of 'b' is -0.5, wanted ≥ 0"),
         ("index,a,b\n1,0.5,0.5\n7,0.5,0.7\n", "index 7: weights sum to 1.2, wanted 1 ± 0.1"),
+        ("index,a,b\n1,5.1,4.9\n7,5.2,5.2\n", "index 1: weights sum to 10, .*is this a table of scores"),
         ("index,a,b\n1,0.51,0.49\n7,0.5,0.52\n", "index 7: weights sum to 1.02, wanted 1 ± 0.01"),
         ("index,a,b\n1,50,50\n", "are these percentages"),
         ("index,a,b\n1,0,0\n", "index 1: all weights are 0"),
@@ -72,7 +73,10 @@ def test_wrong_mixtures(tmp_path: Path, text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("index,loss\n1,2\n", "has no row for 1 of .*x.csv's mixtures, such as 2"),
+        (
+            "index,loss\n1,2\n",
+            "has no row for 1 of .*x.csv's mixtures, such as 2; score them, or leave them out",
+        ),
         ("index,loss\n1,2\n2,3\n3,4\n", "x.csv has no row for 1 of .*y.csv's scores, such as 3"),
         ("index,los\n1,2\n2,3\n", r"no column 'loss' \(did you mean 'los'\?\)"),
         ("index,loss\n1,2\n2,inf\n", "index 2: 'loss' is inf"),
