@@ -1,9 +1,10 @@
 """Regret against evaluations: this project's search beside random, greedy, TPE and boosted trees.
 
 python benchmarks/search.py run --out RESULTS.csv [--sizes 20 50 100] [--seeds 20] [--grow RUN:TARGET ...]
-python benchmarks/search.py table RESULTS.csv
-python benchmarks/search.py plot RESULTS.csv --out regret.png
-python benchmarks/search.py replay RUN [--budget 38] [--seeds 20]
+python benchmarks/search.py table RESULTS.csv ...
+python benchmarks/search.py plot RESULTS.csv ... --out FOLDER
+python benchmarks/search.py replay RUN --targets NAME ... [--budget 38] [--seeds 20]
+python benchmarks/search.py enumerate [--datasets 20]
 
 `run` adds rows to RESULTS.csv and leaves out what is there, so an interrupted run goes on. Its landscapes
 are `aligned`, or with --grow those grown from real runs, which take turns from seed to seed. Regret has no
@@ -11,6 +12,7 @@ noise in it: 0 at the best subset, and 1 at the base model (`aligned`) or when a
 real run's trained losses (grown). A strategy's pick is the best measured subset, or for `model` the one its
 belief expects to be best; seconds are of CPU. `replay` searches the merged scores of a run with every subset
 trained: how often the best of all is found within the budget, and what the pick costs in trained scores.
+`enumerate` times the search of all subsets of a fitted pairwise model.
 """
 
 from __future__ import annotations
@@ -32,12 +34,16 @@ from m2m.mixture import Mixture
 from m2m.predicting.validation import spearman
 from m2m.searching import STRATEGIES, Evaluation, Objective, Strategy, Subsets
 from m2m.searching.posterior import Posterior
+from m2m.searching.subset_quadratic import SubsetQuadratic
 from m2m.surrogate import ScoreTable
+from paper_figs.search.regret import draw
 
 #: Evaluations a dataset after which the pick is looked at.
 CHECKPOINTS = (2, 4, 6, 8, 10)
 #: A mixture, the loss of its merged model, and its own when really trained.
 Pair = tuple[Mixture, float, float]
+#: The strategies in the order of the tables.
+ORDER = ("model", "greedy", "genetic", "tpe", "lightgbm", "random")
 COLUMNS = ("landscape", "n", "seed", "strategy", "evaluations", "regret", "seconds")
 
 
@@ -98,20 +104,24 @@ def problem_of(landscape: str, n: int, seed: int) -> Problem:
 
 
 def table(args: argparse.Namespace) -> None:
-    """Print mean and quantiles of the regret as a Markdown table."""
-    results = pd.read_csv(args.results)
-    print(
-        "| landscape | N | evaluations | strategy | seeds | mean | 10 % | median | 90 % | worst | seconds |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    groups = results.groupby(["landscape", "n", "evaluations", "strategy"])
-    for (landscape, n, evaluations, name), rows in groups:
-        if evaluations // n in args.multiples:
-            r = rows.regret
-            cells = [r.mean(), *r.quantile([0.1, 0.5, 0.9]), r.max()]
-            shown = " | ".join(f"{cell:.3f}" for cell in cells)
-            seconds = rows.seconds.median()
-            print(f"| {landscape} | {n} | {evaluations} | {name} | {len(r)} | {shown} | {seconds:.0f} |")
+    """Print the regrets in % as a Markdown table: mean, quantiles, number of seeds."""
+    results = pd.concat([pd.read_csv(path) for path in args.results])
+    results["kind"] = results.landscape.str.split(":").str[0]
+    results = results[(results.evaluations // results.n).isin(args.multiples)]
+    names = [name for name in ORDER if name in set(results.strategy)]
+    print("| landscape | N | evaluations | " + " | ".join(names) + " |")
+    print("| --- | --- | --- |" + " --- |" * len(names))
+    for (kind, n, evaluations), rows in results.groupby(["kind", "n", "evaluations"]):
+        cells = [regret_cell(100 * rows[rows.strategy == name].regret) for name in names]
+        print(f"| {kind} | {n} | {evaluations} | " + " | ".join(cells) + " |")
+
+
+def regret_cell(regrets: pd.Series) -> str:
+    """Show mean, 10 %, 50 % and 90 % quantile and number of the regrets of one strategy."""
+    if regrets.empty:
+        return "–"
+    low, middle, high = regrets.quantile([0.1, 0.5, 0.9])
+    return f"{regrets.mean():.1f} ({low:.1f}, {middle:.1f}, {high:.1f}; {len(regrets)})"
 
 
 def replay(args: argparse.Namespace) -> None:
@@ -178,26 +188,22 @@ def replay_row(target: str, name: str, pairs: list[Pair], budget: int, seeds: in
 
 
 def plot(args: argparse.Namespace) -> None:
-    """Draw the median regret against evaluations, with the 10 % and 90 % quantiles."""
-    import matplotlib
+    """Draw regret against evaluations."""
+    for path in draw(args.results, args.out):
+        print(path)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    results = pd.read_csv(args.results)
-    results = results[results.landscape == args.landscape]
-    sizes = sorted(results.n.unique())
-    figure, axes = pyplot.subplots(1, len(sizes), figsize=(3.4 * len(sizes), 3.2), sharey=True, squeeze=False)
-    for axis, n in zip(axes[0], sizes, strict=True):
-        for name, rows in results[results.n == n].groupby("strategy"):
-            spread = rows.groupby("evaluations").regret.quantile([0.1, 0.5, 0.9]).unstack().clip(lower=1e-4)
-            axis.plot(spread.index, spread[0.5], marker="o", ms=3, label=name)
-            axis.fill_between(spread.index, spread[0.1], spread[0.9], alpha=0.15)
-        axis.set(title=f"N = {n}", xlabel="evaluations", yscale="log")
-    axes[0][0].set_ylabel("regret (base model = 1)")
-    axes[0][-1].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
-    figure.savefig(args.out, dpi=150)
+def enumerate_all(args: argparse.Namespace) -> None:
+    """Fit a pairwise model to some evaluations and time how long its best subset of all takes."""
+    problem = aligned(args.datasets, 0)
+    objective = Objective(problem.evaluate, higher_is_better=False)
+    steps = STRATEGIES["random"].search(objective, problem.space, 15 * args.datasets).trajectory
+    points = np.array([step.mixture.weights for step in steps])
+    fitted = Posterior(points, np.array([step.value for step in steps])).mean().quadratic
+    start = time.perf_counter()
+    best = SubsetQuadratic(fitted, problem.space.choices).best_of_all()
+    seconds = time.perf_counter() - start
+    print(f"2^{args.datasets} subsets in {seconds:.3f} s; the best has {best.sum():.0f} datasets")
 
 
 def main() -> None:
@@ -217,7 +223,7 @@ def main() -> None:
     )
     verb.set_defaults(do=run)
     verb = verbs.add_parser("table")
-    verb.add_argument("results", type=Path)
+    verb.add_argument("results", type=Path, nargs="+")
     verb.add_argument("--multiples", type=int, nargs="+", default=[6, 10], help="evaluations a dataset")
     verb.set_defaults(do=table)
     verb = verbs.add_parser("replay")
@@ -227,10 +233,12 @@ def main() -> None:
     verb.add_argument("--seeds", type=int, default=20)
     verb.add_argument("--strategies", nargs="+", default=["model", "greedy", "random"])
     verb.set_defaults(do=replay)
+    verb = verbs.add_parser("enumerate")
+    verb.add_argument("--datasets", type=int, default=20)
+    verb.set_defaults(do=enumerate_all)
     verb = verbs.add_parser("plot")
-    verb.add_argument("results", type=Path)
-    verb.add_argument("--out", type=Path, required=True)
-    verb.add_argument("--landscape", default="aligned")
+    verb.add_argument("results", type=Path, nargs="+")
+    verb.add_argument("--out", type=Path, required=True, help="folder for search_regret.png and .svg")
     verb.set_defaults(do=plot)
     args = parser.parse_args()
     args.do(args)

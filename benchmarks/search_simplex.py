@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from search import pick
+from search import pick, regret_cell
 from simplex_rival import regmix, regmix_row
 
 from m2m.mixture import Mixture
@@ -175,11 +175,7 @@ def table(args: argparse.Namespace) -> None:
     print("| emulator | K | evaluations | " + " | ".join(names) + " |")
     print("| --- | --- | --- |" + " --- |" * len(names))
     for (kind, k, times), rows in results.groupby(["emulator", "k", "times"]):
-        cells = []
-        for name in names:
-            regrets = 100 * rows[rows.strategy == name].regret
-            low, middle, high = regrets.quantile([0.1, 0.5, 0.9])
-            cells.append(f"{regrets.mean():.1f} ({low:.1f}, {middle:.1f}, {high:.1f}; {len(regrets)})")
+        cells = [regret_cell(100 * rows[rows.strategy == name].regret) for name in names]
         print(f"| {kind} | {k} | {k * times} | " + " | ".join(cells) + " |")
 
 
