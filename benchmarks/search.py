@@ -27,12 +27,11 @@ import numpy as np
 import pandas as pd
 from effects import effects_of, trained_losses
 from landscapes import Problem, aligned, grown
-from rivals import BoostedRounds
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.predicting.validation import spearman
-from m2m.searching import STRATEGIES, Evaluation, Objective, Strategy, Subsets
+from m2m.searching import STRATEGIES, Evaluation, Objective, Subsets
 from m2m.searching.posterior import Posterior
 from m2m.searching.subset_quadratic import SubsetQuadratic
 from m2m.surrogate import ScoreTable
@@ -43,13 +42,8 @@ CHECKPOINTS = (2, 4, 6, 8, 10)
 #: A mixture, the loss of its merged model, and its own when really trained.
 Pair = tuple[Mixture, float, float]
 #: The strategies in the order of the tables.
-ORDER = ("model", "greedy", "genetic", "tpe", "lightgbm", "random")
+ORDER = ("model", "greedy", "genetic", "tpe", "predictor:lightgbm", "random")
 COLUMNS = ("landscape", "n", "seed", "strategy", "evaluations", "regret", "seconds")
-
-
-def strategy_of(name: str, budget: int) -> Strategy:
-    """Make a strategy by name."""
-    return BoostedRounds(budget) if name == "lightgbm" else STRATEGIES[name]
 
 
 def pick(name: str, steps: tuple[Evaluation, ...]) -> Mixture:
@@ -66,7 +60,7 @@ def measure(problem: Problem, landscape: str, name: str, seed: int) -> list[dict
     budget = CHECKPOINTS[-1] * n
     start = time.process_time()
     objective = Objective(problem.evaluate, higher_is_better=False)
-    steps = strategy_of(name, budget).search(objective, problem.space, budget, seed).trajectory
+    steps = STRATEGIES[name].search(objective, problem.space, budget, seed).trajectory
     seconds = round(time.process_time() - start, 2)
     regrets = {m * n: problem.regret(pick(name, steps[: m * n])) for m in CHECKPOINTS}
     return [
@@ -217,7 +211,7 @@ def main() -> None:
     verb.add_argument("--sizes", type=int, nargs="+", default=[20, 50, 100])
     verb.add_argument("--first", type=int, default=0, help="first seed, to share the work")
     verb.add_argument("--seeds", type=int, default=20)
-    verb.add_argument("--strategies", nargs="+", default=["model", "random", "greedy", "tpe", "lightgbm"])
+    verb.add_argument("--strategies", nargs="+", default=list(ORDER))
     verb.add_argument(
         "--grow", nargs="+", metavar="RUN:TARGET", help="grow the landscapes from these instead"
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from rivals import boosted
 
 from m2m.mixture import Mixture
+from m2m.predicting import FAMILIES
 from m2m.searching import Simplex
 from m2m.searching.quadratic import Floats
 
@@ -31,13 +31,5 @@ def regmix(evaluate: Callable[[Mixture], float], space: Simplex, budget: int, se
     tried = dirichlet(k, budget, generator)
     losses = np.array([evaluate(space.mixture(row)) for row in tried])
     simulated = dirichlet(k, SIMULATED, generator)
-    best = boosted().fit(tried, losses).predict(simulated).argsort()[:AVERAGED]
+    best = FAMILIES["lightgbm"].fit(tried, losses).predict(simulated).argsort()[:AVERAGED]
     return space.mixture(simulated[best].mean(0))
-
-
-def regmix_row(points: Floats, values: Floats, budget: int, seed: int) -> list[int]:
-    """Look at random rows of a table but for one, and at the one the trees like best among the others."""
-    seen = np.random.default_rng(seed).permutation(len(points))[: budget - 1]
-    predicted = boosted().fit(points[seen], values[seen]).predict(points)
-    predicted[seen] = np.inf
-    return [*seen.tolist(), int(predicted.argmin())]

@@ -22,7 +22,7 @@ _LOOKS = {
     "greedy": (style.GREEN, "s", "greedy"),
     "genetic": (style.SKY, "P", "genetic (NSGA-II)"),
     "tpe": (style.ORANGE, "D", "TPE"),
-    "lightgbm": (style.VERMILION, "^", "LightGBM rounds"),
+    "predictor:lightgbm": (style.VERMILION, "^", "LightGBM rounds"),
     "random": (style.GREY, "v", "random"),
 }
 #: Per cent: a regret below it is drawn there, since a logarithmic axis has no zero.

@@ -200,5 +200,5 @@ def test_every_strategy_looks_at_as_many_different_rows_as_it_may() -> None:
     values = generator.random(50)
     pool = Pool([Mixture(NAMES[:4], tuple(row)) for row in points.tolist()])
     for name in ("random", "regmix", "model"):
-        seen = simplex.rows_seen(name, pool, points, values, 15, 0)
+        seen = simplex.rows_seen(name, pool, values, 15, 0)
         assert len(set(seen)) == len(seen) == 15
