@@ -6,7 +6,8 @@ they are asked for; scores are kept in the SQLite file beside --out, so the same
 interrupted.
 
 Strategies: model (Bayesian regression on the averaged subset, the default), exhaustive, random, greedy,
-backward, beam, annealing; for --space simplex: model, quadratic, random; and tpe, cmaes, gp through Optuna.
+backward, beam, annealing; for --space simplex: model, quadratic, random; tpe, cmaes, gp, genetic through
+Optuna; predictor:NAME with any predictor of `m2m predict`, and regmix, in rounds of fit, propose, score.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
     from m2m.cli.search_scores import Source
-    from m2m.searching import Space, Strategy
+    from m2m.searching import QuadraticPrior, Space, Strategy
 
 HELP = "find the best mixture from few evaluations"
 
@@ -51,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--keep", nargs="+", default=[], metavar="TASK>=BOUND", help="limits that must hold; also TASK<=BOUND"
     )
+    add("--race", action="store_true", help="score a mixture only as far as it can still be the best")
+    add(
+        "--prior", type=Path, metavar="curvature.json",
+        help="what `m2m-analysis curvature` says of the loss, for --strategy model or quadratic",
+    )  # fmt: skip
     add("--storage", type=Path, metavar="FILE.sqlite", help="keep Optuna's study there, for its dashboard")
     add("--out", type=Path, metavar="PATH", help="what was tried, as CSV; live scores are kept beside it")
     add_seed(parser, "decides all random choices (default: 0)")
@@ -67,22 +73,26 @@ def execute(args: argparse.Namespace) -> int:
         The exit code.
     """
     from m2m.cli import search_report, search_scores
+    from m2m.cli.search_prior import read_prior
+    from m2m.cli.search_race import open_race
     from m2m.searching import assess
 
     source = search_scores.open_source(args)
-    space, strategy = _space(args, source), _strategy(args)
-    utility = search_scores.utility(args, source)
-    objective, seed = utility.objective, args.seed or 0
+    utility, seed = search_scores.utility(args, source), args.seed or 0
+    prior = None if args.prior is None else read_prior(args.prior, source, utility.tasks)
+    space, strategy = _space(args, source), _strategy(args, prior)
+    race = open_race(source, utility.tasks, seed) if args.race else None
+    objective = utility.objective if race is None else race.objective
     result = strategy.search(objective, space, args.budget, seed)
     best = min if not objective.higher_is_better else max
     picked = best(utility.feasible(result.trajectory), key=lambda step: step.value)
     belief = None
     if len(result.trajectory) >= search_report.ENOUGH:
         upwards = objective.higher_is_better
-        belief = assess(result.trajectory, space, higher_is_better=upwards, seed=seed)
+        belief = assess(result.trajectory, space, higher_is_better=upwards, seed=seed, prior=prior)
     if args.out is not None:
         search_report.write(args.out, result)
-    search_report.tell(args, picked, result, belief, utility)
+    search_report.tell(args, picked, result, belief, utility, race)
     return 0
 
 
@@ -107,12 +117,16 @@ def _space(args: argparse.Namespace, source: Source) -> Space:
     return Subsets(source.datasets, args.smallest, args.largest, args.include, args.exclude, groups)
 
 
-def _strategy(args: argparse.Namespace) -> Strategy:
+def _strategy(args: argparse.Namespace, prior: QuadraticPrior | None) -> Strategy:
     from dataclasses import replace
 
-    from m2m.searching import OptunaStudy, strategy_named
+    from m2m.searching import ModelBased, OptunaStudy, QuadraticModel, strategy_named
 
     strategy = strategy_named(args.strategy)
+    if prior is not None:
+        if not isinstance(strategy, ModelBased | QuadraticModel):
+            raise ConfigError("--prior goes with --strategy model or quadratic")
+        strategy = replace(strategy, prior=prior)
     if args.storage is None:
         return strategy
     if not isinstance(strategy, OptunaStudy):

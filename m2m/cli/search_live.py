@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from m2m.checkpoint import Checkpoint
 from m2m.cli.experts import named_paths
@@ -12,6 +15,7 @@ from m2m.cli.score import bench_of_setup
 from m2m.cli.search_scores import Source
 from m2m.errors import ConfigError
 from m2m.evaluate import LiveModel, score_model
+from m2m.evaluate.batched_scorer import BatchedScorer
 from m2m.evaluate.bench import Bench, task_bench
 from m2m.evaluate.tasks import TaskOptions
 from m2m.mixture import Mixture
@@ -42,8 +46,14 @@ def open_live(args: argparse.Namespace) -> Source:
     live = _LiveScores(
         bench, Checkpoint(args.base), experts, metrics, args.out.with_suffix(".sqlite"), args.threads
     )
-    directions = {scorer.task: scorer.metrics[metrics[scorer.task]] for scorer in bench.scorers}
-    return Source(list(experts), directions, live.scores)
+    return Source(
+        datasets=list(experts),
+        higher_is_better={scorer.task: scorer.metrics[metrics[scorer.task]] for scorer in bench.scorers},
+        metrics=metrics,
+        scores=live.scores,
+        examples=live.examples,
+        counts={scorer.task: scorer.count for scorer in bench.scorers if isinstance(scorer, BatchedScorer)},
+    )
 
 
 class _LiveScores:
@@ -62,6 +72,7 @@ class _LiveScores:
         self._live = LiveModel(bench.build(), base.state(), states, list(experts))
         self._content = merged_content(bench, base, experts)
         self._bench, self._metrics, self._table, self._threads = bench, metrics, table, threads
+        self._merged = ""
 
     def scores(self, mixture: Mixture) -> Mapping[str, float]:
         """Return a mixture's score by task, from the table or measured now."""
@@ -69,7 +80,7 @@ class _LiveScores:
         with ScoreTable(self._table) as table:
             missing = [s for s in self._bench.scorers if not table.has(key, s.task, s.split, s.version)]
             if missing:
-                self._live.merge([mixture.weights], self._threads)
+                self._merge(mixture)
                 for s, found in zip(missing, score_model(self._live.model, missing), strict=True):
                     table.add(key, mixture, "merged", None, s.task, s.split, s.version, found, s.metrics)
             rows = {
@@ -77,6 +88,18 @@ class _LiveScores:
                 for s in self._bench.scorers
             }
         return {task: found[0].value for task, found in rows.items()}
+
+    def examples(self, task: str, mixture: Mixture, numbers: Sequence[int]) -> NDArray[np.float64]:
+        """Return a mixture's scores on some examples of a task: [e]."""
+        [scorer] = [scorer for scorer in self._bench.scorers if scorer.task == task]
+        assert isinstance(scorer, BatchedScorer)
+        self._merge(mixture)
+        return scorer.score(self._live.model, numbers).values[self._metrics[task]]
+
+    def _merge(self, mixture: Mixture) -> None:
+        if mixture.key != self._merged:  # a race comes back to the same mixture for more examples
+            self._live.merge([mixture.weights], self._threads)
+            self._merged = mixture.key
 
 
 def _metric(args: argparse.Namespace, task: str, metrics: Mapping[str, bool]) -> str:

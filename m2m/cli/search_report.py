@@ -7,19 +7,22 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m2m.cli.output import print_json, print_table
 from m2m.files import write_atomically
 from m2m.mixture import Mixture
 from m2m.searching import Belief, Contender, Evaluation, SearchResult, Utility
 
+if TYPE_CHECKING:
+    from m2m.cli.search_race import Race
+
 #: Fewest evaluations from which a belief is worth printing.
 ENOUGH = 8
 
 
 def write(path: Path, result: SearchResult) -> None:
-    """Write everything tried as CSV: candidate, value, what was predicted, weights.
+    """Write everything tried as CSV: candidate, value, its standard error, what was predicted, weights.
 
     Args:
         path: The file; replaced in one step if it is there.
@@ -27,9 +30,9 @@ def write(path: Path, result: SearchResult) -> None:
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["candidate", "value", "predicted", *result.best.datasets])
+    rows.writerow(["candidate", "value", "error", "predicted", *result.best.datasets])
     for step in result.trajectory:
-        rows.writerow([step.mixture.label, step.value, step.predicted, *step.mixture.weights])
+        rows.writerow([step.mixture.label, step.value, step.error, step.predicted, *step.mixture.weights])
     write_atomically(path, text.getvalue())
 
 
@@ -39,6 +42,7 @@ def tell(
     result: SearchResult,
     belief: Belief | None,
     utility: Utility,
+    race: Race | None = None,
 ) -> None:
     """Print the outcome.
 
@@ -48,17 +52,27 @@ def tell(
         result: The search.
         belief: How sure it is; None after few evaluations.
         utility: What was maximised.
+        race: The race underneath, if there was one.
     """
     if args.json:
-        print_json(_outcome(picked, result, belief, utility))
+        print_json(_outcome(picked, result, belief, utility) | _race(race))
         return
     if args.quiet:
         return
     print(f"picked: {picked.mixture.label}")
     shown = ", ".join(f"{task} {value:.6g}" for task, value in utility.scores(picked.mixture).items())
     print(f"{shown}: best of {result.evaluations} tried")
+    if race is not None:
+        spent, whole = race.raced.evaluations, race.all_evaluations
+        print(f"race: {spent} of {whole} example evaluations, {1 - spent / whole:.0%} saved")
     if belief is not None:
         _tell_belief(belief)
+
+
+def _race(race: Race | None) -> dict[str, Any]:
+    if race is None:
+        return {}
+    return {"race": {"evaluations": race.raced.evaluations, "of": race.all_evaluations}}
 
 
 def _tell_belief(belief: Belief) -> None:

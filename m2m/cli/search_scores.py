@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
@@ -17,6 +20,7 @@ from m2m.searching.utility import Limit
 
 if TYPE_CHECKING:
     from m2m.run_folder import RunFolder
+    from m2m.surrogate import ScoreRow
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,19 @@ class Source:
     Attributes:
         datasets: The N dataset names.
         higher_is_better: Direction by task.
+        metrics: The metric that counts, by task.
         scores: Mixture to its score by task.
+        examples: Task, mixture and example numbers to the mixture's scores on these, [e].
+        counts: Number of examples by task, for those that can be scored on some of them.
         pool: The only mixtures that have scores; None if any mixture can be scored.
     """
 
     datasets: Sequence[str]
     higher_is_better: Mapping[str, bool]
+    metrics: Mapping[str, str]
     scores: Callable[[Mixture], Mapping[str, float]]
+    examples: Callable[[str, Mixture, Sequence[int]], NDArray[np.float64]]
+    counts: Mapping[str, int]
     pool: Pool | None = None
 
 
@@ -141,19 +151,24 @@ def _recorded(args: argparse.Namespace) -> Source:
         raise ConfigError(
             f"{args.run} has no target {missing[0]!r}{did_you_mean(missing[0], tasks)}; it has {tasks}"
         )
-    known: dict[str, dict[str, float]] = {}
+    known: dict[str, dict[str, ScoreRow]] = {}
     mixtures: dict[str, Mixture] = {}
+    rows = [row for row in rows if row.task in wanted]
     for row in rows:
-        if row.task in wanted:
-            mixture = Mixture(tuple(row.weights), tuple(row.weights.values()))
-            known.setdefault(mixture.key, {})[row.task] = row.value
-            mixtures[mixture.key] = mixture
+        mixture = Mixture(tuple(row.weights), tuple(row.weights.values()))
+        known.setdefault(mixture.key, {})[row.task] = row
+        mixtures[mixture.key] = mixture
     scored = [mixture for key, mixture in mixtures.items() if len(known[key]) == len(wanted)]
     pool = Pool(scored)
     every_subset = len(scored) == 2 ** len(pool.datasets) - 1 and all(m.is_subset for m in scored)
-    directions = {row.task: row.higher_is_better for row in rows if row.task in wanted}
     return Source(
-        pool.datasets, directions, lambda mixture: known[mixture.key], None if every_subset else pool
+        datasets=pool.datasets,
+        higher_is_better={row.task: row.higher_is_better for row in rows},
+        metrics={row.task: row.metric for row in rows},
+        scores=lambda mixture: {task: row.value for task, row in known[mixture.key].items()},
+        examples=lambda task, mixture, numbers: known[mixture.key][task].examples[list(numbers)],
+        counts={row.task: row.count for row in rows},
+        pool=None if every_subset else pool,
     )
 
 

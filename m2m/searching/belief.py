@@ -13,6 +13,7 @@ from m2m.searching.objective import Evaluation
 from m2m.searching.posterior import Posterior
 from m2m.searching.proposals import Proposals, proposals_for
 from m2m.searching.quadratic import Floats
+from m2m.searching.quadratic_prior import QuadraticPrior
 from m2m.searching.strategy import Space
 
 #: Landscapes drawn from the belief: probabilities are known to ± 3 % (one standard error at ½).
@@ -70,7 +71,12 @@ class Belief:
 
 
 def assess(
-    trajectory: Sequence[Evaluation], space: Space, *, higher_is_better: bool, seed: int = 0
+    trajectory: Sequence[Evaluation],
+    space: Space,
+    *,
+    higher_is_better: bool,
+    seed: int = 0,
+    prior: QuadraticPrior | None = None,
 ) -> Belief:
     """Say how sure a search can be, whatever strategy it followed.
 
@@ -83,22 +89,25 @@ def assess(
         space: The mixtures that may be tried.
         higher_is_better: The score's direction.
         seed: Decides all draws.
+        prior: What was believed before, of a loss; None: nothing.
 
     Returns:
         The pick and the doubts about it.
 
     Raises:
-        InputError: If there are fewer than four evaluations.
+        InputError: If there are fewer than four evaluations, or a prior for a score that is no loss.
     """
     if len(trajectory) < FEWEST:
         raise InputError(
             f"{len(trajectory)} evaluations say nothing about how sure a pick is: raise the budget to at "
             f"least {FEWEST}"
         )
+    if prior is not None and higher_is_better:
+        raise InputError("a quadratic prior describes a loss, and this score is better the higher it is")
     sign = -1.0 if higher_is_better else 1.0
     points = np.array([evaluation.mixture.weights for evaluation in trajectory])
     values, errors = (np.array([getattr(e, name) for e in trajectory]) for name in ("value", "error"))
-    posterior = Posterior(points, sign * values, errors=errors)
+    posterior = Posterior(points, sign * values, errors=errors, prior=prior)
     return _Assessment(posterior, points, proposals_for(space), sign, np.random.default_rng(seed)).belief()
 
 

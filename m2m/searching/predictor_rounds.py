@@ -22,8 +22,8 @@ from m2m.searching.strategy import Space, Strategy
 
 #: The best mixtures tried, of which random changes are looked at as well.
 INCUMBENTS = 20
-#: Draws an evaluation, after which the space is said to hold nothing new.
-PATIENCE = 1000
+#: Draws in a row that were known already, after which the space is said to hold nothing new.
+PATIENCE = 100
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ class PredictorRounds(Strategy):
 
 def _try_new(ledger: Ledger, space: Space, random: Random, total: int) -> None:
     """Evaluate mixtures at random until `total` were tried, or bounds leave no new ones."""
-    for _ in range(PATIENCE * total):
-        if len(ledger.trajectory) >= total:
-            break
-        ledger(space.sample(random))
+    stale = 0
+    while len(ledger.trajectory) < total and stale < PATIENCE:
+        mixture = space.sample(random)
+        stale = stale + 1 if ledger.knows(mixture) else 0
+        ledger(mixture)

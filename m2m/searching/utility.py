@@ -70,6 +70,11 @@ class Utility:
         self._known: dict[str, tuple[Mixture, Mapping[str, float]]] = {}
 
     @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks that weigh or limit."""
+        return list(dict.fromkeys([*self._weights, *(limit.task for limit in self._limits)]))
+
+    @property
     def objective(self) -> Objective:
         """What a search maximises or minimises."""
         if len(self._weights) == 1:

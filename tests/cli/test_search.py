@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from m2m.checkpoint import save
 from m2m.cli import main
@@ -100,6 +101,106 @@ def test_tasks_are_traded_and_limited(capsys: pytest.CaptureFixture[str]) -> Non
     assert [point["candidate"] for point in found["front"]] == ["a+b"]
 
 
+@pytest.fixture
+def recorded_run(tmp_path: Path) -> Path:
+    """A run of five datasets whose scores come with 64 examples each, alike from model to model."""
+    generator = np.random.default_rng(0)
+    names = ["a", "b", "c", "d", "e"]
+    hard = generator.gamma(2.0, 1.0, 64)
+    slopes = generator.normal([[0.0], [0.3], [1.5], [2.0], [2.5]], 0.3, (len(names), 64))
+    (tmp_path / "config.toml").write_text('[run]\ntarget = "main"\n', encoding="utf-8")
+    with ScoreTable(tmp_path / "scores.sqlite") as table:
+        for mixture in all_subsets(names):
+            x = np.array(mixture.weights)
+            loss = hard + x @ slopes + (x**2).sum() * np.linspace(0.8, 1.2, 64)
+            key = content_key("merged", mixture.weights)
+            scores = Scores({"loss": loss})
+            table.add(key, mixture, "merged", None, "main", "validation", "1", scores, {"loss": False})
+    return tmp_path
+
+
+@pytest.mark.parametrize("strategy", ["exhaustive", "model", "greedy"])
+def test_a_race_picks_the_same_from_half_the_examples(
+    strategy: str, recorded_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["search", str(recorded_run), "--strategy", strategy, "--budget", "31"]
+    assert main([*command, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main([*command, "--race", "--json", "--out", str(recorded_run / "tried.csv")]) == 0
+    raced = json.loads(capsys.readouterr().out)
+    assert (raced["picked"], raced["value"]) == (plain["picked"], plain["value"])
+    assert raced["race"]["of"] == 64 * raced["evaluations"]
+    assert raced["race"]["evaluations"] <= raced["race"]["of"] / 2
+    with (recorded_run / "tried.csv").open(encoding="utf-8", newline="") as file:
+        errors = {row["candidate"]: float(row["error"]) for row in csv.DictReader(file)}
+    assert errors[raced["picked"]] == 0
+    assert max(errors.values()) > 0
+    assert main([*command, "--race"]) == 0
+    assert "example evaluations, " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("bench")
+def test_live_models_race_on_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    Path("rows.py").write_text(
+        "import torch\n\ndef model():\n    return torch.nn.Linear(3, 2, bias=False)\n", encoding="utf-8"
+    )
+    for name in ("base", "a", "b", "c"):
+        save({"weight": torch.randn(2, 3, generator=generator)}, Path(name + "3"))
+    features = torch.randn(100, 3, generator=generator)
+    labels = (features[:, 0] > 0).long()
+    save_file({"input": features, "label": labels}, "rows.safetensors")
+    command = [
+        "search", "--base", "base3", "--experts", "a=a3", "b=b3", "c=c3", "--model", "rows.py:model",
+        "--task", "classify:rows.safetensors", "--metric", "loss", "--strategy", "exhaustive",
+        "--out", "t.csv",
+    ]  # fmt: skip
+    assert main([*command, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    Path("t.sqlite").unlink()
+    assert main([*command, "--json", "--race"]) == 0
+    raced = json.loads(capsys.readouterr().out)
+    assert (raced["picked"], raced["value"]) == (plain["picked"], plain["value"])
+    assert raced["race"]["evaluations"] < raced["race"]["of"] == 700
+
+
+def test_a_prior_from_curvature_is_read_and_used(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The loss is (w − 1)² at w = λ·slopes, so its expansion at the base, w = 0, is exact.
+    names = ["c", "a", "b"]
+    slopes = np.array([SLOPES[name] for name in names])
+    quadratic = {
+        "constant": 1.0,
+        "slope": (-2 * slopes).tolist(),
+        "curvature": (2 * np.outer(slopes, slopes)).tolist(),
+        "target": "main",
+    }
+    path = run_folder / "curvature.json"
+    path.write_text(json.dumps({"datasets": names, "quadratic": quadratic}), encoding="utf-8")
+    assert main(["search", str(run_folder), "--prior", str(path), "--budget", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["picked"] == "a+b"
+
+    for change, more, said in (
+        ({"target": "other"}, [], "describes the loss on other, the search is about loss on main"),
+        ({"slope": [1.0]}, [], "shapes [1] and [3, 3]"),
+        ({"slope": ["x", "y", "z"]}, [], "could not convert"),
+        ({}, ["--strategy", "greedy"], "--prior goes with --strategy model or quadratic"),
+    ):
+        path.write_text(json.dumps({"datasets": names, "quadratic": quadratic | change}), encoding="utf-8")
+        assert main(["search", str(run_folder), "--prior", str(path), *more]) == 2
+        assert said in capsys.readouterr().err
+    path.write_text(json.dumps({"datasets": ["a", "b"], "quadratic": quadratic}), encoding="utf-8")
+    assert main(["search", str(run_folder), "--prior", str(path)]) == 2
+    assert "is about the datasets ['a', 'b']" in capsys.readouterr().err
+    for text, said in (("{}", "is no curvature.json"), ("{", "is no JSON")):
+        path.write_text(text, encoding="utf-8")
+        assert main(["search", str(run_folder), "--prior", str(path)]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["search", str(run_folder), "--prior", "nowhere.json"]) == 2
+    assert "cannot read the prior" in capsys.readouterr().err
+
+
 def test_a_finished_run_is_searched_without_models(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +226,20 @@ def test_a_finished_run_is_searched_without_models(
         (["--task", "task.py:loss", "--cap", "a=0.4"], "--cap and --floor go with --space simplex"),
         (["--task", "task.py:loss", "--space", "simplex"], "give it a budget"),
         (["--task", "task.py:loss", "--storage", "s.sqlite"], "--storage goes with"),
+        (["--task", "task.py:loss", "--race"], "task.py:loss gives all at once"),
+        (
+            [
+                "--task",
+                "task.py:loss",
+                "task.py:size",
+                "--weigh",
+                "task.py:loss=1",
+                "task.py:size=1",
+                "--race",
+            ],
+            "--race compares mixtures on the examples of one task",
+        ),
+        (["--task", "task.py:loss", "--strategy", "regmix", "--budget", "5"], "at least 48 scored mixtures"),
         (["--task", "task.py:loss", "--group", "a+x"], "unknown datasets ['x'] in groups"),
         (["--task", "task.py:loss", "--metric", "los"], "no metric 'los'"),
         (["--task", "task.py:loss", "--out", "nowhere/x.csv"], "--out PATH in a folder that exists"),
