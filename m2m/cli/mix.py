@@ -98,7 +98,8 @@ def _tell(result: MixResult, exports: dict[str, Path], figure: Path) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
 
-    print("λ*, the shares to train on:")
+    how = {"argmax": "argmax", "top": "mean of the top"}.get(result.chosen.kind, "best seed")
+    print(f"λ*, the shares to train on ({how}):")
     print_table([["  " + name, *cells] for name, *cells in _share_rows(result)])
     if result.uncertainty is not None:
         found = result.uncertainty
@@ -108,6 +109,8 @@ def _tell(result: MixResult, exports: dict[str, Path], figure: Path) -> None:
         )
     print(f"\npredicted → measured on validation (cross-validated Spearman {result.spearman:.3f}):")
     print_table(_score_rows(result))
+    surfaces = (f"{fit.capability.name} {fit.model} {fit.rank:.3f}" for fit in result.fits)
+    print(f"surfaces and their cross-validated Spearman: {', '.join(surfaces)}")
     if result.trained:
         print("\nreally trained:")
         print_table(_trained_rows(result))

@@ -12,6 +12,7 @@ from typing import Any
 from m2m.mixing.surface import Capability
 from m2m.mixing.uncertainty import Uncertainty
 from m2m.mixture import Mixture
+from m2m.predicting import AUTO
 from m2m.version import __version__
 
 
@@ -70,6 +71,11 @@ class Fit:
     spearman: Mapping[str, float]
     interval: tuple[float, float]
     base: float
+
+    @property
+    def rank(self) -> float:
+        """Cross-validated rank correlation of what is used, a stack's by nested cross-validation."""
+        return self.spearman[self.model if self.model in self.spearman else AUTO]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def test_shares_are_told_drawn_and_exported(
     assert main([*command, "--to", f"megatron={blend}", "--path", "a=/data/a"]) == 0
     text, err = capsys.readouterr()
     assert "merged seeds" in err
-    assert text.startswith("λ*, the shares to train on:\n  a ")
+    assert text.startswith("λ*, the shares to train on (")
+    assert "surfaces and their cross-validated Spearman: target scheffe 0." in text
     assert "better than equal shares in" in text
     for name in ("mix.json", "mix.png", "mix.svg", "candidates.csv", "mixture.json"):
         assert (out / "mix" / name).stat().st_size, name
