@@ -47,7 +47,7 @@ def test_shares_are_told_drawn_and_exported(
     text, err = capsys.readouterr()
     assert "merged seeds" in err
     assert text.startswith("λ*, the shares to train on (")
-    assert "surfaces and their cross-validated Spearman: target scheffe 0." in text
+    assert "surfaces and their cross-validated Spearman: target scheffe " in text
     assert "better than equal shares in" in text
     for name in ("mix.json", "mix.png", "mix.svg", "candidates.csv", "mixture.json"):
         assert (out / "mix" / name).stat().st_size, name
