@@ -101,6 +101,9 @@ def table(args: argparse.Namespace) -> None:
     """Print the regrets in % as a Markdown table: mean, quantiles, number of seeds."""
     results = pd.concat([pd.read_csv(path) for path in args.results])
     results["kind"] = results.landscape.str.split(":").str[0]
+    # Where a strategy found a lower loss than the descents did, that is the optimum.
+    lowest = results.groupby(["landscape", "n", "seed"]).regret.transform("min")
+    results["regret"] -= lowest.clip(upper=0)
     results = results[(results.evaluations // results.n).isin(args.multiples)]
     names = [name for name in ORDER if name in set(results.strategy)]
     print("| landscape | N | evaluations | " + " | ".join(names) + " |")

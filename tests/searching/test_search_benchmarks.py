@@ -114,6 +114,16 @@ def test_a_run_of_the_benchmark_goes_on_where_it_stopped(tmp_path: Path) -> None
     assert args.out.read_bytes() == before
 
 
+def test_the_table_counts_from_the_lowest_loss_that_anybody_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("aligned", 5, 0, "model", 30, -0.01, 0.0), ("aligned", 5, 0, "random", 30, 0.02, 0.0)]
+    pd.DataFrame(rows, columns=search.COLUMNS).to_csv(tmp_path / "r.csv", index=False)
+    search.table(Namespace(results=[tmp_path / "r.csv"], multiples=[6]))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "| aligned | 5 | 30 | 0.0 (0.0, 0.0, 0.0; 1) | 3.0 (3.0, 3.0, 3.0; 1) |"
+
+
 def recorded(run: Path, trained: int = 63) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Write a run in which merging and training disagree a little; two seeds of truth, the second far off."""
     generator = np.random.default_rng(5)
