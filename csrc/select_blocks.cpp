@@ -127,6 +127,17 @@ M2M_INLINE void count_some_body(const Key* keys, int count, const RankDigit& dig
   for (; start < count; ++start) look_at(start);
 }
 
+template <class Key>
+M2M_INLINE int find_some_body(const Key* keys, int count, const RankDigit& digit, std::uint64_t* __restrict found) {
+  const Key prefix = static_cast<Key>(digit.prefix);
+  int n = 0;
+  for (int i = 0; i < count; ++i) {
+    found[n] = keys[i];
+    n += (keys[i] >> digit.shift) == prefix;
+  }
+  return n;
+}
+
 // ---- trimming ----
 
 template <class Key>
@@ -247,6 +258,10 @@ M2M_REAL_CLONES(count_some,
                 (const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
                 (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
                 (keys, count, digit, counts, range))
+M2M_CLONES(int, find_some, (const std::uint32_t* keys, int count, const RankDigit& digit, std::uint64_t* found),
+           (keys, count, digit, found))
+M2M_CLONES(int, find_some, (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint64_t* found),
+           (keys, count, digit, found))
 M2M_REAL_CLONES(keep_drawn, (const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector),
                 (const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector),
                 (words, keep_below, count, vector))

@@ -66,6 +66,10 @@ void count_all(const std::uint64_t* keys, int count, const RankDigit& digit, std
 void count_some(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
 void count_some(const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
 
+// found = the keys with the digit's prefix; returns how many. found: [kBlock]
+int find_some(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint64_t* found);
+int find_some(const std::uint64_t* keys, int count, const RankDigit& digit, std::uint64_t* found);
+
 // ---- trimming: what is dropped becomes zero ----
 
 void keep_drawn(const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector);

@@ -126,6 +126,42 @@ BinRange SelectChunk<Real>::count_importances(const double* divergences, const R
   });
 }
 
+template <class Real>
+template <class AnyKey, class Fill>
+void SelectChunk<Real>::gather_keys(int key_bits, const RankDigit& digit, Fill&& fill) {
+  std::vector<std::uint64_t>& gathered = scratch_.gathered;
+  gathered.clear();
+  for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
+    AnyKey keys[kBlock];
+    std::uint64_t found[kBlock];
+    fill(start, count, keys);
+    if (digit.shift == key_bits) {  // no key is left out
+      gathered.insert(gathered.end(), keys, keys + count);
+    } else {
+      gathered.insert(gathered.end(), found, found + find_some(keys, count, digit, found));
+    }
+  });
+}
+
+template <class Real>
+void SelectChunk<Real>::gather_magnitudes(int expert, const RankDigit& digit) {
+  gather_keys<Key>(magnitude_bits, digit,
+                   [&](std::int64_t start, int count, Key* keys) { find_keys(expert, start, count, keys); });
+}
+
+template <class Real>
+void SelectChunk<Real>::gather_variances(const RankDigit& digit) {
+  gather_keys<std::uint64_t>(variance_bits, digit,
+                             [&](std::int64_t start, int count, std::uint64_t* keys) { variances(start, count, keys); });
+}
+
+template <class Real>
+void SelectChunk<Real>::gather_importances(const double* divergences, const RankDigit& digit) {
+  gather_keys<std::uint64_t>(importance_bits, digit, [&](std::int64_t start, int count, std::uint64_t* keys) {
+    importances(divergences, start, count, keys);
+  });
+}
+
 // Where the quota of equal keys runs out is looked up in the chunk where it does: in all others it is one end or the other.
 template <class Real>
 template <class AnyKey, class Fill>

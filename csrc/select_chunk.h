@@ -32,6 +32,7 @@ struct ChunkTrim {
 template <class Real>
 struct SelectScratch {
   std::vector<std::uint32_t> counts;      // two sets of bins, zero between looks
+  std::vector<std::uint64_t> gathered;    // keys of a chunk, in the order of its elements
   std::vector<Real> vectors;              // [N, kBlock] trimmed task vectors
   std::vector<double> scales;             // [N, kBlock] of their elements, where each has its own
   std::vector<double> rows[2];            // [row] of the base model and of an expert
@@ -62,6 +63,11 @@ class SelectChunk {
   BinRange count_magnitudes(int expert, const RankDigit& digit);
   BinRange count_variances(const RankDigit& digit);
   BinRange count_importances(const double* divergences, const RankDigit& digit);
+
+  // The same where keys are gathered, into scratch.gathered.
+  void gather_magnitudes(int expert, const RankDigit& digit);
+  void gather_variances(const RankDigit& digit);
+  void gather_importances(const double* divergences, const RankDigit& digit);
 
   // Kullback-Leibler divergence of the softmax of every row of the expert from that of the base model.
   void measure_divergences(double* divergences);
@@ -105,6 +111,8 @@ class SelectChunk {
   void store(std::int64_t start, int count, const double* change, double divisor, double factor, Dtype output, void* out);
   template <class AnyKey, class Fill>
   BinRange count_keys(int key_bits, const RankDigit& digit, Fill&& fill);
+  template <class AnyKey, class Fill>
+  void gather_keys(int key_bits, const RankDigit& digit, Fill&& fill);
   template <class AnyKey, class Fill>
   LocalEdge local_edge(const RankEdge& edge, Fill&& fill);
 

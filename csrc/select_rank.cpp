@@ -1,6 +1,8 @@
 #include "select_rank.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 namespace m2m {
 
@@ -14,8 +16,15 @@ void give_back(std::vector<T>& vector) {
 
 }  // namespace
 
-RankSearch::RankSearch(std::int64_t total, int key_bits, int digit_bits, RankGoal goal)
-    : digit_{0, std::max(0, key_bits - digit_bits), std::min(key_bits, digit_bits)}, digit_bits_(digit_bits), goal_(goal), total_(total) {}
+RankSearch::RankSearch(std::int64_t total, int key_bits, int digit_bits, std::int64_t most_keys, RankGoal goal)
+    : digit_{0, std::max(0, key_bits - digit_bits), std::min(key_bits, digit_bits)},
+      digit_bits_(digit_bits),
+      most_keys_(most_keys),
+      goal_(goal),
+      total_(total),
+      left_(total) {
+  if (gathering_pays(key_bits)) digit_ = {0, key_bits, 0, true};
+}
 
 void RankSearch::set_rank(std::int64_t rank) {
   rank_ = rank;
@@ -25,8 +34,12 @@ void RankSearch::set_rank(std::int64_t rank) {
 }
 
 void RankSearch::begin_look() {
-  counts_.assign(digit_.bins(), 0);
   chunks_.clear();
+  if (digit_.gathers) {
+    keys_.reserve(left_);
+  } else {
+    counts_.assign(digit_.bins(), 0);
+  }
 }
 
 void RankSearch::add(const std::uint32_t* counts, std::int64_t low, std::int64_t high, std::int64_t chunk_first) {
@@ -39,9 +52,16 @@ void RankSearch::add(const std::uint32_t* counts, std::int64_t low, std::int64_t
   if (took_part > 0) chunks_.push_back({chunk_first, counts[0], took_part});
 }
 
+void RankSearch::gather(const std::vector<std::uint64_t>& keys, std::int64_t chunk_first) {
+  if (keys.empty()) return;
+  keys_.insert(keys_.end(), keys.begin(), keys.end());
+  chunks_.push_back({chunk_first, 0, static_cast<std::int64_t>(keys.size())});
+}
+
 void RankSearch::end_look() {
-  if (!done_) narrow();
+  if (!done_) digit_.gathers ? settle() : narrow();
   give_back(counts_);
+  give_back(keys_);
   if (done_) give_back(chunks_);
 }
 
@@ -60,7 +80,9 @@ void RankSearch::narrow() {
     done_ = true;
   } else if (digit_.shift == 0 && (bin == 0 || took_part == in_bin)) {  // it is known which chunks hold how many that are equal
     edge_.key = lower_edge;
-    place_cut(bin);
+    std::vector<ChunkShare> shares;
+    for (const ChunkCount& chunk : chunks_) shares.push_back({chunk.first, bin == 0 ? chunk.in_first_bin : chunk.in_all_bins});
+    place_cut(std::move(shares));
     done_ = true;
   } else {
     next_digit(bin);
@@ -76,17 +98,38 @@ std::int64_t RankSearch::choose_bin() {
 
 // When no bits are left, a digit of no bits at all counts, chunk by chunk, the elements that equal the edge.
 void RankSearch::next_digit(std::int64_t bin) {
-  const int bits = std::min(digit_.shift, digit_bits_);
-  digit_ = {(digit_.prefix << digit_.bits) | static_cast<std::uint64_t>(bin), digit_.shift - bits, bits};
+  left_ = counts_[bin];
+  const bool gathers = gathering_pays(digit_.shift);
+  const int bits = gathers ? 0 : std::min(digit_.shift, digit_bits_);
+  digit_ = {(digit_.prefix << digit_.bits) | static_cast<std::uint64_t>(bin), digit_.shift - bits, bits, gathers};
 }
 
-void RankSearch::place_cut(std::int64_t bin) {
-  const auto equal = [&](const ChunkCount& chunk) { return bin == 0 ? chunk.in_first_bin : chunk.in_all_bins; };
-  std::sort(chunks_.begin(), chunks_.end(), [](const ChunkCount& a, const ChunkCount& b) { return a.first < b.first; });
+// One look can count that many bits as well, and counting is faster.
+bool RankSearch::gathering_pays(int bits_left) const { return bits_left > digit_bits_ && left_ <= most_keys_; }
+
+void RankSearch::settle() {
+  std::vector<std::uint64_t> sorted = keys_;
+  std::nth_element(sorted.begin(), sorted.begin() + (rank_ - 1), sorted.end(), std::greater<>());
+  edge_.key = sorted[rank_ - 1];
+  done_ = true;
+  if (goal_ == RankGoal::key) return;
+  std::vector<ChunkShare> shares;
+  auto key = keys_.cbegin();
+  for (const ChunkCount& chunk : chunks_) {
+    const auto end = key + chunk.in_all_bins;
+    shares.push_back({chunk.first, std::count(key, end, edge_.key)});
+    key = end;
+  }
+  rank_ -= std::count_if(keys_.begin(), keys_.end(), [&](std::uint64_t other) { return other > edge_.key; });
+  place_cut(std::move(shares));
+}
+
+void RankSearch::place_cut(std::vector<ChunkShare> shares) {
+  std::sort(shares.begin(), shares.end(), [](const ChunkShare& a, const ChunkShare& b) { return a.first < b.first; });
+  auto last = shares.cbegin();
   std::int64_t room = rank_;
-  std::size_t last = 0;
-  for (; equal(chunks_[last]) < room; ++last) room -= equal(chunks_[last]);
-  edge_.from = chunks_[last].first;
+  for (; last->equal < room; ++last) room -= last->equal;
+  edge_.from = last->first;
   edge_.quota = room;
 }
 

@@ -20,14 +20,16 @@ struct RankEdge {
 };
 
 // What one look counts: elements whose key, without its low `shift + bits` bits, is `prefix`; by the `bits` bits above `shift`.
+// Where they are few, and one look could not count by all bits left, their keys are gathered and settle it all.
 struct RankDigit {
   std::uint64_t prefix;
   int shift;
-  int bits;
+  int bits;  // none if keys are gathered
+  bool gathers = false;
 
   std::int64_t bins() const { return std::int64_t{1} << bits; }
   bool operator==(const RankDigit& other) const {
-    return prefix == other.prefix && shift == other.shift && bits == other.bits;
+    return prefix == other.prefix && shift == other.shift && bits == other.bits && gathers == other.gathers;
   }
 };
 
@@ -36,8 +38,9 @@ enum class RankGoal { edge, key };
 
 class RankSearch {
  public:
-  // Among `total` keys of `key_bits` bits, looking at no more than `digit_bits` of them at once.
-  RankSearch(std::int64_t total, int key_bits, int digit_bits, RankGoal goal = RankGoal::edge);
+  // Among `total` keys of `key_bits` bits, counting by no more than `digit_bits` of them at once; up to `most_keys` keys are
+  // gathered (and, for a moment, held twice).
+  RankSearch(std::int64_t total, int key_bits, int digit_bits, std::int64_t most_keys, RankGoal goal = RankGoal::edge);
 
   // How many of the largest to select; known before the first look ends.
   void set_rank(std::int64_t rank);
@@ -50,28 +53,40 @@ class RankSearch {
   void begin_look();
   // Adds one chunk's counts of bin 0 and of the bins [low, high]; chunks may come in any order.
   void add(const std::uint32_t* counts, std::int64_t low, std::int64_t high, std::int64_t chunk_first);
+  // The same for gathered keys, which come in the order of their elements.
+  void gather(const std::vector<std::uint64_t>& keys, std::int64_t chunk_first);
   void end_look();
 
  private:
   struct ChunkCount {
     std::int64_t first;
     std::int64_t in_first_bin;
-    std::int64_t in_all_bins;
+    std::int64_t in_all_bins;  // or gathered
+  };
+  // How many keys of a chunk are the edge's.
+  struct ChunkShare {
+    std::int64_t first;
+    std::int64_t equal;
   };
 
   void narrow();
   std::int64_t choose_bin();
   void next_digit(std::int64_t bin);
-  void place_cut(std::int64_t bin);
+  bool gathering_pays(int bits_left) const;
+  void settle();
+  void place_cut(std::vector<ChunkShare> shares);
 
   RankDigit digit_;
   int digit_bits_;
+  std::int64_t most_keys_;
   RankGoal goal_;
   std::int64_t total_;
   std::int64_t rank_ = -1;  // among the elements that take part in the next look
   bool done_ = false;
   RankEdge edge_ = RankEdge::nothing();
+  std::int64_t left_;        // how many those are
   std::vector<std::int64_t> counts_;
+  std::vector<std::uint64_t> keys_;  // gathered, chunk by chunk as in chunks_
   std::vector<ChunkCount> chunks_;
 };
 

@@ -27,6 +27,9 @@ void clear_set(std::vector<std::uint32_t>& counts, const BinRange& range) {
 // More rows than this are measured in every look anew.
 constexpr std::int64_t kMostDivergences = 1 << 17;
 
+// Keys that, held twice, fill the room of the counts of one look.
+std::int64_t most_keys(int digit_bits) { return (std::int64_t{1} << digit_bits) / 2; }
+
 // What signed_keys does, backwards.
 double value_of(std::uint64_t key) {
   constexpr std::uint64_t sign = std::uint64_t{1} << 63;
@@ -49,7 +52,9 @@ SelectState::SelectState(const SelectSpec& spec, std::int64_t total, Dtype dtype
 void SelectState::seek_ranks(Dtype dtype, int digit_bits) {
   if (by_energy()) {
     searches_.resize(1);
-    if (spec_.share < 1) searches_[0].emplace_back(total_, SelectChunk<double>::variance_bits, digit_bits);
+    // One search has the room of two an expert.
+    const auto n_keys = 2 * static_cast<std::int64_t>(spec_.experts.size()) * most_keys(digit_bits);
+    if (spec_.share < 1) searches_[0].emplace_back(total_, SelectChunk<double>::variance_bits, digit_bits, n_keys);
     return;
   }
   if (fuses()) return seek_quartiles(digit_bits);
@@ -59,7 +64,7 @@ void SelectState::seek_ranks(Dtype dtype, int digit_bits) {
     const ExpertSpec& expert = spec_.experts[n];
     if (expert.trim != Trim::largest) continue;
     for (const std::int64_t rank : {expert.dropped + expert.kept, expert.dropped}) {
-      searches_[n].emplace_back(total_, bits, digit_bits);
+      searches_[n].emplace_back(total_, bits, digit_bits, most_keys(digit_bits));
       searches_[n].back().set_rank(rank);
     }
   }
@@ -71,7 +76,8 @@ void SelectState::seek_quartiles(int digit_bits) {
   if (total_ / spec_.row <= kMostDivergences) divergences_.resize(total_ / spec_.row);
   for (const double quantile : {0.25, 0.5, 0.75}) {
     const auto rank = static_cast<std::int64_t>(quantile * static_cast<double>(total_ - 1));
-    searches_[0].emplace_back(total_, SelectChunk<double>::importance_bits, digit_bits, RankGoal::key);
+    searches_[0].emplace_back(total_, SelectChunk<double>::importance_bits, digit_bits, most_keys(digit_bits),
+                              RankGoal::key);
     searches_[0].back().set_rank(total_ - rank);
   }
 }
@@ -122,7 +128,7 @@ void SelectState::end_ranks() {
     for (RankSearch& search : searches) {
       // Only elements whose variance is not zero count, and how many there are the first look tells.
       if (!search.has_rank()) search.set_rank(static_cast<std::int64_t>(spec_.share * static_cast<double>(total_ - zeros_)));
-      if (!search.done()) search.end_look();
+      search.end_look();  // also of one that needs it no more: its counts go
     }
   }
 }
@@ -171,6 +177,14 @@ void SelectState::look_for_ranks(const SelectInputs& inputs, SelectScratch<Real>
       if (search.done() || (counted && counted->digit() == search.digit())) continue;
       counted = &search;
       const RankDigit& digit = search.digit();
+      if (digit.gathers) {
+        gather(chunk, source, rows, digit);
+        std::lock_guard lock(mutex_);
+        if (!search.has_rank()) zeros_ += std::count(scratch.gathered.begin(), scratch.gathered.end(), 0u);
+        for (RankSearch& other : searches_[source])
+          if (!other.done() && other.digit() == digit) other.gather(scratch.gathered, inputs.first);
+        continue;
+      }
       if (static_cast<std::int64_t>(scratch.counts.size()) < 2 * digit.bins()) scratch.counts.resize(2 * digit.bins());
       const BinRange range = count(chunk, source, rows, digit);
       merge_sets(scratch.counts, digit.bins(), range);
@@ -181,6 +195,13 @@ void SelectState::look_for_ranks(const SelectInputs& inputs, SelectScratch<Real>
       clear_set(scratch.counts, range);
     }
   }
+}
+
+template <class Real>
+void SelectState::gather(SelectChunk<Real>& chunk, std::size_t source, const double* rows, const RankDigit& digit) {
+  if (by_energy()) return chunk.gather_variances(digit);
+  if (fuses()) return chunk.gather_importances(rows, digit);
+  chunk.gather_magnitudes(static_cast<int>(source), digit);
 }
 
 template <class Real>

@@ -52,6 +52,8 @@ class SelectState {
   template <class Real>
   void look_for_sums(const SelectInputs& inputs, SelectScratch<Real>& scratch);
   template <class Real>
+  void gather(SelectChunk<Real>& chunk, std::size_t source, const double* divergences, const RankDigit& digit);
+  template <class Real>
   BinRange count(SelectChunk<Real>& chunk, std::size_t source, const double* divergences, const RankDigit& digit);
   template <class Real>
   const double* divergences(SelectChunk<Real>& chunk, const SelectInputs& inputs, SelectScratch<Real>& scratch);

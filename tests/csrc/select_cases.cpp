@@ -74,8 +74,15 @@ int search(RankSearch& rank_search, const std::vector<Key>& keys, std::int64_t c
     std::shuffle(starts.begin(), starts.end(), random_bits);
     rank_search.begin_look();
     for (const std::int64_t first : starts) {
-      std::vector<std::uint32_t> counts(digit.bins());
       const std::int64_t end = std::min<std::int64_t>(first + chunk, keys.size());
+      if (digit.gathers) {
+        std::vector<std::uint64_t> found;
+        for (std::int64_t i = first; i < end; ++i)
+          if ((keys[i] >> digit.shift) == digit.prefix) found.push_back(keys[i]);
+        rank_search.gather(found, first);
+        continue;
+      }
+      std::vector<std::uint32_t> counts(digit.bins());
       for (std::int64_t i = first; i < end; ++i)
         if ((keys[i] >> (digit.shift + digit.bits)) == digit.prefix) ++counts[(keys[i] >> digit.shift) & (digit.bins() - 1)];
       rank_search.add(counts.data(), 0, digit.bins() - 1, first);
@@ -136,7 +143,7 @@ CASE(a_search_selects_the_largest_and_of_equals_the_first) {
   for (int round = 0; round < 60; ++round) {
     const std::vector<std::uint64_t> keys = make_keys<std::uint64_t>(400, round % 3);
     const auto rank = static_cast<std::int64_t>(random_bits() % 401);
-    RankSearch rank_search(400, 63, 5 + round % 12);
+    RankSearch rank_search(400, 63, 5 + round % 12, round % 4 * 137);  // none, some, or all are gathered
     rank_search.set_rank(rank);
     search(rank_search, keys, 1 + static_cast<std::int64_t>(random_bits() % 90));
     const std::vector<std::int64_t> order = order_of(keys);
@@ -149,7 +156,7 @@ CASE(a_search_for_a_key_finds_the_key_of_that_rank) {
   for (int round = 0; round < 30; ++round) {
     const std::vector<std::uint64_t> keys = make_keys<std::uint64_t>(100, round % 3);
     const auto rank = 1 + static_cast<std::int64_t>(random_bits() % 100);
-    RankSearch rank_search(100, 63, 16, RankGoal::key);
+    RankSearch rank_search(100, 63, 16, round % 3 * 50, RankGoal::key);
     rank_search.set_rank(rank);
     search(rank_search, keys, 33);
     CHECK(rank_search.edge().key == keys[order_of(keys)[rank - 1]], "rank %ld", long(rank));
@@ -160,7 +167,7 @@ CASE(equal_keys_are_cut_without_another_look_where_their_low_bits_are_zero) {
   std::vector<std::uint32_t> keys(1000, 0x3f800000u);
   keys[10] = keys[700] = 0x3f800001u;  // in the same bin of the first look
   keys[20] = 0x3f000000u;
-  RankSearch rank_search(1000, 31, 16);
+  RankSearch rank_search(1000, 31, 16, 0);
   rank_search.set_rank(500);
   CHECK(search(rank_search, keys, 64) == 2, "one look at the high bits, one at the low ones");
   std::int64_t selected = 0;
@@ -168,6 +175,25 @@ CASE(equal_keys_are_cut_without_another_look_where_their_low_bits_are_zero) {
   CHECK(selected == 500, "%ld", long(selected));
   CHECK(is_selected(keys, rank_search.edge(), 499) && !is_selected(keys, rank_search.edge(), 500), "the first ones are in");
   CHECK(is_selected(keys, rank_search.edge(), 700), "a larger one is in wherever it lies");
+}
+
+CASE(few_keys_are_gathered_in_place_of_more_looks) {
+  std::vector<std::uint64_t> keys = make_keys<std::uint64_t>(5000, 1);
+  for (std::size_t i = 0; i < 300; ++i) keys[10 * i] = (std::uint64_t{3} << 60) + random_bits() % 1000;
+  const std::int64_t above = std::count_if(keys.begin(), keys.end(), [](std::uint64_t key) { return key >= (std::uint64_t{3} << 60) + 1000; });
+  const struct {
+    std::int64_t most_keys;
+    int looks;
+  } cases[] = {{0, 4}, {200, 4}, {400, 2}, {5000, 1}};
+  for (const auto& [most_keys, looks] : cases) {
+    RankSearch rank_search(5000, 63, 16, most_keys);
+    rank_search.set_rank(above + 150);
+    const int needed = search(rank_search, keys, 700);
+    CHECK(needed == looks, "%ld keys: %d looks", long(most_keys), needed);
+    std::int64_t selected = 0;
+    for (std::int64_t i = 0; i < 5000; ++i) selected += is_selected(keys, rank_search.edge(), i);
+    CHECK(selected == above + 150, "%ld keys: %ld", long(most_keys), long(selected));
+  }
 }
 
 CASE(an_ordered_sum_has_one_value_however_it_is_cut) {
