@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from analysis.curvature import (
     Landscape,
     QuadraticModel,
+    batch_products,
     curvature,
     quadratic_model,
     second_differences,
 )
 from analysis.curvature.differences import noise_level
+from analysis.interaction import second_order
 from m2m.errors import InputError, MixtureError
 from m2m.setups.protocol import Examples
 
@@ -47,6 +50,41 @@ def test_tables_of_quadratics_in_closed_form() -> None:
     np.testing.assert_allclose(tables.slopes, g @ tasks.T, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(tables.bent_tasks, torch.einsum("kab,jb->kja", h, tasks).norm(dim=2))
     assert tables.asymmetry < 1e-14
+
+
+class Counted:
+    """Counts the products that are made, and the graphs that are built for them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.products = self.graphs = 0
+        prepare = batch_products.hessian
+
+        def counted(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> batch_products.Multiply:
+            multiply = prepare(loss, parameters)
+            self.graphs += 1
+
+            def count(vector: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+                self.products += 1
+                return multiply(vector)
+
+            return count
+
+        monkeypatch.setattr("analysis.curvature.landscape.hessian", counted)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_table_of_all_pairs_costs_as_many_products_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    setup = linear_setup(seed=7, names="abcde"[:count], examples=6)  # batches of 4 and 2
+    landscape, counted = Landscape(setup, setup.base_state(Path())), Counted(monkeypatch)
+    second_order(landscape)  # H_k g_j
+    assert (counted.products, counted.graphs) == (2 * count**2, 2 * count)
+    curvature(landscape, torch.eye(count, 5, dtype=torch.float64))  # H_k g_j and H_k τ_j
+    assert (counted.products, counted.graphs) == (6 * count**2, 6 * count)
+    counted.products = 0
+    quadratic_model(landscape, setup.datasets["a"], torch.eye(count, 5, dtype=torch.float64))
+    assert counted.products == 2 * count
 
 
 def test_decoupled_domains_have_the_identity() -> None:

@@ -11,6 +11,8 @@ import torch
 from helpers.linear_setup import linear_setup
 from helpers.quadratic_descent import closed_residual
 from helpers.small_net_setup import small_net_setup
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from analysis.curvature import Landscape, spectral_norm
@@ -95,6 +97,55 @@ def test_any_horizon_is_the_closed_form_of_quadratics(horizon: int) -> None:
     truth = closed_residual(setup, (0.6, 0, 0.4), 0.05, horizon)
     # At T = 1 both are rounding of the travel, which is of order one.
     assert (found - truth).norm() <= 1e-10 * truth.norm() + 1e-14
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.floats(0.1, 1), min_size=3, max_size=3),
+    st.floats(0.01, 0.1),
+    st.integers(2, 25),
+)
+def test_random_quadratics_at_any_horizon(seed: int, raw: list[float], rate: float, horizon: int) -> None:
+    setup, weights = linear_setup(seed, examples=3), tuple(value / sum(raw) for value in raw)
+    landscape = Landscape(setup, setup.base_state(Path()))
+    terms, steps = second_order(landscape), StepSizes.constant(rate, horizon)
+    found = residual_of_quadratics(landscape, terms, Mixture(tuple("abc"), weights), steps)
+    truth = closed_residual(setup, weights, rate, horizon)
+    assert (found - truth).norm() <= 1e-10 * truth.norm()
+
+
+def test_one_hessian_leaves_nothing_at_any_horizon() -> None:
+    setup = linear_setup(seed=8, examples=3, shared=True)
+    landscape = Landscape(setup, setup.base_state(Path()))
+    steps = StepSizes.constant(0.05, 9)
+    mixture = Mixture(tuple("abc"), (0.5, 0.25, 0.25))
+    terms = second_order(landscape)
+    found = residual_of_quadratics(landscape, terms, mixture, steps)
+    # Nine steps of a few dozen roundings each, of numbers of the travel's size.
+    assert found.norm() <= 900 * 2.0**-53 * steps.total * terms.mean_gradient(mixture.weights).norm()
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1)])
+def test_relabelling_changes_no_residual(order: tuple[int, ...]) -> None:
+    setup, weights, steps = linear_setup(seed=5, examples=3), (0.5, 0.2, 0.3), StepSizes.constant(0.05, 6)
+    relabelled = linear_setup(seed=5, examples=3)
+    names = ["abc"[i] for i in order]
+    relabelled.datasets = {name: setup.datasets[name] for name in names}
+    permuted = tuple(weights[i] for i in order)
+
+    def both(which: Setup, row: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+        landscape = Landscape(which, which.base_state(Path()))
+        mixture = Mixture(tuple(which.datasets), row)
+        predicted = residual_of_quadratics(landscape, second_order(landscape), mixture, steps)
+        return predicted, measure(which, row, 0.05, 6).residual
+
+    for here, there in zip(both(setup, weights), both(relabelled, permuted), strict=True):
+        assert (here - there).norm() <= 1e-12 * here.norm()
+    correction = scheffe_correction(midpoints(setup, 0.05, 6), 3)
+    other = scheffe_correction(midpoints(relabelled, 0.05, 6), 3)
+    here, there = correction.residual(weights), other.residual(permuted)
+    assert (here - there).norm() <= 1e-12 * here.norm()
 
 
 def midpoints(setup: Setup, rate: float, steps: int) -> dict[tuple[int, int], Tensor]:

@@ -1,0 +1,47 @@
+"""Products of a transformer of 20 M parameters stay within a stated number of models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+#: Datasets N of the table.
+COUNT = 2
+
+PROGRAM = """
+import resource, sys, torch
+from analysis.curvature import Landscape, curvature
+from m2m.setups.byte_gpt import Shape
+from m2m.setups.byte_model import ByteModel, Pretraining
+from m2m.setups.language import LanguageSetup
+from m2m.setups.protocol import Examples
+
+torch.set_num_threads(1)
+count, examples = int(sys.argv[1]), int(sys.argv[2])
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+model = ByteModel(Shape(6, 528, 8, 64), Pretraining(), torch.zeros(1, dtype=torch.uint8))
+tokens = lambda: Examples((torch.randint(0, 256, (examples, 65)),))
+setup = LanguageSetup(model, {f"d{k}": tokens() for k in range(count)}, {}, "test", {"loss": False}, 1)
+empty = peak()
+module = model.build()
+module.initialise(0)
+landscape = Landscape(setup, module.state_dict())
+curvature(landscape, torch.randn(count, landscape.size))
+print(landscape.size, (peak() - empty) / (4 * landscape.size))
+"""
+
+
+@pytest.mark.slow
+def test_twenty_million_parameters_in_bounded_memory() -> None:
+    used = {}
+    for examples in (1, 3):
+        command = [sys.executable, "-c", PROGRAM, str(COUNT), str(examples)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        size, used[examples] = done.stdout.split()
+        assert int(size) > 20e6
+    # Three copies of the model (ours, the landscape's, θ₀), 3N vectors, and a product's: the gradient and its
+    # graph's own products with weights, the result, and the result in one piece. One batch's activations: 1.
+    assert float(used[1]) <= 3 + 3 * COUNT + 4 + 1
+    assert float(used[3]) <= float(used[1]) + 0.5  # more data, no more memory
