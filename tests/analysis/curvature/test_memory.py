@@ -41,7 +41,7 @@ def test_twenty_million_parameters_in_bounded_memory() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         size, used[examples] = done.stdout.split()
         assert int(size) > 20e6
-    # Three copies of the model (ours, the landscape's, θ₀), 3N vectors; of a product the gradient, the result in
-    # parts and in one piece; and at most as much again for one batch's activations, differentiated twice.
+    # Three copies of the model (ours, the landscape's, θ₀), 3N vectors; of a product the gradient, the result
+    # in parts and in one piece; at most as much again for one batch's activations, differentiated twice.
     assert float(used[1]) <= 3 + 3 * COUNT + 3 + 3
     assert float(used[3]) <= float(used[1]) + 0.5  # more data, no more memory
