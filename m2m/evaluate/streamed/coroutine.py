@@ -173,7 +173,10 @@ class Coroutine(Generic[T]):
             self._error = error
         finally:
             del self._function
-            self._back.release()
+            with suppress(
+                RuntimeError
+            ):  # an interrupted `_switch` has not taken the last turn that it was given
+                self._back.release()
 
     def _ask(self, operation: Operation) -> Any:
         if self._abandoned:

@@ -58,7 +58,7 @@ class Merger:
             candidates: The candidates that will be merged.
 
         Raises:
-            CheckpointError: If a tensor is not finite, or experts differ in one that is never averaged.
+            CheckpointError: If a tensor cannot be read, is not finite, or is never averaged and differs.
         """  # noqa: DOC502 - raised by what is called
         self.drop()
         self.present = frozenset(block)
@@ -119,19 +119,27 @@ class Merger:
         return tensors[:1]
 
     def _read_one(self, expert: Checkpoint, weight: Weight) -> Tensor:
-        tensor = expert.read(weight.name)
-        self.bytes_read += weight.nbytes
+        tensor = self._stored(expert, weight.name)
         if tensor.is_floating_point() and not _is_finite(tensor):
             index = (~torch.isfinite(tensor)).nonzero()[0].tolist()
             raise CheckpointError(
                 f"{expert.path}, tensor {weight.name}: element {index} is {tensor[tuple(index)].item()}"
             )
         for other in weight.stored[1:]:
-            self.bytes_read += weight.nbytes
-            if not torch.equal(tensor, expert.read(other)):
+            if not torch.equal(tensor, self._stored(expert, other)):
                 raise CheckpointError(
                     f"{expert.path}: {weight.name} and {other} are tied in the module but differ"
                 )
+        return tensor
+
+    def _stored(self, expert: Checkpoint, name: str) -> Tensor:
+        try:
+            tensor = expert.read(name)
+        except OSError as error:  # a shard that was there when the headers were read
+            raise CheckpointError(
+                f"{expert.path}, tensor {name}: cannot read {error.filename}: {error.strerror}"
+            ) from error
+        self.bytes_read += tensor.nbytes
         return tensor
 
 

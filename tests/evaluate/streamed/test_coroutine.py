@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
+import time
 
 import pytest
 import torch
@@ -71,3 +73,20 @@ def test_closing_ends_its_thread_even_where_code_catches_everything() -> None:
     coroutine.close()
     unstarted.close()
     assert threading.active_count() == before
+
+
+def test_an_interruption_while_its_code_runs_ends_it_quietly(capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupts() -> Tensor:
+        _thread.interrupt_main()
+        time.sleep(0.05)  # the driver is gone when the operation is asked for
+        return torch.ones(2)
+
+    before = threading.active_count()
+    for asked in (0.0, 0.1):  # closed before the operation is asked for, and after
+        coroutine = Coroutine(interrupts)
+        with pytest.raises(KeyboardInterrupt):
+            coroutine.start()
+        time.sleep(asked)
+        coroutine.close()
+        assert threading.active_count() == before
+    assert capfd.readouterr().err == ""

@@ -35,6 +35,27 @@ def llama(*, tied: bool, dtype: torch.dtype = torch.float32) -> Build:
     return build
 
 
+def neox(*, tied: bool) -> Build:
+    def build() -> nn.Module:
+        from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+        sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+        return GPTNeoXForCausalLM(GPTNeoXConfig(**sizes, num_attention_heads=4, tie_word_embeddings=tied))
+
+    return build
+
+
+def qwen2(*, tied: bool) -> Build:
+    def build() -> nn.Module:
+        from transformers import Qwen2Config, Qwen2ForCausalLM
+
+        sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+        return Qwen2ForCausalLM(Qwen2Config(**sizes, **heads, tie_word_embeddings=tied))
+
+    return build
+
+
 def gpt2() -> nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -109,6 +130,10 @@ CASES: dict[str, tuple[Build, list[BatchedScorer]]] = {
     "llama": (llama(tied=False), [TokenTask()]),
     "llama tied": (llama(tied=True), [TokenTask(), TokenTask(count=3, length=7)]),
     "llama bfloat16": (llama(tied=True, dtype=torch.bfloat16), [TokenTask()]),
+    "neox": (neox(tied=False), [TokenTask()]),
+    "neox tied": (neox(tied=True), [TokenTask()]),
+    "qwen2": (qwen2(tied=False), [TokenTask()]),
+    "qwen2 tied": (qwen2(tied=True), [TokenTask()]),
     "gpt2": (gpt2, [TokenTask()]),
     "byte gpt": (byte_gpt, [TokenTask(keyword="tokens")]),
     "cnn": (cnn, [ImageTask()]),
