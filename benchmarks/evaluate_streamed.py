@@ -4,8 +4,9 @@ python benchmarks/evaluate_streamed.py FOLDER [--candidates 1 4 16] [--memory 80
 
 FOLDER gets a Llama of 30 M parameters in float32 and N = 4 experts (0.6 GB). Every case is a process of its
 own that has imported everything and has scored a small model before the count starts: what it adds is the
-peak of its resident set minus what it held, and `from disk` is what Linux says that it read from the disk
-meanwhile (`read_bytes`), over the experts' size; their files are dropped from the page cache first.
+peak of its resident set minus what it held. Files are in the page cache, but for one more streamed run that
+starts without the experts in it: what Linux says that this one read from the disk (`read_bytes`), over the
+experts' size, is `passes from disk`.
 
 - streamed: `m2m.evaluate.StreamedWalk` within the budget.
 - resident: experts mapped, merged into one live module (`m2m.evaluate.resident.walk`).
@@ -110,7 +111,7 @@ def _print_scores(walked: Any) -> None:
     print(" ".join(scores.mean("loss").hex() for scores in walked))
 
 
-def one(mode: str, folder: Path, candidates: int, tokens: int, memory: int) -> dict[str, Any]:
+def one(mode: str, folder: Path, candidates: int, tokens: int, memory: int, cold: bool) -> dict[str, Any]:
     """Measure one case in this process.
 
     Args:
@@ -119,6 +120,7 @@ def one(mode: str, folder: Path, candidates: int, tokens: int, memory: int) -> d
         candidates: M.
         tokens: Tokens that a candidate is scored on.
         memory: The budget, in bytes.
+        cold: Whether the experts' files leave the page cache first.
 
     Returns:
         Bytes and seconds.
@@ -128,7 +130,7 @@ def one(mode: str, folder: Path, candidates: int, tokens: int, memory: int) -> d
     run(make(folder / "small", EXPERTS, 1, 64, 256, torch.float32), rows[:2], CONTEXT, memory)
     models = make(folder / "large", EXPERTS, 8, 512, 4096, torch.float32)
     gc.collect()
-    for path in models[1:]:
+    for path in models if cold else ():
         _drop_from_cache(path / "model.safetensors")
     before, read, start = _status("VmRSS"), _read_so_far(), time.perf_counter()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts from here
@@ -159,14 +161,20 @@ def _read_so_far() -> int:
 
 
 def _row(found: dict[str, Any], memory: int, plain: float) -> str:
-    passes = f"{found['bytes_read'] / found['experts']:.3f}" if "bytes_read" in found else "–"
-    spilled = format_bytes(found["bytes_spilled"]) if "bytes_spilled" in found else "–"
-    cells = [
-        found["candidates"], found["mode"], passes, f"{found['from_disk'] / found['experts']:.3f}",
-        found.get("blocks", "–"), spilled, f"{found['added'] / 2**20:.0f} MiB", f"{found['wall_s']:.1f} s",
-        f"{found['wall_s'] / plain:.2f}",
-    ]  # fmt: skip
-    return "| " + " | ".join(map(str, cells)) + " |"
+    cells = [found["candidates"], found["mode"], *["–"] * 4]
+    if "bytes_read" in found:
+        counted, outside = found["bytes_read"] / found["experts"], found["from_disk"] / found["experts"]
+        cells[2:] = f"{counted:.3f}", f"{outside:.3f}", found["blocks"], format_bytes(found["bytes_spilled"])
+    cells += [f"{found['added'] / 2**20:.0f} MiB of {memory >> 20}", f"{found['wall_s']:.1f} s"]
+    return "| " + " | ".join(map(str, [*cells, f"{found['wall_s'] / plain:.2f}"])) + " |"
+
+
+def _case(args: argparse.Namespace, mode: str, candidates: int, *more: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, str(args.folder), "--one", "--modes", mode, *more]
+    command += ["--candidates", str(candidates), "--memory", str(args.memory), "--tokens", str(args.tokens)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found | {"scores": lines[-2]}
 
 
 def main() -> None:
@@ -180,29 +188,17 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--one", action="store_true", help="measure in this process, print a line of JSON")
+    parser.add_argument("--cold", action="store_true", help="with --one: without the files in the page cache")
     args = parser.parse_args()
     if args.one:
         [mode], [candidates] = args.modes, args.candidates
-        print(json.dumps(one(mode, args.folder, candidates, args.tokens, args.memory)))
+        print(json.dumps(one(mode, args.folder, candidates, args.tokens, args.memory, args.cold)))
         return
-    print(
-        "| M | mode | passes counted | passes from disk | blocks | spilled | RSS added | wall | of resident |"
-    )
+    print("| M | mode | passes counted | from disk | blocks | spilled | RSS added | wall | of resident |")
     print("| --- " * 9 + "|")
     for candidates in args.candidates:
-        found = {}
-        for mode in args.modes:
-            command = [sys.executable, __file__, str(args.folder), "--one", "--modes", mode]
-            command += [
-                "--candidates",
-                str(candidates),
-                "--memory",
-                str(args.memory),
-                "--tokens",
-                str(args.tokens),
-            ]
-            lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-            found[mode] = json.loads(lines[-1]) | {"scores": lines[-2]}
+        disk = _case(args, "streamed", candidates, "--cold")["from_disk"]
+        found = {mode: _case(args, mode, candidates) | {"from_disk": disk} for mode in args.modes}
         assert len({case["scores"] for case in found.values()}) == 1, "the modes differ in their scores"
         plain = found["resident"]["wall_s"] if "resident" in found else float("nan")
         print(*(_row(case, args.memory, plain) for case in found.values()), sep="\n", flush=True)

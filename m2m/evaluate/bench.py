@@ -14,6 +14,7 @@ from torch import nn
 from m2m.errors import ConfigError
 from m2m.evaluate.huggingface import HuggingFaceFolder, is_model_folder
 from m2m.evaluate.scorer import Scorer
+from m2m.evaluate.streamed.hollow import build_on_meta
 from m2m.evaluate.target_scorer import TargetScorer
 from m2m.evaluate.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
 from m2m.setups.protocol import Setup
@@ -96,7 +97,7 @@ def task_bench(
             return folder
         if context is None:
             raise ConfigError("a module of your own reads bytes: --context says how many at most")
-        return ByteTokens(build(), context)
+        return ByteTokens(build_on_meta(build), context)
 
     scorers = [
         scorer for task in tasks for scorer in load_tasks(task, place, tokens, options or TaskOptions())

@@ -16,6 +16,7 @@ from torch import nn
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE, TORCH_NAMES
 from m2m.errors import ConfigError
+from m2m.evaluate.stored_names import use_stored_names
 
 #: Longest window unless the user says so: attention costs grow with its square.
 CONTEXT = 1024
@@ -110,6 +111,7 @@ class HuggingFaceFolder:
     def _ready(self, model: Any) -> nn.Module:
         model.config.use_cache = False  # scoring reads every row once: keys and values kept would be waste
         module: nn.Module = model.eval()
+        use_stored_names(module)
         return module
 
     @cached_property

@@ -88,7 +88,12 @@ class StackedWalk(Iterator[Scored]):
         scorer = self._scorers[0]
         assert isinstance(scorer, BatchedScorer)
         state = self._live.merge_stacked(self._matrix[:1], self._threads)
-        with scoring(self._live.model), warnings.catch_warnings():
+        model = self._live.model
+        own = {*dict(model.named_parameters(remove_duplicate=False))}
+        own |= {*dict(model.named_buffers(remove_duplicate=False))}
+        if not state.keys() <= own:
+            return "weights are stored under other names than the module's"
+        with scoring(model), warnings.catch_warnings():
             warnings.filterwarnings("error", LOOPED)
             try:
                 self._forward(state, next(iter(scorer.batches())).to(_device(state)).inputs)

@@ -28,13 +28,7 @@ def build_hollow(build: Callable[[], nn.Module]) -> nn.Module:
     Raises:
         CheckpointError: If a buffer that no checkpoint holds was computed from weights.
     """
-    hook = register_module_parameter_registration_hook(_on_meta)  # type: ignore[arg-type]
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*copying from a non-meta parameter", UserWarning)
-            model = build()
-    finally:
-        hook.remove()
+    model = build_on_meta(build)
     kept = {id(tensor) for tensor in weights_by_name(model).values()}
     for name, buffer in model.named_buffers():
         if buffer.is_meta and id(buffer) not in kept:
@@ -43,6 +37,24 @@ def build_hollow(build: Callable[[], nn.Module]) -> nn.Module:
             )
     _empty_storages(model, kept)
     return model.eval()
+
+
+def build_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a module whose parameters are on the meta device, for what can be known without its weights.
+
+    Args:
+        build: The factory.
+
+    Returns:
+        The module, as the factory left it.
+    """
+    hook = register_module_parameter_registration_hook(_on_meta)  # type: ignore[arg-type]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*copying from a non-meta parameter", UserWarning)
+            return build()
+    finally:
+        hook.remove()
 
 
 def weights_by_name(model: nn.Module) -> dict[str, Tensor]:

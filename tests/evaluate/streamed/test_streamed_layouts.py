@@ -23,7 +23,7 @@ transformers: Any = pytest.importorskip("transformers", reason="needs the extra 
 
 EXPERTS = 2
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
-LAYOUTS: dict[str, dict[str, int]] = {"Llama": HEADS, "Qwen2": HEADS}
+LAYOUTS: dict[str, dict[str, int]] = {"Llama": HEADS, "Qwen2": HEADS, "GPTNeoX": {"num_attention_heads": 4}}
 CONFIGS = st.fixed_dictionaries(
     {
         "num_hidden_layers": st.integers(1, 3),
