@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-def use_stored_names(model: nn.Module) -> None:
+def use_stored_names(model: Any) -> None:
     """Rename the entries of a module's state to what checkpoints of it hold, where these differ.
 
     From version 5 on, transformers stores some layouts under their old names: the `lm_head.weight` of a
@@ -16,7 +16,7 @@ def use_stored_names(model: nn.Module) -> None:
     `state_dict` says changes.
 
     Args:
-        model: The module; a weight that transformers stores in another form keeps its name.
+        model: A module of transformers; a weight that transformers stores in another form keeps its name.
     """
     stored = _stored_names(model)
 
@@ -29,7 +29,7 @@ def use_stored_names(model: nn.Module) -> None:
         model.register_state_dict_post_hook(rename)
 
 
-def _stored_names(model: nn.Module) -> dict[str, str]:
+def _stored_names(model: Any) -> dict[str, str]:
     try:
         from transformers.core_model_loading import revert_weight_conversion
     except ImportError:  # an older version, which has one name for each
