@@ -1,21 +1,22 @@
 """What scoring candidates costs beyond their forward passes, and against the loop that users write today.
 
 python benchmarks/evaluate.py resident [--candidates 15] [--tokens 2048]
-python benchmarks/evaluate.py score MODELS [--tokens 1000]
-python benchmarks/evaluate.py loop MODELS --mergekit ENV/bin/mergekit-yaml [--candidates 3] [--tokens 1000]
+python benchmarks/evaluate.py compare MODELS --mergekit ENV/bin/mergekit-yaml [--tokens 1000] >> curve.jsonl
+python benchmarks/evaluate.py figure curve.jsonl docs/img/score_vs_loop.png
 
 `resident`: a byte-level transformer of 25.5 M parameters in float32, N = 4 experts. A walk over M candidates
 against M plain forward passes of a model that is loaded already, on the same data, in one process, in turn.
 
-`score` and `loop`: the 15 subsets of N = 4 on SmolLM2-135M in float32 (MODELS is the folder of
-benchmarks/smollm2.py). `m2m score` as one command, its start and its reading included, against: mergekit-yaml
-into a folder, `from_pretrained`, evaluate, for some of the subsets. Both evaluate with the same code on the
-same tokens. Other tokens a candidate change only the evaluation, whose seconds `loop` gives.
+`compare`: the 15 subsets of N = 4 on SmolLM2-135M in float32 (MODELS is the folder of benchmarks/smollm2.py).
+`m2m score` as one command, its start and its reading included, against: mergekit-yaml into a folder,
+`from_pretrained`, evaluate. The loop goes through two of the subsets, one before and one after `m2m score`,
+and their mean stands for all. Both evaluate with the same code on the same tokens.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from m2m.evaluate import LiveModel
@@ -69,41 +71,68 @@ def resident(candidates: int, tokens: int) -> dict[str, float]:
     return {"walk_s": walked, "plain_s": plain, "ratio": walked / plain}
 
 
-def score(models: Path, tokens: int) -> dict[str, Any]:
-    """Time `m2m score` on all 15 subsets, its start and its reading included.
-
-    Args:
-        models: Folder with `base` and `expert0` ...
-        tokens: Tokens that a candidate is scored on.
-
-    Returns:
-        Seconds in all and a candidate.
-    """
-    with tempfile.TemporaryDirectory(dir=models) as scratch:
-        text = _text(models, tokens, Path(scratch))
-        seconds = _seconds(lambda: _score(models, text, Path(scratch)))
-    return {"score_s": seconds, "candidate_s": seconds / (2**EXPERTS - 1)}
-
-
-def loop(models: Path, mergekit: Path, candidates: int, tokens: int) -> dict[str, Any]:
-    """Time mergekit → from_pretrained → evaluate.
+def compare(models: Path, mergekit: Path, tokens: int) -> dict[str, Any]:
+    """Time mergekit → from_pretrained → evaluate and `m2m score` in turn.
 
     Args:
         models: Folder with `base` and `expert0` ...
         mergekit: The program mergekit-yaml.
-        candidates: How many of the 15 subsets go through the loop, evenly spread over their sizes.
         tokens: Tokens that a candidate is scored on.
 
     Returns:
-        Mean seconds of each step and of all, a candidate.
+        Seconds of `m2m score` on all 15 subsets; seconds of the loop's steps, and of both, a candidate; and
+        how many times as long the loop takes.
     """
     subsets = all_subsets([f"expert{number}" for number in range(EXPERTS)])
-    spread = subsets[len(subsets) // (2 * candidates) :: -(-len(subsets) // candidates)]
-    with tempfile.TemporaryDirectory(dir=models) as scratch:
-        text = _text(models, tokens, Path(scratch))
-        steps = [_by_hand(models, mergekit, subset, text, Path(scratch)) for subset in spread]
-    mean = {f"{step}_s": float(np.mean([each[step] for each in steps])) for step in steps[0]}
-    return {**mean, "candidate_s": sum(mean.values()), "measured": len(steps)}
+    first, last = subsets[3], subsets[11]  # of one expert and of three: two on average, as all subsets
+    with tempfile.TemporaryDirectory(dir=models) as name:
+        scratch = Path(name)
+        text = _text(models, tokens, scratch)
+        _read_all(models)
+        before = _by_hand(models, mergekit, first, text, scratch)
+        whole = _seconds(lambda: _score(models, text, scratch))
+        after = _by_hand(models, mergekit, last, text, scratch)
+    steps = {f"{step}_s": (before[step] + after[step]) / 2 for step in before}
+    ours, theirs = whole / len(subsets), sum(steps.values())
+    return {"score_s": whole, "candidate_s": ours, **steps, "loop_s": theirs, "ratio": theirs / ours}
+
+
+def figure(measured: Path, path: Path) -> dict[str, Any]:
+    """Draw how the two ways compare over the tokens that a candidate is scored on.
+
+    Args:
+        measured: A line of `compare` each.
+        path: The figure.
+
+    Returns:
+        Number of points.
+    """
+    from matplotlib.figure import Figure
+
+    from paper_figs.style import BLUE, COLUMN, VERMILION, logarithmic, look
+
+    runs = pd.read_json(measured, lines=True)
+    mean = runs.groupby("tokens")[["loop_s", "candidate_s"]].mean()
+    with look():
+        drawing = Figure(figsize=(COLUMN, 0.75 * COLUMN), layout="constrained")
+        axes = drawing.add_subplot()
+        for column, mark, colour, label in (
+            ("loop_s", "s", VERMILION, "mergekit, load, evaluate"),
+            ("candidate_s", "o", BLUE, "m2m score"),
+        ):
+            axes.plot(mean.index, mean[column], "-", color=colour, label=label)
+            axes.plot(runs["tokens"], runs[column], mark, color=colour, markersize=3)
+        for tokens, row in mean.iterrows():
+            middle = (row["loop_s"] * row["candidate_s"]) ** 0.5
+            axes.annotate(
+                f"{row['loop_s'] / row['candidate_s']:.1f}×", (tokens, middle), ha="center", fontsize=7
+            )
+        axes.set(xlabel="tokens a candidate", ylabel="seconds a candidate", ylim=(1, 60))
+        logarithmic(axes, "x", "y")
+        axes.set_xticks(mean.index, [str(tokens) for tokens in mean.index])
+        axes.legend(loc="upper right", ncols=2)
+        drawing.savefig(path, metadata={"Software": None})
+    return {"points": len(runs)}
 
 
 def _text(models: Path, tokens: int, scratch: Path) -> Path:
@@ -152,26 +181,34 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def _read_all(models: Path) -> None:
+    # So that neither side reads from the disk what the other one has left in the system's cache.
+    for file in itertools.chain(models.glob("base/*.safetensors"), models.glob("expert*/*.safetensors")):
+        file.read_bytes()
+
+
 def main() -> None:
     """Measure what is asked for, and print a line of JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["resident", "score", "loop"])
-    parser.add_argument("models", type=Path, nargs="?")
+    parser.add_argument("part", choices=["resident", "compare", "figure"])
+    parser.add_argument("paths", type=Path, nargs="*")
     parser.add_argument("--mergekit", type=Path)
-    parser.add_argument("--candidates", type=int)
+    parser.add_argument("--candidates", type=int, default=15)
     parser.add_argument("--tokens", type=int)
     args = parser.parse_args()
     if args.part == "resident":
-        found: dict[str, Any] = resident(args.candidates or 15, args.tokens or 2048)
-    elif args.models is None or (args.part == "loop" and args.mergekit is None):
-        parser.error(f"{args.part} needs MODELS, and loop --mergekit")
-    elif args.part == "score":
-        found = score(args.models, args.tokens or 1000)
+        tokens = args.tokens or 2048
+        found: dict[str, Any] = {"candidates": args.candidates, **resident(args.candidates, tokens)}
+    elif args.part == "figure":
+        tokens, found = None, figure(*args.paths)
+    elif len(args.paths) != 1 or args.mergekit is None:
+        parser.error("compare needs MODELS and --mergekit")
     else:
-        found = loop(args.models, args.mergekit, args.candidates or 3, args.tokens or 1000)
-    print(json.dumps({**vars(args), **found}, default=str))
+        tokens = args.tokens or 1000
+        found = compare(args.paths[0], args.mergekit, tokens)
+    print(json.dumps({"part": args.part, "tokens": tokens, **found}))
 
 
 if __name__ == "__main__":
