@@ -1,8 +1,8 @@
 """Ask real runs about every claim of both papers and every signature of failure.
 
 Takes run folders, which are only read, and configurations, which are run with validate = true first. Then
-trains mixtures of the other horizon and experts of unequal recipes. Writes verdicts.json, verdicts.csv,
-verdicts.md and the figure.
+trains mixtures of the other horizon and at other ratios, ratios chosen by merging, and experts of other
+recipes. Writes verdicts.json, verdicts.csv, verdicts.md and the figure.
 """
 
 from __future__ import annotations
