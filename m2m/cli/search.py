@@ -21,7 +21,7 @@ from m2m.cli.score import add_models, add_tasks
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
-    from m2m.cli.search_scores import Source
+    from m2m.cli.search_source import Source
     from m2m.searching import QuadraticPrior, Space, Strategy
 
 HELP = "find the best mixture from few evaluations"
@@ -72,13 +72,15 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from m2m.cli import search_report, search_scores
+    from m2m.cli import search_report
     from m2m.cli.search_prior import read_prior
     from m2m.cli.search_race import open_race
+    from m2m.cli.search_scores import open_source
+    from m2m.cli.search_utility import read_utility
     from m2m.searching import assess
 
-    source = search_scores.open_source(args)
-    utility, seed = search_scores.utility(args, source), args.seed or 0
+    source = open_source(args)
+    utility, seed = read_utility(args, source), args.seed or 0
     prior = None if args.prior is None else read_prior(args.prior, source, utility.tasks)
     space, strategy = _space(args, source), _strategy(args, prior)
     race = open_race(source, utility.tasks, seed) if args.race else None
@@ -97,7 +99,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _space(args: argparse.Namespace, source: Source) -> Space:
-    from m2m.cli.search_scores import shares
+    from m2m.cli.search_utility import shares
     from m2m.searching import Simplex, Subsets
 
     limits = [args.largest, args.include, args.exclude, args.group, args.cap, args.floor]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from m2m.checkpoint import Checkpoint
 from m2m.cli.experts import named_paths
 from m2m.cli.score import bench_of_setup
-from m2m.cli.search_scores import Source
+from m2m.cli.search_source import Source
 from m2m.errors import ConfigError
 from m2m.evaluate import LiveModel, score_model
 from m2m.evaluate.batched_scorer import BatchedScorer

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from m2m.cli.search_scores import Source
+from m2m.cli.search_source import Source
 from m2m.errors import InputError
 from m2m.searching import QuadraticPrior
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from m2m.cli.search_scores import Source
+from m2m.cli.search_source import Source
 from m2m.errors import ConfigError
 from m2m.evaluate import RacedObjective
 from m2m.searching import Objective

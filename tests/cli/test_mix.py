@@ -6,22 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.linear_setup import run_config
 
 from m2m.cli import main
 
-HELPER = Path(__file__).parents[1] / "helpers" / "linear_setup.py"
-
-CONFIG = f"""
-[run]
-target = "target"
-[train]
-steps = 3
-batch = 2
-optimizer = "sgd"
-learning_rate = 0.05
-[setup]
-kind = "python"
-factory = "{HELPER}:from_table"
+CONFIG = (
+    run_config()
+    + """
 [mix]
 regressor = "scheffe"
 seeds = 14
@@ -29,6 +20,7 @@ points = 128
 top_k = 5
 bootstrap = 2
 """
+)
 
 
 @pytest.fixture

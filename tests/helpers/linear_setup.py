@@ -82,3 +82,20 @@ def linear_setup(
 def from_table(spec: Mapping[str, object]) -> LinearSetup:
     """Make the set-up of a configuration whose `factory` names this function."""
     return linear_setup(seed=11, examples=4)
+
+
+def run_config(run: str = "") -> str:
+    """Return the text of a run configuration of this set-up; `run` is more lines for its `[run]` table."""
+    return f"""
+[run]
+target = "target"
+{run}
+[train]
+steps = 3
+batch = 2
+optimizer = "sgd"
+learning_rate = 0.05
+[setup]
+kind = "python"
+factory = "{Path(__file__)}:from_table"
+"""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.linear_setup import run_config
 from scipy.optimize import minimize
 
 from m2m import config, mix, pipeline, run_folder
@@ -21,20 +22,9 @@ from m2m.mix_options import MixOptions
 from m2m.mixing import MixResult
 from m2m.mixture import Mixture
 
-HELPER = Path(__file__).parent.parent / "helpers" / "linear_setup.py"
-
-CONFIG = f"""
-[run]
-target = "target"
-seed = 3
-[train]
-steps = 3
-batch = 2
-optimizer = "sgd"
-learning_rate = 0.05
-[setup]
-kind = "python"
-factory = "{HELPER}:from_table"
+CONFIG = (
+    run_config("seed = 3")
+    + """
 [mix]
 regressor = "gp"
 seeds = 24
@@ -42,6 +32,7 @@ points = 512
 top_k = 10
 bootstrap = 8
 """
+)
 
 
 @pytest.fixture(scope="module")

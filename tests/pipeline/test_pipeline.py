@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.linear_setup import run_config
 
 from m2m import config, pipeline, run_folder
 from m2m.checkpoint import Checkpoint
@@ -17,22 +18,7 @@ from m2m.errors import ConfigError, RunFolderError
 from m2m.mixture import all_subsets
 from m2m.surrogate import ScoreTable
 
-HELPER = Path(__file__).parent.parent / "helpers" / "linear_setup.py"
-
-CONFIG = f"""
-[run]
-target = "target"
-validate = true
-seed = 3
-[train]
-steps = 3
-batch = 2
-optimizer = "sgd"
-learning_rate = 0.05
-[setup]
-kind = "python"
-factory = "{HELPER}:from_table"
-"""
+CONFIG = run_config("validate = true\nseed = 3")
 
 VOLATILE = {"seconds"}
 

@@ -8,23 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, kill_after, run, start, wait_for
+from helpers.commands import kill_after, run, start, wait_for
+from helpers.linear_setup import run_config
 
 from m2m.cli import main
 
-CONFIG = f"""
-[run]
-target = "target"
-seed = 3
-[train]
-steps = 3
-batch = 2
-optimizer = "sgd"
-learning_rate = 0.05
-[setup]
-kind = "python"
-factory = "{ROOT}/tests/helpers/linear_setup.py:from_table"
-"""
+CONFIG = run_config("seed = 3")
 
 
 def results(folder: Path) -> dict[str, object]:

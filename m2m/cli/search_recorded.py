@@ -1,0 +1,87 @@
+"""Scores for `m2m search` of a finished run's merged models."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from m2m.cli.search_source import Source
+from m2m.cli.search_utility import limit, shares
+from m2m.config_keys import did_you_mean
+from m2m.errors import ConfigError, InputError
+from m2m.mixture import Mixture
+from m2m.searching import Pool
+
+if TYPE_CHECKING:
+    from m2m.run_folder import RunFolder
+    from m2m.surrogate import ScoreRow
+
+
+def open_recorded(args: argparse.Namespace) -> Source:
+    """Read the scores of a run's merged models.
+
+    Args:
+        args: The parsed options of `m2m search`.
+
+    Returns:
+        The source.
+
+    Raises:
+        ConfigError: If the run lacks a target or metric that is named, or has several metrics and none is.
+        InputError: If the folder has no such scores.
+    """
+    from m2m.run_folder import RunFolder
+    from m2m.surrogate import ScoreTable
+
+    folder = RunFolder(args.run)
+    if not folder.table.exists():
+        raise InputError(f"{args.run} is no run folder: it has no {folder.table.name}")
+    with ScoreTable(folder.table) as table:
+        rows = table.rows(origin="merged", split=args.split)
+    if not rows:
+        raise InputError(f"{args.run} has no scores of merged models on the {args.split} split")
+    rows = [row for row in rows if row.metric == _the_metric(args, sorted({row.metric for row in rows}))]
+    tasks = sorted({row.task for row in rows})
+    wanted = _tasks(args, folder)
+    if missing := [task for task in wanted if task not in tasks]:
+        raise ConfigError(
+            f"{args.run} has no target {missing[0]!r}{did_you_mean(missing[0], tasks)}; it has {tasks}"
+        )
+    known: dict[str, dict[str, ScoreRow]] = {}
+    mixtures: dict[str, Mixture] = {}
+    rows = [row for row in rows if row.task in wanted]
+    for row in rows:
+        mixture = Mixture(tuple(row.weights), tuple(row.weights.values()))
+        known.setdefault(mixture.key, {})[row.task] = row
+        mixtures[mixture.key] = mixture
+    scored = [mixture for key, mixture in mixtures.items() if len(known[key]) == len(wanted)]
+    pool = Pool(scored)
+    every_subset = len(scored) == 2 ** len(pool.datasets) - 1 and all(m.is_subset for m in scored)
+    return Source(
+        datasets=pool.datasets,
+        higher_is_better={row.task: row.higher_is_better for row in rows},
+        metrics={row.task: row.metric for row in rows},
+        scores=lambda mixture: {task: row.value for task, row in known[mixture.key].items()},
+        examples=lambda task, mixture, numbers: known[mixture.key][task].examples[list(numbers)],
+        counts={row.task: row.count for row in rows},
+        pool=None if every_subset else pool,
+    )
+
+
+def _tasks(args: argparse.Namespace, folder: RunFolder) -> list[str]:
+    # The targets that are named anywhere, or the run's own.
+    named = [*(args.target or ()), *shares(args.weigh, "--weigh"), *(limit(text).task for text in args.keep)]
+    if named:
+        return list(dict.fromkeys(named))
+    configured = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+    return [configured["run"]["target"]]
+
+
+def _the_metric(args: argparse.Namespace, there: Sequence[str]) -> str:
+    if args.metric is None and len(there) > 1:
+        raise ConfigError(f"there are several metrics, say --metric with one of {there}")
+    if args.metric is not None and args.metric not in there:
+        raise ConfigError(f"no metric {args.metric!r}{did_you_mean(args.metric, there)}; there are {there}")
+    return args.metric or there[0]
