@@ -43,6 +43,23 @@ def norm(model):
 """
 DEVICES = ["lazy", pytest.param("cuda", marks=pytest.mark.gpu)]
 
+COMMAND = [
+    "score",
+    "--base",
+    "base",
+    "--experts",
+    "a",
+    "b",
+    "--task",
+    "lm:text.txt",
+    "--model",
+    "task.py:Net",
+    "--context",
+    "8",
+    "--out",
+    "s.csv",
+]
+
 
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -119,19 +136,7 @@ def test_scores_of_another_device_are_not_taken_for_these(device: str) -> None:
 def test_a_wrong_device_is_one_line_and_leaves_nothing(
     device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ours = [
-        "score",
-        "--base",
-        "base",
-        "--experts",
-        "a",
-        "b",
-        "--task",
-        "lm:text.txt",
-        "--model",
-        "task.py:Net",
-    ]
-    assert main([*ours, "--context", "8", "--out", "s.csv", "--device", device]) == 2
+    assert main([*COMMAND, "--device", device]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert f"device {device!r}" in line
     assert not list(Path().glob("s.*"))
@@ -140,17 +145,5 @@ def test_a_wrong_device_is_one_line_and_leaves_nothing(
 @pytest.mark.gpu
 @pytest.mark.usefixtures("folder")
 def test_the_command_says_where_it_scored(capsys: pytest.CaptureFixture[str]) -> None:
-    ours = [
-        "score",
-        "--base",
-        "base",
-        "--experts",
-        "a",
-        "b",
-        "--task",
-        "lm:text.txt",
-        "--model",
-        "task.py:Net",
-    ]
-    assert main([*ours, "--context", "8", "--out", "s.csv", "--device", "cuda", "--json"]) == 0
+    assert main([*COMMAND, "--device", "cuda", "--json"]) == 0
     assert "on cuda:0: 2 experts" in json.loads(capsys.readouterr().out)["why"]
