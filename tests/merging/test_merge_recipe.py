@@ -62,7 +62,7 @@ def test_a_streamed_recipe_is_its_reference_twin(folder: Path, method: str) -> N
     rule = methods.get(method)
     settings = settings_of(rule, 2, weight=[0.5, 0.25])
     for name, tensor in Checkpoint(folder / "out").state().items():
-        inputs = Inputs([code[name], math[name]], base[name] if rule.needs_base else None)
+        inputs = Inputs([code[name], math[name]], base[name] if rule.base == "required" else None)
         assert torch.equal(tensor, rule.reference(inputs, settings, torch.bfloat16)), name
 
 

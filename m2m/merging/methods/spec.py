@@ -224,11 +224,6 @@ class Method:
     vectors: Vectors | None = None
     rejects: Callable[[Settings], None] | None = None
 
-    @property
-    def needs_base(self) -> bool:
-        """Whether a recipe must name a base model."""
-        return self.base == "required"
-
     def row_length(self, shape: Sequence[int]) -> int:
         """Measure the rows that a stream must hold whole.
 
