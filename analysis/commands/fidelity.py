@@ -122,5 +122,6 @@ def _sentences(study: Study) -> list[str]:
 def _in_words(name: str, estimate: Estimate) -> str:
     if estimate.value is None:
         return f"{name} not defined ({estimate.reason})"
-    interval = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
-    return f"{name} {estimate.value:.3f}{interval}, n = {estimate.n}"
+    interval = f" [{estimate.low:.2f}, {estimate.high:.2f}]" if estimate.low is not None else ""
+    doubt = f" (no interval: {estimate.reason})" if estimate.low is None and estimate.reason else ""
+    return f"{name} {estimate.value:.3f}{interval}{doubt}, n = {estimate.n}"

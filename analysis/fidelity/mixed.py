@@ -8,6 +8,9 @@ In standard deviations within each target, trained score of mixture i on target 
 σ_m how far mixtures lie off the line whatever the seed (the surrogate's own error), σ_e what a new seed
 changes. The errors m of one mixture on different targets are taken as independent; the mixture bootstrap
 does not need that.
+
+Two seeds that agree (full-batch training, say) leave σ_e at zero, where the likelihood has no maximum: they
+are averaged first and fitted as one.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +30,18 @@ from analysis.fidelity.intervals import MANY
 from analysis.fidelity.points import Points
 from analysis.fidelity.sample import Floats, Ints
 
+#: Seeds of a target that differ by less than this, in standard deviations and beside a constant, are one.
+_SAME = 1e-6
 #: A variance below this share of the whole is said to be zero: the fit is on the edge of what is allowed.
 _EDGE = 1e-4
 #: Needs no gradient: on standard deviations the likelihood is flat at zero, where BFGS stops too early.
 _OPTIMIZER = ["powell"]
 #: How statsmodels' warnings begin that a variance of zero brings along.
-_ABOUT_THE_EDGE = ("The MLE may be on the boundary", "The random effects covariance matrix is singular")
+_ABOUT_THE_EDGE = (
+    "The MLE may be on the boundary",
+    "The random effects covariance matrix is singular",
+    "The Hessian matrix at the estimated parameter values is not positive definite",
+)
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,9 @@ class MixedEffects:
         off_line_sd: σ_m; None without a second seed, where it is part of `residual_sd`.
         residual_sd: σ_e (with one seed: of both errors together).
         targets: Names of the targets that are in it.
-        seeds: Most training seeds of a target, 1 or 2.
+        seeds: Most training seeds of a target, 1 or 2; seeds that agree count as one.
         notes: What is to be read with care: variances on the edge, a fit that did not converge, targets left
-            out.
+            out, seeds that agree.
     """
 
     slope: Estimate
@@ -98,11 +107,20 @@ def mixed_effects(points: Sequence[Points]) -> MixedEffects:
         The fit; its slope has no value but a reason where nothing can be fitted.
     """
     defects = [_defect(target) for target in points]
-    used = [target for target, defect in zip(points, defects, strict=True) if defect is None]
-    notes = tuple(
-        f"target {target.target!r} is left out: {defect}"
-        for target, defect in zip(points, defects, strict=True)
-        if defect is not None
+    found = [target for target, defect in zip(points, defects, strict=True) if defect is None]
+    used = [_averaged(target) if _seeds_agree(target) else target for target in found]
+    notes = (
+        *(
+            f"target {target.target!r} is left out: {defect}"
+            for target, defect in zip(points, defects, strict=True)
+            if defect is not None
+        ),
+        *(
+            f"target {target.target!r}: its seeds agree to {_SAME:g} standard deviations; they are averaged "
+            f"and count as one"
+            for target in found
+            if _seeds_agree(target)
+        ),
     )
     seeds = 2 if any(_second(target).any() for target in used) else 1
     names = tuple(target.target for target in used)
@@ -129,6 +147,26 @@ def _second(points: Points) -> np.ndarray:
     """Return which mixtures have a second seed; none if too few for a level of their own. [n]."""
     known = np.isfinite(points.again)
     return known if np.sum(known) >= FEWEST else np.zeros_like(known)
+
+
+def _between_seeds(points: Points) -> Floats:
+    """Return what the second seed adds to the first, less its mean; zero where there is none. [n]."""
+    there = _second(points)
+    added = np.zeros(points.n)
+    added[there] = points.again[there] - points.trained[there]
+    added[there] -= added[there].mean() if there.any() else 0.0
+    return added
+
+
+def _seeds_agree(points: Points) -> bool:
+    apart = np.abs(_between_seeds(points)).max()
+    return bool(_second(points).any() and apart < _SAME * points.trained.std())
+
+
+def _averaged(points: Points) -> Points:
+    """Return the target with both seeds as one."""
+    mean = points.trained + _between_seeds(points) / 2
+    return replace(points, trained=mean, again=np.full(points.n, np.nan))
 
 
 def _rows(points: Sequence[Points]) -> _Rows:
@@ -172,27 +210,62 @@ def _fit(rows: _Rows, names: tuple[str, ...], seeds: int, notes: tuple[str, ...]
     variances = {"slopes between targets": float(result.cov_re[0, 0])} if several else {}
     if seeds > 1:
         variances["mixtures off the line"] = float(result.vcomp[0])
-    value, error = float(result.fe_params[-1]), float(result.bse_fe[-1])
-    cautions = _cautions(result, variances)
-    said = (*notes, *cautions, *_texts(heard, on_edge=bool(cautions)))
-    defined = math.isfinite(error)
-    reach = float(stats.t.ppf(0.975, df)) * error
+    value, residual = float(result.fe_params[-1]), float(result.scale)
+    if not np.isfinite([value, residual, *variances.values()]).all():
+        missing = Estimate.missing(len(rows.y), "the regression cannot be fitted: it has no finite solution")
+        return MixedEffects(missing, None, None, None, names, seeds, notes)
+    whole = sum(variances.values()) + residual
+    edge = [name for name, variance in variances.items() if variance <= _EDGE * whole]
+    error, reason = _standard_error(result, [name not in edge for name in variances])
+    reach = None if error is None else float(stats.t.ppf(0.975, df)) * error
     return MixedEffects(
         slope=Estimate(
             value,
-            value - reach if defined else None,
-            value + reach if defined else None,
+            None if reach is None else value - reach,
+            None if reach is None else value + reach,
             len(rows.y),
             f"REML, t on {df} degrees of freedom",
-            "" if defined else "the information matrix is singular",
+            reason,
         ),
         slope_sd=_root(variances.get("slopes between targets")),
         off_line_sd=_root(variances.get("mixtures off the line")),
-        residual_sd=_root(float(result.scale)),
+        residual_sd=_root(residual),
         targets=names,
         seeds=seeds,
-        notes=said,
+        notes=(
+            *notes,
+            *(f"the variance of {name} is estimated as zero" for name in edge),
+            *([] if result.converged else ["the fit did not converge"]),
+            *_texts(heard, on_edge=bool(edge)),
+        ),
     )
+
+
+def _standard_error(result: Any, inside: Sequence[bool]) -> tuple[float | None, str]:
+    """Return the slope's standard error, or None and why there is none.
+
+    A variance on the edge is held there: the likelihood has a slope and not a maximum in it, so only the
+    other parameters have an information matrix.
+
+    Args:
+        result: statsmodels' fit.
+        inside: Which of the variances are not on the edge.
+    """
+    if not result.converged:
+        return None, "the fit did not converge"
+    levels_and_slope = len(result.fe_params)
+    information = -result.model.hessian(result.params_object)[0]
+    kept = np.r_[np.ones(levels_and_slope, bool), np.asarray(inside, bool)]
+    information = information[np.ix_(kept, kept)]
+    diagonal = np.diag(information)
+    if np.isfinite(information).all() and (diagonal > 0).all():
+        unit = np.sqrt(diagonal)
+        values, vectors = np.linalg.eigh(information / np.outer(unit, unit))
+        if values[0] > len(values) * np.finfo(float).eps * values[-1]:
+            slope = levels_and_slope - 1
+            variance = (vectors[slope] ** 2 / values).sum() / diagonal[slope]
+            return math.sqrt(variance), ""
+    return None, "the information matrix is not positive definite"
 
 
 def _model(rows: _Rows, several: bool, repeated: bool) -> Any:
@@ -216,16 +289,8 @@ def _model(rows: _Rows, several: bool, repeated: bool) -> Any:
     )
 
 
-def _cautions(result: Any, variances: dict[str, float]) -> list[str]:
-    whole = sum(variances.values()) + float(result.scale)
-    edge = [
-        f"the variance of {name} is estimated as zero" for name, v in variances.items() if v <= _EDGE * whole
-    ]
-    return edge + ([] if result.converged else ["the fit did not converge"])
-
-
 def _texts(heard: Sequence[warnings.WarningMessage], on_edge: bool) -> list[str]:
-    """Return statsmodels' warnings once each, less those that `_cautions` says in our words."""
+    """Return statsmodels' warnings once each, less those that the notes say in our words."""
     said = ("Retrying", "Maximum Likelihood optimization failed", *(_ABOUT_THE_EDGE if on_edge else ()))
     texts = dict.fromkeys(" ".join(str(warning.message).split()) for warning in heard)
     return [text for text in texts if not text.startswith(said)]

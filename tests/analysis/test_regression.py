@@ -127,3 +127,96 @@ def test_nothing_to_fit_has_a_reason() -> None:
     assert "'f' is left out" in found.notes[0]
     exact = panel([1.0, 1.0], 0.0, 0.0, seed=0)
     assert "exactly" in mixed_effects(exact).slope.reason
+
+
+@pytest.mark.parametrize("apart", ["an ulp", 0.0, 1e-12, 1e-9, 1e-7])
+def test_seeds_that_agree_are_one(apart: str | float) -> None:
+    """Between them nothing varies: their likelihood has no maximum, and what a fit ends in is rounding."""
+    rng, points = np.random.default_rng(7), panel([0.9, 0.6, 0.7, 1.2], 0.4, 0.2, seed=2)
+    alone = mixed_effects([one_seed(p) for p in points])
+
+    def second(p: Points) -> np.ndarray:
+        if isinstance(apart, str):
+            return np.nextafter(p.trained, np.where(rng.random(p.n) < 0.5, -np.inf, np.inf))
+        return p.trained + apart * p.trained.std() * rng.uniform(-1, 1, p.n)
+
+    found = mixed_effects([replace(p, again=second(p)) for p in points])
+    numbers = found.slope.value, found.slope.low, found.slope.high, found.residual_sd
+    # The fit moves in proportion to its scores; its optimiser ends where the likelihood is flat.
+    assert numbers == pytest.approx(
+        (alone.slope.value, alone.slope.low, alone.slope.high, alone.residual_sd), abs=1e-4
+    )
+    assert (found.seeds, found.off_line_sd) == (1, None)
+    assert sum("seeds agree" in note for note in found.notes) == len(points)
+
+
+def test_seeds_a_constant_apart_agree() -> None:
+    """Each seed has a level of its own, so a constant is no difference."""
+    [target] = panel([0.9], 0.4, 0.2, seed=2)
+    found = mixed_effects([replace(target, again=target.trained + 3)])
+    assert "one target and one seed" in found.slope.reason
+    assert "'t0': its seeds agree" in found.notes[0]
+
+
+def test_seeds_that_agree_beside_seeds_that_do_not() -> None:
+    first, *others = panel([0.9, 0.6, 0.7], 0.4, 0.2, seed=2)
+    found = mixed_effects([replace(first, again=first.trained), *others])
+    assert found.seeds == 2
+    assert found.slope.low is not None
+    assert [note.split(":")[0] for note in found.notes if "agree" in note] == ["target 't0'"]
+
+
+@pytest.mark.parametrize("apart", [2e-6, 1e-5, 1e-3])
+def test_seeds_that_hardly_differ_give_what_their_mean_does(apart: float) -> None:
+    """Just above what counts as one: the same regression, still with an interval."""
+    rng, points = np.random.default_rng(7), panel([0.9, 0.6, 0.7, 1.2], 0.4, 0.2, seed=2)
+    alone = mixed_effects([one_seed(p) for p in points]).slope
+    far = [replace(p, again=p.trained + apart * p.trained.std() * rng.choice([-1, 1], p.n)) for p in points]
+    found = mixed_effects(far)
+    assert found.seeds == 2
+    assert (found.slope.value, found.slope.low, found.slope.high) == pytest.approx(
+        (alone.value, alone.low, alone.high), abs=1e-3
+    )
+
+
+def test_a_variance_on_the_edge_leaves_the_slope_its_interval() -> None:
+    """Held at zero it takes no part: what is left is least squares with a level a target."""
+    [target] = panel([0.9], 0.3, 0.3, seed=5)
+    twins = [one_seed(replace(target, target=name)) for name in ("t0", "t1", "t2")]
+    slope = mixed_effects(twins).slope
+    x = (target.merged - target.merged.mean()) / target.merged.std()
+    y = (target.trained - target.trained.mean()) / target.trained.std()
+    levels = np.kron(np.eye(3), np.ones((target.n, 1)))
+    plain = sm.OLS(np.tile(y, 3), np.column_stack([levels, np.tile(x, 3)])).fit()
+    assert slope.low is not None
+    assert slope.high is not None
+    assert slope.value == pytest.approx(plain.params[-1], rel=1e-3)
+    assert (slope.high - slope.low) / 2 == pytest.approx(stats.t.ppf(0.975, 2) * plain.bse[-1], rel=1e-3)
+
+
+@pytest.mark.parametrize("spoilt", ["singular", "indefinite", "infinite", "stopped"])
+def test_no_interval_without_an_information_matrix(spoilt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a likelihood does there: the slope, and in words why it has no interval."""
+    from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMResults
+
+    sound = MixedLM.hessian
+
+    def hessian(model: MixedLM, params: object) -> tuple[np.ndarray, bool]:
+        matrix, singular = sound(model, params)
+        if spoilt == "singular":
+            matrix[1], matrix[:, 1] = matrix[0], matrix[:, 0]
+            matrix[1, 1] *= 1 + 1e-15
+        elif spoilt == "indefinite":
+            matrix[0, 0] *= -1
+        elif spoilt == "infinite":
+            matrix[0, 0] = -np.inf
+        return matrix, singular
+
+    monkeypatch.setattr(MixedLM, "hessian", hessian)
+    if spoilt == "stopped":
+        monkeypatch.setattr(MixedLMResults, "converged", property(lambda _: False, lambda *_: None), False)
+    found = mixed_effects(panel([0.9, 0.6, 0.7], 0.4, 0.2, seed=2))
+    assert found.slope.value is not None
+    assert (found.slope.low, found.slope.high) == (None, None)
+    words = "did not converge" if spoilt == "stopped" else "not positive definite"
+    assert words in found.slope.reason
