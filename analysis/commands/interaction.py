@@ -8,8 +8,8 @@ steps; interaction_steps.json, .csv and the figure show where theory stops expla
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, TypeVar
 
 from analysis.commands.on_a_run import add_run_arguments, open_for_study
@@ -103,8 +103,8 @@ def _step_sizes(args: argparse.Namespace) -> int:
         raise ConfigError(
             "--step-sizes trains one mixture and looks at no target: no --anchored, no --target"
         )
-    sizes = _numbers(args.step_sizes, "--step-sizes", lambda text: float(Fraction(text)))
-    horizons = _numbers(args.horizons, "--horizons", int)
+    sizes = _numbers(args.step_sizes, "--step-sizes", _fraction)
+    horizons = _numbers(args.horizons, "--horizons", _horizon)
     run = open_for_study(args, FEW_EXAMPLES)
     from analysis.interaction.explained import HORIZONS, STEP_SIZES, explained_of_run
     from analysis.interaction.write_explained import NAME, to_json, to_tables
@@ -136,4 +136,18 @@ def _numbers(text: str | None, option: str, read: Callable[[str], Number]) -> Se
     try:
         return [read(part) for part in text.split(",")] if text else []
     except (ValueError, ZeroDivisionError):
-        raise ConfigError(f"{option} {text}: wanted numbers with commas between them") from None
+        raise ConfigError(f"{option} {text}: wanted numbers above 0 with commas between them") from None
+
+
+def _fraction(text: str) -> float:
+    over, _, under = text.partition("/")
+    value = float(over) / float(under or 1)
+    if not 0 < value < math.inf:
+        raise ValueError(text)
+    return value
+
+
+def _horizon(text: str) -> int:
+    if not (text.strip().isdecimal() and 0 < len(text.strip()) < 10 and int(text)):
+        raise ValueError(text)
+    return int(text)

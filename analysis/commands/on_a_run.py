@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.commands.shared import add_shared_arguments
+from m2m.command_line import natural
 
 if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun
@@ -24,7 +25,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, examples: int, note: str 
     parser.add_argument("--target", metavar="NAME", help="target whose loss is used (default: the run's)")
     parser.add_argument(
         "--examples",
-        type=int,
+        type=natural,
         metavar="E",
         help=f"examples of every dataset and target, at even distances; 0 for all (default {examples}{note})",
     )

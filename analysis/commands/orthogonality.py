@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.commands.shared import add_shared_arguments, report
+from m2m.command_line import add_memory, add_threads, natural
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--subspaces",
-        type=int,
+        type=natural,
         default=0,
         metavar="K",
         help="also compare the leading K singular directions of every matrix (reads matrices several times)",
@@ -46,10 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="experts trained partly on common data, in the same order",
     )
     parser.add_argument("--share", type=float, metavar="B", help="what of its own data those were trained on")
-    parser.add_argument(
-        "--memory", default="256MiB", help="most memory that reading may take (default %(default)s)"
-    )
-    parser.add_argument("--threads", type=int, metavar="T", help="workers (default: one a core)")
+    add_memory(parser, "256MiB")
+    add_threads(parser)
     add_shared_arguments(parser, seed_of="random starts")
 
 

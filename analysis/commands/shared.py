@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from m2m.command_line import natural
+
 
 def add_shared_arguments(
     parser: argparse.ArgumentParser, *, default_out: str = "", seed_of: str = ""
 ) -> None:
-    """Add `--out`, `--seed` and `--json`.
+    """Add `--out` and `--seed`.
 
     Args:
         parser: The verb's parser.
@@ -24,18 +26,11 @@ def add_shared_arguments(
     if seed_of:
         parser.add_argument(
             "--seed",
-            type=_seed,
+            type=natural,
             default=0,
             metavar="S",
             help=f"seed of {seed_of} (default %(default)s)",
         )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
-
-
-def _seed(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 0, got {text!r}")
-    return int(text)
 
 
 def report(args: argparse.Namespace, summary: Mapping[str, Any], sentences: list[str]) -> None:
@@ -49,4 +44,7 @@ def report(args: argparse.Namespace, summary: Mapping[str, Any], sentences: list
     from analysis.results import plain
 
     line = json.dumps(plain({"out": str(args.out), **summary}), ensure_ascii=False)
-    print(line if args.json else "\n".join([*sentences, f"written to {args.out}"]))
+    if args.json:
+        print(line)
+    elif not args.quiet:
+        print("\n".join([*sentences, f"written to {args.out}"]))

@@ -12,6 +12,7 @@ import os
 import sys
 
 from analysis.commands.shared import add_shared_arguments, report
+from m2m.command_line import positive
 
 HELP = "a verdict per claim: holds, fails or unresolved, with interval"
 
@@ -29,9 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-trainings", action="store_true", help="leave out what needs models that the runs do not have"
     )
     parser.add_argument("--no-curvature", action="store_true", help="leave out the Hessians at the base")
-    parser.add_argument("--workers", type=int, metavar="W", help="worker processes (default: one a core)")
+    parser.add_argument(
+        "--workers", type=positive, metavar="W", help="worker processes (default: one a core)"
+    )
     add_shared_arguments(parser, seed_of="resampling")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def execute(args: argparse.Namespace) -> int:

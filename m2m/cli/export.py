@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from m2m.cli.parser import add_out, positive
+from m2m.command_line import add_out, positive
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:

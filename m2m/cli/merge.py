@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.cli.parser import add_memory, add_resume, add_threads, amount
+from m2m.command_line import add_memory, add_resume, add_threads, amount
 
 if TYPE_CHECKING:
     from m2m.merging.recipe import Recipe

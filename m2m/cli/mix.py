@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.cli.export import add_sources, pairs, sources_of
-from m2m.cli.parser import add_out, positive
+from m2m.command_line import add_out, positive
 from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
 

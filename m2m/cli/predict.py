@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.cli.parser import add_seed, positive
+from m2m.command_line import add_seed, positive
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:

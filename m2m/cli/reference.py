@@ -10,7 +10,7 @@ from pathlib import Path
 
 import analysis.cli
 from m2m.cli.entry import VERBS
-from m2m.cli.parser import Parser, add_common
+from m2m.command_line import Parser, add_common
 
 _HEAD = """\
 # Command line
@@ -75,6 +75,7 @@ def _of_analysis(name: str) -> str:
     verb = import_module(f"analysis.commands.{name}")
     parser = Parser(prog=f"m2m-analysis {name.replace('_', '-')}")
     verb.add_arguments(parser)
+    add_common(parser)
     return _section(parser, verb.__doc__)
 
 

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.cli.parser import add_out, positive
+from m2m.command_line import add_out, positive
 
 if TYPE_CHECKING:
     from m2m.config import RunConfig

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.cli.parser import add_out, add_threads, amount, natural, positive
+from m2m.command_line import add_out, add_threads, amount, natural, positive
 from m2m.errors import ConfigError
 from m2m.units import format_bytes
 

@@ -16,8 +16,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.cli.parser import add_seed, add_threads, positive
 from m2m.cli.score import add_models, add_tasks
+from m2m.command_line import add_seed, add_threads, positive
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
-from m2m.cli.parser import add_seed
+from m2m.command_line import add_seed
 from m2m.config_keys import did_you_mean
 from m2m.errors import InputError
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from analysis import cli
-from analysis.commands import fidelity
 
 ROWS = "members,x,y\na,1,1.5\nb,2,2.2\nc,3,2.9\na+b,4,4.4\na+c,5,4.1\nb+c,6,6.6\na+b+c,7,6.5\n"
 FILES = {
@@ -104,26 +103,32 @@ def test_a_run_folder_takes_no_columns(tmp_path: Path, capsys: pytest.CaptureFix
     assert "are for tables" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["--wrong"], ["--seed", "-1"], ["--seed", "1.5"]])
-def test_a_wrong_option_is_two(capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
-    with pytest.raises(SystemExit) as leaving:
-        run("table.csv", *options)
-    assert leaving.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
 @pytest.mark.parametrize(
-    ("raised", "code"), [(KeyboardInterrupt(), 130), (ZeroDivisionError(), 1), (OSError(), 2)]
+    "arguments",
+    [
+        ["fidelity", "table.csv", "--wrong"],
+        ["fidelity", "table.csv", "--seed", "-1"],
+        ["fidelity", "table.csv", "--seed", "1.5"],
+        ["fidelity", "table.csv", "--seed", "9" * 5000],
+        ["validate", "run", "--out", "o", "--workers", "-1"],
+        ["orthogonality", "run", "--out", "o", "--threads", "0"],
+        ["orthogonality", "run", "--out", "o", "--subspaces", "-1"],
+        ["orthogonality", "run", "--out", "o", "--memory", "lots"],
+        ["curvature", "run", "--out", "o", "--examples", "-1"],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:40],
 )
-def test_exit_codes(
-    raised: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(_: object) -> int:
-        raise raised
+def test_a_wrong_option_is_two(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(arguments)
+    assert leaving.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("m2m-analysis: error: ")
 
-    monkeypatch.setattr(fidelity, "execute", fail)
-    assert run("table.csv") == code
-    assert ("please report" in capsys.readouterr().err) == (code == 1)
+
+@pytest.mark.parametrize("sizes", ["1/0", "0", "-1", "nan", "1e999999999", "a"])
+def test_a_wrong_step_size_is_two(sizes: str, tmp_path: Path) -> None:
+    assert cli.main(["interaction", "run", "--out", str(tmp_path / "o"), f"--step-sizes={sizes}"]) == 2
 
 
 def test_help_imports_nothing_heavy() -> None:

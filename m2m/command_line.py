@@ -1,14 +1,20 @@
-"""The argument parser of every verb, and the options that mean the same wherever they occur."""
+"""The argument parser of both programs, and the options that mean the same wherever they occur."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from m2m.errors import ConfigError
 from m2m.units import parse_bytes
+
+#: What a number of an option looks like: other scripts' digits, signs and 4,300 digits are slips.
+_WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
+#: Seeds go to generators that take 63 bits.
+_LARGEST = 2**63 - 1
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         Args:
             message: What is wrong with the command line.
         """
-        self.exit(2, f"m2m: error: {message} (try `{self.prog} --help`)\n")
+        self.exit(2, f"{self.prog.partition(' ')[0]}: error: {message} (try `{self.prog} --help`)\n")
 
 
 def from_units(read: Callable[[str], int]) -> Callable[[str], int]:
@@ -44,8 +50,8 @@ def from_units(read: Callable[[str], int]) -> Callable[[str], int]:
 
 def _count_from(lowest: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < lowest:
-            raise ConfigError(f"{text!r} is not a whole number of at least {lowest}")
+        if not _WHOLE.fullmatch(text) or not lowest <= int(text) <= _LARGEST:
+            raise ConfigError(f"{text!r:.60} is not a whole number of at least {lowest}")
         return int(text)
 
     return from_units(read)
