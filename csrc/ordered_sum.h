@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <stdexcept>
 
 namespace m2m {
 
@@ -68,7 +69,9 @@ class OrderedSum {
   Lanes resume(std::int64_t first) {
     if (first % kSegment == 0) return Lanes{};
     std::lock_guard lock(mutex_);
-    return open_.extract(first).mapped();
+    const auto open = open_.extract(first);
+    if (!open) throw std::logic_error("chunks of a segment came out of order");
+    return open.mapped();
   }
 
   void suspend(std::int64_t next, const Lanes& lanes) {

@@ -72,7 +72,7 @@ class SelectChunk {
   // Kullback-Leibler divergence of the softmax of every row of the expert from that of the base model.
   void measure_divergences(double* divergences);
 
-  // The edge of a selection, for this chunk.
+  // The edge of a selection, for this chunk. Throws LooksDiffer.
   LocalEdge magnitude_edge(int expert, const RankEdge& edge);
   LocalEdge variance_edge(const RankEdge& edge);
 

@@ -99,10 +99,14 @@ void SelectPass::run(const ChunkView& view) {
   const DefaultFloatEnvironment environment;
   Tensor& tensor = tensors_.at(view.tensor);
   Scratch& scratch = scratch_[view.worker];
-  if (view.dtype == Dtype::f64) {
-    run_with(view, tensor, scratch.wide);
-  } else {
-    run_with(view, tensor, scratch.narrow);
+  try {
+    if (view.dtype == Dtype::f64) {
+      run_with(view, tensor, scratch.wide);
+    } else {
+      run_with(view, tensor, scratch.narrow);
+    }
+  } catch (const LooksDiffer&) {
+    throw StreamFailure(FailureKind::changed, view.tensor, 0);
   }
   if (writes_ && !options_.allow_nonfinite) check_finite(view);
 }

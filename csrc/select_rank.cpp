@@ -35,6 +35,7 @@ void RankSearch::set_rank(std::int64_t rank) {
 
 void RankSearch::begin_look() {
   chunks_.clear();
+  met_ = 0;
   if (digit_.gathers) {
     keys_.reserve(left_);
   } else {
@@ -49,17 +50,23 @@ void RankSearch::add(const std::uint32_t* counts, std::int64_t low, std::int64_t
     counts_[bin] += counts[bin];
     took_part += counts[bin];
   }
+  met_ += took_part;
   if (took_part > 0) chunks_.push_back({chunk_first, counts[0], took_part});
 }
 
 void RankSearch::gather(const std::vector<std::uint64_t>& keys, std::int64_t chunk_first) {
   if (keys.empty()) return;
+  met_ += static_cast<std::int64_t>(keys.size());
+  if (met_ > left_) throw LooksDiffer();  // also bounds the memory
   keys_.insert(keys_.end(), keys.begin(), keys.end());
   chunks_.push_back({chunk_first, 0, static_cast<std::int64_t>(keys.size())});
 }
 
 void RankSearch::end_look() {
-  if (!done_) digit_.gathers ? settle() : narrow();
+  if (!done_) {
+    if (met_ != left_) throw LooksDiffer();
+    digit_.gathers ? settle() : narrow();
+  }
   give_back(counts_);
   give_back(keys_);
   if (done_) give_back(chunks_);
@@ -69,8 +76,6 @@ void RankSearch::narrow() {
   const std::int64_t bin = choose_bin();
   const std::int64_t in_bin = counts_[bin];
   const std::uint64_t lower_edge = ((digit_.prefix << digit_.bits) | static_cast<std::uint64_t>(bin)) << digit_.shift;
-  std::int64_t took_part = 0;
-  for (const ChunkCount& chunk : chunks_) took_part += chunk.in_all_bins;
   if (goal_ == RankGoal::key) {
     edge_.key = lower_edge;
     done_ = digit_.shift == 0;
@@ -78,7 +83,7 @@ void RankSearch::narrow() {
   } else if (rank_ == in_bin) {  // the whole bin is selected: no need to know what is in it
     edge_ = {lower_edge, RankEdge::all, 0};
     done_ = true;
-  } else if (digit_.shift == 0 && (bin == 0 || took_part == in_bin)) {  // it is known which chunks hold how many that are equal
+  } else if (digit_.shift == 0 && (bin == 0 || met_ == in_bin)) {  // it is known which chunks hold how many that are equal
     edge_.key = lower_edge;
     std::vector<ChunkShare> shares;
     for (const ChunkCount& chunk : chunks_) shares.push_back({chunk.first, bin == 0 ? chunk.in_first_bin : chunk.in_all_bins});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <vector>
 
 namespace m2m {
@@ -17,6 +18,11 @@ struct RankEdge {
   static constexpr std::int64_t all = INT64_MAX;
   static constexpr RankEdge everything() { return {0, all, 0}; }
   static constexpr RankEdge nothing() { return {UINT64_MAX, 0, 0}; }
+};
+
+// A look met other elements than the looks before it: the file was written to meanwhile.
+struct LooksDiffer : std::exception {
+  const char* what() const noexcept override { return "two looks at a tensor met different elements"; }
 };
 
 // What one look counts: elements whose key, without its low `shift + bits` bits, is `prefix`; by the `bits` bits above `shift`.
@@ -36,6 +42,7 @@ struct RankDigit {
 // What is wanted: a selection's edge, or no more than the key of the element with this rank.
 enum class RankGoal { edge, key };
 
+// What looks leave for each other (ranks, counts, keys) is held against what the next one meets before it is relied upon.
 class RankSearch {
  public:
   // Among `total` keys of `key_bits` bits, counting by no more than `digit_bits` of them at once; up to `most_keys` keys are
@@ -53,9 +60,9 @@ class RankSearch {
   void begin_look();
   // Adds one chunk's counts of bin 0 and of the bins [low, high]; chunks may come in any order.
   void add(const std::uint32_t* counts, std::int64_t low, std::int64_t high, std::int64_t chunk_first);
-  // The same for gathered keys, which come in the order of their elements.
+  // The same for gathered keys, which come in the order of their elements. Throws LooksDiffer.
   void gather(const std::vector<std::uint64_t>& keys, std::int64_t chunk_first);
-  void end_look();
+  void end_look();  // throws LooksDiffer
 
  private:
   struct ChunkCount {
@@ -85,6 +92,7 @@ class RankSearch {
   bool done_ = false;
   RankEdge edge_ = RankEdge::nothing();
   std::int64_t left_;        // how many those are
+  std::int64_t met_ = 0;     // how many of them this look has met
   std::vector<std::int64_t> counts_;
   std::vector<std::uint64_t> keys_;  // gathered, chunk by chunk as in chunks_
   std::vector<ChunkCount> chunks_;

@@ -15,13 +15,14 @@ enum class FailureKind : int {
   unequal,    // inputs of a copied tensor differ
   factor,     // a factor of an input that is a product is NaN or infinite; `code` is its LoraSide
   negative,   // an estimate that cannot be negative is
+  changed,    // two passes over a tensor met different elements; whose they are is not known
 };
 
 struct StreamFailure : std::exception {
   FailureKind kind;
   std::int64_t tensor;   // index into the plan's tensors
   int model;             // input n, or output m for `write` and `overflow`
-  std::int64_t element;  // first bad element (byte of a copied tensor); 0 for `read`, `shrunk` and `write`
+  std::int64_t element;  // first bad element (byte of a copied tensor); 0 for `read`, `shrunk`, `write` and `changed`
   int code;              // errno, a LoraSide, or 0
 
   StreamFailure(FailureKind kind, std::int64_t tensor, int model, std::int64_t element = 0, int code = 0)

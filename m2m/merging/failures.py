@@ -27,7 +27,7 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
         stream: The stream that ran it; it has ended.
 
     Raises:
-        CheckpointError: If an input shrank, holds NaN or infinities, or differs where it must not.
+        CheckpointError: If an input shrank, changed, is not finite, or differs where it must not.
         InterruptedMergeError: If the system failed to read or write, or a CUDA device failed.
     """
     try:
@@ -43,6 +43,12 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
         where = f"{plan.outputs[model].name or 'output'}: {name}"
         raise InterruptedMergeError(
             f"{where}: cannot be written: {os.strerror(code)}; resume when there is room again"
+        )
+    if kind == "changed":
+        files = dict.fromkeys(str(file) for source in tensor.sources for file in files_of(source))
+        raise CheckpointError(
+            f"{', '.join(files)}: one of them changed while it was used: two passes over {name} met other "
+            "values; start again when nothing writes to it"
         )
     file = " + ".join(map(str, files_of(tensor.sources[model]))) if kind != "overflow" else None
     if kind == "read":

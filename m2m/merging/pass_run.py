@@ -76,7 +76,7 @@ class PassRun:
             window: The tensors.
 
         Raises:
-            CheckpointError: If an input shrank, holds NaN or infinities, or differs where it must not.
+            CheckpointError: If an input shrank, changed, is not finite, or differs where it must not.
             InterruptedMergeError: If the system failed to read or write.
         """  # noqa: DOC502 - raised by what is called
         from m2m._core import Stream

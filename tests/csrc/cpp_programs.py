@@ -18,12 +18,15 @@ FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno
 EMULATED = f"-I{HERE / 'emulated_cuda'}"
 STREAM = ["stream_executor", "stream_file", "stream_merge", "stream_plan_check", "merge_cpu"]
 STREAM += ["merge_device", "lora_factors", "lora_product"]
+SELECT = ["select_rank", "select_rows", "philox", "ordered_sum"]
+SELECT_PASS = [*SELECT, "select_blocks", "select_chunk", "select_experts", "select_pass", "select_state"]
 #: Program to the parts of csrc/ that it is linked with.
 PROGRAMS = {
     "arithmetic_cases": [],
     "merge_cases": ["merge_cpu"],
     "stream_cases": STREAM,
-    "select_cases": ["select_rank", "select_rows", "philox", "ordered_sum", "merge_cpu"],
+    "select_cases": [*SELECT, "merge_cpu"],
+    "change_cases": [*STREAM, *SELECT_PASS],
     "cuda_cases": [*STREAM, "cuda_device"],
     "fuzz/fuzz_stream": STREAM,
 }
