@@ -1,12 +1,15 @@
-"""Strict tables: an unknown key is an error that suggests the key that was probably meant."""
+"""Strict tables: an unknown key is an error that suggests what was probably meant; so is one there twice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from m2m.errors import ConfigError
+
+_Item = TypeVar("_Item", bound=Hashable)
 
 
 def check_keys(table: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
@@ -39,3 +42,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     close = get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def repeated(items: Iterable[_Item]) -> _Item | None:
+    """Find what is there more than once.
+
+    Args:
+        items: Any items.
+
+    Returns:
+        The first of them in the order in which they were seen first; None if all differ.
+    """
+    return next((item for item, count in Counter(items).items() if count > 1), None)

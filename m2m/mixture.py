@@ -53,9 +53,13 @@ class Mixture:
             The mixture with λ = 1/|S| on S and 0 elsewhere.
 
         Raises:
-            MixtureError: If `members` is empty or names a dataset that is not there.
+            MixtureError: If `members` is empty, or names a dataset twice or one that is not there.
         """
-        chosen = set(members)
+        listed = list(members)
+        chosen = set(listed)
+        if len(chosen) < len(listed):
+            twice = next(name for name in listed if listed.count(name) > 1)
+            raise MixtureError(f"{twice!r} is there twice among {listed}: a subset has each dataset once")
         unknown = chosen - set(datasets)
         if unknown:
             raise MixtureError(f"unknown datasets {sorted(unknown)}; there are {list(datasets)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from analysis.fidelity.measure import Study, study
 from analysis.fidelity.points import Points
 from analysis.fidelity.sample import Floats
 from m2m.config_keys import did_you_mean
+from m2m.csv_tables import check_table
 from m2m.errors import InputError
 
 #: Columns of a table that are used without being asked for.
@@ -84,19 +84,15 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     Raises:
         InputError: If the file cannot be read, is empty, or lacks or doubles a column.
     """
+    check_table(path, "the table")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, header=None)
-    except OSError as error:
-        raise InputError(f"cannot read the table {path}: {error.strerror or error}") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, csv.Error) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not a CSV table: {str(error).strip()}") from None
-    names = [name.removeprefix("\ufeff") for name in table.iloc[0]]
+    names = [name.removeprefix("\ufeff").strip() for name in table.iloc[0]]
     for column in columns:
         if column not in names:
             raise InputError(f"{path} has no column {column!r}{did_you_mean(column, names)}; it has {names}")
-    double = [name for name in (*columns, MEMBERS, LABEL) if names.count(name) > 1]
-    if double:
-        raise InputError(f"{path} has {names.count(double[0])} columns {double[0]!r}; wanted one")
     if len(table) == 1:
         raise InputError(f"{path} has a header but no rows")
     return table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
@@ -241,7 +237,8 @@ def of_scores(
         The study.
 
     Raises:
-        InputError: If the metric is not there or not given, or a score occurs twice.
+        InputError: If the metric is not there or not given, a score occurs twice, or a task's scores are of
+            different versions of it, directions or numbers of examples.
     """
     metrics = sorted(frame["metric"].unique())
     if metric is None and len(metrics) != 1:
@@ -259,10 +256,26 @@ def _of_tasks(merged: pd.DataFrame, trained: pd.DataFrame, first_seed: int | Non
         truth = trained[trained["task"] == task]
         if truth.empty:
             continue
+        _check_alike(str(task), candidates, truth)
         seeds = sorted(truth["seed"].dropna().unique())
         first = seeds[0] if first_seed is None else first_seed
         later = [other for other in seeds if other > first]
         yield _of_task(str(task), candidates, truth, first, later[0] if later else None)
+
+
+def _check_alike(task: str, *scored: pd.DataFrame) -> None:
+    # A task's splits may differ in their examples, its version and direction may not.
+    rows = pd.concat(scored)
+    for column, within in (("version", []), ("higher_is_better", []), ("count", ["split"])):
+        if column not in rows:
+            continue
+        groups = rows.groupby(within) if within else [("", rows)]
+        for _, group in groups:
+            different = group[column].unique().tolist()
+            if len(different) > 1:
+                raise InputError(
+                    f"task {task!r}: scores that differ in {column} cannot be compared: {different}"
+                )
 
 
 def _of_task(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2m.config_keys import check_keys
+from m2m.config_keys import check_keys, repeated
+from m2m.csv_tables import number, read_rows
 from m2m.errors import ConfigError, MixtureError
 from m2m.mixture import Mixture, all_subsets
 
@@ -41,47 +41,30 @@ def read_candidates(source: str, experts: Sequence[str]) -> list[Candidate]:
         M candidates with distinct labels, in the file's order.
 
     Raises:
-        ConfigError: If the file cannot be read, is empty, has columns that are no expert's, lacks an
-            expert's, or names two candidates alike.
-    """
+        ConfigError: If the file is empty, has columns that are no expert's, lacks an expert's, or names two
+            candidates alike.
+        InputError: If the file cannot be read.
+    """  # noqa: DOC502 - partly raised by what is called
     if source == "all":
         return [Candidate(mixture.label, mixture.weights) for mixture in all_subsets(experts)]
-    rows = _read_rows(Path(source))
-    columns = [column for column in rows[0] if column != _NAME]
+    rows = list(read_rows(Path(source), "the candidates"))
+    if not rows:
+        raise ConfigError(f"{source} has no candidates: wanted a header and a row a candidate")
+    columns = rows[0][1]
     if _MEMBERS in columns:
-        check_keys(rows[0], [_NAME, _MEMBERS], source)
+        check_keys(columns, [_NAME, _MEMBERS], source)
     else:
-        check_keys(rows[0], [_NAME, _MEMBERS, *experts], source)
+        check_keys(columns, [_NAME, _MEMBERS, *experts], source)
         missing = [name for name in experts if name not in columns]
         if missing:
             raise ConfigError(
                 f"{source} has no column for {missing}; every expert needs one (0 leaves it out)"
             )
-    # Line 1 is the header.
-    candidates = [
-        _candidate(row, experts, f"{source}, line {line}") for line, row in enumerate(rows, start=2)
-    ]
-    labels = [candidate.label for candidate in candidates]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise ConfigError(f"{source}: more than one candidate is called {twice[0]!r}")
+    candidates = [_candidate(row, experts, f"{source}, line {line}") for line, row in rows]
+    twice = repeated(candidate.label for candidate in candidates)
+    if twice is not None:
+        raise ConfigError(f"{source}: more than one candidate is called {twice!r}")
     return candidates
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True, strict=True))
-    except OSError as error:
-        raise ConfigError(f"cannot read the candidates {path}: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a CSV file: {error}") from None
-    if not rows:
-        raise ConfigError(f"{path} has no candidates: wanted a header and a row a candidate")
-    for line, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise ConfigError(f"{path}, line {line}: wanted as many cells as the header has columns")
-    return rows
 
 
 def _candidate(row: Mapping[str, str], experts: Sequence[str], where: str) -> Candidate:
@@ -89,7 +72,7 @@ def _candidate(row: Mapping[str, str], experts: Sequence[str], where: str) -> Ca
         if _MEMBERS in row:
             mixture = Mixture.subset(experts, [name.strip() for name in row[_MEMBERS].split("+")])
             return Candidate(row.get(_NAME) or mixture.label, mixture.weights)
-        weights = tuple(float(row[name]) for name in experts)
+        weights = tuple(number(row[name]) for name in experts)
     except (MixtureError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from None
     if not all(math.isfinite(weight) for weight in weights):

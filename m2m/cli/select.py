@@ -7,24 +7,39 @@ paired differences; one that contains 0 says that these examples cannot tell the
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
 from m2m.command_line import add_seed
-from m2m.config_keys import did_you_mean
+from m2m.config_keys import did_you_mean, repeated
+from m2m.csv_tables import number, read_rows
 from m2m.errors import InputError
 
 HELP = "pick the best candidate of a table of scores"
 
 #: Columns that `select` reads; a table may have more.
 COLUMNS = ("candidate", "members", "origin", "seed", "task", "split", "metric", "value", "higher_is_better")
+#: What it reads where a table has it.
+_OPTIONAL = ("version", "count")
+#: Columns that tell scores apart that must not be compared, and the option that settles which are meant.
+_CHOSEN = {
+    "origin": "--origin", "split": "--split", "task": "--task", "metric": "--metric", "seed": "--seed",
+    "version": "--task-version",
+}  # fmt: skip
+#: How tables say whether higher is better: as m2m, SQLite and spreadsheets write it.
+_DIRECTIONS = {"true": True, "1": True, "false": False, "0": False}
 #: Two-sided 95 % of the standard normal distribution.
 Z95 = NormalDist().inv_cdf(0.975)
+#: Largest relative difference between a score in the CSV and the mean of its examples: spreadsheets write
+#: 15 digits.
+ROUNDED = 1e-9
+
+Row = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="merged",
         choices=["merged", "trained"],
         help="whose scores (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--task-version",
+        dest="version",
+        metavar="V",
+        help="the task's version (needed if the table has scores from before and after a change of the task)",
     )
     add_seed(parser, "training seed of trained models, if there are several")
 
@@ -61,7 +82,7 @@ def execute(args: argparse.Namespace) -> int:
     best, *others = rank(rows)
     outcome = {
         "picked": best["candidate"],
-        "members": json.loads(best["members"]),
+        "members": best["members"],
         **{key: best[key] for key in ("value", "task", "split", "metric", "higher_is_better")},
         "candidates": len(rows),
         "runner_up": _lead(args.table, best, others[0]) if others else None,
@@ -73,7 +94,7 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def rank(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def rank(rows: Sequence[Row]) -> list[Row]:
     """Order candidates: best value first; ties go to fewer datasets, then to the table's order.
 
     Args:
@@ -83,7 +104,7 @@ def rank(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         The rows, the pick first. [M]
     """
     sign = -1 if rows[0]["higher_is_better"] else 1
-    return sorted(rows, key=lambda row: (sign * row["value"], len(json.loads(row["members"]))))
+    return sorted(rows, key=lambda row: (sign * row["value"], len(row["members"])))
 
 
 def paired_lead(best: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
@@ -102,94 +123,107 @@ def paired_lead(best: Sequence[float], other: Sequence[float]) -> tuple[float, f
     return mean, mean - half, mean + half
 
 
-def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+def _rows(args: argparse.Namespace) -> list[Row]:
     # Every ambiguity is settled by an option or refused; nothing is averaged or taken by chance.
-    rows = _read(args.table)
-    for column in ("origin", "split"):
-        rows = _only(args.table, rows, column, getattr(args, column))
-    for column in ("task", "metric", "seed"):
-        chosen = getattr(args, column)
-        rows = _only(
-            args.table, rows, column, _the_one(args.table, rows, column) if chosen is None else str(chosen)
-        )
-    names = [row["candidate"] for row in rows]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(
-            f"{args.table} has more than one score of {twice[0]!r}: experts or device were not the same"
-        )
+    asked = {column: getattr(args, column) for column in _CHOSEN}
+    there: dict[str, set[str]] = {column: set() for column in _CHOSEN}
+    rows = _asked_for(args.table, asked, there)
+    for column, option in _CHOSEN.items():
+        if asked[column] is None:
+            several = sorted({row[column] for row in rows})
+            if len(several) > 1:
+                raise InputError(f"{args.table} has several {column}s, say {option} with one of {several}")
+        elif not there[column]:
+            raise InputError(f"{args.table} has no scores")
+        elif str(asked[column]) not in there[column]:
+            known = sorted(there[column])
+            hint = did_you_mean(str(asked[column]), known)
+            raise InputError(f"{args.table} has no {column} {asked[column]!r}{hint}; it has {known}")
+    _check_alike(args.table, rows)
     return rows
 
 
-def _only(table: Path, rows: list[dict[str, Any]], column: str, value: str) -> list[dict[str, Any]]:
-    there = sorted({row[column] for row in rows})
-    if value not in there:
-        raise InputError(f"{table} has no {column} {value!r}{did_you_mean(value, there)}; it has {there}")
-    return [row for row in rows if row[column] == value]
+def _asked_for(path: Path, asked: Mapping[str, object], there: Mapping[str, set[str]]) -> list[Row]:
+    # The rows that the options name, and what the rows had that came so far: a table can have a million rows.
+    rows = []
+    for line, row in read_rows(path, "the table of scores"):
+        missing = [column for column in COLUMNS if column not in row]
+        if missing:
+            raise InputError(f"{path} is not a table of scores: it has no column {missing[0]!r}")
+        typed = _typed(f"{path}, line {line}", row)
+        for column, values in there.items():
+            values.add(typed[column])
+            if asked[column] is not None and typed[column] != str(asked[column]):
+                break
+        else:
+            rows.append(typed)
+    return rows
 
 
-def _the_one(table: Path, rows: list[dict[str, Any]], column: str) -> str:
-    there = sorted({row[column] for row in rows})
-    if len(there) > 1:
-        raise InputError(f"{table} has several {column}s, say --{column} with one of {there}")
-    return str(there[0])
+def _check_alike(path: Path, rows: Sequence[Row]) -> None:
+    # What differs between rows that are compared would make the comparison wrong.
+    twice = repeated(row["candidate"] for row in rows)
+    if twice is not None:
+        raise InputError(f"{path} has more than one score of {twice!r}: experts or device were not the same")
+    for column, what in (("higher_is_better", "directions"), ("count", "numbers of examples")):
+        values = {row[column]: row["candidate"] for row in rows}
+        if len(values) > 1:
+            said = ", ".join(f"{value} for {candidate!r}" for value, candidate in values.items())
+            raise InputError(f"{path}: scores of different {what} cannot be compared: {column} is {said}")
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _typed(where: str, row: Mapping[str, str]) -> Row:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file, strict=True)
-            header, rows = table.fieldnames or (), list[dict[str, Any]](table)
-    except OSError as error:
-        raise InputError(f"cannot read the table of scores {path}: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV file: {error}") from None
-    missing = [column for column in COLUMNS if column not in header]
-    if missing:
-        raise InputError(f"{path} is not a table of scores: it has no column {missing[0]!r}")
-    if not rows:
-        raise InputError(f"{path} has no scores")
-    return [_typed(f"{path}, line {line}", row) for line, row in enumerate(rows, start=2)]
-
-
-def _typed(where: str, row: dict[str, Any]) -> dict[str, Any]:
-    try:
-        value = float(row["value"])
+        value = number(row["value"])
         members = json.loads(row["members"])
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: wanted a number in `value` and a JSON list in `members`") from None
-    if not math.isfinite(value) or not isinstance(members, list):
+        if row["seed"]:
+            int(row["seed"])
+    except (ValueError, RecursionError):
         raise InputError(
-            f"{where}: wanted a finite `value` and a list of `members`, got {value}, {members!r}"
+            f"{where}: wanted a number in `value`, a JSON list in `members`, and in `seed` a whole number or "
+            "nothing"
+        ) from None
+    if not math.isfinite(value) or not isinstance(members, list) or repeated(map(str, members)) is not None:
+        raise InputError(
+            f"{where}: wanted a finite `value` and a list of different `members`, got {value}, {members!r}"
         )
-    return {**row, "value": value, "higher_is_better": row["higher_is_better"] in {"True", "1"}}
+    better = _DIRECTIONS.get(row["higher_is_better"].lower())
+    if better is None:
+        raise InputError(
+            f"{where}: `higher_is_better` must be True or False, got {row['higher_is_better']!r}"
+        )
+    kept = {column: sys.intern(row.get(column, "")) for column in (*COLUMNS, *_OPTIONAL)}
+    return {**kept, "value": value, "members": members, "higher_is_better": better}
 
 
-def _lead(table: Path, best: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _lead(table: Path, best: Row, other: Row) -> dict[str, Any]:
     """Return the runner-up and, where per-example values are known, how far it is behind."""
     lead = {"candidate": other["candidate"], "value": other["value"]}
-    examples = [_examples(table.with_suffix(".sqlite"), row) for row in (best, other)]
-    if (
-        examples[0] is None
-        or examples[1] is None
-        or len(examples[0]) < 2
-        or len(examples[0]) != len(examples[1])
-    ):
+    first, second = (_examples(table, row) for row in (best, other))
+    if first is None or second is None or len(first) < 2:
         return lead
-    mean, low, high = paired_lead(examples[0], examples[1])
-    return {**lead, "difference": {"value": mean, "low": low, "high": high, "n": len(examples[0])}}
+    mean, low, high = paired_lead(first, second)
+    return {**lead, "difference": {"value": mean, "low": low, "high": high, "n": len(first)}}
 
 
-def _examples(database: Path, row: dict[str, Any]) -> list[float] | None:
+def _examples(table: Path, row: Row) -> list[float] | None:
+    database = table.with_suffix(".sqlite")
     if not database.exists():
         return None
     from m2m.surrogate import ScoreTable
 
-    keys = ("candidate", "origin", "task", "split", "metric")
+    keys = ("candidate", "origin", "task", "split", "metric", *(["version"] if row["version"] else []))
     seed = int(row["seed"]) if row["seed"] else None
     with ScoreTable(database) as scores:
         found = scores.rows(**{key: row[key] for key in keys}, seed=seed)
-    return found[0].examples.tolist() if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    if not math.isclose(found[0].value, row["value"], rel_tol=ROUNDED):
+        raise InputError(
+            f"{table} says {row['value']} for {row['candidate']!r}, but the examples in {database.name} have "
+            f"the mean {found[0].value}: the table was edited; the command that made it writes it again"
+        )
+    return [float(value) for value in found[0].examples]
 
 
 def _tell(outcome: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m2m.config_keys import check_keys
+from m2m.config_keys import check_keys, repeated
 from m2m.errors import InputError, MixtureError
 from m2m.mixture import Mixture
 
@@ -49,7 +49,10 @@ def _of_run(folder: Path, sizes: Mapping[str, int]) -> Mixture:
         datasets, picked, sampling = results["datasets"], results["picked"], results["recipe"]["sampling"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / 'results.json'} does not say {error}: is it an m2m run's?") from None
-    pick = Mixture.subset(datasets, picked)
+    try:
+        pick = Mixture.subset(datasets, picked)
+    except (MixtureError, TypeError) as error:
+        raise InputError(f"{folder / 'results.json'}: {error}") from None
     if sampling == "balanced":
         return pick
     missing = [name for name in picked if sizes.get(name, 0) <= 0]
@@ -103,8 +106,16 @@ def _mixture(where: str, names: list[Any], weights: list[Any]) -> Mixture:
 
 def _json(path: Path, otherwise: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_told_apart)
     except OSError as error:
         raise InputError(f"{otherwise}: cannot read {path.name}: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{otherwise}: {path.name} is no JSON: {error}") from None
+
+
+def _told_apart(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Python's reader keeps the last of two equal keys.
+    twice = repeated(key for key, _ in pairs)
+    if twice is not None:
+        raise ValueError(f"the key {twice!r} is there twice")
+    return dict(pairs)

@@ -1,7 +1,12 @@
-"""The YAML of a merge recipe, with repeated keys refused (plain YAML keeps the last one in silence)."""
+"""The YAML of a merge recipe: scalars as YAML 1.2 reads them, repeated keys refused.
+
+PyYAML reads YAML 1.1, where `1:30` is 90 and `no` is false, and keeps the last of repeated keys in silence.
+mergekit reads its recipes so; a scalar that is a number in both versions, and not the same one, is refused.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +14,82 @@ import yaml
 
 from m2m.errors import RecipeError
 
+_TAG = "tag:yaml.org,2002:"
+#: The core schema of YAML 1.2 (section 10.3.2), and the merge key of 1.1 that recipes use: what plain
+#: scalars are, and the characters that these begin with.
+_SCALARS = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.nan|\.NaN|\.NAN",
+        list("-+.0123456789"),
+    ),
+    ("merge", r"<<", ["<"]),
+)
 
-class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses repeated keys."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+class _Loader(yaml.SafeLoader):
+    """A safe loader of YAML 1.2 scalars that refuses repeated keys."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here and not where the mapping is made: merge keys (`<<`) have added theirs by then.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag != "tag:yaml.org,2002:merge" and key_node.value in seen:
-                line = key_node.start_mark.line + 1
-                raise RecipeError(f"line {line}: the key {key_node.value!r} is there twice")
-            seen.add(str(key_node.value))
-        return super().construct_mapping(node, deep=deep)
+        for key, _ in node.value:
+            if key.tag != f"{_TAG}merge" and str(key.value) in seen:
+                raise RecipeError(f"{_line(key)}: the key {key.value!r} is there twice")
+            seen.add(str(key.value))
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1
+for _kind, _pattern, _first in _SCALARS:
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def _line(node: yaml.Node) -> str:
+    return f"line {node.start_mark.line + 1}"
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    bare = text.lstrip("-+")
+    try:
+        if bare[:2] in ("0o", "0x"):
+            return int(bare, 0)
+        value = int(text)
+        octal = int(text, 8) if bare.startswith("0") and set(bare) <= set("01234567") else value
+    except ValueError:
+        raise RecipeError(f"{_line(node)}: {text!r:.80} is not a whole number that can be read") from None
+    if octal != value:
+        raise RecipeError(
+            f"{_line(node)}: {text} is {octal} in YAML 1.1, as mergekit reads it, and {value} in YAML 1.2: "
+            "write it without the leading 0"
+        )
+    return value
+
+
+def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
+    text = str(loader.construct_scalar(node))
+    try:
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError:
+        raise RecipeError(f"{_line(node)}: {text!r:.80} is not a number") from None
+
+
+def _boolean(loader: _Loader, node: yaml.ScalarNode) -> bool:
+    text = str(loader.construct_scalar(node)).lower()
+    if text not in ("true", "false"):
+        raise RecipeError(f"{_line(node)}: {text!r:.80} is neither true nor false")
+    return text == "true"
+
+
+_Loader.add_constructor(f"{_TAG}int", _integer)
+_Loader.add_constructor(f"{_TAG}float", _float)
+_Loader.add_constructor(f"{_TAG}bool", _boolean)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -36,7 +105,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         RecipeError: If the file cannot be read or is not that.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2m.config_keys import did_you_mean
+from m2m.csv_tables import check_table
 from m2m.errors import InputError
 from m2m.predicting.features import averaged
 from m2m.predicting.protocol import Array
@@ -68,13 +69,12 @@ def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[st
             table = table.reset_index()
     else:
         where = str(source)
+        check_table(Path(source), "the table")
         try:
-            table = pd.read_csv(source, encoding="utf-8-sig", skipinitialspace=True)
-        except OSError as error:
-            raise InputError(f"cannot read {where}: {error.strerror}") from None
-        except (ValueError, UnicodeDecodeError) as error:
+            table = pd.read_csv(source, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False)
+        except ValueError as error:
             raise InputError(f"{where} is not a CSV table: {error}") from None
-    table.columns = [str(column) for column in table.columns]
+    table.columns = [str(column).strip() for column in table.columns]
     repeated = table.columns[table.columns.duplicated()]
     if len(repeated):
         raise InputError(f"{where} has more than one column {repeated[0]!r}")

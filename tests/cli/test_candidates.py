@@ -8,7 +8,7 @@ import pytest
 
 from m2m.cli.candidates import read_candidates
 from m2m.cli.experts import named_paths
-from m2m.errors import ConfigError
+from m2m.errors import ConfigError, InputError
 
 NAMES = ["a", "b", "c"]
 
@@ -46,22 +46,36 @@ def test_members_and_names(tmp_path: Path) -> None:
         ("a,b,d\n1,0,0\n", "unknown key 'd'"),
         ("a,b,c\n1,0\n", "line 2: wanted as many cells"),
         ("a,b,c\n1,0,0,0\n", "line 2: wanted as many cells"),
-        ("a,b,c\n1,0,0\n1,zero,0\n", "line 3: could not convert"),
-        ("a,b,c\n1,nan,0\n", "line 2: weights must be finite"),
+        ("a,b,c\n1,0,0\n1,zero,0\n", "line 3: 'zero' is not a number"),
+        ("a,b,c\n1,nan,0\n", "line 2: 'nan' is not a number"),
+        ("a,b,c\n1,1e999,0\n", "line 2: weights must be finite"),
+        ("a,b,c\n1,1_0,0\n", "line 2: '1_0' is not a number"),
+        ('a,b,c\n"0,5",0,0\n', "line 2: '0,5' is not a number"),
+        ("a,b,c\n0,5,0,5,0\n", "line 2: wanted as many cells as the header has columns (3), got 5"),
+        ("a,b,c,a\n1,0,0,0\n", "line 1: there is more than one column 'a'"),
+        ("a,b,c, b \n1,0,0,0\n", "line 1: there is more than one column 'b'"),
+        ("members\na+a\n", "line 2: 'a' is there twice"),
+        ("members\na+ a\n", "line 2: 'a' is there twice"),
         ("members\na+x\n", "line 2: unknown datasets ['x']"),
         ("members,a\na,1\n", "unknown key 'a'"),
         ("members\na+b\nb+a\n", "more than one candidate is called 'a+b'"),
     ],
 )
 def test_a_wrong_table_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(InputError) as caught:
         read_candidates(table(tmp_path, text), NAMES)
     assert said in str(caught.value)
     assert "candidates.csv" in str(caught.value)
 
 
+def test_lines_are_counted_as_editors_do(tmp_path: Path) -> None:
+    source = table(tmp_path, "a,b,c\n\n1,0,0\n\n1,0,x\n")
+    with pytest.raises(ConfigError, match="line 5: 'x' is not a number"):
+        read_candidates(source, NAMES)
+
+
 def test_a_missing_table(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(InputError, match="No such file"):
         read_candidates(str(tmp_path / "none.csv"), NAMES)
 
 

@@ -23,7 +23,9 @@ def write(folder: Path, losses: dict[str, list[float]], **more: str) -> Path:
     return folder / "scores.csv"
 
 
-def add(folder: Path, losses: dict[str, list[float]], task: str = "t", metric: str = "loss") -> None:
+def add(
+    folder: Path, losses: dict[str, list[float]], task: str = "t", metric: str = "loss", version: str = "v1"
+) -> None:
     with ScoreTable(folder / "scores.sqlite") as table:
         for label, values in losses.items():
             mixture = Mixture.subset(NAMES, label.split("+"))
@@ -35,7 +37,7 @@ def add(folder: Path, losses: dict[str, list[float]], task: str = "t", metric: s
                 None,
                 task,
                 "validation",
-                "v1",
+                version,
                 scores,
                 {metric: metric != "loss"},
             )
@@ -112,17 +114,53 @@ def test_what_is_ambiguous_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no column 'candidate'"),
+        ("", "has no scores"),
+        ("a,b\n1,2\n", "no column 'candidate'"),
         ("candidate,members,origin,seed,task,split,metric,value,higher_is_better\n", "has no scores"),
         (
             "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
             "a,[],merged,,t,validation,loss,nan,False\n",
+            "line 2: wanted a number in `value`",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
+            "a,[],merged,,t,validation,loss,1e999,False\n",
             "line 2: wanted a finite",
         ),
         (
             "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
+            "a,[],merged,,t,validation,loss,1_0,False\n",
+            "line 2: wanted a number in `value`",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
+            'a,"[""a"",""a""]",merged,,t,validation,loss,1,False\n',
+            "line 2: wanted a finite `value` and a list of different `members`",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
+            "a,[],merged,,t,validation,loss,1,maybe\n",
+            "line 2: `higher_is_better` must be True or False, got 'maybe'",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,value ,higher_is_better\n"
+            "a,[],merged,,t,validation,loss,1,2,False\n",
+            "line 1: there is more than one column 'value'",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
+            "a,[],merged,,t,validation,loss,1,False\nb,[],merged,,t,validation,loss,2,True\n",
+            "different directions cannot be compared",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better,count\n"
+            "a,[],merged,,t,validation,loss,1,False,10\nb,[],merged,,t,validation,loss,2,False,9\n",
+            "different numbers of examples cannot be compared",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
             "a,a+b,merged,,t,validation,loss,1,False\n",
-            "line 2: wanted a number in `value` and a JSON list",
+            "line 2: wanted a number in `value`, a JSON list",
         ),
     ],
 )
@@ -135,6 +173,33 @@ def test_a_wrong_table_is_one_line(
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_spreadsheets_spelling_of_the_direction_is_understood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path, {"a": [0.5], "b": [0.75]}, metric="accuracy")
+    table.write_text(table.read_text().replace("True", "TRUE"))
+    assert select(capsys, table)["picked"] == "b"
+
+
+def test_scores_of_two_versions_of_a_task_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(tmp_path, {"a": [1, 2], "c": [2, 2]})
+    table = write(tmp_path, {"b": [5, 5]}, version="v2")
+    assert main(["select", str(table)]) == 2
+    assert "several versions, say --task-version with one of ['v1', 'v2']" in capsys.readouterr().err
+    assert select(capsys, table, "--task-version", "v1")["picked"] == "a"
+
+
+def test_a_table_edited_by_hand_is_held_against_its_examples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path, {"a": [1, 2], "b": [2, 2]})
+    table.write_text(table.read_text().replace(",2.0,", ",0.5,"))
+    assert main(["select", str(table)]) == 2
+    assert "the table was edited" in capsys.readouterr().err
 
 
 def test_the_interval_covers_the_truth_about_19_times_in_20() -> None:

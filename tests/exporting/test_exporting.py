@@ -219,12 +219,21 @@ def test_wrong_sources(source: str, said: str) -> None:
         ('{"datasets": ["a"], "weights": [1, 2]}', "as many weights as datasets"),
         ('{"datasets": ["a"], "weigths": [1]}', "did you mean 'weights'"),
         ("{}", "must sum to 1"),
+        ('{"a": 0.5, "b": 0.5, "a": 0.5}', "the key 'a' is there twice"),
+        ('{"datasets": ["a", "a"], "weights": [0.5, 0.5]}', "dataset names repeat"),
     ],
 )
 def test_wrong_files(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "m.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=said):
         read_mixture(str(tmp_path / "m.json"))
+
+
+def test_a_pick_that_names_a_dataset_twice(tmp_path: Path) -> None:
+    results = {"datasets": ["a", "b"], "picked": ["a", "a"], "recipe": {"sampling": "balanced"}}
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    with pytest.raises(InputError, match=r"results.json: 'a' is there twice among \['a', 'a'\]"):
+        read_mixture(str(tmp_path))
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from m2m.errors import RecipeError
 from m2m.merging.recipe_layers import Layer, find_layers
 from m2m.merging.recipe_models import ModelRef
 from m2m.merging.recipe_reader import load
+from m2m.merging.recipe_yaml import read_yaml
 
 TIES = """
 merge_method: ties
@@ -279,6 +282,76 @@ def test_refuses_files_and_names_them(tmp_path: Path, text: str, message: str) -
         load(path)
     with pytest.raises(RecipeError, match="cannot be read"):
         load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.25", 0.25), (".5", 0.5), ("-.5", -0.5), ("1e3", 1000.0), ("1.5E3", 1500.0), ("1.", 1.0),
+        ("+2", 2),
+        ("0x1F", 31), ("0o17", 15), ("07", 7), ("1_000", "1_000"), ("1:30", "1:30"), ("1:30.5", "1:30.5"),
+        ("0b11", "0b11"), (".inf", math.inf), ("-.INF", -math.inf), ("yes", "yes"), ("off", "off"),
+        ("No", "No"), ("true", True), ("FALSE", False), ("~", None), ("null", None), ("", None),
+        ("2024-01-01", "2024-01-01"), ("2024-01-01T10:00:00Z", "2024-01-01T10:00:00Z"), ("=", "="),
+        ("'12'", "12"), ("!!str 12", "12"), ("!!float 12", 12.0), ("1e", "1e"), ("nan", "nan"),
+    ],
+)  # fmt: skip
+def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value: object) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"a: {text}\n")
+    got = read_yaml(path)["a"]
+    assert (got, type(got)) == (value, type(value))
+
+
+def test_nan_is_a_number_that_no_parameter_takes(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("a: .nan\n")
+    assert math.isnan(read_yaml(path)["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 010", "line 1: 010 is 8 in YAML 1.1, as mergekit reads it, and 10 in YAML 1.2"),
+        ("b: 1\na: -0100", "line 2: -0100 is -64 in"),
+        ("a: !!float 1:30", "line 1: '1:30' is not a number"),
+        ("a: !!int x", "line 1: 'x' is not a whole number"),
+        ("a: !!bool yes", "line 1: 'yes' is neither true nor false"),
+        ("a: {b: 1, c: 2, b: 3}", "line 1: the key 'b' is there twice"),
+        ("a: 1\n'a': 2", "line 2: the key 'a' is there twice"),
+    ],
+)
+def test_scalars_and_keys_that_two_readers_read_differently(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        read_yaml(path)
+
+
+def test_anchors_and_merge_keys(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    # `top` stands above the mappings that it merges are made: their keys must not count as repeated.
+    path.write_text(
+        "deep: {x: {y: &p {weight: 1, density: 0.5}, z: &q {<<: *p, weight: 2}}}\ntop: {<<: *q, density: 1}\n"
+    )
+    content = read_yaml(path)
+    assert content["top"] == {"weight": 2, "density": 1}
+    assert content["deep"]["x"]["z"] == {"weight": 2, "density": 0.5}
+
+
+@pytest.mark.parametrize("text", ["1:30", "0b11", "1 000", "nan"])
+def test_a_weight_that_is_no_number_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(TIES.replace("weight: 0.5", f"weight: {text}"))
+    with pytest.raises(RecipeError, match=r"models\[1\].parameters.weight must be"):
+        load(path)
+
+
+@pytest.mark.parametrize(("text", "flag"), [("yes", True), ("On", True), ("no", False), ("OFF", False)])
+def test_flags_mean_what_they_mean_to_mergekit(tmp_path: Path, text: str, flag: bool) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(TIES.replace("normalize: true", f"normalize: {text}"))
+    assert load(path).parameter("normalize", None, "x") is flag
 
 
 def test_says_what_has_no_effect() -> None:

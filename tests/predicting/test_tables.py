@@ -55,12 +55,15 @@ def test_a_saved_data_frames_index_is_one(tmp_path: Path) -> None:
         ("index,a,b\n", "has no rows"),
         ("index\n1\n", "has no column of weights"),
         ("index,a,b\n1,0.5,0.5\n1,1,0\n", "index 1 is there more than once"),
-        ("index,a,b\n1,0.5,0.5\n2,1,\n", r"x.csv, index 2: 'b' is .*nan.*, wanted a finite number"),
+        ("index,a,b\n1,0.5,0.5\n2,1,\n", "x.csv, index 2: 'b' is '', wanted a finite number"),
         ("index,a,b\n1,0.5,x\n", "index 1: 'b' is 'x', wanted a finite number"),
         ("a,b\n1.5,-0.5\n", "row 1: the weight of 'b' is -0.5, wanted ≥ 0"),
         ("index,a,b\n1,0.5,0.5\n7,0.5,0.7\n", "index 7: weights sum to 1.2, wanted 1 ± 0.1"),
         ("index,a,b\n1,5.1,4.9\n7,5.2,5.2\n", "index 1: weights sum to 10, .*is this a table of scores"),
         ("index,a,b\n1,0.51,0.49\n7,0.5,0.52\n", "index 7: weights sum to 1.02, wanted 1 ± 0.01"),
+        ("index,a,b, a\n1,0.5,0.5,0\n", "line 1: there is more than one column 'a'"),
+        ("a,b\n0,5,0,5\n", r"line 2: wanted as many cells as the header has columns \(2\), got 4"),
+        ("a,b\n1_0,0\n", "row 1: 'a' is '1_0', wanted a finite number"),
         ("index,a,b\n1,50,50\n", "are these percentages"),
         ("index,a,b\n1,0,0\n", "index 1: all weights are 0"),
     ],
@@ -80,6 +83,7 @@ def test_wrong_mixtures(tmp_path: Path, text: str, said: str) -> None:
         ("index,loss\n1,2\n2,3\n3,4\n", "x.csv has no row for 1 of .*y.csv's scores, such as 3"),
         ("index,los\n1,2\n2,3\n", r"no column 'loss' \(did you mean 'los'\?\)"),
         ("index,loss\n1,2\n2,inf\n", "index 2: 'loss' is inf"),
+        ("loss\n2,75\n3,5\n", "line 2: wanted as many cells"),  # not the loss 75 of the row 2
         ("loss\n1\n2\n", "x.csv has an index column and .*y.csv has none"),
     ],
 )
@@ -87,6 +91,11 @@ def test_wrong_scores(tmp_path: Path, text: str, said: str) -> None:
     mixtures = read_mixtures(write(tmp_path / "x.csv", "index,a,b\n1,0.5,0.5\n2,1,0\n"))
     with pytest.raises(InputError, match=said):
         read_scores(write(tmp_path / "y.csv", text), "loss", mixtures)
+
+
+def test_labels_that_read_as_missing_are_labels(tmp_path: Path) -> None:
+    read = read_mixtures(write(tmp_path / "x.csv", "index,a,b\nNA,0.5,0.5\nnull,1,0\n"))
+    assert read.labels == ("NA", "null")
 
 
 def test_part_of_a_columns_name_is_enough_to_suggest_it() -> None:

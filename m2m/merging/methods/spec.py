@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Value = float | int | bool | str
 #: `shared`: one value a tensor; `model`: one value a tensor and expert.
 Scope = Literal["shared", "model"]
+#: Flags as YAML 1.1 has them besides true and false; in YAML 1.2 they are text.
+_WORDS = {"yes": True, "on": True, "no": False, "off": False}
 #: Symmetric matrix of inner products, float64. [K, K]
 Gram = Sequence[Sequence[float]]
 
@@ -51,7 +53,8 @@ class Parameter:
         """Check one written value against kind and range.
 
         Args:
-            value: What the recipe holds; a number may be written as text (YAML reads `1e-5` as text).
+            value: What the recipe holds; a number may be written as text, and a flag as mergekit's YAML
+                takes it: yes, no, on, off.
             where: Its place in the recipe, for the error.
 
         Returns:
@@ -83,6 +86,8 @@ class Parameter:
 
     @staticmethod
     def _flag(value: object, where: str) -> bool:
+        if isinstance(value, str):
+            value = _WORDS.get(value.lower(), value)
         if not isinstance(value, bool | int | float) or value not in (0, 1):
             raise RecipeError(f"{where} must be true or false, got {value!r}")
         return bool(value)
