@@ -6,9 +6,11 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 from m2m.errors import MixtureError
+from m2m.names import check_names, folder_fault, label_fault, split_label
 
 #: How far Σλ may be from 1: N float64 roundings of numbers ≤ 1, N ≤ 2²⁰.
 SUM_TOLERANCE = 2.0**-32
@@ -27,12 +29,11 @@ class Mixture:
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        n = len(self.datasets)
-        if len(set(self.datasets)) != n:
-            raise MixtureError(f"dataset names repeat: {list(self.datasets)}")
-        if len(self.weights) != n:
+        _check_datasets(tuple(self.datasets))
+        if len(self.weights) != len(self.datasets):
             raise MixtureError(
-                f"mixture has {len(self.weights)} weights for {n} datasets {list(self.datasets)}"
+                f"mixture has {len(self.weights)} weights for {len(self.datasets)} datasets "
+                f"{list(self.datasets)}"
             )
         if not all(math.isfinite(w) and w >= 0 for w in self.weights):
             raise MixtureError(f"mixture weights must be finite and not negative, got {list(self.weights)}")
@@ -86,6 +87,34 @@ class Mixture:
             raise MixtureError(f"amounts must be finite and have a positive sum, got {dict(amounts)}")
         return cls(tuple(amounts), tuple(value / total for value in amounts.values()))
 
+    @classmethod
+    def parse(cls, label: str, datasets: Sequence[str]) -> Mixture:
+        """Read a label, or what a person writes in its form; the mixture of a label is that very mixture.
+
+        Args:
+            label: `a+b` for equal weights, or `a=0.25+b=0.75`; blanks around names are left out.
+            datasets: The N dataset names, in the run's order.
+
+        Returns:
+            The mixture.
+
+        Raises:
+            MixtureError: If the label is malformed, has a name twice or one that is not there, or its weights
+                are none of a mixture.
+        """
+        parts = split_label(label)
+        if "=" not in label:
+            return cls.subset(datasets, parts)
+        pairs = [part.partition("=") for part in parts]
+        names = [name.strip() for name, _, _ in pairs]
+        if len(set(names)) < len(names) or not set(names) <= set(datasets):
+            raise MixtureError(f"{label!r}: wanted different names out of {list(datasets)}, got {names}")
+        try:
+            shares = {name: float(weight) for name, (_, _, weight) in zip(names, pairs, strict=True)}
+        except ValueError:
+            raise MixtureError(f"{label!r}: wanted a weight a name, as in a=0.25+b=0.75") from None
+        return cls(tuple(datasets), tuple(shares.get(name, 0.0) for name in datasets))
+
     @property
     def members(self) -> tuple[str, ...]:
         """Names of the datasets with a weight above zero, in order."""
@@ -93,22 +122,62 @@ class Mixture:
 
     @property
     def is_subset(self) -> bool:
-        """Whether all non-zero weights are equal, so that the members say everything."""
-        return len({weight for weight in self.weights if weight > 0}) == 1
+        """Whether all non-zero weights are 1/|S|, so that the members say everything."""
+        shares = {weight for weight in self.weights if weight > 0}
+        return shares == {1 / len(self.members)}
 
     @property
     def label(self) -> str:
-        """Name for people and folders: `a+b` for a subset, `a=0.25+b=0.75` otherwise."""
+        """Name for tables: `a+b` for a subset, `a=0.25+b=0.75` otherwise, with all the digits it takes."""
+        return "+".join(self.members) if self.is_subset else weights_label(self.datasets, self.weights)
+
+    @property
+    def shown(self) -> str:
+        """The label with weights rounded for people; two mixtures may share it."""
         if self.is_subset:
-            return "+".join(self.members)
+            return self.label
         pairs = zip(self.datasets, self.weights, strict=True)
         return "+".join(f"{name}={weight:.6g}" for name, weight in pairs if weight > 0)
 
     @property
+    def folder_name(self) -> str:
+        """Name for a folder: a subset's label, or the key where that is too long or would leave its place."""
+        return self.label if self.is_subset and folder_fault(self.label) is None else self.key
+
+    @property
     def key(self) -> str:
         """Content hash (16 hex digits) of names and exact weights."""
-        text = "\n".join(f"{n} {w.hex()}" for n, w in zip(self.datasets, self.weights, strict=True))
+        pairs = zip(self.datasets, self.weights, strict=True)
+        text = "\n".join(f"{name} {(weight + 0.0).hex()}" for name, weight in pairs)  # −0 is 0
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def weights_label(names: Sequence[str], weights: Sequence[float]) -> str:
+    """Name weights of any sign and sum so that other weights get another name.
+
+    Args:
+        names: The N names.
+        weights: A weight a name. [N]
+
+    Returns:
+        `a=0.25+b=0.75`, without names of weight zero unless all are.
+    """
+    pairs = [(name, weight) for name, weight in zip(names, weights, strict=True) if weight]
+    return "+".join(f"{name}={_digits(weight)}" for name, weight in pairs or [(name, 0.0) for name in names])
+
+
+def _digits(weight: float) -> str:
+    # Six where they say all, else as many as it takes to read the same number back.
+    short = f"{weight:.6g}"
+    return short if float(short) == weight else repr(float(weight))
+
+
+@lru_cache(maxsize=256)
+def _check_datasets(datasets: tuple[str, ...]) -> None:
+    # A search makes many mixtures over the same datasets.
+    if len(set(datasets)) != len(datasets):
+        raise MixtureError(f"dataset names repeat: {list(datasets)}")
+    check_names(datasets, "dataset", label_fault, MixtureError)
 
 
 def all_subsets(datasets: Sequence[str]) -> list[Mixture]:

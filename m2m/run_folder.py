@@ -78,10 +78,8 @@ class RunFolder:
         Returns:
             The checkpoint folder.
         """
-        room = "experts" if len(mixture.members) == 1 else "mixtures"
-        # A label rounds shares and may be longer than a file's name; the key does neither.
-        name = mixture.label if mixture.is_subset else mixture.key
-        return self.root / room / name / f"seed{seed}"
+        room = "experts" if mixture.is_subset and len(mixture.members) == 1 else "mixtures"
+        return self.root / room / mixture.folder_name / f"seed{seed}"
 
     def read_results(self) -> dict[str, Any]:
         """Read `results.json`.

@@ -42,7 +42,7 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.mixture import Mixture
     from paper_figs.mergemix import error_bound
 
-    mixture = Mixture.subset(run.datasets, args.mixture.split("+")) if args.mixture else None
+    mixture = Mixture.parse(args.mixture, run.datasets) if args.mixture else None
     study = of_run(run, mixture, args.target)
     content = to_json(study)
     write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))

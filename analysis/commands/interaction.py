@@ -112,7 +112,7 @@ def _step_sizes(args: argparse.Namespace) -> int:
     from m2m.mixture import Mixture
     from paper_figs.mergemix import explained
 
-    mixture = Mixture.subset(run.datasets, args.mixture.split("+")) if args.mixture else None
+    mixture = Mixture.parse(args.mixture, run.datasets) if args.mixture else None
     study = explained_of_run(run, mixture, sizes or STEP_SIZES, horizons or HORIZONS)
     content = to_json(study)
     write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))

@@ -17,6 +17,7 @@ from analysis.fidelity.sample import Floats
 from m2m.config_keys import did_you_mean
 from m2m.csv_tables import check_table
 from m2m.errors import InputError
+from m2m.names import check_names, label_fault
 
 #: Columns of a table that are used without being asked for.
 MEMBERS, LABEL, EXAMPLES = "members", "candidate", "examples"
@@ -147,7 +148,7 @@ def _all_members(path: str, cells: pd.Series[str]) -> list[tuple[str, ...]]:
         Names, in the order in which datasets first appear in the table.
 
     Raises:
-        InputError: If a cell is broken JSON, or names a dataset twice or nothing.
+        InputError: If a cell is broken JSON, names a dataset twice or nothing, or a name cannot be used.
     """
     read: list[tuple[str, ...]] = []
     place: dict[str, int] = {}
@@ -158,6 +159,7 @@ def _all_members(path: str, cells: pd.Series[str]) -> list[tuple[str, ...]]:
         read.append(names)
         for name in names:
             place.setdefault(name, len(place))
+    check_names(place, f"{path}, column {MEMBERS!r}: dataset", label_fault, InputError)
     return [tuple(sorted(names, key=place.__getitem__)) for names in read]
 
 

@@ -145,7 +145,7 @@ def _half_way(shop: Workshop, found: Mixture, wide: Floats) -> dict[str, Choice]
     rest = replace(recipe, steps=recipe.steps - first.steps)
     middle = room / "middle"
     shop.work([Train(found, seed, first, middle, ())], "half way")
-    jobs = [Train(m, seed + 1, rest, room / "experts" / m.label, ()) for m in shop.singles]
+    jobs = [Train(m, seed + 1, rest, room / "experts" / m.folder_name, ()) for m in shop.singles]
     shop.work(jobs, "experts from half way", middle)
     _, anew = _search(shop, tuple(job.folder for job in jobs), wide, middle)
     chosen = {"kept": found, "anew": anew}

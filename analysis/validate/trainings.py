@@ -100,7 +100,7 @@ def _other_horizon(shop: Workshop) -> Floats:
     recipe = replace(own, horizon="pooled" if own.horizon == "matched" else "matched")
     large = [m for m in shop.grid.mixtures if len(m.members) > 1]
     room = shop.models / recipe.horizon
-    jobs = [Train(m, shop.config.run.seed, recipe, room / m.label, shop.tasks) for m in large]
+    jobs = [Train(m, shop.config.run.seed, recipe, room / m.folder_name, shop.tasks) for m in large]
     scores = shop.grid.trained.copy()  # a single dataset is trained for T steps either way
     scores[:, shop.grid.sizes > 1] = shop.work(jobs, f"mixtures of the {recipe.horizon} horizon")
     return scores
@@ -130,7 +130,7 @@ def _ablation(shop: Workshop, number: int, name: str, key: str, ratio: float) ->
 def _refitted(shop: Workshop, name: str, key: str, factors: Sequence[float]) -> Floats:
     room, seed = shop.models / name.translate(_PLAIN), shop.config.run.seed
     jobs = [
-        Train(m, seed, scaled(shop.config.train, key, factor), room / m.label, ())
+        Train(m, seed, scaled(shop.config.train, key, factor), room / m.folder_name, ())
         for m, factor in zip(shop.singles, factors, strict=True)
     ]
     shop.work(jobs, f"experts of other recipe: {name}")

@@ -10,7 +10,8 @@ from pathlib import Path
 from m2m.config_keys import check_keys, repeated
 from m2m.csv_tables import number, read_rows
 from m2m.errors import ConfigError, MixtureError
-from m2m.mixture import Mixture, all_subsets
+from m2m.mixture import Mixture, all_subsets, weights_label
+from m2m.names import split_label
 
 #: Columns that are not an expert's name.
 _NAME, _MEMBERS = "candidate", "members"
@@ -70,7 +71,7 @@ def read_candidates(source: str, experts: Sequence[str]) -> list[Candidate]:
 def _candidate(row: Mapping[str, str], experts: Sequence[str], where: str) -> Candidate:
     try:
         if _MEMBERS in row:
-            mixture = Mixture.subset(experts, [name.strip() for name in row[_MEMBERS].split("+")])
+            mixture = Mixture.subset(experts, split_label(row[_MEMBERS]))
             return Candidate(row.get(_NAME) or mixture.label, mixture.weights)
         weights = tuple(number(row[name]) for name in experts)
     except (MixtureError, ValueError) as error:
@@ -84,4 +85,4 @@ def _label(experts: Sequence[str], weights: tuple[float, ...]) -> str:
     try:
         return Mixture(tuple(experts), weights).label
     except MixtureError:  # merging weights need not lie on the simplex
-        return "+".join(f"{n}={w:.6g}" for n, w in zip(experts, weights, strict=True) if w) or "zero"
+        return weights_label(experts, weights)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m2m.errors import ConfigError
+from m2m.names import check_names
 
 
 def named_paths(words: Sequence[str]) -> dict[str, Path]:
@@ -18,15 +19,14 @@ def named_paths(words: Sequence[str]) -> dict[str, Path]:
         Path by name, in the order given.
 
     Raises:
-        ConfigError: If two experts have one name, or a name has a `+` or `=`.
+        ConfigError: If two experts have one name, or a name cannot be used.
     """
     paths: dict[str, Path] = {}
     for word in words:
         name, _, path = word.partition("=") if "=" in word and not Path(word).exists() else ("", "", word)
         name = name or Path(path).name.removesuffix(".safetensors")
-        if set(name) & set("+="):
-            raise ConfigError(f"expert name {name!r} has a '+' or '=', which separate names; say NAME={path}")
         if name in paths:
             raise ConfigError(f"two experts are called {name!r}: {paths[name]} and {path}; say NAME=PATH")
         paths[name] = Path(path)
+    check_names(paths, "--experts NAME=PATH: expert")
     return paths

@@ -106,7 +106,7 @@ def execute(args: argparse.Namespace) -> int:
             }
         )
     elif not args.quiet:
-        print(f"{args.out}: {mixture.label} for {args.to}")
+        print(f"{args.out}: {mixture.shown} for {args.to}")
     return 0
 
 

@@ -100,6 +100,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def _space(args: argparse.Namespace, source: Source) -> Space:
     from m2m.cli.search_utility import shares
+    from m2m.names import split_label
     from m2m.searching import Simplex, Subsets
 
     limits = [args.largest, args.include, args.exclude, args.group, args.cap, args.floor]
@@ -115,7 +116,7 @@ def _space(args: argparse.Namespace, source: Source) -> Space:
         return Simplex(source.datasets, shares(args.floor, "--floor"), shares(args.cap, "--cap"))
     if args.cap or args.floor:
         raise ConfigError("--cap and --floor go with --space simplex")
-    groups = [group.split("+") for group in args.group]
+    groups = [split_label(group) for group in args.group]
     return Subsets(source.datasets, args.smallest, args.largest, args.include, args.exclude, groups)
 
 

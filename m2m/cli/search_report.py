@@ -59,7 +59,7 @@ def tell(
         return
     if args.quiet:
         return
-    print(f"picked: {picked.mixture.label}")
+    print(f"picked: {picked.mixture.shown}")
     shown = ", ".join(f"{task} {value:.6g}" for task, value in utility.scores(picked.mixture).items())
     print(f"{shown}: best of {result.evaluations} tried")
     if race is not None:
@@ -77,21 +77,21 @@ def _race(race: Race | None) -> dict[str, Any]:
 
 def _tell_belief(belief: Belief) -> None:
     pick = belief.pick
-    print(f"expected best: {pick.mixture.label}, {pick.value:.6g} ± {pick.deviation:.2g}")
+    print(f"expected best: {pick.mixture.shown}, {pick.value:.6g} ± {pick.deviation:.2g}")
     print(f"probability that it is the best of all: {pick.probability:.0%}")
     print(f"expected regret: {belief.regret:.2g}")
-    print(f"expected worst: {belief.worst.mixture.label}, {belief.worst.value:.6g}")
+    print(f"expected worst: {belief.worst.mixture.shown}, {belief.worst.value:.6g}")
     if belief.contenders:
         print("not told apart from it:")
         print_table([_cells(contender) for contender in belief.contenders])
     if belief.next:
-        print("try next: " + ", ".join(mixture.label for mixture in belief.next))
+        print("try next: " + ", ".join(mixture.shown for mixture in belief.next))
 
 
 def _cells(contender: Contender) -> list[str]:
     believed = f"{contender.value:.6g} ± {contender.deviation:.2g}"
     tried = "tried" if contender.tried else "not tried"
-    return ["  " + contender.mixture.label, believed, f"{contender.probability:.0%}", tried]
+    return ["  " + contender.mixture.shown, believed, f"{contender.probability:.0%}", tried]
 
 
 def _outcome(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from m2m.merging.report import MergeReport
 from m2m.merging.run_plan import MergeOptions, run_plan
 from m2m.merging.statistics import StatisticsOf
 from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
+from m2m.names import check_names, folder_fault
 from m2m.units import parse_bytes
 
 
@@ -83,7 +84,7 @@ def merge(
     started = time.perf_counter()
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     models = _open_models(parsed)
-    _check_names(candidates or ())
+    check_names(candidates or (), "candidate", folder_fault, RecipeError)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
         report = write_adapters(parsed, models, Path(out), dtype=_float_dtype(dtype), candidates=candidates)
@@ -158,6 +159,8 @@ def merge_linear(
     started = time.perf_counter()
     if not names or len(weights) != len(names):
         raise MixtureError(f"{len(weights)} rows of weights for {len(names)} candidates {list(names)}")
+    if list(names) != [""]:
+        check_names(names, "candidate", folder_fault, MixtureError)
     inputs = [Checkpoint(path) for path in models]
     out_dtype = _float_dtype(dtype)
     paths = [str(model.path) for model in inputs]
@@ -212,19 +215,10 @@ def _metadata(recipe: Recipe, donor: Checkpoint, candidates: Candidates | None) 
     text = json.dumps(recipe.to_dict())
     if candidates is None:
         return {"": _notes(donor, {"m2m.recipe": text})}
-    for name in candidates:
-        if not name or name.startswith(".") or "/" in name or not name.isprintable():
-            raise RecipeError(f"candidate {name!r} cannot name a folder")
     return {
         name: _notes(donor, {"m2m.recipe": text, "m2m.weights": json.dumps(list(map(float, weights)))})
         for name, weights in candidates.items()
     }
-
-
-def _check_names(candidates: Iterable[str]) -> None:
-    for name in candidates:
-        if not name or name.startswith(".") or "/" in name or not name.isprintable():
-            raise RecipeError(f"candidate {name!r} cannot name a folder")
 
 
 def _stacked_layers(recipe: Recipe) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 from m2m.config_keys import did_you_mean
 from m2m.csv_tables import check_table
 from m2m.errors import InputError
+from m2m.names import check_names, label_fault
 from m2m.predicting.features import averaged
 from m2m.predicting.protocol import Array
 
@@ -116,6 +117,7 @@ def read_mixtures(
         table = table[list(domains)]
     if not len(table.columns):
         raise InputError(f"{where} has no column of weights")
+    check_names(table.columns, f"{where}: column", label_fault, InputError)
     raw = np.column_stack([_numbers(where, table, column) for column in table.columns])
     negative = np.argwhere(raw < 0)
     if len(negative):

@@ -14,6 +14,7 @@ from m2m.errors import ConfigError
 from m2m.evaluate.bench import Bench
 from m2m.evaluate.live_model import OtherSum
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
+from m2m.names import check_names
 from m2m.scoring.adapted_sums import adapted_sums
 from m2m.surrogate import Part
 
@@ -75,12 +76,13 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
         Models: The models, while the block runs.
 
     Raises:
-        ConfigError: If there is no expert.
+        ConfigError: If there is no expert, or a name cannot be used.
     """
     root = Checkpoint(base)
     named = experts if isinstance(experts, Mapping) else {Path(path).name: path for path in experts}
     if not named:
         raise ConfigError("there is no expert to merge")
+    check_names(named, "expert")
     found = {name: _open(path, root) for name, path in named.items()}
     with FileHashes(
         [*root.files, *(file for expert in found.values() for file in _own_files(expert))]

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from m2m.config_keys import check_keys
 from m2m.errors import ConfigError
+from m2m.names import check_names
 from m2m.setups.byte_gpt import ByteGPT, Shape
 from m2m.setups.protocol import Progress
 from m2m.setups.text import SOURCE_KEYS, TextSource
@@ -214,6 +215,7 @@ def _text_sources(table: Mapping[str, Any], where: str) -> list[TextSource]:
         or not all(isinstance(source, dict) for source in text.values())
     ):
         raise ConfigError(f"{where}: wanted tables {prefix}NAME] that say what to pretrain on")
+    check_names(text, f"{where[:-1]}.text]: base text")
     for name, source in text.items():
         check_keys(source, SOURCE_KEYS, f"{prefix}{name}]")
     return [TextSource.parse(source, f"{prefix}{name}]") for name, source in text.items()]

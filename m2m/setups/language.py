@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from m2m.config_keys import check_keys
 from m2m.errors import ConfigError, DataError
+from m2m.names import check_names
 from m2m.setups import byte_model
 from m2m.setups.protocol import Batch, Examples, Progress, Target, logits_of
 from m2m.setups.text import SOURCE_KEYS, TextSource
@@ -262,6 +263,7 @@ def _tables(spec: Mapping[str, Any], name: str) -> Mapping[str, Mapping[str, Any
     tables = spec.get(name)
     if not isinstance(tables, dict) or not tables or not all(isinstance(t, dict) for t in tables.values()):
         raise ConfigError(f"[setup]: wanted tables [setup.{name}.NAME]")
+    check_names(tables, f"[setup.{name}]: {name.removesuffix('s')}")  # before anything is fetched
     return tables
 
 

@@ -9,10 +9,13 @@ from typing import Any, cast
 
 from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
+from m2m.names import check_names, text_fault
 from m2m.setups.protocol import Progress, Setup
 from m2m.user_code import load_function
 
 KINDS = ("language", "vision", "python")
+#: What tables of scores call the base model.
+BASE = "base"
 
 
 def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None) -> Setup:
@@ -29,7 +32,7 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
         The set-up.
 
     Raises:
-        ConfigError: If `kind` is missing or unknown.
+        ConfigError: If `kind` is missing or unknown, or a name cannot be used.
     """
     kind = spec.get("kind")
     if kind not in KINDS:
@@ -37,6 +40,17 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
         raise ConfigError(f"[setup]: `kind` must be one of {', '.join(KINDS)}; got {kind!r}{hint}")
     if kind == "python":
         factory = load_function(str(spec.get("factory", "")), root, "[setup] factory")
-        return cast(Setup, factory(spec))
-    module = importlib.import_module(f"m2m.setups.{kind}")
-    return cast(Setup, module.from_spec(spec, root, cache, progress))
+        setup = cast(Setup, factory(spec))
+    else:
+        module = importlib.import_module(f"m2m.setups.{kind}")
+        setup = cast(Setup, module.from_spec(spec, root, cache, progress))
+    _check_names(setup)
+    return setup
+
+
+def _check_names(setup: Setup) -> None:
+    check_names(setup.datasets, "[setup]: dataset")
+    check_names(setup.targets, "[setup]: target")
+    check_names(setup.metrics, "[setup]: metric", text_fault)
+    if BASE in setup.datasets:
+        raise ConfigError(f"[setup]: no dataset can be called {BASE!r}: that is the base model's label")

@@ -16,6 +16,7 @@ from torch import Tensor
 from m2m.config_keys import check_keys, did_you_mean
 from m2m.data import fetch, find
 from m2m.errors import ConfigError
+from m2m.names import check_names
 from m2m.setups.efficientnet import MAX_BLOCKS, read_trunk_state
 from m2m.setups.protocol import Progress, Target
 from m2m.setups.vision_setup import VisionSetup, as_examples, joined, save_atomically
@@ -213,6 +214,7 @@ def _source_names(where: str, value: object) -> tuple[str, ...]:
 
 def _targets(where: str, value: object) -> dict[str, tuple[str, ...]]:
     if isinstance(value, Mapping) and value:
+        check_names(value, f"{where}: target")
         return {name: _source_names(f"{where}.{name}", sources) for name, sources in value.items()}
     return {name: (name,) for name in _source_names(where, value)}
 

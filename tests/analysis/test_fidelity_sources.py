@@ -96,6 +96,7 @@ def test_nan_is_not_an_empty_cell(tmp_path: Path) -> None:
         ("members,x,y\na+b,1,2\nb,3,3\nb+a,3,4\n", r"more than once: \['a\+b'\]"),
         ("members,x,y\na+a,1,2\n", "row 1, column 'members': wanted different names, got 'a\\+a'"),
         ("members,x,y\n,1,2\n", "row 1, column 'members': wanted different names, got ''"),
+        ('members,x,y\n"[""a"",""b""]",1,2\n"[""a+b""]",3,4\n', "dataset name 'a\\+b' has"),
         ("", "not a CSV table"),
         ("candidate,x,y\na,1,2\na,3,4\n", "more than once"),
         ('members,x,y\n"[""a",1,2\n', "wanted a JSON list"),

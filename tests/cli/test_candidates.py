@@ -86,7 +86,10 @@ def test_experts_are_named_by_their_path_or_by_the_user() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "said"), [(["x/a", "y/a"], "two experts"), (["a+b"], "separate names")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["x/a", "y/a"], "two experts"), (["a+b"], "joins names"), (["Math=x", "math=y"], "case")],
+)
 def test_expert_names_that_cannot_be_told_apart(words: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         named_paths(words)

@@ -144,10 +144,16 @@ def test_candidates_are_what_separate_merges_would_be(folder: Path) -> None:
         assert all(torch.equal(together[key], alone[key]) for key in alone)
 
 
-@pytest.mark.parametrize("name", ["", ".", "../x", "a/b", ".hidden"])
+@pytest.mark.parametrize("name", ["", ".", "../x", "a/b", ".hidden", "a\0b", "a\n", "x" * 250])
 def test_candidates_cannot_leave_the_folder(folder: Path, name: str) -> None:
-    with pytest.raises(RecipeError, match="cannot name a folder"):
+    with pytest.raises(RecipeError, match="candidate name"):
         merge(recipe("linear"), folder / "out", candidates={name: (1.0, 1.0)})
+    assert not (folder / "out").exists()
+
+
+def test_candidates_of_one_folder_on_some_machines_are_refused(folder: Path) -> None:
+    with pytest.raises(RecipeError, match="case or Unicode form"):
+        merge(recipe("linear"), folder / "out", candidates={"half": (0.5, 0.5), "Half": (0.25, 0.75)})
 
 
 def test_union_of_different_tokenizers_is_refused(folder: Path) -> None:

@@ -5,15 +5,38 @@ import pytest
 from m2m import setups
 from m2m.errors import ConfigError
 
-FACTORY = "def make(spec):\n    return ('made from', spec['colour'])\n"
+FACTORY = """
+from types import SimpleNamespace
+
+def make(spec):
+    names = dict.fromkeys(spec["datasets"])
+    return SimpleNamespace(datasets=names, targets={spec["target"]: None}, metrics={spec["metric"]: False})
+"""
 
 
 def test_a_users_own_set_up_is_made_by_a_function_in_a_file_or_a_module(tmp_path, monkeypatch):
     (tmp_path / "own_setup_in_a_file.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(str(tmp_path))
     for factory in ("own_setup_in_a_file.py:make", "own_setup_in_a_file:make"):
-        spec = {"kind": "python", "factory": factory, "colour": "red"}
-        assert setups.load(spec, tmp_path, tmp_path) == ("made from", "red")
+        spec = {"kind": "python", "factory": factory, "datasets": "ab", "target": "t", "metric": "loss"}
+        assert list(setups.load(spec, tmp_path, tmp_path).datasets) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"datasets": ["a", "../b"]}, "dataset name '../b'"),
+        ({"datasets": ["a", "A"]}, "dataset names 'a' and 'A'"),
+        ({"datasets": ["a", "base"]}, "no dataset can be called 'base'"),
+        ({"target": "t/u"}, "target name 't/u'"),
+        ({"metric": "loss\n"}, "metric name"),
+    ],
+)
+def test_names_of_a_users_own_set_up_follow_the_rule(tmp_path, change, said):
+    (tmp_path / "named_set_up.py").write_text(FACTORY)
+    spec = {"kind": "python", "factory": "named_set_up.py:make", "datasets": "ab", "target": "t"}
+    with pytest.raises(ConfigError, match=said):
+        setups.load({**spec, "metric": "loss", **change}, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_targets_are_sources_or_pools_of_sources():
         ("datasets", ["mate", "mate"], r"\[setup\] datasets: a source is named twice"),
         ("targets", ["gnom"], r"\[setup\] targets: no source 'gnom' \(did you mean 'gnome'\?\)"),
         ("targets", {"icons": ["gnom"]}, r"\[setup\] targets\.icons: no source 'gnom'"),
+        ("targets", {"a/b": ["gnome"]}, r"\[setup\] targets: target name 'a/b' has '/'"),
         ("targets", {}, r"\[setup\] targets: wanted a list"),
         ("datasets", ["mnist"], r"\[setup\] targets: 'adwaita' has the label space 'context', which none of"),
     ],
