@@ -37,3 +37,7 @@ class DataError(InputError):
 
 class RunFolderError(InputError):
     """The output folder exists and is not this run's, or another process is using it."""
+
+
+class FitError(InputError):
+    """A model or a curve cannot be fitted to what was given."""

@@ -98,6 +98,7 @@ def _outcome(args: argparse.Namespace, forecast: Forecast) -> dict[str, Any]:
         "model": predictor.name,
         "weights": predictor.weights,
         "spearman": predictor.spearman,
+        "notes": predictor.notes,
         "mixtures": len(forecast.mixtures.weights),
         "domains": len(forecast.mixtures.domains),
         "subsets": forecast.mixtures.subsets,

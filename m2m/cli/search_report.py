@@ -86,6 +86,8 @@ def _tell_belief(belief: Belief) -> None:
         print_table([_cells(contender) for contender in belief.contenders])
     if belief.next:
         print("try next: " + ", ".join(mixture.shown for mixture in belief.next))
+    for note in belief.notes:
+        print(f"note: {note}")
 
 
 def _cells(contender: Contender) -> list[str]:
@@ -114,6 +116,7 @@ def _outcome(
             "regret": belief.regret,
             "worst": _contender(belief.worst),
             "noise": belief.noise,
+            "notes": list(belief.notes),
         }
     return outcome
 

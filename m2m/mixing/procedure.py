@@ -215,7 +215,8 @@ class _Steps(RunSteps):
             at = predictor.predict(point)
             interval = (float(at.low[0]), float(at.high[0]))
             own = float(self.examples(base, c.name, "validation", c.metric).mean())
-            fits.append(Fit(c, predictor.name, predictor.weights, predictor.spearman, interval, own))
+            about = predictor.name, predictor.weights, predictor.spearman
+            fits.append(Fit(c, *about, interval, own, predictor.notes))
         return tuple(fits)
 
     def trained(self, chosen: Mixture) -> dict[str, dict[str, dict[str, float]]]:

@@ -63,6 +63,7 @@ class Fit:
         spearman: Cross-validated rank correlation by family tried.
         interval: 95 % interval of the score predicted for λ*.
         base: The base model's score.
+        notes: What is to be known of the fit: families that cannot be fitted, scores all the same.
     """
 
     capability: Capability
@@ -71,6 +72,7 @@ class Fit:
     spearman: Mapping[str, float]
     interval: tuple[float, float]
     base: float
+    notes: tuple[str, ...] = ()
 
     @property
     def rank(self) -> float:
@@ -172,6 +174,7 @@ class MixResult:
             "model": fit.model,
             "models": dict(fit.weights),
             "spearman": dict(fit.spearman),
+            "notes": list(fit.notes),
             "base": fit.base,
             "predicted": self.chosen.predicted[name],
             "low": fit.interval[0],

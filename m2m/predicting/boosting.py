@@ -24,10 +24,14 @@ class TreeModel:
     """Fitted trees.
 
     Attributes:
-        booster: The LightGBM booster.
+        booster: The LightGBM booster, of standardised scores.
+        centre: Mean of the scores it was fitted to, in the score's unit.
+        scale: Their standard deviation.
     """
 
     booster: Any
+    centre: float
+    scale: float
 
     def predict(self, x: Array) -> Array:
         """Return the trees' sums.
@@ -38,7 +42,8 @@ class TreeModel:
         Returns:
             The expected scores. [M]
         """
-        return np.asarray(self.booster.predict(x), dtype=np.float64)
+        sums = np.asarray(self.booster.predict(x), dtype=np.float64)
+        return self.centre + self.scale * sums
 
 
 @dataclass(frozen=True)
@@ -74,5 +79,8 @@ class BoostedTrees:
             "deterministic": True,
             "force_row_wise": True,
         }
-        data = lightgbm.Dataset(x, label=y, params={"verbosity": -1})
-        return TreeModel(lightgbm.train(parameters, data, num_boost_round=settings["n_estimators"]))
+        # Labels are float32 in there, which has no room for small differences on a high level.
+        centre, scale = float(y.mean()), float(y.std())
+        data = lightgbm.Dataset(x, label=(y - centre) / scale, params={"verbosity": -1})
+        booster = lightgbm.train(parameters, data, num_boost_round=settings["n_estimators"])
+        return TreeModel(booster, centre, scale)

@@ -80,6 +80,8 @@ def predict(
     if wanted is not None:
         _warn_of_new_domains(known, wanted)
     predictor = fit_predictor(known.weights, y, model, seed=seed, fold_count=folds, progress=progress)
+    for note in predictor.notes:
+        _log.warning("%s: %s", target, note)
     return Forecast(predictor, known, None if wanted is None else _table(predictor, wanted, index))
 
 

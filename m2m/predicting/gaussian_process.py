@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from m2m.errors import FitError
 from m2m.predicting.features import FeatureMap, Features
 from m2m.predicting.protocol import Array
 
@@ -14,6 +15,8 @@ from m2m.predicting.protocol import Array
 _LENGTH, _SMOOTH, _NOISE, _TREND = (-3.0, 8.0), (-4.0, 6.0), (-14.0, 1.0), (-12.0, 3.0)
 #: Added to the diagonal so that repeated mixtures do not make the covariance singular.
 _JITTER = 1e-8
+#: What hyperparameters cost whose covariance is not positive definite to rounding.
+_BROKEN = 1e10
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,9 @@ class GaussianProcess:
 
         Returns:
             The fitted model.
+
+        Raises:
+            FitError: If the covariance has no factor, whatever the hyperparameters tried.
         """
         from scipy.linalg import cho_factor, cho_solve
         from scipy.optimize import minimize
@@ -130,6 +136,10 @@ class GaussianProcess:
             bounds=[_LENGTH] * n + [_SMOOTH, _NOISE, _TREND],
             options={"maxiter": self.steps},
         )
+        # Whether the optimiser was done after its steps, or at a bound, decides nothing: any hyperparameters
+        # make a process, and how well it predicts is measured on rows that it has not seen.
+        if not found.fun < _BROKEN:
+            raise FitError("its covariance matrix is not positive definite")
         factor = cho_factor(_covariance(points, found.x)[0], lower=True)
         dual = cho_solve(factor, z)
         return GaussianModel(made, points, centre, scale, offset, unit, found.x, factor, dual)
@@ -165,7 +175,7 @@ def _objective(hyper: Array, points: Array, z: Array, prior: Array) -> tuple[flo
     try:
         factor = cholesky(total, lower=True)
     except LinAlgError:
-        return 1e10, np.zeros_like(hyper)
+        return _BROKEN, np.zeros_like(hyper)
     half, _ = dpotri(factor, lower=1)
     inverse = np.tril(half) + np.tril(half, -1).T
     dual = inverse @ z

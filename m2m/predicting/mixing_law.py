@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2m.predicting.protocol import Array
+from m2m.predicting.robust_fit import lowest, robust_fit
 
 #: Where the asymptote c starts: this many ranges of the scores beyond their best and their worst value.
 _STARTS = (0.05, 0.3, 1.0, 3.0)
@@ -69,13 +70,13 @@ class LogLinear:
         """
         scale = float(y.std())
         z = (y - y.mean()) / scale
-        fits = [self._from(x, z, sign, start) for sign in (1.0, -1.0) for start in _STARTS]
-        _, c, sign, t = min(fits, key=lambda fit: fit[0])
-        return MixingLaw(float(y.mean()) + scale * c, sign * scale, t)
+        starts = [(sign, start) for sign in (1.0, -1.0) for start in _STARTS]
+        fits = [self._from(x, z, sign, start) for sign, start in starts]
+        best = lowest(fits)
+        (sign, _), (c, *t) = starts[best], fits[best][1]
+        return MixingLaw(float(y.mean()) + scale * sign * float(c), sign * scale, np.array(t))
 
-    def _from(self, x: Array, z: Array, sign: float, start: float) -> tuple[float, float, float, Array]:
-        from scipy.optimize import least_squares
-
+    def _from(self, x: Array, z: Array, sign: float, start: float) -> tuple[float, Array]:
         best = float((sign * z).min())
         c = best - start * float(np.ptp(z))
         height = np.log(sign * z - c)
@@ -94,7 +95,4 @@ class LogLinear:
             prior = np.column_stack([np.zeros(n), np.eye(n) - 1 / n]) / self.spread
             return np.vstack([data, prior])
 
-        found = least_squares(
-            residuals, np.r_[c, t], jac=jacobian, loss="soft_l1", f_scale=1.5, max_nfev=60, x_scale="jac"
-        )
-        return float(found.cost), sign * float(found.x[0]), sign, found.x[1:]
+        return robust_fit(residuals, jacobian, np.r_[c, t], scaled=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2m.predicting.protocol import Array
+from m2m.predicting.robust_fit import lowest, robust_fit
 
 #: Parameters of a term beside its N usefulnesses: a, log p, log g.
 _OWN = 3
@@ -77,11 +78,9 @@ class EffectiveData:
         """
         centre, scale = float(y.mean()), float(y.std())
         fits = [self._from(x, (y - centre) / scale, sign, seed) for sign in self.signs]
-        return PowerLaw(centre, scale, min(fits, key=lambda fit: fit[0])[1])
+        return PowerLaw(centre, scale, fits[lowest(fits)][1])
 
     def _from(self, x: Array, z: Array, sign: float, seed: int) -> tuple[float, Array]:
-        from scipy.optimize import least_squares
-
         mean, spread = (
             np.r_[first, np.tile(_expand(p, x), self.terms)] for first, p in ((0.0, _MEAN), (3.0, _SPREAD))
         )
@@ -99,8 +98,7 @@ class EffectiveData:
         def jacobian(p: Array) -> Array:
             return np.vstack([_gradient(p, present, logs) / self.noise, np.diag(1 / spread)])
 
-        found = least_squares(residuals, start, jac=jacobian, loss="soft_l1", f_scale=1.5, max_nfev=60)
-        return float(found.cost), found.x
+        return robust_fit(residuals, jacobian, start)
 
 
 @dataclass(frozen=True)

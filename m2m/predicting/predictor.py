@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import count
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO, FAMILIES, family
-from m2m.predicting.protocol import Array, Family
+from m2m.predicting.protocol import LARGEST, SMALLEST, Array, Family, FamilyError
 from m2m.predicting.validation import (
     Folded,
     Rows,
@@ -68,6 +68,8 @@ class Predictor:
         residuals: Out-of-fold error of each row, absolute. [M]
         fold_of: The fold of each row. [M]
         spearman: Cross-validated Spearman's ρ of each family that was tried, and of `auto`'s nested choice.
+        notes: What is to be known of it: which families could not be fitted, and why; that all scores are
+            the same.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Predictor:
     residuals: Array
     fold_of: Rows
     spearman: dict[str, float]
+    notes: tuple[str, ...] = ()
 
     def held_out(self, x: Array) -> Array:
         """Predict the mixtures it was fitted to, each by what has not seen it.
@@ -101,13 +104,23 @@ class Predictor:
             seed: Decides all random choices.
 
         Returns:
-            The fitted models as one.
+            The fitted models as one; without a family that cannot be fitted to these rows. If none can be,
+            the first one's error.
         """
         from threadpoolctl import threadpool_limits
 
+        found, failures = [], []
         with threadpool_limits(1):
-            models = [family(name).fit(x, y, seed) for name in self.weights]
-        return WeightedModels(self.fitted.weights, models)
+            for name, weight in zip(self.weights, self.fitted.weights, strict=True):
+                try:
+                    found.append((float(weight), family(name).fit(x, y, seed)))
+                except FamilyError as failure:
+                    failures.append(failure)
+        if not found:
+            raise failures[0]
+        weights = np.array([weight for weight, _ in found])
+        kept = weights / weights.sum() if failures else weights
+        return WeightedModels(kept, [model for _, model in found])
 
     def predict(self, x: Array) -> Prediction:
         """Predict the scores of mixtures.
@@ -156,7 +169,7 @@ def fit_predictor(
 
     `auto` judges three ways of using the families by nested cross-validation, so that what is judged never
     saw the row it is judged on: the family with the best rank correlation, the mean of the best three, and a
-    stack of all.
+    stack of all. A family that cannot be fitted to some of the rows steps aside, which is noted.
 
     Args:
         x: Mixture weights; a row is on the simplex. [M, N]
@@ -168,8 +181,45 @@ def fit_predictor(
 
     Returns:
         The fitted predictor.
+
+    Raises:
+        FamilyError: If no family can be fitted.
     """
     families = families_for(model, len(x), x.shape[1], fold_count)
+    notes = _checked_scores(y)
+    while True:
+        try:
+            found = _fitted(families, x, y, seed, fold_count, progress)
+        except FamilyError as failure:
+            if len(families) == 1:
+                raise
+            notes.append(f"{failure}; it is left out")
+            families = [one for one in families if one.name != failure.family]
+        else:
+            return replace(found, notes=tuple(notes))
+
+
+def _checked_scores(y: Array) -> list[str]:
+    """Return what is to be known of the scores.
+
+    Raises:
+        InputError: If their squares are no numbers.
+    """
+    if not np.isfinite(y).all() or np.abs(y).max() > LARGEST:
+        worst = y[np.argmax(np.where(np.isfinite(y), np.abs(y), np.inf))]
+        raise InputError(f"a score is {worst:g}; wanted finite numbers of at most {LARGEST:g} in size")
+    spread = float(np.ptp(y))
+    if 0 < spread < SMALLEST:
+        raise InputError(
+            f"scores differ by {spread:.2g} at most, and squares of that are 0: give them in a smaller unit"
+        )
+    said = "all scores are the same: so is every prediction, and a rank correlation of 0 stands for none"
+    return [] if spread else [said]
+
+
+def _fitted(
+    families: Sequence[Family], x: Array, y: Array, seed: int, fold_count: int, progress: Progress | None
+) -> Predictor:
     from threadpoolctl import threadpool_limits
 
     parts = folds(len(y), fold_count, seed)

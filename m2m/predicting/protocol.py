@@ -8,8 +8,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from m2m.errors import FitError
+
 #: Mixture weights [M, N], features [M, F] or scores [M], float64.
 Array = NDArray[np.float64]
+#: Scores may not be larger than this, and differences below the other are none: squares of both are float64.
+LARGEST, SMALLEST = 1e150, 1e-150
 
 
 class Model(Protocol):
@@ -17,6 +21,20 @@ class Model(Protocol):
 
     def predict(self, x: Array) -> Array:
         """Return the expected score of each mixture: `x` [M, N] to [M], in the score's unit."""
+
+
+class FamilyError(FitError):
+    """A family cannot be fitted to the rows it was given.
+
+    Args:
+        family: Its name.
+        rows: How many rows it was given.
+        why: What went wrong.
+    """
+
+    def __init__(self, family: str, rows: int, why: str) -> None:
+        super().__init__(f"{family} cannot be fitted to {rows} scored mixtures: {why}")
+        self.family = family
 
 
 class Fit(Protocol):
@@ -60,7 +78,7 @@ class Family:
     def fit(self, x: Array, y: Array, seed: int = 0) -> Model:
         """Fit the family to scored mixtures.
 
-        A table whose scores are all the same has one answer, whatever the family.
+        Scores that are all the same have one answer, whatever the family.
 
         Args:
             x: Mixture weights; a row is on the simplex. [M, N]
@@ -69,10 +87,21 @@ class Family:
 
         Returns:
             The fitted model.
+
+        Raises:
+            FamilyError: If the family cannot be fitted to these rows, or does not return their scores as
+                finite numbers.
         """
-        if np.ptp(y) == 0:
+        if np.ptp(y) < SMALLEST:
             return Constant(float(y[0]))
-        return self.work(x, y, seed)
+        try:
+            model = self.work(x, y, seed)
+            finite = bool(np.isfinite(model.predict(x)).all())
+        except (FitError, np.linalg.LinAlgError) as failure:
+            raise FamilyError(self.name, len(y), str(failure)) from None
+        if not finite:
+            raise FamilyError(self.name, len(y), "what it predicts is not finite")
+        return model
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ class SparsePairs:
         Returns:
             The fitted model.
         """
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LassoCV
         from sklearn.model_selection import KFold
 
@@ -112,9 +113,8 @@ class SparsePairs:
         # Three digits of the optimum are more than cross-validation can tell apart.
         lasso = LassoCV(alphas=20, eps=1e-3, cv=folds, tol=1e-3, max_iter=1000)
         with warnings.catch_warnings():
-            # The smallest penalties of the path need not converge: they are seldom chosen, and only
-            # rank-checked.
-            warnings.simplefilter("ignore")
+            # The smallest penalties of the path need not converge: each is judged by rows it has not seen.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             return _standardised(with_products, x, y, lasso)
 
 

@@ -59,7 +59,8 @@ def stack_weights(predictions: Array, truth: Array) -> Array:
         truth: True scores. [M]
 
     Returns:
-        Weights that sum to 1, so that the stack stays between its members. [L]
+        Weights that sum to 1, so that the stack stays between its members; all on one where none are found.
+            [L]
     """
     from scipy.optimize import nnls
 
@@ -71,8 +72,13 @@ def stack_weights(predictions: Array, truth: Array) -> Array:
     # A heavy last row holds the sum near 1; the division makes it exact.
     heavy = 1e3 * np.sqrt(len(truth))
     rows = np.vstack([residuals / unit, np.full(predictions.shape[1], heavy)])
-    weights, _ = nnls(rows, np.r_[np.zeros(len(truth)), heavy])
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
+    try:
+        weights, _ = nnls(rows, np.r_[np.zeros(len(truth)), heavy])
+    except RuntimeError:  # out of iterations
+        weights = np.zeros(predictions.shape[1])
+    # Where nothing is found the best family stands for the stack, which is then judged like any other choice.
+    total = float(weights.sum())
+    return np.asarray(weights / total, dtype=np.float64) if total > 0 else choose(predictions, truth)
 
 
 def choose(predictions: Array, truth: Array) -> Array:

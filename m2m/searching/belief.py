@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
+from m2m.predicting.protocol import SMALLEST
 from m2m.searching.objective import Evaluation
 from m2m.searching.posterior import Posterior
 from m2m.searching.proposals import Proposals, proposals_for
@@ -60,6 +61,7 @@ class Belief:
         regret: How much the pick is expected to fall short of the best mixture, in the score's unit.
         worst: The mixture with the worst expected score: how much the choice matters.
         noise: Standard deviation of an evaluation that no smooth landscape explains, in the score's unit.
+        notes: What is to be read with care: variances that did not settle or ended at a bound, equal scores.
     """
 
     pick: Contender
@@ -68,6 +70,7 @@ class Belief:
     regret: float
     worst: Contender
     noise: float
+    notes: tuple[str, ...] = ()
 
 
 def assess(
@@ -108,7 +111,11 @@ def assess(
     points = np.array([evaluation.mixture.weights for evaluation in trajectory])
     values, errors = (np.array([getattr(e, name) for e in trajectory]) for name in ("value", "error"))
     posterior = Posterior(points, sign * values, errors=errors, prior=prior)
-    return _Assessment(posterior, points, proposals_for(space), sign, np.random.default_rng(seed)).belief()
+    generator = np.random.default_rng(seed)
+    belief = _Assessment(posterior, points, proposals_for(space), sign, generator).belief()
+    if np.ptp(values) >= SMALLEST:
+        return belief
+    return replace(belief, notes=("all scores tried are the same: nothing tells the mixtures apart",))
 
 
 class _Assessment:
@@ -151,6 +158,7 @@ class _Assessment:
             regret=float((self._values[:, pick] - self._values.min(1)).mean()),
             worst=self._contender(self._worst),
             noise=self._posterior.noise,
+            notes=self._posterior.notes,
         )
 
     def _mixture(self, k: int) -> Mixture:

@@ -22,8 +22,10 @@ from m2m.searching.strategy import Space, Strategy
 INCUMBENTS = 12
 #: Mixtures that a prior chooses before anything is scored.
 FROM_PRIOR = 4
-#: The belief's variances are fitted anew when there are this many times as many evaluations.
+#: The belief's variances are fitted anew when there are this many times as many evaluations,
 REFIT = 1.2
+#: in so many steps from the last ones: what a belief proposes is measured, so it need not have settled.
+REFIT_STEPS = 25
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class ModelBased(Strategy):
             fit = tried >= REFIT * fitted_at
             points, losses = observed(ledger)
             errors = np.array([evaluation.error for evaluation in ledger.trajectory])
-            posterior = Posterior(points, losses, log_variances, errors=errors, prior=self.prior, fit=fit)
+            steps = REFIT_STEPS if fit else 0
+            posterior = Posterior(points, losses, log_variances, errors=errors, prior=self.prior, steps=steps)
             log_variances, fitted_at = posterior.log_variances, tried if fit else fitted_at
             for mixture in _round(posterior, proposals, ledger, max(4, round(self.batch * n)), generator):
                 [predicted] = posterior.mean().at(np.array([mixture.weights]))

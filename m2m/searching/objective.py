@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
+from m2m.predicting.protocol import LARGEST
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,17 @@ class Ledger:
 
         Raises:
             BudgetSpentError: If this would be one evaluation too many.
-            InputError: If the objective is not a finite number there.
+            InputError: If the objective is not a finite number there, or one whose square is none.
         """
         if mixture.key not in self._known:
             if self._budget is not None and len(self._known) >= self._budget:
                 raise BudgetSpentError
             value = float(self._objective.function(mixture))
-            if not math.isfinite(value):
-                raise InputError(f"the objective of {mixture.label} is {value}; a search needs finite scores")
+            if not abs(value) <= LARGEST:
+                raise InputError(
+                    f"the objective of {mixture.label} is {value}; a search needs finite scores of at most "
+                    f"{LARGEST:g} in size"
+                )
             sign = -1 if self._objective.higher_is_better else 1
             predicted = None if predicted_loss is None else sign * predicted_loss
             error = self._objective.error(mixture) if self._objective.error else 0.0

@@ -30,8 +30,10 @@ PRIOR_MEAN, PRIOR_DEVIATION = -3.0, 5.0
 BOUNDS = [(-12.0, 6.0)] * 6 + [(-10.0, 2.0)]
 #: Products a draw's cubic is made of.
 PROJECTIONS = 128
-#: Steps of the evidence's maximisation; it is flat long before.
-MOST_STEPS = 25
+#: Steps that the evidence's maximisation may take; it settles within 50.
+MOST_STEPS = 200
+#: A slope of the evidence, in nat for each unit of a log variance, that is as good as none.
+SETTLED = 0.1
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,11 @@ class Posterior:
         log_variances: The seven log variances to use, or to start from. [7]
         errors: Standard errors of the losses, in their unit; None where they are exact. [M]
         prior: What is believed before the first evaluation; None: nothing. What is learnt is the difference.
-        fit: Whether to maximise the evidence over the log variances.
+        steps: Most steps in which to maximise the evidence over the log variances; 0 takes them as they are.
 
     Attributes:
         log_variances: The seven that are used. [7]
+        notes: What is to be read with care because of them; empty if they were given.
     """
 
     def __init__(
@@ -91,12 +94,15 @@ class Posterior:
         *,
         errors: Floats | None = None,
         prior: QuadraticPrior | None = None,
-        fit: bool = True,
+        steps: int = MOST_STEPS,
     ) -> None:
         self._expected = prior.landscape if prior else _nothing(points.shape[1])
         self._observed = _Observed.of(points, losses - self._expected.at(points), errors)
         start = START if log_variances is None else log_variances
-        self.log_variances: Floats = _most_evident(self._observed, start) if fit else start
+        self.log_variances: Floats = start
+        self.notes: tuple[str, ...] = ()
+        if steps:
+            self.log_variances, self.notes = _most_evident(self._observed, start, steps)
         self._variances = np.exp(self.log_variances[:6]) / self._observed.units
         self._noise = float(np.exp(self.log_variances[6]))
         self._scatter = self._noise + self._observed.variances
@@ -195,7 +201,8 @@ def _covariance(observed: _Observed, log_variances: Floats) -> Floats:
     return np.asarray(covariance)
 
 
-def _most_evident(observed: _Observed, start: Floats) -> Floats:
+def _most_evident(observed: _Observed, start: Floats, steps: int) -> tuple[Floats, tuple[str, ...]]:
+    """Return the log variances of the most evidence, and what is to be said of where they ended."""
     from scipy.optimize import minimize
 
     found = minimize(
@@ -204,9 +211,22 @@ def _most_evident(observed: _Observed, start: Floats) -> Floats:
         jac=True,
         method="L-BFGS-B",
         bounds=BOUNDS,
-        options={"maxiter": MOST_STEPS},
+        options={"maxiter": steps},
     )
-    return np.asarray(found.x)
+    if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
+        return start, ("the belief's variances could not be fitted: they are those it started from",)
+    low, high = np.array(BOUNDS).T
+    ends = np.asarray(found.x)
+    # The slope that the bounds leave: where it is nothing, it does not matter why the optimiser stopped.
+    left = np.abs(np.clip(ends - found.jac, low, high) - ends).max()
+    said = []
+    if left > SETTLED:
+        said.append(f"the belief's variances had not settled after {found.nit} steps")
+    if ends[6] <= low[6]:
+        said.append("the noise is at the least that can be told from none")
+    if (ends >= high).any():
+        said.append("a variance of the belief is at its largest: the landscape is rougher than it can say")
+    return ends, tuple(said)
 
 
 def _surprise(observed: _Observed, log_variances: Floats) -> tuple[float, Floats]:

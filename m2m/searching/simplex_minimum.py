@@ -28,7 +28,9 @@ class Smooth(Protocol):
 def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
     """Go downhill from every start by sequential quadratic programming (Kraft, 1988).
 
-    On a convex quadratic every start ends in the global minimum; otherwise in a local one each.
+    On a convex quadratic every start ends in the global minimum; otherwise in a local one each. A descent
+    that ends above its start, or nowhere, counts as ended there: whatever the optimiser says of itself, what
+    counts is the loss where it stopped, and no end is above its start.
 
     Args:
         landscape: What is minimised, beside the space's penalty.
@@ -48,10 +50,10 @@ def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
     ends = []
     values = landscape.at(starts)
     unit = float(np.ptp(values)) or 1.0
-    for start in starts:
+    for start in map(space.nearest, starts):
         found = minimize(
             loss,
-            space.nearest(start),
+            start,
             jac=True,
             method="SLSQP",
             bounds=list(zip(space.lower, space.upper, strict=True)),
@@ -59,7 +61,8 @@ def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
             options={"maxiter": 200, "ftol": PRECISION},
         )
         point = np.where(found.x < SMALLEST, 0.0, found.x)
-        ends.append((loss(space.nearest(point))[0], space.nearest(point)))
+        end = space.nearest(point) if np.isfinite(point).all() else start
+        ends.append(min(((loss(p)[0], p) for p in (end, start)), key=lambda pair: pair[0]))
     return _distinct(np.array([point for _, point in sorted(ends, key=lambda end: end[0])]))
 
 

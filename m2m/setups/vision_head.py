@@ -13,12 +13,16 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch import Tensor
 
+from m2m.errors import FitError
+
 #: λ of the penalty ½λ‖W‖² on standardised features, for a mean loss in nat.
 PENALTY = 1e-2
 #: Largest component of the gradient that counts as zero.
 TOLERANCE = 1e-6
-#: Iterations allowed; the problem is convex and needs fewer.
+#: Iterations allowed at a time; the problem is convex and needs fewer.
 ITERATIONS = 1000
+#: Times that the iterations may begin anew where the last ones ended, before the head is given up.
+ROUNDS = 3
 
 
 def fit_head(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -43,7 +47,14 @@ def fit_head(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Te
 def _minimum(
     features: NDArray[np.float64], truth: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    # features [E, D], truth one-hot [E, K] -> weight [K, D], bias [K]
+    """Find the minimum from features [E, D] and the truth, one-hot [E, K].
+
+    Returns:
+        Weight [K, D] and bias [K].
+
+    Raises:
+        FitError: If there is none to be found, as with features that are not finite.
+    """
     (count, size), classes = features.shape, truth.shape[1]
 
     def loss_and_gradient(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -55,6 +66,14 @@ def _minimum(
         return float(loss), np.concatenate([excess.sum(0), slope.ravel()])
 
     options = {"maxiter": ITERATIONS, "gtol": TOLERANCE, "ftol": 0.0}
-    start = np.zeros(classes * (size + 1))
-    point = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
-    return point[classes:].reshape(classes, size), point[:classes]
+    point = np.zeros(classes * (size + 1))
+    for _ in range(ROUNDS):
+        found = minimize(loss_and_gradient, point, jac=True, method="L-BFGS-B", options=options)
+        point, steepest = found.x, float(np.abs(found.jac).max())
+        if steepest <= TOLERANCE:
+            return point[classes:].reshape(classes, size), point[:classes]
+    raise FitError(
+        f"the head of {classes} classes cannot be fitted to the features of {count} images: its gradient is "
+        f"still {steepest:.2g}, wanted at most {TOLERANCE:g}; what every expert shares must not depend on "
+        f"where an optimiser stopped"
+    )

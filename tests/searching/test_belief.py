@@ -88,3 +88,18 @@ def test_too_few_evaluations_are_refused() -> None:
     result = search(landscape(0, 0.0), space, "random", budget=3)
     with pytest.raises(InputError, match="raise the budget to at least 4"):
         assess(result.trajectory, space, higher_is_better=False)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.7, 1e149])
+def test_equal_scores_are_said(level: float) -> None:
+    space = Subsets(NAMES)
+    result = search(Objective(lambda mixture: level, True), space, "random", budget=20)
+    belief = assess(result.trajectory, space, higher_is_better=True)
+    assert belief.notes == ("all scores tried are the same: nothing tells the mixtures apart",)
+    assert np.isfinite([belief.regret, belief.noise, belief.pick.value, belief.pick.deviation]).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e300])
+def test_a_score_whose_square_is_no_number_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match="a search needs finite scores of at most 1e\\+150"):
+        search(Objective(lambda mixture: value, True), Subsets(NAMES), "model", budget=20)

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import OptimizeResult
 
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture
@@ -168,3 +170,13 @@ def test_a_pool_is_searched_as_a_list() -> None:
         Pool([])
     with pytest.raises(MixtureError, match="different datasets"):
         Pool([mixtures[0], Mixture.subset("abc", "a")])
+
+
+@pytest.mark.parametrize("end", ["nowhere", "uphill"])
+def test_a_descent_never_ends_above_its_start(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the optimiser leaves is looked at: numbers, and lower than before."""
+    quadratic, space = Quadratic(0.0, np.array([0.0, 1.0, 2.0]), np.zeros((3, 3))), Simplex(("a", "b", "c"))
+    where = {"nowhere": np.full(3, np.nan), "uphill": np.array([0.0, 0.0, 1.0])}[end]
+    monkeypatch.setattr(scipy.optimize, "minimize", lambda *_, **__: OptimizeResult(x=where))
+    start = np.array([0.2, 0.8, 0.0])
+    assert minimise(quadratic, space, start[None]) == pytest.approx(start[None])

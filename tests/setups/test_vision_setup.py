@@ -4,6 +4,8 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m2m.errors import FitError
+from m2m.setups import vision_head
 from m2m.setups.efficientnet import EfficientNetTrunk
 from m2m.setups.protocol import Target, load_state, trainable
 from m2m.setups.vision_head import PENALTY, TOLERANCE, fit_head
@@ -143,3 +145,27 @@ def test_fitted_head_is_the_minimum(seed, count, scale):
         * float(((raw - raw.mean(0)) / spread).abs().max())
     )
     assert gradient.abs().max() <= TOLERANCE + 2 * rounding
+
+
+@pytest.mark.parametrize("wrong", ["too few steps", "no numbers"])
+def test_a_head_that_is_not_at_its_minimum_is_refused(wrong, monkeypatch):
+    """Every expert shares it: where an optimiser happened to stop is no head."""
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(40) % 3
+    if wrong == "too few steps":
+        monkeypatch.setattr(vision_head, "ITERATIONS", 1)
+    else:
+        features[7, 2] = torch.nan
+    with pytest.raises(FitError, match="head of 3 classes cannot be fitted to the features of 40 images"):
+        fit_head(features, labels, 3)
+
+
+def test_a_head_goes_on_where_its_iterations_ended(monkeypatch):
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(40) % 3
+    at_once = fit_head(features, labels, 3)
+    monkeypatch.setattr(vision_head, "ITERATIONS", 6)
+    monkeypatch.setattr(vision_head, "ROUNDS", 20)
+    for mine, other in zip(fit_head(features, labels, 3), at_once, strict=True):
+        # Within the gradient's tolerance over the penalty's curvature: strong convexity.
+        assert (mine - other).norm() <= 2 * TOLERANCE * 18**0.5 / PENALTY + 1e-6 * other.norm()
