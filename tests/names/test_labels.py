@@ -103,8 +103,8 @@ def test_keys_are_what_they_were() -> None:
     ("label", "said"),
     [
         ("a+x", r"unknown datasets \['x'\]"),
-        ("a+a", "'a' twice"),
-        ("a=0.5+a=0.5", "'a=0.5' twice"),
+        ("a+a", "'a' is there twice"),
+        ("a=0.5+a=0.5", "'a=0.5' is there twice"),
         ("a=0.5+a=0.25+b=0.25", "different names"),
         ("a=0.5+b", "a weight a name"),
         ("a=0.5+b=half", "a weight a name"),
