@@ -4,15 +4,20 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# Build isolation makes its own environment; newer pips pin that one through this variable.
-PIP := PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip
-INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt
-SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
+# Build isolation makes its own environment, which newer pips pin through this variable. The path is relative: pip would
+# take one with blanks for several.
+PINNED := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python
+# What pip says is for who packages m2m, unless it fails.
+LOG := $(VENV)/pip.log
+INSTALL := $(PINNED) -m pip install --no-compile --progress-bar off --constraint constraints.txt
+OR_SHOW := >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
+SOURCES := setup.py pyproject.toml constraints.txt $(shell find csrc -type f)
 QUICKSTART := runs/quickstart
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: help demo test lint types docs build clean tools
 
 help: ## Show this list
@@ -22,8 +27,8 @@ demo: $(VENV)/.installed ## Find the best mixture of the quickstart's four datas
 	$(BIN)/m2m run examples/quickstart.toml --out $(QUICKSTART)
 	@echo "Open $(CURDIR)/$(QUICKSTART)/report.html in a browser."
 
-test: $(VENV)/.develop ## Run the tests (ARGS="-k name", ARGS="-m slow", ARGS="-m network" reach pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.develop ## Run the tests, two at a time (ARGS="-k name", ARGS="-m slow", ARGS="-n 0 -s" reach pytest)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.develop ## Check style and docstrings
 	$(BIN)/ruff check .
@@ -37,23 +42,25 @@ docs: $(VENV)/.develop ## Write docs/cli.md and docs/analysis_cli.md from the pr
 
 build: $(VENV)/.develop ## Make the source distribution, and from it the wheel, in dist/
 	rm -rf dist
-	PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build
+	$(PINNED) -m build
 
 clean: ## Remove what was built here; runs/ and the data cache stay
 	rm -rf $(VENV) build dist *.egg-info m2m/_core*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created: constraints.txt | tools
-	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) pip
+	@echo "Installing into $(VENV), with m2m's C++ compiled on all cores: a few minutes (pip's words: $(LOG))"
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) pip $(OR_SHOW)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created $(SOURCES)
-	$(INSTALL) --editable .
+	@$(INSTALL) --editable . $(OR_SHOW)
 	@touch $@
 
 $(VENV)/.develop: $(VENV)/.created $(SOURCES)
-	$(INSTALL) --editable '.[dev,huggingface,lm-eval,parquet,testing,vision]'
+	@echo "Installing what the tests need into $(VENV)"
+	@$(INSTALL) --editable '.[dev,huggingface,lm-eval,parquet,testing,vision]' $(OR_SHOW)
 	@touch $(VENV)/.installed $@
 
 tools:

@@ -1,34 +1,28 @@
-"""Builds `m2m._core`: C++17 always, CUDA when nvcc is there (`M2M_CUDA=auto|0|1`). Needs no torch."""
+"""Builds `m2m._core`: C++17 always, CUDA where nvcc and a GPU are (`M2M_CUDA=auto|0|1`). Needs no torch.
 
+Sources are compiled side by side (`NPY_NUM_BUILD_JOBS` says how many). What was compiled stays in `build/`
+and serves the next build, pip's isolated ones too, until something that it was made from changes.
+"""
+
+import hashlib
 import os
+import re
 import shutil
 import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
-from pybind11.setup_helpers import Pybind11Extension
+import pybind11
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = ["bindings", "bind_device", "bind_merge", "merge_cpu", "merge_device"]
-SOURCES += ["lora_factors", "lora_product"]
-SOURCES += ["bind_plan", "bind_stream", "stream_executor", "stream_file", "stream_merge", "stream_plan_check"]
-SOURCES += ["stream_rider"]
-SOURCES += ["bind_gram", "elementwise_pass", "gram_kernel", "gram_merge", "gram_pass", "gram_points"]
-SOURCES += ["gram_signs"]
-SOURCES += ["bind_select", "ordered_sum", "philox", "select_blocks", "select_chunk"]
-SOURCES += ["select_experts", "select_pass", "select_rank", "select_rows", "select_state"]
-HEADERS = ["arithmetic", "dtype", "merge", "merge_launch", "tensor_view", "merge_device"]
-HEADERS += ["cuda_device", "cuda_handles"]
-HEADERS += ["float_environment", "isa_clones", "pack", "lora_factors", "lora_product", "widen"]
-HEADERS += ["nonfinite", "stream_buffers", "stream_executor", "stream_failure", "stream_file", "stream_merge"]
-HEADERS += ["stream_check", "stream_pass", "stream_plan", "stream_plan_check", "stream_rider", "bind_plan"]
-HEADERS += ["elementwise_pass", "gram_kernel", "gram_layout", "gram_merge", "gram_pass", "gram_points"]
-HEADERS += ["gram_signs"]
-HEADERS += ["float_environment", "ordered_sum", "philox", "select_blocks", "select_chunk"]
-HEADERS += ["select_experts", "select_pass", "select_rank", "select_rows", "select_spec", "select_state"]
+FILES = sorted(str(path) for path in Path("csrc").rglob("*") if path.suffix in {".cpp", ".h", ".cu", ".cuh"})
 CUDA_SOURCE = "csrc/merge_launch.cu"  # the only one that nvcc compiles
 CUDA_HOST_SOURCE = "csrc/cuda_device.cpp"
-CUDA_INPUTS = [CUDA_SOURCE, "csrc/merge_kernels.cuh", *(f"csrc/{name}.h" for name in HEADERS[:4])]
+SOURCES = [file for file in FILES if file.endswith(".cpp") and file != CUDA_HOST_SOURCE]
 CUDA_ARCHS = ["80", "90", "100"]  # A100, H100, B200; the last one's PTX serves what comes later
 
 # Bits must not depend on the compiler's mood: nothing is contracted to fma that is not written as fma.
@@ -37,18 +31,30 @@ CXX_FLAGS += ["-pthread"]
 NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", "--threads=0"]
 NVCC_FLAGS += ["-Xptxas=-warn-spills,-warn-lmem-usage", "-Werror=all-warnings"]
 
+OBJECTS = f"build/objects-{sysconfig.get_config_var('SOABI')}"
+JOBS = min(8, len(os.sched_getaffinity(0)))  # each job takes up to a gigabyte
+
 
 def find_nvcc() -> str | None:
     """Return the CUDA compiler, None for a build without; fail if one was demanded and is not there."""
     wanted = os.environ.get("M2M_CUDA", "auto")
     if wanted not in {"auto", "0", "1"}:
         raise SystemExit(f"M2M_CUDA={wanted!r}; expected auto, 0 or 1")
-    nvcc = None if wanted == "0" else shutil.which("nvcc")
+    nvcc = shutil.which("nvcc") if wanted == "1" or (wanted == "auto" and has_gpu()) else None
     if nvcc is None and wanted == "1":
         raise SystemExit("M2M_CUDA=1, but there is no nvcc on the PATH")
     if nvcc is None:
         print("m2m: building without CUDA")
     return nvcc
+
+
+def has_gpu() -> bool:
+    """Say whether this machine has a GPU that NVIDIA's driver knows."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return b"GPU" in listed
 
 
 def toolkit_of(nvcc: str) -> Path:
@@ -64,39 +70,79 @@ def arch_flags() -> list[str]:
     return [*flags, f"-gencode=arch=compute_{CUDA_ARCHS[-1]},code=compute_{CUDA_ARCHS[-1]}"]
 
 
-class BuildExt(build_ext):
-    """Compiles the one CUDA file with nvcc; its run time is linked in: importing needs no driver."""
+def compile_once(target: str, command: list[str], compile_it: Callable[[list[str]], object]) -> None:
+    """Compile unless `target` was made by the same tools and flags from the same bytes.
 
-    def build_extension(self, ext):
+    The compiler itself lists the files that it read. Their bytes count, not their times, which copies and
+    checkouts change or keep at will. Folders of headers do not count (pip's isolated builds put pybind11 into
+    another one each time), but the versions of pybind11 and Python do.
+    """
+    made_from, key = Path(f"{target}.d"), Path(f"{target}.key")
+    flags = [argument for argument in command if not argument.startswith("-I")]
+    version = subprocess.run([*flags, "--version"], capture_output=True, text=True, check=False).stdout
+    tools = repr((flags, version, pybind11.__version__, sys.version))
+    if Path(target).exists() and key.exists() and key.read_text() == fingerprint(tools, made_from):
+        return
+    key.unlink(missing_ok=True)
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    compile_it(["-MMD", "-MF", str(made_from)])
+    key.write_text(fingerprint(tools, made_from))
+
+
+def fingerprint(tools: str, made_from: Path) -> str | None:
+    """Hash the tools and every file of csrc/ that the compiler said it read; None if one is gone."""
+    digest = hashlib.sha256(tools.encode())
+    for file in sorted(set(re.findall(r"(?<!\S)csrc/\S+", made_from.read_text()))):
+        if not Path(file).exists():
+            return None
+        digest.update(file.encode() + hashlib.sha256(Path(file).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+class BuildExt(build_ext):
+    """Keeps objects between builds; compiles the one CUDA file with nvcc and links its run time in.
+
+    So importing needs no driver.
+    """
+
+    def finalize_options(self) -> None:
+        """Keep objects where the next build finds them; which of them still serve is decided one by one."""
+        super().finalize_options()
+        self.build_temp = OBJECTS
+        self.force = True
+
+    def build_extension(self, ext) -> None:
         """Build one extension module, with CUDA if it can be."""
         nvcc = find_nvcc()
         if nvcc is not None:
-            toolkit = toolkit_of(nvcc)
-            target = Path(self.build_temp) / "merge_launch.cu.o"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            newest = max(Path(file).stat().st_mtime for file in ["setup.py", *CUDA_INPUTS])
-            if not target.exists() or target.stat().st_mtime < newest:
-                self.spawn([nvcc, *NVCC_FLAGS, *arch_flags(), "-c", CUDA_SOURCE, "-o", str(target)])
-            ext.define_macros.append(
-                ("M2M_CUDA_ARCHS", '"' + ",".join(f"sm_{arch}" for arch in CUDA_ARCHS) + '"')
-            )
-            ext.extra_objects.append(str(target))
-            ext.sources.append(CUDA_HOST_SOURCE)
-            ext.include_dirs.append(str(toolkit / "include"))
-            lib = next(folder for folder in (toolkit / "lib64", toolkit / "lib") if folder.is_dir())
-            ext.extra_link_args += [f"-L{lib}", "-lcudart_static", "-ldl", "-lrt"]
-        super().build_extension(ext)
+            self.add_cuda(ext, nvcc)
+        compile_one = self.compiler._compile
+
+        def compile_kept(target, source, suffix, cc_args, postargs, pp_opts) -> None:
+            def compile_it(more: list[str]) -> None:
+                compile_one(target, source, suffix, cc_args, [*postargs, *more], pp_opts)
+
+            compile_once(target, [*self.compiler.compiler_so_cxx, *cc_args, *postargs], compile_it)
+
+        self.compiler._compile = compile_kept
+        with ParallelCompile("NPY_NUM_BUILD_JOBS", default=JOBS):
+            super().build_extension(ext)
+
+    def add_cuda(self, ext, nvcc: str) -> None:
+        """Compile the kernels, and let the extension be linked with them."""
+        target = f"{OBJECTS}/merge_launch.cu.o"
+        command = [nvcc, *NVCC_FLAGS, *arch_flags(), "-c"]
+        compile_once(target, command, lambda more: self.spawn([*command, CUDA_SOURCE, "-o", target, *more]))
+        toolkit = toolkit_of(nvcc)
+        archs = ",".join(f"sm_{arch}" for arch in CUDA_ARCHS)
+        ext.define_macros.append(("M2M_CUDA_ARCHS", f'"{archs}"'))
+        ext.extra_objects.append(target)
+        ext.sources.append(CUDA_HOST_SOURCE)
+        ext.include_dirs.append(str(toolkit / "include"))
+        lib = next(folder for folder in (toolkit / "lib64", toolkit / "lib") if folder.is_dir())
+        ext.extra_link_args += [f"-L{lib}", "-lcudart_static", "-ldl", "-lrt"]
 
 
-setup(
-    ext_modules=[
-        Pybind11Extension(
-            "m2m._core",
-            [f"csrc/{name}.cpp" for name in SOURCES],
-            depends=["setup.py", CUDA_HOST_SOURCE, *CUDA_INPUTS, *(f"csrc/{name}.h" for name in HEADERS)],
-            extra_compile_args=CXX_FLAGS,
-            cxx_std=17,
-        )
-    ],
-    cmdclass={"build_ext": BuildExt},
-)
+CORE = Pybind11Extension("m2m._core", SOURCES, depends=FILES, extra_compile_args=CXX_FLAGS, cxx_std=17)
+
+setup(ext_modules=[CORE], cmdclass={"build_ext": BuildExt})
