@@ -142,8 +142,8 @@ def split_label(label: str) -> list[str]:
     parts = [part.strip() for part in label.split("+")]
     twice = [part for part in parts if parts.count(part) > 1]
     if not all(parts) or twice:
-        what = f"{twice[0]!r} is there twice" if all(parts) else "no name beside a '+'"
-        raise MixtureError(f"{label!r}: {what}; wanted different names, as in a+b")
+        what = f"{twice[0]!r} is there twice" if all(parts) else "there is no name beside a '+'"
+        raise MixtureError(f"{what} in {label!r}; wanted different names, as in a+b")
     return parts
 
 
