@@ -53,7 +53,7 @@ def run_source(root: str | Path) -> dict[str, Any]:
         Its name, the hash of its configuration (None if the folder does not say) and its training seed.
     """
     folder = RunFolder(Path(root))
-    made_from = json.loads(folder.identity.read_text(encoding="utf-8")) if folder.identity.exists() else {}
+    made_from = folder.read_identity() if folder.identity.exists() else {}
     seed = folder.read_results().get("seed")
     return {
         "run": folder.root.resolve().name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from analysis.study_setup import StudySetup, study_setup
 from m2m import config, setups
 from m2m.checkpoint import Checkpoint
 from m2m.data import cache_dir
-from m2m.errors import ConfigError, InputError, RunFolderError
+from m2m.errors import InputError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.run_folder import RunFolder
 from m2m.setups.protocol import Target
@@ -99,7 +98,7 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
     folder = RunFolder(Path(root))
     if not (folder.identity.is_file() and folder.config.is_file()):
         raise RunFolderError(f"{root} is not a run folder: it has no {folder.identity.name}")
-    loaded, origin = config.load(folder.config), _origin(folder)
+    loaded, origin = config.load(folder.config), folder.read_identity()
     if loaded.identity != origin["identity"]:
         raise RunFolderError(f"{folder.config} was changed after the run was made from it")
     original = setups.load(loaded.setup, Path(origin["root"]), cache_dir())
@@ -127,11 +126,3 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
         seed=loaded.run.seed,
         target=loaded.run.target,
     )
-
-
-def _origin(folder: RunFolder) -> dict[str, str]:
-    try:
-        content: dict[str, str] = json.loads(folder.identity.read_text(encoding="utf-8"))
-        return {key: content[key] for key in ("identity", "root")}
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{folder.identity} is not what a run writes there") from None

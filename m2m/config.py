@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from m2m.config_keys import check_keys
+from m2m.doors import read_toml
 from m2m.errors import ConfigError
 from m2m.mix_options import MixOptions, read_mix_options
 from m2m.train.recipe import TrainRecipe
@@ -80,12 +80,7 @@ def load(path: str | Path) -> RunConfig:
         ConfigError: If the file is missing or not TOML, or a table or key is missing, unknown or mistyped.
     """
     path = Path(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {error}") from None
+    tables = read_toml(path, "a run configuration (TOML)", ConfigError)
     check_keys(tables, ["run", "train", "setup", "mix"], str(path))
     for name in ("run", "train", "setup"):
         if not isinstance(tables.get(name), dict):

@@ -8,14 +8,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from m2m.doors import read_json
 from m2m.errors import RunFolderError
 from m2m.files import write_atomically
 from m2m.mixture import Mixture
+from m2m.shapes import PERHAPS
 
 if TYPE_CHECKING:
     from m2m.config import RunConfig
+
+#: What `run.json` says.
+_IDENTITY = {"identity": str, "root": str}
+_ESTIMATE = {"value": PERHAPS, "low": PERHAPS, "high": PERHAPS, "n": int, "reason?": (NoneType, str)}
+_FIDELITY = {
+    "pearson": _ESTIMATE | {"intervals?": {str: {"low?": PERHAPS, "high?": PERHAPS}}},
+    "spearman": _ESTIMATE,
+    "without_singletons?": {"pearson?": _ESTIMATE},
+    "ceiling?": {"pearson?": {"value": PERHAPS, "low": PERHAPS, "high": PERHAPS, "attainable?": PERHAPS}},
+    "regret?": PERHAPS,
+    "regret_of_random?": PERHAPS,
+    "rank?": (NoneType, int),
+    "candidates?": int,
+}
+#: What programs take out of `results.json`.
+_RESULTS = {
+    "target": str,
+    "metric": str,
+    "higher_is_better": bool,
+    "datasets": [str],
+    "picked": [str],
+    "all?": [str],
+    "similarity?": [str],
+    "random?": [str],
+    "oracle?": (NoneType, [str]),
+    "test": {"picked": float, str: PERHAPS},
+    "validation": {str: PERHAPS},
+    "fidelity": {str: _FIDELITY},
+    "seconds": {str: float},
+    "recipe": dict,
+    "seed": int,
+    "m2m": str,
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +125,19 @@ class RunFolder:
         """
         if not self.results.exists():
             return {}
-        content: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(self.results, "a run's results", RunFolderError, _RESULTS)
+        return content
+
+    def read_identity(self) -> dict[str, str]:
+        """Read `run.json`.
+
+        Returns:
+            `identity`, the hash of the configuration that the run was made from, and `root`, the folder that
+            its relative paths start from.
+        """
+        content: dict[str, str] = read_json(
+            self.identity, "what a run writes there", RunFolderError, _IDENTITY
+        )
         return content
 
     def write_results(self, content: dict[str, Any]) -> None:
@@ -122,8 +170,7 @@ def check(root: Path, config: RunConfig) -> None:
         raise RunFolderError(
             f"--out {root} is not empty and not a run folder (no {identity.name}); it is left as it is"
         )
-    made_from = json.loads(identity.read_text(encoding="utf-8"))["identity"]
-    if made_from != config.identity:
+    if RunFolder(root).read_identity()["identity"] != config.identity:
         raise RunFolderError(
             f"--out {root} holds a run of another configuration (see {RunFolder(root).config}); "
             f"give {config.path.name} a folder of its own; this one is left as it is"

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from m2m.doors import reading, require_file
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 
@@ -51,6 +52,26 @@ CREATE TABLE IF NOT EXISTS scores (
   PRIMARY KEY (key, task, split, version, metric)
 )
 """
+
+_TEXTS = ("key", "candidate", "origin", "task", "split", "version", "metric", "created")
+#: What `add` makes sure of in every row, as SQL that is 1 where it holds.
+_SOUND = f"""
+{" AND ".join(f"typeof({column}) = 'text'" for column in _TEXTS)} AND origin IN {ORIGINS}
+AND typeof(seed) IN ('integer', 'null') AND typeof(value) = 'real' AND higher_is_better IN (0, 1)
+AND typeof(count) = 'integer' AND count BETWEEN 1 AND {2**48}
+AND typeof(examples) = 'blob' AND precision IN (4, 8)
+AND typeof(members) = 'text' AND CASE WHEN json_valid(members) THEN json_type(members) = 'array'
+  AND NOT EXISTS (SELECT 1 FROM json_each(members) WHERE type <> 'text') END
+AND typeof(weights) = 'text' AND CASE WHEN json_valid(weights) THEN json_type(weights) = 'object'
+  AND NOT EXISTS (SELECT 1 FROM json_each(weights) WHERE type NOT IN ('real', 'integer')) END
+"""
+#: SQLite's codes for what is wrong with the system, or with how we use it, and not with the file.
+_SYSTEM = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_CONSTRAINT,
+}  # fmt: skip
 
 #: What a content key is made of.
 Part = str | int | float | None | Sequence["Part"]
@@ -142,14 +163,14 @@ class ScoreTable:
         self.path = path
         if not path.parent.is_dir():
             raise InputError(f"cannot make the score table {path}: there is no folder {path.parent}")
-        self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+        require_file(path, "a score table")
+        with self._using():
+            self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise InputError(f"{path} is not a score table: {error}") from error
-        except InputError:
+            with self._using():
+                self._open()
+        except BaseException:
             self.close()
             raise
 
@@ -204,7 +225,7 @@ class ScoreTable:
             mean, (blob, precision) = float(np.mean(values)), _packed(values)
             rows.append((*who, *what, metric, metrics[metric], mean, len(values), blob, precision, now))
         marks = ", ".join("?" * len(rows[0]))
-        with _transaction(self._connection):
+        with self._using(), _transaction(self._connection):
             self._connection.executemany(f"INSERT OR IGNORE INTO scores VALUES ({marks})", rows)
 
     def has(self, key: str, task: str, split: str, version: str) -> bool:
@@ -220,7 +241,8 @@ class ScoreTable:
             True if they are.
         """
         query = "SELECT 1 FROM scores WHERE key = ? AND task = ? AND split = ? AND version = ? LIMIT 1"
-        return self._connection.execute(query, (key, task, split, version)).fetchone() is not None
+        with self._using():
+            return self._connection.execute(query, (key, task, split, version)).fetchone() is not None
 
     def rows(self, **equal: Value) -> list[ScoreRow]:
         """Read rows.
@@ -231,7 +253,8 @@ class ScoreTable:
         Returns:
             The rows by origin, seed, task, split, metric, then fewer datasets, then dataset order.
         """
-        return [_row(found) for found in self._select("*", equal)]
+        with self._using():
+            return [_row(found) for found in self._select("*", equal)]
 
     def frame(self, **equal: Value) -> pd.DataFrame:
         """Read rows as a data frame: the columns of `ScoreRow` without the per-example values.
@@ -245,7 +268,8 @@ class ScoreTable:
         import pandas as pd
 
         columns = [name for name in ScoreRow.__dataclass_fields__ if name != "examples"]
-        records = [tuple(found) for found in self._select(", ".join(columns), equal)]
+        with self._using():
+            records = [tuple(found) for found in self._select(", ".join(columns), equal)]
         frame = pd.DataFrame.from_records(records, columns=columns)
         return frame.astype({"seed": "Int64", "higher_is_better": bool})
 
@@ -274,18 +298,52 @@ class ScoreTable:
                     f"{self.path} is not a score table of this m2m: its SQLite application id and layout are "
                     f"{found}, wanted {(APPLICATION_ID, LAYOUT)}"
                 )
+            self._check_schema()
         self._connection.execute("PRAGMA journal_mode = WAL")
+
+    def _check_schema(self) -> None:
+        [kind] = self._connection.execute(
+            "SELECT type FROM sqlite_master WHERE name = 'scores'"
+        ).fetchone() or [""]
+        with closing(sqlite3.connect(":memory:")) as ours:
+            ours.execute(SCHEMA)
+            if kind != "table" or _columns(self._connection) != _columns(ours):
+                raise InputError(f"{self.path} is not a score table of this m2m: it has other columns")
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        # What SQLite says about the file is the file's fault; what it says about the system is not.
+        try:
+            with reading("a score table", self.path):
+                yield
+        except InputError as error:
+            cause = error.__cause__
+            if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in _SYSTEM:
+                raise cause from None
+            raise
+
+    def _check_rows(self, where: str, values: tuple[Value, ...]) -> None:
+        # SQLite keeps any type in any column; what is read is held to what `add` writes.
+        query = f"SELECT rowid, candidate, task FROM scores WHERE ({where}) AND ({_SOUND}) IS NOT 1 LIMIT 1"
+        damaged = self._connection.execute(query, values).fetchone()
+        if damaged is not None:
+            number, candidate, task = damaged
+            raise InputError(
+                f"{self.path} is damaged: row {number} ({candidate!r:.60} on {task!r:.60}) is not what m2m "
+                "writes; delete the row and score that candidate again"
+            )
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
 
     def _select(self, columns: str, equal: Mapping[str, Value]) -> list[sqlite3.Row]:
-        known = [row["name"] for row in self._connection.execute("PRAGMA table_info(scores)")]
+        known = [name for name, _ in _columns(self._connection)]
         unknown = sorted(set(equal) - set(known))
         if unknown:
             raise InputError(f"{self.path}: no columns {unknown}; there are {known}")
         where = " AND ".join(f"{column} IS ?" for column in equal) or "1"
         order = "origin, seed, task, split, metric, json_array_length(members), weights DESC, key"
+        self._check_rows(where, tuple(equal.values()))
         query = f"SELECT {columns} FROM scores WHERE {where} ORDER BY {order}"
         return self._connection.execute(query, tuple(equal.values())).fetchall()
 
@@ -308,10 +366,24 @@ def _packed(values: NDArray[np.float64]) -> tuple[bytes, int]:
     return zlib.compress(stored.tobytes()), stored.itemsize
 
 
+def _columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    # Names and declared types.
+    return [(row[1], row[2]) for row in connection.execute("PRAGMA table_info(scores)")]
+
+
+def _unpacked(found: sqlite3.Row) -> NDArray[np.float64]:
+    # Never more than there should be: a few bytes can unpack to thousands of times as many.
+    wanted = found["count"] * found["precision"]
+    packed = zlib.decompressobj()
+    content = packed.decompress(found["examples"], wanted + 1)
+    if len(content) != wanted:
+        raise ValueError(f"the values of {found['candidate']!r:.60} on {found['task']!r:.60} are cut off")
+    return np.frombuffer(content, dtype=f"<f{found['precision']}").astype(np.float64)
+
+
 def _row(found: sqlite3.Row) -> ScoreRow:
     values = {name: found[name] for name in ScoreRow.__dataclass_fields__}
-    stored = np.frombuffer(zlib.decompress(found["examples"]), dtype=f"<f{found['precision']}")
-    values["examples"] = stored.astype(np.float64)
+    values["examples"] = _unpacked(found)
     values["members"], values["weights"] = json.loads(found["members"]), json.loads(found["weights"])
     values["higher_is_better"] = bool(found["higher_is_better"])
     return ScoreRow(**values)

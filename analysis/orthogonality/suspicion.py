@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from analysis.orthogonality.geometry import Geometry
 from analysis.orthogonality.rounding import LEAST_SIGNAL, Corrected
 from m2m.checkpoint import Checkpoint
+from m2m.doors import read_json
 from m2m.errors import CheckpointError
 
 #: Task vectors that all point this much the same way share something that is not their training.
@@ -101,8 +101,5 @@ def _config(model: Checkpoint) -> dict[str, object]:
     file = folder / "config.json"
     if not file.is_file():
         return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file}: is not JSON: {error}") from error
+    content = read_json(file, "a model's configuration", CheckpointError)
     return content if isinstance(content, dict) else {}

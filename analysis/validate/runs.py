@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +125,7 @@ def _finished(path: Path, options: Options) -> Path:
 
 def _ask(name: str, root: Path, options: Options) -> Asked:
     folder = RunFolder(root)
-    results, origin = folder.read_results(), json.loads(folder.identity.read_text(encoding="utf-8"))
+    results, origin = folder.read_results(), folder.read_identity()
     loaded = config.load(folder.config)
     options.progress(0, 1, f"{name}: models")
     evidence = of_test_scores(folder, results) | of_costs(results)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from m2m.checkpoint.dtypes import SIZES
+from m2m.doors import require_file, unique_names
 from m2m.errors import CheckpointError
 
 #: Longest JSON header that is read: the limit of the safetensors library.
@@ -115,7 +116,7 @@ def read_header(path: Path) -> Header:
         CheckpointError: If the file cannot be read, its header is malformed, or it places tensors over each
             other, apart or outside of the file; names file and tensor.
     """
-    require_file(path)
+    require_file(path, "a safetensors file", CheckpointError)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -166,19 +167,6 @@ def _table(text: str, path: Path) -> TensorTable:
     return known
 
 
-def require_file(path: Path) -> None:
-    """Refuse what is there but no file: opening a pipe would wait for ever, a device has no end.
-
-    Args:
-        path: Where a file is wanted.
-
-    Raises:
-        CheckpointError: If there is something else.
-    """
-    if path.exists() and not path.is_file():
-        raise CheckpointError(f"{path}: is not a file")
-
-
 def _header_length(prefix: bytes, size: int, path: Path) -> int:
     if len(prefix) < _LENGTH_BYTES:
         raise CheckpointError(f"{path}: {size} bytes are too few for a safetensors file")
@@ -211,26 +199,6 @@ def _count_strings(table: dict[str, Any]) -> int:
     metadata = table.get(_METADATA)
     tensors = len(table) - (_METADATA in table)
     return (len(_ENTRY_KEYS) + 2) * tensors + (1 + 2 * len(metadata) if isinstance(metadata, dict) else 0)
-
-
-def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a table of a JSON object's pairs; for `json.loads(object_pairs_hook=...)`.
-
-    Args:
-        pairs: Names and values.
-
-    Returns:
-        The table.
-
-    Raises:
-        ValueError: If a name occurs twice.
-    """
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {repeated!r} occurs twice")
-    return table
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=unique_names)

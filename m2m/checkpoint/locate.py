@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
-from m2m.checkpoint.header import require_file, unique_names
+from m2m.doors import read_json
 from m2m.errors import CheckpointError
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -104,15 +103,12 @@ def is_pickled(file: Path) -> bool:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    require_file(path)
-    try:
-        weight_map = json.loads(path.read_bytes(), object_pairs_hook=unique_names)["weight_map"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: is not an index of shards: {error}") from error
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{path}: weight_map is not a table of tensors")
+    index = read_json(path, "an index of shards", CheckpointError, {"weight_map": {str: str}})
+    weight_map: dict[str, str] = index["weight_map"]
+    if not weight_map:
+        raise CheckpointError(f"{path}: weight_map names no tensor")
     for tensor, name in weight_map.items():
-        if not isinstance(name, str) or not _stays_inside(name):
+        if not _stays_inside(name):
             raise CheckpointError(
                 f"{path}: tensor {tensor!r}: shard {name!r:.200} is not a file name inside the folder"
             )

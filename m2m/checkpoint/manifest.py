@@ -11,9 +11,11 @@ from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.locate import ADAPTER_NAMES
+from m2m.doors import read_json
 from m2m.errors import CheckpointError
 
 NAME = "manifest.json"
+_SHAPE = {"files": {str: {"bytes": int, "sha256": str}}}
 
 
 @dataclass(frozen=True)
@@ -62,21 +64,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         CheckpointError: If there is none, or it is malformed.
     """
     path = folder / NAME
-    try:
-        manifest = json.loads(path.read_bytes())
-        well_formed = all(
-            isinstance(name, str) and "/" not in name and {"bytes", "sha256"} <= entry.keys()
-            for name, entry in manifest["files"].items()
-        )
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder}: has no {NAME}; only folders that m2m wrote can be verified"
-        ) from error
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: is not a manifest: {error}") from error
-    if not well_formed:
-        raise CheckpointError(f"{path}: is not a manifest: wanted bytes and sha256 for every file")
-    return dict(manifest)
+    if not path.exists():
+        raise CheckpointError(f"{folder}: has no {NAME}; only folders that m2m wrote can be verified")
+    manifest: dict[str, Any] = read_json(path, "a manifest", CheckpointError, _SHAPE)
+    inside = [name for name in manifest["files"] if "/" in name or name in ("", ".", "..")]
+    if inside:
+        raise CheckpointError(f"{path} is not a manifest: {inside[0]!r} is not the name of a file beside it")
+    return manifest
 
 
 def hash_file(path: Path) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m2m.cli.search_source import Source
+from m2m.doors import read_json
 from m2m.errors import InputError
 from m2m.searching import QuadraticPrior
+
+#: What is taken out of the file.
+_CURVATURE = {
+    "datasets": [str],
+    "quadratic": {"constant": float, "slope": [float], "curvature": [[float]], "target": str},
+}
 
 
 def read_prior(path: Path, source: Source, tasks: list[str]) -> QuadraticPrior:
@@ -50,14 +56,7 @@ def read_prior(path: Path, source: Source, tasks: list[str]) -> QuadraticPrior:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the prior {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"the prior {path} is no JSON: {error}") from None
-    quadratic = content.get("quadratic") if isinstance(content, dict) else None
-    wanted = {"constant", "slope", "curvature", "target"}
-    if not isinstance(quadratic, dict) or not wanted <= set(quadratic) or "datasets" not in content:
-        raise InputError(f"{path} is no curvature.json of `m2m-analysis curvature`")
-    return dict(content)
+    content: dict[str, Any] = read_json(
+        path, "a curvature.json of `m2m-analysis curvature`", shape=_CURVATURE
+    )
+    return content

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from m2m.cli.search_source import Source
 from m2m.cli.search_utility import limit, shares
 from m2m.config_keys import did_you_mean
+from m2m.doors import read_toml
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.searching import Pool
@@ -75,7 +75,7 @@ def _tasks(args: argparse.Namespace, folder: RunFolder) -> list[str]:
     named = [*(args.target or ()), *shares(args.weigh, "--weigh"), *(limit(text).task for text in args.keep)]
     if named:
         return list(dict.fromkeys(named))
-    configured = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+    configured = read_toml(folder.config, "a run's configuration", shape={"run": {"target": str}})
     return [configured["run"]["target"]]
 
 

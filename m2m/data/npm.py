@@ -7,6 +7,7 @@ from pathlib import Path
 
 from m2m.data.client import brought, run_client
 from m2m.data.package import Package
+from m2m.doors import reading
 from m2m.errors import DataError
 
 
@@ -37,9 +38,6 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Raises:
         DataError: If it is not a gzipped tar, or a member points outside `folder`.
-    """
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"cannot unpack {archive}: {error}") from error
+    """  # noqa: DOC502 - raised by what is called
+    with reading("a tarball of npm", archive, DataError), tarfile.open(archive, "r:gz") as tar:
+        tar.extractall(folder, filter="data")

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from m2m.data.client import brought, run_client
 from m2m.data.package import Package
+from m2m.doors import reading
 from m2m.errors import DataError
 
 
@@ -47,19 +48,19 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Raises:
         DataError: If it is not a zip file, or a member is a link or would land outside the folder.
-    """
-    try:
-        with zipfile.ZipFile(archive) as wheel:
-            for member in wheel.infolist():
-                _check_member(archive, member)
-            wheel.extractall(folder)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archive.name} is not a readable wheel: {error}") from None
+    """  # noqa: DOC502 - raised by what is called
+    with reading("a wheel", archive, DataError), zipfile.ZipFile(archive) as wheel:
+        for member in wheel.infolist():
+            _check_member(archive, member)
+        wheel.extractall(folder)
 
 
 def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         raise DataError(f"{archive.name}: member {member.filename!r} would be written outside the cache")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise DataError(f"{archive.name}: member {member.filename!r} is a link; wheels hold plain files only")
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise DataError(
+            f"{archive.name}: member {member.filename!r} is a link, pipe or device; wheels hold files only"
+        )

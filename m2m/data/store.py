@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import cast
@@ -100,7 +101,20 @@ def _unpacked(package: Package, scratch: Path) -> Path:
             f"got SHA-256 {got}, wanted {package.sha256}"
         )
     registry.unpack(archive, content)
+    _check_unpacked(archive, content)
     return content
+
+
+def _check_unpacked(archive: Path, content: Path) -> None:
+    # Whatever unpacked it: a pipe would make its reader wait for ever, and no file of data is a program.
+    for path in content.rglob("*"):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+            raise DataError(
+                f"{archive.name}: {path.relative_to(content)} is a pipe, socket or device, wanted files"
+            )
+        if mode & (stat.S_ISUID | stat.S_ISGID) and stat.S_ISREG(mode):
+            path.chmod(stat.S_IMODE(mode) & 0o777)
 
 
 def _place(content: Path, folder: Path) -> None:

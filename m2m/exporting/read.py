@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m2m.config_keys import check_keys, repeated
+from m2m.config_keys import check_keys
+from m2m.doors import read_json
 from m2m.errors import InputError, MixtureError
 from m2m.mixture import Mixture
 
 #: How far the sum of weights typed by a person may be from 1: they are rounded to a few decimals.
 TYPED_TOLERANCE = 0.005
+#: What is taken out of a run's results.
+_PICK = {"datasets": [str], "picked": [str], "recipe": {"sampling": str}}
 
 
 def read_mixture(source: str, sizes: Mapping[str, int] | None = None) -> Mixture:
@@ -44,15 +46,15 @@ def read_mixture(source: str, sizes: Mapping[str, int] | None = None) -> Mixture
 
 
 def _of_run(folder: Path, sizes: Mapping[str, int]) -> Mixture:
-    results = _json(folder / "results.json", f"{folder} is not a finished run")
-    try:
-        datasets, picked, sampling = results["datasets"], results["picked"], results["recipe"]["sampling"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{folder / 'results.json'} does not say {error}: is it an m2m run's?") from None
+    path = folder / "results.json"
+    if not path.exists():
+        raise InputError(f"{folder} is not a finished run: it has no {path.name}")
+    results = read_json(path, "a run's results", shape=_PICK)
+    datasets, picked, sampling = results["datasets"], results["picked"], results["recipe"]["sampling"]
     try:
         pick = Mixture.subset(datasets, picked)
-    except (MixtureError, TypeError) as error:
-        raise InputError(f"{folder / 'results.json'}: {error}") from None
+    except MixtureError as error:
+        raise InputError(f"{path}: {error}") from None
     if sampling == "balanced":
         return pick
     missing = [name for name in picked if sizes.get(name, 0) <= 0]
@@ -66,7 +68,7 @@ def _of_run(folder: Path, sizes: Mapping[str, int]) -> Mixture:
 
 
 def _of_file(path: Path) -> Mixture:
-    content = _json(path, f"{path} is not a mixture")
+    content = read_json(path, "a mixture")
     if not isinstance(content, dict):
         raise InputError(f'{path} is not a mixture: wanted {{"a": 0.3, …}}, got {type(content).__name__}')
     if isinstance(content.get("datasets"), list):
@@ -102,20 +104,3 @@ def _mixture(where: str, names: list[Any], weights: list[Any]) -> Mixture:
         return Mixture(tuple(names), tuple(weight / total for weight in weights))
     except (MixtureError, OverflowError) as error:
         raise InputError(f"{where}: {error}") from None
-
-
-def _json(path: Path, otherwise: str) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_told_apart)
-    except OSError as error:
-        raise InputError(f"{otherwise}: cannot read {path.name}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{otherwise}: {path.name} is no JSON: {error}") from None
-
-
-def _told_apart(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Python's reader keeps the last of two equal keys.
-    twice = repeated(key for key, _ in pairs)
-    if twice is not None:
-        raise ValueError(f"the key {twice!r} is there twice")
-    return dict(pairs)

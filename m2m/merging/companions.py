@@ -9,6 +9,7 @@ from pathlib import Path
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.dtypes import TORCH_NAMES
 from m2m.checkpoint.side_files import copy_side_files
+from m2m.doors import read_json
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.recipe import Recipe
 from m2m.merging.recipe_models import ModelRef
@@ -84,10 +85,5 @@ def write_companions(
 
 
 def _read_config(path: Path) -> dict[str, object]:
-    try:
-        config = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"config.json of the donor is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError("config.json of the donor is not a JSON object")
+    config: dict[str, object] = read_json(path, "a model's configuration", CheckpointError, {})
     return config

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from m2m.doors import read_json, read_text
 from m2m.errors import RunFolderError
 from m2m.files import write_atomically
 from m2m.report.caveats import caveats
@@ -39,10 +39,7 @@ def write_report(run_folder: str | Path) -> Path:
         RunFolderError: If the folder is not a finished run.
     """
     folder = RunFolder(Path(run_folder))
-    try:
-        results = folder.read_results()
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"cannot read {folder.results}: {error}") from None
+    results = folder.read_results()
     if not results:
         raise RunFolderError(f"{folder.root} is not a finished run: it has no {folder.results.name}")
     path = folder.root / "report.html"
@@ -163,7 +160,7 @@ def _making(folder: RunFolder, results: _Results) -> Iterator[str]:
     }
     yield table(["what", "value"], [[name, _plain(value)] for name, value in facts.items()])
     if folder.config.exists():
-        yield folded("config.toml", folder.config.read_text(encoding="utf-8"))
+        yield folded("config.toml", read_text(folder.config, "a run's configuration", RunFolderError))
 
 
 def _versions(folder: RunFolder) -> dict[str, str]:
@@ -171,7 +168,8 @@ def _versions(folder: RunFolder) -> dict[str, str]:
     path = folder.figures / "fidelity.json"
     if not path.exists():
         return {}
-    versions: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("versions", {})
+    content = read_json(path, "what `m2m-analysis fidelity` writes", RunFolderError, {"versions": {str: str}})
+    versions: dict[str, str] = content["versions"]
     return {name: version for name, version in versions.items() if name != "m2m"}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,6 +18,7 @@ from m2m.config_keys import check_keys
 from m2m.errors import ConfigError
 from m2m.names import check_names
 from m2m.setups.byte_gpt import ByteGPT, Shape
+from m2m.setups.kept_tensors import keep_tensors, kept_tensors
 from m2m.setups.protocol import Progress
 from m2m.setups.text import SOURCE_KEYS, TextSource
 from m2m.threads import one_thread
@@ -117,9 +116,8 @@ class ByteModel:
             model.initialise(self.pretraining.seed)
             with one_thread():
                 _pretrain(model, self.text, self.pretraining, progress)
-            _save(model.state_dict(), path)
-        state: dict[str, Tensor] = torch.load(path, weights_only=True)
-        return state
+            keep_tensors(model.state_dict(), path)
+        return kept_tensors(path)
 
     def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
         """Name tokens as the model's forward does.
@@ -237,15 +235,3 @@ def _pretrain(model: ByteGPT, text: Tensor, options: Pretraining, progress: Prog
         optimizer.step()
         if progress:
             progress(step + 1, options.steps, "pretraining the base model")
-
-
-def _save(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write under a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix="saving-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        torch.save(dict(state), name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)

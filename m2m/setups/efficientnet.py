@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from m2m.doors import reading
 from m2m.errors import DataError
 
 #: Stages as (blocks, kernel, stride of the first block, expansion, output channels).
@@ -144,7 +145,8 @@ def read_trunk_state(path: Path, blocks: int) -> dict[str, Tensor]:
     Raises:
         DataError: If the file lacks a tensor of the architecture.
     """
-    packed = torch.load(path, map_location="cpu", weights_only=True)
+    with reading("an EfficientNet-Lite0", path, DataError):
+        packed = torch.load(path, map_location="cpu", weights_only=True)
     state: dict[str, Tensor] = {}
     try:
         for name, convolution, norm in _layers(blocks):

@@ -6,6 +6,8 @@ import ast
 import json
 from collections.abc import Callable, Iterator, Mapping
 
+from m2m.doors import unique_names
+
 #: A reader takes a file's text and the field it is asked for, and yields documents.
 Reader = Callable[[str, str], Iterator[str]]
 
@@ -39,14 +41,16 @@ def json_lines(text: str, field: str) -> Iterator[str]:
     Raises:
         ValueError: If a line is not a JSON object with that field as a string; names the line.
     """
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Only ends of lines end a line: texts hold U+2028 and the like.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=unique_names)
             value = record.get(field) if isinstance(record, dict) else None
             if not isinstance(value, str):
                 raise ValueError(
                     f"line {number}: wanted an object with a string {field!r}, got {line[:80]!r}"
                 )
+            value.encode()  # an escape can stand for half a letter, which no tokenizer takes
             yield value
 
 

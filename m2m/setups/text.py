@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from m2m.config_keys import did_you_mean
 from m2m.data import Progress, fetch
+from m2m.doors import read_text, reading
 from m2m.errors import ConfigError, DataError
 from m2m.setups.readers import READERS
 
@@ -59,6 +61,9 @@ class TextSource:
         if "share" in table:
             values["share"] = _share(table["share"], where)
         source = cls(**values, where=where)
+        for pattern in source.drop:
+            with reading("a regular expression", f"{where}: `drop` {pattern!r}", ConfigError):
+                re.compile(pattern, re.MULTILINE)
         if not source.files:
             raise ConfigError(f"{where}: `files` is missing: globs of the files to read")
         if source.read not in READERS:
@@ -123,14 +128,15 @@ class TextSource:
         return sorted(found - left_out)
 
     def _read(self, path: Path) -> Iterator[str]:
-        try:
-            for document in READERS[self.read](path.read_text(encoding="utf-8"), self.field):
-                for pattern in self.drop:
-                    document = re.sub(pattern, "", document, flags=re.MULTILINE)
-                if document.strip():
-                    yield document
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"cannot read {path} as {self.read}: {error}") from None
+        text, what = read_text(path, "a text", DataError), f"what `read = {self.read!r}` reads"
+        with reading(what, path, DataError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of Python source that is read for its literals
+            documents = list(READERS[self.read](text, self.field))
+        for document in documents:
+            for pattern in self.drop:
+                document = re.sub(pattern, "", document, flags=re.MULTILINE)
+            if document.strip():
+                yield document
 
 
 #: Keys that are one string or a list of strings.
@@ -139,11 +145,12 @@ _LISTS = ("package", "files", "exclude", "drop")
 SOURCE_KEYS = (*_LISTS, "read", "field", "share")
 
 
-def _glob(folders: Iterable[Path], pattern: str) -> Iterator[Path]:
-    for folder in folders:
-        # An absolute pattern is the user's own choice of files; pathlib's glob only takes relative ones.
-        base = Path(Path(pattern).anchor or folder)
-        yield from base.glob(str(Path(pattern).relative_to(Path(pattern).anchor)))
+def _glob(folders: Iterable[Path], pattern: str) -> list[Path]:
+    # An absolute pattern is the user's own choice of files; pathlib's glob only takes relative ones.
+    anchor = Path(pattern).anchor
+    with reading("a glob of files", repr(pattern), ConfigError):
+        relative = str(Path(pattern).relative_to(anchor))
+        return [path for folder in folders for path in Path(anchor or folder).glob(relative)]
 
 
 def _fraction(document: str) -> float:

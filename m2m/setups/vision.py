@@ -18,8 +18,9 @@ from m2m.data import fetch, find
 from m2m.errors import ConfigError
 from m2m.names import check_names
 from m2m.setups.efficientnet import MAX_BLOCKS, read_trunk_state
+from m2m.setups.kept_tensors import keep_tensors, kept_tensors
 from m2m.setups.protocol import Progress, Target
-from m2m.setups.vision_setup import VisionSetup, as_examples, joined, save_atomically
+from m2m.setups.vision_setup import VisionSetup, as_examples, joined
 from m2m.setups.vision_sources import SIDE, SOURCES, Pool
 from m2m.setups.vision_split import Parts, split_pools
 
@@ -150,8 +151,8 @@ def prepare(options: VisionOptions, cache: Path, progress: Progress | None = Non
     key = hashlib.sha256(repr((PREPARATION, used, packages)).encode()).hexdigest()[:16]
     path = cache / "vision" / f"images-{key}.pt"
     if not path.is_file():
-        save_atomically(_flatten(_prepare(options, cache, progress)), path)
-    return _unflatten(torch.load(path, weights_only=True), options.sources)
+        keep_tensors(_flatten(_prepare(options, cache, progress)), path)
+    return _unflatten(kept_tensors(path), options.sources)
 
 
 def _prepare(options: VisionOptions, cache: Path, progress: Progress | None) -> dict[str, Parts]:

@@ -8,7 +8,6 @@ may share a batch.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -20,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from m2m.setups.efficientnet import EfficientNetTrunk
+from m2m.setups.kept_tensors import keep_tensors, kept_tensors
 from m2m.setups.protocol import Batch, Examples, Progress, Target
 from m2m.setups.vision_head import PENALTY, fit_head
 from m2m.setups.vision_sources import SPACES, Pool
@@ -178,10 +178,10 @@ class VisionSetup:
         """Fit all heads, or load them: kept in a file so that every process has the same bits."""
         path = self._cache / "vision" / f"head-{self.version}.pt"
         if path.is_file():
-            head = torch.load(path, weights_only=True)
+            head = kept_tensors(path)
         else:
             head = self._fit_heads()
-            save_atomically(head, path)
+            keep_tensors(head, path)
         return head["weight"], head["bias"]
 
     @torch.no_grad()
@@ -224,19 +224,6 @@ def joined(several: Sequence[Examples]) -> Examples:
         All of them, in order. [E_1 + E_2 + ..., ...]
     """
     return Examples(tuple(torch.cat(same) for same in zip(*(each.tensors for each in several), strict=True)))
-
-
-def save_atomically(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors so that a reader finds the whole file or none.
-
-    Args:
-        tensors: Tensor by name.
-        path: The file; its folder is made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(dict(tensors), temporary)
-    temporary.replace(path)
 
 
 def _content_hash(datasets: Mapping[str, Examples], targets: Mapping[str, Target], model: str) -> str:

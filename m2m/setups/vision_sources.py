@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from m2m.doors import reading
 from m2m.errors import DataError
 
 #: Side of an icon, and of a 28-pixel digit or garment with its border, in pixels.
@@ -110,8 +111,9 @@ def read_digits(folder: Path) -> Pool:
 
 
 def _read_digit(path: Path) -> NDArray[np.uint8]:
-    fractions = np.array(json.loads(path.read_bytes())["data"], dtype=np.float64)
-    return np.rint(fractions * 255).astype(np.uint8).reshape(-1, 28, 28)
+    with reading("digits of the package mnist", path, DataError):
+        fractions = np.array(json.loads(path.read_bytes())["data"], dtype=np.float64)
+        return np.rint(fractions * 255).astype(np.uint8).reshape(-1, 28, 28)
 
 
 def read_garments(folder: Path) -> Pool:
@@ -124,12 +126,13 @@ def read_garments(folder: Path) -> Pool:
         The images, in file order.
     """
     data = folder / "usr/share/datasets/fashion-mnist"
-    grey = np.frombuffer(
-        gzip.decompress((data / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16
-    )
-    labels = np.frombuffer(
-        gzip.decompress((data / "t10k-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
-    )
+    with reading("the package dataset-fashion-mnist", data, DataError):
+        grey = np.frombuffer(
+            gzip.decompress((data / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16
+        )
+        labels = np.frombuffer(
+            gzip.decompress((data / "t10k-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
+        )
     return Pool(_bordered(grey.reshape(-1, 28, 28)), torch.from_numpy(labels.astype(np.int64)))
 
 
@@ -164,7 +167,7 @@ def read_icons(folder: Path, layout: str) -> Pool:
 def _read_icon(path: Path) -> NDArray[np.uint8] | None:
     if path.is_symlink():
         return None
-    with Image.open(path) as file:
+    with reading("an icon (PNG)", path, DataError), Image.open(path) as file:
         if file.size != (SIDE, SIDE):
             return None
         icon = file.convert("RGBA")

@@ -107,8 +107,8 @@ def edit_index(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(index))
 
 
-@pytest.mark.parametrize("escape", ["../x.safetensors", "/etc/passwd", "a\\b", "", "x/../../y", "a\0b", 3])
-def test_an_index_cannot_point_outside(tmp_path: Path, escape: object) -> None:
+@pytest.mark.parametrize("escape", ["../x.safetensors", "/etc/passwd", "a\\b", "", "x/../../y", "a\0b"])
+def test_an_index_cannot_point_outside(tmp_path: Path, escape: str) -> None:
     folder = sharded(tmp_path)
     edit_index(folder, a=escape)
     with pytest.raises(CheckpointError, match="not a file name inside"):

@@ -50,7 +50,7 @@ def test_a_run_ends_in_a_report_for_people_and_for_programs(
     [
         (("steps = 3", "stesp = 3"), "unknown key 'stesp' (did you mean 'steps'?)"),
         (('target = "target"', 'target = "nowhere"'), "nowhere"),
-        (("[setup]", "[setup"), "not a TOML file"),
+        (("[setup]", "[setup"), "is not a run configuration (TOML)"),
     ],
 )
 def test_a_wrong_configuration_is_one_line_and_makes_no_folder(

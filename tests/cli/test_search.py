@@ -184,7 +184,7 @@ def test_a_prior_from_curvature_is_read_and_used(
     for change, more, said in (
         ({"target": "other"}, [], "describes the loss on other, the search is about loss on main"),
         ({"slope": [1.0]}, [], "shapes [1] and [3, 3]"),
-        ({"slope": ["x", "y", "z"]}, [], "could not convert"),
+        ({"slope": ["x", "y", "z"]}, [], "quadratic.slope[0] is 'x', wanted a number"),
         ({}, ["--strategy", "greedy"], "--prior goes with --strategy model or quadratic"),
     ):
         path.write_text(json.dumps({"datasets": names, "quadratic": quadratic | change}), encoding="utf-8")
@@ -193,12 +193,12 @@ def test_a_prior_from_curvature_is_read_and_used(
     path.write_text(json.dumps({"datasets": ["a", "b"], "quadratic": quadratic}), encoding="utf-8")
     assert main(["search", str(run_folder), "--prior", str(path)]) == 2
     assert "is about the datasets ['a', 'b']" in capsys.readouterr().err
-    for text, said in (("{}", "is no curvature.json"), ("{", "is no JSON")):
+    for text, said in (("{}", "is not a curvature.json"), ("{", "not JSON")):
         path.write_text(text, encoding="utf-8")
         assert main(["search", str(run_folder), "--prior", str(path)]) == 2
         assert said in capsys.readouterr().err
     assert main(["search", str(run_folder), "--prior", "nowhere.json"]) == 2
-    assert "cannot read the prior" in capsys.readouterr().err
+    assert "cannot read nowhere.json" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_searched_without_models(

@@ -33,7 +33,7 @@ def test_unpacks_what_was_packed(tmp_path, folder):
 
 
 def test_a_member_outside_is_refused_and_not_written(tmp_path, folder):
-    with pytest.raises(DataError, match=r"cannot unpack .*pears\.tgz"):
+    with pytest.raises(DataError, match=r"pears\.tgz"):
         npm.unpack(packed(tmp_path, "../escaped.txt"), folder)
     assert not (tmp_path / "escaped.txt").exists()
 
@@ -42,7 +42,7 @@ def test_a_member_outside_is_refused_and_not_written(tmp_path, folder):
 def test_a_cut_off_file_is_refused(tmp_path, folder, keep):
     archive = packed(tmp_path, "package/one.txt", bytes(range(256)) * 8)
     archive.write_bytes(archive.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"cannot unpack .*pears\.tgz"):
+    with pytest.raises(DataError, match=r"pears\.tgz"):
         npm.unpack(archive, folder)
 
 

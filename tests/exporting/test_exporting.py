@@ -213,13 +213,13 @@ def test_wrong_sources(source: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "is no JSON"),
+        ("{", "not JSON"),
         ("[1]", "got list"),
         ('{"a": "1"}', "wanted numbers"),
         ('{"datasets": ["a"], "weights": [1, 2]}', "as many weights as datasets"),
         ('{"datasets": ["a"], "weigths": [1]}', "did you mean 'weights'"),
         ("{}", "must sum to 1"),
-        ('{"a": 0.5, "b": 0.5, "a": 0.5}', "the key 'a' is there twice"),
+        ('{"a": 0.5, "b": 0.5, "a": 0.5}', "the name 'a' occurs twice"),
         ('{"datasets": ["a", "a"], "weights": [0.5, 0.5]}', "dataset names repeat"),
     ],
 )
@@ -240,5 +240,5 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a finished run"):
         read_mixture(str(tmp_path))
     (tmp_path / "results.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match="does not say 'datasets'"):
+    with pytest.raises(InputError, match="datasets is missing"):
         read_mixture(str(tmp_path))

@@ -166,6 +166,6 @@ def test_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="not a finished run"):
         write_report(tmp_path)
     (tmp_path / "results.json").write_text("{", encoding="utf-8")
-    with pytest.raises(RunFolderError, match="cannot read"):
+    with pytest.raises(RunFolderError, match="not JSON"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from m2m import doors
 from m2m.errors import ConfigError, DataError
 
 
@@ -22,13 +23,10 @@ def read_text(path: Path) -> str:
     Raises:
         ConfigError: If there is no such file.
         DataError: If it is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the task's file {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}") from None
+    """  # noqa: DOC502 - raised by what is called
+    if not path.exists():
+        raise ConfigError(f"cannot read the task's file {path}: No such file or directory")
+    return doors.read_text(path, "a task's text", DataError)
 
 
 def json_lines(path: Path) -> dict[str, Mapping[str, Any]]:
@@ -44,14 +42,14 @@ def json_lines(path: Path) -> dict[str, Mapping[str, Any]]:
         DataError: If a line is not a JSON object, or there is none.
     """
     rows: dict[str, Mapping[str, Any]] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    # Only ends of lines end a line: texts hold U+2028 and the like.
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         where = f"{path}, line {number}"
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where}: not JSON: {error}") from None
+        with doors.reading("JSON", where, DataError):
+            row = json.loads(line, object_pairs_hook=doors.unique_names)
+        doors.check_data(row, where, "JSON of a task", DataError)
         if not isinstance(row, dict):
             raise DataError(f"{where}: wanted a JSON object, got {line!r:.80}")
         rows[where] = row

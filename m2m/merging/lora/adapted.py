@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import TensorInfo
+from m2m.doors import read_json
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
 from m2m.merging.lora.names import match_tensors
@@ -177,9 +177,6 @@ def _refuse_tied(name: str, base: Checkpoint, adapter: Adapter) -> None:
 def _config(base: Checkpoint) -> dict[str, object]:
     for file in base.side_files:
         if file.name == "config.json":
-            try:
-                config = json.loads(file.read_bytes())
-            except (ValueError, RecursionError):
-                return {}
+            config = read_json(file, "a model's configuration", CheckpointError)
             return config if isinstance(config, dict) else {}
     return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from m2m.doors import read_json
 from m2m.errors import CheckpointError
 
 #: File name in an adapter's folder.
@@ -108,14 +108,9 @@ def read_config(folder: Path) -> LoraConfig:
 
     Raises:
         CheckpointError: If it cannot be read, is not LoRA's, or asks for what is not B·A added to weights.
-    """
+    """  # noqa: DOC502 - raised by what is called
     path = folder / NAME
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is not an adapter's configuration: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: is not a JSON object")
+    data: dict[str, Any] = read_json(path, "an adapter's configuration", CheckpointError, {})
     _refuse_variants(path, data)
     base = data.get("base_model_name_or_path")
     return LoraConfig(

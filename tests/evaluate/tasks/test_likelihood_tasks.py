@@ -164,7 +164,7 @@ def test_another_answer_or_text_is_another_version(model: ByteGPT) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2: not JSON"),
+        ("{", "line 2 is not JSON"),
         ("[1]", "line 2: wanted a JSON object"),
         ('{"choices": ["a", "b"], "answer": 0}', "line 2: wanted text under 'question' or 'context'"),
         ('{"question": "q", "choices": ["a"], "answer": 0}', "at least two texts"),

@@ -1,0 +1,52 @@
+"""Tensors that took work to make, kept in the cache: whole or not there, and never trusted to be whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from m2m.doors import reading, require_file
+from m2m.errors import DataError
+
+
+def keep_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors so that a reader finds the whole file or none.
+
+    Args:
+        tensors: Tensor by name.
+        path: The file; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".keeping-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        torch.save(dict(tensors), name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def kept_tensors(path: Path) -> dict[str, Tensor]:
+    """Read tensors that were kept.
+
+    Args:
+        path: A file of `keep_tensors`.
+
+    Returns:
+        Tensor by name.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    what = "a file of tensors that m2m kept (delete it: it is made again)"
+    require_file(path, what, DataError)
+    with reading(what, path, DataError):
+        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+            raise DataError(f"{path} is not {what}")
+        return tensors

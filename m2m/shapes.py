@@ -1,0 +1,81 @@
+"""The shape of parsed data, held against what is wanted before anything is taken out of it.
+
+A shape is a type (a float may be a whole number); a tuple of shapes, one of which must fit; `[shape]` for a
+list of such things; a mapping of names to shapes for a table: a name that ends with `?` may be missing, and
+`str` stands for all that are not named. Names that no shape speaks of may hold anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any
+
+from m2m.errors import InputError
+
+#: A finite number, or null.
+PERHAPS = (NoneType, float)
+_NAMES = {
+    str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list",
+    dict: "a table", NoneType: "null", bytes: "bytes",
+}  # fmt: skip
+
+
+def check_shape(value: Any, shape: Any, where: str, error: type[InputError] = InputError) -> None:
+    """Hold data against a shape.
+
+    Args:
+        value: The data.
+        shape: The shape; `object` for any. `bool` is no whole number, numbers are finite.
+        where: Where it stands, for the message; parts of it are told as `where: a.b[2]`.
+        error: Class of the error.
+
+    Raises:
+        InputError: If it has another shape; says where, what it got, and what it wanted.
+    """  # noqa: DOC502 - raised by what is called
+    problem = None if shape is object else _problem(value, shape, "")
+    if problem is not None:
+        place, got = problem
+        raise error(f"{where}: {place or 'its content'} {got}")
+
+
+def _problem(value: Any, shape: Any, place: str) -> tuple[str, str] | None:
+    if isinstance(shape, tuple):
+        problems = [_problem(value, one, place) for one in shape]
+        # What stands deeper inside says more: one of the shapes is the right one, but for that.
+        return None if None in problems else max((p for p in problems if p), key=lambda p: len(p[0]))
+    if isinstance(shape, Mapping):
+        return _in_table(value, shape, place)
+    if isinstance(shape, list):
+        return _in_list(value, shape[0], place)
+    if type(value) is not shape and not (type(value) is int and shape is float):
+        return place, _is_not(value, shape)
+    if isinstance(value, float) and not math.isfinite(value):
+        return place, f"is {value}, wanted a finite number"
+    return None
+
+
+def _in_list(value: Any, shape: Any, place: str) -> tuple[str, str] | None:
+    if not isinstance(value, list):
+        return place, _is_not(value, list)
+    problems = (_problem(part, shape, f"{place}[{number}]") for number, part in enumerate(value))
+    return next((problem for problem in problems if problem), None)
+
+
+def _in_table(value: Any, shape: Mapping[Any, Any], place: str) -> tuple[str, str] | None:
+    if not isinstance(value, dict):
+        return place, _is_not(value, dict)
+    named = {name.removesuffix("?"): inner for name, inner in shape.items() if name is not str}
+    for name in named:
+        if name not in value and name in shape:
+            return f"{place}.{name}".lstrip("."), "is missing"
+    for name, part in value.items():
+        inner = named.get(name, shape.get(str, object))
+        if inner is not object and (problem := _problem(part, inner, f"{place}.{name}".lstrip("."))):
+            return problem
+    return None
+
+
+def _is_not(value: Any, kind: type) -> str:
+    return f"is {value!r:.60}, wanted {_NAMES.get(kind, kind.__name__)}"
