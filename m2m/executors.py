@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, TypeVar
 
 from m2m.errors import ConfigError, M2MError
+from m2m.user_code import as_users
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -221,8 +222,8 @@ def _serve(connection: Connection, setup: bytes) -> None:
                 if function is None:
                     function = _prepare(setup)
                 answer = pickle.dumps((True, function(pickle.loads(job))))
-            except Exception as error:
-                answer = pickle.dumps((False, _portable(error)))
+            except (Exception, SystemExit) as error:
+                answer = pickle.dumps((False, _portable(as_users(error))))
             connection.send_bytes(answer)
 
 
@@ -241,7 +242,7 @@ def _prepare(setup: bytes) -> Callable[[Any], Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _portable(error: Exception) -> Exception:
+def _portable(error: BaseException) -> BaseException:
     note = f"worker's traceback:\n{traceback.format_exc()}"
     error.add_note(note)
     try:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Sequence
 
 from m2m.errors import M2MError
+from m2m.user_code import as_users
 
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
@@ -64,13 +65,13 @@ def enter(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         _say(parser, "interrupted; the same command goes on from here")
         return INTERRUPTED
-    except Exception as error:
-        code = _report(parser, error, verbose=args.verbose)
+    except (Exception, SystemExit) as error:
+        code = _report(parser, as_users(error), verbose=args.verbose)
         _give_up_stdout()
         return code
 
 
-def _report(parser: argparse.ArgumentParser, error: Exception, *, verbose: bool) -> int:
+def _report(parser: argparse.ArgumentParser, error: BaseException, *, verbose: bool) -> int:
     """Return the exit code of an error, after printing it the way its kind deserves."""
     if isinstance(error, M2MError):
         message, code = str(error), error.exit_code
@@ -87,7 +88,7 @@ def _report(parser: argparse.ArgumentParser, error: Exception, *, verbose: bool)
     return code
 
 
-def _of_the_system(error: Exception) -> str | None:
+def _of_the_system(error: BaseException) -> str | None:
     # What the user's system refused, if it is that.
     if _out_of_memory(error):
         return f"not enough memory: {error or 'the system gives no more'}; {_ADVICE[errno.ENOMEM]}"
@@ -106,7 +107,7 @@ def _one_line(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     # torch's own class is not known here, and on the processor it raises a plain RuntimeError.
     return (
         isinstance(error, MemoryError)

@@ -167,6 +167,7 @@ class ScoreTable:
         with self._using():
             self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
+        self._alike: dict[tuple[str, ...], tuple[int, bool]] = {}
         try:
             with self._using():
                 self._open()
@@ -210,7 +211,8 @@ class ScoreTable:
             metrics: Metric name to whether higher is better.
 
         Raises:
-            InputError: If the origin is unknown, or a metric has no values.
+            InputError: If the origin is unknown, or a metric has no values, no finite mean, or another
+                direction or number of examples than it has for other models.
         """
         if origin not in ORIGINS:
             raise InputError(f"{self.path}: origin must be one of {', '.join(ORIGINS)}, got {origin!r}")
@@ -220,13 +222,34 @@ class ScoreTable:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         rows = []
         for metric, values in scores.values.items():
+            where = f"{self.path}: {who[1]}, {metric} on {task} ({split})"
             if not len(values):
-                raise InputError(f"{self.path}: no values of {metric} on {task} ({split})")
-            mean, (blob, precision) = float(np.mean(values)), _packed(values)
+                raise InputError(f"{where}: there are no values")
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean, (blob, precision) = float(np.mean(values)), _packed(values)
+            if not np.isfinite(mean):
+                worst = int(np.argmax(np.abs(values)))
+                raise InputError(f"{where}: the mean is {mean}, example {worst} is {values[worst]}")
+            self._check_alike(where, (task, split, version, metric), (len(values), metrics[metric]))
             rows.append((*who, *what, metric, metrics[metric], mean, len(values), blob, precision, now))
         marks = ", ".join("?" * len(rows[0]))
         with self._using(), _transaction(self._connection):
             self._connection.executemany(f"INSERT OR IGNORE INTO scores VALUES ({marks})", rows)
+
+    def _check_alike(self, where: str, what: tuple[str, ...], got: tuple[int, bool]) -> None:
+        # Models are compared example by example: a version of a task has one list of them, and one direction.
+        if what not in self._alike:
+            query = "SELECT count, higher_is_better FROM scores WHERE task = ? AND split = ? AND version = ? "
+            found = self._connection.execute(f"{query} AND metric = ? LIMIT 1", what).fetchone()
+            self._alike[what] = (found[0], bool(found[1])) if found else got
+        (count, better), (own, own_better) = self._alike[what], got
+        if count != own:
+            raise InputError(
+                f"{where}: got {own} examples, other models have {count}; a task has the same for every model"
+            )
+        if better != own_better:
+            said, other = ("higher" if each else "lower" for each in (own_better, better))
+            raise InputError(f"{where}: {said} is better, but {other} for the models that are there")
 
     def has(self, key: str, task: str, split: str, version: str) -> bool:
         """Whether a model's scores on a task are there.

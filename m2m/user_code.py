@@ -1,18 +1,31 @@
-"""Functions that users name in an option or a configuration: `FILE.py:FUNCTION` or `MODULE:FUNCTION`."""
+"""Functions that users name in an option or a configuration: `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
+
+A user's code may fail, leave by `sys.exit`, or change what the whole process shares. What it raises is the
+user's error, with its place; the working directory and torch's global modes are given back as they were.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from m2m.config_keys import did_you_mean
-from m2m.errors import ConfigError
+from m2m.errors import ConfigError, M2MError
+
+#: Where m2m's own code lies: the programs' packages.
+_OURS = tuple(str(Path(__file__).parents[1] / package) + os.sep for package in ("m2m", "analysis"))
+#: Source files of users' code that was loaded so far.
+_theirs: set[str] = set()
 
 
 def load_function(reference: str, root: Path, what: str) -> Callable[..., Any]:
@@ -40,7 +53,98 @@ def load_function(reference: str, root: Path, what: str) -> Callable[..., Any]:
         raise ConfigError(
             f"{what}: {place} has no function {name!r}{did_you_mean(name, names)}; it has {names}"
         )
-    return function  # type: ignore[no-any-return]
+    return guarded(function, f"{what} {reference}")
+
+
+def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Have a user's function fail as the user's, and leave the process as it was.
+
+    Args:
+        function: The function.
+        name: What messages call it.
+
+    Returns:
+        The same, guarded.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **more: Any) -> Any:
+        with _users_code(name):
+            return function(*args, **more)
+
+    return call
+
+
+def as_users(error: BaseException) -> BaseException:
+    """Blame a user's code for what came out of it, wherever it was called from (a module's forward, say).
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        A `ConfigError` with the place, if theirs ran last and not ours; else the error.
+    """
+    place = None if isinstance(error, M2MError) else _place(error)
+    if place is None:
+        return error
+    blamed = ConfigError(f"{place} {_what(error)}")
+    blamed.__cause__ = error
+    return blamed
+
+
+@contextmanager
+def _users_code(name: str) -> Iterator[None]:
+    try:
+        with _process_kept():
+            yield
+    except M2MError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = _place(error)
+        raise ConfigError(f"{name} {_what(error)}" + (f" ({place})" if place else "")) from error
+
+
+@contextmanager
+def _process_kept() -> Iterator[None]:
+    folder, torch = _folder(), sys.modules.get("torch")
+    modes: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [] if torch is None else [
+        (torch.is_grad_enabled, torch.set_grad_enabled),
+        (torch.get_default_dtype, torch.set_default_dtype),
+        (torch.get_num_threads, torch.set_num_threads),
+        (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    ]  # fmt: skip
+    before = [read() for read, _ in modes]
+    try:
+        yield
+    finally:
+        for (read, write), mode in zip(modes, before, strict=True):
+            if read() != mode:
+                write(mode)
+        if folder is not None and folder != _folder():
+            os.chdir(folder)
+
+
+def _folder() -> str | None:
+    with suppress(OSError):  # it may have been deleted
+        return os.getcwd()
+    return None
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"calls sys.exit({error.code!r}), which would end m2m as if all was done"
+    return f"fails: {error!r}"
+
+
+def _place(error: BaseException) -> str | None:
+    # The last line of ours or theirs that ran, if it is theirs; libraries that it called are on its account.
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename in _theirs or frame.filename.startswith(_OURS)
+    ]  # fmt: skip
+    if not frames or frames[-1].filename not in _theirs:
+        return None
+    return f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}"
 
 
 def _loaded(place: str, root: Path, what: str) -> ModuleType:
@@ -48,9 +152,14 @@ def _loaded(place: str, root: Path, what: str) -> ModuleType:
     if place.endswith(".py") and not path.is_file():
         raise ConfigError(f"{what}: there is no file {path}")
     try:
-        return _file(path.resolve()) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:
+        with _process_kept():
+            module = _file(path.resolve()) if place.endswith(".py") else importlib.import_module(place)
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{what}: {place} fails while it is loaded: {error!r}") from error
+    source = getattr(module, "__file__", None)
+    if source is not None and not source.startswith(_OURS):
+        _theirs.add(source)
+    return module
 
 
 def _file(path: Path) -> ModuleType:

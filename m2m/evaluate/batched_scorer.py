@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from m2m.errors import InputError
 from m2m.evaluate.device import device_of
 from m2m.evaluate.mode import scoring
 from m2m.evaluate.scorer import Scores
@@ -93,13 +93,10 @@ class BatchedScorer(ABC):
         Returns:
             Each metric's value for each example, in the order given.
         """
-        values: dict[str, list[Tensor]] = defaultdict(list)
         device = device_of(model)
         with scoring(model):
-            for batch in (batch.to(device) for batch in self.batches(examples)):
-                for metric, value in self.judge(model(**batch.inputs), batch).items():
-                    values[metric].append(value)
-        return Scores({metric: torch.cat(parts).double().cpu().numpy() for metric, parts in values.items()})
+            batches = (batch.to(device) for batch in self.batches(examples))
+            return joined(self.task, [self.judge(model(**batch.inputs), batch) for batch in batches])
 
     def __call__(self, model: nn.Module) -> Scores:
         """Score the module as it is now on all examples.
@@ -111,6 +108,37 @@ class BatchedScorer(ABC):
             Each metric's value for each example.
         """
         return self.score(model)
+
+
+def joined(task: str, parts: Sequence[Mapping[str, Tensor]]) -> Scores:
+    """Put what a task made of its batches together.
+
+    Args:
+        task: Name of the task.
+        parts: Each batch's values by metric, as `judge` returns them. each [B]
+
+    Returns:
+        Each metric's value for each example.
+
+    Raises:
+        InputError: If batches have different metrics, or a metric is not one real number an example.
+    """
+    metrics = list(parts[0]) if parts else []
+    for number, part in enumerate(parts):
+        if set(part) != set(metrics):
+            raise InputError(
+                f"task {task}: batch {number} is judged by {sorted(part)}, the first one by {sorted(metrics)}"
+            )
+        for metric, value in part.items():
+            if not isinstance(value, Tensor) or value.dim() != 1 or value.is_complex():
+                got = f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else repr(value)
+                raise InputError(
+                    f"task {task}: {metric} of batch {number} must be a tensor of one real number an "
+                    f"example, got {got:.80}"
+                )
+    return Scores(
+        {metric: torch.cat([part[metric] for part in parts]).double().cpu().numpy() for metric in metrics}
+    )
 
 
 def _moved(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

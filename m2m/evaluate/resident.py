@@ -15,6 +15,8 @@ from m2m.evaluate.scorer import Scorer, Scores
 
 #: Candidates that one pass over the experts makes; with more, clearing their memory costs what is saved.
 AHEAD = 4
+#: Largest score: means, squares and sums of squares of scores are numbers too.
+LARGEST = 1e150
 
 
 def score_candidates(
@@ -134,17 +136,25 @@ def checked_scores(scorer: Scorer, scores: Scores, examples: Sequence[int] | Non
         The same scores.
 
     Raises:
-        InputError: If a metric is missing, unknown or not finite, or metrics differ in length.
+        InputError: If a metric is missing or unknown, is not one number an example, or has a value or a mean
+            that is not finite.
     """
     where = f"task {scorer.task} ({scorer.split})"
     if set(scores.values) != set(scorer.metrics):
         raise InputError(f"{where}: got the metrics {list(scores.values)}, wanted {list(scorer.metrics)}")
-    if any(len(values) != scores.count for values in scores.values.values()) or not scores.count:
-        counts = {metric: len(values) for metric, values in scores.values.items()}
-        raise InputError(f"{where}: every metric needs a value for each example, got {counts}")
     for metric, values in scores.values.items():
-        bad = np.flatnonzero(~np.isfinite(values))
+        if np.ndim(values) != 1 or values.dtype.kind != "f":
+            raise InputError(
+                f"{where}: {metric} must be one float an example, got {list(np.shape(values))} {values.dtype}"
+            )
+    wanted = getattr(scorer, "count", scores.count) if examples is None else len(examples)
+    if any(len(values) != wanted for values in scores.values.values()) or not wanted:
+        counts = {metric: len(values) for metric, values in scores.values.items()}
+        raise InputError(f"{where}: every metric needs a value for each of {wanted} examples, got {counts}")
+    for metric, values in scores.values.items():
+        bad = np.flatnonzero(~(np.abs(values) <= LARGEST))
         if bad.size:
             number = bad[0] if examples is None else examples[bad[0]]
-            raise InputError(f"{where}: {metric} of example {number} is {values[bad[0]]}")
+            limit = f", wanted at most {LARGEST:g} in size" if np.isfinite(values[bad[0]]) else ""
+            raise InputError(f"{where}: {metric} of example {number} is {values[bad[0]]}{limit}")
     return scores

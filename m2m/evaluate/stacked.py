@@ -9,7 +9,6 @@ depend on how busy the machine is, not even in their last bit.
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from m2m.errors import InputError
-from m2m.evaluate.batched_scorer import BatchedScorer
+from m2m.evaluate.batched_scorer import BatchedScorer, joined
 from m2m.evaluate.live_model import LiveModel, checked_weights
 from m2m.evaluate.mode import scoring
 from m2m.evaluate.resident import checked_scores, walk
@@ -189,15 +188,11 @@ def _stacked_forward(model: nn.Module) -> Forward:
 def _score_task(
     forward: Forward, state: Mapping[str, Tensor], scorer: BatchedScorer, count: int
 ) -> list[Scores]:
-    parts: list[dict[str, list[Tensor]]] = [defaultdict(list) for _ in range(count)]
+    parts: list[list[Mapping[str, Tensor]]] = [[] for _ in range(count)]
     for batch in (batch.to(_device(state)) for batch in scorer.batches()):
         for part, output in zip(parts, forward(state, batch.inputs), strict=True):
-            for metric, value in scorer.judge(output, batch).items():
-                part[metric].append(value)
-    return [
-        Scores({metric: torch.cat(values).double().cpu().numpy() for metric, values in part.items()})
-        for part in parts
-    ]
+            part.append(scorer.judge(output, batch))
+    return [joined(scorer.task, part) for part in parts]
 
 
 def _device(state: Mapping[str, Tensor]) -> torch.device:

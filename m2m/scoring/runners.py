@@ -157,5 +157,11 @@ class Runners:
             rows = table.rows(**where)
         number = {key: m for m, key in enumerate(self._keys)}
         for row in rows:
-            if row.key in number:
-                self._values[row.metric][number[row.key]] = row.examples
+            if row.key not in number:
+                continue
+            if row.metric not in self._values or row.count != self.examples:
+                raise InputError(
+                    f"{self._table}: {row.candidate} has {row.count} examples of {row.metric} on {row.task}, "
+                    f"the task has {self.examples} of {list(self._values)}"
+                )
+            self._values[row.metric][number[row.key]] = row.examples

@@ -11,7 +11,7 @@ from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
 from m2m.names import check_names, text_fault
 from m2m.setups.protocol import Progress, Setup
-from m2m.user_code import load_function
+from m2m.user_code import guarded, load_function
 
 KINDS = ("language", "vision", "python")
 #: What tables of scores call the base model.
@@ -32,7 +32,8 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
         The set-up.
 
     Raises:
-        ConfigError: If `kind` is missing or unknown, or a name cannot be used.
+        ConfigError: If `kind` is missing or unknown, a user's factory fails or returns no set-up, or a name
+            cannot be used.
     """
     kind = spec.get("kind")
     if kind not in KINDS:
@@ -40,7 +41,7 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
         raise ConfigError(f"[setup]: `kind` must be one of {', '.join(KINDS)}; got {kind!r}{hint}")
     if kind == "python":
         factory = load_function(str(spec.get("factory", "")), root, "[setup] factory")
-        setup = cast(Setup, factory(spec))
+        setup = cast(Setup, _UsersSetup(factory(spec), f"[setup] factory {spec['factory']}"))
     else:
         module = importlib.import_module(f"m2m.setups.{kind}")
         setup = cast(Setup, module.from_spec(spec, root, cache, progress))
@@ -54,3 +55,30 @@ def _check_names(setup: Setup) -> None:
     check_names(setup.metrics, "[setup]: metric", text_fault)
     if BASE in setup.datasets:
         raise ConfigError(f"[setup]: no dataset can be called {BASE!r}: that is the base model's label")
+
+
+class _UsersSetup:
+    """A user's own set-up, held to the protocol; its methods are a user's code like its factory."""
+
+    _ATTRIBUTES = ("datasets", "targets", "metrics", "version", "batch_size")
+    _METHODS = ("build", "base_state", "loss", "inputs", "judge", "embed")
+
+    def __init__(self, setup: Any, where: str) -> None:
+        missing = [name for name in (*self._ATTRIBUTES, *self._METHODS) if not hasattr(setup, name)]
+        if missing:
+            raise ConfigError(f"{where} must return a set-up, got {setup!r:.80}, which has no {missing}")
+        metrics = setup.metrics
+        told = isinstance(metrics, Mapping) and all(type(better) is bool for better in metrics.values())
+        if not told or not metrics:
+            raise ConfigError(
+                f"{where}: `metrics` must say which are better when higher, for example "
+                f'{{"accuracy": True, "loss": False}}; got {metrics!r:.200}'
+            )
+        self._setup = setup
+        for name in self._METHODS:
+            setattr(self, name, guarded(getattr(setup, name), f"{where}: {name}"))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_setup":  # not there yet, as in a copy that is being made
+            raise AttributeError(name)
+        return getattr(self._setup, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -201,3 +202,47 @@ def test_a_kill_loses_at_most_the_candidate_in_flight(bench: Path) -> None:
         after = {row.candidate: row.examples.tolist() for row in table.rows()}
     assert len(after) == 7
     assert kept.items() <= after.items()
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        # Every candidate has three examples but one.
+        (
+            "[:, 0]}", "[: 3 - int(model.weight.item() == -4), 0]}",
+            r"candidate lower: .*output on task.py:outputs .*: got 2 examples, other models have 3",
+        ),
+        ("return {", "import sys; sys.exit(0)\n    return {", r"candidate up: the task .* sys.exit\(0\)"),
+        ("[:, 0]}", "[:, 0].double() * 1e200}", r"candidate up: .*output of example 0 is 3e\+200, wanted"),
+        # A module of the user's own, called by code of ours.
+        ("torch.nn.Linear(1, 1)", "Weak(1, 1)", "task.py, line 9, in forward fails: ValueError"),
+        ("torch.nn.Linear(1, 1)", "Leaving(1, 1)", r"task.py, line 13, in forward calls sys.exit\(3\)"),
+        ("return torch", "import sys; sys.exit(0)\n    return torch", r"task.py:model calls sys.exit\(0\)"),
+        ("import torch\n", "import torch, sys; sys.exit(0)\n", "fails while it is loaded: SystemExit"),
+    ],
+)  # fmt: skip
+def test_what_a_users_code_does_wrong_is_said_and_not_scored(
+    old: str, new: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = TASK.replace("def model", MODULES + "def model").replace(old, new)
+    Path("task.py").write_text(own, encoding="utf-8")
+    task = ["--task", "lm:text", "--context", "4"] if "(1, 1)" in new else []
+    Path("text").write_text("some text", encoding="utf-8")
+    assert score(*task) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("m2m: error: ")
+    assert err.count("\n") == 1
+    assert re.search(said, err), err
+
+
+MODULES = """
+class Weak(torch.nn.Linear):
+    def forward(self, x):
+        raise ValueError("x")
+
+class Leaving(torch.nn.Linear):
+    def forward(self, x):
+        import sys; sys.exit(3)
+
+"""

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,9 +108,15 @@ class Fixed:
         ),
         (
             {"accuracy": [1.0], "loss": [1.0, 2.0]},
-            r"a value for each example, got \{'accuracy': 1, 'loss': 2\}",
+            r"a value for each of 1 examples, got \{'accuracy': 1, 'loss': 2\}",
         ),
-        ({"accuracy": [], "loss": []}, "a value for each example, got"),
+        ({"accuracy": [], "loss": []}, "a value for each of 0 examples, got"),
+        ({"accuracy": [1.0], "loss": [[1.0]]}, r"loss must be one float an example, got \[1, 1\] float64"),
+        ({"accuracy": [1.0], "loss": [1.0j]}, r"loss must be one float an example, got \[1\] complex128"),
+        (
+            {"accuracy": [1.0, 0.0], "loss": [0.0, 1e200]},
+            r"example 1 is 1e\+200, wanted at most 1e\+150",
+        ),
         ({"accuracy": [1.0, 0.0], "loss": [1.0, np.nan]}, "loss of example 1 is nan"),
         ({"accuracy": [1.0, 0.0], "loss": [np.inf, 1.0]}, "loss of example 0 is inf"),
     ],
@@ -148,7 +157,15 @@ def test_a_users_function_scores_the_live_model(tmp_path: Path) -> None:
     assert other.version != scorer.version, "another content is another task"
 
 
-@pytest.mark.parametrize("result", ["[1.0, 2.0]", "torch.tensor([1, 2])", "torch.ones(2).cumsum(0).half()"])
+@pytest.mark.parametrize(
+    "result",
+    [
+        "[1.0, 2.0]",
+        "torch.tensor([1, 2])",
+        "torch.ones(2).cumsum(0).half()",
+        "torch.ones(2).cumsum(0).bfloat16()",
+    ],
+)
 def test_arrays_are_per_example_values(tmp_path: Path, result: str) -> None:
     assert task(tmp_path, result)(nn.Linear(1, 1)).values["each"].tolist() == [1.0, 2.0]
 
@@ -157,6 +174,15 @@ def test_arrays_are_per_example_values(tmp_path: Path, result: str) -> None:
     ("result", "message"),
     [
         ("'much'", "each must be numbers, got 'much'"),
+        ("['0.5']", r"each must be numbers, got \['0.5'\]"),
+        ("[None]", "each must be numbers"),
+        ("[1.0, [2.0]]", "each must be numbers"),
+        ("1j", "each must be numbers, got 1j"),
+        ("torch.ones(2, dtype=torch.complex64)", "each must be numbers"),
+        ("torch.ones(2).to_sparse()", "each must be numbers"),
+        ("__import__('numpy').ma.masked_array([1.0], mask=[True])", "each must be numbers"),
+        ("{'a': 1.0}", "each must be numbers"),
+        ("[2**53 + 1]", r"each has whole numbers beyond 2\^53"),
         ("[[1.0]]", r"each must have one axis, got shape \[1, 1\]"),
     ],
 )
@@ -176,3 +202,111 @@ def test_a_task_without_directions_or_with_other_metrics_is_refused(tmp_path: Pa
         ConfigError, match=r"wrong.py:score must return the metrics \['acc'\], got \['loss'\]"
     ):
         FunctionScorer("wrong.py:score", tmp_path)(nn.Identity())
+
+
+class Judged(LinearSetup):
+    """A set-up that judges as it is told to."""
+
+    judgement = staticmethod(lambda loss: {"loss": loss})
+
+    def judge(self, output: torch.Tensor, batch: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = self.judgement(super().judge(output, batch)["loss"])
+        return found
+
+
+@pytest.mark.parametrize(
+    ("judgement", "message"),
+    [
+        (
+            lambda loss: {"loss": loss.mean()},
+            "loss of batch 0 must be a tensor of one real number",
+        ),
+        (lambda loss: {"loss": loss.mean()[None]}, r"a value for each of 7 examples, got \{'loss': 2\}"),
+        (lambda loss: {"loss": loss[:, None]}, r"got \[4, 1\] torch.float64"),
+        (lambda loss: {"loss": loss * 1j}, "got .*complex128"),
+        (lambda loss: {"loss": loss.tolist()}, r"got \["),
+        (
+            lambda loss: {"loss": loss} if len(loss) == 4 else {"loss": loss, "more": loss},
+            r"batch 1 is judged by \['loss', 'more'\], the first one by \['loss'\]",
+        ),
+    ],
+)
+def test_a_judgement_is_one_number_an_example(judgement: Any, message: str) -> None:
+    plain = linear_setup(seed=1)
+    setup = Judged(plain.datasets, plain.targets)
+    setup.judgement = judgement
+    with pytest.raises(InputError, match=message):
+        score_model(live(plain), [TargetScorer(setup, "target")])
+
+
+LEAVING = """
+import os, random, sys, tempfile
+import numpy, torch
+METRICS = {"loss": False}
+
+def leave(model):
+    sys.exit(0)
+
+def fail(model):
+    return {"loss": 1 / 0}
+
+def spoil(model):
+    os.chdir(tempfile.gettempdir())
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.set_grad_enabled(not torch.is_grad_enabled())
+    torch.use_deterministic_algorithms(True)
+    return {"loss": 1.0}
+
+def draw(model):
+    return {"loss": [torch.rand(()).item(), numpy.random.rand(), random.random()]}
+
+def change(model):
+    model.weight.data[0, 0] += 1
+    return {"loss": 1.0}
+
+def replace(model):
+    model.weight = torch.nn.Parameter(model.weight.clone())
+    return {"loss": 1.0}
+"""
+
+
+def leaving(folder: Path, name: str) -> FunctionScorer:
+    (folder / "leaving.py").write_text(LEAVING)
+    return FunctionScorer(f"leaving.py:{name}", folder)
+
+
+def test_what_a_users_function_raises_is_the_users(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"leaving.py:leave calls sys.exit\(0\).*leaving.py, line 7, in leave\)"
+    ):
+        leaving(tmp_path, "leave")(nn.Linear(1, 1))
+    with pytest.raises(ConfigError, match=r"fails: ZeroDivisionError.*leaving.py, line 10, in fail\)"):
+        leaving(tmp_path, "fail")(nn.Linear(1, 1))
+
+
+def test_what_the_process_shares_is_given_back(tmp_path: Path) -> None:
+    def shared() -> tuple[object, ...]:
+        return (
+            os.getcwd(), torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+        )  # fmt: skip
+
+    before = shared()
+    leaving(tmp_path, "spoil")(nn.Linear(1, 1))
+    assert shared() == before
+
+
+def test_draws_are_the_same_for_every_model_and_nobody_elses(tmp_path: Path) -> None:
+    scorer = leaving(tmp_path, "draw")
+    states = torch.get_rng_state(), random.getstate()
+    first, second = (scorer(nn.Identity()).values["loss"].tolist() for _ in range(2))
+    assert first == second
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == random.getstate()
+
+
+@pytest.mark.parametrize("name", ["change", "replace"])
+def test_a_task_that_changes_the_model_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"leaving.py:{name} changes the model"):
+        leaving(tmp_path, name)(nn.Linear(3, 2).bfloat16())

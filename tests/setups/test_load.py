@@ -6,11 +6,32 @@ from m2m import setups
 from m2m.errors import ConfigError
 
 FACTORY = """
-from types import SimpleNamespace
+import sys
+from helpers.linear_setup import linear_setup
 
 def make(spec):
-    names = dict.fromkeys(spec["datasets"])
-    return SimpleNamespace(datasets=names, targets={spec["target"]: None}, metrics={spec["metric"]: False})
+    setup = linear_setup(seed=1)
+    setup.datasets = dict(zip(spec["datasets"], setup.datasets.values()))
+    setup.targets = {spec["target"]: setup.targets["target"]}
+    setup.metrics = {spec["metric"]: False}
+    setup.colour = "red"
+    return setup
+
+def leave(spec):
+    sys.exit(0)
+
+def nothing(spec):
+    return None
+
+def untold(spec):
+    setup = linear_setup(seed=1)
+    setup.metrics = {"loss": "lower"}
+    return setup
+
+def leaves_later(spec):
+    setup = linear_setup(seed=1)
+    setup.judge = lambda output, batch: sys.exit(0)
+    return setup
 """
 
 
@@ -19,7 +40,10 @@ def test_a_users_own_set_up_is_made_by_a_function_in_a_file_or_a_module(tmp_path
     monkeypatch.syspath_prepend(str(tmp_path))
     for factory in ("own_setup_in_a_file.py:make", "own_setup_in_a_file:make"):
         spec = {"kind": "python", "factory": factory, "datasets": "ab", "target": "t", "metric": "loss"}
-        assert list(setups.load(spec, tmp_path, tmp_path).datasets) == ["a", "b"]
+        setup = setups.load(spec, tmp_path, tmp_path)
+        assert list(setup.datasets) == ["a", "b"]
+        assert setup.colour == "red"
+        assert list(setup.build().state_dict()) == list(setup.base_state(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +61,27 @@ def test_names_of_a_users_own_set_up_follow_the_rule(tmp_path, change, said):
     spec = {"kind": "python", "factory": "named_set_up.py:make", "datasets": "ab", "target": "t"}
     with pytest.raises(ConfigError, match=said):
         setups.load({**spec, "metric": "loss", **change}, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("leave", r"\[setup\] factory own.py:leave calls sys.exit\(0\)"),
+        ("nothing", "own.py:nothing must return a set-up, got None, which has no .*'judge'"),
+        ("untold", "own.py:untold: `metrics` must say which are better when higher, .* got .*'lower'"),
+    ],
+)
+def test_a_users_own_set_up_that_is_none(tmp_path, name, message):
+    (tmp_path / "own.py").write_text(FACTORY)
+    with pytest.raises(ConfigError, match=message):
+        setups.load({"kind": "python", "factory": f"own.py:{name}"}, tmp_path, tmp_path)
+
+
+def test_a_users_own_set_up_that_leaves_later(tmp_path):
+    (tmp_path / "own.py").write_text(FACTORY)
+    setup = setups.load({"kind": "python", "factory": "own.py:leaves_later"}, tmp_path, tmp_path)
+    with pytest.raises(ConfigError, match=r"own.py:leaves_later: judge calls sys.exit\(0\)"):
+        setup.judge(None, ())
 
 
 @pytest.mark.parametrize(

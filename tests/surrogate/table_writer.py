@@ -26,7 +26,8 @@ class Measured:
 def add(table: ScoreTable, key: str = "k", mixture: Mixture | None = PAIR, **changes: Any) -> None:
     scores = changes.pop("scores", {"accuracy": np.array([1.0, 0.0, 1.0]), "loss": np.array([0.1, 2.0, 0.3])})
     row = {"origin": "merged", "seed": None, "task": "t", "split": "validation", "version": "1"} | changes
-    table.add(key, mixture, **row, scores=Measured(scores), metrics=METRICS)
+    metrics = row.pop("metrics", METRICS)
+    table.add(key, mixture, **row, scores=Measured(scores), metrics=metrics)
 
 
 def write_many(path: str, worker: int) -> None:

@@ -64,7 +64,7 @@ def test_adding_again_changes_nothing(tmp_path: Path) -> None:
     with ScoreTable(tmp_path / "s") as table:
         add(table)
         before = table.rows()
-        add(table, scores={"accuracy": np.zeros(1), "loss": np.zeros(1)})
+        add(table, scores={"accuracy": np.zeros(3), "loss": np.zeros(3)})
         assert table.rows() == before
 
 
@@ -173,9 +173,26 @@ def test_bad_rows_are_refused_whole(tmp_path: Path) -> None:
     with ScoreTable(tmp_path / "s") as table:
         with pytest.raises(InputError, match="origin must be one of base, merged, trained, got 'guessed'"):
             add(table, origin="guessed")
-        with pytest.raises(InputError, match=r"no values of loss on t \(validation\)"):
+        with pytest.raises(InputError, match=r"a\+c, loss on t \(validation\): there are no values"):
             add(table, scores={"accuracy": np.ones(2), "loss": np.ones(0)})
+        with pytest.raises(InputError, match=r"a\+c, loss on t .*: the mean is inf, example 1 is 1.7e\+308"):
+            add(table, scores={"accuracy": np.ones(2), "loss": np.array([1.5e308, 1.7e308])})
+        with pytest.raises(InputError, match=r"the mean is nan, example 1 is nan"):
+            add(table, scores={"accuracy": np.ones(2), "loss": np.array([1.0, np.nan])})
         assert table.rows() == []
+
+
+def test_a_task_has_the_same_examples_and_direction_for_every_model(tmp_path: Path) -> None:
+    with ScoreTable(tmp_path / "s") as table:
+        add(table, "one", scores={"loss": np.ones(4)})
+    with ScoreTable(tmp_path / "s") as table:
+        with pytest.raises(InputError, match=r"loss on t .*: got 3 examples, other models have 4"):
+            add(table, "two", scores={"loss": np.ones(3)})
+        with pytest.raises(InputError, match="higher is better, but lower for the models that are there"):
+            add(table, "two", scores={"loss": np.ones(4)}, metrics={"loss": True})
+        add(table, "two", scores={"loss": np.ones(3)}, split="test")
+        add(table, "two", scores={"loss": np.ones(3)}, version="2")
+        assert [row.count for row in table.rows()] == [3, 4, 3]
 
 
 def test_rows_compare_without_their_arrays(tmp_path: Path) -> None:

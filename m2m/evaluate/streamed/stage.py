@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint
 from m2m.errors import InputError
-from m2m.evaluate.batched_scorer import BatchedScorer, TaskBatch
+from m2m.evaluate.batched_scorer import BatchedScorer, TaskBatch, joined
 from m2m.evaluate.resident import checked_scores
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.streamed.forward import Forward
@@ -111,9 +111,7 @@ class Stage:
         return [checked_scores(task, self._joined(found, number)) for number, task in enumerate(self._tasks)]
 
     def _joined(self, found: Mapping[int, Mapping[str, Tensor]], number: int) -> Scores:
-        parts = [found[place] for place in self._places(number)]
-        joined = {metric: torch.cat([part[metric] for part in parts]) for metric in parts[0]}
-        return Scores({metric: values.double().cpu().numpy() for metric, values in joined.items()})
+        return joined(self._tasks[number].task, [found[place] for place in self._places(number)])
 
     def _places(self, number: int) -> list[int]:
         return [place for place, (task, _) in enumerate(self._batches) if task == number]
