@@ -94,8 +94,8 @@ def orthogonality(
         The study.
 
     Raises:
-        CheckpointError: If a checkpoint is malformed or does not hold the base's tensors, or adapters and
-            whole models are mixed.
+        CheckpointError: If a checkpoint is malformed, changes meanwhile or does not hold the base's tensors,
+            or adapters and whole models are mixed.
         InputError: If options do not fit each other.
     """  # noqa: DOC502 - raised by what is called
     paths = [Path(path) for path in experts]
@@ -107,12 +107,16 @@ def orthogonality(
         what = "subspaces are of whole checkpoints" if all(lora) else "the others are whole checkpoints"
         raise CheckpointError(f"{where}: is an adapter, {what}; write the adapted model first (passthrough)")
     opened = Checkpoint(base)
+    used: list[Checkpoint | Adapter] = [opened]
     warnings: list[str] = []
 
     def sums(models: Sequence[str | Path]) -> dict[str, Geometry]:
         if all(lora):
-            return _of_adapters(models)
+            adapters = [Adapter(path) for path in models]
+            used.extend(adapters)
+            return _of_adapters(adapters)
         checkpoints = [Checkpoint(path) for path in models]
+        used.extend(checkpoints)
         looks = look_at_task_vectors(opened, checkpoints, memory=memory, threads=threads, progress=progress)
         warnings.extend(config_differences(opened, checkpoints))
         return {look.name: of_look(look) for look in looks}
@@ -126,6 +130,8 @@ def orthogonality(
     angles = (
         list(subspace_angles(opened, [Checkpoint(path) for path in paths], rank, seed=seed)) if rank else []
     )
+    for model in used:
+        model.check_unchanged()
     return Study(opened.path, called, groups, warnings, rank, angles, effect, seed)
 
 
@@ -155,8 +161,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
-def _of_adapters(paths: Sequence[str | Path]) -> dict[str, Geometry]:
-    adapters = [Adapter(path) for path in paths]
+def _of_adapters(adapters: Sequence[Adapter]) -> dict[str, Geometry]:
     elements = {
         module: factors.b.shape[0] * factors.a.shape[1]
         for adapter in adapters

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.checkpoint.dtypes import TORCH_NAMES
 from m2m.checkpoint.header import Header, TensorInfo, read_header
-from m2m.checkpoint.locate import find_folder, is_pickled, weight_files
+from m2m.checkpoint.identity import Identity, check_unchanged, identify
+from m2m.checkpoint.locate import find_folder, find_index, is_pickled, weight_files
 from m2m.checkpoint.side_files import list_side_files
 from m2m.errors import CheckpointError
 
@@ -28,6 +30,7 @@ class Checkpoint:
     Attributes:
         path: The local file or folder.
         files: The files that hold its tensors.
+        opened: What they and their index were when it was opened.
     """
 
     def __init__(self, path: str | Path, revision: str | None = None) -> None:
@@ -41,7 +44,10 @@ class Checkpoint:
             CheckpointError: If there is no checkpoint, or its index is malformed.
         """  # noqa: DOC502 - raised by what is called
         self.path = find_folder(path, revision)
+        index = find_index(self.path)
+        self.opened: dict[Path, Identity] = identify(index)
         self.files, self._weight_map = weight_files(self.path)
+        self.opened |= identify(self.files)
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r})"
@@ -141,10 +147,35 @@ class Checkpoint:
             Tensor by name; tied tensors are one object under both names.
 
         Raises:
-            CheckpointError: If a file shrank since its header was read.
+            CheckpointError: If a file changed since it was opened.
         """  # noqa: DOC502 - raised by what is called
         state = {name: self.read(name) for name in self.tensors}
+        self.check_unchanged()
         return state | {name: state[kept] for name, kept in self.tied.items()}
+
+    def check_unchanged(self) -> None:
+        """Hold the files against what they were when the checkpoint was opened.
+
+        Raises:
+            CheckpointError: If one was written to, replaced or removed; names it.
+        """  # noqa: DOC502 - raised by what is called
+        check_unchanged(self.opened)
+
+
+def opened_files(models: Iterable[Checkpoint]) -> dict[Path, Identity]:
+    """Gather what is known of the files of several checkpoints; of one opened twice, what it was at first.
+
+    Args:
+        models: The checkpoints.
+
+    Returns:
+        Their files, each as it was when it was opened.
+    """
+    found: dict[Path, Identity] = {}
+    for model in models:
+        for file, identity in model.opened.items():
+            found.setdefault(file, identity)
+    return found
 
 
 def read_tensor(info: TensorInfo) -> Tensor:

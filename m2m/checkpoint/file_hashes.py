@@ -11,23 +11,14 @@ from threading import Event
 from types import TracebackType
 from typing import NamedTuple
 
-from m2m.errors import CheckpointError
+from m2m.checkpoint.identity import Identity, identity_of, require_unchanged
 
 _BLOCK_BYTES = 1 << 20
 
 
-class _Stand(NamedTuple):
-    # What the system says of a file without reading it.
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-
 class _Hashed(NamedTuple):
     digest: str
-    stand: _Stand
+    identity: Identity
 
 
 class FileHashes:
@@ -41,6 +32,7 @@ class FileHashes:
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._stop = Event()
+        self._known: dict[Path, Identity] = {}
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hash")
         self._found: dict[Path, Future[_Hashed]] = {
             file: self._pool.submit(_hash, file, self._stop) for file in dict.fromkeys(files)
@@ -67,33 +59,22 @@ class FileHashes:
         return self._found[file].result().digest
 
     def check_unchanged(self) -> None:
-        """Hold the files against what they were when their hashing began.
-
-        Any write through the system moves `ctime`, which programs cannot set back, in steps of a few
-        milliseconds. Not seen: a write in the same step, a store into memory that was mapped before, a
-        clock that was set back.
+        """Hold the files against what they were when their hashing began (see `m2m.checkpoint.identity`).
 
         Raises:
             CheckpointError: If one was written to, replaced or removed; names it.
-        """
+        """  # noqa: DOC502 - raised by what is called
         for file, found in self._found.items():
-            try:
-                same = _stand(os.stat(file)) == found.result().stand
-            except FileNotFoundError:
-                same = False
-            if not same:
-                raise CheckpointError(f"{file} has changed while it was being used")
+            before = self._known.get(file) or found.result().identity
+            now = require_unchanged(file, before, lambda file: _hash(file, self._stop).digest == self[file])
+            self._known[file] = now  # what was looked at once is not hashed for every candidate
 
 
 def _hash(file: Path, stop: Event) -> _Hashed:
     digest, block = hashlib.sha256(), bytearray(_BLOCK_BYTES)
     view = memoryview(block)
     with file.open("rb", buffering=0) as source:
-        stand = _stand(os.fstat(source.fileno()))
+        identity = identity_of(os.fstat(source.fileno()))
         while not stop.is_set() and (count := source.readinto(block)):
             digest.update(view[:count])
-    return _Hashed(digest.hexdigest(), stand)
-
-
-def _stand(status: os.stat_result) -> _Stand:
-    return _Stand(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _Hashed(digest.hexdigest(), identity)

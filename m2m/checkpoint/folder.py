@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -27,6 +28,10 @@ def check_free(folder: Path) -> None:
         raise RunFolderError(
             f"{folder}: exists already; nothing is ever written over: choose another folder or remove it"
         )
+
+
+#: What the system says where something else has the name.
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
 
 
 @contextmanager
@@ -64,6 +69,7 @@ def publish(work: Path, folder: Path, *, durable: bool) -> None:
 
     Raises:
         RunFolderError: If something appeared under the final name in the meantime.
+        OSError: If the system fails otherwise.
     """
     if durable:
         for path in sorted(work.rglob("*"), reverse=True):
@@ -72,6 +78,8 @@ def publish(work: Path, folder: Path, *, durable: bool) -> None:
     try:
         work.rename(folder)
     except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
         raise RunFolderError(f"{folder}: cannot be put in place: {error.strerror}") from error
     if durable:
         _fsync(folder.parent)

@@ -62,6 +62,18 @@ def _fetch(model: str, revision: str | None) -> Path:
     return folder
 
 
+def find_index(root: Path) -> tuple[Path, ...]:
+    """Find the table of a checkpoint's shards.
+
+    Args:
+        root: A weight file, or a folder.
+
+    Returns:
+        The table, if there is one.
+    """
+    return tuple(root / index for index in _INDEX if (root / index).is_file())
+
+
 def weight_files(root: Path) -> tuple[tuple[Path, ...], dict[str, str] | None]:
     """List the files that hold a checkpoint's tensors.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.identity import check_unchanged, identity_of
 from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.doors import read_json
 from m2m.errors import CheckpointError
@@ -81,9 +83,15 @@ def hash_file(path: Path) -> str:
 
     Returns:
         Its SHA-256 as hex digits.
-    """
+
+    Raises:
+        CheckpointError: If it changes meanwhile.
+    """  # noqa: DOC502 - raised by what is called
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        before = identity_of(os.fstat(file.fileno()))
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    check_unchanged({path: before})
+    return digest
 
 
 def verify(folder: str | Path) -> Verification:

@@ -14,6 +14,7 @@ from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.errors import ConfigError, MixtureError, RecipeError
 from m2m.merging.card import write_card
 from m2m.merging.companions import choose_companions, write_companions
+from m2m.merging.fisher_files import FisherFiles
 from m2m.merging.lora import AdaptedCheckpoint, open_models
 from m2m.merging.lora.write import write_adapters
 from m2m.merging.memory import collector_paused
@@ -78,7 +79,7 @@ def merge(
     Raises:
         ConfigError: If the device is unknown, not there, or does not do what the recipe asks for.
         RecipeError: If the recipe is malformed, or asks for what is not there.
-        CheckpointError: If an input is malformed, does not fit the others, shrinks, or is not finite.
+        CheckpointError: If an input is malformed, does not fit the others, changes, or is not finite.
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
@@ -93,16 +94,18 @@ def merge(
         return report
     out_dtype = _float_dtype(dtype or parsed.out_dtype or parsed.dtype)
     about = _statistics_of(parsed, models) if statistics else None
-    wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics)
+    fishers = FisherFiles()
+    wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics, fishers=fishers)
     metadata = _metadata(parsed, models[parsed.donor], candidates)
+    files = choose_companions(parsed, models)
     plan = build_plan(
-        [model.path for model in models.values()],
+        [*models.values(), *fishers.checkpoints],
         wanted,
         metadata,
         parse_bytes(shard_size),
         parsed.rule,
+        files,
     )
-    files = choose_companions(parsed, models)
     layers = _stacked_layers(parsed)
 
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
@@ -152,7 +155,7 @@ def merge_linear(
         What was done.
 
     Raises:
-        CheckpointError: If an input is malformed, does not fit the others, shrinks, or is not finite.
+        CheckpointError: If an input is malformed, does not fit the others, changes, or is not finite.
         MixtureError: If the weights do not fit models and names, or are not finite.
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
@@ -169,10 +172,11 @@ def merge_linear(
     metadata = {
         name: _notes(inputs[0], {"m2m.weights": note}) for name, note in zip(names, notes, strict=True)
     }
-    plan = build_plan([model.path for model in inputs], wanted, metadata, parse_bytes(shard_size))
+    files = inputs[0].side_files
+    plan = build_plan(inputs, wanted, metadata, parse_bytes(shard_size), companions=files)
 
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
-        write_companions(inputs[0].side_files, folder, dtype=out_dtype, layers=None, chat_template=None)
+        write_companions(files, folder, dtype=out_dtype, layers=None, chat_template=None)
 
     return run_plan(plan, Path(out), options or MergeOptions(), finish, started)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ class Execution:
     hashes: dict[tuple[str, str], str]
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
     """Make the output files at full length, with their headers; files of an interrupted run keep their bytes.
 
@@ -55,6 +59,7 @@ def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
 
     Raises:
         RunFolderError: If there is no room for them.
+        OSError: If the system fails otherwise.
     """
     files = []
     for output in plan.outputs:
@@ -64,6 +69,8 @@ def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
             try:
                 _allocate(path, shard.header, shard.nbytes)
             except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
                 raise RunFolderError(f"{path}: no room for {shard.nbytes} bytes: {error.strerror}") from error
             files.append(path)
     return files

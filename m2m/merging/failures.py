@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,12 @@ if TYPE_CHECKING:
 
 class InterruptedMergeError(M2MError):
     """The system failed while reading or writing; what is finished stays for `resume`."""
+
+    exit_code = 2
+
+
+#: What can be done after it did.
+GO_ON = "resume goes on where it stopped"
 
 
 def raise_failure(plan: MergePlan, stream: Stream) -> None:
@@ -33,7 +38,7 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
     try:
         failure = stream.failure
     except RuntimeError as error:  # not of the stream's own kinds: a CUDA device has failed
-        raise InterruptedMergeError(f"{error}; resume goes on where it stopped") from error
+        raise InterruptedMergeError(f"{error}; {GO_ON}") from error
     if failure is None:
         return
     kind, number, model, element, code = failure
@@ -41,9 +46,7 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
     name = f"tensor {tensor.entry.name!r}"
     if kind == "write":
         where = f"{plan.outputs[model].name or 'output'}: {name}"
-        raise InterruptedMergeError(
-            f"{where}: cannot be written: {os.strerror(code)}; resume when there is room again"
-        )
+        raise InterruptedMergeError(f"{where}: cannot be written: {os.strerror(code)}; {GO_ON}")
     if kind == "changed":
         files = dict.fromkeys(str(file) for source in tensor.sources for file in files_of(source))
         raise CheckpointError(
@@ -52,7 +55,7 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
         )
     file = " + ".join(map(str, files_of(tensor.sources[model]))) if kind != "overflow" else None
     if kind == "read":
-        raise InterruptedMergeError(f"{file}: {name}: cannot be read: {os.strerror(code)}{_hint(code)}")
+        raise InterruptedMergeError(f"{file}: {name}: cannot be read: {os.strerror(code)}; {GO_ON}")
     if kind == "shrunk":
         raise CheckpointError(f"{file}: shrank during the merge: {name} is cut off")
     if kind == "nonfinite":
@@ -76,7 +79,3 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
         f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {first}; "
         f"only {', '.join(sorted(MERGEABLE))} are averaged, other types must be equal in all inputs"
     )
-
-
-def _hint(code: int) -> str:
-    return " (raise the limit with `ulimit -n`)" if code == errno.EMFILE else ""

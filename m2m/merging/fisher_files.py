@@ -17,6 +17,11 @@ class FisherFiles:
     def __init__(self) -> None:
         self._open: dict[str, Checkpoint] = {}
 
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Those that have been opened."""
+        return tuple(self._open.values())
+
     def estimates(self, settings: Settings, experts: Sequence[TensorInfo]) -> tuple[TensorInfo, ...]:
         """Find the estimates that belong to one tensor.
 

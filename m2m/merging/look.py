@@ -85,14 +85,14 @@ def look_at_task_vectors(
 
     Raises:
         CheckpointError: If there are no experts, an expert's tensors are not the base model's, or something
-            is malformed, shrinks, or is not finite.
+            is malformed, changes, or is not finite.
     """
     if not experts:
         raise CheckpointError("task vectors need at least one expert")
     with collector_paused():
         models = [base, *experts]
         wanted = from_weights(models, [[1.0, *(0.0 for _ in experts)]])
-        plan = build_plan([model.path for model in models], wanted, {"": {}})
+        plan = build_plan(models, wanted, {"": {}})
     staging = plan_staging(parse_bytes(memory), threads, plan.input_slots, 1)
     core = compile_plan(plan, [Path(shard.name) for shard in plan.outputs[0].layout.shards])
     run = PassRun(plan, core, staging, (0, 0), lambda position: None, None)
@@ -107,6 +107,8 @@ def look_at_task_vectors(
     except BaseException:
         run.stop()
         raise
+    for model in models:
+        model.check_unchanged()
     order = {name: number for number, name in enumerate(base.names)}
     return sorted(looks, key=lambda look: order[look.name])
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from m2m.checkpoint.checkpoint import Checkpoint, opened_files
 from m2m.checkpoint.dtypes import SIZES
+from m2m.checkpoint.identity import Identity, identify
 from m2m.checkpoint.layout import Layout, plan_layout
 from m2m.errors import MixtureError
 from m2m.merging.lora.expert import AdaptedTensor
@@ -38,14 +40,14 @@ class MergePlan:
     """Everything a merge will do.
 
     Attributes:
-        models: The inputs.
+        opened: The inputs' files, and what they were when they were opened.
         outputs: The checkpoints to write. [M]
         tensors: What is in them, in the order in which it is written.
         blocks: Different weights that tensors refer to by number. each [M, N]
         method: How a tensor is merged that has no weights; its settings are with the tensor.
     """
 
-    models: tuple[Path, ...]
+    opened: Mapping[Path, Identity]
     outputs: tuple[Output, ...]
     tensors: tuple[PlannedTensor, ...]
     blocks: tuple[WeightBlock, ...]
@@ -93,12 +95,10 @@ class MergePlan:
 
     @property
     def key(self) -> str:
-        """Content hash of the plan and of its input files' sizes and times: equal keys write equal bytes."""
-        stats = [
-            (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in self.input_files
-        ]
+        """Content hash of the plan: equal keys write equal bytes, as long as the input files are the same."""
+        files = [str(file.resolve()) for file in self.input_files]
         blocks = [[[weight.hex() for weight in row] for row in block] for block in self.blocks]
-        digest = hashlib.sha256(json.dumps([stats, blocks]).encode())
+        digest = hashlib.sha256(json.dumps([files, blocks]).encode())
         for output in self.outputs:
             for shard in output.layout.shards:
                 digest.update(hashlib.sha256(shard.header).digest())
@@ -112,20 +112,22 @@ class MergePlan:
 
 
 def build_plan(
-    models: Sequence[Path],
+    models: Iterable[Checkpoint],
     wanted: Sequence[WantedTensor],
     metadata: Mapping[str, Mapping[str, str]],
     shard_bytes: int | None = None,
     method: Method | None = None,
+    companions: Iterable[Path] = (),
 ) -> MergePlan:
     """Lay the outputs out, and put the tensors in the order in which they will be written.
 
     Args:
-        models: The inputs, for messages.
+        models: What it reads of, adapters and Fisher estimates included.
         wanted: What the outputs hold.
         metadata: Name of each output to the free text in its headers. [M]
         shard_bytes: Most tensor bytes an output file; one file when not given.
         method: How tensors are merged that have no weights.
+        companions: Side files that will be copied.
 
     Returns:
         The plan.
@@ -148,7 +150,8 @@ def build_plan(
             places = tuple([(number, each[name]) for each in offsets])
             block = _block_number(tensor, blocks, len(outputs))
             tensors.append(PlannedTensor(entry, sources, places, block, settings, origin, copied))
-    return MergePlan(tuple(models), outputs, tuple(tensors), tuple(blocks), method)
+    opened = opened_files(models) | identify(companions)
+    return MergePlan(opened, outputs, tuple(tensors), tuple(blocks), method)
 
 
 def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_outputs: int) -> int | None:

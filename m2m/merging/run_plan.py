@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.checkpoint.folder import check_free
+from m2m.checkpoint.identity import Inputs
 from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
 from m2m.merging.device import open_device, parse_device, slot_bytes_on
 from m2m.merging.execute import Execution, execute
+from m2m.merging.failures import GO_ON, InterruptedMergeError
 from m2m.merging.gram_passes import scratch_bytes
 from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
 from m2m.merging.pass_run import Progress
@@ -81,7 +84,8 @@ def run_plan(
         What was done.
 
     Raises:
-        CheckpointError: If an input shrinks, is not finite, or differs where it must not.
+        CheckpointError: If an input changes, is not finite, or differs where it must not.
+        InterruptedMergeError: If the system fails to read or write.
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
     number = parse_device(options.device, plan.method)
@@ -96,7 +100,8 @@ def run_plan(
         scratch_bytes(plan.method, plan.tensors),
     )
     device = open_device(number, staging.threads)
-    key = plan.key
+    inputs = Inputs(plan.opened)
+    key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:
         if options.resume and _is_complete(plan, out, key):
             done, start = Execution(0, 0, None, {}), (len(plan.tensors), 0)
@@ -105,61 +110,73 @@ def run_plan(
             work.discard()
         else:
             gather = None if about is None else StatisticsGatherer(about, work.statistics)
-            start = _begin(work, key, options)
-            start = start if gather is None else gather.resume(start)
-            done = _execute(plan, work, key, staging, start, options, gather, device)
-            if gather is not None:
-                gather.write(plan, work.result / STATISTICS_NAME)
-            for output in plan.outputs:
-                folder = work.result / output.name
-                write_index(output.layout, folder)
-                hashes = {file: digest for (name, file), digest in done.hashes.items() if name == output.name}
-                finish(folder, output.name, hashes)
-                write_manifest(folder, hashes, plan=key)
-            work.finish(durable=options.durable)
+            start = _begin(work, plan.key, inputs, options)
+            with _tidied(work, inputs):
+                start = start if gather is None else gather.resume(start)
+                done = _execute(plan, work, staging, start, options, gather, device)
+                if gather is not None:
+                    gather.write(plan, work.result / STATISTICS_NAME)
+                for output in plan.outputs:
+                    folder = work.result / output.name
+                    write_index(output.layout, folder)
+                    hashes = {
+                        file: digest for (name, file), digest in done.hashes.items() if name == output.name
+                    }
+                    finish(folder, output.name, hashes)
+                    write_manifest(folder, hashes, plan=key)
+                inputs.check_unchanged()
+                work.finish(durable=options.durable)
     if options.verify:
         check_hashes(out)
     return _report(plan, out, done, start, staging, started)
 
 
-def _begin(work: WorkFolder, key: str, options: MergeOptions) -> Position:
+def _begin(work: WorkFolder, key: str, inputs: Inputs, options: MergeOptions) -> Position:
     try:
         check_free(work.out)
-        return work.begin(key, resume=options.resume)
+        return work.begin(key, inputs, resume=options.resume)
     except RunFolderError:
         work.forget_if_empty()
         raise
 
 
+@contextmanager
+def _tidied(work: WorkFolder, inputs: Inputs) -> Iterator[None]:
+    # What is written stays where going on later can help, and only there.
+    try:
+        yield
+    except CheckpointError:
+        work.discard()
+        inputs.check_unchanged()  # if it is that, it is the reason of whatever else was found
+        raise
+    except (RecipeError, RunFolderError):
+        work.discard()
+        raise
+    except OSError as error:
+        where = error.filename or work.out
+        raise InterruptedMergeError(f"{where}: {error.strerror or error}; {GO_ON}") from error
+
+
 def _execute(
     plan: MergePlan,
     work: WorkFolder,
-    key: str,
     staging: Staging,
     start: Position,
     options: MergeOptions,
     gather: StatisticsGatherer | None,
     device: MergeDevice | None,
 ) -> Execution:
-    try:
-        return execute(
-            plan,
-            work.result,
-            staging,
-            start,
-            allow_nonfinite=options.allow_nonfinite,
-            note=lambda position: work.note(key, position),
-            progress=options.progress,
-            gather=gather,
-            device=device,
-        )
-    except (
-        CheckpointError,
-        RecipeError,
-        RunFolderError,
-    ):  # going on later would not help: leave nothing behind
-        work.discard()
-        raise
+    return execute(
+        plan,
+        work.result,
+        staging,
+        start,
+        allow_nonfinite=options.allow_nonfinite,
+        note=lambda position: work.note(plan.key, position),
+        progress=options.progress,
+        gather=gather,
+        device=device,
+    )
 
 
 def _is_complete(plan: MergePlan, out: Path, key: str) -> bool:

@@ -74,6 +74,7 @@ def from_recipe(
     candidates: Candidates | None = None,
     *,
     statistics: bool = False,
+    fishers: FisherFiles | None = None,
 ) -> list[WantedTensor]:
     """Resolve a recipe, tensor by tensor.
 
@@ -83,6 +84,7 @@ def from_recipe(
         dtype: Safetensors name of the outputs' float type; each tensor's own in the donor when not given.
         candidates: Merging weights that replace the recipe's; one output, the recipe's own, when not given.
         statistics: Whether the base model is wanted among the sources even if the method does not use it.
+        fishers: Opens what the recipe names of Fisher estimates.
 
     Returns:
         The outputs' tensors.
@@ -103,7 +105,7 @@ def from_recipe(
     if not sliced:
         inputs = [models[ref] for ref in recipe.slices[0].inputs]
         check_same_tensors(lead, [model for model in inputs if model is not lead], mixed_floats=True)
-    fishers = FisherFiles()
+    fishers = fishers or FisherFiles()
     inputs_of = [[models[ref] for ref in part.inputs] for part in recipe.slices]
     origins = [0 if part.base is not None else None for part in recipe.slices]
     resolver = _Weights(recipe, candidates)

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from m2m.checkpoint.folder import publish
+from m2m.checkpoint.identity import ROW_LENGTH, Inputs
 from m2m.errors import RunFolderError
 from m2m.files import write_atomically
 
 #: Where the next byte goes: number of the tensor in the plan, and of its element.
 Position = tuple[int, int]
 START: Position = (0, 0)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,20 @@ class WorkFolder:
         return self.root / "journal.json"
 
     @property
+    def _inputs(self) -> Path:
+        return self.root / "inputs.json"
+
+    @property
     def statistics(self) -> Path:
         """Where statistics are noted while they are gathered."""
         return self.root / "statistics.jsonl"
 
-    def begin(self, key: str, *, resume: bool) -> Position:
+    def begin(self, key: str, inputs: Inputs, *, resume: bool) -> Position:
         """Make ready: find out how far an earlier run of the same plan came, or clear away what it left.
 
         Args:
             key: Content hash of the plan.
+            inputs: The files it reads.
             resume: Whether to go on from there.
 
         Returns:
@@ -62,19 +72,25 @@ class WorkFolder:
 
         Raises:
             RunFolderError: If what is there comes from another plan.
+            CheckpointError: If an input has changed since.
         """  # noqa: DOC502 - raised by what is called
-        position = self._read_journal(key) if resume else START
+        position = self._written_to(key, inputs) if resume else START
         if position == START:
             for path in self.root.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+            write_atomically(self._inputs, json.dumps(inputs.to_table()))
         self.result.mkdir(exist_ok=True)
         return position
 
-    def _read_journal(self, key: str) -> Position:
+    def _written_to(self, key: str, inputs: Inputs) -> Position:
         try:
             journal = json.loads(self._journal.read_bytes())
             plan, boot, tensor, element = (journal[field] for field in ("plan", "boot", "tensor", "element"))
         except (OSError, ValueError, KeyError, TypeError):
+            return START
+        known = self._read_inputs()
+        if known is None:
+            _log.warning("%s: does not tell the inputs it was begun with; the merge starts over", self.root)
             return START
         if plan != key:
             raise RunFolderError(
@@ -82,7 +98,19 @@ class WorkFolder:
                 "without resume to start over"
             )
         # What was written survives the death of the process, but not of the machine: it may not be on disk.
-        return (int(tensor), int(element)) if boot == _boot_id() else START
+        position = (int(tensor), int(element)) if boot == _boot_id() else START
+        if position != START:
+            inputs.check_against(known)
+        return position
+
+    def _read_inputs(self) -> dict[str, list[Any]] | None:
+        # None where there are none, as before m2m noted them.
+        try:
+            table = json.loads(self._inputs.read_bytes())
+        except (OSError, ValueError):
+            return None
+        rows = table.values() if isinstance(table, dict) else [None]
+        return table if all(isinstance(row, list) and len(row) == ROW_LENGTH for row in rows) else None
 
     def note(self, key: str, position: Position) -> None:
         """Write down how far the merge has come.

@@ -52,7 +52,12 @@ class Models:
 
         Returns:
             The first parts of a merged model's content key; its weights are the last.
-        """
+
+        Raises:
+            CheckpointError: If a file has changed since it was opened.
+        """  # noqa: DOC502 - raised by what is called
+        for model in (self.base, *self.experts.values()):
+            model.check_unchanged()  # what was read of them before they were hashed
         # Names are part of it: rows carry the candidate's name, which must be the one asked for.
         files: list[Part] = [
             (name, *(self.hashes[file] for file in _own_files(expert)))

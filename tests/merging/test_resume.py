@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from m2m.checkpoint import Checkpoint, save, verify
-from m2m.errors import RunFolderError
+from m2m.errors import CheckpointError, RunFolderError
 from m2m.merging import MergeOptions, MergeReport, merge_linear, run_plan
 from m2m.merging.work_folder import WorkFolder
 
@@ -137,7 +137,7 @@ def test_another_merge_is_not_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(RunFolderError, match="another recipe, other inputs"):
         run(inputs[::-1], tmp_path / "out", resume=True)
     os.utime(Checkpoint(inputs[0]).files[0], ns=(1, 1))
-    with pytest.raises(RunFolderError, match="another recipe, other inputs"):
+    with pytest.raises(CheckpointError, match=r"m0/.*changed since the merge was begun; run without resume"):
         run(inputs, tmp_path / "out", resume=True)
 
 

@@ -125,7 +125,7 @@ def test_a_file_that_changes_while_it_is_scored_spoils_its_scores(models: Path, 
     write_llama(tmp_path / "b", seed=2, noise=0.05, dtype=torch.bfloat16)
     weights = tmp_path / "b" / "model.safetensors"
     (tmp_path / "task.py").write_text(CHANGER.format(path=str(weights)))
-    with pytest.raises(CheckpointError, match=r"candidate b: .*model\.safetensors has changed while it was"):
+    with pytest.raises(CheckpointError, match=r"candidate b: .*model\.safetensors: changed while it was"):
         m2m.score(
             models / "base", [tmp_path / "b"], tasks=[f"{tmp_path / 'task.py'}:change"],
             out=tmp_path / "scores.csv",

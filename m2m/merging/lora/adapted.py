@@ -54,6 +54,7 @@ class AdaptedCheckpoint(Checkpoint):
         super().__init__(base.path)
         self.base = base
         self.adapter = adapter
+        self.opened = self.opened | base.opened | adapter.opened
         _check_base(base, adapter)
 
     @cached_property

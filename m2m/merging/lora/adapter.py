@@ -10,6 +10,7 @@ from pathlib import Path
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE
 from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.identity import check_unchanged, identify
 from m2m.checkpoint.locate import ADAPTER_NAMES, find_folder
 from m2m.errors import CheckpointError
 from m2m.merging.lora.config import NAME, LoraConfig, read_config
@@ -56,6 +57,7 @@ class Adapter:
     Attributes:
         path: The local folder.
         config: What `adapter_config.json` says.
+        opened: What its two files were when it was opened.
     """
 
     def __init__(self, path: str | Path, revision: str | None = None) -> None:
@@ -71,14 +73,24 @@ class Adapter:
         self.path = find_folder(path, revision)
         if not is_adapter(self.path):
             raise CheckpointError(f"{self.path}: holds no adapter; wanted {NAME} and {ADAPTER_NAMES[0]}")
+        opened = identify([self.path / NAME])
         self.config: LoraConfig = read_config(self.path)
         file = next((self.path / name for name in ADAPTER_NAMES if (self.path / name).is_file()), None)
         if file is None:
             raise CheckpointError(f"{self.path}: holds no {' or '.join(ADAPTER_NAMES)}")
         self._weights = Checkpoint(file)
+        self.opened = opened | self._weights.opened
 
     def __repr__(self) -> str:
         return f"Adapter({str(self.path)!r})"
+
+    def check_unchanged(self) -> None:
+        """Hold the files against what they were when the adapter was opened.
+
+        Raises:
+            CheckpointError: If one was written to, replaced or removed; names it.
+        """  # noqa: DOC502 - raised by what is called
+        check_unchanged(self.opened)
 
     @property
     def file(self) -> Path:

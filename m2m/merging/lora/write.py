@@ -66,6 +66,8 @@ def write_adapters(
         for name, adapter in zip(names, joined, strict=True):
             (work / name).mkdir(exist_ok=True)
             _write(adapter, work / name, dtype or _DTYPE, json.dumps(recipe.to_dict()))
+        for model in models.values():
+            model.check_unchanged()
     return _report(out, names, joined, started)
 
 
