@@ -13,6 +13,7 @@ from m2m.checkpoint.header import Header, TensorInfo, read_header
 from m2m.checkpoint.identity import Identity, check_unchanged, identify
 from m2m.checkpoint.locate import find_folder, find_index, is_pickled, weight_files
 from m2m.checkpoint.side_files import list_side_files
+from m2m.doors import unique_names
 from m2m.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -106,15 +107,26 @@ class Checkpoint:
         """Tensors that are another name of a stored one, as far as the metadata tells.
 
         Raises:
-            CheckpointError: If the metadata is malformed, or names a tensor that is not stored.
+            CheckpointError: If the metadata is malformed, differs between files, names a tensor that is not
+                stored, or gives a stored one another's values.
         """
+        texts = {
+            header.metadata[TIED_KEY] for header in self._headers.values() if TIED_KEY in header.metadata
+        }
+        if len(texts) > 1:
+            raise CheckpointError(f"{self.path}: its files differ in the metadata {TIED_KEY!r}")
         try:
-            tied = json.loads(self.metadata.get(TIED_KEY, "{}"))
+            tied = json.loads(texts.pop() if texts else "{}", object_pairs_hook=unique_names)
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{self.path}: metadata {TIED_KEY!r} is not JSON: {error}") from error
         if not isinstance(tied, dict) or not all(_is_stored(kept, self.tensors) for kept in tied.values()):
             raise CheckpointError(
                 f"{self.path}: metadata {TIED_KEY!r} names tensors that are not stored: {tied!r:.200}"
+            )
+        for name in tied.keys() & self.tensors.keys():
+            raise CheckpointError(
+                f"{self.path}: metadata {TIED_KEY!r} calls {name!r} another name of {tied[name]!r}, but it "
+                "is stored itself"
             )
         return tied
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.file_hashes import FileHashes
+from m2m.checkpoint.ties import check_ties
 from m2m.errors import ConfigError
 from m2m.evaluate.bench import Bench
 from m2m.evaluate.live_model import OtherSum
@@ -83,7 +84,7 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
     Raises:
         ConfigError: If there is no expert, or a name cannot be used.
     """
-    root = Checkpoint(base)
+    root = _checked(base)
     named = experts if isinstance(experts, Mapping) else {Path(path).name: path for path in experts}
     if not named:
         raise ConfigError("there is no expert to merge")
@@ -116,7 +117,13 @@ def merged_content(
 
 
 def _open(path: str | Path, base: Checkpoint) -> Checkpoint:
-    return AdaptedCheckpoint(base, Adapter(path)) if is_adapter(path) else Checkpoint(path)
+    return AdaptedCheckpoint(base, Adapter(path)) if is_adapter(path) else _checked(path)
+
+
+def _checked(path: str | Path) -> Checkpoint:
+    checkpoint = Checkpoint(path)
+    check_ties(checkpoint)
+    return checkpoint
 
 
 def _own_files(expert: Checkpoint) -> Sequence[Path]:

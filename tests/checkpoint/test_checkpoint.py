@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from m2m.checkpoint import Checkpoint, check_same_tensors, save, verify
 from m2m.checkpoint.layout import Entry, plan_layout
+from m2m.checkpoint.ties import check_ties
 from m2m.errors import CheckpointError, RunFolderError
 
 STATE = {
@@ -61,6 +62,64 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
     assert state["head"] is state["embed"]
     assert state["other"] is not state["embed"]
     assert torch.equal(checkpoint.read("head"), shared)
+
+
+@pytest.mark.parametrize(
+    ("tied", "message"),
+    [
+        ('{"b": "a"}', "calls 'b' another name of 'a', but it is stored itself"),
+        ('{"a": "a"}', "calls 'a' another name of 'a', but it is stored itself"),
+        ('{"a": "b", "b": "a"}', "but it is stored itself"),
+        ('{"c": "d", "d": "a"}', "names tensors that are not stored"),  # an alias of an alias
+        ('{"c": "d", "d": "c"}', "names tensors that are not stored"),
+        ('{"c": "a", "c": "b"}', "is not JSON: the name 'c' occurs twice"),
+        ('{"c": ["a"]}', "names tensors that are not stored"),
+        ('["a"]', "names tensors that are not stored"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_tied_names_that_say_no_one_thing(tmp_path: Path, tied: str, message: str) -> None:
+    path = tmp_path / "model.safetensors"
+    state = {"a": torch.ones(2), "b": torch.zeros(2)}
+    safetensors.torch.save_file(state, path, metadata={"m2m.tied": tied})
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint(path).state()
+
+
+def test_two_names_of_one_tensor_both_count(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(2)}, path, metadata={"m2m.tied": '{"b": "a", "c": "a"}'})
+    assert set(Checkpoint(path).state()) == {"a", "b", "c"}
+
+
+def test_files_that_tie_differently(tmp_path: Path) -> None:
+    for number, tied in enumerate(('{"c": "a0"}', '{"c": "a1"}'), start=1):
+        safetensors.torch.save_file(
+            {f"a{number - 1}": torch.ones(2)},
+            tmp_path / f"model-0000{number}-of-00002.safetensors",
+            metadata={"m2m.tied": tied},
+        )
+    weight_map = {f"a{n}": f"model-0000{n + 1}-of-00002.safetensors" for n in range(2)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(CheckpointError, match=r"its files differ in the metadata 'm2m.tied'"):
+        _ = Checkpoint(tmp_path).tied
+
+
+@pytest.mark.parametrize(
+    "config", ['{"tie_word_embeddings": true}', '{"tie_word_embeddings": false}', "{}", None]
+)
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_configuration_that_ties_what_differs(tmp_path: Path, config: str | None, equal: bool) -> None:
+    embedding = torch.arange(12.0).reshape(4, 3)
+    state = {"model.embed_tokens.weight": embedding, "lm_head.weight": embedding + (0 if equal else 1)}
+    save(state, tmp_path / "m")
+    if config is not None:
+        (tmp_path / "m" / "config.json").write_text(config)
+    if config and "true" in config and not equal:
+        with pytest.raises(CheckpointError, match=r"embed_tokens.weight' and 'lm_head.weight' are both"):
+            check_ties(Checkpoint(tmp_path / "m"))
+    else:
+        check_ties(Checkpoint(tmp_path / "m"))
 
 
 def test_a_pickled_checkpoint_is_read_without_running_it(tmp_path: Path) -> None:

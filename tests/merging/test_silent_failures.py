@@ -241,3 +241,12 @@ def test_pickled_weights_are_read_without_running_code(tmp_path: Path, states: l
     merge(recipe([*paths, str(save(states[2], tmp_path / "safe"))]), tmp_path / "same")
     same, out = Checkpoint(tmp_path / "same").state(), Checkpoint(tmp_path / "out").state()
     assert all(torch.equal(out[name], same[name]) for name in same)
+
+
+def test_a_configuration_that_ties_two_tensors_which_differ(states: list[State], tmp_path: Path) -> None:
+    # transformers 4 loads one of them, 5 both: the merged model would be two models.
+    paths = write_models(states, tmp_path)
+    Path(paths[1], "config.json").write_text('{"tie_word_embeddings": true}')
+    with pytest.raises(CheckpointError, match=r"config.json ties the output head to the embedding"):
+        merge(recipe(paths), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

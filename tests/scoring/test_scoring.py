@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from helpers.tiny_models import write_llama
 
 import m2m
+from m2m.checkpoint import save
 from m2m.errors import CheckpointError, ConfigError, DataError, InputError, MixtureError
 from m2m.evaluate.tasks import TaskOptions
 from m2m.mixture import Mixture, all_subsets
@@ -210,3 +212,19 @@ def test_many_small_models_are_stacked(models: Path, tmp_path: Path) -> None:
     report = score(models, tmp_path, candidates=shares)
     assert report.scored_now == 10
     assert "stacks pay up to" in report.why or "model would run in a loop" in report.why
+
+
+@pytest.mark.parametrize("mode", ["resident", "streamed"])
+def test_a_configuration_that_ties_two_tensors_which_differ(models: Path, tmp_path: Path, mode: str) -> None:
+    twisted = m2m.Checkpoint(models / "a").state()
+    twisted["lm_head.weight"] = twisted["model.embed_tokens.weight"] + 1
+    save(twisted, tmp_path / "twisted")
+    shutil.copy(models / "a" / "config.json", tmp_path / "twisted")
+    with pytest.raises(CheckpointError, match="are both stored and differ"):
+        m2m.score(
+            models / "base",
+            [tmp_path / "twisted", models / "b"],
+            tasks=[f"lm:{models / 'text.txt'}"],
+            out=tmp_path / "scores.csv",
+            mode=mode,
+        )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.ties import check_ties
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter
@@ -35,7 +36,11 @@ def open_models(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[ModelRe
 
     def dense(path: str, revision: str | None) -> Checkpoint:
         checkpoint = Checkpoint(path, revision)
-        return known.setdefault(checkpoint.path.resolve(), checkpoint)
+        place = checkpoint.path.resolve()
+        if place not in known:
+            check_ties(checkpoint)
+            known[place] = checkpoint
+        return known[place]
 
     def open_one(ref: ModelRef) -> Checkpoint:
         if ref.lora is not None:
