@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from m2m.config_keys import repeated
+from m2m.doors import reading, require_file
 from m2m.errors import InputError
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -23,7 +24,7 @@ def read_rows(path: Path, what: str) -> Iterator[tuple[int, dict[str, str]]]:
     Yields:
         tuple[int, dict[str, str]]: The number of the line in the file, and the cells by column.
     """
-    lines = _lines(path, what)
+    lines = _lines(path, what, pipe=True)
     _, header = next(lines, (0, []))
     for line, cells in lines:
         yield line, dict(zip(header, cells, strict=True))
@@ -40,30 +41,26 @@ def check_table(path: Path, what: str) -> None:
         InputError: If the file cannot be read or is no CSV, columns are named alike, or a row has more or
             fewer cells than the header.
     """  # noqa: DOC502 - raised by what is called
-    for _ in _lines(path, what):
+    for _ in _lines(path, what, pipe=False):
         pass
 
 
-def _lines(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path, what: str, *, pipe: bool) -> Iterator[tuple[int, list[str]]]:
     # The header first; each with its number in the file.
     columns = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, skipinitialspace=True, strict=True)
-            for cells in filter(None, lines):
-                if not columns:
-                    columns = len(cells)
-                    _check_header(cells, f"{path}, line {lines.line_num}")
-                if len(cells) != columns:
-                    raise InputError(
-                        f"{path}, line {lines.line_num}: wanted as many cells as the header has columns "
-                        f"({columns}), got {len(cells)}; a decimal or thousands comma makes two cells of one"
-                    )
-                yield lines.line_num, [cell.strip() for cell in cells]
-    except OSError as error:
-        raise InputError(f"cannot read {what} {path}: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV file: {error}") from None
+    require_file(path, what, pipe=pipe)
+    with reading(f"{what} (CSV)", path), path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, skipinitialspace=True, strict=True)
+        for cells in filter(None, lines):
+            if not columns:
+                columns = len(cells)
+                _check_header(cells, f"{path}, line {lines.line_num}")
+            if len(cells) != columns:
+                raise InputError(
+                    f"{path}, line {lines.line_num}: wanted as many cells as the header has columns "
+                    f"({columns}), got {len(cells)}; a decimal or thousands comma makes two cells of one"
+                )
+            yield lines.line_num, [cell.strip() for cell in cells]
 
 
 def _check_header(names: Sequence[str], where: str) -> None:

@@ -48,7 +48,7 @@ def reading(what: str, path: Path | str, error: type[InputError] = InputError) -
     except M2MError:
         raise
     except OSError as failure:
-        raise error(f"cannot read {path} ({what}): {failure.strerror or _said(failure)}") from failure
+        raise error(f"cannot read {what} {path}: {failure.strerror or _said(failure)}") from failure
     except UnicodeDecodeError as failure:
         raise error(f"{path} is not {what}: byte {failure.start} is not UTF-8 text") from failure
     except RecursionError as failure:
@@ -59,13 +59,16 @@ def reading(what: str, path: Path | str, error: type[InputError] = InputError) -
         raise error(f"{path} is not {what}: {_said(failure)}") from failure
 
 
-def require_file(path: Path, what: str = "a file", error: type[InputError] = InputError) -> None:
+def require_file(
+    path: Path, what: str = "a file", error: type[InputError] = InputError, *, pipe: bool = False
+) -> None:
     """Refuse what is there but no file: opening a pipe would wait for ever, a device has no end.
 
     Args:
         path: Where a file is wanted; that nothing is there is for its reader to say.
         what: What the file should be.
         error: Class of the error.
+        pipe: Whether a pipe of the shell, `<(…)` or /dev/stdin, will do: for what is read only once.
 
     Raises:
         InputError: Of that class, if there is something else.
@@ -74,7 +77,7 @@ def require_file(path: Path, what: str = "a file", error: type[InputError] = Inp
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
         return
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode) and not (pipe and stat.S_ISFIFO(mode) and _is_of_the_shell(path)):
         wanted = "" if what == "a file" else f" ({what})"
         raise error(f"{path} is {_kind(mode)}, wanted a file{wanted}")
 
@@ -86,7 +89,7 @@ def read_bytes(path: Path, what: str, error: type[InputError] = InputError, *, p
         path: The file.
         what: What it should be.
         error: Class of errors.
-        pipe: Whether a pipe of the shell, `<(…)` or /dev/stdin, will do: one that is read only once.
+        pipe: As for `require_file`.
 
     Returns:
         Its content.
@@ -95,8 +98,7 @@ def read_bytes(path: Path, what: str, error: type[InputError] = InputError, *, p
         InputError: If it cannot be read, is no file, or is too long.
     """  # noqa: DOC502 - raised by what is called
     with reading(what, path, error):
-        if not (pipe and _is_pipe_of_the_shell(path)):
-            require_file(path, what, error)
+        require_file(path, what, error, pipe=pipe)
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -111,7 +113,7 @@ def read_text(path: Path, what: str, error: type[InputError] = InputError, *, pi
         path: The file.
         what: What it should be.
         error: Class of errors.
-        pipe: As for `read_bytes`.
+        pipe: As for `require_file`.
 
     Returns:
         Its content.
@@ -217,12 +219,9 @@ def _check_text(text: str, path: Path | str, what: str, error: type[InputError])
         raise error(f"{path} is not {what}: {text!r:.80} is text that UTF-8 cannot hold") from None
 
 
-def _is_pipe_of_the_shell(path: Path) -> bool:
+def _is_of_the_shell(path: Path) -> bool:
     # Its other end is open already, so that reading ends; a named pipe's may never be.
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode) and os.path.realpath(path).startswith("/proc/")
-    except (OSError, ValueError):
-        return False
+    return os.path.realpath(path).startswith("/proc/")
 
 
 def _kind(mode: int) -> str:

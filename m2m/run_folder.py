@@ -33,17 +33,17 @@ _FIDELITY = {
     "rank?": (NoneType, int),
     "candidates?": int,
 }
-#: What programs take out of `results.json`.
+#: What programs take out of `results.json`, where it is there.
 _RESULTS = {
     "target": str,
     "metric": str,
     "higher_is_better": bool,
     "datasets": [str],
     "picked": [str],
-    "all?": [str],
-    "similarity?": [str],
-    "random?": [str],
-    "oracle?": (NoneType, [str]),
+    "all": [str],
+    "similarity": [str],
+    "random": [str],
+    "oracle": (NoneType, [str]),
     "test": {"picked": float, str: PERHAPS},
     "validation": {str: PERHAPS},
     "fidelity": {str: _FIDELITY},
@@ -117,15 +117,19 @@ class RunFolder:
         room = "experts" if mixture.is_subset and len(mixture.members) == 1 else "mixtures"
         return self.root / room / mixture.folder_name / f"seed{seed}"
 
-    def read_results(self) -> dict[str, Any]:
+    def read_results(self, *needed: str) -> dict[str, Any]:
         """Read `results.json`.
+
+        Args:
+            *needed: Keys that it must have, if it is there at all.
 
         Returns:
             Its content; empty before the run has finished.
         """
         if not self.results.exists():
             return {}
-        content: dict[str, Any] = read_json(self.results, "a run's results", RunFolderError, _RESULTS)
+        shape = {name if name in needed else f"{name}?": inner for name, inner in _RESULTS.items()}
+        content: dict[str, Any] = read_json(self.results, "a run's results", RunFolderError, shape)
         return content
 
     def read_identity(self) -> dict[str, str]:

@@ -28,7 +28,7 @@ def of_run(root: str | Path, *, seed: int = 0) -> Study:
         InputError: If the folder is not a finished run, or not one that trained every mixture.
     """
     folder = RunFolder(Path(root))
-    results = folder.read_results()
+    results = folder.read_results("metric", "seed")
     if not results or not folder.table.exists():
         raise InputError(
             f"{root} is not a finished run folder: it has no {folder.results.name} or {folder.table.name}"

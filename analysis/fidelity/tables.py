@@ -16,6 +16,7 @@ from analysis.fidelity.points import Points
 from analysis.fidelity.sample import Floats
 from m2m.config_keys import did_you_mean
 from m2m.csv_tables import check_table
+from m2m.doors import reading
 from m2m.errors import InputError
 from m2m.names import check_names, label_fault
 
@@ -86,10 +87,8 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
         InputError: If the file cannot be read, is empty, or lacks or doubles a column.
     """
     check_table(path, "the table")
-    try:
+    with reading("a CSV table", path):
         table = pd.read_csv(path, dtype=str, keep_default_na=False, header=None)
-    except ValueError as error:
-        raise InputError(f"{path} is not a CSV table: {str(error).strip()}") from None
     names = [name.removeprefix("\ufeff").strip() for name in table.iloc[0]]
     for column in columns:
         if column not in names:

@@ -37,7 +37,7 @@ def of_run(
         InputError: If the folder is not a finished run.
     """
     folder = RunFolder(Path(root))
-    results = folder.read_results()
+    results = folder.read_results("datasets", "seed")
     if not results or not folder.base.exists():
         raise InputError(f"{root} is not a finished run folder: it has no {folder.results.name} or no base")
     names = results["datasets"]

@@ -22,6 +22,12 @@ from m2m.errors import InputError
 from m2m.run_folder import RunFolder
 from m2m.threads import one_thread
 
+#: What claims are asked about a run's results.
+_NEEDED = (
+    "target", "metric", "higher_is_better", "datasets", "picked", "all", "similarity", "test", "seconds",
+    "seed",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -125,7 +131,7 @@ def _finished(path: Path, options: Options) -> Path:
 
 def _ask(name: str, root: Path, options: Options) -> Asked:
     folder = RunFolder(root)
-    results, origin = folder.read_results(), folder.read_identity()
+    results, origin = folder.read_results(*_NEEDED), folder.read_identity()
     loaded = config.load(folder.config)
     options.progress(0, 1, f"{name}: models")
     evidence = of_test_scores(folder, results) | of_costs(results)

@@ -50,8 +50,9 @@ def load(source: Path | str | Mapping[str, Any]) -> Recipe:
         return read_recipe(source)
     from m2m.merging.recipe_yaml import read_yaml
 
+    data = read_yaml(Path(source))
     try:
-        return read_recipe(read_yaml(Path(source)))
+        return read_recipe(data)
     except RecipeError as error:
         raise RecipeError(f"{source}: {error}") from None
 
@@ -246,7 +247,7 @@ def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
     # JSON can hold it, so that it can travel in a checkpoint's metadata.
     try:
         plain: dict[str, Any] = json.loads(json.dumps(data))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise RecipeError(f"holds something that is not plain data: {error}") from None
     return plain
 

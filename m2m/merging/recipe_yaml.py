@@ -12,8 +12,12 @@ from typing import Any
 
 import yaml
 
+from m2m.doors import check_data, read_text, reading
 from m2m.errors import RecipeError
 
+_WHAT = "a merge recipe (YAML)"
+#: Values in the longest recipe that is read.
+_MOST_NODES = 1_000_000
 _TAG = "tag:yaml.org,2002:"
 #: The core schema of YAML 1.2 (section 10.3.2), and the merge key of 1.1 that recipes use: what plain
 #: scalars are, and the characters that these begin with.
@@ -104,14 +108,40 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         RecipeError: If the file cannot be read or is not that.
     """
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise RecipeError("is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"is not a YAML document: {' '.join(str(error).split())}") from None
+    text = read_text(path, _WHAT, RecipeError, pipe=True)
+    with reading(_WHAT, path, RecipeError):
+        try:
+            document = _document(text)
+        except RecipeError as error:
+            raise RecipeError(f"{path}: {error}") from None
     if not isinstance(document, dict):
-        raise RecipeError(f"must be a YAML mapping, got {type(document).__name__}")
+        raise RecipeError(f"{path}: must be a YAML mapping, got {type(document).__name__}")
+    check_data(document, path, _WHAT, RecipeError)
     return document
+
+
+def _document(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {})
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    # Nodes, each counted wherever an alias or a merge key repeats it: ten lines can stand for billions.
+    if node not in known:
+        known[node] = _MOST_NODES + 1  # what an alias inside it would find
+        parts: list[yaml.Node] = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        known[node] = 1 + sum(_count(part, known) for part in parts)
+    if known[node] > _MOST_NODES:
+        raise RecipeError(
+            f"{_line(node)}: with its aliases this stands for more than {_MOST_NODES} values, or for itself"
+        )
+    return known[node]

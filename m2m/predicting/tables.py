@@ -11,6 +11,7 @@ import numpy as np
 
 from m2m.config_keys import did_you_mean
 from m2m.csv_tables import check_table
+from m2m.doors import reading
 from m2m.errors import InputError
 from m2m.names import check_names, label_fault
 from m2m.predicting.features import averaged
@@ -71,10 +72,8 @@ def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[st
     else:
         where = str(source)
         check_table(Path(source), "the table")
-        try:
+        with reading("a CSV table", where):
             table = pd.read_csv(source, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False)
-        except ValueError as error:
-            raise InputError(f"{where} is not a CSV table: {error}") from None
     table.columns = [str(column).strip() for column in table.columns]
     repeated = table.columns[table.columns.duplicated()]
     if len(repeated):

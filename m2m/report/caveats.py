@@ -49,7 +49,7 @@ def _better(first: float, second: float, results: Mapping[str, Any]) -> bool:
 def _size(found: Mapping[str, Any], datasets: int) -> Iterator[str]:
     pearson = found["pearson"]
     if pearson["value"] is None:
-        yield f"The correlation on the target is not defined: {pearson['reason']}."
+        yield f"The correlation on the target is not defined: {pearson.get('reason')}."
         return
     if pearson["n"] < _MANY:
         yield f"{pearson['n']} mixtures are few: read the interval, not only the correlation."
@@ -87,7 +87,7 @@ def _ceiling(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _decision(found: Mapping[str, Any]) -> Iterator[str]:
-    if found.get("rank") is None:
+    if None in (found.get("rank"), found.get("regret"), found.get("candidates")):
         return
     random = found.get("regret_of_random")
     against = "" if random is None else f"; a mixture drawn at random loses {random:.4g} on average"

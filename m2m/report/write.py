@@ -23,6 +23,11 @@ _MODELS = {
     "random": "random subset",
     "oracle": "oracle",
 }
+#: What the page tells of every run.
+_NEEDED = (
+    "m2m", "target", "metric", "higher_is_better", "datasets", "picked", "test", "validation", "fidelity",
+    "seconds", "recipe", "seed",
+)  # fmt: skip
 _Results = Mapping[str, Any]
 
 
@@ -39,7 +44,7 @@ def write_report(run_folder: str | Path) -> Path:
         RunFolderError: If the folder is not a finished run.
     """
     folder = RunFolder(Path(run_folder))
-    results = folder.read_results()
+    results = folder.read_results(*_NEEDED)
     if not results:
         raise RunFolderError(f"{folder.root} is not a finished run: it has no {folder.results.name}")
     path = folder.root / "report.html"
@@ -146,7 +151,7 @@ def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
         _estimate(found["spearman"]),
         _estimate(found.get("ceiling", {}).get("pearson")),
         _number(found.get("regret")),
-        "–" if rank is None else f"{rank} of {found['candidates']}",
+        "–" if rank is None else f"{rank} of {found.get('candidates', '?')}",
     ]
 
 

@@ -86,7 +86,7 @@ def test_the_same_command_scores_only_what_is_new(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--candidates", "none.csv"], "cannot read the candidates none.csv"),
+        (["--candidates", "none.csv"], "cannot read the candidates (CSV) none.csv"),
         (["--experts", "up", "none"], "none"),
         (["--task", "task.py:missing"], "missing"),
         (["--model", "task.py:modle"], "no function 'modle' (did you mean 'model'?)"),

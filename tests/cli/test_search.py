@@ -198,7 +198,7 @@ def test_a_prior_from_curvature_is_read_and_used(
         assert main(["search", str(run_folder), "--prior", str(path)]) == 2
         assert said in capsys.readouterr().err
     assert main(["search", str(run_folder), "--prior", "nowhere.json"]) == 2
-    assert "cannot read nowhere.json" in capsys.readouterr().err
+    assert "cannot read a curvature.json" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_searched_without_models(
