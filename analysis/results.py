@@ -1,13 +1,19 @@
-"""What an analysis leaves on disk: one JSON for programs, CSV tables for spreadsheets and figures."""
+"""What an analysis leaves on disk: one JSON for programs, CSV tables for spreadsheets and figures.
+
+No number is missing without its reason. Every file is written here, and here only: a number that is not
+finite becomes null or an empty cell, and `undefined` (a key of the JSON, a column of a table) says why, in
+the words that the analysis has for it.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +27,12 @@ from m2m.run_folder import RunFolder
 if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun
 
+#: Why a number is not there, by the name of its field or column.
+Reasons = Mapping[str, str]
+#: The key of a JSON, and the column of a table, that says why.
+UNDEFINED = "undefined"
+#: What is said of a number that no analysis has words for.
+UNFORESEEN = "infinite or no number, which was not foreseen: please report it"
 #: Packages whose version can change a digit.
 _PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "torch")
 
@@ -90,22 +102,89 @@ def output_folder(path: Path) -> Path:
 
 
 def write_results(
-    folder: Path, name: str, content: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]
+    folder: Path,
+    name: str,
+    content: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    reasons: Reasons = MappingProxyType({}),
 ) -> None:
     """Write `NAME.json` and `NAME_TABLE.csv` files, each in one step, the JSON last.
 
     Args:
         folder: Where to; made if need be.
         name: The analysis.
-        content: What goes into the JSON; numbers that are not finite become null.
+        content: What goes into the JSON.
         tables: Table name to table; an empty name gives `NAME.csv`.
+        reasons: Why numbers may not be there.
     """
-    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(explained(content, reasons), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     for table, frame in tables.items():
         path = folder / f"{name}{'_' if table else ''}{table}.csv"
-        write_atomically(path, frame.to_csv(index=False))
+        write_atomically(path, explained_table(frame, reasons).to_csv(index=False))
     write_atomically(folder / f"{name}.json", text)
+
+
+def explained(content: Mapping[str, Any], reasons: Reasons = MappingProxyType({})) -> dict[str, Any]:
+    """Lay content out for JSON, with the reasons for what is not there.
+
+    Args:
+        content: What to lay out.
+        reasons: Why numbers may not be there, by field.
+
+    Returns:
+        As from `plain`; where a number is not finite, or a field that `reasons` knows is None, `undefined`
+        has the reason by field. What stands beside a `reason` of its own has one already.
+    """
+    missing = dict.fromkeys(_missing("", content, reasons))
+    said = {UNDEFINED: {name: reasons.get(name, UNFORESEEN) for name in missing}} if missing else {}
+    return {**plain(content), **said}
+
+
+def _missing(name: str, value: Any, reasons: Reasons) -> Iterator[str]:
+    """Yield the names of the fields that lack a number."""
+    if isinstance(value, Mapping):
+        if not value.get("reason"):
+            for key, item in value.items():
+                yield from _missing(str(key), item, reasons)
+    elif isinstance(value, np.ndarray):
+        yield from _missing(name, value.tolist(), reasons)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _missing(name, item, reasons)
+    elif (isinstance(value, float) and not math.isfinite(value)) or (value is None and name in reasons):
+        yield name
+
+
+def explained_table(frame: pd.DataFrame, reasons: Reasons = MappingProxyType({})) -> pd.DataFrame:
+    """Lay a table out for CSV, with the reasons for what is not there.
+
+    Args:
+        frame: The table.
+        reasons: Why numbers may not be there, by column.
+
+    Returns:
+        The table, its infinite numbers as empty cells; with a column `undefined` if `reasons` knows one of
+        its columns or a number is not finite. A row with a `reason` of its own has one already.
+    """
+    gone = pd.DataFrame({name: _gone(frame[name], name in reasons) for name in frame.columns})
+    if "reason" in frame.columns:
+        gone = gone.mul(frame["reason"].fillna("") == "", axis=0)
+    if not (gone.to_numpy().any() or set(reasons) & set(frame.columns)):
+        return frame
+    words = [
+        "; ".join(f"{name}: {reasons.get(name, UNFORESEEN)}" for name in frame.columns[row])
+        for row in gone.to_numpy(dtype=bool)
+    ]
+    finite = frame.replace([np.inf, -np.inf], np.nan)
+    return finite.assign(**{UNDEFINED: words})
+
+
+def _gone(column: pd.Series[Any], known: bool) -> pd.Series[Any]:
+    # An empty cell among words or truths lacks something only if it is known to.
+    if pd.api.types.is_float_dtype(column):
+        return pd.Series(~np.isfinite(column.to_numpy()), column.index)
+    return column.isna() if known else pd.Series(False, column.index)
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.on_a_run import add_run_arguments, open_for_study
-from analysis.commands.shared import report
+from analysis.commands.shared import report, shown
 
 _NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix"}
 HELP = "Hessians at the base: γ, interactions, the target's quadratic model"
@@ -47,13 +47,13 @@ def execute(args: argparse.Namespace) -> int:
     """
     run = open_for_study(args)
     from analysis.curvature.runs import of_run
-    from analysis.curvature.write import NAME, to_json, to_tables
+    from analysis.curvature.write import NAME, REASONS, to_json, to_tables
     from analysis.results import provenance, write_results
     from paper_figs.mergemix import density, gamma, quadratic
 
     study = of_run(run, args.target, forward=args.forward, spectra=args.spectra, matrix=args.matrix)
     content = to_json(study)
-    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))
+    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study), REASONS)
     gamma.draw(args.out, args.out)
     quadratic.draw(args.out, args.out)
     if study.spectra:
@@ -61,8 +61,8 @@ def execute(args: argparse.Namespace) -> int:
     model = content["quadratic"]
     sentences = [
         f"γ of {', '.join(study.tables.datasets)} ({_NAMES[study.matrix]}):",
-        *(" ".join(f"{value:7.3f}" for value in row) for row in study.tables.gamma),
-        f"quadratic model of {study.target}: Spearman {model['spearman']:.3f} with the losses of "
+        *(" ".join(shown(value, "7.3f") for value in row) for row in study.tables.gamma),
+        f"quadratic model of {study.target}: Spearman {shown(model['spearman'], '.3f')} with the losses of "
         f"{model['mixtures']} merged models, largest error {model['largest_error']:.2g} nat",
     ]
     for name, found in study.spectra.items():
@@ -71,5 +71,5 @@ def execute(args: argparse.Namespace) -> int:
         low, *_, high = found.ends.eigenvalues
         size = f"{trace.value:.0f} ± {trace.standard_error:.0f}"
         sentences.append(f"spectrum of {name}: {low:.3g} to {high:.3g}, trace {size}")
-    report(args, {"gamma": study.tables.gamma, "quadratic": model}, sentences)
+    report(args, {"gamma": study.tables.gamma, "quadratic": model}, sentences, REASONS)
     return 0

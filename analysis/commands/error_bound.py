@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.on_a_run import add_run_arguments, open_for_study
-from analysis.commands.shared import report
+from analysis.commands.shared import report, shown
 
 HELP = "upper bounds on the residual, and where they stop being informative"
 
@@ -37,7 +37,7 @@ def execute(args: argparse.Namespace) -> int:
     """
     run = open_for_study(args)
     from analysis.error_bound.runs import of_run
-    from analysis.error_bound.write import NAME, to_json, to_tables
+    from analysis.error_bound.write import NAME, REASONS, to_json, to_tables
     from analysis.results import provenance, write_results
     from m2m.mixture import Mixture
     from paper_figs.mergemix import error_bound
@@ -45,13 +45,14 @@ def execute(args: argparse.Namespace) -> int:
     mixture = Mixture.parse(args.mixture, run.datasets) if args.mixture else None
     study = of_run(run, mixture, args.target)
     content = to_json(study)
-    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))
+    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study), REASONS)
     error_bound.draw(args.out, args.out)
     sentences = [
         f"{content['bounds_that_hold']} of {content['bounds']} bounds hold, "
         f"{content['bounds_that_inform']} are below the distance travelled",
-        f"exponent of η: {content['exponent_of_rate'][0]:.3f} at the smallest steps (2 in theory), "
-        f"{content['exponent_of_rate_own_optimizer'][0]:.3f} under {study.own[0].recipe.optimizer}",
+        f"exponent of η: {shown(content['exponent_of_rate'][0], '.3f')} at the smallest steps (2 in theory), "
+        f"{shown(content['exponent_of_rate_own_optimizer'][0], '.3f')} under {study.own[0].recipe.optimizer}",
     ]
-    report(args, {key: content[key] for key in content if key.startswith(("bounds", "exponent"))}, sentences)
+    summary = {key: content[key] for key in content if key.startswith(("bounds", "exponent"))}
+    report(args, summary, sentences, REASONS)
     return 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from analysis.commands.on_a_run import add_run_arguments, open_for_study
-from analysis.commands.shared import report
+from analysis.commands.shared import report, shown
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,16 +75,17 @@ def execute(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} says what --step-sizes trains; give --step-sizes too")
     run = open_for_study(args)
     from analysis.interaction.runs import of_run
-    from analysis.interaction.write import NAME, to_json, to_tables
+    from analysis.interaction.write import NAME, REASONS, to_json, to_tables
     from analysis.results import provenance, write_results
     from paper_figs.mergemix import residual
 
     study = of_run(run, args.target, anchored=args.anchored)
     content = to_json(study)
-    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))
+    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study), REASONS)
     residual.draw(args.out, args.out)
     sentences = [
-        f"residual / travel: mean {content['mean_relative']:.3g} over {len(study.residuals)} mixtures",
+        f"residual / travel: mean {shown(content['mean_relative'], '.3g')} "
+        f"over {len(study.residuals)} mixtures",
         f"of {content['pairs']} pairs the residual flips {len(study.flipped)}, "
         f"its first-order effect {len(study.flipped_by_effect)}",
     ]
@@ -94,7 +95,7 @@ def execute(args: argparse.Namespace) -> int:
         sentences.append(f"left by anchored experts: {study.anchored.ratio:.3g} of the residual")
     if study.outside:
         sentences.append(f"the prediction is for gradient descent, but {'; '.join(study.outside)}")
-    report(args, {key: value for key, value in content.items() if key != "residuals"}, sentences)
+    report(args, {key: value for key, value in content.items() if key != "residuals"}, sentences, REASONS)
     return 0
 
 
@@ -107,7 +108,7 @@ def _step_sizes(args: argparse.Namespace) -> int:
     horizons = _numbers(args.horizons, "--horizons", _horizon)
     run = open_for_study(args, FEW_EXAMPLES)
     from analysis.interaction.explained import HORIZONS, STEP_SIZES, explained_of_run
-    from analysis.interaction.write_explained import NAME, to_json, to_tables
+    from analysis.interaction.write_explained import NAME, REASONS, to_json, to_tables
     from analysis.results import provenance, write_results
     from m2m.mixture import Mixture
     from paper_figs.mergemix import explained
@@ -115,9 +116,9 @@ def _step_sizes(args: argparse.Namespace) -> int:
     mixture = Mixture.parse(args.mixture, run.datasets) if args.mixture else None
     study = explained_of_run(run, mixture, sizes or STEP_SIZES, horizons or HORIZONS)
     content = to_json(study)
-    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study))
+    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study), REASONS)
     explained.draw(args.out, args.out)
-    report(args, {key: value for key, value in content.items() if key != "points"}, _found(study))
+    report(args, {key: value for key, value in content.items() if key != "points"}, _found(study), REASONS)
     return 0
 
 
@@ -125,7 +126,7 @@ def _found(study: ExplainedStudy) -> list[str]:
     lines = [f"{study.mixture.label}, full-batch gradient descent, share of ‖Δ‖² explained to second order:"]
     for horizon in sorted({point.steps for point in study.points}):
         points = [point for point in study.points if point.steps == horizon]
-        shares = (f"{point.second_order.share or 0:.2%} at {point.step_size:g}" for point in points)
+        shares = (f"{shown(point.second_order.share, '.2%')} at {point.step_size:g}" for point in points)
         reach = study.reach(horizon)
         verdict = "nowhere 95 %" if reach is None else f"95 % or more up to η‖H‖ = {reach:g}"
         lines.append(f"T = {horizon}: {verdict} ({', '.join(shares)})")

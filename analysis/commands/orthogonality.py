@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.commands.shared import add_shared_arguments, report
+from analysis.commands.shared import add_shared_arguments, report, shown
 from m2m.command_line import add_memory, add_threads, natural
 from m2m.errors import ConfigError
 
@@ -61,16 +61,16 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code 0.
     """
-    from analysis.orthogonality.write import NAME, to_json, to_tables
+    from analysis.orthogonality.write import NAME, REASONS, to_json, to_tables
     from analysis.results import output_folder, write_results
     from paper_figs.mergemix import cosines
 
     output_folder(args.out)
     study, source = _study(args)
     content = to_json(study)
-    write_results(args.out, NAME, content | {"source": source}, to_tables(study))
+    write_results(args.out, NAME, content | {"source": source}, to_tables(study), REASONS)
     cosines.draw(args.out, args.out)
-    report(args, content, _sentences(study))
+    report(args, content, _sentences(study), REASONS)
     return 0
 
 
@@ -98,7 +98,7 @@ def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
 def _sentences(study: Study) -> list[str]:
     width = max(map(len, study.experts))
     rows = [
-        f"  {name:{width}} {' '.join(f'{value:7.3f}' for value in row)}"
+        f"  {name:{width}} {' '.join(shown(value, '7.3f') for value in row)}"
         for name, row in zip(study.experts, study.whole.cosine, strict=True)
     ]
     lines = [f"cosines of {len(study.experts)} task vectors, {study.whole.elements} elements:", *rows]

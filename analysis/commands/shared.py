@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from m2m.command_line import natural
@@ -33,17 +35,39 @@ def add_shared_arguments(
         )
 
 
-def report(args: argparse.Namespace, summary: Mapping[str, Any], sentences: list[str]) -> None:
+def shown(value: float | None, form: str) -> str:
+    """Write a number for people.
+
+    Args:
+        value: The number.
+        form: How to format it.
+
+    Returns:
+        The text; a dash of the same width where it is not there.
+    """
+    if value is not None and math.isfinite(value):
+        return format(value, form)
+    return "–".rjust(len(format(0.0, form)))
+
+
+def report(
+    args: argparse.Namespace,
+    summary: Mapping[str, Any],
+    sentences: list[str],
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Print what was found, for people or for programs.
 
     Args:
         args: The parsed options.
         summary: What programs get, besides the folder.
         sentences: What people get, a line each.
+        reasons: Why numbers may not be there, by field.
     """
-    from analysis.results import plain
+    from analysis.results import explained
 
-    line = json.dumps(plain({"out": str(args.out), **summary}), ensure_ascii=False)
+    content = explained({"out": str(args.out), **summary}, reasons)
+    line = json.dumps(content, ensure_ascii=False, allow_nan=False)
     if args.json:
         print(line)
     elif not args.quiet:

@@ -47,7 +47,7 @@ def execute(args: argparse.Namespace) -> int:
     """
     from analysis.results import output_folder, write_results
     from analysis.validate.runs import Options, provenance, validate
-    from analysis.validate.write import NAME, counts, to_json, to_page, to_tables
+    from analysis.validate.write import NAME, REASONS, counts, to_json, to_page, to_tables
     from m2m.files import write_atomically
     from paper_figs.merge_to_mix import verdicts
 
@@ -62,7 +62,9 @@ def execute(args: argparse.Namespace) -> int:
     )
     validation = validate(args.sources, options)
     content = to_json(validation)
-    write_results(args.out, NAME, content | {"source": provenance(validation)}, to_tables(validation))
+    write_results(
+        args.out, NAME, content | {"source": provenance(validation)}, to_tables(validation), REASONS
+    )
     write_atomically(args.out / f"{NAME}.md", to_page(validation))
     verdicts.draw(args.out, args.out)
     sentences = [
@@ -70,7 +72,7 @@ def execute(args: argparse.Namespace) -> int:
         + (f" ({verdict.reason})" if verdict.reason else "")
         for verdict in validation.verdicts
     ]
-    report(args, {"counts": counts(validation)}, sentences)
+    report(args, {"counts": counts(validation)}, sentences, REASONS)
     return 0
 
 

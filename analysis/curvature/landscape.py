@@ -109,7 +109,7 @@ class Landscape:
         with self._placed(at):
             for loss in self._shares(examples):
                 total += _flat(differentiate([loss], list(self._parameters.values())))
-        return total
+        return _finite(total, "the gradient", at)
 
     def products(
         self, examples: Examples, vectors: Tensor, at: Tensor | None = None, *, matrix: Matrix = "hessian"
@@ -136,7 +136,7 @@ class Landscape:
                 for k, vector in enumerate(vectors):
                     total[k] += _flat(multiply(self._split(vector)))
                 del multiply  # with its graphs, before the next batch builds its own
-        return total
+        return _finite(total, f"a product with the {matrix}", at)
 
     def check_deterministic(self, examples: Examples) -> None:
         """Make sure that the same place gives the same gradient twice, bit by bit.
@@ -148,10 +148,7 @@ class Landscape:
             InputError: If it does not: the model draws random numbers, or an operation is not repeatable.
         """
         few = Examples(next(examples.batches(self.setup.batch_size)))
-        first = self.gradient(few)
-        if not first.isfinite().all():
-            raise InputError("the gradient at the base is not finite")
-        if not torch.equal(first, self.gradient(few)):
+        if not torch.equal(self.gradient(few), self.gradient(few)):
             raise InputError(
                 "the gradient at the base differs from one evaluation to the next: the model draws random "
                 "numbers in evaluation mode or uses an operation that does not repeat"
@@ -244,6 +241,14 @@ def norms(rows: Tensor) -> Tensor:
         Euclidean norms, float64. [A]
     """
     return torch.stack([inner(row[None], row[None])[0, 0].sqrt() for row in rows])
+
+
+def _finite(rows: Tensor, what: str, at: Tensor | None) -> Tensor:
+    # Here the place is still known; a solver would only say that it did not converge.
+    if not rows.isfinite().all():
+        where = "at the base" if at is None else "away from the base"
+        raise InputError(f"{what} {where} is not finite: the loss overflows there")
+    return rows
 
 
 def _flat(parts: Sequence[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from analysis.curvature.batch_products import Matrix
@@ -128,6 +128,8 @@ def extremes(products: Products, like: Tensor, count: int, *, tolerance: float, 
         )
     except ArpackNoConvergence as error:
         raise InputError(f"Lanczos did not converge after {used} matrix-vector products") from error
+    except ArpackError as error:
+        raise InputError(f"Lanczos failed after {used} matrix-vector products: {error}") from error
     residuals = [np.linalg.norm(multiply(v) - mu * v) for mu, v in zip(values, vectors.T, strict=True)]
     order = np.argsort(values)
     return Spectrum(values[order], np.array(residuals)[order], used)

@@ -50,11 +50,10 @@ class Curvature:
 
         γ_kj = (‖H_k g_j‖/‖g_j‖) / (‖H_k g_k‖/‖g_k‖): MergeMix, arXiv 2601.17858, eq. 9; the diagonal is 1.
         It says how much domain k's curvature bends domain j's direction, not how large the residual is:
-        decoupled domains have γ = I and a residual. NaN where a dataset's own H_k g_k is zero.
+        decoupled domains have γ = I and a residual. NaN where a dataset's own H_k g_k, or a g_j, is zero.
         """
-        rates = self.bent_gradients / self.gradient_norms[None, :]
-        own = np.diag(rates)[:, None]
-        return np.divide(rates, own, out=np.full_like(rates, np.nan), where=own > 0)
+        rates = _divided(self.bent_gradients, self.gradient_norms[None, :])
+        return _divided(rates, np.diag(rates)[:, None])
 
 
 def curvature(
@@ -137,3 +136,8 @@ def asymmetry(matrices: Floats) -> float:
     difference = np.abs(matrices - matrices.swapaxes(-1, -2)).max(axis=(-1, -2))
     size = np.abs(matrices).max(axis=(-1, -2))
     return float(np.max(np.divide(difference, size, out=np.zeros_like(size), where=size > 0)))
+
+
+def _divided(top: Floats, bottom: Floats) -> Floats:
+    # NaN where there is nothing positive to divide by.
+    return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)

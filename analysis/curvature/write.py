@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from analysis.curvature.runs import CurvatureStudy, DatasetSpectrum
+from analysis.results import Reasons
+
+Floats = NDArray[np.float64]
 
 NAME = "curvature"
+_ONE_PROBE = "a single probe has no standard error"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "gamma": "the dataset's own gradient is zero, or its Hessian does not bend it",
+    "spearman": "all predicted, or all merged losses are equal",
+    "largest_gap_in_stated_errors": "an error is stated as zero",
+    "mean": _ONE_PROBE,
+    "share_below_resolution": _ONE_PROBE,
+    "share_above_resolution": _ONE_PROBE,
+}
 #: Points at which a density is drawn, and how far beyond the outermost eigenvalues, in its own resolution.
 _POINTS, _MARGIN = 400, 3
 
@@ -31,7 +46,7 @@ def to_json(study: CurvatureStudy) -> dict[str, Any]:
     error = study.predicted - study.merged
     quadratic = asdict(study.model) | {
         "target": study.target,
-        "spearman": float(spearmanr(study.predicted, study.merged).statistic),
+        "spearman": _spearman(study.predicted, study.merged),
         "largest_error": float(np.abs(error).max()),
         "mixtures": len(study.mixtures),
     }
@@ -39,7 +54,7 @@ def to_json(study: CurvatureStudy) -> dict[str, Any]:
     if study.forward is not None:
         gap = np.abs(study.forward.model.curvature - study.model.curvature)
         content["forward"] = asdict(study.forward) | {
-            "largest_gap_in_stated_errors": float((gap / study.forward.curvature_error).max())
+            "largest_gap_in_stated_errors": _largest(gap, study.forward.curvature_error)
         }
     content["spectra"] = {name: _spectrum(found) for name, found in study.spectra.items()}
     return content
@@ -85,6 +100,15 @@ def to_tables(study: CurvatureStudy) -> dict[str, pd.DataFrame]:
         found["spectrum"] = pd.concat([_nodes(name, one) for name, one in study.spectra.items()])
         found["density"] = pd.concat([_curve(name, one) for name, one in study.spectra.items()])
     return found
+
+
+def _spearman(predicted: Floats, merged: Floats) -> float:
+    varies = len(merged) > 1 and np.ptp(predicted) > 0 and np.ptp(merged) > 0
+    return float(spearmanr(predicted, merged).statistic) if varies else math.nan
+
+
+def _largest(gaps: Floats, errors: Floats) -> float:
+    return float((gaps / errors).max()) if (errors > 0).all() else math.nan
 
 
 def _spectrum(found: DatasetSpectrum) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
         The study.
 
     Raises:
-        InputError: If the mixture has fewer than two datasets.
+        InputError: If the mixture has fewer than two datasets, or no loss is curved.
     """
     chosen = mixture or Mixture.subset(run.datasets, run.datasets)
     if len(chosen.members) < 2:
@@ -86,6 +86,8 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
     name, found_target = run.target_named(target)
     found = ingredients(run.landscape, chosen, seed=run.seed)
     sharpness = max(max(abs(shape.lowest), abs(shape.highest)) for shape in found.experts)
+    if not sharpness:
+        raise InputError(f"no loss of {chosen.label} is curved at the base: steps have no size to sweep")
     plain = TrainRecipe(steps=STEPS, batch=1, learning_rate=1 / sharpness, optimizer="sgd")
     recipes = [replace(plain, learning_rate=share / sharpness) for share in RATES]
     recipes += [replace(plain, learning_rate=HORIZON_RATE / sharpness, steps=t) for t in HORIZONS]

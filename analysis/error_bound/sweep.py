@@ -45,8 +45,8 @@ class SweepPoint:
 
     @property
     def relative(self) -> float:
-        """‖Δ‖ / ‖θ* − θ₀‖."""
-        return self.agreement.measured / self.mixture_travel if self.mixture_travel else 0.0
+        """‖Δ‖ / ‖θ* − θ₀‖; NaN where the trained model did not move."""
+        return self.agreement.measured / self.mixture_travel if self.mixture_travel else math.nan
 
     @property
     def holds(self) -> bool | None:

@@ -9,8 +9,28 @@ import pandas as pd
 
 from analysis.error_bound.runs import BoundStudy
 from analysis.error_bound.sweep import SweepPoint
+from analysis.results import Reasons
 
 NAME = "error_bound"
+_OUTSIDE = "the bound is for plain gradient descent, and this recipe is not"
+_NO_RESIDUAL = "a residual is zero"
+_EXPONENT = "between points of which one has no residual there is no exponent"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "exponent_of_rate": _EXPONENT,
+    "exponent_of_horizon": _EXPONENT,
+    "exponent_of_rate_own_optimizer": _EXPONENT,
+    "cosine": _NO_RESIDUAL,
+    "share": _NO_RESIDUAL,
+    "scale": _NO_RESIDUAL,
+    "relative": "the trained model did not move",
+    "leading": _OUTSIDE,
+    "spread": _OUTSIDE,
+    "bound": _OUTSIDE,
+    "loss_bound": _OUTSIDE,
+    "holds": _OUTSIDE,
+    "informative": _OUTSIDE,
+}
 
 
 def to_json(study: BoundStudy) -> dict[str, Any]:

@@ -10,9 +10,7 @@ import numpy as np
 
 from analysis.fidelity.sample import Floats, Ints, Sample
 from m2m.errors import InputError
-
-#: Largest score in size; its square is a float64 with room for any sum.
-LARGEST = 1e150
+from m2m.predicting.protocol import range_fault
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,10 @@ class Points:
         if len(set(self.labels)) < len(self.labels):
             repeated = sorted(label for label, times in Counter(self.labels).items() if times > 1)
             raise InputError(f"target {self.target!r}: mixtures occur more than once: {repeated[:5]}")
-        for name, scores in (("merged", self.merged), ("trained", self.trained)):
-            far = np.isfinite(scores) & (np.abs(scores) > LARGEST)
-            if np.any(far):
-                worst = scores[int(np.argmax(far))]
-                raise InputError(
-                    f"target {self.target!r}: a {name} score is {worst:g}; wanted at most {LARGEST:g} in size"
-                )
+        both = {"merged": self.merged, "trained": self.trained, "second seed's": self.again}
+        for name, scores in both.items():
+            if fault := range_fault(scores):
+                raise InputError(f"target {self.target!r}, {name} scores: {fault}")
 
     @property
     def n(self) -> int:

@@ -120,7 +120,7 @@ def _unequal_slopes(sums: np.ndarray, error: float, n: int) -> float | None:
     targets, df = len(sums), n - 2 * len(sums)
     if targets < 2 or df < 1 or np.min(xx) == 0:
         return None
-    own = float(np.sum(yy - xy**2 / xx))
+    own = float(np.sum(yy - xy * (xy / xx)))
     if own <= np.finfo(float).eps * float(np.sum(yy)):
         return None
     return float(stats.f.sf((error - own) / (targets - 1) / (own / df), targets - 1, df))

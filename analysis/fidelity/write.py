@@ -12,9 +12,26 @@ import pandas as pd
 from analysis.fidelity.correlation import COEFFICIENTS, Correlations
 from analysis.fidelity.measure import Fidelity, Pooled, Study
 from analysis.fidelity.points import Points
-from analysis.results import versions, write_results
+from analysis.results import Reasons, versions, write_results
 
 NAME = "fidelity"
+_GIVEN = "the score that was given is no finite number"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "merged": _GIVEN,
+    "trained": _GIVEN,
+    "trained_again": "the mixture was not trained with a second seed, or its score is no finite number",
+    "p": "there is no permutation test: too many mixtures, or not every mixture on every target",
+    "slope_sd": "slopes of one target do not vary",
+    "off_line_sd": "without seeds that differ it is part of residual_sd",
+    "residual_sd": "nothing was fitted",
+    "mean_pearson": "a target has no correlation",
+    "ndcg": "all trained scores are equal",
+    "attainable": "the two training seeds do not agree, or there is only one",
+    "f": "the line fits exactly",
+    "unequal_slopes_p": "a target has too few mixtures, or too equal ones, for a slope of its own",
+    "pairwise_accuracy": "its interval over mixtures stands beside its value",
+}
 
 
 def to_json(study: Study, source: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +64,7 @@ def write(study: Study, folder: Path, source: Mapping[str, Any]) -> None:
         source: What it was made from: file names, columns, hashes.
     """
     tables = {"": summary_table(study), "choices": choices_table(study), "points": points_table(study)}
-    write_results(folder, NAME, to_json(study, source), tables)
+    write_results(folder, NAME, to_json(study, source), tables, REASONS)
 
 
 def points_table(study: Study) -> pd.DataFrame:
@@ -102,9 +119,9 @@ def choices_table(study: Study) -> pd.DataFrame:
 
     Returns:
         `target, source (mixtures, examples, seeds), quantity (regret_at, recall_at, within), at (k, or ε as a
-        share of the range), value, low, high`; `within` has no interval: it is a chance.
+        share of the range), value, low, high, reason (why there is no interval)`.
     """
-    columns = ["target", "source", "quantity", "at", "value", "low", "high"]
+    columns = ["target", "source", "quantity", "at", "value", "low", "high", "reason"]
     return pd.DataFrame(list(_choices_rows(study)), columns=columns)
 
 
@@ -115,9 +132,10 @@ def _choices_rows(study: Study) -> Iterator[tuple[Any, ...]]:
             for quantity in ("regret_at", "recall_at"):
                 for k, interval in getattr(found, quantity).items():
                     value = getattr(chosen, quantity)[k]
-                    yield target, source, quantity, k, value, interval.low, interval.high
+                    ends = interval.low, interval.high, interval.reason
+                    yield target, source, quantity, k, value, *ends
             for tolerance, share in found.within.items():
-                yield target, source, "within", tolerance, share, None, None
+                yield target, source, "within", tolerance, share, None, None, "a chance has no interval"
 
 
 def _summary_rows(study: Study) -> Iterator[dict[str, Any]]:

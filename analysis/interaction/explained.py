@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,7 @@ class ExplainedPoint:
         step_size: η‖H‖.
         steps: T.
         learning_rate: η.
-        relative: ‖Δ‖ / ‖θ* − θ₀‖.
+        relative: ‖Δ‖ / ‖θ* − θ₀‖; NaN where the trained model did not move.
         rho: ρ₂, what it is for small steps.
         second_order: The measured Δ beside −c C_λ.
         any_horizon: The measured Δ beside that of the losses' quadratic models: every order of ηH.
@@ -116,6 +117,8 @@ def explained_of_run(
         )
         for examples in data
     )
+    if not sharpness:
+        raise InputError(f"no loss of {chosen.label} is curved at the base: η‖H‖ is 0 whatever the step size")
     points = tuple(
         _point(run, chosen, terms, size, StepSizes.constant(size / sharpness, horizon))
         for horizon in sorted(set(horizons))
@@ -138,7 +141,7 @@ def _point(
         step_size=size,
         steps=recipe.steps,
         learning_rate=rate,
-        relative=size_of_residual / travel if travel else 0.0,
+        relative=size_of_residual / travel if travel else math.nan,
         rho=terms.rho(mixture.weights, steps),
         second_order=agreement(trained.residual, terms.residual(mixture.weights, steps)),
         any_horizon=agreement(trained.residual, quadratic),

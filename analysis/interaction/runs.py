@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -29,7 +30,7 @@ class Residual:
     Attributes:
         mixture: The mixture.
         agreement: Measured Δ beside the second-order prediction.
-        relative: ‖Δ‖ / ‖θ*(λ) − θ₀‖.
+        relative: ‖Δ‖ / ‖θ*(λ) − θ₀‖; NaN where the trained model did not move.
         printed: ‖Δ̂‖ with the paper's coefficient.
         self_scaling: Norm of the prediction's self-domain part.
         interference: Norm of its cross-domain part.
@@ -150,7 +151,7 @@ def _residual(
     return Residual(
         mixture=mixture,
         agreement=agreement(measured, predicted),
-        relative=_ratio(measured, trained),
+        relative=_norm(measured) / _norm(trained) if _norm(trained) else math.nan,
         printed=_norm(terms.residual(weights, steps, printed=True)),
         self_scaling=own,
         interference=cross,

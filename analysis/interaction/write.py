@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -9,8 +10,25 @@ import numpy as np
 import pandas as pd
 
 from analysis.interaction.runs import InteractionStudy, Residual
+from analysis.results import Reasons
 
 NAME = "interaction"
+_NO_RESIDUAL = "the measured or the predicted residual is zero"
+_NO_CORRECTION = "the correction was fitted to pairs, or not every pair was trained"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "cosine": _NO_RESIDUAL,
+    "share": _NO_RESIDUAL,
+    "scale": _NO_RESIDUAL,
+    "relative": "the trained model did not move",
+    "mean_relative": "no trained model moved",
+    "rho": "the mean gradient is zero, and what bends it is not",
+    "seed_distance": "the mixture was not trained with a second seed",
+    "corrected": _NO_CORRECTION,
+    "corrected_loss": _NO_CORRECTION,
+    "mean_corrected": "no mixture has a corrected residual",
+    "anchored": "anchored experts were not asked for",
+}
 
 
 def to_json(study: InteractionStudy) -> dict[str, Any]:
@@ -23,13 +41,14 @@ def to_json(study: InteractionStudy) -> dict[str, Any]:
         The residuals by mixture, what they flip, and the recipe's coefficients.
     """
     corrected = [row.corrected for row in study.residuals if row.corrected is not None]
+    relative = [row.relative for row in study.residuals if math.isfinite(row.relative)]
     return {
         "target": study.target,
         "outside_theory": study.outside,
         "coefficient": study.steps.coefficient,
         "printed_coefficient": study.steps.printed_coefficient,
         "residuals": [_row(row) for row in study.residuals],
-        "mean_relative": float(np.mean([row.relative for row in study.residuals])),
+        "mean_relative": float(np.mean(relative)) if relative else None,
         "mean_corrected": float(np.mean(corrected)) if corrected else None,
         "anchored": asdict(study.anchored) if study.anchored else None,
         "pairs": len(study.residuals) * (len(study.residuals) - 1) // 2,

@@ -8,8 +8,20 @@ from typing import Any
 import pandas as pd
 
 from analysis.interaction.explained import ENOUGH, ExplainedStudy
+from analysis.results import Reasons
 
 NAME = "interaction_steps"
+_NO_RESIDUAL = "the measured or the predicted residual is zero"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "cosine": _NO_RESIDUAL,
+    "share": _NO_RESIDUAL,
+    "scale": _NO_RESIDUAL,
+    "share_any_horizon": _NO_RESIDUAL,
+    "relative": "the trained model did not move",
+    "rho": "the mean gradient is zero, and what bends it is not",
+    "explained_up_to": "at no step size is as much explained",
+}
 
 
 def to_json(study: ExplainedStudy) -> dict[str, Any]:

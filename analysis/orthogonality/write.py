@@ -13,8 +13,45 @@ from analysis.orthogonality.chance import chance
 from analysis.orthogonality.geometry import Floats, Geometry
 from analysis.orthogonality.measure import Study
 from analysis.orthogonality.rounding import correct
+from analysis.results import Reasons
 
 NAME = "orthogonality"
+_ZERO = "a task vector is zero"
+_ADAPTERS = "factors of adapters do not tell it"
+_CHANCE = f"{_ZERO}, or {_ADAPTERS}; nothing is tested of a task vector and itself"
+_NOISE = f"rounding to the stored type hides it, or {_ADAPTERS}"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "cosine": _ZERO,
+    "plain": _ZERO,
+    "anchored": _ZERO,
+    "predicted": _ZERO,
+    "removed": _ZERO,
+    "spread_of_equal_elements": "there are no elements",
+    "spread": _CHANCE,
+    "chance_spread": _CHANCE,
+    "dimension": _CHANCE,
+    "z": _CHANCE,
+    "z_by_tensor": f"{_ZERO}; nothing is tested of a task vector and itself",
+    "corrected": _NOISE,
+    "norms": _NOISE,
+    "norms_low": _NOISE,
+    "norms_high": _NOISE,
+    "norm_corrected": _NOISE,
+    "norm_low": _NOISE,
+    "norm_high": _NOISE,
+    "low": _NOISE,
+    "high": _NOISE,
+    "corrected_low": _NOISE,
+    "corrected_high": _NOISE,
+    "signal": f"the stored types round nothing, or {_ADAPTERS}",
+    "norm_ratio": f"the base is zero, or {_ADAPTERS}",
+    "largest": _ADAPTERS,
+    "zeros": f"there are no elements, or {_ADAPTERS}",
+    "sign_agreement": f"no element moved in both, or {_ADAPTERS}",
+    "subspaces": "subspaces were not asked for, or no matrix moved in two experts",
+    "anchors": "no anchored experts were given",
+}
 
 
 def to_json(study: Study) -> dict[str, Any]:

@@ -8,10 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.results import Reasons
 from analysis.validate.runs import Validation
 from analysis.validate.verdict import RULE, Verdict
 
 NAME = "verdicts"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "value": "nothing was measured",
+    "low": "there is no interval",
+    "high": "there is no interval",
+    "n": "nothing was measured",
+    "evidence": "nothing was measured",
+}
 _COLUMNS = (
     "| run | claim | value [95 % interval] | threshold | n | verdict |\n| --- | --- | --- | --- | --- | --- |"
 )

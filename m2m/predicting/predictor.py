@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO, FAMILIES, family
-from m2m.predicting.protocol import LARGEST, SMALLEST, Array, Family, FamilyError
+from m2m.predicting.protocol import Array, Family, FamilyError, range_fault
 from m2m.predicting.validation import (
     Folded,
     Rows,
@@ -205,16 +205,12 @@ def _checked_scores(y: Array) -> list[str]:
     Raises:
         InputError: If their squares are no numbers.
     """
-    if not np.isfinite(y).all() or np.abs(y).max() > LARGEST:
-        worst = y[np.argmax(np.where(np.isfinite(y), np.abs(y), np.inf))]
-        raise InputError(f"a score is {worst:g}; wanted finite numbers of at most {LARGEST:g} in size")
-    spread = float(np.ptp(y))
-    if 0 < spread < SMALLEST:
-        raise InputError(
-            f"scores differ by {spread:.2g} at most, and squares of that are 0: give them in a smaller unit"
-        )
+    if not np.isfinite(y).all():
+        raise InputError(f"a score is {y[~np.isfinite(y)][0]}; wanted finite numbers")
+    if fault := range_fault(y):
+        raise InputError(fault)
     said = "all scores are the same: so is every prediction, and a rank correlation of 0 stands for none"
-    return [] if spread else [said]
+    return [] if np.ptp(y) else [said]
 
 
 def _fitted(

@@ -12,6 +12,7 @@ import pytest
 
 from analysis.cli import main
 from m2m import config, pipeline
+from tests.helpers.missing_numbers import unexplained
 
 HELPER = Path(__file__).parent.parent / "helpers" / "linear_setup.py"
 FILES = {
@@ -64,6 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(verb: str, run: Path, out: Path, *options: str) -> dict[str, Any]:
     assert main([verb, str(run), "--out", str(out), *options]) == 0
     assert {path.name for path in out.iterdir()} == FILES[verb]
+    assert unexplained(out) == []
     content: dict[str, Any] = json.loads((out / f"{verb.replace('-', '_')}.json").read_text())
     assert content["source"]["config"] == json.loads((run / "run.json").read_text())["identity"]
     assert set(content["source"]) == {"run", "config", "setup", "seed", "versions"}
@@ -115,6 +117,7 @@ def test_where_theory_stops_explaining(run: Path, tmp_path: Path, capsys: pytest
         "interaction_steps.png",
         "interaction_steps.svg",
     }
+    assert unexplained(out) == []
     content = json.loads((out / "interaction_steps.json").read_text())
     assert content["mixture"] == "a+c"
     table = rows(out / "interaction_steps.csv")

@@ -16,6 +16,7 @@ from analysis.cli import main
 from analysis.orthogonality import orthogonality
 from m2m import config, pipeline
 from m2m.checkpoint import save
+from tests.helpers.missing_numbers import unexplained
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 ALWAYS = {"orthogonality.json", "orthogonality.csv", "orthogonality_experts.csv"}
@@ -45,6 +46,7 @@ def models(tmp_path: Path) -> dict[str, Path]:
 
 def call(out: Path, *options: object) -> dict[str, Any]:
     assert main(["orthogonality", "--out", str(out), *map(str, options)]) == 0
+    assert unexplained(out) == []
     content: dict[str, Any] = json.loads((out / "orthogonality.json").read_text())
     return content
 

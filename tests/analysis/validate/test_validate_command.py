@@ -14,6 +14,7 @@ import pytest
 from analysis.cli import main
 from analysis.fidelity import intervals
 from analysis.validate import CLAIMS, choices, grid
+from tests.helpers.missing_numbers import unexplained
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 FILES = {"verdicts.json", "verdicts.csv", "verdicts.md", "verdicts.png", "verdicts.svg"}
@@ -57,6 +58,7 @@ def verdicts(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_every_claim_has_a_verdict(done: Path) -> None:
+    assert not unexplained(done), unexplained(done)
     assert {path.name for path in done.iterdir()} == FILES | {"verdicts_ablations.csv", "runs", "models"}
     content = json.loads((done / "verdicts.json").read_text())
     assert [verdict["claim"]["name"] for verdict in content["verdicts"]] == [claim.name for claim in CLAIMS]
