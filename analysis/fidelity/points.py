@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.fidelity.sample import Floats, Ints, Sample
 from m2m.errors import InputError
-from m2m.predicting.protocol import range_fault
+from m2m.score_range import range_fault
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Points:
         if len(set(self.labels)) < len(self.labels):
             repeated = sorted(label for label, times in Counter(self.labels).items() if times > 1)
             raise InputError(f"target {self.target!r}: mixtures occur more than once: {repeated[:5]}")
-        both = {"merged": self.merged, "trained": self.trained, "second seed's": self.again}
-        for name, scores in both.items():
-            if fault := range_fault(scores):
-                raise InputError(f"target {self.target!r}, {name} scores: {fault}")
+        sides = {"merged": self.merged, "trained": self.trained, "second seed's": self.again}
+        for name, scores in sides.items():
+            if fault := range_fault(scores, f"{name} score"):
+                raise InputError(f"target {self.target!r}: {fault}")
 
     @property
     def n(self) -> int:

@@ -12,11 +12,10 @@ from m2m.errors import InputError
 from m2m.evaluate.kept_memory import keeping_memory
 from m2m.evaluate.live_model import LiveModel, checked_weights
 from m2m.evaluate.scorer import Scorer, Scores
+from m2m.score_range import LARGEST
 
 #: Candidates that one pass over the experts makes; with more, clearing their memory costs what is saved.
 AHEAD = 4
-#: Largest score: means, squares and sums of squares of scores are numbers too.
-LARGEST = 1e150
 
 
 def score_candidates(

@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO, FAMILIES, family
-from m2m.predicting.protocol import Array, Family, FamilyError, range_fault
+from m2m.predicting.protocol import Array, Family, FamilyError
 from m2m.predicting.validation import (
     Folded,
     Rows,
@@ -26,6 +26,7 @@ from m2m.predicting.validation import (
     stack_weights,
 )
 from m2m.predicting.weighted import WeightedModels
+from m2m.score_range import range_fault
 
 #: Name of the stack among the families.
 STACK = "stack"

@@ -9,30 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2m.errors import FitError
+from m2m.score_range import SMALLEST
 
 #: Mixture weights [M, N], features [M, F] or scores [M], float64.
 Array = NDArray[np.float64]
-#: Scores may not be larger than this, and differences below the other are none: squares of both are float64.
-LARGEST, SMALLEST = 1e150, 1e-150
-
-
-def range_fault(scores: Array) -> str | None:
-    """Say why scores cannot be computed with: squares of them, or of their differences, are no numbers.
-
-    Args:
-        scores: The scores; those that are not finite are not looked at. [M]
-
-    Returns:
-        The fault; None if there is none.
-    """
-    finite = scores[np.isfinite(scores)]
-    worst = finite[np.argmax(np.abs(finite))] if len(finite) else 0.0
-    if abs(worst) > LARGEST:
-        return f"a score is {worst:g}; wanted at most {LARGEST:g} in size"
-    spread = np.ptp(finite) if len(finite) else 0.0
-    if 0 < spread < SMALLEST:
-        return f"scores differ by {spread:.2g} at most, whose square is 0; give them in a smaller unit"
-    return None
 
 
 class Model(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.predicting.protocol import SMALLEST
+from m2m.score_range import SMALLEST
 from m2m.searching.objective import Evaluation
 from m2m.searching.posterior import Posterior
 from m2m.searching.proposals import Proposals, proposals_for

@@ -81,7 +81,7 @@ def test_what_cannot_be_had_is_said(case: str, tmp_path: Path, monkeypatch: pyte
 def test_scores_whose_squares_are_no_numbers_are_refused(side: str, scale: float, words: str) -> None:
     given = {"merged": X, "trained": Y, "again": Y}
     given[side] = given[side] * scale
-    with pytest.raises(InputError, match="target 't', ") as refused:
+    with pytest.raises(InputError, match="target 't': ") as refused:
         points("t", *given.values())
     assert words in str(refused.value)
 

@@ -160,7 +160,7 @@ def test_equal_scores_are_said() -> None:
         (np.r_[-1e300, np.ones(29)], r"a score is -1e\+300"),
         (np.r_[np.inf, np.ones(29)], "a score is inf"),
         (np.r_[np.nan, np.ones(29)], "a score is nan"),
-        (np.linspace(0, 1e-300, 30), "scores differ by 1e-300 at most"),
+        (np.linspace(0, 1e-300, 30), "scores differ by at most 1e-300"),
     ],
 )
 def test_scores_whose_squares_are_no_numbers_are_refused(y: Array, words: str) -> None:
