@@ -7,8 +7,20 @@
 
 namespace m2m {
 
+namespace {
+
+// A signal may interrupt this on file systems over a network, as it may reading and writing.
+int open_uninterrupted(const char* path, int flags) {
+  int descriptor = 0;
+  do descriptor = ::open(path, flags | O_CLOEXEC);
+  while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+}  // namespace
+
 StreamFile::StreamFile(const std::string& path, Mode mode)
-    : descriptor_(::open(path.c_str(), (mode == Mode::read ? O_RDONLY : O_WRONLY) | O_CLOEXEC)),
+    : descriptor_(open_uninterrupted(path.c_str(), mode == Mode::read ? O_RDONLY : O_WRONLY)),
       open_error_(descriptor_ < 0 ? errno : 0) {
 #if defined(POSIX_FADV_SEQUENTIAL)
   if (mode == Mode::read && descriptor_ >= 0) ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL);

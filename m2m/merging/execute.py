@@ -77,13 +77,12 @@ def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
 
 
 def _allocate(path: Path, header: bytes, nbytes: int) -> None:
+    # What is there stays: an interrupted merge goes on in it.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
+    with os.fdopen(descriptor, "r+b") as file:
         os.ftruncate(descriptor, nbytes)
         os.posix_fallocate(descriptor, 0, nbytes)  # a full disk is found out now, not after an hour
-        os.pwrite(descriptor, header, 0)
-    finally:
-        os.close(descriptor)
+        file.write(header)
 
 
 def execute(

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class InterruptedMergeError(M2MError):
-    """The system failed while reading or writing; what is finished stays for `resume`."""
+    """The user's system failed while reading or writing; what is finished stays for `resume`."""
+
+    exit_code = 2
 
     exit_code = 2
 
