@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 import m2m
-from m2m.errors import InputError
+from m2m.csv_tables import write_frame
 from m2m.files import write_atomically
 from m2m.run_folder import RunFolder
 
@@ -84,23 +84,6 @@ def versions() -> dict[str, str]:
     return ours | {name: version(name) for name in _PACKAGES}
 
 
-def output_folder(path: Path) -> Path:
-    """Check where results are to go, before any work is done; nothing is made yet.
-
-    Args:
-        path: The folder.
-
-    Returns:
-        The folder.
-
-    Raises:
-        InputError: If it is something else than a folder.
-    """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--out {path} is a file; wanted a folder")
-    return path
-
-
 def write_results(
     folder: Path,
     name: str,
@@ -121,7 +104,7 @@ def write_results(
     folder.mkdir(parents=True, exist_ok=True)
     for table, frame in tables.items():
         path = folder / f"{name}{'_' if table else ''}{table}.csv"
-        write_atomically(path, explained_table(frame, reasons).to_csv(index=False))
+        write_frame(path, explained_table(frame, reasons))
     write_atomically(folder / f"{name}.json", text)
 
 

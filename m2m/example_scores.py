@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from m2m.csv_tables import write_frame
 from m2m.errors import ConfigError
+from m2m.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_format(path: Path) -> None:
-    """Check that a file of this name can be written, before work is done for it.
+    """Check that a file of this name says how to write it, before work is done for it.
 
     Args:
         path: The file: `.csv`, or `.parquet` where pyarrow is installed.
@@ -28,8 +29,6 @@ def check_format(path: Path) -> None:
         raise ConfigError(f"{path}: per-example scores are written as .csv or .parquet")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise ConfigError(f'{path}: parquet needs pyarrow: pip install "m2m[parquet]", or name a .csv')
-    if not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
 
 
 def export_examples(table: ScoreTable, path: Path) -> None:
@@ -41,15 +40,11 @@ def export_examples(table: ScoreTable, path: Path) -> None:
     """
     check_format(path)
     frame = example_frame(table)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.suffix == ".csv":
-            frame.to_csv(temporary, index=False)
-        else:
-            frame.to_parquet(temporary, index=False)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if path.suffix == ".csv":
+        write_frame(path, frame)
+    else:
+        with replacing(path) as file:
+            frame.to_parquet(file, index=False)
 
 
 def example_frame(table: ScoreTable) -> pd.DataFrame:

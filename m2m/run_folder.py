@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from m2m.doors import read_json
 from m2m.errors import RunFolderError
 from m2m.files import write_atomically
 from m2m.mixture import Mixture
+from m2m.outputs import RUN_MARK, Output, check_outputs
 from m2m.shapes import PERHAPS
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class RunFolder:
     @property
     def identity(self) -> Path:
         """What the folder was made from; its presence marks a folder as a run."""
-        return self.root / "run.json"
+        return self.root / RUN_MARK
 
     @property
     def base(self) -> Path:
@@ -93,6 +95,11 @@ class RunFolder:
     def results(self) -> Path:
         """The outcome (JSON)."""
         return self.root / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The outcome as a page (HTML)."""
+        return self.root / "report.html"
 
     @property
     def figures(self) -> Path:
@@ -163,10 +170,18 @@ def check(root: Path, config: RunConfig) -> None:
         config: The configuration that wants it.
 
     Raises:
-        RunFolderError: If it is a file, holds something else, or holds a run of another configuration.
+        RunFolderError: If it cannot be written, or holds something else or another configuration's run.
     """
-    if root.exists() and not root.is_dir():
-        raise RunFolderError(f"--out {root} is a file; a run needs a folder")
+    said, folder = f"--out {root}", RunFolder(root)
+    files = (folder.config, folder.identity, folder.csv, folder.results, folder.report)
+    check_outputs(
+        [
+            Output(said, root, "folder"),
+            *(Output(said, path, "folder", own=True) for path in (folder.figures, folder.mix)),
+            *(Output(said, path, own=True) for path in files if path.exists()),
+            *(Output(said, path, "table", own=True) for path in [folder.table] if path.exists()),
+        ]
+    )
     if not root.exists() or all(entry.name.startswith(".") for entry in root.iterdir()):
         return  # new, empty, or claimed by a run that was killed before its first file
     identity = RunFolder(root).identity
@@ -196,7 +211,8 @@ def claim(root: Path, config: RunConfig) -> Iterator[RunFolder]:
         RunFolderError: As `check`, or if another process is using the folder.
     """
     check(root, config)
-    root.mkdir(parents=True, exist_ok=True)
+    # A link may lead to a folder that is not there yet.
+    Path(os.path.realpath(root)).mkdir(parents=True, exist_ok=True)
     folder = RunFolder(root)
     with open(root / ".lock", "w", encoding="utf-8") as lock:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from m2m.csv_tables import write_frame
 from m2m.doors import reading, require_file
 from m2m.errors import InputError
 from m2m.mixture import Mixture
@@ -65,12 +65,15 @@ AND typeof(members) = 'text' AND CASE WHEN json_valid(members) THEN json_type(me
 AND typeof(weights) = 'text' AND CASE WHEN json_valid(weights) THEN json_type(weights) = 'object'
   AND NOT EXISTS (SELECT 1 FROM json_each(weights) WHERE type NOT IN ('real', 'integer')) END
 """
-#: SQLite's codes for what is wrong with the system, or with how we use it, and not with the file.
+#: SQLite's codes for what is wrong with the system, not with the file.
 _SYSTEM = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOLFS,
-    sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOLFS,
+}  # fmt: skip
+#: What it says when we use it wrongly.
+_OUR_FAULT = {
+    sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_INTERRUPT
 }  # fmt: skip
 
 #: What a content key is made of.
@@ -302,12 +305,7 @@ class ScoreTable:
         Args:
             path: The file; replaced if it is there.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            self.frame().to_csv(temporary, index=False)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_frame(path, self.frame())
 
     def _open(self) -> None:
         with _transaction(self._connection):
@@ -341,8 +339,11 @@ class ScoreTable:
                 yield
         except InputError as error:
             cause = error.__cause__
-            if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in _SYSTEM:
+            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+            if isinstance(cause, sqlite3.Error) and code in _OUR_FAULT:
                 raise cause from None
+            if code in _SYSTEM:
+                raise InputError(f"{self.path}: the system does not read or write it: {cause}") from cause
             raise
 
     def _check_rows(self, where: str, values: tuple[Value, ...]) -> None:
@@ -376,10 +377,11 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # on a full disk SQLite rolls back by itself
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 def _packed(values: NDArray[np.float64]) -> tuple[bytes, int]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import matplotlib as mpl
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from m2m.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -74,9 +76,8 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     written = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         path = stem.with_name(f"{stem.name}.{kind}")
-        temporary = path.with_name(f".{path.name}.tmp")
-        figure.savefig(temporary, format=kind, metadata=metadata)
-        temporary.replace(path)
+        with replacing(path) as file:
+            figure.savefig(file, format=kind, metadata=metadata)
         written.append(path)
     return written
 

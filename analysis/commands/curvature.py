@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The verb's parser.
     """
-    add_run_arguments(parser, examples=64)
+    add_run_arguments(parser, examples=64, results="curvature")
     parser.add_argument(
         "--forward", action="store_true", help="make the quadratic model again from merged losses alone"
     )

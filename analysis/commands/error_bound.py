@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The verb's parser.
     """
-    add_run_arguments(parser, examples=8)
+    add_run_arguments(parser, examples=8, results="error_bound")
     parser.add_argument(
         "--mixture", metavar="A+B", help="datasets to mix in equal parts (default: all of them)"
     )

@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.commands.shared import add_shared_arguments, report
+from analysis.commands.shared import add_shared_arguments, check_results, report
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ def execute(args: argparse.Namespace) -> int:
         The exit code 0.
     """
     from analysis.fidelity.write import write
-    from analysis.results import output_folder
     from paper_figs.merge_to_mix.scatter import draw
 
     if args.source.is_dir():
         args.out = args.out or args.source / "figures"
-    output_folder(_required(args, "out"))
+    _required(args, "out")
+    check_results(args, "fidelity", [] if args.source.is_dir() else [args.source])
     study, source = _of_run(args) if args.source.is_dir() else _of_table(args)
     write(study, args.out, source)
     draw(args.out, args.out)

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: The verb's parser.
     """
-    add_run_arguments(parser, examples=64, note=f"; {FEW_EXAMPLES} with --step-sizes")
+    add_run_arguments(parser, examples=64, results="interaction", note=f"; {FEW_EXAMPLES} with --step-sizes")
     parser.add_argument(
         "--anchored",
         type=float,

@@ -6,19 +6,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands.shared import add_shared_arguments
+from analysis.commands.shared import add_shared_arguments, check_results
 from m2m.command_line import natural
 
 if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, examples: int, note: str = "") -> None:
+def add_run_arguments(parser: argparse.ArgumentParser, examples: int, results: str, note: str = "") -> None:
     """Add what every such command takes.
 
     Args:
         parser: The verb's parser.
         examples: Examples of every dataset and target that are used unless the user says otherwise.
+        results: How the names of the files begin that the command writes.
         note: When it is another number.
     """
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with trained experts")
@@ -32,7 +33,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, examples: int, note: str 
     parser.add_argument(
         "--float32", action="store_true", help="compute in the model's precision, not float64"
     )
-    parser.set_defaults(default_examples=examples)
+    parser.set_defaults(default_examples=examples, results=results)
     add_shared_arguments(parser)
 
 
@@ -46,10 +47,9 @@ def open_for_study(args: argparse.Namespace, examples: int | None = None) -> Tra
     Returns:
         The run.
     """
-    from analysis.results import output_folder
     from analysis.trained_run import open_run
 
-    output_folder(args.out)
+    check_results(args, args.results)
     unsaid = args.default_examples if examples is None else examples
     count = unsaid if args.examples is None else args.examples
     return open_run(args.run, count or None, float64=not args.float32)

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.commands.shared import add_shared_arguments, report, shown
+from analysis.commands.shared import add_shared_arguments, check_results, report, shown
 from m2m.command_line import add_memory, add_threads, natural
 from m2m.errors import ConfigError
 
@@ -62,10 +62,11 @@ def execute(args: argparse.Namespace) -> int:
         The exit code 0.
     """
     from analysis.orthogonality.write import NAME, REASONS, to_json, to_tables
-    from analysis.results import output_folder, write_results
+    from analysis.results import write_results
     from paper_figs.mergemix import cosines
 
-    output_folder(args.out)
+    models = [args.base, *(args.experts or ()), *(args.anchored or ())]
+    check_results(args, "orthogonality", [path for path in models if path])
     study, source = _study(args)
     content = to_json(study)
     write_results(args.out, NAME, content | {"source": source}, to_tables(study), REASONS)

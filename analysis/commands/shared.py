@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +33,19 @@ def add_shared_arguments(
             metavar="S",
             help=f"seed of {seed_of} (default %(default)s)",
         )
+
+
+def check_results(args: argparse.Namespace, beginning: str, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse to write results where they cannot be written, or over what is read, before any work is done.
+
+    Args:
+        args: The parsed options.
+        beginning: How the names of the files begin that will be written.
+        inputs: Files and folders of models that are read.
+    """
+    from m2m.outputs import check_outputs, results_in
+
+    check_outputs(results_in(f"--out {args.out}", args.out, beginning), inputs=inputs)
 
 
 def shown(value: float | None, form: str) -> str:

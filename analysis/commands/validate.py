@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-from analysis.commands.shared import add_shared_arguments, report
+from analysis.commands.shared import add_shared_arguments, check_results, report
 from m2m.command_line import positive
 
 HELP = "a verdict per claim: holds, fails or unresolved, with interval"
@@ -45,13 +45,13 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code 0, whatever the verdicts are.
     """
-    from analysis.results import output_folder, write_results
+    from analysis.results import write_results
     from analysis.validate.runs import Options, provenance, validate
     from analysis.validate.write import NAME, REASONS, counts, to_json, to_page, to_tables
     from m2m.files import write_atomically
     from paper_figs.merge_to_mix import verdicts
 
-    output_folder(args.out)
+    check_results(args, "verdicts", [source for source in args.sources if os.path.isfile(source)])
     options = Options(
         out=args.out,
         trainings=not args.no_trainings,

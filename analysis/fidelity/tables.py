@@ -15,8 +15,7 @@ from analysis.fidelity.measure import Study, study
 from analysis.fidelity.points import Points
 from analysis.fidelity.sample import Floats
 from m2m.config_keys import did_you_mean
-from m2m.csv_tables import check_table
-from m2m.doors import reading
+from m2m.csv_tables import read_frame
 from m2m.errors import InputError
 from m2m.names import check_names, label_fault
 
@@ -86,16 +85,14 @@ def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
     Raises:
         InputError: If the file cannot be read, is empty, or lacks or doubles a column.
     """
-    check_table(path, "the table")
-    with reading("a CSV table", path):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, header=None)
-    names = [name.removeprefix("\ufeff").strip() for name in table.iloc[0]]
+    table = read_frame(path, "the table", text=True)
+    names = list(table.columns)
     for column in columns:
         if column not in names:
             raise InputError(f"{path} has no column {column!r}{did_you_mean(column, names)}; it has {names}")
-    if len(table) == 1:
+    if table.empty:
         raise InputError(f"{path} has a header but no rows")
-    return table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+    return table
 
 
 def _targets(path: str, table: pd.DataFrame, by: str | None) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -11,6 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from m2m.errors import RunFolderError
+from m2m.files import UNFINISHED, short_name
+from m2m.outputs import MERGING
+
+#: Name of the file that lists a finished folder's files with their hashes.
+MANIFEST_NAME = "manifest.json"
+#: What an empty volume may hold.
+OF_THE_SYSTEM = frozenset({"lost+found"})
 
 
 def check_free(folder: Path) -> None:
@@ -22,7 +29,7 @@ def check_free(folder: Path) -> None:
     Raises:
         RunFolderError: If it exists and is not an empty folder.
     """
-    if folder.is_dir() and not any(folder.iterdir()):
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {MERGING, *OF_THE_SYSTEM}:
         return
     if folder.exists() or folder.is_symlink():
         raise RunFolderError(
@@ -47,9 +54,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         RunFolderError: If `folder` exists and is not empty.
     """  # noqa: DOC502 - raised by what is called
+    folder = Path(os.path.realpath(folder))
     check_free(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))
+    parent = folder if must_fill(folder) else folder.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{short_name(folder.name, 24)}.", suffix=UNFINISHED, dir=parent))
     try:
         work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
         yield work
@@ -60,11 +69,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def publish(work: Path, folder: Path, *, durable: bool) -> None:
-    """Rename a finished temporary folder to its final name.
+    """Rename a finished temporary folder to its final name; if it lies in that folder, rename what is in it.
 
     Args:
         work: The finished folder.
-        folder: Its final name, on the same file system.
+        folder: Its final name, on the same file system, or a folder around it.
         durable: Whether every file is forced to the disk first, so that it also survives a power cut.
 
     Raises:
@@ -76,13 +85,57 @@ def publish(work: Path, folder: Path, *, durable: bool) -> None:
             _fsync(path)
         _fsync(work)
     try:
-        work.rename(folder)
+        if folder in work.parents:
+            _fill(work, folder)
+        else:
+            work.rename(folder)
     except OSError as error:
         if error.errno not in _TAKEN:
             raise
         raise RunFolderError(f"{folder}: cannot be put in place: {error.strerror}") from error
     if durable:
         _fsync(folder.parent)
+
+
+def must_fill(folder: Path) -> bool:
+    """Say whether no new folder can take the place of the one that is there: a volume, say.
+
+    Args:
+        folder: A folder that is to be made; links are followed.
+
+    Returns:
+        Whether its content has to be put into what is there.
+    """
+    if not folder.is_dir():
+        return False
+    return _is_mounted(folder) or not os.access(folder.parent, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _is_mounted(folder: Path) -> bool:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return os.path.ismount(folder)
+    # The fifth field is the place, with blanks and the like as octal numbers.
+    places = (line.split()[4].decode("unicode_escape").encode("latin-1") for line in mounts)
+    return os.fsencode(os.path.realpath(folder)) in places
+
+
+def _fill(work: Path, folder: Path) -> None:
+    # The manifest is moved last, and everything back again if something goes wrong.
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for path in sorted(work.iterdir(), key=lambda path: (path.name == MANIFEST_NAME, path.name)):
+            if os.path.lexists(folder / path.name):
+                raise FileExistsError(errno.EEXIST, f"{path.name} appeared in the meantime")
+            moved.append((path, folder / path.name))
+            path.rename(folder / path.name)
+        work.rmdir()
+    except BaseException:
+        for source, target in reversed(moved):
+            if not os.path.lexists(source):
+                target.rename(source)
+        raise
 
 
 def _fsync(path: Path) -> None:

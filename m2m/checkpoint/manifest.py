@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.folder import MANIFEST_NAME, OF_THE_SYSTEM
 from m2m.checkpoint.identity import check_unchanged, identity_of
 from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.doors import read_json
 from m2m.errors import CheckpointError
 
-NAME = "manifest.json"
+NAME = MANIFEST_NAME
 _SHAPE = {"files": {str: {"bytes": int, "sha256": str}}}
 
 
@@ -125,7 +126,7 @@ def verify(folder: str | Path) -> Verification:
 
 def _problems(folder: Path) -> list[str]:
     listed = read_manifest(folder)["files"]
-    present = {path.name for path in folder.iterdir()} - {NAME}
+    present = {path.name for path in folder.iterdir()} - {NAME, *OF_THE_SYSTEM}
     problems = [f"{folder.name}/{name} is missing" for name in sorted(listed.keys() - present)]
     problems += [f"{folder.name}/{name} is not in the manifest" for name in sorted(present - listed.keys())]
     for name in sorted(listed.keys() & present):

@@ -7,6 +7,7 @@ how many rows of each dataset are read: it needs --total, and older versions of 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -89,11 +90,13 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from m2m.cli.output import check_out, print_json
+    from m2m.cli.output import print_json
     from m2m.exporting import read_mixture, render
     from m2m.files import write_atomically
+    from m2m.outputs import Output, check_outputs
 
-    check_out(args.out)
+    read = [] if os.path.isdir(args.mixture) else [args.mixture]
+    check_outputs([Output(f"--out {args.out}", args.out)], inputs=read)
     sources = sources_of(args)
     mixture = read_mixture(args.mixture, sources.sizes)
     write_atomically(args.out, render(mixture, args.to, sources))

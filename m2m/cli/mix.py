@@ -64,9 +64,13 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.exporting import render
     from m2m.files import write_atomically
     from m2m.mixing import mix
+    from m2m.outputs import Output, check_outputs
     from paper_figs.mergemix import mix as figure
 
     exports, sources = _exports(args.to), sources_of(args)
+    check_outputs(
+        [Output(f"--to {name}={path}", path) for name, path in exports.items()], inputs=[args.config]
+    )
     result = mix(
         config.load(args.config), args.out, train=args.train, workers=args.workers,
         progress=progress(quiet=args.quiet),
@@ -82,15 +86,13 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _exports(words: list[str]) -> dict[str, Path]:
-    from m2m.cli.output import check_out
     from m2m.exporting import FORMATS
 
     exports = {name: Path(path) for name, path in pairs("--to", words).items()}
-    for name, path in exports.items():
+    for name in exports:
         if name not in FORMATS:
             hint = did_you_mean(name, FORMATS)
             raise ConfigError(f"--to: there is no format {name!r}{hint}; there are {', '.join(FORMATS)}")
-        check_out(path)
     return exports
 
 

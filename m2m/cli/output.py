@@ -4,25 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from m2m.errors import ConfigError
-
-
-def check_out(path: Path) -> None:
-    """Refuse a file that could not be written, before the work for it is done.
-
-    Args:
-        path: What `--out` says.
-
-    Raises:
-        ConfigError: If it is a folder, or its folder is not there.
-    """
-    if path.is_dir():
-        raise ConfigError(f"--out {path} is a folder, wanted a file")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
 
 
 def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -62,15 +62,17 @@ def execute(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: If one of --at and --out is given without the other.
     """
-    from m2m.cli.output import check_out, print_json
+    from m2m.cli.output import print_json
     from m2m.cli.progress import progress
-    from m2m.files import write_atomically
+    from m2m.csv_tables import write_frame
+    from m2m.outputs import Output, check_outputs
     from m2m.predicting import predict
 
     if (args.at is None) != (args.out is None):
         raise ConfigError("--at says which mixtures to predict and --out where to: give both, or neither")
     if args.out is not None:
-        check_out(args.out)
+        read = [args.mixtures, args.scores, args.at]
+        check_outputs([Output(f"--out {args.out}", args.out)], inputs=read)
     forecast = predict(
         args.mixtures,
         args.scores,
@@ -83,7 +85,7 @@ def execute(args: argparse.Namespace) -> int:
         progress=progress(quiet=args.quiet),
     )
     if forecast.table is not None:
-        write_atomically(args.out, forecast.table.to_csv(index=False))
+        write_frame(args.out, forecast.table)
     if args.json:
         print_json(_outcome(args, forecast))
     elif not args.quiet:

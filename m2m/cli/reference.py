@@ -11,6 +11,7 @@ from pathlib import Path
 import analysis.cli
 from m2m.cli.entry import VERBS
 from m2m.command_line import Parser, add_common
+from m2m.files import write_atomically
 
 _HEAD = """\
 # Command line
@@ -59,8 +60,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path, help="docs/cli.md")
     path = parser.parse_args().path
-    path.write_text(reference(), encoding="utf-8")
-    (path.parent / "analysis_cli.md").write_text(analysis_reference(), encoding="utf-8")
+    write_atomically(path, reference())
+    write_atomically(path.parent / "analysis_cli.md", analysis_reference())
 
 
 def _of_m2m(name: str) -> str:

@@ -15,8 +15,9 @@ mixture: `a+b`, `a=0.25+b=0.75`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from m2m.units import format_bytes
 
 if TYPE_CHECKING:
     from m2m.evaluate.bench import Bench
+    from m2m.evaluate.tasks import TaskOptions
     from m2m.mixture import Mixture
     from m2m.scoring import RaceReport, ScoreReport
 
@@ -144,19 +146,15 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.experts import named_paths
     from m2m.cli.output import print_json
     from m2m.cli.progress import progress
-    from m2m.evaluate.tasks import TaskOptions
-    from m2m.example_scores import check_format, export_examples
     from m2m.scoring import race_candidates, score
-    from m2m.surrogate import ScoreTable
 
     experts = named_paths(args.experts)
     mixtures = _mixtures(args.candidates, list(experts))
     racing = _racing(args)
-    if args.examples is not None:
-        check_format(args.examples)
     common: dict[str, Any] = {
-        "tasks": args.task or (), "out": args.out, "bench": bench_of_setup(args), "model": args.model,
-        "context": args.context, "options": TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
+        "tasks": args.task or (), "out": args.out, "examples": args.examples, "model": args.model,
+        "bench": bench_of_setup(args), "inputs": [path for path in (args.setup, args.candidates) if path],
+        "context": args.context, "options": options_of_tasks(args),
         "memory": args.memory, "threads": args.threads, "device": args.device,
         "progress": progress(quiet=args.quiet),
     }  # fmt: skip
@@ -170,9 +168,6 @@ def execute(args: argparse.Namespace) -> int:
         report = race_candidates(args.base, experts, mixtures, **common, **racing)
         if show:
             _print_race(report)
-    if args.examples is not None:
-        with ScoreTable(args.out.with_suffix(".sqlite")) as table:
-            export_examples(table, args.examples)
     if args.json:
         print_json(asdict(report))
     return 0
@@ -203,14 +198,28 @@ def _mixtures(source: str, experts: Sequence[str]) -> list[Mixture]:
     return list({mixture.key: mixture for mixture in mixtures}.values())
 
 
-def bench_of_setup(args: argparse.Namespace) -> Bench | None:
-    """Make the bench of a run configuration.
+def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
+    """Read what else the options of `add_tasks` say about tasks.
+
+    Args:
+        args: The parsed options.
+
+    Returns:
+        What they say.
+    """
+    from m2m.evaluate.tasks import TaskOptions
+
+    return TaskOptions(args.stride, args.limit, args.lm_eval_tasks)
+
+
+def bench_of_setup(args: argparse.Namespace) -> Callable[[], Bench] | None:
+    """Find out whether the bench is a run configuration's.
 
     Args:
         args: The parsed options of `add_tasks`.
 
     Returns:
-        The bench; None where the options name tasks.
+        What makes the bench; None where the options name tasks.
 
     Raises:
         ConfigError: If the options name neither, or both.
@@ -223,6 +232,10 @@ def bench_of_setup(args: argparse.Namespace) -> Bench | None:
         return None
     if args.target is None or args.model is not None:
         raise ConfigError("--setup goes with --target NAME and without --model")
+    return partial(_bench_of_setup, args)
+
+
+def _bench_of_setup(args: argparse.Namespace) -> Bench:
     from m2m import config, setups
     from m2m.cli.progress import progress
     from m2m.data import cache_dir

@@ -16,12 +16,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.cli.score import add_models, add_tasks
+from m2m.cli.score import add_models, add_tasks, options_of_tasks
 from m2m.command_line import add_seed, add_threads, positive
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
     from m2m.cli.search_source import Source
+    from m2m.outputs import Output
     from m2m.searching import QuadraticPrior, Space, Strategy
 
 HELP = "find the best mixture from few evaluations"
@@ -77,8 +78,10 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.search_race import open_race
     from m2m.cli.search_scores import open_source
     from m2m.cli.search_utility import read_utility
+    from m2m.outputs import check_outputs
     from m2m.searching import assess
 
+    check_outputs(_outputs(args), inputs=_inputs(args))
     source = open_source(args)
     utility, seed = read_utility(args, source), args.seed or 0
     prior = None if args.prior is None else read_prior(args.prior, source, utility.tasks)
@@ -96,6 +99,35 @@ def execute(args: argparse.Namespace) -> int:
         search_report.write(args.out, result)
     search_report.tell(args, picked, result, belief, utility, race)
     return 0
+
+
+def _outputs(args: argparse.Namespace) -> list[Output]:
+    from m2m.outputs import Output
+
+    outputs = []
+    if args.run is None and args.base is not None:
+        from m2m.scoring import score_outputs
+
+        if args.out is None:
+            raise ConfigError("live scores need --out NAME.csv: they are kept beside it")
+        outputs = score_outputs(args.out)
+    elif args.out is not None:
+        outputs = [Output(f"--out {args.out}", args.out)]
+    if args.storage is not None:
+        outputs.append(Output(f"--storage {args.storage}", args.storage, "table"))
+    return outputs
+
+
+def _inputs(args: argparse.Namespace) -> list[str | Path]:
+    # A run is none of them: what it keeps is never written over, and beside that a table may lie there.
+    named = [path for path in (args.base, args.setup, args.prior) if path is not None]
+    if args.run is not None:
+        return named
+    from m2m.cli.experts import named_paths
+    from m2m.scoring import files_of_tasks
+
+    tasks = files_of_tasks(args.task or (), args.model, options_of_tasks(args))
+    return [*named, *named_paths(args.experts or ()).values(), *tasks]
 
 
 def _space(args: argparse.Namespace, source: Source) -> Space:

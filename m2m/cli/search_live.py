@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from m2m.checkpoint import Checkpoint
 from m2m.cli.experts import named_paths
-from m2m.cli.score import bench_of_setup
+from m2m.cli.score import bench_of_setup, options_of_tasks
 from m2m.cli.search_source import Source
 from m2m.errors import ConfigError
 from m2m.evaluate import LiveModel, score_model
 from m2m.evaluate.batched_scorer import BatchedScorer
 from m2m.evaluate.bench import Bench, task_bench
-from m2m.evaluate.tasks import TaskOptions
 from m2m.mixture import Mixture
 from m2m.scoring import merged_content
 from m2m.surrogate import ScoreTable, content_key
@@ -31,16 +30,14 @@ def open_live(args: argparse.Namespace) -> Source:
 
     Returns:
         A source that merges and scores each mixture once, ever: scores are kept beside `--out`.
-
-    Raises:
-        ConfigError: If there is nowhere to keep the scores, or a task has several metrics and none is named.
     """
-    if args.out is None or not args.out.parent.is_dir():
-        raise ConfigError(f"--out PATH in a folder that exists is needed to keep live scores, got {args.out}")
-    bench = bench_of_setup(args) or task_bench(
-        args.base, args.task, model=args.model, context=args.context,
-        options=TaskOptions(args.stride, args.limit, args.lm_eval_tasks),
-    )  # fmt: skip
+    of_setup = bench_of_setup(args)
+    if of_setup is not None:
+        bench = of_setup()
+    else:
+        bench = task_bench(
+            args.base, args.task, model=args.model, context=args.context, options=options_of_tasks(args)
+        )
     experts = {name: Checkpoint(path) for name, path in named_paths(args.experts).items()}
     metrics = {scorer.task: _metric(args, scorer.task, scorer.metrics) for scorer in bench.scorers}
     live = _LiveScores(

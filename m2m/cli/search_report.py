@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.cli.output import print_json, print_table
-from m2m.files import write_atomically
+from m2m.csv_tables import write_rows
 from m2m.mixture import Mixture
 from m2m.searching import Belief, Contender, Evaluation, SearchResult, Utility
 
@@ -28,12 +26,11 @@ def write(path: Path, result: SearchResult) -> None:
         path: The file; replaced in one step if it is there.
         result: The search.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["candidate", "value", "error", "predicted", *result.best.datasets])
-    for step in result.trajectory:
-        rows.writerow([step.mixture.label, step.value, step.error, step.predicted, *step.mixture.weights])
-    write_atomically(path, text.getvalue())
+    rows = (
+        [step.mixture.label, step.value, step.error, step.predicted, *step.mixture.weights]
+        for step in result.trajectory
+    )
+    write_rows(path, ["candidate", "value", "error", "predicted", *result.best.datasets], rows)
 
 
 def tell(

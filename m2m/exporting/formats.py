@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from m2m.config_keys import did_you_mean
+from m2m.csv_tables import guarded
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.exporting.rounding import apportioned, decimals
 from m2m.mixture import Mixture
@@ -141,7 +142,7 @@ def _csv(mixture: Mixture, sources: Sources) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["dataset", "weight"])
     rows.writerows(
-        (name, repr(weight)) for name, weight in zip(mixture.datasets, mixture.weights, strict=True)
+        (guarded(name), repr(weight)) for name, weight in zip(mixture.datasets, mixture.weights, strict=True)
     )
     return text.getvalue()
 

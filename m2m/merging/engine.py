@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE, parse_dtype
+from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.errors import ConfigError, MixtureError, RecipeError
 from m2m.merging.card import write_card
@@ -27,7 +29,9 @@ from m2m.merging.report import MergeReport
 from m2m.merging.run_plan import MergeOptions, run_plan
 from m2m.merging.statistics import StatisticsOf
 from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
+from m2m.merging.work_folder import work_folder
 from m2m.names import check_names, folder_fault
+from m2m.outputs import Output, check_outputs
 from m2m.units import parse_bytes
 
 
@@ -84,11 +88,12 @@ def merge(
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
-    models = _open_models(parsed)
     check_names(candidates or (), "candidate", folder_fault, RecipeError)
+    place = _place(out, [path for ref in _references(parsed) for path in (ref.path, ref.lora)], resume=resume)
+    models = open_models(_references(parsed), parsed.base)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
-        report = write_adapters(parsed, models, Path(out), dtype=_float_dtype(dtype), candidates=candidates)
+        report = write_adapters(parsed, models, place, dtype=_float_dtype(dtype), candidates=candidates)
         if verify:
             check_hashes(out)
         return report
@@ -117,7 +122,7 @@ def merge(
 
     allow = allow_nonfinite or parsed.allow_nonfinite
     options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device)
-    return run_plan(plan, Path(out), options, finish, started, about)
+    return run_plan(plan, place, options, finish, started, about)
 
 
 def _refuse_beside_adapters(device: str, *, statistics: bool, allow_nonfinite: bool) -> None:
@@ -164,6 +169,8 @@ def merge_linear(
         raise MixtureError(f"{len(weights)} rows of weights for {len(names)} candidates {list(names)}")
     if list(names) != [""]:
         check_names(names, "candidate", folder_fault, MixtureError)
+    options = options or MergeOptions()
+    place = _place(out, models, resume=options.resume)
     inputs = [Checkpoint(path) for path in models]
     out_dtype = _float_dtype(dtype)
     paths = [str(model.path) for model in inputs]
@@ -178,12 +185,21 @@ def merge_linear(
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
         write_companions(files, folder, dtype=out_dtype, layers=None, chat_template=None)
 
-    return run_plan(plan, Path(out), options or MergeOptions(), finish, started)
+    return run_plan(plan, place, options, finish, started)
 
 
-def _open_models(recipe: Recipe) -> dict[ModelRef, Checkpoint]:
-    refs = dict.fromkeys(ref for part in recipe.slices for ref in part.inputs) | {recipe.donor: None}
-    return open_models(refs, recipe.base)
+def _place(out: str | Path, inputs: Iterable[str | Path | None], *, resume: bool) -> Path:
+    """Return where the result is to go, links followed, once that is checked; nothing is made yet."""
+    place, said = Path(os.path.realpath(out)), f"OUT {out}"
+    work = Output(said, work_folder(place), "work", own=True)
+    check_outputs([Output(said, Path(out), "folder"), work], inputs=[path for path in inputs if path])
+    if not resume:
+        check_free(place)
+    return place if Path(out).is_symlink() else Path(out)
+
+
+def _references(recipe: Recipe) -> list[ModelRef]:
+    return list(dict.fromkeys([*(ref for part in recipe.slices for ref in part.inputs), recipe.donor]))
 
 
 def _statistics_of(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> StatisticsOf:

@@ -1,7 +1,8 @@
 """Where a merge works until it is complete: a locked folder beside the output, with a journal to resume from.
 
 `OUT` is made by one rename of `.OUT.merging/result` at the very end: whatever stands under its name is
-complete.
+complete. A folder that nothing can be renamed to, as a volume mounted there, is worked in, and filled by
+renames of its files, the manifest last.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m2m.checkpoint.folder import publish
+from m2m.checkpoint.folder import must_fill, publish
 from m2m.checkpoint.identity import ROW_LENGTH, Inputs
 from m2m.errors import RunFolderError
 from m2m.files import write_atomically
+from m2m.outputs import MERGING
 
 #: Where the next byte goes: number of the tensor in the plan, and of its element.
 Position = tuple[int, int]
@@ -120,7 +122,7 @@ class WorkFolder:
             position: Everything before it is written.
         """
         journal = {"plan": key, "boot": _boot_id(), "tensor": position[0], "element": position[1]}
-        write_atomically(self._journal, json.dumps(journal).encode())
+        write_atomically(self._journal, json.dumps(journal), durable=False)
 
     def finish(self, *, durable: bool) -> None:
         """Put the complete result in place and remove the rest.
@@ -141,6 +143,18 @@ class WorkFolder:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+def work_folder(out: Path) -> Path:
+    """Say where a merge works until `out` is complete.
+
+    Args:
+        out: The folder to make.
+
+    Returns:
+        A folder beside it; in it, if `out` is there already and nothing can be put in its place.
+    """
+    return out / MERGING if must_fill(out) else out.parent / f".{out.name}{MERGING}"
+
+
 @contextmanager
 def open_work_folder(out: Path) -> Iterator[WorkFolder]:
     """Open and lock the folder in which `out` is made; what an interrupted run left in it stays.
@@ -154,7 +168,7 @@ def open_work_folder(out: Path) -> Iterator[WorkFolder]:
     Raises:
         RunFolderError: If another merge is making the same folder.
     """
-    root = out.parent / f".{out.name}.merging"
+    root = work_folder(out)
     root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from m2m import run_folder
 from m2m.config import RunConfig
+from m2m.csv_tables import write_rows
 from m2m.exporting import render
 from m2m.files import write_atomically
 from m2m.mixing.problem import Problem
@@ -71,7 +72,7 @@ def mix(
 
 
 def _write(result: MixResult) -> None:
-    write_atomically(result.folder / "candidates.csv", result.to_csv())
+    write_rows(result.folder / "candidates.csv", *result.to_rows())
     write_atomically(result.folder / "mixture.json", render(result.mixture, "json"))
     text = json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(result.folder / "mix.json", text + "\n")

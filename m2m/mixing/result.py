@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -149,22 +147,24 @@ class MixResult:
             "config": self.identity,
         }
 
-    def to_csv(self) -> str:
-        """Lay the candidates out as CSV, a row each.
+    def to_rows(self) -> tuple[list[str], list[list[Any]]]:
+        """Lay the candidates out as a table, a row each.
 
         Returns:
-            Columns `candidate`, `kind`, shares by dataset, `worth` and `worth_predicted`, and for each
-            capability the score and the one predicted.
+            The header and the rows: `candidate`, `kind`, shares by dataset, `worth` and `worth predicted`,
+            and for each capability the score (`NAME measured` if a dataset has its name) and the prediction.
         """
-        names = [fit.capability.name for fit in self.fits]
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        scores = [column for name in names for column in (name, f"{name} predicted")]
-        rows.writerow(["candidate", "kind", *self.mixture.datasets, "worth", "worth predicted", *scores])
-        for c in self.candidates:
-            cells = [cell for name in names for cell in (c.measured[name], c.predicted[name])]
-            rows.writerow([c.mixture.label, c.kind, *c.mixture.weights, c.worth, c.worth_predicted, *cells])
-        return text.getvalue()
+        names, datasets = [fit.capability.name for fit in self.fits], self.mixture.datasets
+        measured = {name: f"{name} measured" if name in datasets else name for name in names}
+        scores = [column for name in names for column in (measured[name], f"{name} predicted")]
+        rows = [
+            [
+                c.mixture.label, c.kind, *c.mixture.weights, c.worth, c.worth_predicted,
+                *(cell for name in names for cell in (c.measured[name], c.predicted[name])),
+            ]
+            for c in self.candidates
+        ]  # fmt: skip
+        return ["candidate", "kind", *datasets, "worth", "worth predicted", *scores], rows
 
     def _capability(self, fit: Fit) -> dict[str, Any]:
         name = fit.capability.name

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2m.config_keys import did_you_mean
-from m2m.csv_tables import check_table
-from m2m.doors import reading
+from m2m.csv_tables import read_frame
 from m2m.errors import InputError
 from m2m.names import check_names, label_fault
 from m2m.predicting.features import averaged
@@ -70,10 +69,7 @@ def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[st
         if table.index.name is not None and table.index.name not in table.columns:
             table = table.reset_index()
     else:
-        where = str(source)
-        check_table(Path(source), "the table")
-        with reading("a CSV table", where):
-            table = pd.read_csv(source, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False)
+        where, table = str(source), read_frame(Path(source), "the table")
     table.columns = [str(column).strip() for column in table.columns]
     repeated = table.columns[table.columns.duplicated()]
     if len(repeated):

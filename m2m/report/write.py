@@ -10,6 +10,7 @@ from typing import Any
 from m2m.doors import read_json, read_text
 from m2m.errors import RunFolderError
 from m2m.files import write_atomically
+from m2m.outputs import Output, check_outputs
 from m2m.report.caveats import caveats
 from m2m.report.page import bullets, folded, page, paragraph, picture, section, table
 from m2m.run_folder import RunFolder
@@ -47,7 +48,8 @@ def write_report(run_folder: str | Path) -> Path:
     results = folder.read_results(*_NEEDED)
     if not results:
         raise RunFolderError(f"{folder.root} is not a finished run: it has no {folder.results.name}")
-    path = folder.root / "report.html"
+    path = folder.report
+    check_outputs([Output(f"report of {folder.root}", path, own=True)])
     write_atomically(path, page(f"m2m: {' + '.join(results['picked'])}", _parts(folder, results)))
     return path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,9 @@ from m2m.errors import ConfigError, MixtureError
 from m2m.evaluate.bench import Bench, task_bench
 from m2m.evaluate.scorer import Scorer
 from m2m.evaluate.tasks import TaskOptions
+from m2m.example_scores import check_format
 from m2m.mixture import Mixture, all_subsets
+from m2m.outputs import Output, check_outputs
 from m2m.scoring.models import Experts, Models, open_models
 from m2m.surrogate import ScoreTable, content_key
 
@@ -52,13 +54,14 @@ def prepared(
     candidates: Sequence[Mixture] | None,
     *,
     tasks: Sequence[str],
-    out: Path,
-    bench: Bench | None,
+    outputs: Sequence[Output],
+    inputs: Iterable[str | Path],
+    bench: Bench | Callable[[], Bench] | None,
     model: str | None,
     context: int | None,
     options: TaskOptions | None,
 ) -> Iterator[Prepared]:
-    """Open models and tasks.
+    """Check what will be written, then open models and tasks.
 
     The models' files are hashed meanwhile, as starting up and reading a task leave a core idle.
 
@@ -67,8 +70,9 @@ def prepared(
         experts: The experts' checkpoints or adapters, by name or as paths. [N]
         candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
         tasks: Tasks as the command line spells them.
-        out: File that will be written.
-        bench: Module and tasks, instead of `tasks` and what follows.
+        outputs: What will be written.
+        inputs: Other files that are read.
+        bench: Module and tasks, or what makes them, instead of `tasks` and what follows.
         model: Factory of the module; None if `base` is a Hugging Face folder.
         context: Longest input of a task's texts, in tokens.
         options: What else is said about the tasks.
@@ -77,11 +81,11 @@ def prepared(
         Prepared: What can be scored, while the block runs.
 
     Raises:
-        ConfigError: If there is neither a task nor a bench, or no folder to write to.
+        ConfigError: If there is neither a task nor a bench, or an output cannot be written.
         MixtureError: If a candidate is over other names than the experts'.
     """  # noqa: DOC502 - partly raised by what is called
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}")
+    paths = experts.values() if isinstance(experts, Mapping) else experts
+    check_outputs(outputs, inputs=[base, *paths, *files_of_tasks(tasks, model, options), *inputs])
     with open_models(base, experts) as models:
         mixtures = all_subsets([*models.experts]) if candidates is None else candidates
         _check_mixtures(mixtures, models.experts)
@@ -89,7 +93,57 @@ def prepared(
             if not tasks:
                 raise ConfigError("there is no task to score on")
             bench = task_bench(Path(base), tasks, model=model, context=context, options=options)
-        yield Prepared(models, bench, mixtures)
+        yield Prepared(models, bench() if callable(bench) else bench, mixtures)
+
+
+def score_outputs(out: Path, *, examples: Path | None = None, race: bool = False) -> list[Output]:
+    """List what scoring writes.
+
+    Args:
+        out: The CSV file of the scores.
+        examples: File of every example's score, if it is wanted.
+        race: Whether candidates race.
+
+    Returns:
+        The CSV file, the table beside it, and what else is asked for.
+
+    Raises:
+        ConfigError: If a file's name does not end as it must.
+    """
+    said = f"--out {out}"
+    if out.suffix != ".csv":
+        # Else tables of two names, scores.txt and scores.tsv, would be kept in one scores.sqlite.
+        raise ConfigError(
+            f"{said}: wanted a name that ends in .csv; the scores are kept beside it in an .sqlite"
+        )
+    endings = (".race.csv", ".race.json") if race else ()
+    outputs = [Output(said, out), Output(said, out.with_suffix(".sqlite"), "table", own=True)]
+    outputs += [Output(said, out.with_suffix(ending), own=True) for ending in endings]
+    if examples is not None:
+        check_format(examples)
+        outputs.append(Output(f"--examples {examples}", examples))
+    return outputs
+
+
+def files_of_tasks(
+    tasks: Sequence[str], model: str | None = None, options: TaskOptions | None = None
+) -> Iterator[Path]:
+    """List the files that tasks are read from.
+
+    Args:
+        tasks: Tasks as the command line spells them.
+        model: Factory of the module.
+        options: What else is said about the tasks.
+
+    Yields:
+        Path: What may be a file or folder; not all of them are.
+    """
+    for word in tasks:
+        yield from map(Path, word.split(":", 1))  # `lm:FILE`, or `FILE.py:FUNCTION`
+    if model is not None:
+        yield Path(model.rpartition(":")[0])
+    if options is not None and options.include is not None:
+        yield options.include
 
 
 def is_scored(table: ScoreTable, key: str, task: Scorer) -> bool:

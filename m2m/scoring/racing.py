@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from m2m.csv_tables import write_frame
 from m2m.evaluate.bench import Bench
 from m2m.evaluate.device import device_errors, free_bytes, open_device
 from m2m.evaluate.engine import Job, choose, open_live
@@ -17,10 +18,11 @@ from m2m.evaluate.kept_memory import keeping_memory
 from m2m.evaluate.racing import RaceResult, race
 from m2m.evaluate.racing.budget import allowed_evaluations
 from m2m.evaluate.tasks import TaskOptions
+from m2m.example_scores import export_examples
 from m2m.files import write_atomically
 from m2m.mixture import Mixture
 from m2m.scoring.models import Experts
-from m2m.scoring.prepare import Prepared, peak_rss, prepared
+from m2m.scoring.prepare import Prepared, peak_rss, prepared, score_outputs
 from m2m.scoring.runners import Runners, raced_task
 from m2m.setups.protocol import Progress
 from m2m.surrogate import ScoreTable
@@ -90,7 +92,8 @@ def race_candidates(
     metric: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
-    bench: Bench | None = None,
+    examples: str | Path | None = None,
+    bench: Bench | Callable[[], Bench] | None = None,
     model: str | None = None,
     context: int | None = None,
     options: TaskOptions | None = None,
@@ -98,6 +101,7 @@ def race_candidates(
     threads: int | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    inputs: Iterable[str | Path] = (),
 ) -> RaceReport:
     """Find the best candidate for a share of the example evaluations, and say how sure that is.
 
@@ -111,12 +115,13 @@ def race_candidates(
             whose last parts are then the names. [N]
         candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
         tasks: The task, as the command line spells it.
-        out: CSV file of the scores of candidates that reached the last example.
+        out: CSV file of the scores of candidates that reached the last example, `NAME.csv`.
         budget: Most example evaluations: an int is their number, a float in (0, 1] the share of all M·E.
         metric: The metric that decides; None for the task's headline metric.
         confidence: In (0, 1); decides who is hopeless and how many contenders there are.
         seed: Decides the order of the examples.
-        bench: Module and task, instead of `tasks` and what follows.
+        examples: File for every example's score of these candidates, `.csv` or `.parquet`; None for none.
+        bench: Module and task, or what makes them, instead of `tasks` and what follows.
         model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
         context: Longest input of a task's texts, in tokens.
         options: What else is said about the task.
@@ -124,15 +129,16 @@ def race_candidates(
         threads: CPU threads of the merge; None for the kernel's own choice.
         device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
         progress: Told how many example evaluations of the budget are done.
+        inputs: Other files that are read, which are not written over either.
 
     Returns:
         The winner, how sure that is, and what it cost.
     """
     start = time.perf_counter()
-    place, out = open_device(device), Path(out)
+    place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
     with prepared(
-        base, experts, candidates, tasks=tasks, out=out, bench=bench, model=model, context=context,
-        options=options,
+        base, experts, candidates, tasks=tasks, inputs=inputs, bench=bench, model=model, context=context,
+        options=options, outputs=score_outputs(out, examples=examples, race=True),
     ) as what:  # fmt: skip
         scorer, decisive = raced_task(what.bench.scorers, metric)
         limit = allowed_evaluations(budget, len(what.mixtures), scorer.count)
@@ -174,7 +180,7 @@ def race_candidates(
         wall_s=time.perf_counter() - start,
         peak_rss_bytes=peak_rss(),
     )
-    _write(report, runner_table(runners, result), out)
+    _write(report, runner_table(runners, result), out, examples)
     return report
 
 
@@ -223,9 +229,11 @@ class _Told:
             self._progress(self._done, self._limit, "example evaluations")
 
 
-def _write(report: RaceReport, table: pd.DataFrame, out: Path) -> None:
+def _write(report: RaceReport, table: pd.DataFrame, out: Path, examples: Path | None) -> None:
     with ScoreTable(out.with_suffix(".sqlite")) as finished:
         finished.export_csv(out)
-    write_atomically(report.runners, table.to_csv(index=False))
+        if examples is not None:
+            export_examples(finished, examples)
+    write_frame(report.runners, table)
     text = json.dumps(asdict(report), default=str, ensure_ascii=False, indent=2, allow_nan=False)
     write_atomically(out.with_suffix(".race.json"), text + "\n")

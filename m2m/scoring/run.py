@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from m2m.evaluate.engine import Choice, Job, choose, score_in_mode
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.streamed import Counts, StreamedWalk
 from m2m.evaluate.tasks import TaskOptions
+from m2m.example_scores import export_examples
 from m2m.mixture import Mixture
 from m2m.scoring.models import Experts
-from m2m.scoring.prepare import Prepared, is_scored, peak_rss, prepared
+from m2m.scoring.prepare import Prepared, is_scored, peak_rss, prepared, score_outputs
 from m2m.setups.protocol import Progress
 from m2m.surrogate import ScoreTable
 from m2m.units import parse_bytes
@@ -65,7 +66,8 @@ def score(
     *,
     tasks: Sequence[str] = (),
     out: str | Path,
-    bench: Bench | None = None,
+    examples: str | Path | None = None,
+    bench: Bench | Callable[[], Bench] | None = None,
     model: str | None = None,
     context: int | None = None,
     options: TaskOptions | None = None,
@@ -75,6 +77,7 @@ def score(
     device: str = "cpu",
     progress: Progress | None = None,
     passes: int = 1,
+    inputs: Iterable[str | Path] = (),
 ) -> ScoreReport:
     """Score the merged model of every candidate, without writing one, and keep each score as it comes.
 
@@ -89,8 +92,9 @@ def score(
         candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
         tasks: Tasks as the command line spells them: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`,
             `lm_eval:NAME`, `FILE.py:FUNCTION`.
-        out: CSV file of the scores; the table is its neighbour with the suffix `.sqlite`.
-        bench: Module and tasks, instead of `tasks` and what follows.
+        out: CSV file of the scores, `NAME.csv`; the table is its neighbour `NAME.sqlite`.
+        examples: File for every example's score, `.csv` or `.parquet`; None for none.
+        bench: Module and tasks, or what makes them, instead of `tasks` and what follows.
         model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
         context: Longest input of a task's texts, in tokens.
         options: What else is said about the tasks.
@@ -101,26 +105,30 @@ def score(
         progress: Told how far it is.
         passes: Least passes over the experts when streamed, each with a part of the candidates: an
             interruption loses at most the pass that it hits.
+        inputs: Other files that are read, which are not written over either.
 
     Returns:
         What was done.
 
     Raises:
-        ConfigError: If there is neither a task nor a bench, no folder to write to, or no such device.
+        ConfigError: If there is neither a task nor a bench, no such device, or a file cannot be
+            written where it is asked for.
         MixtureError: If a candidate is over other names than the experts'.
         InputError: If a task gives no proper scores; those of earlier candidates are kept.
     """  # noqa: DOC502 - partly raised by what is called
     start = time.perf_counter()
-    place, out = open_device(device), Path(out)
+    place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
     with prepared(
-        base, experts, candidates, tasks=tasks, out=out, bench=bench, model=model, context=context,
-        options=options,
+        base, experts, candidates, tasks=tasks, outputs=score_outputs(out, examples=examples), inputs=inputs,
+        bench=bench, model=model, context=context, options=options,
     ) as what:  # fmt: skip
         budget = free_bytes(place) // 2 if memory is None else parse_bytes(memory)
         run = _Run(what, budget, mode, threads, out.parent, progress, place, passes)
         run.score(out.with_suffix(".sqlite"))
     with ScoreTable(out.with_suffix(".sqlite")) as table:
         table.export_csv(out)
+        if examples is not None:
+            export_examples(table, examples)
     wall = time.perf_counter() - start
     return ScoreReport(
         out, run.choice.mode, run.choice.why, len(what.mixtures), run.scored, run.examples, wall, peak_rss(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from m2m.doors import reading, require_file
 from m2m.errors import DataError
+from m2m.files import write_atomically
 
 
 def keep_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -21,14 +21,10 @@ def keep_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         tensors: Tensor by name.
         path: The file; its folder is made.
     """
+    content = io.BytesIO()  # torch does not say what the system says when it cannot write a file
+    torch.save(dict(tensors), content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".keeping-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        torch.save(dict(tensors), name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_atomically(path, content.getvalue())
 
 
 def kept_tensors(path: Path) -> dict[str, Tensor]:

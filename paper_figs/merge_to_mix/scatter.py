@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from m2m.csv_tables import read_rows
 from paper_figs import style
 
 Row = dict[str, Any]
@@ -52,8 +52,7 @@ def draw(results: Path, out: Path) -> list[Path]:
 
 
 def _read_points(path: Path) -> list[Row]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return [_typed(row) for row in csv.DictReader(file)]
+    return [_typed(row) for _, row in read_rows(path, "the table")]
 
 
 def _typed(row: Mapping[str, str]) -> Row:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
+
+from m2m.csv_tables import read_rows
 
 Row = dict[str, str]
 
@@ -18,8 +19,7 @@ def read(path: Path) -> list[Row]:
     Returns:
         Its rows, cells as text.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return [row for _, row in read_rows(path, "the table")]
 
 
 def number(text: str) -> float:

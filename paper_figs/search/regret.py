@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from m2m.csv_tables import read_frame
 from paper_figs import style
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def draw(results: Sequence[Path], out: Path) -> list[Path]:
     Returns:
         The two files.
     """
-    rows = pd.concat([pd.read_csv(path) for path in results])
+    rows = pd.concat([read_frame(path, "the table") for path in results])
     rows["kind"] = rows["landscape"].str.split(":").str[0]
     kinds, sizes = list(dict.fromkeys(rows["kind"])), sorted(set(rows["n"]))
     with style.look():

@@ -84,7 +84,7 @@ def test_constant_scores_are_no_crash(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--merged", "x", "--trained", "z", "--out", "{out}"], "has no column 'z'"),
         (["--merged", "x", "--trained", "y"], "a table needs --out"),
         (["--merged", "x", "--out", "{out}"], "a table needs --trained"),
-        (["--merged", "x", "--trained", "y", "--out", "{table}"], "is a file; wanted a folder"),
+        (["--merged", "x", "--trained", "y", "--out", "{table}"], "is a file, wanted a folder"),
     ],
 )
 def test_mistakes_are_one_line_and_two(

@@ -187,7 +187,7 @@ def test_bad_folders(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
     assert "is not a run folder: it has no run.json" in refusal(tmp_path)
     (tmp_path / "file").touch()
-    assert "file is a file; wanted a folder" in refusal(run, tmp_path / "file")
+    assert "file is a file, wanted a folder" in refusal(run, tmp_path / "file")
     copy = shutil.copytree(run, tmp_path / "copy")
     shutil.rmtree(copy / "mixtures")
     assert "trained no mixture of two or more datasets" in refusal(copy)

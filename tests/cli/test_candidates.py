@@ -58,6 +58,7 @@ def test_members_and_names(tmp_path: Path) -> None:
         ("members\na+ a\n", "line 2: 'a' is there twice"),
         ("members\na+x\n", "line 2: unknown datasets ['x']"),
         ("members,a\na,1\n", "unknown key 'a'"),
+        ("a, b,c,b \n1,0,0,0\n", "more than one column 'b'"),
         ("members\na+b\nb+a\n", "more than one candidate is called 'a+b'"),
     ],
 )

@@ -154,7 +154,8 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
 
 
 def test_a_nan_names_candidate_and_example(capsys: pytest.CaptureFixture[str]) -> None:
-    data = {"input": torch.randn(EXAMPLES, 4), "label": torch.zeros(EXAMPLES, dtype=torch.int64)}
+    inputs = torch.randn(EXAMPLES, 4, generator=torch.Generator().manual_seed(3))
+    data = {"input": inputs, "label": torch.zeros(EXAMPLES, dtype=torch.int64)}
     data["input"][17, 0] = 7
     save_file(data, "data.safetensors")
     assert run("--race", "--budget", "1.0", "--model", "task.py:broken") == 2

@@ -242,7 +242,7 @@ def test_a_finished_run_is_searched_without_models(
         (["--task", "task.py:loss", "--strategy", "regmix", "--budget", "5"], "at least 48 scored mixtures"),
         (["--task", "task.py:loss", "--group", "a+x"], "unknown datasets ['x'] in groups"),
         (["--task", "task.py:loss", "--metric", "los"], "no metric 'los'"),
-        (["--task", "task.py:loss", "--out", "nowhere/x.csv"], "--out PATH in a folder that exists"),
+        (["--task", "task.py:loss", "--out", "nowhere/x.csv"], "there is no folder nowhere"),
     ],
 )
 def test_wrong_input_is_one_line(more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
