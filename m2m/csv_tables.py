@@ -62,7 +62,7 @@ def read_frame(path: Path, what: str, *, text: bool = False) -> pd.DataFrame:
     for _ in _lines(path, what, pipe=False):  # pandas renames columns and shifts cells in silence
         pass
     kind: dict[str, Any] = {"dtype": str} if text else {}
-    with reading(f"{what} (CSV)", path):
+    with reading("a CSV table", path):
         table = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False, **kind)
     plain = _with_texts(table, lambda cell: unguarded(cell.strip()))
     return plain if text else plain.apply(_numeric)
