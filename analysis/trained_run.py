@@ -11,11 +11,12 @@ from torch import Tensor
 from analysis.curvature.landscape import Landscape
 from analysis.study_setup import StudySetup, study_setup
 from m2m import config, setups
-from m2m.checkpoint import Checkpoint
+from m2m.checkpoint import verified_state
 from m2m.data import cache_dir
 from m2m.errors import InputError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.run_folder import RunFolder
+from m2m.setups.contents import contents_of
 from m2m.setups.protocol import Target
 from m2m.train import TrainRecipe
 
@@ -61,7 +62,7 @@ class TrainedRun:
             θ*(λ) − θ₀, or None if it was not trained with that seed. [P]
         """
         path = self.folder.model(mixture, seed)
-        return self.landscape.displacement(Checkpoint(path).state()) if path.exists() else None
+        return self.landscape.displacement(verified_state(path)) if path.exists() else None
 
     def target_named(self, name: str | None) -> tuple[str, Target]:
         """Find a target.
@@ -93,7 +94,7 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
         The run.
 
     Raises:
-        RunFolderError: If it is not a run folder, its configuration was changed, or experts are missing.
+        RunFolderError: If it is no run folder, its configuration or data changed, or experts are missing.
     """
     folder = RunFolder(Path(root))
     if not (folder.identity.is_file() and folder.config.is_file()):
@@ -102,6 +103,7 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
     if loaded.identity != origin["identity"]:
         raise RunFolderError(f"{folder.config} was changed after the run was made from it")
     original = setups.load(loaded.setup, Path(origin["root"]), cache_dir())
+    folder.check_contents(contents_of(original))
     setup = study_setup(original, examples, float64=float64)
     subsets = all_subsets(list(setup.datasets))
     singles = subsets[: len(setup.datasets)]
@@ -110,9 +112,9 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
         raise RunFolderError(
             f"{root} is not a finished run: no {'expert ' + missing[0] if missing else 'base'}"
         )
-    base = setup.cast(Checkpoint(folder.base).state())
+    base = setup.cast(verified_state(folder.base))
     landscape = Landscape(setup, base)
-    states = (Checkpoint(folder.model(m, loaded.run.seed)).state() for m in singles)
+    states = (verified_state(folder.model(m, loaded.run.seed)) for m in singles)
     return TrainedRun(
         folder=folder,
         identity=loaded.identity,

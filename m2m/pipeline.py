@@ -17,6 +17,7 @@ from m2m.mixture import Mixture, all_subsets
 from m2m.run_folder import RunFolder
 from m2m.run_steps import RunSteps, load_setup, silent
 from m2m.searching import Exhaustive, Objective, Subsets
+from m2m.setups.contents import contents_of
 from m2m.setups.protocol import Progress, Setup
 from m2m.surrogate import ScoreTable
 from m2m.threads import one_thread
@@ -48,8 +49,11 @@ def run(
     run_folder.check(out, config)
     setup = load_setup(config, progress)
     _check_names(config, setup)
-    with run_folder.claim(out, config) as folder, ScoreTable(folder.table) as table, one_thread():
-        steps = _Steps(config, setup, folder, table, workers or os.cpu_count() or 1, progress or silent)
+    contents = contents_of(setup)
+    with run_folder.claim(out, config, contents) as folder, ScoreTable(folder.table) as table, one_thread():
+        steps = _Steps(
+            config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or silent
+        )
         folder.write_results(steps.all())
         table.export_csv(folder.csv)
     return folder
@@ -157,6 +161,7 @@ class _Steps(RunSteps):
         """Return the headline metric on the target by candidate label."""
         seed = self.config.run.seed if origin == "trained" else None
         rows = self.table.rows(
-            origin=origin, split=split, task=self.config.run.target, metric=self.metric, seed=seed
-        )
+            origin=origin, split=split, task=self.config.run.target, metric=self.metric, seed=seed,
+            version=self.setup.version,
+        )  # fmt: skip
         return {row.candidate: row.value for row in rows}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,13 @@ from m2m.files import write_atomically
 from m2m.mixture import Mixture
 from m2m.outputs import RUN_MARK, Output, check_outputs
 from m2m.shapes import PERHAPS
+from m2m.surrogate import ScoreTable
 
 if TYPE_CHECKING:
     from m2m.config import RunConfig
 
 #: What `run.json` says.
-_IDENTITY = {"identity": str, "root": str}
+_IDENTITY = {"identity": str, "root": str, "contents?": {str: str}, "origins_noted?": bool}
 _ESTIMATE = {"value": PERHAPS, "low": PERHAPS, "high": PERHAPS, "n": int, "reason?": (NoneType, str)}
 _FIDELITY = {
     "pearson": _ESTIMATE | {"intervals?": {str: {"low?": PERHAPS, "high?": PERHAPS}}},
@@ -55,6 +56,11 @@ _RESULTS = {
     "m2m": str,
 }
 
+_OF_OTHER_DATA = (
+    "{}: {} since this run began, and its scores must not be of two things; it is left as it is: give the "
+    "new run a folder of its own, or bring back what this one was made from"
+)
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -62,9 +68,11 @@ class RunFolder:
 
     Attributes:
         root: The folder.
+        notes: What its user should be told.
     """
 
     root: Path
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def config(self) -> Path:
@@ -139,14 +147,37 @@ class RunFolder:
         content: dict[str, Any] = read_json(self.results, "a run's results", RunFolderError, shape)
         return content
 
-    def read_identity(self) -> dict[str, str]:
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """Content hashes of the set-up's parts that the run is made from; empty if it noted none."""
+        contents: dict[str, str] = self.read_identity().get("contents", {})
+        return contents
+
+    @property
+    def origins_noted(self) -> bool:
+        """Whether every model in the folder was made by an m2m that notes what from."""
+        return bool(self.read_identity().get("origins_noted", False))
+
+    def check_contents(self, contents: Mapping[str, str]) -> None:
+        """Hold the set-up against what the run was made from, if it noted that.
+
+        Args:
+            contents: Content hashes of the set-up's parts.
+
+        Raises:
+            RunFolderError: If some have changed; names them.
+        """
+        if changed := what_changed(self.contents or contents, contents):
+            raise RunFolderError(_OF_OTHER_DATA.format(self.root, changed))
+
+    def read_identity(self) -> dict[str, Any]:
         """Read `run.json`.
 
         Returns:
-            `identity`, the hash of the configuration that the run was made from, and `root`, the folder that
-            its relative paths start from.
+            `identity`, the hash of the configuration that the run was made from; `root`, the folder that
+            its relative paths start from; `contents` and `origins_noted`, as the properties.
         """
-        content: dict[str, str] = read_json(
+        content: dict[str, Any] = read_json(
             self.identity, "what a run writes there", RunFolderError, _IDENTITY
         )
         return content
@@ -197,18 +228,19 @@ def check(root: Path, config: RunConfig) -> None:
 
 
 @contextmanager
-def claim(root: Path, config: RunConfig) -> Iterator[RunFolder]:
+def claim(root: Path, config: RunConfig, contents: Mapping[str, str]) -> Iterator[RunFolder]:
     """Open a run folder for writing, made if need be, for one process at a time.
 
     Args:
         root: The folder.
         config: The configuration that wants it.
+        contents: Content hashes of its set-up's parts.
 
     Yields:
         RunFolder: The folder, locked until the block ends.
 
     Raises:
-        RunFolderError: As `check`, or if another process is using the folder.
+        RunFolderError: As `check`, or if another process is using the folder, or it was made from other data.
     """
     check(root, config)
     # A link may lead to a folder that is not there yet.
@@ -219,9 +251,47 @@ def claim(root: Path, config: RunConfig) -> Iterator[RunFolder]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunFolderError(f"--out {root} is in use by another process") from None
+        known = folder.identity.exists()
+        if known and not folder.contents:
+            folder = _of_an_earlier_m2m(folder, contents["version"])
+        elif known:
+            folder.check_contents(contents)
+        noted = folder.origins_noted if known else True
         write_atomically(folder.config, config.path.read_text(encoding="utf-8"))
-        write_atomically(
-            folder.identity, json.dumps({"identity": config.identity, "root": str(config.root)}) + "\n"
-        )
+        source: dict[str, Any] = {"identity": config.identity, "root": str(config.root)}
+        source |= {"contents": dict(contents), "origins_noted": noted}
+        write_atomically(folder.identity, json.dumps(source, ensure_ascii=False) + "\n")
         folder.figures.mkdir(exist_ok=True)
         yield folder
+
+
+def _of_an_earlier_m2m(folder: RunFolder, version: str) -> RunFolder:
+    # It noted no contents, but its scores have the version of the set-up they were made with.
+    for path in filter(Path.exists, (folder.table, folder.mix / folder.table.name)):
+        with ScoreTable(path) as table:
+            versions = table.versions()
+        if versions and version not in versions:
+            raise RunFolderError(
+                _OF_OTHER_DATA.format(folder.root, "its data or its base model have changed")
+            )
+    note = (
+        "is of an earlier m2m, which did not note what its models were trained on; the run goes on with them"
+    )
+    return replace(folder, notes=(f"{folder.root} {note}",))
+
+
+def what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Name the parts of a set-up that are not what they were.
+
+    Args:
+        before: Content hash by part: `dataset NAME`, `target NAME`, `version`.
+        now: The same, now.
+
+    Returns:
+        As in `dataset 'math' has changed`; empty if nothing has.
+    """
+    parts = [part for part in dict.fromkeys([*before, *now]) if before.get(part) != now.get(part)]
+    data = [part.partition(" ") for part in parts if part != "version"]
+    if parts and not data:  # the version covers the data too: alone it says that something else has changed
+        return "its base model or its metrics have changed"
+    return ", ".join(f"{kind} {name!r} has changed" for kind, _, name in data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -13,14 +13,14 @@ from typing import Any
 from torch import nn
 
 from m2m import setups, worker
-from m2m.checkpoint import Checkpoint, save
-from m2m.checkpoint.manifest import read_manifest
+from m2m.checkpoint import save, verified_state
 from m2m.config import RunConfig
 from m2m.data import cache_dir
 from m2m.errors import InputError
 from m2m.evaluate import Scores, TargetScorer, score_model
 from m2m.executors import Executor, LocalProcesses, Serial
 from m2m.mixture import Mixture
+from m2m.provenance import KEY, check_made_from, checkpoint_key, made_from
 from m2m.run_folder import RunFolder
 from m2m.setups.protocol import Progress, Setup, load_state
 from m2m.surrogate import ScoreTable, content_key
@@ -53,12 +53,6 @@ def silent(done: int, total: int, step: str) -> None:
     """
 
 
-def _content(checkpoint: Path) -> str:
-    """Return the hash of a checkpoint's bytes, from its manifest."""
-    files = read_manifest(checkpoint)["files"]
-    return content_key([(name, entry["sha256"]) for name, entry in sorted(files.items())])
-
-
 @dataclass
 class RunSteps:
     """Steps over one run folder; what the folder or the table already holds is not done again.
@@ -66,6 +60,7 @@ class RunSteps:
     Attributes:
         config: The run configuration.
         setup: Its set-up.
+        contents: Content hashes of the set-up's parts.
         folder: The run folder, claimed.
         table: Where scores go.
         workers: Most local worker processes.
@@ -75,6 +70,7 @@ class RunSteps:
 
     config: RunConfig
     setup: Setup
+    contents: Mapping[str, str]
     folder: RunFolder
     table: ScoreTable
     workers: int
@@ -112,16 +108,21 @@ class RunSteps:
             tasks: What to score it on.
         """
         with self.timed("base"):
-            if not self.folder.base.exists():
-                save(self.setup.base_state(cache_dir(), self.progress), self.folder.base, {"mixture": "base"})
+            source = {"setup": self.contents["version"]}
+            if self.folder.base.exists():
+                check_made_from(self.folder.base, source, noted=self.folder.origins_noted)
+            else:
+                state = self.setup.base_state(cache_dir(), self.progress)
+                save(state, self.folder.base, {"mixture": "base"}, facts={KEY: source})
             key = self.trained_key(self.folder.base)
             missing = [task for task in tasks if not self.scored(key, task)]
             scorers = [TargetScorer(self.setup, target, split) for target, split in missing]
             self.record(None, "base", None, key, missing, score_model(self.base_model(), scorers))
+            self.table.set_aside("base", self.setup.version, {("base", None): key})
 
     def base_model(self) -> nn.Module:
         """Return a live module with θ₀ in it."""
-        return load_state(self.setup.build(), Checkpoint(self.folder.base).state())
+        return load_state(self.setup.build(), verified_state(self.folder.base))
 
     def train(
         self, mixtures: Sequence[Mixture], seeds: Sequence[int], tasks: tuple[Task, ...], step: str
@@ -134,15 +135,23 @@ class RunSteps:
             tasks: What to score the models on.
             step: What progress calls it.
         """
-        jobs = []
+        jobs, base = [], checkpoint_key(self.folder.base)
         for seed, mixture in product(seeds, mixtures):
-            folder = self.folder.model(mixture, seed)
-            key = self.trained_key(folder) if folder.exists() else None
+            folder, key = self.folder.model(mixture, seed), None
+            if folder.exists():
+                source = made_from(mixture, seed, self.config.train, base, self.contents)
+                check_made_from(folder, source, noted=self.folder.origins_noted)
+                key = self.trained_key(folder)
             missing = tuple(task for task in tasks if key is None or not self.scored(key, task))
             if missing or key is None:
                 jobs.append(Train(mixture, seed, self.config.train, folder, missing))
         for job, scores in self.execute(jobs, step, spread=any(not job.folder.exists() for job in jobs)):
             self.record(job.mixture, "trained", job.seed, self.trained_key(job.folder), job.tasks, scores)
+        models: dict[tuple[str, int | None], Path] = {
+            (m.label, seed): self.folder.model(m, seed) for seed, m in product(seeds, mixtures)
+        }
+        current = {who: self.trained_key(folder) for who, folder in models.items()}
+        self.table.set_aside("trained", self.setup.version, current)
 
     def merge(self, mixtures: Sequence[Mixture], tasks: Sequence[Task], step: str) -> list[str]:
         """Score merged models where they are not scored; the experts must have been trained.
@@ -156,7 +165,7 @@ class RunSteps:
             The content keys of the merged models. [M]
         """
         experts = tuple(self.folder.model(mixture, self.config.run.seed) for mixture in self.experts)
-        made_of = (_content(self.folder.base), [_content(folder) for folder in experts])
+        made_of = (checkpoint_key(self.folder.base), [checkpoint_key(folder) for folder in experts])
         keys = {mixture.key: content_key("merged", *made_of, mixture.weights) for mixture in mixtures}
         jobs = []
         for mixture in {mixture.key: mixture for mixture in mixtures}.values():
@@ -165,6 +174,10 @@ class RunSteps:
                 jobs.append(Merge(mixture, experts, missing))
         for job, scores in self.execute(jobs, step, spread=True):
             self.record(job.mixture, "merged", None, keys[job.mixture.key], job.tasks, scores)
+        current: dict[tuple[str, int | None], str] = {
+            (mixture.label, None): keys[mixture.key] for mixture in mixtures
+        }
+        self.table.set_aside("merged", self.setup.version, current)
         return [keys[mixture.key] for mixture in mixtures]
 
     def execute(self, jobs: Sequence[Any], step: str, *, spread: bool) -> Iterator[tuple[Any, list[Scores]]]:
@@ -182,7 +195,7 @@ class RunSteps:
             return
         workers = min(self.workers, len(jobs)) if spread else 1
         executor: Executor = LocalProcesses(workers) if workers > 1 else Serial()
-        arguments = (self.config.setup, self.config.root, cache_dir(), self.folder.base)
+        arguments = (self.config.setup, self.config.root, cache_dir(), self.folder.base, self.contents)
         results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
         self.progress(0, len(jobs), step)
         for done, (index, scores) in enumerate(results, start=1):
@@ -198,7 +211,7 @@ class RunSteps:
         Returns:
             The key.
         """
-        return content_key("trained", _content(folder))
+        return content_key("trained", checkpoint_key(folder))
 
     def scored(self, key: str, task: Task) -> bool:
         """Return whether the table has a model's scores on a task.

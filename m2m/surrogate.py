@@ -30,6 +30,8 @@ APPLICATION_ID, LAYOUT = 0x6D326D73, 1
 PATIENCE = 60.0
 #: Where a scored model comes from.
 ORIGINS = ("base", "merged", "trained")
+#: Before the origin of a model that another one has taken the place of.
+REPLACED = "replaced "
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (
@@ -37,7 +39,7 @@ CREATE TABLE IF NOT EXISTS scores (
   candidate TEXT NOT NULL,         -- label for people
   members TEXT NOT NULL,           -- JSON list of dataset names
   weights TEXT NOT NULL,           -- JSON object, dataset name to weight
-  origin TEXT NOT NULL,            -- base, merged or trained
+  origin TEXT NOT NULL,            -- base, merged or trained; `replaced merged` and so on
   seed INTEGER,                    -- training seed of a trained model
   task TEXT NOT NULL,
   split TEXT NOT NULL,
@@ -56,7 +58,8 @@ CREATE TABLE IF NOT EXISTS scores (
 _TEXTS = ("key", "candidate", "origin", "task", "split", "version", "metric", "created")
 #: What `add` makes sure of in every row, as SQL that is 1 where it holds.
 _SOUND = f"""
-{" AND ".join(f"typeof({column}) = 'text'" for column in _TEXTS)} AND origin IN {ORIGINS}
+{" AND ".join(f"typeof({column}) = 'text'" for column in _TEXTS)}
+AND origin IN {(*ORIGINS, *(REPLACED + origin for origin in ORIGINS))}
 AND typeof(seed) IN ('integer', 'null') AND typeof(value) = 'real' AND higher_is_better IN (0, 1)
 AND typeof(count) = 'integer' AND count BETWEEN 1 AND {2**48}
 AND typeof(examples) = 'blob' AND precision IN (4, 8)
@@ -269,6 +272,36 @@ class ScoreTable:
         query = "SELECT 1 FROM scores WHERE key = ? AND task = ? AND split = ? AND version = ? LIMIT 1"
         with self._using():
             return self._connection.execute(query, (key, task, split, version)).fetchone() is not None
+
+    def versions(self) -> set[str]:
+        """Return the versions of tasks that there are scores of."""
+        with self._using():
+            return {row["version"] for row in self._connection.execute("SELECT DISTINCT version FROM scores")}
+
+    def set_aside(self, origin: str, version: str, current: Mapping[tuple[str, int | None], str]) -> None:
+        """Keep the rows of models that others have taken the place of, but no longer as the candidate's.
+
+        Their origin becomes `replaced ORIGIN`; a model that is current again gets its own back.
+
+        Args:
+            origin: `base`, `merged` or `trained`.
+            version: Content hash of the current task.
+            current: Content key of the current model by candidate and training seed.
+        """
+        query = "SELECT DISTINCT key, candidate, seed, version, origin FROM scores WHERE origin IN (?, ?)"
+        with self._using():
+            found = self._connection.execute(query, (origin, REPLACED + origin)).fetchall()
+        changes = []
+        for row in found:
+            key = current.get((row["candidate"], row["seed"]))
+            stands = (row["key"], row["version"]) == (key, version)
+            wanted = origin if stands else REPLACED + origin
+            if key is not None and row["origin"] != wanted:
+                changes.append((wanted, row["key"], row["version"], row["candidate"]))
+        if changes:
+            change = "UPDATE scores SET origin = ? WHERE key = ? AND version = ? AND candidate = ?"
+            with self._using(), _transaction(self._connection):
+                self._connection.executemany(change, changes)
 
     def rows(self, **equal: Value) -> list[ScoreRow]:
         """Read rows.

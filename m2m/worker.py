@@ -10,9 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from m2m import setups
-from m2m.checkpoint import Checkpoint, save
+from m2m.checkpoint import save, verified_state
+from m2m.errors import DataError
 from m2m.evaluate import LiveModel, Scores, TargetScorer, score_model
 from m2m.mixture import Mixture
+from m2m.provenance import KEY, check_made_from, checkpoint_key, made_from
+from m2m.run_folder import what_changed
+from m2m.setups.contents import contents_of
 from m2m.setups.protocol import Setup, load_state
 from m2m.train import TrainRecipe, fine_tune
 
@@ -59,13 +63,15 @@ class _Bench:
     """One process's set-up, live module and the checkpoints it has read."""
 
     setup: Setup
+    contents: dict[str, str]
     model: nn.Module
     base: dict[str, Tensor]
+    base_key: str
     live: dict[tuple[Path, ...], LiveModel]
 
     def merged(self, experts: tuple[Path, ...], weights: tuple[float, ...]) -> nn.Module:
         if experts not in self.live:  # checked against each other once a process
-            states = [Checkpoint(folder).state() for folder in experts]
+            states = [verified_state(folder) for folder in experts]
             self.live[experts] = LiveModel(self.model, self.base, states)
         self.live[experts].merge([weights])
         return self.model
@@ -77,7 +83,9 @@ class _Bench:
 _bench: _Bench | None = None
 
 
-def prepare(spec: Mapping[str, Any], root: Path, cache: Path, base: Path) -> None:
+def prepare(
+    spec: Mapping[str, Any], root: Path, cache: Path, base: Path, contents: Mapping[str, str]
+) -> None:
     """Set a process up for its jobs.
 
     Args:
@@ -85,10 +93,17 @@ def prepare(spec: Mapping[str, Any], root: Path, cache: Path, base: Path) -> Non
         root: Folder that the table's relative paths start from.
         cache: Folder of fetched and prepared data.
         base: Checkpoint folder of θ₀.
+        contents: Hashes of the set-up's parts that the run began with; empty where they are not known.
+
+    Raises:
+        DataError: If the data are no longer those that the run began with.
     """
     global _bench
     setup = setups.load(spec, root, cache)
-    _bench = _Bench(setup, setup.build(), Checkpoint(base).state(), {})
+    found = contents_of(setup)
+    if contents and (changed := what_changed(contents, found)):
+        raise DataError(f"[setup]: {changed} while the run was going on; give it a folder of its own")
+    _bench = _Bench(setup, found, setup.build(), verified_state(base), checkpoint_key(base), {})
 
 
 def work(job: Train | Merge) -> list[Scores]:
@@ -109,11 +124,14 @@ def work(job: Train | Merge) -> list[Scores]:
 
 
 def _train(bench: _Bench, job: Train) -> list[Scores]:
+    source = made_from(job.mixture, job.seed, job.recipe, bench.base_key, bench.contents)
     if job.folder.exists():
-        state = Checkpoint(job.folder).state()
+        check_made_from(job.folder, source, noted=False)
+        state = verified_state(job.folder)
     else:
         state = fine_tune(bench.setup, bench.base, job.mixture, job.recipe, job.seed)
-        save(state, job.folder, {"mixture": job.mixture.label, "seed": str(job.seed)})
+        notes = {"mixture": job.mixture.label, "seed": str(job.seed)}
+        save(state, job.folder, notes, facts={KEY: source})
     return score_model(load_state(bench.model, state), bench.scorers(job.tasks))
 
 

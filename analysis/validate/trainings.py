@@ -20,10 +20,11 @@ from analysis.validate.scores import advantage, mean_over_pairs
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m import setups
-from m2m.checkpoint import Checkpoint
+from m2m.checkpoint import verified_state
 from m2m.data import cache_dir
 from m2m.evaluate import TargetScorer, score_candidates
 from m2m.mixture import weight_matrix
+from m2m.setups.contents import contents_of
 from m2m.train import TrainRecipe
 from m2m.worker import Merge, Train
 
@@ -109,8 +110,9 @@ def _other_horizon(shop: Workshop) -> Floats:
 def _rescaled(shop: Workshop) -> Floats:
     # The base is one more "expert": θ₀ + s(θ̃ − θ₀) has weights s·λ and 1 − s.
     setup = setups.load(shop.config.setup, shop.root, cache_dir())
-    base = Checkpoint(shop.folder.base).state()
-    experts = [Checkpoint(shop.folder.model(m, shop.config.run.seed)).state() for m in shop.singles]
+    shop.folder.check_contents(contents_of(setup))
+    base = verified_state(shop.folder.base)
+    experts = [verified_state(shop.folder.model(m, shop.config.run.seed)) for m in shop.singles]
     sizes = shop.grid.sizes[:, None].astype(np.float64)
     weights = np.hstack([sizes * np.array(weight_matrix(shop.grid.mixtures)), 1 - sizes])
     scorers = [TargetScorer(setup, target, split) for target, split in shop.tasks]

@@ -90,7 +90,13 @@ class Workshop:
             Each job's scores, one a task of the job. [J]
         """
         executor: Executor = LocalProcesses(self.workers) if self.workers > 1 else Serial()
-        arguments = (self.config.setup, self.root, cache_dir(), base or self.folder.base)
+        arguments = (
+            self.config.setup,
+            self.root,
+            cache_dir(),
+            base or self.folder.base,
+            self.folder.contents,
+        )
         out: list[list[Scores]] = [[] for _ in jobs]
         results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
         for done, (number, scores) in enumerate(results, start=1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.dtypes import parse_dtype
@@ -28,6 +28,7 @@ def save(
     *,
     shard_size: str | int | None = None,
     side_files_from: str | Path | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a state dict as a checkpoint folder with a manifest; it appears when it is complete and on disk.
 
@@ -39,6 +40,7 @@ def save(
         metadata: Free text for the files' headers.
         shard_size: Most tensor bytes a file, as in `5GB`; one file when not given.
         side_files_from: A checkpoint whose config, tokenizer and so on are copied.
+        facts: What else the manifest should tell, as JSON.
 
     Returns:
         The folder.
@@ -62,7 +64,7 @@ def save(
     with new_folder(Path(folder)) as work:
         _write(layout, kept, work)
         copy_side_files(side_files, work)
-        write_manifest(work)
+        write_manifest(work, **(facts or {}))
     return Path(folder)
 
 

@@ -8,7 +8,6 @@ With --json one line tells wall seconds, bytes read and written, and the peak of
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +78,7 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from m2m.cli.output import print_json
+    from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
     from m2m.merging import merge
     from m2m.merging.recipe_reader import load
@@ -87,8 +86,7 @@ def execute(args: argparse.Namespace) -> int:
 
     recipe = load(args.recipe)
     if not args.quiet:
-        for note in recipe.notes:
-            print(f"m2m: note: {note}", file=sys.stderr)
+        print_notes(recipe.notes)
     report = merge(
         recipe,
         args.out,

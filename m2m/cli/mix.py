@@ -59,7 +59,7 @@ def execute(args: argparse.Namespace) -> int:
         The exit code.
     """
     from m2m import config
-    from m2m.cli.output import print_json
+    from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
     from m2m.exporting import render
     from m2m.files import write_atomically
@@ -78,6 +78,8 @@ def execute(args: argparse.Namespace) -> int:
     for name, path in exports.items():
         write_atomically(path, render(result.mixture, name, sources))
     [png, _] = figure.draw(result.folder, result.folder)
+    if not args.quiet:
+        print_notes(result.notes)
     if args.json:
         print_json({**result.to_json(), "folder": result.folder, "exports": exports})
     elif not args.quiet:

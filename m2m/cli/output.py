@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -14,6 +15,16 @@ def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
         content: What to print; paths become text.
     """
     print(json.dumps(content, ensure_ascii=False, allow_nan=False, default=str), flush=True)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what the user should know to stderr.
+
+    Args:
+        notes: A line each.
+    """
+    for note in notes:
+        print(f"m2m: note: {note}", file=sys.stderr)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -48,7 +48,7 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from m2m.cli.output import print_json
+    from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
     from m2m.pipeline import run
     from m2m.report import write_report
@@ -56,6 +56,8 @@ def execute(args: argparse.Namespace) -> int:
     folder = run(_config(args), args.out, workers=args.workers, progress=progress(quiet=args.quiet))
     results = _analyse(folder)
     report = write_report(folder.root)
+    if not args.quiet:
+        print_notes(folder.notes)
     if args.json:
         print_json({**results, "report": report})
     elif not args.quiet:

@@ -54,7 +54,11 @@ def open_recorded(args: argparse.Namespace) -> Source:
     rows = [row for row in rows if row.task in wanted]
     for row in rows:
         mixture = Mixture(tuple(row.weights), tuple(row.weights.values()))
-        known.setdefault(mixture.key, {})[row.task] = row
+        if known.setdefault(mixture.key, {}).setdefault(row.task, row) is not row:
+            raise InputError(
+                f"{folder.table} has more than one score of {row.candidate!r} on {row.task!r}: its experts "
+                "or data were not the same; run it again with `m2m run`"
+            )
         mixtures[mixture.key] = mixture
     scored = [mixture for key, mixture in mixtures.items() if len(known[key]) == len(wanted)]
     pool = Pool(scored)

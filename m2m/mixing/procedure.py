@@ -24,6 +24,7 @@ from m2m.mixture import Mixture
 from m2m.predicting import Predictor, spearman
 from m2m.run_steps import RunSteps, load_setup, silent
 from m2m.searching.fine_search import fine_search, spread
+from m2m.setups.contents import contents_of
 from m2m.setups.protocol import Progress
 from m2m.surrogate import ScoreTable
 from m2m.threads import one_thread
@@ -59,11 +60,12 @@ def mix(
     run_folder.check(out, config)
     setup = load_setup(config, progress)
     problem = Problem.of(config, setup)
-    with run_folder.claim(out, config) as folder, one_thread():
+    contents = contents_of(setup)
+    with run_folder.claim(out, config, contents) as folder, one_thread():
         folder.mix.mkdir(exist_ok=True)
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _Steps(
-                config, setup, folder, table, workers or os.cpu_count() or 1, progress or silent,
+                config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or silent,
                 problem=problem,
             )  # fmt: skip
             result = steps.all(train=train)
@@ -127,6 +129,7 @@ class _Steps(RunSteps):
             options=asdict(self.options),
             seed=self.seed,
             identity=self.config.identity,
+            notes=self.folder.notes,
         )
 
     def merged_scores(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:

@@ -96,6 +96,7 @@ class MixResult:
         options: The `[mix]` table that was used.
         seed: What decided all random choices.
         identity: Hash of the run configuration.
+        notes: What its user should be told of the run folder.
     """
 
     folder: Path
@@ -109,6 +110,7 @@ class MixResult:
     options: Mapping[str, Any]
     seed: int
     identity: str
+    notes: tuple[str, ...] = ()
 
     @property
     def mixture(self) -> Mixture:

@@ -11,6 +11,7 @@ from pathlib import Path
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.file_hashes import FileHashes
 from m2m.checkpoint.ties import check_ties
+from m2m.checkpoint.verified import check_manifests
 from m2m.errors import ConfigError
 from m2m.evaluate.bench import Bench
 from m2m.evaluate.live_model import OtherSum
@@ -55,10 +56,11 @@ class Models:
             The first parts of a merged model's content key; its weights are the last.
 
         Raises:
-            CheckpointError: If a file has changed since it was opened.
+            CheckpointError: If a file has changed since it was opened, or since m2m wrote it.
         """  # noqa: DOC502 - raised by what is called
         for model in (self.base, *self.experts.values()):
             model.check_unchanged()  # what was read of them before they were hashed
+        check_manifests(_files(self.base, self.experts), self.hashes)
         # Names are part of it: rows carry the candidate's name, which must be the one asked for.
         files: list[Part] = [
             (name, *(self.hashes[file] for file in _own_files(expert)))
@@ -90,9 +92,7 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
         raise ConfigError("there is no expert to merge")
     check_names(named, "expert")
     found = {name: _open(path, root) for name, path in named.items()}
-    with FileHashes(
-        [*root.files, *(file for expert in found.values() for file in _own_files(expert))]
-    ) as hashes:
+    with FileHashes(_files(root, found)) as hashes:
         yield Models(root, found, hashes)
 
 
@@ -110,9 +110,7 @@ def merged_content(
     Returns:
         The first parts of a merged model's content key; its weights are the last.
     """
-    with FileHashes(
-        [*base.files, *(file for expert in experts.values() for file in _own_files(expert))]
-    ) as hashes:
+    with FileHashes(_files(base, experts)) as hashes:
         return Models(base, experts, hashes).content(bench, device)
 
 
@@ -124,6 +122,10 @@ def _checked(path: str | Path) -> Checkpoint:
     checkpoint = Checkpoint(path)
     check_ties(checkpoint)
     return checkpoint
+
+
+def _files(base: Checkpoint, experts: Mapping[str, Checkpoint]) -> list[Path]:
+    return [*base.files, *(file for expert in experts.values() for file in _own_files(expert))]
 
 
 def _own_files(expert: Checkpoint) -> Sequence[Path]:

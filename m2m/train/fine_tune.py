@@ -14,6 +14,9 @@ from m2m.setups.protocol import Batch, Examples, Progress, Setup, load_state, tr
 from m2m.train.recipe import TrainRecipe
 from m2m.train.sampling import MixtureSampler, sampled_mixture
 
+#: Changes when training would give other weights from the same arguments.
+REVISION = 1
+
 
 def fine_tune(
     setup: Setup,

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from m2m.checkpoint import save
 from m2m.cli import main
 from m2m.evaluate import Scores
-from m2m.mixture import all_subsets
+from m2m.mixture import Mixture, all_subsets
 from m2m.surrogate import ScoreTable, content_key
 
 #: Loss (w − 1)² and distance |w| of a model with one weight: a merged model's is known by hand.
@@ -251,6 +251,18 @@ def test_wrong_input_is_one_line(more: list[str], said: str, capsys: pytest.Capt
     assert said in err
     assert err.startswith("m2m: error: ")
     assert err.count("\n") == 1
+
+
+def test_two_scores_of_one_mixture_are_not_one(
+    recorded_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ScoreTable(recorded_run / "scores.sqlite") as table:
+        [row] = table.rows(candidate="a")
+        mixture = Mixture(tuple(row.weights), tuple(row.weights.values()))
+        scores = Scores({"loss": row.examples + 1})
+        table.add("other", mixture, "merged", None, "main", "validation", "1", scores, {"loss": False})
+    assert main(["search", str(recorded_run)]) == 2
+    assert "more than one score of 'a' on 'main'" in capsys.readouterr().err
 
 
 def test_wrong_runs_are_one_line(

@@ -155,9 +155,9 @@ def test_another_configuration_leaves_the_folder_alone(
 
 def test_a_folder_in_use_is_refused(loaded: config.RunConfig, tmp_path: Path) -> None:
     with (
-        run_folder.claim(tmp_path / "out", loaded),
+        run_folder.claim(tmp_path / "out", loaded, {}),
         pytest.raises(RunFolderError, match="in use"),
-        run_folder.claim(tmp_path / "out", loaded),
+        run_folder.claim(tmp_path / "out", loaded, {}),
     ):
         pass
 

@@ -12,7 +12,7 @@ import torch
 from helpers.tiny_models import write_llama
 
 import m2m
-from m2m.checkpoint import save
+from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError, DataError, InputError, MixtureError
 from m2m.evaluate.tasks import TaskOptions
 from m2m.mixture import Mixture, all_subsets
@@ -106,6 +106,21 @@ def test_nothing_of_a_name_a_size_or_a_time_brings_an_old_score_back(models: Pat
     assert len(found) == 2
     assert before in found
     assert found[0] != found[1]
+
+
+def test_a_model_that_m2m_wrote_is_held_against_its_manifest(models: Path, tmp_path: Path) -> None:
+    written = save(Checkpoint(models / "b").state(), tmp_path / "b", side_files_from=models / "b")
+    arguments = {"tasks": [f"lm:{models / 'text.txt'}"], "context": 16, "out": tmp_path / "scores.csv"}
+    assert m2m.score(models / "base", [written], **arguments).scored_now == 1
+    weights, before = written / "model.safetensors", (tmp_path / "scores.csv").read_bytes()
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 0x40
+    weights.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"b/model\.safetensors is not what m2m wrote there"):
+        m2m.score(models / "base", [written], **arguments)
+    assert (tmp_path / "scores.csv").read_bytes() == before
+    (written / "manifest.json").write_text('{"name": "what another program keeps under that name"}')
+    assert m2m.score(models / "base", [written], **arguments).scored_now == 1
 
 
 CHANGER = """
