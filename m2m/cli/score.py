@@ -131,6 +131,10 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
         help="new tokens a window of `lm` (default: the whole context)",
     )
     add("--limit", type=positive, metavar="E", help="only the first examples of each task")
+    add(
+        "--trust-remote-code", action="store_true",
+        help="run Python code that the model's folder brings (auto_map); without it such code never runs",
+    )  # fmt: skip
     add("--lm-eval-tasks", type=Path, metavar="FOLDER", help="task files of your own for `lm_eval` (YAML)")
 
 
@@ -209,7 +213,7 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     """
     from m2m.evaluate.tasks import TaskOptions
 
-    return TaskOptions(args.stride, args.limit, args.lm_eval_tasks)
+    return TaskOptions(args.stride, args.limit, args.lm_eval_tasks, args.trust_remote_code)
 
 
 def bench_of_setup(args: argparse.Namespace) -> Callable[[], Bench] | None:
@@ -230,6 +234,8 @@ def bench_of_setup(args: argparse.Namespace) -> Callable[[], Bench] | None:
         if args.target is not None:
             raise ConfigError("--target goes with --setup CONFIG.toml; --task goes without --target")
         return None
+    if args.trust_remote_code:
+        raise ConfigError("--trust-remote-code goes with --task; for --setup write it into its [setup] table")
     if args.target is None or args.model is not None:
         raise ConfigError("--setup goes with --target NAME and without --model")
     return partial(_bench_of_setup, args)

@@ -84,7 +84,7 @@ def task_bench(
         build = build_empty = factory
         architecture = _source_hash(factory)
     elif is_model_folder(base):
-        folder = HuggingFaceFolder(base, context)
+        folder = HuggingFaceFolder(base, context, trust=(options or TaskOptions()).trust_remote_code)
         build, build_empty, architecture = folder.build, folder.build_empty, folder.architecture
     else:
         raise ConfigError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE, TORCH_NAMES
 from m2m.errors import ConfigError
 from m2m.evaluate.stored_names import use_stored_names
+from m2m.hugging_face import build_model, load_config, load_model, load_tokenizer
 
 #: Longest window unless the user says so: attention costs grow with its square.
 CONTEXT = 1024
@@ -30,6 +31,7 @@ class HuggingFaceFolder:
     Args:
         folder: The folder.
         context: Longest input, in tokens; None: what the model takes, at most `CONTEXT`.
+        trust: Whether Python code in the folder may run.
 
     Attributes:
         input_name: `input_ids`.
@@ -40,69 +42,61 @@ class HuggingFaceFolder:
 
     input_name = "input_ids"
 
-    def __init__(self, folder: Path, context: int | None = None) -> None:
-        try:
-            from transformers import AutoConfig
-        except ImportError as error:
-            raise ConfigError(f'{folder} needs transformers: pip install "m2m[huggingface]"') from error
-        self._folder = folder
-        try:
-            self._config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(f"{folder}: no model that transformers knows: {_first_line(error)}") from error
-        longest = next(
-            (getattr(self._config, name) for name in _LONGEST if hasattr(self._config, name)), None
-        )
+    def __init__(self, folder: Path, context: int | None = None, *, trust: bool = False) -> None:
+        if find_spec("transformers") is None:
+            raise ConfigError(f'{folder} needs transformers: pip install "m2m[huggingface]"')
+        self._folder, self._trust = folder, trust
+        self._config = load_config(folder, trust=trust)
+        longest = self._longest
         if context is not None and longest is not None and context > longest:
             raise ConfigError(f"{folder} takes at most {longest} tokens, got a context of {context}")
         self.context = context or min(CONTEXT, longest or CONTEXT)
 
     @property
+    def _longest(self) -> int | None:
+        for name in _LONGEST:
+            if hasattr(self._config, name):
+                value = getattr(self._config, name)
+                if value is not None and (type(value) is not int or value < 1):
+                    raise ConfigError(
+                        f"{self._folder}/config.json: {name} is {value!r:.60}, wanted a whole number ≥ 1"
+                    )
+                return value
+        return None
+
+    @property
     def classifies(self) -> bool:
         """Whether it is a sequence classifier; otherwise it counts as a causal language model."""
-        return any(name.endswith("ForSequenceClassification") for name in self._config.architectures or ())
+        names = self._config.architectures
+        return isinstance(names, list) and any(str(n).endswith("ForSequenceClassification") for n in names)
 
     @property
     def architecture(self) -> str:
-        """Content hash of the configuration."""
-        return hashlib.sha256((self._folder / "config.json").read_bytes()).hexdigest()[:16]
+        """Content hash of the configuration, and of the code that is trusted."""
+        content = hashlib.sha256((self._folder / "config.json").read_bytes())
+        for file in sorted(self._folder.glob("*.py")) if self._trust else ():
+            content.update(f"\n{file.name}\n".encode() + file.read_bytes())
+        return content.hexdigest()[:16]
 
     def build_empty(self) -> nn.Module:
         """Build the module without reading weights, in the dtype that they are stored in.
 
         Returns:
             The module, in evaluation mode, with weights as for training from scratch.
-
-        Raises:
-            ConfigError: If transformers has no such model.
         """
-        import transformers
-
-        auto = getattr(transformers, self._auto)
-        try:
-            return self._ready(auto.from_config(self._config, dtype=_stored_dtype(self._folder)))
-        except ValueError as error:
-            raise ConfigError(f"{self._folder}: no model for {self._auto}: {_first_line(error)}") from error
+        return self._ready(build_model(self._folder, self._auto, self._config, **self._how))
 
     def build(self) -> nn.Module:
         """Build the module with the folder's weights, in the dtype that they are stored in.
 
         Returns:
             The module, in evaluation mode.
-
-        Raises:
-            ConfigError: If the folder holds no such model.
         """
-        import transformers
+        return self._ready(load_model(self._folder, self._auto, self._config, **self._how))
 
-        try:
-            with _no_bar():
-                model = getattr(transformers, self._auto).from_pretrained(
-                    self._folder, local_files_only=True, dtype=_stored_dtype(self._folder)
-                )
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{self._folder}: no model for {self._auto}: {_first_line(error)}") from error
-        return self._ready(model)
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"trust": self._trust, "dtype": _stored_dtype(self._folder)}
 
     @property
     def _auto(self) -> str:
@@ -116,17 +110,8 @@ class HuggingFaceFolder:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The folder's tokenizer.
-
-        Raises:
-            ConfigError: If the folder has none.
-        """
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{self._folder}: no tokenizer: {_first_line(error)}") from error
+        """The folder's tokenizer."""
+        return load_tokenizer(self._folder, trust=self._trust)
 
     @property
     def start(self) -> Sequence[int]:
@@ -139,7 +124,7 @@ class HuggingFaceFolder:
     def pad(self) -> int:
         """The token that fills up rows."""
         token = self._config.pad_token_id
-        return 0 if token is None else int(token)
+        return token if type(token) is int else 0
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Turn text into tokens.
@@ -167,20 +152,6 @@ def is_model_folder(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
-@contextmanager
-def _no_bar() -> Iterator[None]:
-    from transformers.utils import logging
-
-    bars: Any = logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            bars.enable_progress_bar()
-
-
 def _stored_dtype(folder: Path) -> torch.dtype:
     # The dtype of most weights; a tensor of another one is refused by name when states are held against it.
     elements: Counter[str] = Counter()
@@ -191,7 +162,3 @@ def _stored_dtype(folder: Path) -> torch.dtype:
         raise ConfigError(f"{folder} holds no floating-point weights")
     dtype: torch.dtype = getattr(torch, TORCH_NAMES[elements.most_common(1)[0][0]])
     return dtype
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from m2m.config_keys import check_keys
+from m2m.doors import reading
 from m2m.errors import ConfigError
+from m2m.hugging_face import load_config, load_model, load_tokenizer
 from m2m.setups.protocol import Progress
 
 
@@ -27,16 +30,19 @@ class HuggingFaceModel:
         context: Tokens an example predicts.
         trainable: Regular expressions; fine-tuning moves the parameters whose name one of them is found in.
             Empty: all.
+        trust_remote_code: Whether Python code in the folder may run.
     """
 
     folder: Path
     context: int = 128
     trainable: tuple[str, ...] = ()
+    trust_remote_code: bool = False
 
     @cached_property
     def version(self) -> str:
         """Content hash of every file of the folder and of the options."""
-        content = hashlib.sha256(repr((self.context, self.trainable)).encode())
+        trusted = (True,) if self.trust_remote_code else ()
+        content = hashlib.sha256(repr((self.context, self.trainable, *trusted)).encode())
         for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -52,9 +58,7 @@ class HuggingFaceModel:
         Returns:
             Token numbers, int32. [tokens]
         """
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        tokenizer = load_tokenizer(self.folder, trust=self.trust_remote_code)
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         tokens: list[int] = []
         for document in documents:
@@ -68,19 +72,13 @@ class HuggingFaceModel:
             The module.
 
         Raises:
-            ConfigError: If the folder holds no causal language model, or `trainable` matches no parameter.
+            ConfigError: If `trainable` matches no parameter.
         """
-        from transformers import AutoModelForCausalLM
-
-        try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                self.folder, local_files_only=True, dtype=torch.float32
-            )
-            model.config.use_cache = (
-                False  # every window is read once: keys and values to keep would be waste
-            )
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"[setup]: no causal language model in {self.folder}: {error}") from error
+        config = load_config(self.folder, trust=self.trust_remote_code)
+        model = load_model(
+            self.folder, "AutoModelForCausalLM", config, trust=self.trust_remote_code, dtype=torch.float32
+        )
+        model.config.use_cache = False  # every window is read once: keys and values to keep would be waste
         for name, parameter in model.named_parameters():
             wanted = not self.trainable or any(re.search(pattern, name) for pattern in self.trainable)
             parameter.requires_grad_(wanted)
@@ -126,13 +124,14 @@ class HuggingFaceModel:
         return out
 
 
-def from_table(folder: Path, table: Mapping[str, Any], where: str) -> HuggingFaceModel:
+def from_table(folder: Path, table: Mapping[str, Any], where: str, *, trust: bool) -> HuggingFaceModel:
     """Make the model of a folder and a `[setup.base]` table.
 
     Args:
         folder: The model's folder.
         table: Options: `context` and `trainable`.
         where: Name of the table for messages.
+        trust: Whether Python code in the folder may run.
 
     Returns:
         The model; nothing is loaded yet.
@@ -141,12 +140,10 @@ def from_table(folder: Path, table: Mapping[str, Any], where: str) -> HuggingFac
         ConfigError: If transformers is not installed, the folder is missing, or an option cannot be used.
     """
     check_keys(table, ["context", "trainable"], where)
-    try:
-        import transformers  # noqa: F401
-    except ImportError as error:
+    if find_spec("transformers") is None:
         raise ConfigError(
             f'[setup]: model {str(folder)!r} needs transformers: pip install "m2m[huggingface]"'
-        ) from error
+        )
     if not (folder / "config.json").is_file():
         raise ConfigError(
             f'[setup]: `model` must be "byte-gpt" or a Hugging Face folder; {folder} has no config.json'
@@ -156,4 +153,7 @@ def from_table(folder: Path, table: Mapping[str, Any], where: str) -> HuggingFac
         raise ConfigError(f"{where}: `context` must be a whole number ≥ 1, got {context!r}")
     if not isinstance(trainable, list) or not all(isinstance(pattern, str) for pattern in trainable):
         raise ConfigError(f"{where}: `trainable` must be a list of regular expressions, got {trainable!r}")
-    return HuggingFaceModel(folder, context, tuple(trainable))
+    for pattern in trainable:
+        with reading("a regular expression", f"{where}: `trainable` {pattern!r}", ConfigError):
+            re.compile(pattern)
+    return HuggingFaceModel(folder, context, tuple(trainable), trust)

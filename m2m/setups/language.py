@@ -156,7 +156,7 @@ def from_spec(
     Raises:
         ConfigError: If a key is unknown, missing or cannot be used.
     """
-    check_keys(spec, ["kind", "model", "base", "datasets", "targets"], "[setup]")
+    check_keys(spec, ["kind", "model", "trust_remote_code", "base", "datasets", "targets"], "[setup]")
     tables = {name: _tables(spec, name) for name in ("datasets", "targets")}
     sources = {
         name: _source(table, f"[setup.datasets.{name}]", ("limit",))
@@ -245,13 +245,16 @@ def _language_model(
     base = spec.get("base", {})
     if not isinstance(base, dict):
         raise ConfigError(f"[setup]: `base` must be a table, got {base!r}")
+    trust = spec.get("trust_remote_code", False)
+    if not isinstance(trust, bool):
+        raise ConfigError(f"[setup]: `trust_remote_code` must be true or false, got {trust!r}")
     if spec.get("model") == "byte-gpt":
         return byte_model.from_table(base, root, cache, "[setup.base]", progress)
     if not isinstance(spec.get("model"), str):
         raise ConfigError('[setup]: `model` must be "byte-gpt" or the path of a Hugging Face model folder')
     from m2m.setups import huggingface
 
-    return huggingface.from_table(root / spec["model"], base, "[setup.base]")
+    return huggingface.from_table(root / spec["model"], base, "[setup.base]", trust=trust)
 
 
 def _source(table: Mapping[str, Any], where: str, more: Sequence[str]) -> TextSource:

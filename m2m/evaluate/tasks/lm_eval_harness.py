@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from m2m.doors import reading
 from m2m.errors import ConfigError
 from m2m.evaluate.mode import scoring
 from m2m.evaluate.scorer import Scores
 from m2m.evaluate.tasks.tokens import Tokens
+from m2m.hugging_face import nobody_to_ask
 
 #: Rows a batch of the harness.
 BATCH_SIZE = 8
@@ -148,10 +150,11 @@ def load_harness_tasks(
     manager = TaskManager(
         include_path=None if include is None else str(include), include_defaults=include is None
     )
-    try:
+    with (
+        reading("a task that the lm-evaluation-harness can load", f"lm_eval:{name}", ConfigError),
+        nobody_to_ask(),
+    ):
         loaded = manager.load([name])
-    except Exception as error:
-        raise ConfigError(f"the lm-evaluation-harness cannot load the task {name!r}: {error}") from error
     return [HarnessScorer(task, tokens, limit) for task in loaded["tasks"].values()]
 
 

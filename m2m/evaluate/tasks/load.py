@@ -22,17 +22,19 @@ TASK_KINDS = ("lm", "choice", "classify", "lm_eval")
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What a command may say about its tasks.
+    """What a command may say about its tasks, and the model that does them.
 
     Attributes:
         stride: New tokens a window of `lm` tasks; None: the whole window.
         limit: Most examples of a built-in task; None for all.
         include: Folder of lm-evaluation-harness task files.
+        trust_remote_code: Whether Python code in a Hugging Face model's folder may run.
     """
 
     stride: int | None = None
     limit: int | None = None
     include: Path | None = None
+    trust_remote_code: bool = False
 
 
 def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: TaskOptions) -> Sequence[Scorer]:

@@ -68,7 +68,7 @@ def test_texts_are_classified_whatever_their_padding(tmp_path: Path) -> None:
 
 def test_folders_that_are_no_models_are_refused(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "nonsense"}')
-    with pytest.raises(ConfigError, match="no model that transformers knows"):
+    with pytest.raises(ConfigError, match="not a model that transformers knows"):
         HuggingFaceFolder(tmp_path)
     with pytest.raises(ConfigError, match="takes at most 64 tokens, got a context of 65"):
         HuggingFaceFolder(folder, context=65)

@@ -94,7 +94,7 @@ def test_the_version_follows_content_and_limit(root: Path, scorer: HarnessScorer
 
 def test_what_the_harness_cannot_do_is_one_error(root: Path, scorer: HarnessScorer) -> None:
     folder = HuggingFaceFolder(root / "base")
-    with pytest.raises(ConfigError, match="cannot load the task 'absent'"):
+    with pytest.raises(ConfigError, match="'absent' is not a registered"):
         load_harness_tasks("absent", folder, include=root / "tasks")
     with pytest.raises(ConfigError, match="there is no folder"):
         load_harness_tasks("tiny", folder, include=root / "none")
