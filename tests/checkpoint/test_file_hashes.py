@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
+from m2m.checkpoint import file_hashes
 from m2m.checkpoint.file_hashes import FileHashes
 from m2m.errors import CheckpointError
-
-#: More than what file systems count time in.
-TICK_S = 0.02
 
 
 @pytest.fixture
@@ -38,9 +37,9 @@ def test_same_size_and_a_time_set_back_do_not_hide_a_change(files: list[Path]) -
     with FileHashes(files) as hashes:
         before = os.stat(files[1])
         assert hashes[files[1]]
-        time.sleep(TICK_S)
-        with files[1].open("r+b") as file:
-            file.write(b"xyz")
+        while os.stat(files[1]).st_ctime_ns == before.st_ctime_ns:  # file systems count time in steps
+            with files[1].open("r+b") as file:
+                file.write(b"xyz")
         os.utime(files[1], ns=(before.st_atime_ns, before.st_mtime_ns))
         after = os.stat(files[1])
         assert (after.st_size, after.st_mtime_ns, after.st_ino) == (3, before.st_mtime_ns, before.st_ino)
@@ -63,14 +62,24 @@ def test_replaced_and_removed_files_are_found_out(files: list[Path]) -> None:
             hashes.check_unchanged()
 
 
-def test_leaving_stops_what_nobody_asked_for(tmp_path: Path) -> None:
+def test_leaving_stops_what_nobody_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = tmp_path / "endless"
-    endless.touch()
-    os.truncate(endless, 1 << 40)  # a hole: no disk, but minutes to read
-    began = time.monotonic()
+    endless.write_bytes(bytes(1000))
+    begun = threading.Event()
+
+    class Rewound(io.FileIO):
+        """A file that never ends."""
+
+        def readinto(self, block: bytearray) -> int:
+            begun.set()
+            self.seek(0)
+            return super().readinto(block)
+
+    monkeypatch.setattr(file_hashes.Path, "open", lambda path, *_, **__: Rewound(path))
+    before = threading.active_count()
     with FileHashes([endless]):
-        time.sleep(TICK_S)
-    assert time.monotonic() - began < 10
+        begun.wait()
+    assert threading.active_count() == before
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:

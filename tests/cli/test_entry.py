@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -40,7 +41,7 @@ def test_a_mistaken_command_line_is_one_line_and_2(
 
 def test_a_reader_that_goes_away_is_not_an_error() -> None:
     program = "import sys; from m2m.cli import main; sys.exit(main(['data', 'list']))"
-    command = f'{sys.executable} -c "{program}" | true; exit ${{PIPESTATUS[0]}}'
+    command = f'{shlex.quote(sys.executable)} -c "{program}" | true; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (BROKEN_PIPE, "")
 

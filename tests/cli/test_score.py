@@ -175,29 +175,33 @@ def test_parquet_without_pyarrow_is_one_error(bench: Path, monkeypatch: pytest.M
         check_format(bench / "e.parquet")
 
 
-SLOW_TASK = TASK.replace(
-    "def outputs(model):\n", "def outputs(model):\n    import time\n    time.sleep(0.2)\n"
-)
+#: Its fourth call waits to be killed.
+HELD = """calls.write("x")
+    import os, time
+    while os.path.exists("hold") and os.stat("calls").st_size == 4:
+        time.sleep(0.001)
+"""
 
 
 def test_a_kill_loses_at_most_the_candidate_in_flight(bench: Path) -> None:
-    (bench / "task.py").write_text(SLOW_TASK, encoding="utf-8")
+    (bench / "task.py").write_text(TASK.replace('calls.write("x")', HELD), encoding="utf-8")
+    (bench / "hold").touch()
     command = (
         "score", "--base", "base", "--experts", "up", "lower=down", "third=up", "--task", "task.py:outputs",
         "--model", "task.py:model", "--out", "scores.csv", "--quiet",
     )  # fmt: skip
     calls = bench / "calls"
     process = commands.start(*command, cwd=bench)
-    commands.wait_for(lambda: calls.is_file() and len(calls.read_text()) >= 4, process)
+    commands.wait_for(lambda: calls.is_file() and len(calls.read_text()) == 4, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    begun = len(calls.read_text())
+    (bench / "hold").unlink()
     with ScoreTable(bench / "scores.sqlite") as table:
         kept = {row.candidate: row.examples.tolist() for row in table.rows()}
-    assert begun - 1 <= len(kept) <= begun < 7
+    assert len(kept) == 3
     assert not (bench / "scores.csv").exists()
     assert main(command) == 0
-    assert len(calls.read_text()) == begun + 7 - len(kept)
+    assert len(calls.read_text()) == 4 + 7 - len(kept)
     with ScoreTable(bench / "scores.sqlite") as table:
         after = {row.candidate: row.examples.tolist() for row in table.rows()}
     assert len(after) == 7

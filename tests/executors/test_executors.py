@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import executor_jobs as jobs
 import pytest
+from helpers.commands import HANG_S, hear_signals
 
 from m2m.errors import ConfigError
 from m2m.executors import Executor, LocalProcesses, Serial, WorkerError
@@ -24,8 +26,8 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + HANG_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -53,8 +55,13 @@ def test_an_error_is_itself_and_names_its_job(executor: Executor) -> None:
         assert any("worker's traceback" in note and "in refuse" in note for note in caught.value.__notes__)
 
 
-def test_results_come_as_they_finish() -> None:
-    assert [number for number, _ in LocalProcesses(2).run(jobs.nap, [2.0, 0.0, 0.01])] == [1, 2, 0]
+def test_results_come_as_they_finish(tmp_path: Path) -> None:
+    came = []
+    for number, _ in LocalProcesses(2).run(jobs.wait_for, [tmp_path / "two came", None, None]):
+        came.append(number)
+        if number == 2:
+            (tmp_path / "two came").touch()
+    assert came == [1, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ def test_workers_compute_on_one_thread() -> None:
 
 
 def test_workers_leave_ctrl_c_to_their_parent() -> None:
-    assert list(LocalProcesses(1).run(jobs.interrupt_itself, [0])) == [(0, "not heard")]
+    assert list(LocalProcesses(1).run(jobs.interrupt_itself, [0])) == [(0, True)]  # pending for ever
 
 
 def test_no_jobs_start_nothing() -> None:
@@ -107,33 +114,58 @@ import executor_jobs
 from m2m.executors import LocalProcesses
 if __name__ == "__main__":
     try:
-        list(LocalProcesses(2).run(executor_jobs.mark_and_nap, [Path(sys.argv[1])] * 4))
+        list(LocalProcesses(2).run(executor_jobs.mark_and_wait, [Path(sys.argv[1])] * 4))
     except KeyboardInterrupt:
         sys.exit(130)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_or_killed_parents_take_their_workers_along(tmp_path: Path, how: signal.Signals) -> None:
-    script, marks = tmp_path / "parent.py", tmp_path / "marks"
+class Parent(NamedTuple):
+    process: subprocess.Popen[bytes]
+    marks: Path
+    workers: list[int]
+
+    def said(self) -> bytes:
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+
+@contextmanager
+def parent_at_work(folder: Path, prepare: Callable[[], object] = hear_signals) -> Iterator[Parent]:
+    """A program with two workers at work, in a session of its own.
+
+    So, like a terminal's Ctrl-C, a signal goes to parent and workers alike.
+    """
+    script, marks = folder / "parent.py", folder / "marks"
     script.write_text(PARENT)
     marks.mkdir()
     path = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
-    # a session of its own: like a terminal's Ctrl-C, the signal goes to parent and workers alike
     with subprocess.Popen(
         [sys.executable, script, marks],
         env=os.environ | {"PYTHONPATH": path},
         start_new_session=True,
+        preexec_fn=prepare,
         stderr=subprocess.PIPE,
-    ) as parent:
+    ) as process:
         until(lambda: len(list(marks.iterdir())) == 2)
-        start = time.monotonic()
-        if how is signal.SIGINT:
-            os.killpg(parent.pid, how)
-            assert parent.wait(10) == 130
-            assert time.monotonic() - start < 2  # one second is the promise, another the busy machine's
-        else:
-            parent.kill()
-        assert parent.stderr is not None
-        until(lambda: not any(alive(int(mark.name)) for mark in marks.iterdir()), 10)
-        assert parent.stderr.read() == b"", "workers do not print their own interrupts"
+        yield Parent(process, marks, [int(mark.name) for mark in marks.iterdir()])
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_interrupted_or_killed_parents_take_their_workers_along(
+    tmp_path: Path, how: signal.Signals, code: int
+) -> None:
+    with parent_at_work(tmp_path) as parent:
+        # the workers wait for what never comes: without being ended they would be there for ever
+        (os.killpg if how is signal.SIGINT else os.kill)(parent.process.pid, how)
+        assert parent.process.wait(HANG_S) == code
+        until(lambda: not any(map(alive, parent.workers)))
+        assert parent.said() == b"", "workers do not print their own interrupts"
+
+
+def test_a_parent_that_was_started_deaf_to_ctrl_c_goes_on(tmp_path: Path) -> None:
+    with parent_at_work(tmp_path, lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as parent:
+        os.killpg(parent.process.pid, signal.SIGINT)
+        (parent.marks / "go").touch()
+        assert parent.process.wait(HANG_S) == 0
+        assert parent.said() == b""

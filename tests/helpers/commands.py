@@ -11,10 +11,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: Only what hangs takes as long, on any machine; no test asks how fast something is.
+HANG_S = 600
+
+
+def hear_signals() -> None:
+    """Give a child the signals of a program in a terminal's foreground, however the tests were started."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def start(*arguments: object, cwd: Path, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
     """Start `m2m` in a process group of its own; `prepare` runs in the child before it."""
+
+    def prepare_child() -> None:
+        hear_signals()
+        if prepare is not None:
+            prepare()
+
     return subprocess.Popen(
         [sys.executable, "-m", "m2m.cli", *map(str, arguments)],
         cwd=cwd,
@@ -23,7 +38,7 @@ def start(*arguments: object, cwd: Path, prepare: Callable[[], None] | None = No
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=prepare,
+        preexec_fn=prepare_child,
     )
 
 
@@ -37,13 +52,14 @@ def run(
 
 
 def kill_after(process: subprocess.Popen[str], seconds: float) -> bool:
-    """Kill it and its children then, or let it end before; say whether it was killed."""
+    """Kill it and its children then, or let it end well before; say whether it was killed."""
     try:
         process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    return process.returncode == -signal.SIGKILL
+    assert process.returncode in {0, -signal.SIGKILL}
+    return process.returncode != 0
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

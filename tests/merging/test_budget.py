@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from m2m.checkpoint import save
 from m2m.errors import ConfigError
-from m2m.merging import MergeOptions, memory, merge_linear
+from m2m.merging import MergeOptions, memory, merge_linear, pass_run
 from m2m.merging.memory import plan_staging
 
 MIB = 2**20
@@ -109,16 +110,18 @@ def test_thresholds_of_many_tensors_are_not_sought_at_once(tmp_path: Path) -> No
 
 
 def test_many_small_tensors_are_cheap(tmp_path: Path) -> None:
-    def merge_many(count: int) -> float:
+    def calls_to_merge(count: int) -> int:
         state = {f"layers.{i}.w": torch.full((8,), float(i)) for i in range(count)}
         inputs = [save(state, tmp_path / f"{count}_{i}") for i in range(2)]
-        start = time.process_time()
+        calls = itertools.count()
+        sys.setprofile(lambda *_: next(calls))
         merge_linear(inputs, [[0.5, 0.5]], tmp_path / f"out{count}", options=MergeOptions(threads=1))
-        return time.process_time() - start
+        sys.setprofile(None)
+        return next(calls)
 
-    merge_many(10)
-    few, many = merge_many(500), merge_many(4000)
-    assert (many - few) / 3500 < 200e-6
+    calls_to_merge(10)
+    few, many = calls_to_merge(500), calls_to_merge(4000)
+    assert (many - few) / 3500 < 200
 
 
 def test_progress_ends_at_the_total(tmp_path: Path) -> None:
@@ -130,16 +133,20 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
 
 
-def test_ctrl_c_stops_within_a_second(tmp_path: Path) -> None:
-    inputs = [save({"a": torch.ones(3_000_000)}, tmp_path / f"m{i}") for i in range(2)]
-    interrupted = 0.0
+def test_ctrl_c_stops_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 10_000_000
+    inputs = [save({"a": torch.ones(size)}, tmp_path / f"m{i}") for i in range(2)]
+    monkeypatch.setattr(pass_run, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(memory, "SLOT_BYTES", 4096)
 
     def interrupt(done: int, total: int, what: str) -> None:
-        nonlocal interrupted
-        interrupted = time.perf_counter()
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        merge_linear(inputs, [[0.5, 0.5]], tmp_path / "out", options=MergeOptions(progress=interrupt))
-    assert time.perf_counter() - interrupted < 1
-    assert not (tmp_path / "out").exists()
+    done = 4 * size
+    while done == 4 * size:  # a busy machine may hear of it only when nothing is left to stop
+        out = tmp_path / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        with pytest.raises(KeyboardInterrupt):
+            merge_linear(inputs, [[0.5, 0.5]], out, options=MergeOptions(threads=1, progress=interrupt))
+        assert not out.exists()
+        done = merge_linear(inputs, [[0.5, 0.5]], out, options=MergeOptions(resume=True)).resumed_bytes

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
+import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -75,18 +76,47 @@ def test_closing_ends_its_thread_even_where_code_catches_everything() -> None:
     assert threading.active_count() == before
 
 
-def test_an_interruption_while_its_code_runs_ends_it_quietly(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def heard() -> Iterator[threading.Event]:
+    """Hear one Ctrl-C, even where the tests were started deaf to it, as a shell's background jobs are."""
+    heard = threading.Event()
+
+    def hear(*_: object) -> None:
+        if not heard.is_set():
+            heard.set()
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, hear)
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    yield heard
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("first", ["closed", "asked"])
+def test_an_interruption_while_its_code_runs_ends_it_quietly(
+    first: str, heard: threading.Event, capfd: pytest.CaptureFixture[str]
+) -> None:
+    driver, gone = threading.get_ident(), threading.Event()
+
     def interrupts() -> Tensor:
-        _thread.interrupt_main()
-        time.sleep(0.05)  # the driver is gone when the operation is asked for
+        while not heard.wait(0.001):  # one that comes before the driver waits does not wake it
+            signal.pthread_kill(driver, signal.SIGINT)
+        gone.wait()
+        until(lambda: first == "asked" or coroutine._abandoned)
         return torch.ones(2)
 
     before = threading.active_count()
-    for asked in (0.0, 0.1):  # closed before the operation is asked for, and after
-        coroutine = Coroutine(interrupts)
-        with pytest.raises(KeyboardInterrupt):
-            coroutine.start()
-        time.sleep(asked)
-        coroutine.close()
-        assert threading.active_count() == before
+    coroutine = Coroutine(interrupts)
+    with pytest.raises(KeyboardInterrupt):
+        coroutine.start()
+    gone.set()
+    until(lambda: first == "closed" or coroutine._asked is not None)
+    coroutine.close()
+    assert threading.active_count() == before
     assert capfd.readouterr().err == ""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.001)

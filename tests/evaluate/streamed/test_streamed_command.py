@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,9 @@ from m2m.checkpoint import save
 from m2m.cli import main
 from m2m.surrogate import ScoreTable
 
-#: A model of two blocks if memory is short, a slow one, and one with a part that no checkpoint holds.
+#: A model of two blocks if memory is short, one that can be held, one with a part that no checkpoint holds.
 MODEL = """
+import os
 import time
 import torch
 from torch import nn
@@ -38,11 +40,13 @@ class Net(nn.Module):
             x = layer(x).tanh()
         return self.head(x)
 
-class Slow(Net):
+class Held(Net):
+    # The third call, of the second candidate after the rehearsal and the first, waits to be let go.
     def forward(self, tokens):
         with open("calls", "a") as calls:
             calls.write("x")
-        time.sleep(0.2)
+        while os.stat("calls").st_size == 3 and os.path.exists("hold"):
+            time.sleep(0.001)
         return super().forward(tokens)
 
 class Remembers(Net):
@@ -91,6 +95,9 @@ def write(path: Path, seed: int, change: Change = lambda state: None) -> None:
 def arguments(*more: str) -> list[str]:
     ours = ["--base", "base", "--experts", *NAMES, "--task", "lm:text.txt", "--model", "net.py:Net"]
     return ["score", *ours, "--context", "16", "--mode", "streamed", "--out", "scores.csv", *more]
+
+
+HELD = arguments("--model", "net.py:Held", "--passes", "7", "--json")
 
 
 def values() -> dict[str, list[float]]:
@@ -163,12 +170,7 @@ def test_an_interruption_leaves_what_was_finished_and_nothing_else(stop: int, fi
 def test_ctrl_c_ends_the_command_and_the_same_one_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slow = arguments("--model", "net.py:Slow", "--passes", "7", "--json")
-    process = commands.start(*slow, cwd=tmp_path)
-    calls = Path("calls")
-    # the rehearsal, the first candidate, the second
-    commands.wait_for(lambda: calls.exists() and calls.stat().st_size == 3, process)
-    process.send_signal(signal.SIGINT)
+    process = interrupted_in_the_middle(tmp_path)
     _, said = process.communicate()
     assert process.returncode == 130
     assert said.splitlines()[-1] == "m2m: interrupted; the same command goes on from here"
@@ -176,8 +178,29 @@ def test_ctrl_c_ends_the_command_and_the_same_one_goes_on(
     assert leftovers() == {"scores.sqlite", "calls"}
     done = len(kept())
     assert 0 < done < 7
-    assert main(slow) == 0
+    assert main(HELD) == 0
     assert json.loads(capsys.readouterr().out)["scored_now"] == 7 - done
+
+
+@pytest.mark.usefixtures("models")
+def test_a_command_that_was_started_deaf_to_ctrl_c_goes_on(tmp_path: Path) -> None:
+    deaf = interrupted_in_the_middle(tmp_path, lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    _, said = deaf.communicate()
+    assert deaf.returncode == 0, said
+    assert len(kept()) == 7
+
+
+def interrupted_in_the_middle(
+    folder: Path, prepare: Callable[[], object] | None = None
+) -> subprocess.Popen[str]:
+    """Start the command and send it a Ctrl-C while its second candidate is held fast."""
+    hold, calls = folder / "hold", folder / "calls"
+    hold.touch()
+    process = commands.start(*HELD, cwd=folder, prepare=prepare)
+    commands.wait_for(lambda: calls.exists() and calls.stat().st_size == 3, process)
+    process.send_signal(signal.SIGINT)
+    hold.unlink()
+    return process
 
 
 @pytest.mark.usefixtures("models")

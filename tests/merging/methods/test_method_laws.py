@@ -142,4 +142,4 @@ def test_settings_are_checked() -> None:
 
 def test_the_registry_imports_neither_torch_nor_numpy() -> None:
     code = "import sys, m2m.merging.methods; sys.exit(bool({'torch', 'numpy'} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
