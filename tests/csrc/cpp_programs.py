@@ -1,12 +1,16 @@
-"""Compiles the C++ test programs: every source once for each sanitizer, two at a time."""
+"""Compiles the C++ test programs: every source once for each sanitizer, however many processes test."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -33,7 +37,7 @@ PROGRAMS = {
 
 
 class Builder:
-    """Compiles and links into one folder; what is there already is not made again."""
+    """Compiles and links into one folder, which processes share; what is there already is not made again."""
 
     def __init__(self, folder: Path, compiler: str) -> None:
         self._folder, self._compiler = folder, compiler
@@ -47,7 +51,7 @@ class Builder:
         """Return the program with `right` replaced by `wrong` in one part of csrc/."""
         source = (CSRC / f"{part}.cpp").read_text()
         assert source.count(right) == 1, f"{part}.cpp has no longer one {right!r}"
-        broken = self._folder / f"{part}_{len(list(self._folder.glob(f'{part}_*.cpp')))}.cpp"
+        broken = self._folder / f"{part}_{crc32((right + wrong).encode()):08x}.cpp"
         broken.write_text(source.replace(right, wrong))
         parts = [broken if one == part else CSRC / f"{one}.cpp" for one in PROGRAMS[name]]
         return self._linked(f"{name}_{broken.stem}", parts, MEMORY, main=name)
@@ -55,22 +59,32 @@ class Builder:
     def _linked(self, name: str, parts: list[Path], sanitizer: str, main: str | None = None) -> Path:
         sources = [HERE / f"{main or name}.cpp", *parts]
         target = self._folder / f"{Path(name).name}_{sanitizer}"
-        if not target.exists():
-            objects = list(self._pool.map(lambda source: self._object(source, sanitizer), sources))
-            self._run("-pthread", f"-fsanitize={sanitizer}", *objects, "-o", target)
+        with _made_once(target) as missing:
+            if missing:
+                objects = list(self._pool.map(lambda source: self._object(source, sanitizer), sources))
+                self._run("-pthread", f"-fsanitize={sanitizer}", *objects, "-o", target)
         return target
 
     def _object(self, source: Path, sanitizer: str) -> Path:
         target = self._folder / f"{source.stem}_{sanitizer}.o"
-        if not target.exists():
-            optimized = "-O1" if source.parent == CSRC else "-O0"  # compiling takes longer than running
-            sanitized = ["-g1", optimized, f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
-            self._run(*sanitized, *FLAGS, f"-I{CSRC}", f"-I{HERE}", EMULATED, "-c", source, "-o", target)
+        optimized = "-O1" if source.parent == CSRC else "-O0"  # compiling takes longer than running
+        sanitized = ["-g1", optimized, f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+        with _made_once(target) as missing:
+            if missing:
+                self._run(*sanitized, *FLAGS, f"-I{CSRC}", f"-I{HERE}", EMULATED, "-c", source, "-o", target)
         return target
 
     def _run(self, *arguments: str | Path) -> None:
         done = subprocess.run([self._compiler, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def _made_once(target: Path) -> Iterator[bool]:
+    """Tell whether a file is missing, while no other thread or process makes it."""
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not target.exists()
 
 
 def find_compiler() -> str:
