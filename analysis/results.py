@@ -129,7 +129,9 @@ def _missing(name: str, value: Any, reasons: Reasons) -> Iterator[str]:
     if isinstance(value, Mapping):
         if not value.get("reason"):
             for key, item in value.items():
-                yield from _missing(str(key), item, reasons)
+                # What a field holds by its keys (a number a horizon, say) is explained by the field.
+                known = str(key) in reasons or name not in reasons
+                yield from _missing(str(key) if known else name, item, reasons)
     elif isinstance(value, np.ndarray):
         yield from _missing(name, value.tolist(), reasons)
     elif isinstance(value, list | tuple):

@@ -123,6 +123,11 @@ class _Steps(RunSteps):
             .best
         )
 
+    def ties(self, picked: Mixture) -> int:
+        """Return how many other mixtures' merged models have exactly the pick's score."""
+        scores = self.scores("merged", "validation")
+        return sum(score == scores[picked.label] for score in scores.values()) - 1
+
     def truth(self) -> None:
         """Really train every subset, with every truth seed."""
         first = self.config.run.seed
@@ -151,6 +156,7 @@ class _Steps(RunSteps):
             **{name: list(mixture.members) for name, mixture in chosen.items()},
             "test": dict(test),
             "validation": {"base": base} | {name: trained[mixture.label] for name, mixture in chosen.items()},
+            "ties": self.ties(chosen["picked"]),
             "fidelity": {},
             "seconds": self.seconds,
             "recipe": asdict(self.config.train),

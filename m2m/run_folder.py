@@ -35,6 +35,7 @@ _FIDELITY = {
     "regret_of_random?": PERHAPS,
     "rank?": (NoneType, int),
     "candidates?": int,
+    "reason?": str,
 }
 #: What programs take out of `results.json`, where it is there.
 _RESULTS = {
@@ -49,6 +50,7 @@ _RESULTS = {
     "oracle": (NoneType, [str]),
     "test": {"picked": float, str: PERHAPS},
     "validation": {str: PERHAPS},
+    "ties": int,
     "fidelity": {str: _FIDELITY},
     "seconds": {str: float},
     "recipe": dict,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
@@ -62,6 +64,32 @@ def look() -> Iterator[None]:
         yield
 
 
+def shown(value: float | None, form: str) -> str:
+    """Write a number.
+
+    Args:
+        value: The number.
+        form: How to format it.
+
+    Returns:
+        The text; a dash where there is no number.
+    """
+    return "–" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def footnote(figure: Figure, lines: Sequence[str]) -> None:
+    """Say below a figure why something is not in it.
+
+    Args:
+        figure: The figure.
+        lines: What to say; nothing is drawn for none.
+    """
+    if lines:
+        width = int(figure.get_figwidth() * 22)
+        text = "\n".join(fill(line, width) for line in lines)
+        figure.supxlabel("\n".join(filter(None, (figure.get_supxlabel(), text))), fontsize=6)
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as PNG and SVG; equal figures give equal bytes, and readers never see half a file.
 
@@ -85,12 +113,16 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def logarithmic(axes: Axes, *which: Literal["x", "y"]) -> None:
     """Make axes logarithmic, labelled in plain numbers: the look leaves dollar signs alone, so no mathtext.
 
+    Axes on which nothing is above zero stay as they are: zeros have no logarithm.
+
     Args:
         axes: The panel.
         *which: `x`, `y` or both.
     """
     for name in which:
         axis = axes.xaxis if name == "x" else axes.yaxis
+        if not math.isfinite(axes.dataLim.minposx if name == "x" else axes.dataLim.minposy):
+            continue
         (axes.set_xscale if name == "x" else axes.set_yscale)("log")
         low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
         within_a_decade = high < 30 * low

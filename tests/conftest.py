@@ -7,7 +7,7 @@ import os
 import pytest
 
 # Before anything imports torch: training repeats bit by bit for a given thread count only.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ.get("M2M_TEST_THREADS", "1")
 
 
 def pytest_configure(config: pytest.Config) -> None:

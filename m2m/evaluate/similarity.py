@@ -7,7 +7,9 @@ from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 
+from m2m.errors import InputError
 from m2m.evaluate.mode import scoring
 from m2m.setups.protocol import Examples, Setup
 
@@ -27,13 +29,17 @@ def similarities(
         target: The target's validation examples.
 
     Returns:
-        Cosine similarity by dataset name, in [−1, 1].
+        Cosine similarity by dataset name, in [−1, 1]; 0 for what has no direction.
+
+    Raises:
+        InputError: If an embedding is not finite.
     """
     wanted = _mean_embedding(setup, model, target)
-    return {
-        name: torch.nn.functional.cosine_similarity(_mean_embedding(setup, model, data), wanted, dim=0).item()
-        for name, data in datasets.items()
-    }
+    found = {name: _mean_embedding(setup, model, data) for name, data in datasets.items()}
+    for name, mean in {"the target": wanted, **found}.items():
+        if not mean.isfinite().all():
+            raise InputError(f"the base model's embedding of {name} is not finite: no similarity is defined")
+    return {name: cosine_similarity(mean, wanted, dim=0).item() for name, mean in found.items()}
 
 
 def most_similar(

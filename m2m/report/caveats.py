@@ -32,6 +32,11 @@ def caveats(results: Mapping[str, Any]) -> Iterator[str]:
 
 def _pick(results: Mapping[str, Any]) -> Iterator[str]:
     test = results["test"]
+    if results.get("ties"):
+        yield (
+            f"{results['ties']} other mixtures have a merged model of exactly the same score: the pick is "
+            "the one with the fewest datasets, then the first, and not better than those."
+        )
     if test.get("base") is not None and _better(test["base"], test["picked"], results):
         yield "On the test split the picked mixture is worse than the base model: training on it harms."
     beaten = [name for name in ("all", "similarity", "random") if name in test]

@@ -152,8 +152,8 @@ def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
         _estimate(found.get("without_singletons", {}).get("pearson")),
         _estimate(found["spearman"]),
         _estimate(found.get("ceiling", {}).get("pearson")),
-        _number(found.get("regret")),
-        "–" if rank is None else f"{rank} of {found.get('candidates', '?')}",
+        _number(found.get("regret"), found.get("reason")),
+        _number(None, found.get("reason")) if rank is None else f"{rank} of {found.get('candidates', '?')}",
     ]
 
 
@@ -187,12 +187,15 @@ def _direction(results: _Results) -> str:
 def _estimate(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "–" if estimate is None else f"– ({estimate.get('reason') or 'not defined'})"
-    interval = "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
-    return f"{estimate['value']:.2f}{interval}"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.2f} (no interval: {estimate.get('reason') or 'not defined'})"
+    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+def _number(value: float | None, reason: str | None = "") -> str:
+    if value is None:
+        return f"– ({reason})" if reason else "–"
+    return f"{value:.4g}"
 
 
 def _plain(value: Any) -> str:

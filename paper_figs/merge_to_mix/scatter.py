@@ -22,6 +22,8 @@ POINTS, RESULT, NAME = "fidelity_points.csv", "fidelity.json", "fidelity_scatter
 _ACROSS = 3
 #: Most dots that are drawn one by one in the SVG; more are one picture.
 _VECTORS = 2000
+#: Most letters of a reason in a title.
+_SAID = 40
 #: Height of a line of text inside a panel, as a share of the panel.
 _LINE = 0.075
 #: Width of a letter inside a panel, and half that of a marker, as shares of the panel.
@@ -88,6 +90,9 @@ def _panel(axes: Axes, rows: Sequence[Row], fidelity: Mapping[str, Any]) -> None
         _dots(axes, marked, facecolor="none", linewidth=1.4, zorder=4, **mark)
     _names(axes, drawn)
     axes.set_title(_title(str(rows[0]["target"]), fidelity), loc="left", linespacing=1.35)
+    if len(drawn) < len(rows):
+        said = f"{len(rows) - len(drawn)} of {len(rows)} mixtures are not drawn:\na score is not finite"
+        axes.text(0.5, 0.5, said, ha="center", va="center", transform=axes.transAxes, fontsize=6.5)
     axes.set_xlabel(f"merged model: {rows[0]['metric']}")
     place = axes.get_subplotspec()
     if place is not None and place.is_first_col():
@@ -154,8 +159,11 @@ def _title(target: str, fidelity: Mapping[str, Any]) -> str:
 
 def _correlation(symbol: str, estimate: Mapping[str, Any]) -> str:
     if estimate["value"] is None:
-        return f"{symbol} not defined, n = {estimate['n']}"
-    interval = "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+        return f"{symbol} not defined: {_short(estimate.get('reason') or 'no reason', _SAID)}"
+    if estimate["low"] is None:
+        reason = _short(estimate.get("reason") or "none was made", _SAID)
+        return f"{symbol} = {estimate['value']:.2f}, n = {estimate['n']}, no interval: {reason}"
+    interval = f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
     return f"{symbol} = {estimate['value']:.2f}{interval}, n = {estimate['n']}"
 
 

@@ -31,7 +31,9 @@ def draw(results: Path, out: Path) -> list[Path]:
     Returns:
         The two files.
     """
-    rows = [row for row in read(results / TABLE) if row["low"] and row["high"]]
+    found = read(results / TABLE)
+    rows = [row for row in found if row["low"] and row["high"]]
+    without = len(found) - len(rows)
     with style.look():
         height = max(1.2, 0.24 * len(rows) + 0.8)
         figure = Figure(figsize=(style.PAGE, height), layout="constrained")
@@ -45,6 +47,9 @@ def draw(results: Path, out: Path) -> list[Path]:
         axes.set_xticks([-1, 0, 1], ["against the claim", "threshold", "for the claim"])
         handles = [Line2D([], [], marker="o", color=colour, label=name) for name, colour in _COLOURS.items()]
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1))
+        if without:
+            said = "their reasons stand in verdicts.csv and verdicts.md"
+            style.footnote(figure, [f"{without} of {len(found)} claims have no interval: {said}"])
         return style.save(figure, out / NAME)
 
 

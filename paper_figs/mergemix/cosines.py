@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import number, read
+from paper_figs.mergemix.tables import number, read, reasons
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +37,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         left, right = figure.subplots(1, 2, width_ratios=[1, 1.5])
         _matrix(left, names, [row for row in pairs if row["level"] == "whole"])
         _layers(right, [row for row in pairs if row["level"] == "layer"])
+        style.footnote(figure, reasons(pairs, "cosine", "chance_spread"))
         return style.save(figure, out / NAME)
 
 
@@ -51,7 +52,7 @@ def _matrix(axes: Axes, names: list[str], rows: list[dict[str, str]]) -> None:
     for i, row in enumerate(matrix):
         for j, value in enumerate(row):
             colour = "white" if abs(value) > 0.6 else "black"
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=size)
+            axes.text(j, i, style.shown(value, ".2f"), ha="center", va="center", color=colour, fontsize=size)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set_title("whole model")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import Row, number, read
+from paper_figs.mergemix.tables import Row, number, read, reasons
 from paper_figs.style import logarithmic
 
 TABLE, NAME = "error_bound.csv", "error_bound"
@@ -48,6 +48,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         figure.axes[0].set_ylabel("Euclidean norm")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        style.footnote(figure, reasons(rows, "bound"))
         return style.save(figure, out / NAME)
 
 

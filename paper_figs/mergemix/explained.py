@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper_figs import style
-from paper_figs.mergemix.tables import Row, number, read
+from paper_figs.mergemix.tables import Row, number, read, reasons
 from paper_figs.style import logarithmic
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def draw(results: Path, out: Path) -> list[Path]:
             axes.set_xlabel("η T ‖H‖")
             axes.set_ylabel(label)
         _legend(figure, colours)
+        style.footnote(figure, reasons(rows, "share", "share_any_horizon", "relative", "rho"))
         return style.save(figure, out / NAME)
 
 

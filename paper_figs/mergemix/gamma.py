@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import number, read
+from paper_figs.mergemix.tables import number, read, reasons
 
 TABLE, NAME = "curvature.csv", "curvature_gamma"
 
@@ -30,7 +31,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         figure = Figure(figsize=(style.COLUMN, style.COLUMN * 0.86), layout="constrained")
         axes = figure.subplots()
         axes.grid(visible=False)
-        largest = max(value for row in matrix for value in row)
+        largest = max((value for row in matrix for value in row if math.isfinite(value)), default=1.0)
         image = axes.imshow(matrix, cmap="cividis", vmin=0, vmax=largest)
         for i, row in enumerate(matrix):
             for j, value in enumerate(row):
@@ -38,7 +39,7 @@ def draw(results: Path, out: Path) -> list[Path]:
                 axes.text(
                     j,
                     i,
-                    f"{value:.2f}",
+                    style.shown(value, ".2f"),
                     ha="center",
                     va="center",
                     color="white" if dark else "black",
@@ -48,5 +49,6 @@ def draw(results: Path, out: Path) -> list[Path]:
         axes.set_yticks(range(len(names)), names)
         axes.set_xlabel("gradient direction of domain j")
         axes.set_ylabel("curvature of domain k")
+        style.footnote(figure, reasons(rows, "gamma"))
         figure.colorbar(image, ax=axes, label="γ (1 on the diagonal)", shrink=0.85)
         return style.save(figure, out / NAME)

@@ -24,7 +24,8 @@ def draw(results: Path, out: Path) -> list[Path]:
         The two files.
     """
     rows = read(results / TABLE)
-    model = json.loads((results / RESULT).read_text(encoding="utf-8"))["quadratic"]
+    content = json.loads((results / RESULT).read_text(encoding="utf-8"))
+    model = content["quadratic"]
     predicted, merged = ([number(row[name]) for row in rows] for name in ("predicted", "merged"))
     with style.look():
         figure = Figure(figsize=(style.COLUMN, style.COLUMN * 0.86), layout="constrained")
@@ -44,8 +45,11 @@ def draw(results: Path, out: Path) -> list[Path]:
         axes.set_xlabel("loss the quadratic model predicts, nat")
         axes.set_ylabel("loss of the merged model, nat")
         axes.set_title(
-            f"{model['target']}: Spearman {model['spearman']:.2f} over {model['mixtures']} mixtures",
+            f"{model['target']}: Spearman {style.shown(model['spearman'], '.2f')} over {model['mixtures']} "
+            f"mixtures",
             loc="left",
         )
+        if model["spearman"] is None:
+            style.footnote(figure, [f"Spearman: {content['undefined']['spearman']}"])
         axes.legend()
         return style.save(figure, out / NAME)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import Row, number, read
+from paper_figs.mergemix.tables import Row, number, read, reasons
 from paper_figs.style import logarithmic
 
 TABLE, RESULT, NAME = "interaction.csv", "interaction.json", "interaction_residual"
@@ -21,6 +21,14 @@ _NORMS = {
     "self_scaling": ("self-domain part", style.ORANGE),
     "interference": ("cross-domain part", style.GREEN),
     "seed_distance": ("distance between seeds", style.GREY),
+}
+
+
+#: Column to name, color and marker of the ratios.
+_SHARES = {
+    "cosine": ("cosine of measured and predicted", style.VERMILION, "o"),
+    "relative": ("measured / travel", style.BLUE, "o"),
+    "corrected": ("left by the Scheffé correction", style.SKY, "D"),
 }
 
 
@@ -46,6 +54,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         if outside:
             left.set_title(f"outside the theory: {'; '.join(outside)}", loc="left")
         figure.legend(loc="outside lower center", ncols=3)
+        style.footnote(figure, reasons(rows, *_NORMS, *_SHARES))
         return style.save(figure, out / NAME)
 
 
@@ -57,12 +66,7 @@ def _norms(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _shares(axes: Axes, rows: Sequence[Row]) -> None:
-    columns = {
-        "cosine": ("cosine of measured and predicted", style.VERMILION, "o"),
-        "relative": ("measured / travel", style.BLUE, "o"),
-        "corrected": ("left by the Scheffé correction", style.SKY, "D"),
-    }
-    for column, (label, color, marker) in columns.items():
+    for column, (label, color, marker) in _SHARES.items():
         values = [number(row[column]) for row in rows]
         axes.scatter(
             values, range(len(rows)), s=16, color=color, marker=marker, facecolor="none", label=label

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from m2m.csv_tables import read_rows
 
 Row = dict[str, str]
+#: The column in which a table says why cells are empty.
+UNDEFINED = "undefined"
 
 
 def read(path: Path) -> list[Row]:
@@ -20,6 +23,20 @@ def read(path: Path) -> list[Row]:
         Its rows, cells as text.
     """
     return [row for _, row in read_rows(path, "the table")]
+
+
+def reasons(rows: Sequence[Row], *columns: str) -> list[str]:
+    """Say why cells of some columns are empty.
+
+    Args:
+        rows: The table's rows.
+        *columns: The columns that are drawn.
+
+    Returns:
+        `column: reason`, each once.
+    """
+    said = (part for row in rows for part in row.get(UNDEFINED, "").split("; "))
+    return list(dict.fromkeys(part for part in said if part.partition(":")[0] in columns))
 
 
 def number(text: str) -> float:

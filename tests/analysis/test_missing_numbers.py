@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.missing_numbers import unexplained
 
 from analysis.fidelity import intervals
 from analysis.fidelity.measure import study
@@ -19,7 +20,6 @@ from analysis.fidelity.write import write
 from analysis.results import UNDEFINED, UNFORESEEN, explained, explained_table
 from m2m.errors import InputError
 from paper_figs.merge_to_mix.scatter import draw
-from tests.helpers.missing_numbers import unexplained
 
 SUBSETS = tuple(tuple(name for k, name in enumerate("abcd") if row >> k & 1) for row in range(1, 16))
 X = np.random.default_rng(0).normal(size=15)
@@ -101,6 +101,8 @@ def test_a_reason_stands_beside_its_field() -> None:
         UNDEFINED: {"gamma": "not bent", "asked": "not asked for", "surprise": UNFORESEEN},
     }
     assert explained({"x": 1.0, "none": None}, {"x": "…"}) == {"x": 1.0, "none": None}
+    by_key = {"reach": {"2": None, "4": 1.0}}
+    assert explained(by_key, {"reach": "nowhere"}) == {**by_key, UNDEFINED: {"reach": "nowhere"}}
 
 
 def test_a_table_has_a_column_for_reasons() -> None:

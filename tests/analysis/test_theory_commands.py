@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
 from m2m import config, pipeline
-from tests.helpers.missing_numbers import unexplained
 
 HELPER = Path(__file__).parent.parent / "helpers" / "linear_setup.py"
 FILES = {

@@ -8,6 +8,7 @@ import torch
 from helpers.linear_setup import LinearSetup, linear_setup
 from torch import Tensor, nn
 
+from m2m.errors import InputError
 from m2m.evaluate import most_similar, similarities, similarity
 from m2m.setups.protocol import Batch, Examples
 
@@ -42,6 +43,18 @@ def test_datasets_at_least_as_similar_as_the_mean_are_picked() -> None:
 def test_equal_similarities_pick_all() -> None:
     setup = setup_of(a=(0.1, 0.7), b=(0.1, 0.7), c=(0.1, 0.7))
     assert most_similar(setup, setup.build(), setup.datasets, around(0.3, 0.2)) == ["a", "b", "c"]
+
+
+def test_what_has_no_direction_is_like_nothing() -> None:
+    setup = setup_of(a=(0, 0), b=(1, 0))
+    assert similarities(setup, setup.build(), setup.datasets, around(5, 0)) == {"a": 0.0, "b": 1.0}
+
+
+@pytest.mark.parametrize(("centre", "who"), [((1, 0), "the target"), ((torch.inf, 0), "a")])
+def test_an_embedding_that_is_not_finite_is_refused(centre: tuple[float, float], who: str) -> None:
+    setup = setup_of(a=centre, b=(1, 0))
+    with pytest.raises(InputError, match=f"embedding of {who} is not finite"):
+        similarities(setup, setup.build(), setup.datasets, around(torch.nan if who != "a" else 5, 0))
 
 
 def test_a_large_dataset_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> None:

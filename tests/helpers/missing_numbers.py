@@ -31,18 +31,18 @@ def _of_json(path: Path) -> Iterator[str]:
     content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     reasons = content.get(UNDEFINED, {})
     yield from (name for name, reason in reasons.items() if reason == UNFORESEEN)
-    yield from sorted({place for name, place in _nulls("", "", content) if name not in reasons})
+    yield from sorted({place for names, place in _nulls((), "", content) if not {*names} & {*reasons}})
 
 
-def _nulls(name: str, place: str, value: Any) -> Iterator[tuple[str, str]]:
+def _nulls(names: tuple[str, ...], place: str, value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     if isinstance(value, dict) and not value.get("reason"):
         for key, item in value.items():
-            yield from _nulls(key, f"{place}.{key}".strip("."), item)
+            yield from _nulls((*names[-1:], key), f"{place}.{key}".strip("."), item)
     elif isinstance(value, list):
         for item in value:
-            yield from _nulls(name, place, item)
+            yield from _nulls(names, place, item)
     elif value is None:
-        yield name, place
+        yield names, place
 
 
 def _of_csv(path: Path) -> Iterator[str]:

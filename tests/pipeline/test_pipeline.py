@@ -61,6 +61,23 @@ def test_the_pick_is_the_best_merged_score_and_the_oracle_the_best_trained_one(
         with ScoreTable(finished.table) as table:
             rows = table.rows(origin=origin, split="validation", seed=seed)
         assert results[name] == min(rows, key=lambda row: row.value).members
+    assert results["ties"] == 0
+
+
+def test_a_pick_among_equals_says_how_many(tmp_path: Path) -> None:
+    """A target without inputs scores every model the same."""
+    (tmp_path / "equal.py").write_text(
+        "import torch\nfrom helpers.linear_setup import from_table as plain\n"
+        "from m2m.setups.protocol import Examples, Target\n"
+        "def make(spec):\n"
+        "    setup = plain(spec)\n"
+        "    empty = Examples((torch.zeros(3, 5, dtype=torch.float64), torch.ones(3, dtype=torch.float64)))\n"
+        "    setup.targets = {'target': Target(empty, empty)}\n"
+        "    return setup\n"
+    )
+    (tmp_path / "run.toml").write_text(CONFIG.rpartition("factory")[0] + 'factory = "equal.py:make"\n')
+    results = pipeline.run(config.load(tmp_path / "run.toml"), tmp_path / "out", workers=1).read_results()
+    assert (results["ties"], len(results["picked"])) == (6, 1)
 
 
 def test_a_merged_singleton_scores_exactly_as_its_expert(finished: run_folder.RunFolder) -> None:

@@ -129,10 +129,14 @@ def test_undefined_correlations_give_their_reason(tmp_path: Path) -> None:
     found = FOUND | {
         "pearson": NO_ESTIMATE | {"reason": "all merged scores are equal"},
         "regret": None,
+        "spearman": ESTIMATE | {"low": None, "high": None, "reason": "too few resamples vary"},
         "rank": None,
+        "reason": "a score is not finite",
     }
     text = Elements(written(tmp_path, results(fidelity={"perl": found}))).text
     assert "– (all merged scores are equal)" in text
+    assert "0.80 (no interval: too few resamples vary)" in text
+    assert text.count("– (a score is not finite)") == 2
 
 
 def test_caveats_follow_from_the_numbers() -> None:
@@ -147,6 +151,12 @@ def test_caveats_follow_from_the_numbers() -> None:
         assert expected in said
     assert "worse than the base" not in said
     assert "beaten by" not in said
+
+
+def test_a_pick_among_equals_is_called_one() -> None:
+    said = "\n".join(caveats(results(ties=6)))
+    assert "6 other mixtures have a merged model of exactly the same score" in said
+    assert "exactly the same score" not in "\n".join(caveats(results(ties=0)))
 
 
 def test_a_harmful_pick_is_called_harmful() -> None:

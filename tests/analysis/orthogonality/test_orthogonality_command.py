@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.lora_files import factors, save_adapter
+from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
 from analysis.orthogonality import orthogonality
 from m2m import config, pipeline
 from m2m.checkpoint import save
-from tests.helpers.missing_numbers import unexplained
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 ALWAYS = {"orthogonality.json", "orthogonality.csv", "orthogonality_experts.csv"}

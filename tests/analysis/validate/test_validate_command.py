@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
 from analysis.fidelity import intervals
 from analysis.validate import CLAIMS, choices, grid
-from tests.helpers.missing_numbers import unexplained
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 FILES = {"verdicts.json", "verdicts.csv", "verdicts.md", "verdicts.png", "verdicts.svg"}
