@@ -60,10 +60,9 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
             os.replace(temporary, target)  # while it is locked: nobody takes it for a dead process's
     except OSError as error:
-        if error.filename not in (None, str(temporary)):
-            raise
-        # What the temporary file is called helps nobody.
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        if error.filename in (None, str(temporary)):  # what the temporary file is called helps nobody
+            error.filename = str(path)
+        raise
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -23,9 +23,8 @@ RUN_KEEPS = frozenset(
 )  # fmt: skip
 #: Names that m2m gives itself end so: tables of scores, outcomes of races, work that is not finished.
 _SQLITE_BESIDE = ("-wal", "-shm", "-journal")
-_OWN_ENDINGS = (
-    ".sqlite", *(f".sqlite{ending}" for ending in _SQLITE_BESIDE), ".race.csv", ".race.json",
-)  # fmt: skip
+_TABLE = ".sqlite"
+_OWN_ENDINGS = (*(f"{_TABLE}{ending}" for ending in _SQLITE_BESIDE), ".race.csv", ".race.json")
 MERGING = ".merging"
 #: How an SQLite file begins.
 _SQLITE_MAGIC = b"SQLite format 3\0"
@@ -154,8 +153,8 @@ def _check_name(output: Output) -> None:
         raise output.refusal(" would be the standard output; wanted a file")
     name = output.real.name
     hidden = name.startswith(".") and name.endswith((UNFINISHED, MERGING))
-    ours = hidden or (output.kind != "table" and name.endswith(_OWN_ENDINGS))
-    if ours and not output.own:
+    ours = name.endswith(_OWN_ENDINGS if output.kind == "table" else (_TABLE, *_OWN_ENDINGS))
+    if (hidden or ours) and not output.own:
         raise output.refusal(" has a name of the kind that m2m gives its own files: name it otherwise")
     longest = NAME_MAX - (max(map(len, _SQLITE_BESIDE)) if output.kind == "table" else 0)
     if len(os.fsencode(name)) > longest:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -160,26 +160,24 @@ class ScoreTable:
 
     Args:
         path: The SQLite file; made if it is not there.
+        read_only: Whether it is only read: then it may also lie where nothing can be written.
 
     Raises:
         InputError: If the file is not a score table of this layout.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         if not path.parent.is_dir():
             raise InputError(f"cannot make the score table {path}: there is no folder {path.parent}")
         require_file(path, "a score table")
-        with self._using():
-            self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-        self._connection.row_factory = sqlite3.Row
         self._alike: dict[tuple[str, ...], tuple[int, bool]] = {}
         try:
-            with self._using():
-                self._open()
-        except BaseException:
-            self.close()
-            raise
+            self._connect(path, self._open)
+        except InputError:
+            if not (read_only and _is_at_rest(path)):
+                raise
+            self._connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", self._check_layout)
 
     def __enter__(self) -> ScoreTable:
         return self
@@ -340,22 +338,34 @@ class ScoreTable:
         """
         write_frame(path, self.frame())
 
+    def _connect(self, place: Path | str, begin: Callable[[], None]) -> None:
+        with self._using():
+            address = isinstance(place, str)
+            self._connection = sqlite3.connect(place, PATIENCE, isolation_level=None, uri=address)
+        self._connection.row_factory = sqlite3.Row
+        try:
+            with self._using():
+                begin()
+        except BaseException:
+            self.close()
+            raise
+
     def _open(self) -> None:
         with _transaction(self._connection):
-            found = (self._pragma("application_id"), self._pragma("user_version"))
-            if found == (0, 0) and not self._pragma("schema_version"):
+            if not self._pragma("application_id") and not self._pragma("schema_version"):
                 self._connection.execute(SCHEMA)
                 self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
-            elif found != (APPLICATION_ID, LAYOUT):
-                raise InputError(
-                    f"{self.path} is not a score table of this m2m: its SQLite application id and layout are "
-                    f"{found}, wanted {(APPLICATION_ID, LAYOUT)}"
-                )
-            self._check_schema()
+            self._check_layout()
         self._connection.execute("PRAGMA journal_mode = WAL")
 
-    def _check_schema(self) -> None:
+    def _check_layout(self) -> None:
+        found = (self._pragma("application_id"), self._pragma("user_version"))
+        if found != (APPLICATION_ID, LAYOUT):
+            raise InputError(
+                f"{self.path} is not a score table of this m2m: its SQLite application id and layout are "
+                f"{found}, wanted {(APPLICATION_ID, LAYOUT)}"
+            )
         [kind] = self._connection.execute(
             "SELECT type FROM sqlite_master WHERE name = 'scores'"
         ).fetchone() or [""]
@@ -403,6 +413,12 @@ class ScoreTable:
         self._check_rows(where, tuple(equal.values()))
         query = f"SELECT {columns} FROM scores WHERE {where} ORDER BY {order}"
         return self._connection.execute(query, tuple(equal.values())).fetchall()
+
+
+def _is_at_rest(path: Path) -> bool:
+    # Nobody writes it, and all that was written is in the file itself.
+    beside = path.with_name(f"{path.name}-wal")
+    return path.exists() and not (beside.exists() and beside.stat().st_size)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def of_run(root: str | Path, *, seed: int = 0) -> Study:
         )
     if not results.get("oracle"):
         raise InputError(f"{root} trained only what it chose: fidelity needs a run with validate = true")
-    with ScoreTable(folder.table) as table:
+    with ScoreTable(folder.table, read_only=True) as table:
         examples: list[Any] = [row.examples for row in table.rows()]
         frame = table.frame().assign(examples=examples)
     return of_scores(frame, metric=results["metric"], first_seed=results["seed"], seed=seed)

@@ -59,7 +59,7 @@ def read_grid(folder: RunFolder, results: Mapping[str, Any]) -> Grid:
         The grid over all subsets and all targets that have all scores.
     """
     sign = 1.0 if results["higher_is_better"] else -1.0
-    with ScoreTable(folder.table) as table:
+    with ScoreTable(folder.table, read_only=True) as table:
         frame = table.frame(split="validation", metric=results["metric"])
     frame = frame[(frame["origin"] != "trained") | (frame["seed"] == results["seed"])]
     found = {

@@ -188,7 +188,7 @@ def of_test_scores(folder: RunFolder, results: Mapping[str, Any]) -> dict[str, E
         Evidence by claim; the intervals say what other test examples would have given, not other trainings.
     """
     names = results["datasets"]
-    with ScoreTable(folder.table) as table:
+    with ScoreTable(folder.table, read_only=True) as table:
         found = dict(_test_rows(table, results))
     picked = Mixture.subset(names, results["picked"]).label
     against = {

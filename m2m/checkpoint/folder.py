@@ -63,8 +63,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
         work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
         yield work
         publish(work, folder, durable=True)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(work, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None:  # a write does not say to what
+            error.filename = str(folder)
         raise
 
 

@@ -38,7 +38,7 @@ def open_recorded(args: argparse.Namespace) -> Source:
     folder = RunFolder(args.run)
     if not folder.table.exists():
         raise InputError(f"{args.run} is no run folder: it has no {folder.table.name}")
-    with ScoreTable(folder.table) as table:
+    with ScoreTable(folder.table, read_only=True) as table:
         rows = table.rows(origin="merged", split=args.split)
     if not rows:
         raise InputError(f"{args.run} has no scores of merged models on the {args.split} split")

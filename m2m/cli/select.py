@@ -214,7 +214,7 @@ def _examples(table: Path, row: Row) -> list[float] | None:
 
     keys = ("candidate", "origin", "task", "split", "metric", *(["version"] if row["version"] else []))
     seed = int(row["seed"]) if row["seed"] else None
-    with ScoreTable(database) as scores:
+    with ScoreTable(database, read_only=True) as scores:
         found = scores.rows(**{key: row[key] for key in keys}, seed=seed)
     if len(found) != 1:
         return None

@@ -167,6 +167,7 @@ def open_work_folder(out: Path) -> Iterator[WorkFolder]:
 
     Raises:
         RunFolderError: If another merge is making the same folder.
+        OSError: If the system fails; it names a file, or `out`.
     """
     root = work_folder(out)
     root.mkdir(parents=True, exist_ok=True)
@@ -180,6 +181,9 @@ def open_work_folder(out: Path) -> Iterator[WorkFolder]:
         if not root.exists() or os.fstat(descriptor).st_ino != root.stat().st_ino:
             raise RunFolderError(f"{out}: another merge has just finished writing it")
         yield WorkFolder(out, root)
+    except OSError as error:
+        error.filename = error.filename or str(out)  # a write does not say to what
+        raise
     finally:
         os.close(descriptor)
 

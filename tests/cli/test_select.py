@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.small_files import small_files
 
 from m2m.cli import main
 from m2m.cli.select import paired_lead
@@ -212,3 +213,13 @@ def test_the_interval_covers_the_truth_about_19_times_in_20() -> None:
         covered += low <= 0.3 <= high
     # Binomial(400, 0.95) has a standard deviation of 4.4; four of them either way.
     assert abs(covered - 0.95 * trials) < 4 * np.sqrt(trials * 0.95 * 0.05)
+
+
+def test_scores_are_read_where_nothing_can_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path, {"a": [1, 2], "b": [2, 4]})
+    before = select(capsys, table)
+    (tmp_path / "scores.sqlite").chmod(0o444)
+    with small_files(0):  # as good as read-only, for root too
+        assert select(capsys, table) == before

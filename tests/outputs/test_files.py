@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers.small_files import small_files
 
 from m2m.files import replacing, write_atomically
 
-#: Bytes that a file may have while `small_files` holds.
+#: Bytes that a file may have.
 ROOM = 4096
-
-
-@contextmanager
-def small_files() -> Iterator[None]:
-    """Let the system refuse to write more than `ROOM` bytes into any file, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_what_was_there_is_replaced(tmp_path: Path) -> None:
@@ -44,7 +29,7 @@ def test_what_was_there_is_replaced(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_old_and_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x"
     write_atomically(path, "old")
-    with small_files(), pytest.raises(OSError, match=str(path)) as caught:
+    with small_files(ROOM), pytest.raises(OSError, match=str(path)) as caught:
         write_atomically(path, "x" * 2 * ROOM)
     assert caught.value.errno == errno.EFBIG
     assert os.listdir(tmp_path) == ["x"]
