@@ -23,7 +23,7 @@ def lipschitz(landscape: Landscape, examples: Examples, points: Sequence[Tensor]
     Args:
         landscape: The losses.
         examples: What the loss is averaged over.
-        points: Displacements, none zero; say experts' and merged models'. each [P]
+        points: Displacements, say experts' and merged models'; one of zero says nothing. each [P]
 
     Returns:
         ρ, in nat a cubed unit of weight.
@@ -35,5 +35,6 @@ def lipschitz(landscape: Landscape, examples: Examples, points: Sequence[Tensor]
         for point, product in zip(stacked, products, strict=True):
             rest = landscape.gradient(examples, at=share * point) - gradient - share * product
             remainder, length = norms(torch.stack([rest, share * point])).tolist()
-            quotients.append(2 * remainder / (length * length))
-    return max(quotients)
+            if length:
+                quotients.append(2 * remainder / (length * length))
+    return max(quotients, default=0.0)

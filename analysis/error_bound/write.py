@@ -12,7 +12,7 @@ from analysis.error_bound.sweep import SweepPoint
 from analysis.results import Reasons
 
 NAME = "error_bound"
-_OUTSIDE = "the bound is for plain gradient descent, and this recipe is not"
+_OUTSIDE = "the recipe is not plain gradient descent, or the bound is beyond every number"
 _NO_RESIDUAL = "a residual is zero"
 _EXPONENT = "between points of which one has no residual there is no exponent"
 #: Why a number may not be there.

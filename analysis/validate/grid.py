@@ -22,6 +22,8 @@ Ints = NDArray[np.int64]
 
 #: Resamples of mixtures; the ends of a 95 % interval are then known to about a hundredth of its width.
 RESAMPLES = 1999
+#: Rows that differ by less, as a share of the largest, differ by rounding.
+_ROUNDING = 8 * float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -169,12 +171,20 @@ def of_mean(values: Sequence[float] | Floats, rows: str) -> Evidence:
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
         return Evidence(None, None, None, len(array), rows, "Student's t", f"{len(array)} {rows}: too few")
+    if reason := _gaps(array, rows):
+        return Evidence(None, None, None, len(array), rows, "Student's t", reason)
     mean, error = float(array.mean()), float(array.std(ddof=1) / np.sqrt(len(array)))
-    if error == 0:
+    if np.ptp(array) <= _ROUNDING * np.abs(array).max():
         reason = f"all {len(array)} {rows} are equal: too few to tell, not certainty"
         return Evidence(mean, None, None, len(array), rows, "Student's t", reason)
     reach = float(stats.t.ppf(0.975, len(array) - 1)) * error
     return Evidence(mean, mean - reach, mean + reach, len(array), rows, "Student's t")
+
+
+def _gaps(values: Floats, rows: str) -> str:
+    """Return why there is no mean; empty if there is one."""
+    gaps = int((~np.isfinite(values)).sum())
+    return f"{gaps} of {values.size} {rows} have no number" if gaps else ""
 
 
 def of_ratio(logarithms: Sequence[float] | Floats, rows: str) -> Evidence:
@@ -208,6 +218,8 @@ def over_datasets(matrix: Floats, rows: str) -> Evidence:
     off = ~np.eye(n, dtype=bool)
     if n < 3:
         return Evidence(None, None, None, n, rows, "dataset jackknife", f"{n} datasets: three are needed")
+    if reason := _gaps(matrix[off], rows):
+        return Evidence(None, None, None, n * (n - 1) // 2, rows, "dataset jackknife", reason)
     value = float(matrix[off].mean())
     kept = [np.delete(np.delete(matrix, k, 0), k, 1) for k in range(n)]
     means = np.array([part[~np.eye(n - 1, dtype=bool)].mean() for part in kept])

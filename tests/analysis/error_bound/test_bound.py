@@ -123,6 +123,12 @@ def test_lipschitz_of_a_quadratic_is_rounding() -> None:
     assert lipschitz(landscape, setup.datasets["a"], [point]) <= 1e-12
 
 
+def test_a_displacement_of_zero_says_nothing_of_the_remainder() -> None:
+    setup = linear_setup(seed=1)
+    landscape = Landscape(setup, setup.base_state(Path()))
+    assert lipschitz(landscape, setup.datasets["a"], [landscape.zeros()]) == 0
+
+
 def test_lipschitz_of_a_cubic() -> None:
     setup = small_net_setup()
     setup.loss = lambda model, batch: (  # type: ignore[method-assign]

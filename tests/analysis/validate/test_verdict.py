@@ -85,6 +85,12 @@ def test_too_little_gives_a_reason() -> None:
     equal = of_mean([0.0, 0.0, 0.0], "rows")
     assert (equal.value, equal.low, equal.reason[:22]) == (0, None, "all 3 rows are equal: ")
     assert over_datasets(np.eye(2), "pairs").reason == "2 datasets: three are needed"
+    rounded = [0.3, 0.1 + 0.2, 0.3]
+    assert "all 3 rows are equal" in of_mean(rounded, "rows").reason
+    holes = np.array([[1.0, np.nan, 0.2], [np.nan, 1.0, 0.1], [0.2, 0.1, 1.0]])
+    for missing in (over_datasets(holes, "pairs"), of_mean([1.0, np.nan, np.inf, 2, 3, 4], "pairs")):
+        assert (missing.value, missing.low, missing.high) == (None, None, None)
+        assert missing.reason == "2 of 6 pairs have no number"
     nothing = over_mixtures(lambda chosen: float("nan"), 4, 0, "rows")
     assert (nothing.value, nothing.reason) == (None, "nothing to measure it on")
     seldom = over_mixtures(lambda chosen: 1.0 if 0 in chosen else float("nan"), 4, 0, "rows")
