@@ -115,6 +115,9 @@ def _tell(result: MixResult, exports: dict[str, Path], figure: Path) -> None:
     print_table(_score_rows(result))
     surfaces = (f"{fit.capability.name} {fit.model} {fit.rank:.3f}" for fit in result.fits)
     print(f"surfaces and their cross-validated Spearman: {', '.join(surfaces)}")
+    for fit in result.fits:
+        for note in fit.notes:
+            print(f"note: {fit.capability.name}: {note}")
     if result.trained:
         print("\nreally trained:")
         print_table(_trained_rows(result))

@@ -235,7 +235,7 @@ def test_configurations_are_compared(tmp_path: Path) -> None:
     study = orthogonality(base.path, [expert.path])
     assert ["rope_theta 500000.0 (base 10000.0)" in warning for warning in study.warnings] == [True]
     (expert.path / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"config\.json: is not JSON"):
+    with pytest.raises(CheckpointError, match=r"config\.json is not a model's configuration: not JSON"):
         orthogonality(base.path, [expert.path])
 
 

@@ -149,10 +149,6 @@ def test_a_run_folder(tmp_path: Path) -> None:
         (["{base}", "--base", "{base}"], "a run folder names its own models"),
         (["{base}"], "is not a finished run folder"),
         (["--base", "{base}", "--experts", "{red}", "{red}"], "as many different names"),
-        (
-            ["--base", "{base}", "--experts", "{red}", "--subspaces", "-1"],
-            "rank of at least 1 (0 for none), got -1",
-        ),
         (["--base", "{base}", "--experts", "{red}", "--share", "0.5"], "give both or neither"),
         (
             ["--base", "{base}", "--experts", "{red}", "{blue}", "--share", "0.5", "--anchored", "{red}"],
