@@ -84,12 +84,14 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
         Models: The models, while the block runs.
 
     Raises:
-        ConfigError: If there is no expert, or a name cannot be used.
+        ConfigError: If there is no expert, or a name cannot be used or is that of two.
     """
     root = _checked(base)
     named = experts if isinstance(experts, Mapping) else {Path(path).name: path for path in experts}
     if not named:
         raise ConfigError("there is no expert to merge")
+    if len(named) < len(experts):
+        raise ConfigError(f"experts of one name among {list(map(str, experts))}: give them names, as a mapping")
     check_names(named, "expert")
     found = {name: _open(path, root) for name, path in named.items()}
     with FileHashes(_files(root, found)) as hashes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def kept_tensors(path: Path) -> dict[str, Tensor]:
     what = "a file of tensors that m2m kept (delete it: it is made again)"
     require_file(path, what, DataError)
     with reading(what, path, DataError):
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not look at them
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise DataError(f"{path} is not {what}: the checksum of {damaged!r} is another")
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
             raise DataError(f"{path} is not {what}")
