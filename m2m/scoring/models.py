@@ -91,7 +91,9 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
     if not named:
         raise ConfigError("there is no expert to merge")
     if len(named) < len(experts):
-        raise ConfigError(f"experts of one name among {list(map(str, experts))}: give them names, as a mapping")
+        raise ConfigError(
+            f"experts of one name among {list(map(str, experts))}: give them names, as a mapping"
+        )
     check_names(named, "expert")
     found = {name: _open(path, root) for name, path in named.items()}
     with FileHashes(_files(root, found)) as hashes:

@@ -71,3 +71,18 @@ def test_a_folder_that_is_not_a_run_is_left_as_it_is(
     assert "not a run folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
     assert main(["report", str(tmp_path)]) == 2
+
+
+def test_a_run_of_an_earlier_m2m_is_told_of_once(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["run", config, "--out", str(out), "--workers", "1"]
+    assert main([*command, "-q"]) == 0
+    identity = json.loads((out / "run.json").read_text())
+    del identity["contents"], identity["origins_noted"]
+    (out / "run.json").write_text(json.dumps(identity))
+    capsys.readouterr()
+    for times in (1, 0):
+        assert main(command) == 0
+        assert capsys.readouterr().err.count(f"m2m: note: {out} is of an earlier m2m") == times

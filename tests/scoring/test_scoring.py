@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,27 @@ def test_nothing_of_a_name_a_size_or_a_time_brings_an_old_score_back(models: Pat
     assert len(found) == 2
     assert before in found
     assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    ("experts", "said"),
+    [
+        (["a", "b/../a"], "experts of one name"),
+        ({"../a": "a"}, "expert name '../a' begins with"),
+        ({"a+b": "a"}, r"expert name 'a\+b' has"),
+        ({"A": "a", "a": "b"}, "'A' and 'a' differ in case"),
+    ],
+)
+def test_names_that_cannot_be_used_leave_nothing(
+    models: Path, tmp_path: Path, experts: Any, said: str
+) -> None:
+    named = {name: models / path for name, path in experts.items()} if isinstance(experts, dict) else None
+    with pytest.raises(ConfigError, match=said):
+        m2m.score(
+            models / "base", named or [models / path for path in experts],
+            tasks=[f"lm:{models / 'text.txt'}"], context=16, out=tmp_path / "scores.csv",
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_m2m_wrote_is_held_against_its_manifest(models: Path, tmp_path: Path) -> None:
