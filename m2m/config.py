@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,19 @@ class RunConfig:
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def reads(self, path: Path) -> bool:
+        """Say whether the set-up names a file, by itself or by a pattern; then it is not to be written over.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Whether some text in `[setup]` fits its path; some texts fit more than is read.
+        """
+        name = os.path.realpath(path)
+        patterns = (os.path.realpath(self.root / text.partition(".py:")[0]) for text in _texts(self.setup))
+        return os.path.isfile(name) and any(name in (p, f"{p}.py") or fnmatchcase(name, p) for p in patterns)
+
 
 def load(path: str | Path) -> RunConfig:
     """Read a run configuration.
@@ -92,6 +107,15 @@ def load(path: str | Path) -> RunConfig:
         setup=tables["setup"],
         mix=read_mix_options(tables.get("mix", {}), f"{path} [mix]"),
     )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if "\0" not in value:
+            yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
 
 
 def _run_options(table: Mapping[str, Any], where: str) -> RunOptions:

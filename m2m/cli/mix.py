@@ -67,12 +67,11 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.outputs import Output, check_outputs
     from paper_figs.mergemix import mix as figure
 
-    exports, sources = _exports(args.to), sources_of(args)
-    check_outputs(
-        [Output(f"--to {name}={path}", path) for name, path in exports.items()], inputs=[args.config]
-    )
+    exports, sources, loaded = _exports(args.to), sources_of(args), config.load(args.config)
+    outputs = [Output(f"--to {name}={path}", path) for name, path in exports.items()]
+    check_outputs(outputs, inputs=[args.config, *filter(loaded.reads, exports.values())])
     result = mix(
-        config.load(args.config), args.out, train=args.train, workers=args.workers,
+        loaded, args.out, train=args.train, workers=args.workers,
         progress=progress(quiet=args.quiet),
     )  # fmt: skip
     for name, path in exports.items():

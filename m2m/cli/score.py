@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where models are merged and run: cpu, cuda, cuda:1 (default: %(default)s)",
     )  # fmt: skip
     add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
-    add_out(parser, "the table of scores, a CSV file")
+    add_out(parser, "the table of scores, NAME.csv; all that is known is kept in NAME.sqlite beside it")
     add_threads(parser)
     _add_race(parser)
 
@@ -155,9 +155,12 @@ def execute(args: argparse.Namespace) -> int:
     experts = named_paths(args.experts)
     mixtures = _mixtures(args.candidates, list(experts))
     racing = _racing(args)
+    inputs = inputs_of_setup(args, args.out, args.examples)
+    if args.candidates != "all":
+        inputs.append(Path(args.candidates))
     common: dict[str, Any] = {
         "tasks": args.task or (), "out": args.out, "examples": args.examples, "model": args.model,
-        "bench": bench_of_setup(args), "inputs": [path for path in (args.setup, args.candidates) if path],
+        "bench": bench_of_setup(args), "inputs": inputs,
         "context": args.context, "options": options_of_tasks(args),
         "memory": args.memory, "threads": args.threads, "device": args.device,
         "progress": progress(quiet=args.quiet),
@@ -239,6 +242,23 @@ def bench_of_setup(args: argparse.Namespace) -> Callable[[], Bench] | None:
     if args.target is None or args.model is not None:
         raise ConfigError("--setup goes with --target NAME and without --model")
     return partial(_bench_of_setup, args)
+
+
+def inputs_of_setup(args: argparse.Namespace, *paths: Path | None) -> list[Path]:
+    """Find out which files must not be written over because a run configuration is used.
+
+    Args:
+        args: The parsed options of `add_tasks`.
+        *paths: Files that will be written; None for those that are not named.
+
+    Returns:
+        The configuration, and those of the files that it reads.
+    """
+    from m2m import config
+
+    if args.setup is None:
+        return []
+    return [args.setup, *filter(config.load(args.setup).reads, filter(None, paths))]
 
 
 def _bench_of_setup(args: argparse.Namespace) -> Bench:

@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.cli.score import add_models, add_tasks, options_of_tasks
+from m2m.cli.score import add_models, add_tasks, inputs_of_setup, options_of_tasks
 from m2m.command_line import add_seed, add_threads, positive
 from m2m.errors import ConfigError
 
@@ -59,7 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what `m2m-analysis curvature` says of the loss, for --strategy model or quadratic",
     )  # fmt: skip
     add("--storage", type=Path, metavar="FILE.sqlite", help="keep Optuna's study there, for its dashboard")
-    add("--out", type=Path, metavar="PATH", help="what was tried, as CSV; live scores are kept beside it")
+    add(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="what was tried, as CSV; live scores are kept beside NAME.csv in NAME.sqlite",
+    )
     add_seed(parser, "decides all random choices (default: 0)")
     add_threads(parser)
 
@@ -120,14 +125,14 @@ def _outputs(args: argparse.Namespace) -> list[Output]:
 
 def _inputs(args: argparse.Namespace) -> list[str | Path]:
     # A run is none of them: what it keeps is never written over, and beside that a table may lie there.
-    named = [path for path in (args.base, args.setup, args.prior) if path is not None]
+    named = [path for path in (args.base, args.prior) if path is not None]
     if args.run is not None:
         return named
     from m2m.cli.experts import named_paths
     from m2m.scoring import files_of_tasks
 
     tasks = files_of_tasks(args.task or (), args.model, options_of_tasks(args))
-    return [*named, *named_paths(args.experts or ()).values(), *tasks]
+    return [*named, *named_paths(args.experts or ()).values(), *tasks, *inputs_of_setup(args, args.out)]
 
 
 def _space(args: argparse.Namespace, source: Source) -> Space:

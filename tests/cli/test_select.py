@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,3 +224,17 @@ def test_scores_are_read_where_nothing_can_be_written(
     (tmp_path / "scores.sqlite").chmod(0o444)
     with small_files(0):  # as good as read-only, for root too
         assert select(capsys, table) == before
+
+
+def test_a_name_that_a_spreadsheet_would_compute_is_written_as_text_and_found_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path, {"a": [-1, -2], "b": [2, 4]}, metric="=1+1", task="@task")
+    with table.open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert {"'=1+1", "'@task", "-1.5"} <= set(cells)
+    assert not [cell for cell in cells if cell[:1] in tuple("=+@")]
+    got = select(capsys, table, "--metric", "=1+1", "--task", "@task")
+    assert (got["metric"], got["task"], got["picked"]) == ("=1+1", "@task", "b")
+    assert isinstance(got["runner_up"], dict)
+    assert got["runner_up"]["difference"]["n"] == 2  # its row of the SQLite table is found as well

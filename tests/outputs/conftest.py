@@ -33,6 +33,7 @@ TABLES = {
     "  - {model: base, parameters: {weight: 0.5}}\n  - {model: a, parameters: {weight: 0.5}}\n",
     "task.py": TASK,
     "run.toml": run_config("validate = true"),
+    "data.csv": "text that a set-up may read",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.linear_setup import run_config
 
 import analysis.cli
 import m2m.cli
@@ -185,6 +186,23 @@ def test_a_file_of_results_that_is_read_or_no_file_is_refused(
         assert "fidelity.json is a folder" in refused("m2m-analysis", command, "results", capsys)
     finally:
         shutil.rmtree(results)
+
+
+@pytest.mark.parametrize("files", ['"data.csv"', '["none.txt", "*.csv"]', '"../kit/d*"'])
+def test_data_of_a_set_up_are_inputs(files: str, kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = kit / "reading.toml"
+    text = f'kind = "language"\n[setup.datasets.a]\nfiles = {files.replace("../kit", f"../{kit.name}")}\n'
+    config.write_text(run_config().partition("kind")[0] + text)
+    try:
+        for command in (
+            "score --base base --experts a b --setup reading.toml --target t --out OUT",
+            "score --base base --experts a b --setup reading.toml --target t --out s.csv --examples OUT",
+            "search --base base --experts a b --setup reading.toml --target t --out OUT",
+            "mix reading.toml --out mixed --to json=OUT",
+        ):
+            assert "is an input" in refused("m2m", command, "data.csv", capsys)
+    finally:
+        config.unlink()
 
 
 def test_a_report_takes_no_other_things_place(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
