@@ -62,7 +62,8 @@ def anchor_effect(plain: Floats, anchored: Floats, share: float) -> AnchorEffect
         The four matrices of cosines.
     """
     matrix = anchor_matrix(len(plain), share)
-    inverse = np.linalg.inv(matrix)
+    # β times the inverse of A, in closed form: cosines do not see the factor, and no β makes it singular.
+    inverse = np.eye(len(plain)) - (1 - share) / len(plain)
     return AnchorEffect(
         share,
         plain=cosines(plain),
