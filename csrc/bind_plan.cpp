@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "stream_plan_check.h"
 
@@ -61,7 +62,8 @@ std::vector<AdaptedInput> to_adapted(const py::buffer& buffer, const py::buffer&
 std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::vector<std::string> output_files,
                                     int n_outputs, const py::buffer& tensors, const py::buffer& inputs,
                                     const py::buffer& products, const py::buffer& adapted, const py::buffer& scales,
-                                    const py::buffer& outputs) {
+                                    const py::buffer& outputs, int most_open) {
+  if (most_open < 1) throw std::invalid_argument("most_open is out of range");
   StreamPlan plan{n_outputs, std::move(input_files), std::move(output_files), {}, {}, {}, {}, {}};
   const auto table = to_rows(tensors, kTensorNumbers, "tensors");
   std::int64_t n_places = 0;
@@ -74,17 +76,26 @@ std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::v
   plan.adapted = to_adapted(adapted, scales);
   plan.outputs = to_places(outputs, "outputs");
   check_plan(plan);
-  return std::make_unique<OpenPlan>(std::move(plan));
+  return std::make_unique<OpenPlan>(std::move(plan), most_open);
+}
+
+// While no stream runs. Returns the number of an output file and errno, of the first whose writing failed in the end.
+std::optional<std::pair<std::size_t, int>> close_outputs(const OpenPlan& plan) {
+  std::optional<std::pair<std::size_t, int>> failed;
+  for (std::size_t i = 0; i < plan.files.outputs.size(); ++i)
+    if (const int code = plan.files.outputs[i].close(); code != 0 && !failed) failed = {i, code};
+  return failed;
 }
 
 }  // namespace
 
 void register_plan(py::module_& module) {
   py::class_<StreamPlan>(module, "PlanNumbers", "A plan as pure data.");
-  py::class_<OpenPlan, StreamPlan>(module, "StreamPlan", "Which bytes of which files become which others; the files are open.")
+  py::class_<OpenPlan, StreamPlan>(module, "StreamPlan", "Which bytes of which files become which others.")
       .def(py::init(&make_plan), py::kw_only(), py::arg("input_files"), py::arg("output_files"), py::arg("n_outputs"),
            py::arg("tensors"), py::arg("inputs"), py::arg("products"), py::arg("adapted"), py::arg("scales"),
-           py::arg("outputs"));
+           py::arg("outputs"), py::arg("most_open"))
+      .def("close_outputs", &close_outputs, py::call_guard<py::gil_scoped_release>());
 }
 
 }  // namespace m2m

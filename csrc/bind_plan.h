@@ -14,11 +14,11 @@
 
 namespace m2m {
 
-// A plan with its files open: what Python holds. Passes and streams keep it alive.
+// A plan with its files: what Python holds. Passes and streams keep it alive.
 struct OpenPlan : StreamPlan {
   StreamFiles files;
 
-  explicit OpenPlan(StreamPlan plan) : StreamPlan(std::move(plan)), files(*this) {}
+  OpenPlan(StreamPlan plan, int most_open) : StreamPlan(std::move(plan)), files(*this, most_open) {}
 };
 
 template <class T>

@@ -8,6 +8,7 @@ void register_device(pybind11::module_& module);  // bind_device.cpp: before pas
 void register_stream(pybind11::module_& module);  // bind_stream.cpp: before all that adds passes
 void register_gram(pybind11::module_& module);    // bind_gram.cpp
 void register_select(pybind11::module_& module);  // bind_select.cpp
+void register_mapped(pybind11::module_& module);  // bind_mapped.cpp
 }  // namespace m2m
 
 PYBIND11_MODULE(_core, module) {
@@ -18,4 +19,5 @@ PYBIND11_MODULE(_core, module) {
   m2m::register_stream(module);
   m2m::register_gram(module);
   m2m::register_select(module);
+  m2m::register_mapped(module);
 }

@@ -23,7 +23,7 @@ void scatter(const char* piece, std::int64_t start, std::int64_t count, std::int
 
 }  // namespace
 
-LoraFactors::LoraFactors(const StreamPlan& plan, const std::vector<StreamFile>& files, const StreamPass& pass,
+LoraFactors::LoraFactors(const StreamPlan& plan, const FileList& files, const StreamPass& pass,
                          std::int64_t tensor)
     : plan_(plan), files_(files), tensor_(tensor), loaded_(plan.tensors[tensor].n_inputs) {
   for (int n = 0; n < plan.tensors[tensor].n_inputs; ++n) {
@@ -64,6 +64,7 @@ void LoraFactors::read(const LoraFactor& factor, std::int64_t start, std::int64_
   const std::int64_t size = size_of(factor.place.dtype);
   std::int64_t done = 0;
   const int code = files_[factor.place.file].read(into, count * size, factor.place.offset + start * size, &done);
+  if (code == StreamFile::changed) throw StreamFailure(FailureKind::changed, tensor_, n);
   if (code) throw StreamFailure(FailureKind::read, tensor_, n, 0, code);
   if (done < count * size) throw StreamFailure(FailureKind::shrunk, tensor_, n);
   read_bytes_ += done;

@@ -18,7 +18,7 @@ namespace m2m {
 class LoraFactors {
  public:
   // Reads the factors of the inputs that the pass wants. Throws StreamFailure; a factor that is not finite is one.
-  LoraFactors(const StreamPlan& plan, const std::vector<StreamFile>& files, const StreamPass& pass, std::int64_t tensor);
+  LoraFactors(const StreamPlan& plan, const FileList& files, const StreamPass& pass, std::int64_t tensor);
 
   // Elements [first, first + count) of input n.
   void multiply(int n, std::int64_t first, std::int64_t count, double* sums) const;
@@ -33,7 +33,7 @@ class LoraFactors {
   void read(const LoraFactor& factor, std::int64_t start, std::int64_t count, char* into, int n);
 
   const StreamPlan& plan_;
-  const std::vector<StreamFile>& files_;
+  const FileList& files_;
   std::int64_t tensor_;
   std::int64_t read_bytes_ = 0;
   std::vector<Loaded> loaded_;  // [N]; nothing for an input that is read, or not wanted
@@ -43,7 +43,7 @@ class LoraFactors {
 // comes to a third one waits until the others are done with the first.
 class LoraCache {
  public:
-  LoraCache(const StreamPlan& plan, const std::vector<StreamFile>& files, const StreamPass& pass)
+  LoraCache(const StreamPlan& plan, const FileList& files, const StreamPass& pass)
       : plan_(plan), files_(files), pass_(pass) {}
 
   // Borrows a tensor's factors for one chunk. A worker borrows one at a time, so that waiting ends.
@@ -72,7 +72,7 @@ class LoraCache {
   void release(int slot);
 
   const StreamPlan& plan_;
-  const std::vector<StreamFile>& files_;
+  const FileList& files_;
   const StreamPass& pass_;
   mutable std::mutex mutex_;
   std::condition_variable released_;

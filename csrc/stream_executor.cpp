@@ -21,9 +21,9 @@ std::int64_t stored_size(const PlannedTensor& tensor, Dtype dtype) {
 
 }  // namespace
 
-StreamFiles::StreamFiles(const StreamPlan& plan) {
-  for (const std::string& path : plan.input_files) inputs.emplace_back(path, StreamFile::Mode::read);
-  for (const std::string& path : plan.output_files) outputs.emplace_back(path, StreamFile::Mode::write);
+StreamFiles::StreamFiles(const StreamPlan& plan, int most_open) : pool(most_open) {
+  for (const std::string& path : plan.input_files) inputs.emplace_back(pool, path, StreamFile::Mode::read);
+  for (const std::string& path : plan.output_files) outputs.emplace_back(pool, path, StreamFile::Mode::write);
 }
 
 struct StreamExecutor::Worker {
@@ -257,6 +257,7 @@ void StreamExecutor::read_bytes_at(std::int64_t tensor, int n, const Place& plac
                                    std::int64_t from) {
   std::int64_t done = 0;
   const int code = files_.inputs[place.file].read(into, bytes, place.offset + from, &done);
+  if (code == StreamFile::changed) throw StreamFailure(FailureKind::changed, tensor, n);
   if (code) throw StreamFailure(FailureKind::read, tensor, n, 0, code);
   if (done < bytes) throw StreamFailure(FailureKind::shrunk, tensor, n);
   read_bytes_ += bytes;

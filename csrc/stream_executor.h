@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -25,12 +26,13 @@ struct StreamPosition {
   std::int64_t element;
 };
 
-// The files of a plan, opened once for all passes over it.
+// The files of a plan, for all passes over it.
 struct StreamFiles {
-  std::vector<StreamFile> inputs;
-  std::vector<StreamFile> outputs;
+  FilePool pool;
+  FileList inputs;
+  FileList outputs;
 
-  explicit StreamFiles(const StreamPlan& plan);
+  explicit StreamFiles(const StreamPlan& plan, int most_open = std::numeric_limits<int>::max());
 };
 
 // Memory: threads * (N + M) * slot_bytes, whatever the size of the tensors; one more slot a thread where inputs are adapted.

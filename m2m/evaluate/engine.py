@@ -14,7 +14,7 @@ from m2m.evaluate.batched_scorer import BatchedScorer
 from m2m.evaluate.bench import Bench
 from m2m.evaluate.device import CPU, device_errors
 from m2m.evaluate.live_model import LiveModel, OtherSum, checked_weights
-from m2m.evaluate.mapped import mapped_state
+from m2m.evaluate.mapped import check_mapped, mapped_state
 from m2m.evaluate.resident import AHEAD, walk
 from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.stacked import LARGEST, StackedWalk
@@ -224,4 +224,6 @@ def _guarded(
     scored: Iterator[tuple[int, list[Scores]]], device: torch.device
 ) -> Iterator[tuple[int, list[Scores]]]:
     with device_errors(device):
-        yield from scored
+        for found in scored:
+            check_mapped()
+            yield found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,12 @@ from m2m.merging.plan import MergePlan
 if TYPE_CHECKING:
     from m2m._core import StreamPlan
 
-#: Files that the rest of the process may hold open.
-_OTHER_FILES = 128
+#: Files that the rest of the process may open meanwhile.
+_OTHER_FILES = 32
 
 
 def compile_plan(plan: MergePlan, files: Sequence[Path]) -> StreamPlan:
-    """Open a plan's files and give its tensors to the compiled module.
+    """Give a plan's files and tensors to the compiled module.
 
     Args:
         plan: The plan.
@@ -29,7 +31,6 @@ def compile_plan(plan: MergePlan, files: Sequence[Path]) -> StreamPlan:
     from m2m._core import StreamPlan
 
     numbers = plan.numbers
-    _allow_open_files(len(numbers.files) + len(files))
     return StreamPlan(
         input_files=[str(file) for file in numbers.files],
         output_files=[str(file) for file in files],
@@ -40,12 +41,25 @@ def compile_plan(plan: MergePlan, files: Sequence[Path]) -> StreamPlan:
         adapted=numbers.adapted,
         scales=numbers.scales,
         outputs=numbers.outputs,
+        most_open=_most_open(len(numbers.files) + len(files)),
     )
 
 
-def _allow_open_files(count: int) -> None:
+def _most_open(files: int) -> int:
+    # Raises the limit if these are too many, and says how many of them can be open at a time. The limit stays
+    # raised: who runs beside or after this may have counted on it.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + _OTHER_FILES
+    others = _open_files() + _OTHER_FILES
+    wanted = files + others
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):  # a sandbox may refuse; the compiled module gets by with fewer
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return files if soft == resource.RLIM_INFINITY else max(1, min(files, soft - others))
+
+
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return _OTHER_FILES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from m2m.merging.windows import windows
 from m2m.merging.work_folder import Position
 
 if TYPE_CHECKING:
-    from m2m._core import MergeDevice, StreamPass
+    from m2m._core import MergeDevice, StreamPass, StreamPlan
 
 #: Runs a writing pass over a window, with something of its own riding along.
 Gather = Callable[[Window, "StreamPass", PassRun], None]
@@ -116,6 +116,7 @@ def execute(
     Raises:
         CheckpointError: If an input shrank, holds NaN or infinities, or differs where it must not.
         InterruptedMergeError: If the system failed to read or write.
+        RunFolderError: If what was written is not there in the end.
     """  # noqa: DOC502 - raised by what is called
     files = lay_out(plan, folder)
     run = PassRun(plan, compile_plan(plan, files), staging, start, note, progress)
@@ -129,6 +130,7 @@ def execute(
                 else:
                     run(stream_pass, window)
         run.report()
+        _close(run.core, files)
         hashes = hasher.result()
     except BaseException:
         run.stop()
@@ -136,3 +138,11 @@ def execute(
     finally:
         hasher.stop()
     return Execution(run.read_bytes, run.written_bytes, run.peak_anon_bytes, hashes)
+
+
+def _close(core: StreamPlan, files: Sequence[Path]) -> None:
+    # Network file systems may tell only now that they could not write; what was noted as written is then not.
+    failed = core.close_outputs()
+    if failed is not None:
+        number, code = failed
+        raise RunFolderError(f"{files[number]}: was written, but not kept: {os.strerror(code)}")

@@ -15,6 +15,7 @@ from m2m.evaluate.bench import Bench
 from m2m.evaluate.device import device_errors, free_bytes, open_device
 from m2m.evaluate.engine import Job, choose, open_live
 from m2m.evaluate.kept_memory import keeping_memory
+from m2m.evaluate.mapped import check_mapped
 from m2m.evaluate.racing import RaceResult, race
 from m2m.evaluate.racing.budget import allowed_evaluations
 from m2m.evaluate.tasks import TaskOptions
@@ -224,6 +225,7 @@ class _Told:
 
     def __call__(self, evaluations: int) -> None:
         self._what.models.hashes.check_unchanged()  # else the keys would be other models'
+        check_mapped()
         self._done += evaluations
         if self._progress is not None:
             self._progress(self._done, self._limit, "example evaluations")

@@ -31,6 +31,7 @@ PROGRAMS = {
     "stream_cases": STREAM,
     "select_cases": [*SELECT, "merge_cpu"],
     "change_cases": [*STREAM, *SELECT_PASS],
+    "mapped_cases": ["mapped_file"],
     "cuda_cases": [*STREAM, "cuda_device"],
     "fuzz/fuzz_stream": STREAM,
 }

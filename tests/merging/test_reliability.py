@@ -181,5 +181,5 @@ def test_an_input_that_shrinks_under_a_running_command_is_named(tmp_path: Path) 
         _, err = process.communicate()
         code = process.returncode
     assert code == 2
-    assert "shrank during the merge" in err
+    assert "changed while it was used" in err
     assert not any("out" in path.name for path in tmp_path.iterdir())

@@ -15,6 +15,7 @@ from helpers.tiny_models import write_llama
 import m2m
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError, DataError, InputError, MixtureError
+from m2m.evaluate.mapped import check_mapped, mapped_state
 from m2m.evaluate.tasks import TaskOptions
 from m2m.mixture import Mixture, all_subsets
 from m2m.surrogate import ScoreTable
@@ -171,6 +172,55 @@ def test_a_file_that_changes_while_it_is_scored_spoils_its_scores(models: Path, 
         )  # fmt: skip
     with ScoreTable(tmp_path / "scores.sqlite") as table:
         assert not table.rows()
+
+
+CUTTER = """
+import os
+
+METRICS = {{"value": True}}
+
+def change(model):
+    os.truncate({path!r}, 5000)
+    return {{"value": 1.0}}
+"""
+
+
+def test_a_file_that_is_cut_short_while_it_is_scored_ends_with_a_word(models: Path, tmp_path: Path) -> None:
+    for name in "bc":
+        write_llama(tmp_path / name, seed=2, noise=0.05, dtype=torch.bfloat16)
+    weights = tmp_path / "b" / "model.safetensors"
+    (tmp_path / "task.py").write_text(CUTTER.format(path=str(weights)))
+    with pytest.raises(CheckpointError, match=r"b/model\.safetensors: changed while it was used"):
+        m2m.score(
+            models / "base", [tmp_path / "b", tmp_path / "c"], tasks=[f"{tmp_path / 'task.py'}:change"],
+            out=tmp_path / "scores.csv", mode="resident",
+        )  # fmt: skip
+    with ScoreTable(tmp_path / "scores.sqlite") as table:
+        assert not table.rows()
+
+
+def test_bytes_that_cannot_be_read_any_more_are_told(tmp_path: Path) -> None:
+    write_llama(tmp_path / "b", seed=2, noise=0.05, dtype=torch.bfloat16)
+    checkpoint = Checkpoint(tmp_path / "b")
+    state = mapped_state(checkpoint)
+    check_mapped()
+    os.truncate(checkpoint.files[0], 5000)
+    assert float(sum(tensor.double().sum() for tensor in state.values())) != 0
+    with pytest.raises(CheckpointError, match=r"b/model\.safetensors: cannot be read any more"):
+        check_mapped()
+    check_mapped()
+    with pytest.raises(CheckpointError, match=r"b/model\.safetensors: shrank: tensor .* is cut off"):
+        mapped_state(checkpoint)
+
+
+def test_mapped_files_hold_no_descriptors(tmp_path: Path) -> None:
+    write_llama(tmp_path / "b", seed=2, noise=0.05, dtype=torch.bfloat16)
+    before = len(os.listdir("/proc/self/fd"))
+    state = mapped_state(Checkpoint(tmp_path / "b"))
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert all(
+        torch.equal(state[name], tensor) for name, tensor in Checkpoint(tmp_path / "b").state().items()
+    )
 
 
 def test_a_task_that_is_new_is_all_that_is_scored(models: Path, tmp_path: Path) -> None:
