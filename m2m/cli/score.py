@@ -155,12 +155,12 @@ def execute(args: argparse.Namespace) -> int:
     experts = named_paths(args.experts)
     mixtures = _mixtures(args.candidates, list(experts))
     racing = _racing(args)
-    inputs = inputs_of_setup(args, args.out, args.examples)
+    bench, inputs = bench_of_setup(args), inputs_of_setup(args, args.out, args.examples)
     if args.candidates != "all":
         inputs.append(Path(args.candidates))
     common: dict[str, Any] = {
         "tasks": args.task or (), "out": args.out, "examples": args.examples, "model": args.model,
-        "bench": bench_of_setup(args), "inputs": inputs,
+        "bench": bench, "inputs": inputs,
         "context": args.context, "options": options_of_tasks(args),
         "memory": args.memory, "threads": args.threads, "device": args.device,
         "progress": progress(quiet=args.quiet),
