@@ -10,9 +10,9 @@ from typing import Any
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.manifest import read_manifest
+from m2m.content_keys import content_key
 from m2m.errors import RunFolderError
 from m2m.mixture import Mixture
-from m2m.surrogate import content_key
 from m2m.train import TrainRecipe
 from m2m.train.fine_tune import REVISION
 

@@ -15,6 +15,7 @@ from torch import nn
 from m2m import setups, worker
 from m2m.checkpoint import save, verified_state
 from m2m.config import RunConfig
+from m2m.content_keys import content_key
 from m2m.data import cache_dir
 from m2m.errors import InputError
 from m2m.evaluate import Scores, TargetScorer, score_model
@@ -23,7 +24,7 @@ from m2m.mixture import Mixture
 from m2m.provenance import KEY, check_made_from, checkpoint_key, made_from
 from m2m.run_folder import RunFolder
 from m2m.setups.protocol import Progress, Setup, load_state
-from m2m.surrogate import ScoreTable, content_key
+from m2m.surrogate import ScoreTable
 from m2m.worker import Merge, Task, Train
 
 

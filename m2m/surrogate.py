@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +78,6 @@ _OUR_FAULT = {
     sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_INTERRUPT
 }  # fmt: skip
 
-#: What a content key is made of.
-Part = str | int | float | None | Sequence["Part"]
 #: What a column may hold.
 Value = str | int | float | None
 
@@ -91,29 +88,6 @@ class Measured(Protocol):
     @property
     def values(self) -> Mapping[str, NDArray[np.float64]]:
         """Each metric's value of each example, by metric."""
-
-
-def content_key(*parts: Part) -> str:
-    """Hash what a model is made of, so that equal keys mean equal models.
-
-    A merged model is its rule, base, experts, weights and dtype; a task is its name, version, items and seed.
-    Numbers go in exactly, and parts do not run into each other: ("ab", "c") and ("a", "bc") differ.
-
-    Args:
-        *parts: Texts, numbers, None, or sequences of these.
-
-    Returns:
-        32 hex digits.
-    """
-    return hashlib.sha256(json.dumps(_exact(parts)).encode()).hexdigest()[:32]
-
-
-def _exact(part: Part) -> Any:
-    if isinstance(part, float):
-        return {"float": part.hex()}
-    if part is None or isinstance(part, str | int):
-        return part
-    return [_exact(item) for item in part]
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     from analysis.orthogonality import orthogonality
     from analysis.orthogonality.runs import of_run
     from analysis.results import run_source, versions
-    from m2m.surrogate import content_key
+    from m2m.content_keys import content_key
 
     common = {"rank": args.subspaces, "memory": args.memory, "threads": args.threads, "seed": args.seed}
     made_by = {"seed": args.seed, "versions": versions()}
