@@ -14,6 +14,8 @@ from m2m.names import check_names, folder_fault, label_fault, split_label
 
 #: How far Σλ may be from 1: N float64 roundings of numbers ≤ 1, N ≤ 2²⁰.
 SUM_TOLERANCE = 2.0**-32
+#: Most subsets that are listed one by one: those of 20 datasets, half a gigabyte of mixtures.
+MOST_SUBSETS = 2**20 - 1
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,16 @@ def all_subsets(datasets: Sequence[str]) -> list[Mixture]:
 
     Returns:
         The mixtures; the first N are the single datasets.
+
+    Raises:
+        MixtureError: If there are more than `MOST_SUBSETS`.
     """
+    count = 2 ** len(datasets) - 1
+    if count > MOST_SUBSETS:
+        raise MixtureError(
+            f"{len(datasets)} datasets have {count} subsets, and at most {MOST_SUBSETS} are listed one by "
+            "one: name fewer, give the candidates as a table, or search with a budget (`m2m search`)"
+        )
     sizes = range(1, len(datasets) + 1)
     return [Mixture.subset(datasets, members) for size in sizes for members in combinations(datasets, size)]
 

@@ -287,6 +287,25 @@ class ScoreTable:
         with self._using():
             return [_row(found) for found in self._select("*", equal)]
 
+    def distinct(self, column: str, **equal: Value) -> list[Value]:
+        """List what a column holds, without reading the rows.
+
+        Args:
+            column: Its name.
+            **equal: As for `rows`.
+
+        Returns:
+            The different values, ascending.
+
+        Raises:
+            InputError: If there is no such column.
+        """
+        if column not in ScoreRow.__dataclass_fields__:
+            raise InputError(f"{self.path}: no column {column!r}")
+        where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
+        query = f"SELECT DISTINCT {column} FROM scores WHERE {where} ORDER BY {column}"
+        return [row[0] for row in self._connection.execute(query, tuple(equal.values()))]
+
     def frame(self, **equal: Value) -> pd.DataFrame:
         """Read rows as a data frame: the columns of `ScoreRow` without the per-example values.
 
@@ -332,6 +351,9 @@ class ScoreTable:
                 self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
             self._check_layout()
         self._connection.execute("PRAGMA journal_mode = WAL")
+        # A killed process loses nothing; a power cut may take the last scores, which are made again. Waiting
+        # for the disk after each score would take longer than scoring small models.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def _check_layout(self) -> None:
         found = (self._pragma("application_id"), self._pragma("user_version"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.cli.search_source import Source
@@ -39,19 +40,19 @@ def open_recorded(args: argparse.Namespace) -> Source:
     if not folder.table.exists():
         raise InputError(f"{args.run} is no run folder: it has no {folder.table.name}")
     with ScoreTable(folder.table, read_only=True) as table:
-        rows = table.rows(origin="merged", split=args.split)
-    if not rows:
-        raise InputError(f"{args.run} has no scores of merged models on the {args.split} split")
-    rows = [row for row in rows if row.metric == _the_metric(args, sorted({row.metric for row in rows}))]
-    tasks = sorted({row.task for row in rows})
-    wanted = _tasks(args, folder)
-    if missing := [task for task in wanted if task not in tasks]:
-        raise ConfigError(
-            f"{args.run} has no target {missing[0]!r}{did_you_mean(missing[0], tasks)}; it has {tasks}"
-        )
+        merged = {"origin": "merged", "split": args.split}
+        metrics = list(map(str, table.distinct("metric", **merged)))
+        if not metrics:
+            raise InputError(f"{args.run} has no scores of merged models on the {args.split} split")
+        merged["metric"] = _the_metric(args, metrics)
+        tasks, wanted = list(map(str, table.distinct("task", **merged))), _tasks(args, folder)
+        if missing := [task for task in wanted if task not in tasks]:
+            raise ConfigError(
+                f"{args.run} has no target {missing[0]!r}{did_you_mean(missing[0], tasks)}; it has {tasks}"
+            )
+        rows = [row for task in wanted for row in table.rows(task=task, **merged)]
     known: dict[str, dict[str, ScoreRow]] = {}
     mixtures: dict[str, Mixture] = {}
-    rows = [row for row in rows if row.task in wanted]
     for row in rows:
         mixture = Mixture(tuple(row.weights), tuple(row.weights.values()))
         if known.setdefault(mixture.key, {}).setdefault(row.task, row) is not row:
@@ -60,6 +61,7 @@ def open_recorded(args: argparse.Namespace) -> Source:
                 "or data were not the same; run it again with `m2m run`"
             )
         mixtures[mixture.key] = mixture
+    _check_versions(args.run, rows)
     scored = [mixture for key, mixture in mixtures.items() if len(known[key]) == len(wanted)]
     pool = Pool(scored)
     every_subset = len(scored) == 2 ** len(pool.datasets) - 1 and all(m.is_subset for m in scored)
@@ -72,6 +74,15 @@ def open_recorded(args: argparse.Namespace) -> Source:
         counts={row.task: row.count for row in rows},
         pool=None if every_subset else pool,
     )
+
+
+def _check_versions(run: Path, rows: Sequence[ScoreRow]) -> None:
+    versions = {row.task: row.version for row in rows}
+    for row in rows:
+        if row.version != versions[row.task]:
+            raise InputError(
+                f"{run} has scores of different versions of {row.task}, which cannot be compared"
+            )
 
 
 def _tasks(args: argparse.Namespace, folder: RunFolder) -> list[str]:

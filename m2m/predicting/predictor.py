@@ -188,6 +188,12 @@ def fit_predictor(
     """
     families = families_for(model, len(x), x.shape[1], fold_count)
     notes = _checked_scores(y)
+    if model == AUTO:
+        notes += [
+            f"{f.name} is left out: {len(x)} mixtures of {x.shape[1]} domains take it too long"
+            for f in FAMILIES.values()
+            if f.domains and (len(x) > f.mixtures or x.shape[1] > f.domains)
+        ]
     while True:
         try:
             found = _fitted(families, x, y, seed, fold_count, progress)
@@ -329,7 +335,11 @@ def _fits(fold_count: int, families: int) -> int:
 def _able(rows: int, domains: int, fold_count: int) -> list[Family]:
     # Those of `auto` that have rows enough in the smallest training set there will be.
     fewest = _smallest(rows, fold_count, held_out=2)
-    able = [f for f in FAMILIES.values() if domains <= f.domains and f.rows_needed(domains) <= fewest]
+    able = [
+        f
+        for f in FAMILIES.values()
+        if domains <= f.domains and rows <= f.mixtures and f.rows_needed(domains) <= fewest
+    ]
     if not able:
         raise InputError(
             f"{AUTO} needs more scored mixtures: got {rows} in {fold_count} folds, which leaves {fewest} "
@@ -340,6 +350,11 @@ def _able(rows: int, domains: int, fold_count: int) -> list[Family]:
 
 
 def _checked(chosen: Family, rows: int, domains: int, fold_count: int) -> Family:
+    if rows > chosen.most:
+        raise InputError(
+            f"{chosen.name} takes at most {chosen.most} scored mixtures, got {rows}: its memory grows with "
+            "their square, its time with their cube; take fewer rows, or a --model that copes (lightgbm)"
+        )
     needed, there = chosen.rows_needed(domains), _smallest(rows, fold_count, held_out=1)
     if there < needed:
         raise InputError(
@@ -359,4 +374,5 @@ def _counter(total: int, progress: Progress | None) -> Tick:
     if progress is None:
         return lambda what: None
     done = count(1)
+    progress(0, total, "fitting")  # the first fit may take long
     return lambda what: progress(next(done), total, f"fitting {what}")

@@ -54,6 +54,8 @@ class Family:
         rows: Fewest scored mixtures it takes.
         rows_per_domain: And fewest a domain.
         domains: Most domains at which `auto` considers it: with more, its fits take too long.
+        mixtures: Most scored mixtures at which `auto` considers it, likewise.
+        most: Most scored mixtures that it takes at all: with more, one fit does not fit in memory.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Family:
     rows: int = 4
     rows_per_domain: float = 0.0
     domains: int = 1000
+    mixtures: int = 1_000_000
+    most: int = 1_000_000
 
     def rows_needed(self, domains: int) -> int:
         """Say how many scored mixtures this family takes at least.

@@ -25,6 +25,13 @@ def test_all_is_every_subset_small_ones_first() -> None:
     assert candidates[3].weights == (0.5, 0.5, 0.0)
 
 
+def test_every_subset_of_many_experts_is_refused_at_once() -> None:
+    with pytest.raises(
+        InputError, match="30 datasets have 1073741823 subsets, and at most 1048575 are listed"
+    ):
+        read_candidates("all", [f"e{number}" for number in range(30)])
+
+
 def test_weights_by_column_whatever_their_order(tmp_path: Path) -> None:
     source = table(tmp_path, "c,a,b\n0,0.5,0.5\n1.5,-0.25,0\n0,0.25,0.75\n")
     candidates = read_candidates(source, NAMES)

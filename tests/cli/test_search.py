@@ -266,6 +266,17 @@ def test_two_scores_of_one_mixture_are_not_one(
     assert "more than one score of 'a' on 'main'" in capsys.readouterr().err
 
 
+def test_scores_of_two_versions_of_a_task_are_not_mixed(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixture = Mixture(("a", "b", "c"), (0.2, 0.3, 0.5))
+    with ScoreTable(run_folder / "scores.sqlite") as table:
+        scores = Scores({"loss": np.array([1.0])})
+        table.add("new", mixture, "merged", None, "main", "validation", "2", scores, {"loss": False})
+    assert main(["search", str(run_folder)]) == 2
+    assert "scores of different versions of main, which cannot be compared" in capsys.readouterr().err
+
+
 def test_wrong_runs_are_one_line(
     run_folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from m2m.errors import ConfigError, InputError
-from m2m.predicting import fit_predictor
+from m2m.predicting import FAMILIES, fit_predictor
 from m2m.predicting.protocol import Array
 from m2m.predicting.validation import spearman
 
@@ -33,7 +35,8 @@ def test_auto_beats_every_family_or_nearly() -> None:
     best = max(rho for name, rho in predictor.spearman.items() if name != "auto")
     assert predictor.spearman["auto"] > best - 0.02
     assert abs(sum(predictor.weights.values()) - 1) < 1e-9
-    assert said[-1] == (len(said), len(said)), "progress ends where it said it would"
+    assert said[0] == (0, said[-1][1])
+    assert said[-1] == (len(said) - 1, len(said) - 1), "progress ends where it said it would"
     inside = ((found.low <= truth) & (truth <= found.high)).mean()
     # CV+ guarantees 90 % on average over tables; one table of 48 rows may be a few standard errors off.
     assert inside > 0.85
@@ -87,3 +90,26 @@ def test_unknown_model() -> None:
     x, y = swarm(20, 3, 0)
     with pytest.raises(ConfigError, match=r"no predictor 'rige' \(did you mean 'ridge'\?\)"):
         fit_predictor(x, y, "rige")
+
+
+def test_a_table_that_a_process_cannot_hold_is_refused_with_its_limit() -> None:
+    x, y = swarm(8001, 3, 0)
+    with pytest.raises(InputError, match="gp takes at most 8000 scored mixtures, got 8001: its memory grows"):
+        fit_predictor(x, y, "gp")
+
+
+def test_families_that_take_too_long_step_aside_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {name: FAMILIES[name] for name in ("ridge", "scheffe", "gp")}
+    kept["gp"] = replace(kept["gp"], mixtures=39)
+    monkeypatch.setattr("m2m.predicting.predictor.FAMILIES", kept)
+    x, y = swarm(40, 3, 0)
+    found = fit_predictor(x, y)
+    assert set(found.spearman) - {"auto"} == {"ridge", "scheffe"}
+    assert found.notes == ("gp is left out: 40 mixtures of 3 domains take it too long",)
+
+
+def test_progress_begins_before_the_first_fit_ends() -> None:
+    x, y = swarm(20, 3, 0)
+    told: list[tuple[int, int]] = []
+    fit_predictor(x, y, "ridge", progress=lambda done, total, what: told.append((done, total)))
+    assert told == [(number, 5) for number in range(6)]
