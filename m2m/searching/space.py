@@ -108,12 +108,13 @@ class Subsets:
         """Pool some free units with the forced ones.
 
         Args:
-            chosen: Units beside those forced in.
+            chosen: Units that are in it; those forced in are in any case.
 
         Returns:
             The mixture.
         """
-        return Mixture.subset(self.datasets, (name for unit in (*self._forced, *chosen) for name in unit))
+        units = dict.fromkeys((*self._forced, *chosen))
+        return Mixture.subset(self.datasets, (name for unit in units for name in unit))
 
     def of_size(self, size: int) -> Iterator[Mixture]:
         """Walk over the subsets of one size.

@@ -108,7 +108,8 @@ def _dots(axes: Axes, rows: Sequence[Row], **look: Any) -> None:
 def _frame(axes: Axes, rows: Sequence[Row]) -> None:
     """Give both axes the same limits, so that y = x is the diagonal."""
     values = [row[name] for row in rows for name in ("merged", "trained")] or [0.0, 1.0]
-    margin = 0.07 * (max(values) - min(values)) or 0.5
+    # Scores that differ by rounding alone are drawn as equal: no axis resolves an ulp.
+    margin = max(0.07 * (max(values) - min(values)), 1e-9 * max(map(abs, values))) or 0.5
     limits = (min(values) - margin, max(values) + margin)
     axes.set(xlim=limits, ylim=limits, box_aspect=1)
     axes.locator_params(nbins=5)
