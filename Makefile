@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Build isolation makes its own environment, which newer pips pin through this variable. The path is relative: pip would
 # take one with blanks for several.
 PINNED := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python
-# What pip says is for who packages m2m, unless it fails.
+# What pip and setuptools say is for who packages m2m, unless they fail.
 LOG := $(VENV)/pip.log
 INSTALL := $(PINNED) -m pip install --no-compile --progress-bar off --constraint constraints.txt
 OR_SHOW := >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
@@ -42,7 +42,9 @@ docs: $(VENV)/.develop ## Write docs/cli.md and docs/analysis_cli.md from the pr
 
 build: $(VENV)/.develop ## Make the source distribution, and from it the wheel, in dist/
 	rm -rf dist
-	$(PINNED) -m build
+	@echo "Building in environments of their own: minutes (the tools' words: $(LOG))"
+	@$(PINNED) -m build $(OR_SHOW)
+	@ls dist/*
 
 clean: ## Remove what was built here; runs/ and the data cache stay
 	rm -rf $(VENV) build dist *.egg-info m2m/_core*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

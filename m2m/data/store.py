@@ -66,7 +66,9 @@ def fetch(package: Package | str, cache: Path | None = None, progress: Progress 
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as scratch:
             _place(_unpacked(package, Path(scratch)), folder)
     except OSError as error:
-        raise DataError(f"cannot put {package.name} into the cache {folder.parent}: {error}") from error
+        raise DataError(
+            f"cannot put {package.name} into the cache {folder.parent} ($M2M_CACHE names another place): {error}"
+        ) from error
     report(package.size, package.size, f"fetching {package.name}")
     return folder
 
