@@ -92,7 +92,7 @@ def execute(args: argparse.Namespace) -> int:
     if content["mean_corrected"] is not None:
         sentences.append(f"left by the Scheffé correction: {content['mean_corrected']:.3g} of the residual")
     if study.anchored:
-        sentences.append(f"left by anchored experts: {study.anchored.ratio:.3g} of the residual")
+        sentences.append(f"left by anchored experts: {shown(study.anchored.ratio, '.3g')} of the residual")
     if study.outside:
         sentences.append(f"the prediction is for gradient descent, but {'; '.join(study.outside)}")
     report(args, {key: value for key, value in content.items() if key != "residuals"}, sentences, REASONS)

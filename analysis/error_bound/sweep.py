@@ -14,7 +14,7 @@ from analysis.error_bound.bound import Bound, Ingredients, bound
 from analysis.error_bound.remainder import lipschitz
 from analysis.error_bound.score import ScoreShape, base_shape, score_bound
 from analysis.interaction.anchored import anchors
-from analysis.interaction.compare import Agreement, agreement
+from analysis.interaction.compare import Agreement, agreement, quotient
 from analysis.interaction.step_sizes import StepSizes, outside_theory
 from analysis.interaction.trained import TrainedResidual, full_batch, trained_residual
 from m2m.setups.protocol import Examples
@@ -46,7 +46,7 @@ class SweepPoint:
     @property
     def relative(self) -> float:
         """‖Δ‖ / ‖θ* − θ₀‖; NaN where the trained model did not move."""
-        return self.agreement.measured / self.mixture_travel if self.mixture_travel else math.nan
+        return quotient(self.agreement.measured, self.mixture_travel)
 
     @property
     def holds(self) -> bool | None:

@@ -8,6 +8,7 @@ import torch
 
 from analysis.curvature.landscape import norms
 from analysis.interaction.anchored import anchors
+from analysis.interaction.compare import quotient
 from analysis.trained_run import TrainedRun
 from m2m.checkpoint import Checkpoint
 from m2m.errors import InputError
@@ -22,9 +23,9 @@ class AnchoredProxy:
 
     Attributes:
         share: β, what of its own data an anchored expert trains on.
-        plain: ‖Δ‖ / ‖θ* − θ₀‖ of the run's own experts.
+        plain: ‖Δ‖ / ‖θ* − θ₀‖ of the run's own experts; NaN where the trained model did not move.
         anchored: The same of anchored experts.
-        ratio: anchored / plain.
+        ratio: anchored / plain; NaN where plain experts leave no residual.
         theory: β², the ratio for small steps of gradient descent.
     """
 
@@ -66,4 +67,5 @@ def anchored_proxy(run: TrainedRun, share: float) -> AnchoredProxy:
         experts = torch.stack([run.landscape.displacement(state) for state in states])
     rows = torch.stack([trained, trained - run.experts.mean(0), trained - experts.mean(0)])
     travel, plain, anchored = norms(rows).tolist()
-    return AnchoredProxy(share, plain / travel, anchored / travel, anchored / plain, share**2)
+    relative = quotient(plain, travel), quotient(anchored, travel), quotient(anchored, plain)
+    return AnchoredProxy(share, *relative, share**2)

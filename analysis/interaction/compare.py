@@ -49,3 +49,16 @@ def agreement(measured: Tensor, predicted: Tensor) -> Agreement:
         share=(2 * mp - p2) / m2 if m2 else None,
         scale=mp / p2 if p2 else None,
     )
+
+
+def quotient(top: float, bottom: float) -> float:
+    """Divide two lengths.
+
+    Args:
+        top: The one.
+        bottom: The other.
+
+    Returns:
+        top / bottom; NaN where nothing is divided by: a zero would be read as agreement.
+    """
+    return top / bottom if bottom else math.nan

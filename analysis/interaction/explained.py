@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from analysis.curvature.landscape import norms
 from analysis.curvature.spectrum import spectral_norm
 from analysis.interaction.anchored import anchors
 from analysis.interaction.any_horizon import residual_of_quadratics
-from analysis.interaction.compare import Agreement, agreement
+from analysis.interaction.compare import Agreement, agreement, quotient
 from analysis.interaction.second_order import SecondOrder, second_order
 from analysis.interaction.step_sizes import StepSizes
 from analysis.interaction.trained import full_batch, trained_residual
@@ -141,7 +140,7 @@ def _point(
         step_size=size,
         steps=recipe.steps,
         learning_rate=rate,
-        relative=size_of_residual / travel if travel else math.nan,
+        relative=quotient(size_of_residual, travel),
         rho=terms.rho(mixture.weights, steps),
         second_order=agreement(trained.residual, terms.residual(mixture.weights, steps)),
         any_horizon=agreement(trained.residual, quadratic),

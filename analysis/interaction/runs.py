@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from analysis.curvature.landscape import norms
 from analysis.interaction.anchored_run import AnchoredProxy, anchored_proxy
-from analysis.interaction.compare import Agreement, agreement
+from analysis.interaction.compare import Agreement, agreement, quotient
 from analysis.interaction.scheffe import ScheffeCorrection, scheffe_correction
 from analysis.interaction.scores import flips, score_effect
 from analysis.interaction.second_order import SecondOrder, second_order
@@ -146,12 +145,12 @@ def _residual(
     corrected = corrected_loss = None
     if correction is not None and len(mixture.members) > 2:
         change = correction.residual(weights)
-        corrected = _ratio(measured - change, measured)
+        corrected = quotient(_norm(measured - change), _norm(measured))
         corrected_loss = run.landscape.value(examples, at=merged + change)
     return Residual(
         mixture=mixture,
         agreement=agreement(measured, predicted),
-        relative=_norm(measured) / _norm(trained) if _norm(trained) else math.nan,
+        relative=quotient(_norm(measured), _norm(trained)),
         printed=_norm(terms.residual(weights, steps, printed=True)),
         self_scaling=own,
         interference=cross,
@@ -192,8 +191,3 @@ def _trained(run: TrainedRun, mixture: Mixture) -> Tensor:
 
 def _norm(vector: Tensor) -> float:
     return norms(vector[None]).item()
-
-
-def _ratio(part: Tensor, whole: Tensor) -> float:
-    size = _norm(whole)
-    return _norm(part) / size if size else 0.0

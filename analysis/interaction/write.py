@@ -14,7 +14,7 @@ from analysis.results import Reasons
 
 NAME = "interaction"
 _NO_RESIDUAL = "the measured or the predicted residual is zero"
-_NO_CORRECTION = "the correction was fitted to pairs, or not every pair was trained"
+_NO_CORRECTION = "the correction was fitted to pairs, not every pair was trained, or there is no residual"
 #: Why a number may not be there.
 REASONS: Reasons = {
     "cosine": _NO_RESIDUAL,
@@ -27,7 +27,9 @@ REASONS: Reasons = {
     "corrected": _NO_CORRECTION,
     "corrected_loss": _NO_CORRECTION,
     "mean_corrected": "no mixture has a corrected residual",
-    "anchored": "anchored experts were not asked for",
+    "anchored": "anchored experts were not asked for, or the trained model did not move",
+    "plain": "the trained model did not move",
+    "ratio": "plain experts leave no residual",
 }
 
 
@@ -40,7 +42,9 @@ def to_json(study: InteractionStudy) -> dict[str, Any]:
     Returns:
         The residuals by mixture, what they flip, and the recipe's coefficients.
     """
-    corrected = [row.corrected for row in study.residuals if row.corrected is not None]
+    corrected = [
+        row.corrected for row in study.residuals if row.corrected is not None and math.isfinite(row.corrected)
+    ]
     relative = [row.relative for row in study.residuals if math.isfinite(row.relative)]
     return {
         "target": study.target,

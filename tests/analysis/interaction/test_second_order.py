@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from analysis.curvature import Landscape
 from analysis.interaction import SecondOrder, StepSizes, second_order
+from analysis.interaction.compare import quotient
 from analysis.interaction.step_sizes import outside_theory
 from m2m.errors import MixtureError
 from m2m.setups.protocol import Examples
@@ -163,3 +165,9 @@ def test_recipes_outside_the_theory_are_named() -> None:
 def test_wrong_number_of_weights(terms: SecondOrder) -> None:
     with pytest.raises(MixtureError, match="got 2 weights for the datasets"):
         terms.covariance((0.5, 0.5))
+
+
+def test_nothing_to_divide_by_is_no_zero() -> None:
+    assert math.isnan(quotient(0.0, 0.0))
+    assert math.isnan(quotient(2.0, 0.0))
+    assert quotient(1.0, 4.0) == 0.25
