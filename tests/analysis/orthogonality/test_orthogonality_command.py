@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from helpers.lora_files import factors, save_adapter
 from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
-from analysis.orthogonality import orthogonality
+from analysis.orthogonality import measure, orthogonality
 from m2m import config, pipeline
 from m2m.checkpoint import save
+from m2m.errors import CheckpointError
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 ALWAYS = {"orthogonality.json", "orthogonality.csv", "orthogonality_experts.csv"}
@@ -182,3 +184,37 @@ def test_adapters_and_models_do_not_mix(
     options = ["--base", models["base"], "--experts", models["red"], adapter, "--out", tmp_path / "out"]
     assert main(["orthogonality", *map(str, options)]) == 2
     assert "is an adapter, the others are whole checkpoints" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["subspace_angles", "suspicions"])
+def test_experts_that_change_while_they_are_measured_are_named(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    original = getattr(measure, step)
+
+    def changing(*args: Any, **options: Any) -> Any:
+        found = original(*args, **options)
+        file = models["red"] / "model.safetensors"
+        os.utime(file, ns=(1, 1))
+        return found
+
+    monkeypatch.setattr(measure, step, changing)
+    with pytest.raises(CheckpointError, match=r"red/model\.safetensors: changed while it was used"):
+        orthogonality(models["base"], [models["red"], models["blue"]], rank=2)
+
+
+def test_adapters_that_change_while_they_are_measured_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save({"q.weight": torch.randn(8, 6)}, tmp_path / "base")
+    adapters = [save_adapter(tmp_path / f"a{n}", factors("q", 8, 6, 4, n)) for n in range(2)]
+    gram = measure.lora_gram
+
+    def changing(opened: Any) -> Any:
+        found = gram(opened)
+        os.utime(adapters[1] / "adapter_model.safetensors", ns=(1, 1))
+        return found
+
+    monkeypatch.setattr(measure, "lora_gram", changing)
+    with pytest.raises(CheckpointError, match=r"a1/adapter_model\.safetensors: changed while it was used"):
+        orthogonality(tmp_path / "base", adapters)
