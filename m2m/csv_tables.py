@@ -179,5 +179,5 @@ def _numeric(values: pd.Series[Any]) -> pd.Series[Any]:
         return values
     try:
         return pd.to_numeric(values)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return values

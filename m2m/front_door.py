@@ -92,6 +92,8 @@ def _of_the_system(error: BaseException) -> str | None:
     # What the user's system refused, if it is that.
     if _out_of_memory(error):
         return f"not enough memory: {error or 'the system gives no more'}; {_ADVICE[errno.ENOMEM]}"
+    if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of pathlib, before Python 3.13
+        return str(error)
     if not isinstance(error, OSError):
         return None
     # A path that is gone was named by the user, here or in a file; without a path it is our own slip.

