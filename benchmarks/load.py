@@ -1,7 +1,6 @@
 """How much m2m takes before it says no: one command a case, each prints its seconds and its peak memory.
 
     python benchmarks/load.py score        # 2^14 − 1 candidates of a small model, scored by m2m score
-    python benchmarks/load.py refuse       # every subset of 30 experts: refused at once, naming the limit
     python benchmarks/load.py select       # a table of 10^6 rows: m2m select
     python benchmarks/load.py search       # the same: m2m search of recorded scores
     python benchmarks/load.py fidelity     # the same: m2m-analysis fidelity
@@ -197,6 +196,79 @@ def predict(folder: Path, small: bool) -> Commands:
     return [(f"`m2m predict`, {size}", [*M2M, "predict", *tables])]
 
 
+def make_nothing(folder: Path, small: bool) -> None:
+    """Need nothing."""
+
+
+def thousand(folder: Path, small: bool) -> Commands:
+    """Search subsets and shares of a thousand datasets with every strategy; what cannot is refused."""
+    from m2m.searching import STRATEGIES, Simplex, Subsets
+
+    count, budget = (50, 60) if small else (1000, 60)
+    return [
+        (
+            f"`{name}`, {budget} evaluations among the {kind.__name__.lower()} of {count} datasets",
+            [sys.executable, __file__, "strategy", name, kind.__name__, str(count), str(budget)],
+        )
+        for kind in (Subsets, Simplex)
+        for name, strategy in STRATEGIES.items()
+        if kind in strategy.spaces
+    ]
+
+
+def search_with(name: str, kind: str, count: str, budget: str) -> None:
+    """Search a known loss in this process, for `thousand`."""
+    import numpy as np
+
+    from m2m import searching
+    from m2m.errors import InputError
+
+    names = [f"d{number}" for number in range(int(count))]
+    pull = np.random.default_rng(0).normal(size=len(names))
+
+    def loss(mixture: Mixture) -> float:
+        weights = np.array(mixture.weights)
+        return float(weights @ pull + (weights**2).sum())
+
+    space: searching.Subsets | searching.Simplex = getattr(searching, kind)(names)
+    objective = searching.Objective(loss, higher_is_better=False)
+    try:
+        found = searching.STRATEGIES[name].search(objective, space, int(budget), 0)
+        print(f"  {name}: {found.evaluations} evaluations, loss {found.value:.3f}", file=sys.stderr)
+    except InputError as refusal:
+        print(f"  {name} refuses: {refusal}", file=sys.stderr)
+
+
+def make_ten(folder: Path, small: bool) -> None:
+    """Write the configuration of a run that trains every subset of ten datasets."""
+    names = "abcd" if small else "abcdefghij"
+    tests = Path(__file__).parents[1] / "tests"
+    (folder / "setup.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(tests)!r})\nfrom helpers.linear_setup import linear_setup\n\n"
+        f"def make(spec):\n    return linear_setup(seed=1, names={names!r}, width=12, examples=40)\n"
+    )
+    (folder / "run.toml").write_text(
+        '[run]\ntarget = "target"\nvalidate = true\n[train]\nsteps = 20\nbatch = 8\noptimizer = "sgd"\n'
+        'learning_rate = 0.02\n[setup]\nkind = "python"\nfactory = "setup.py:make"\n'
+    )
+
+
+def ten(folder: Path, small: bool) -> Commands:
+    """Train every subset of ten datasets, and look at what came out."""
+    root, count = str(folder / "run"), 15 if small else 1023
+    return [
+        (
+            f"`m2m run`, {count} mixtures trained",
+            [*M2M, "run", str(folder / "run.toml"), "--out", root, "-q"],
+        ),
+        (
+            f"`m2m-analysis fidelity`, {count} mixtures",
+            [*ANALYSIS, "fidelity", root, "--out", str(folder / "fidelity"), "-q"],
+        ),
+        (f"`m2m report`, {count} mixtures", [*M2M, "report", root, "-q"]),
+    ]
+
+
 Make = Callable[[Path, bool], None]
 #: What a case needs, and the commands it runs.
 CASES: dict[str, tuple[Make, Callable[[Path, bool], Commands]]] = {
@@ -206,11 +278,16 @@ CASES: dict[str, tuple[Make, Callable[[Path, bool], Commands]]] = {
     "fidelity": (make_run, fidelity),
     "report": (make_run, report),
     "predict": (make_mixtures, predict),
+    "ten": (make_ten, ten),
+    "thousand": (make_nothing, thousand),
 }
 
 
 def main() -> None:
     """Run a case."""
+    if sys.argv[1:2] == ["strategy"]:
+        search_with(*sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -150,13 +150,13 @@ def _asked_for(path: Path, asked: Mapping[str, object], there: Mapping[str, set[
         missing = [column for column in COLUMNS if column not in row]
         if missing:
             raise InputError(f"{path} is not a table of scores: it has no column {missing[0]!r}")
-        typed = _typed(f"{path}, line {line}", row)
         for column, values in there.items():
-            values.add(typed[column])
-            if asked[column] is not None and typed[column] != str(asked[column]):
+            value = row.get(column, "")
+            values.add(value)
+            if asked[column] is not None and value != str(asked[column]):
                 break
         else:
-            rows.append(typed)
+            rows.append(_typed(f"{path}, line {line}", row))
     return rows
 
 

@@ -6,8 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from m2m.errors import FitError
 from m2m.predicting.protocol import Array
 
+#: Most products of weights that are held at once, of all mixtures fitted to: half a gigabyte, and fits take
+#: several copies.
+MOST_PRODUCTS = 2**26
 #: Turns mixture weights [M, N] into features [M, F].
 Features = Callable[[Array], Array]
 #: Makes features from the mixtures that are fitted to, which may set a floor.
@@ -58,11 +62,17 @@ def with_products(x: Array) -> Features:
     """Scheffé's quadratic x_i, x_i·x_j (i < j): every quadratic on the simplex once (Scheffé 1958).
 
     Args:
-        x: The mixtures that are fitted to; not used. [M, N]
+        x: The mixtures that are fitted to. [M, N]
 
     Returns:
         The features: N(N + 1)/2 a mixture.
+
+    Raises:
+        FitError: If all of them together are more than `MOST_PRODUCTS`.
     """
+    rows, count = x.shape[0], x.shape[1] * (x.shape[1] + 1) // 2
+    if rows * count > MOST_PRODUCTS:
+        raise FitError(f"{count} products each are {rows * count} numbers, it takes at most {MOST_PRODUCTS}")
     first, second = np.triu_indices(x.shape[1], k=1)
     return lambda weights: np.hstack([weights, weights[:, first] * weights[:, second]])
 

@@ -192,7 +192,7 @@ def fit_predictor(
         notes += [
             f"{f.name} is left out: {len(x)} mixtures of {x.shape[1]} domains take it too long"
             for f in FAMILIES.values()
-            if f.domains and (len(x) > f.mixtures or x.shape[1] > f.domains)
+            if f.domains and not f.in_time(len(x), x.shape[1])
         ]
     while True:
         try:
@@ -335,11 +335,7 @@ def _fits(fold_count: int, families: int) -> int:
 def _able(rows: int, domains: int, fold_count: int) -> list[Family]:
     # Those of `auto` that have rows enough in the smallest training set there will be.
     fewest = _smallest(rows, fold_count, held_out=2)
-    able = [
-        f
-        for f in FAMILIES.values()
-        if domains <= f.domains and rows <= f.mixtures and f.rows_needed(domains) <= fewest
-    ]
+    able = [f for f in FAMILIES.values() if f.in_time(rows, domains) and f.rows_needed(domains) <= fewest]
     if not able:
         raise InputError(
             f"{AUTO} needs more scored mixtures: got {rows} in {fold_count} folds, which leaves {fewest} "

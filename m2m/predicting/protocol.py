@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from m2m.score_range import SMALLEST
 
 #: Mixture weights [M, N], features [M, F] or scores [M], float64.
 Array = NDArray[np.float64]
+#: Seconds of one fit at most in `auto`, which makes fifteen of each family.
+LONGEST_FIT = 15.0
 
 
 class Model(Protocol):
@@ -54,7 +57,8 @@ class Family:
         rows: Fewest scored mixtures it takes.
         rows_per_domain: And fewest a domain.
         domains: Most domains at which `auto` considers it: with more, its fits take too long.
-        mixtures: Most scored mixtures at which `auto` considers it, likewise.
+        seconds: About how long one fit to M mixtures of N domains takes on one core; `auto` leaves families
+            out that take longer than `LONGEST_FIT`.
         most: Most scored mixtures that it takes at all: with more, one fit does not fit in memory.
     """
 
@@ -64,8 +68,20 @@ class Family:
     rows: int = 4
     rows_per_domain: float = 0.0
     domains: int = 1000
-    mixtures: int = 1_000_000
+    seconds: Callable[[int, int], float] = lambda rows, domains: 0.0
     most: int = 1_000_000
+
+    def in_time(self, rows: int, domains: int) -> bool:
+        """Say whether `auto` considers this family.
+
+        Args:
+            rows: Number of scored mixtures M.
+            domains: Number of domains N.
+
+        Returns:
+            Whether fifteen fits are a matter of minutes.
+        """
+        return domains <= self.domains and self.seconds(rows, domains) <= LONGEST_FIT
 
     def rows_needed(self, domains: int) -> int:
         """Say how many scored mixtures this family takes at least.

@@ -13,6 +13,8 @@ from m2m.predicting.protocol import Array
 
 #: Ridge penalties that generalised cross-validation chooses from, in units of standardised features.
 PENALTIES = np.logspace(-5, 4, 28)
+#: Features that are made at once when predicting: 128 MiB.
+_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Standardised:
         Returns:
             The scores. [M]
         """
+        rows = max(1, _AT_ONCE // len(self.centre))
+        parts = [self._predict(x[start : start + rows]) for start in range(0, max(len(x), 1), rows)]
+        return np.concatenate(parts)
+
+    def _predict(self, x: Array) -> Array:
         scaled = (self.features(x) - self.centre) / self.scale
         return np.asarray(self.regression.predict(scaled), dtype=np.float64)
 

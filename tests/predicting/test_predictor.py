@@ -9,7 +9,7 @@ import pytest
 
 from m2m.errors import ConfigError, InputError
 from m2m.predicting import FAMILIES, fit_predictor
-from m2m.predicting.protocol import Array
+from m2m.predicting.protocol import Array, FamilyError
 from m2m.predicting.validation import spearman
 
 
@@ -100,7 +100,7 @@ def test_a_table_that_a_process_cannot_hold_is_refused_with_its_limit() -> None:
 
 def test_families_that_take_too_long_step_aside_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {name: FAMILIES[name] for name in ("ridge", "scheffe", "gp")}
-    kept["gp"] = replace(kept["gp"], mixtures=39)
+    kept["gp"] = replace(kept["gp"], seconds=lambda rows, domains: rows - 24.0)
     monkeypatch.setattr("m2m.predicting.predictor.FAMILIES", kept)
     x, y = swarm(40, 3, 0)
     found = fit_predictor(x, y)
@@ -113,3 +113,21 @@ def test_progress_begins_before_the_first_fit_ends() -> None:
     told: list[tuple[int, int]] = []
     fit_predictor(x, y, "ridge", progress=lambda done, total, what: told.append((done, total)))
     assert told == [(number, 5) for number in range(6)]
+
+
+def test_products_that_do_not_fit_in_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m2m.predicting.features.MOST_PRODUCTS", 159)
+    x, y = swarm(20, 4, 0)
+    with pytest.raises(
+        FamilyError, match=r"scheffe .* 10 products each are 160 numbers, it takes at most 159"
+    ):
+        fit_predictor(x, y, "scheffe")
+
+
+def test_wide_features_are_made_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = swarm(20, 4, 0)
+    model = FAMILIES["scheffe"].fit(x, y)
+    whole = model.predict(x)
+    monkeypatch.setattr("m2m.predicting.regression._AT_ONCE", 30)
+    # A product of fewer rows may be summed in another order: 10 features, so a few units of the last place.
+    np.testing.assert_allclose(model.predict(x), whole, rtol=1e-12)
