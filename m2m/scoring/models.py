@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from m2m.scoring.adapted_sums import adapted_sums
 
 #: Name of the merge in cache keys: θ̃ = Σ_n α_n θ_n, one rounding.
 RULE = "linear"
+
+_log = logging.getLogger(__name__)
 
 Experts = Mapping[str, str | Path] | Sequence[str | Path]
 
@@ -62,10 +65,12 @@ class Models:
             model.check_unchanged()  # what was read of them before they were hashed
         check_manifests(_files(self.base, self.experts), self.hashes)
         # Names are part of it: rows carry the candidate's name, which must be the one asked for.
-        files: list[Part] = [
-            (name, *(self.hashes[file] for file in _own_files(expert)))
+        contents = {
+            name: tuple(self.hashes[file] for file in _own_files(expert))
             for name, expert in self.experts.items()
-        ]
+        }
+        _warn_of_copies({"the base model": tuple(self.hashes[file] for file in self.base.files), **contents})
+        files: list[Part] = [(name, *hashes) for name, hashes in contents.items()]
         dtypes = sorted({tensor.dtype for tensor in self.base.tensors.values()})
         rule = RULE if device == "cpu" else f"{RULE} on {device}"
         return rule, bench.architecture, [self.hashes[file] for file in self.base.files], files, dtypes
@@ -84,7 +89,7 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
         Models: The models, while the block runs.
 
     Raises:
-        ConfigError: If there is no expert, or a name cannot be used or is that of two.
+        ConfigError: If there is no expert, two are one checkpoint, or a name is unfit or given twice.
     """
     root = _checked(base)
     named = experts if isinstance(experts, Mapping) else {Path(path).name: path for path in experts}
@@ -96,6 +101,7 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
         )
     check_names(named, "expert")
     found = {name: _open(path, root) for name, path in named.items()}
+    _check_different(found)
     with FileHashes(_files(root, found)) as hashes:
         yield Models(root, found, hashes)
 
@@ -130,6 +136,26 @@ def _checked(path: str | Path) -> Checkpoint:
 
 def _files(base: Checkpoint, experts: Mapping[str, Checkpoint]) -> list[Path]:
     return [*base.files, *(file for expert in experts.values() for file in _own_files(expert))]
+
+
+def _warn_of_copies(contents: Mapping[str, tuple[str, ...]]) -> None:
+    # It may be meant, as a control; as a slip it makes mixtures that differ in name only.
+    first: dict[tuple[str, ...], str] = {}
+    for name, hashes in contents.items():
+        other = first.setdefault(hashes, name)
+        if other != name:
+            _log.warning("expert %s has the same weights as %s", name, other)
+
+
+def _check_different(experts: Mapping[str, Checkpoint]) -> None:
+    places: dict[tuple[Path, ...], str] = {}
+    for name, expert in experts.items():
+        other = places.setdefault(tuple(file.resolve() for file in _own_files(expert)), name)
+        if other != name:
+            raise ConfigError(
+                f"experts {other!r} and {name!r} are the same checkpoint {_own_files(expert)[0].parent}: its "
+                "weight would count twice; name it once"
+            )
 
 
 def _own_files(expert: Checkpoint) -> Sequence[Path]:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -186,8 +187,9 @@ HELD = """calls.write("x")
 def test_a_kill_loses_at_most_the_candidate_in_flight(bench: Path) -> None:
     (bench / "task.py").write_text(TASK.replace('calls.write("x")', HELD), encoding="utf-8")
     (bench / "hold").touch()
+    shutil.copytree(bench / "up", bench / "copy")
     command = (
-        "score", "--base", "base", "--experts", "up", "lower=down", "third=up", "--task", "task.py:outputs",
+        "score", "--base", "base", "--experts", "up", "lower=down", "third=copy", "--task", "task.py:outputs",
         "--model", "task.py:model", "--out", "scores.csv", "--quiet",
     )  # fmt: skip
     calls = bench / "calls"

@@ -315,3 +315,34 @@ def test_a_configuration_that_ties_two_tensors_which_differ(models: Path, tmp_pa
             out=tmp_path / "scores.csv",
             mode=mode,
         )
+
+
+def test_one_checkpoint_is_no_two_experts(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(models / "a")
+    with pytest.raises(
+        ConfigError, match=r"experts 'a' and 'link' are the same checkpoint .*: its weight would"
+    ):
+        m2m.score(
+            models / "base",
+            {"a": models / "a", "link": tmp_path / "link"},
+            tasks=[f"lm:{models / 'text.txt'}"],
+            out=tmp_path / "scores.csv",
+        )
+
+
+def test_copies_are_scored_with_a_word(
+    models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(models / "a", tmp_path / "copy")
+    shutil.copytree(models / "base", tmp_path / "untrained")
+    experts = {"a": models / "a", "copy": tmp_path / "copy", "untrained": tmp_path / "untrained"}
+    m2m.score(
+        models / "base",
+        experts,
+        [Mixture.subset([*experts], ["a"])],
+        tasks=[f"lm:{models / 'text.txt'}"],
+        context=16,
+        out=tmp_path / "scores.csv",
+    )
+    assert "expert copy has the same weights as a" in caplog.text
+    assert "expert untrained has the same weights as the base model" in caplog.text
