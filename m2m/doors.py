@@ -48,7 +48,10 @@ def reading(what: str, path: Path | str, error: type[InputError] = InputError) -
     except M2MError:
         raise
     except OSError as failure:
-        raise error(f"cannot read {what} {path}: {failure.strerror or _said(failure)}") from failure
+        why = failure.strerror or _said(failure)
+        if str(failure.filename) not in {"None", str(path)}:  # a library's cache, say
+            why = f"{failure.filename}: {why}"
+        raise error(f"cannot read {what} {path}: {why}") from failure
     except UnicodeDecodeError as failure:
         raise error(f"{path} is not {what}: byte {failure.start} is not UTF-8 text") from failure
     except RecursionError as failure:

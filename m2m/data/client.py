@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from m2m.data.package import Package
 from m2m.errors import DataError
@@ -56,6 +56,24 @@ def brought(package: Package, folder: Path, purpose: str) -> Path:
         got = sorted(found.name for found in folder.iterdir())
         raise DataError(f"cannot {purpose}: wanted {package.file}, got {got}")
     return path
+
+
+def check_member(archive: Path, name: str, *, is_plain: bool) -> None:
+    """Hold a member of an archive against what may be unpacked.
+
+    Args:
+        archive: The archive.
+        name: The member's path in it.
+        is_plain: Whether it is a file or a folder.
+
+    Raises:
+        DataError: If it would land outside the folder that the archive is unpacked into, or is neither.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
+        raise DataError(f"{archive.name}: member {name!r} would be written outside the cache")
+    if not is_plain:
+        raise DataError(f"{archive.name}: member {name!r} is a link, pipe or device; data are files")
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:

@@ -6,9 +6,9 @@ import stat
 import sys
 import zipfile
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from m2m.data.client import brought, run_client
+from m2m.data.client import brought, check_member, run_client
 from m2m.data.package import Package
 from m2m.doors import reading
 from m2m.errors import DataError
@@ -51,16 +51,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """  # noqa: DOC502 - raised by what is called
     with reading("a wheel", archive, DataError), zipfile.ZipFile(archive) as wheel:
         for member in wheel.infolist():
-            _check_member(archive, member)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            is_plain = kind in {0, stat.S_IFREG, stat.S_IFDIR}
+            check_member(archive, member.filename, is_plain=is_plain)
         wheel.extractall(folder)
-
-
-def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
-    path = PurePosixPath(member.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
-        raise DataError(f"{archive.name}: member {member.filename!r} would be written outside the cache")
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise DataError(
-            f"{archive.name}: member {member.filename!r} is a link, pipe or device; wheels hold files only"
-        )

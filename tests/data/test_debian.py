@@ -22,6 +22,7 @@ def folder(tmp_path):
 def test_unpacks_what_was_packed(tmp_path, folder):
     tree = tmp_path / "tree"
     (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN").chmod(0o755)  # dpkg-deb insists, whatever the umask
     control = (
         "Package: pears\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b.example>\nDescription: pears\n"
     )

@@ -54,7 +54,7 @@ def refused(unpack: object, archive: Path, folder: Path) -> str:
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
 def test_a_wheel_holds_files_only(kind: int, tmp_path: Path, folder: Path) -> None:
-    assert "wheels hold files only" in refused(pypi.unpack, wheel(tmp_path, kind | 0o644), folder)
+    assert "is a link, pipe or device" in refused(pypi.unpack, wheel(tmp_path, kind | 0o644), folder)
     assert not any(folder.iterdir())
 
 

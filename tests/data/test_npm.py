@@ -32,10 +32,13 @@ def test_unpacks_what_was_packed(tmp_path, folder):
     assert (folder / "package/one.txt").read_bytes() == b"a pear"
 
 
-def test_a_member_outside_is_refused_and_not_written(tmp_path, folder):
-    with pytest.raises(DataError, match=r"pears\.tgz"):
-        npm.unpack(packed(tmp_path, "../escaped.txt"), folder)
-    assert not (tmp_path / "escaped.txt").exists()
+@pytest.mark.parametrize(
+    "name", ["../escaped.txt", "package/../../escaped.txt", "/tmp/escaped.txt", "C:/escaped.txt"]
+)
+def test_a_member_outside_is_refused_and_not_written(tmp_path, folder, name):
+    with pytest.raises(DataError, match=r"pears\.tgz: member .* would be written outside the cache"):
+        npm.unpack(packed(tmp_path, name), folder)
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("keep", [0, 10, 100])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tomllib
 from collections.abc import Callable
@@ -93,6 +94,14 @@ def test_a_path_that_is_not_there_is_its_readers_matter(tmp_path: Path) -> None:
     require_file(tmp_path / "none")
     with pytest.raises(InputError, match=r"cannot read a thing .*none: No such file"):
         read_text(tmp_path / "none", "a thing")
+
+
+def test_another_file_that_reading_needs_is_named() -> None:
+    with (
+        pytest.raises(InputError, match=r"^cannot read a thing of: /its/cache: Permission denied$"),
+        reading("a thing", "of"),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", "/its/cache")
 
 
 class OddError(Exception):

@@ -181,6 +181,7 @@ def test_a_tokenizers_code_is_not_run(yes: Yes, tmp_path: Path, capsys: pytest.C
     assert "brings Python code of its own" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("yes")
 def test_trusted_code_is_part_of_what_a_score_is_of(tmp_path: Path) -> None:
     from m2m.evaluate.huggingface import HuggingFaceFolder
 
