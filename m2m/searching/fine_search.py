@@ -9,7 +9,7 @@ import numpy as np
 
 from m2m.searching.quadratic import Floats
 from m2m.searching.simplex import Simplex
-from m2m.searching.simplex_minimum import lattice
+from m2m.searching.simplex_minimum import edge_middles
 
 #: Rounds of a closer look; the surroundings halve each time, so the last are 2⁻¹² of the simplex.
 ROUNDS = 12
@@ -56,7 +56,8 @@ def spread(space: Simplex, count: int, generator: np.random.Generator) -> Floats
         A mixture a row. [M, N]
     """
     n = len(space.datasets)
-    fixed = lattice(n)[:count]
+    first, second = (ends[: max(0, count - n)] for ends in np.triu_indices(n, 1))
+    fixed = np.vstack([np.eye(n)[:count], edge_middles(n, first, second)])
     return space.nearest(np.vstack([fixed, generator.dirichlet(np.ones(n), count - len(fixed))]))
 
 

@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 
+from m2m.errors import InputError
 from m2m.searching.objective import Evaluation, Ledger
 from m2m.searching.quadratic import Floats, Quadratic
 from m2m.searching.quadratic_prior import QuadraticPrior
@@ -18,6 +19,8 @@ from m2m.searching.strategy import Strategy
 GOOD_FORECAST = 0.5
 #: A region this small, or a predicted gain this small beside the design's range, ends the search.
 SMALLEST_REGION, SMALLEST_GAIN = 1e-3, 1e-6
+#: Most coefficients: those of 62 datasets; their rank alone then takes some seconds.
+MOST_TERMS = 2000
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,21 @@ class QuadraticModel(Strategy):
             ledger: Evaluates and remembers.
             space: The mixtures that may be tried.
             random: Makes up for corners that the bounds move onto each other.
+
+        Raises:
+            InputError: If there are more coefficients than `MOST_TERMS`.
         """
+        n = len(space.datasets)
+        if n * (n + 1) // 2 > MOST_TERMS:
+            raise InputError(
+                f"quadratic fits N(N+1)/2 coefficients at once, {n * (n + 1) // 2} for {n} datasets, and at "
+                f"most {MOST_TERMS}: take --strategy model, which copes with more"
+            )
         generator = np.random.default_rng(random.getrandbits(64))
         centre, region, expected = space.nearest(space.prior), self.region, None
         if self.prior is not None:
             region /= 2
-            corners = lattice(len(centre))[: len(centre)]
-            centre = minimise(self.prior.landscape, space, np.vstack([centre, corners]))[0]
+            centre = minimise(self.prior.landscape, space, np.vstack([centre, np.eye(len(centre))]))[0]
             expected = float(self.prior.at(centre[None])[0])
         here = ledger(space.mixture(centre), expected)
         while region > SMALLEST_REGION:

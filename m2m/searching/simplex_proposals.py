@@ -8,7 +8,7 @@ from m2m.mixture import Mixture
 from m2m.searching.landscape import Landscape
 from m2m.searching.quadratic import Floats
 from m2m.searching.simplex import Simplex
-from m2m.searching.simplex_minimum import lattice, minimise
+from m2m.searching.simplex_minimum import edge_middles, minimise
 
 #: Random starts of the descents, and the incumbents that descents start from.
 STARTS, INCUMBENT_STARTS = 4, 4
@@ -38,9 +38,10 @@ class SimplexProposals:
             A mixture a row. [M, N]
         """
         n = len(self._space.datasets)
-        corners, middles = np.split(lattice(n), [n])
+        first, second = np.triu_indices(n, 1)
+        order = generator.permutation(len(first))[: max(0, count - n)]
         random = generator.dirichlet(np.ones(n), count)
-        points = np.vstack([corners, generator.permutation(middles), random])[:count]
+        points = np.vstack([np.eye(n)[:count], edge_middles(n, first[order], second[order]), random])[:count]
         return np.array([self._space.nearest(point) for point in points])
 
     def lowest(self, landscape: Landscape, incumbents: Floats, generator: np.random.Generator) -> Floats:

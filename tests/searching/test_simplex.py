@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 from typing import Any
 
@@ -24,9 +25,11 @@ from m2m.searching import (
     repetition_caps,
     search,
 )
+from m2m.searching.fine_search import spread
 from m2m.searching.quadratic import Quadratic
 from m2m.searching.quadratic_model import scheffe
 from m2m.searching.simplex_minimum import lattice, minimise
+from m2m.searching.simplex_proposals import SimplexProposals
 
 NAMES = tuple("abcde")
 
@@ -180,3 +183,30 @@ def test_a_descent_never_ends_above_its_start(end: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(scipy.optimize, "minimize", lambda *_, **__: OptimizeResult(x=where))
     start = np.array([0.2, 0.8, 0.0])
     assert minimise(quadratic, space, start[None]) == pytest.approx(start[None])
+
+
+def test_a_thousand_datasets_take_no_list_of_all_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"d{number}" for number in range(1000)]
+    tracemalloc.start()
+    try:
+        points = SimplexProposals(Simplex(names)).design(1010, np.random.default_rng(0))
+        spread(Simplex(names), 1010, np.random.default_rng(0))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(points[:1000], np.eye(1000))
+    assert sorted(points[1005][points[1005] > 0]) == [0.5, 0.5]
+    assert peak < 400e6  # all middles of edges: 4 GB
+
+
+def test_design_draws_the_middles_of_the_whole_lattice() -> None:
+    space = Simplex("abcd")
+    corners, middles = np.split(lattice(4), [4])
+    wanted = np.vstack([corners, np.random.default_rng(3).permutation(middles)])[:8]
+    assert np.array_equal(SimplexProposals(space).design(8, np.random.default_rng(3)), wanted)
+
+
+def test_a_quadratic_of_too_many_datasets_names_its_limit() -> None:
+    space = Simplex([f"d{number}" for number in range(63)])
+    with pytest.raises(InputError, match=r"2016 for 63 datasets, and at most 2000: take --strategy model"):
+        QuadraticModel().search(Objective(lambda mixture: 0.0, higher_is_better=False), space, 10)
