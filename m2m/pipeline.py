@@ -11,7 +11,7 @@ from typing import Any
 
 from m2m import run_folder
 from m2m.config import RunConfig
-from m2m.errors import ConfigError
+from m2m.errors import ConfigError, RunFolderError
 from m2m.evaluate import most_similar
 from m2m.mixture import Mixture, all_subsets
 from m2m.run_folder import RunFolder
@@ -69,6 +69,20 @@ def _check_names(config: RunConfig, setup: Setup) -> None:
         raise ConfigError(
             f"{config.path} [setup]: got {len(setup.datasets)} datasets; scoring every subset wants "
             f"2 to {MOST_DATASETS}"
+        )
+
+
+class _Scores(dict[str, float]):
+    """Scores by candidate; all that the steps ask for were made by the steps before, and are in the table."""
+
+    def __init__(self, table: Path, scores: Mapping[str, float]) -> None:
+        super().__init__(scores)
+        self._table = table
+
+    def __missing__(self, candidate: str) -> float:
+        raise RunFolderError(
+            f"{self._table} lost the score of {candidate!r}: rows were changed or taken away; "
+            "delete the file, scores are made again"
         )
 
 
@@ -140,13 +154,13 @@ class _Steps(RunSteps):
         tasks = ((self.config.run.target, "validation"), (self.config.run.target, "test"))
         self.train(unique, [self.config.run.seed], tasks, "chosen mixtures")
         scores = self.scores("trained", "test")
-        [base] = self.scores("base", "test").values()
+        base = self.scores("base", "test")["base"]
         return {"base": base} | {name: scores[mixture.label] for name, mixture in chosen.items()}
 
     def results(self, chosen: Mapping[str, Mixture], test: Mapping[str, float]) -> dict[str, Any]:
         """Return `results.json`; fidelity is added by whoever analyses the table."""
         trained = self.scores("trained", "validation")
-        [base] = self.scores("base", "validation").values()
+        base = self.scores("base", "validation")["base"]
         return {
             "m2m": __version__,
             "target": self.config.run.target,
@@ -170,4 +184,4 @@ class _Steps(RunSteps):
             origin=origin, split=split, task=self.config.run.target, metric=self.metric, seed=seed,
             version=self.setup.version,
         )  # fmt: skip
-        return {row.candidate: row.value for row in rows}
+        return _Scores(self.table.path, {row.candidate: row.value for row in rows})

@@ -14,7 +14,7 @@ from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.folder import MANIFEST_NAME, OF_THE_SYSTEM
 from m2m.checkpoint.identity import check_unchanged, identity_of
 from m2m.checkpoint.locate import ADAPTER_NAMES
-from m2m.doors import read_json
+from m2m.doors import read_json, require_file
 from m2m.errors import CheckpointError
 
 NAME = MANIFEST_NAME
@@ -88,6 +88,7 @@ def hash_file(path: Path) -> str:
     Raises:
         CheckpointError: If it changes meanwhile.
     """  # noqa: DOC502 - raised by what is called
+    require_file(path, "a file of a checkpoint", CheckpointError)
     with path.open("rb") as file:
         before = identity_of(os.fstat(file.fileno()))
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from helpers.linear_setup import run_config
 
 from m2m import config, pipeline, run_folder
 from m2m.checkpoint import Checkpoint
-from m2m.errors import ConfigError, RunFolderError
+from m2m.errors import ConfigError, InputError, RunFolderError
 from m2m.mixture import all_subsets
 from m2m.surrogate import ScoreTable
 
@@ -197,3 +199,24 @@ def test_experts_are_ordinary_checkpoints(finished: run_folder.RunFolder) -> Non
     state = Checkpoint(finished.root / "experts" / "a" / "seed3").state()
     assert state["theta"].dtype == torch.float64
     assert json.loads((finished.root / "experts" / "a" / "seed3" / "manifest.json").read_text())["files"]
+
+
+@pytest.mark.parametrize("damage", ["row", "pipe"])
+def test_a_run_folder_that_was_changed_says_so(
+    damage: str, finished: run_folder.RunFolder, loaded: config.RunConfig, tmp_path: Path
+) -> None:
+    folder = run_folder.RunFolder(tmp_path / "run")
+    shutil.copytree(finished.root, folder.root)
+    if damage == "row":
+        connection = sqlite3.connect(folder.table)
+        connection.execute("UPDATE scores SET candidate = 'x' WHERE candidate = 'a' AND origin = 'merged'")
+        connection.commit()
+        connection.close()
+        said = "lost the score of 'a'"
+    else:
+        [weights] = folder.base.glob("*.safetensors")
+        weights.unlink()
+        os.mkfifo(weights)
+        said = "is a pipe, wanted a file"
+    with pytest.raises(InputError, match=said):
+        pipeline.run(loaded, folder.root, workers=1)
