@@ -59,7 +59,8 @@ _TEXTS = ("key", "candidate", "origin", "task", "split", "version", "metric", "c
 _SOUND = f"""
 {" AND ".join(f"typeof({column}) = 'text'" for column in _TEXTS)}
 AND origin IN {(*ORIGINS, *(REPLACED + origin for origin in ORIGINS))}
-AND typeof(seed) IN ('integer', 'null') AND typeof(value) = 'real' AND higher_is_better IN (0, 1)
+AND typeof(seed) IN ('integer', 'null') AND typeof(value) = 'real' AND abs(value) < 9e999
+AND higher_is_better IN (0, 1)
 AND typeof(count) = 'integer' AND count BETWEEN 1 AND {2**48}
 AND typeof(examples) = 'blob' AND precision IN (4, 8)
 AND typeof(members) = 'text' AND CASE WHEN json_valid(members) THEN json_type(members) = 'array'
@@ -218,7 +219,8 @@ class ScoreTable:
         # Models are compared example by example: a version of a task has one list of them, and one direction.
         if what not in self._alike:
             query = "SELECT count, higher_is_better FROM scores WHERE task = ? AND split = ? AND version = ? "
-            found = self._connection.execute(f"{query} AND metric = ? LIMIT 1", what).fetchone()
+            with self._using():
+                found = self._connection.execute(f"{query} AND metric = ? LIMIT 1", what).fetchone()
             self._alike[what] = (found[0], bool(found[1])) if found else got
         (count, better), (own, own_better) = self._alike[what], got
         if count != own:
@@ -304,7 +306,8 @@ class ScoreTable:
             raise InputError(f"{self.path}: no column {column!r}")
         where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
         query = f"SELECT DISTINCT {column} FROM scores WHERE {where} ORDER BY {column}"
-        return [row[0] for row in self._connection.execute(query, tuple(equal.values()))]
+        with self._using():
+            return [row[0] for row in self._connection.execute(query, tuple(equal.values()))]
 
     def frame(self, **equal: Value) -> pd.DataFrame:
         """Read rows as a data frame: the columns of `ScoreRow` without the per-example values.
