@@ -1,4 +1,4 @@
-"""Files that are replaced in one step: the one way in which results reach the disk."""
+"""Files and folders that appear in one step: the one way in which results reach the disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,7 +67,56 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-    _clear_away(target)
+    _clear_away(target, target.parent)
+
+
+@contextmanager
+def unfinished_folder(target: Path, parent: Path) -> Iterator[Path]:
+    """Make a folder that becomes `target` once it is finished; it is the caller's to rename or to remove.
+
+    What killed processes left unfinished of the same target is cleared away first.
+
+    Args:
+        target: What it will become.
+        parent: Where it is made.
+
+    Yields:
+        Path: The folder, locked until the block ends.
+    """
+    _clear_away(target, parent)
+    while True:
+        work = parent / _unfinished_name(target)
+        work.mkdir()
+        descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # as for files
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if work.exists():
+                yield work
+                return
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give the system's errors the name of the file that was used: reading an open file tells none.
+
+    Args:
+        path: The file.
+
+    Yields:
+        None: While it is used.
+
+    Raises:
+        OSError: The same, with a name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def short_name(name: str, room: int) -> str:
@@ -85,8 +135,7 @@ def short_name(name: str, room: int) -> str:
 def _begin(target: Path) -> tuple[Path, BinaryIO]:
     """Return a new temporary file beside the target, locked, with the permissions that it shall have."""
     while True:
-        name = f".{short_name(target.name, 24)}.{secrets.token_hex(4)}{UNFINISHED}"
-        temporary = target.with_name(name)
+        temporary = target.with_name(_unfinished_name(target))
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             with suppress(OSError):  # not every file system has locks; nothing is cleared away there
@@ -102,19 +151,26 @@ def _begin(target: Path) -> tuple[Path, BinaryIO]:
         os.close(descriptor)
 
 
-def _clear_away(target: Path) -> None:
-    """Remove unfinished versions of a file whose writers are dead: their locks are gone."""
+def _unfinished_name(target: Path) -> str:
+    return f".{short_name(target.name, 24)}.{secrets.token_hex(4)}{UNFINISHED}"
+
+
+def _clear_away(target: Path, parent: Path) -> None:
+    """Remove unfinished versions of a file or folder whose writers are dead: their locks are gone."""
     ours = re.compile(re.escape(f".{short_name(target.name, 24)}.") + f"[0-9a-f]{{8}}{re.escape(UNFINISHED)}")
     with suppress(OSError):
-        for name in filter(ours.fullmatch, os.listdir(target.parent)):
-            _remove_if_dead(target.with_name(name))
+        for name in filter(ours.fullmatch, os.listdir(parent)):
+            _remove_if_dead(parent / name)
 
 
-def _remove_if_dead(temporary: Path) -> None:
+def _remove_if_dead(unfinished: Path) -> None:
     with suppress(OSError):
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(unfinished, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            temporary.unlink()
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                shutil.rmtree(unfinished)
+            else:
+                unfinished.unlink()
         finally:
             os.close(descriptor)

@@ -15,6 +15,7 @@ from m2m.checkpoint.locate import find_folder, find_index, is_pickled, weight_fi
 from m2m.checkpoint.side_files import list_side_files
 from m2m.doors import unique_names
 from m2m.errors import CheckpointError
+from m2m.files import naming
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -223,7 +224,7 @@ def _read_any_header(file: Path) -> Header:
 
 
 def _read_into(buffer: memoryview, info: TensorInfo) -> None:
-    with info.file.open("rb", buffering=0) as file:
+    with naming(info.file), info.file.open("rb", buffering=0) as file:
         file.seek(info.offset)
         done = 0
         while done < info.nbytes:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from m2m.checkpoint.identity import Identity, identity_of, require_unchanged
 from m2m.doors import require_file
 from m2m.errors import CheckpointError
+from m2m.files import naming
 
 _BLOCK_BYTES = 1 << 20
 
@@ -76,7 +77,7 @@ def _hash(file: Path, stop: Event) -> _Hashed:
     digest, block = hashlib.sha256(), bytearray(_BLOCK_BYTES)
     view = memoryview(block)
     require_file(file, "a file of a checkpoint", CheckpointError)
-    with file.open("rb", buffering=0) as source:
+    with naming(file), file.open("rb", buffering=0) as source:
         identity = identity_of(os.fstat(source.fileno()))
         while not stop.is_set() and (count := source.readinto(block)):
             digest.update(view[:count])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from m2m.errors import RunFolderError
-from m2m.files import UNFINISHED, short_name
+from m2m.files import naming, unfinished_folder
 from m2m.outputs import MERGING
 
 #: Name of the file that lists a finished folder's files with their hashes.
@@ -58,16 +57,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
     check_free(folder)
     parent = folder if must_fill(folder) else folder.parent
     parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{short_name(folder.name, 24)}.", suffix=UNFINISHED, dir=parent))
-    try:
-        work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-        yield work
-        publish(work, folder, durable=True)
-    except BaseException as error:
-        shutil.rmtree(work, ignore_errors=True)
-        if isinstance(error, OSError) and error.filename is None:  # a write does not say to what
-            error.filename = str(folder)
-        raise
+    with unfinished_folder(folder, parent) as work:
+        try:
+            with naming(folder):  # a write does not say to what
+                yield work
+            publish(work, folder, durable=True)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
 
 
 def publish(work: Path, folder: Path, *, durable: bool) -> None:
@@ -143,12 +140,7 @@ def _fill(work: Path, folder: Path) -> None:
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from m2m.errors import CheckpointError
+from m2m.files import naming
 
 _WHILE_USED = "while it was used; start again when nothing writes to it"
 _SINCE_BEGUN = "since the merge was begun; run without resume to start over"
@@ -174,7 +175,7 @@ def sample(file: Path) -> str:
     Raises:
         OSError: If it cannot be read.
     """  # noqa: DOC502 - raised by what is called
-    with file.open("rb", buffering=0) as source:
+    with naming(file), file.open("rb", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
         digest = hashlib.sha256(size.to_bytes(8, "little"))
         digest.update(_read(source, 0, _head_bytes(source, size) if file.suffix == ".safetensors" else 0))

@@ -16,6 +16,7 @@ from m2m.checkpoint.identity import check_unchanged, identity_of
 from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.doors import read_json, require_file
 from m2m.errors import CheckpointError
+from m2m.files import naming
 
 NAME = MANIFEST_NAME
 _SHAPE = {"files": {str: {"bytes": int, "sha256": str}}}
@@ -89,7 +90,7 @@ def hash_file(path: Path) -> str:
         CheckpointError: If it changes meanwhile.
     """  # noqa: DOC502 - raised by what is called
     require_file(path, "a file of a checkpoint", CheckpointError)
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         before = identity_of(os.fstat(file.fileno()))
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     check_unchanged({path: before})

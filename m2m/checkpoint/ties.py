@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from m2m.doors import read_json
 from m2m.errors import CheckpointError
+from m2m.files import naming
 
 if TYPE_CHECKING:
     from m2m.checkpoint.checkpoint import Checkpoint
@@ -68,7 +69,8 @@ def _equal(first: TensorInfo, second: TensorInfo) -> bool:
 
 
 def _blocks(tensor: TensorInfo) -> Iterator[bytes]:
-    with tensor.file.open("rb", buffering=0) as stream:
+    # Buffered: a plain read may bring fewer bytes than were asked for.
+    with naming(tensor.file), tensor.file.open("rb") as stream:
         stream.seek(tensor.offset)
         for done in range(0, tensor.nbytes, _BLOCK):
             yield stream.read(min(_BLOCK, tensor.nbytes - done))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -88,8 +89,7 @@ def merge(
     started = time.perf_counter()
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     check_names(candidates or (), "candidate", folder_fault, RecipeError)
-    read = [path for ref in _references(parsed) for path in (ref.path, ref.lora)]
-    place = _place(out, [*read, *([recipe] if isinstance(recipe, str | Path) else [])], resume=resume)
+    place = _place(out, [path for ref in _references(parsed) for path in (ref.path, ref.lora)], resume=resume)
     models = open_models(_references(parsed), parsed.base)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
@@ -97,7 +97,7 @@ def merge(
         if verify:
             check_hashes(out)
         return report
-    out_dtype = _float_dtype(parsed.out_dtype or parsed.dtype if dtype is None else dtype)
+    out_dtype = _float_dtype(dtype or parsed.out_dtype or parsed.dtype)
     about = _statistics_of(parsed, models) if statistics else None
     fishers = FisherFiles()
     wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics, fishers=fishers)
@@ -188,28 +188,11 @@ def merge_linear(
     return run_plan(plan, place, options, finish, started)
 
 
-def outputs_of(out: str | Path) -> list[Output]:
-    """List what a merge will write: its result, and the folder beside it that it clears away and works in.
-
-    Args:
-        out: The folder to make.
-
-    Returns:
-        Both, to be checked against what is read.
-
-    Raises:
-        InputError: If the folder's name is none.
-    """  # noqa: DOC502 - raised by what is called
-    result = Output(f"OUT {out}", Path(out), "folder")
-    check_outputs([result])  # before anything else is asked about its name
-    return [result, Output(result.said, work_folder(result.real), "work", own=True)]
-
-
 def _place(out: str | Path, inputs: Iterable[str | Path | None], *, resume: bool) -> Path:
     """Return where the result is to go, links followed, once that is checked; nothing is made yet."""
-    outputs = outputs_of(out)
-    check_outputs(outputs, inputs=[path for path in inputs if path])
-    place = outputs[0].real
+    place, said = Path(os.path.realpath(out)), f"OUT {out}"
+    work = Output(said, work_folder(place), "work", own=True)
+    check_outputs([Output(said, Path(out), "folder"), work], inputs=[path for path in inputs if path])
     if not resume:
         check_free(place)
     return place if Path(out).is_symlink() else Path(out)

@@ -21,7 +21,7 @@ from typing import Any
 from m2m.checkpoint.folder import must_fill, publish
 from m2m.checkpoint.identity import ROW_LENGTH, Inputs
 from m2m.errors import RunFolderError
-from m2m.files import write_atomically
+from m2m.files import naming, write_atomically
 from m2m.outputs import MERGING
 
 #: Where the next byte goes: number of the tensor in the plan, and of its element.
@@ -139,8 +139,11 @@ class WorkFolder:
             self.root.rmdir()
 
     def discard(self) -> None:
-        """Remove the folder and everything in it."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Remove the folder and everything in it; what cannot be removed is told."""
+        try:
+            shutil.rmtree(self.root)
+        except OSError as error:
+            _log.warning("%s: cannot be removed: %s", self.root, error.strerror)
 
 
 def work_folder(out: Path) -> Path:
@@ -168,9 +171,16 @@ def open_work_folder(out: Path) -> Iterator[WorkFolder]:
     Raises:
         RunFolderError: If another merge is making the same folder.
         OSError: If the system fails; it names a file, or `out`.
-    """
+    """  # noqa: DOC502 - raised by what is called
     root = work_folder(out)
-    root.mkdir(parents=True, exist_ok=True)
+    with naming(out):  # a write does not say to what
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(out, root):
+            yield WorkFolder(out, root)
+
+
+@contextmanager
+def _locked(out: Path, root: Path) -> Iterator[None]:
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
@@ -180,10 +190,7 @@ def open_work_folder(out: Path) -> Iterator[WorkFolder]:
         # Whoever held the lock may have finished and removed the folder that we had opened.
         if not root.exists() or os.fstat(descriptor).st_ino != root.stat().st_ino:
             raise RunFolderError(f"{out}: another merge has just finished writing it")
-        yield WorkFolder(out, root)
-    except OSError as error:
-        error.filename = error.filename or str(out)  # a write does not say to what
-        raise
+        yield
     finally:
         os.close(descriptor)
 
