@@ -14,11 +14,12 @@ OR_SHOW := >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 SOURCES := setup.py pyproject.toml constraints.txt $(shell find csrc -type f)
 QUICKSTART := runs/quickstart
 ARGS ?=
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs build clean tools
+.PHONY: help demo test fuzz lint types docs build clean tools
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -29,6 +30,10 @@ demo: $(VENV)/.installed ## Find the best mixture of the quickstart's four datas
 
 test: $(VENV)/.develop ## Run the tests, two at a time (ARGS="-k name", ARGS="-m slow", ARGS="-n 0 -s" reach pytest)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+
+fuzz: $(VENV)/.develop ## Fuzz what reads files and what merges, guided by coverage (SECONDS=60 in all; clang, atheris)
+	@$(INSTALL) atheris >$(LOG) 2>&1 || echo "NOTICE: atheris cannot be installed here (see $(LOG))"
+	$(BIN)/python tests/fuzz/run.py $(SECONDS)
 
 lint: $(VENV)/.develop ## Check style and docstrings
 	$(BIN)/ruff check .

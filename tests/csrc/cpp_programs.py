@@ -17,7 +17,10 @@ import pytest
 HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
 MEMORY, THREADS = "address,undefined", "thread"
-FLAGS = ["-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-pthread"]
+FLAGS = ["-std=c++17", "-ffp-contract=off", "-pthread"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+#: For libFuzzer's clang, which warns of other things and lacks some attributes that only cost speed.
+FUZZED = ["-DM2M_LIBFUZZER", "-Wno-ignored-attributes"]
 #: Where `cuda_runtime_api.h` is found: the emulator, never a toolkit.
 EMULATED = f"-I{HERE / 'emulated_cuda'}"
 STREAM = ["stream_executor", "stream_file", "stream_merge", "stream_plan_check", "merge_cpu"]
@@ -34,6 +37,7 @@ PROGRAMS = {
     "mapped_cases": ["mapped_file"],
     "cuda_cases": [*STREAM, "cuda_device"],
     "fuzz/fuzz_stream": STREAM,
+    "fuzz/fuzz_select": [*STREAM, *SELECT_PASS],
 }
 
 
@@ -47,6 +51,10 @@ class Builder:
     def program(self, name: str, sanitizer: str = MEMORY) -> Path:
         """Return the program, after compiling what it still lacks."""
         return self._linked(name, [CSRC / f"{part}.cpp" for part in PROGRAMS[name]], sanitizer)
+
+    def fuzzer(self, name: str) -> Path:
+        """Return a fuzz target that libFuzzer drives; the compiler must be a clang that has it."""
+        return self.program(name, f"fuzzer,{MEMORY}")
 
     def program_with_bug(self, name: str, part: str, right: str, wrong: str) -> Path:
         """Return the program with `right` replaced by `wrong` in one part of csrc/."""
@@ -70,6 +78,7 @@ class Builder:
         target = self._folder / f"{source.stem}_{sanitizer}.o"
         optimized = "-O1" if source.parent == CSRC else "-O0"  # compiling takes longer than running
         sanitized = ["-g1", optimized, f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+        sanitized += FUZZED if sanitizer.startswith("fuzzer") else WARNINGS
         with _made_once(target) as missing:
             if missing:
                 self._run(*sanitized, *FLAGS, f"-I{CSRC}", f"-I{HERE}", EMULATED, "-c", source, "-o", target)

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "arithmetic.h"
+#include "fuzz/draws.h"
 #include "stream_merge.h"
 #include "stream_plan.h"
 
@@ -54,8 +55,10 @@ class StreamProblem {
   StreamPlan plan{};
   MergeWeights weights;
   std::vector<Bytes> wanted;  // of each output file
+  Draws draws;
 
-  StreamProblem(const TemporaryFolder& folder, std::uint64_t seed) : random_(seed) {
+  // A seed will do for draws. They say what the problem looks like; the numbers in it only begin there.
+  StreamProblem(const TemporaryFolder& folder, Draws from) : draws(from), random_(draws()) {
     plan.n_outputs = 1 + pick(3);
     most_inputs_ = 1 + pick(4);
     for (int i = 0; i < most_inputs_; ++i) plan.input_files.push_back(folder.file("in" + std::to_string(i)));
@@ -84,7 +87,7 @@ class StreamProblem {
   }
 
  private:
-  int pick(int n) { return static_cast<int>(random_() % n); }
+  int pick(int n) { return draws.pick(n); }
   Dtype pick_dtype() { return static_cast<Dtype>(pick(4)); }
   double number() { return static_cast<double>(random_() % 4001) / 1024 - 2; }
 

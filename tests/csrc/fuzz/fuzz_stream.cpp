@@ -1,13 +1,7 @@
 // Runs mutated plans over mutated files: each must be refused, fail by name, or succeed; the sanitizers watch over the rest.
-//
-//   fuzz_stream SEED COUNT SECONDS   tries COUNT seeds from SEED on, and more until the time is up
-#include <sanitizer/common_interface_defs.h>
-
-#include <chrono>
-#include <cinttypes>
-#include <map>
 #include <stdexcept>
 
+#include "driver.h"
 #include "stream_executor.h"
 #include "stream_failure.h"
 #include "stream_merge.h"
@@ -18,21 +12,10 @@ using namespace m2m;
 
 namespace {
 
-std::uint64_t current_seed;
-
-void say_seed() { std::fprintf(stderr, "fuzz_stream: seed %" PRIu64 "\n", current_seed); }
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "fuzz_stream: %s\n", what);
-  say_seed();
-  std::exit(1);
-}
-
 class Mutation {
  public:
-  Mutation(StreamProblem& problem, StreamOptions& options, std::uint64_t seed)
-      : plan_(problem.plan), weights_(problem.weights), options_(options), random_(seed) {}
+  Mutation(StreamProblem& problem, StreamOptions& options)
+      : plan_(problem.plan), weights_(problem.weights), options_(options), draws_(problem.draws) {}
 
   void apply() {
     switch (pick(12)) {
@@ -52,7 +35,7 @@ class Mutation {
   }
 
  private:
-  int pick(std::size_t n) { return static_cast<int>(random_() % n); }
+  int pick(std::size_t n) { return draws_.pick(n); }
 
   template <class T>
   T& one_of(std::vector<T>& all) {
@@ -65,7 +48,7 @@ class Mutation {
     static const std::int64_t edges[] = {0, 1, -1, 7, 8, 4096, 1 << 16, std::int64_t{1} << 31, std::int64_t{1} << 40,
                                          std::int64_t{1} << 59, std::int64_t{1} << 62, INT64_MAX, INT64_MIN};
     const auto old = static_cast<std::uint64_t>(static_cast<std::int64_t>(number));
-    const std::uint64_t choices[] = {static_cast<std::uint64_t>(edges[pick(std::size(edges))]), random_() % 9000, old + 1, old - 1,
+    const std::uint64_t choices[] = {static_cast<std::uint64_t>(edges[pick(std::size(edges))]), draws_() % 9000, old + 1, old - 1,
                                      old * 2, old ^ (std::uint64_t{1} << pick(63))};
     number = static_cast<T>(choices[pick(std::size(choices))]);
   }
@@ -167,7 +150,7 @@ class Mutation {
   StreamPlan& plan_;
   MergeWeights& weights_;
   StreamOptions& options_;
-  std::mt19937_64 random_;
+  Draws& draws_;
 };
 
 std::int64_t bytes_to_write(const StreamPlan& plan) {
@@ -210,39 +193,17 @@ const char* run(const StreamProblem& problem, const StreamOptions& options) {
   return "succeeded";
 }
 
-// One plan; the same seed gives the same one.
-const char* try_seed(std::uint64_t seed) {
-  current_seed = seed;
+}  // namespace
+
+const char* m2m::try_once(Draws from) {
   const TemporaryFolder folder;
-  StreamProblem problem(folder, seed);
-  std::mt19937_64 random(seed + 1);
-  StreamOptions options{1 + static_cast<int>(random() % 3), static_cast<std::int64_t>(8 << random() % 10), {0, 0}, problem.end()};
-  const int mutations = static_cast<int>(random() % 4);
-  Mutation mutation(problem, options, random());
+  StreamProblem problem(folder, from);
+  Draws& draws = problem.draws;
+  StreamOptions options{1 + draws.pick(3), static_cast<std::int64_t>(8) << draws.pick(10), {0, 0}, problem.end()};
+  const int mutations = draws.pick(4);
+  Mutation mutation(problem, options);
   for (int i = 0; i < mutations; ++i) mutation.apply();
   const char* outcome = run(problem, options);
   require(mutations > 0 || problem.is_merged(), "an unchanged plan gave other bytes");
   return outcome;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 4) return std::fprintf(stderr, "usage: fuzz_stream SEED COUNT SECONDS\n"), 2;
-  __sanitizer_set_death_callback(say_seed);
-  const std::uint64_t first = std::strtoull(argv[1], nullptr, 10);
-  const std::uint64_t least = std::strtoull(argv[2], nullptr, 10);
-  const std::chrono::duration<double> budget(std::strtod(argv[3], nullptr));
-  const auto started = std::chrono::steady_clock::now();
-  std::map<std::string, int> outcomes;
-  std::uint64_t seed = first;
-  try {
-    do ++outcomes[try_seed(seed++)];
-    while (seed - first < least || std::chrono::steady_clock::now() - started < budget);
-  } catch (const std::exception& error) {
-    require(false, error.what());
-  }
-  std::printf("fuzz_stream: seeds %" PRIu64 " to %" PRIu64, first, seed - 1);
-  for (const auto& [outcome, count] : outcomes) std::printf(", %d %s", count, outcome.c_str());
-  std::printf("\n");
 }
