@@ -9,6 +9,7 @@ import mmap
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -127,8 +128,9 @@ class End:
     @property
     def is_refusal(self) -> bool:
         """Whether it is one line that puts the blame where it belongs, and says with which file."""
-        lines = self.err.splitlines()
-        return self.code == 2 and len(lines) == 1 and re.search(r"error: .*\w[/.]\w", lines[0]) is not None
+        lines = [line for line in self.err.splitlines() if "cannot be removed" not in line]
+        names_a_file = r"error: .*(\w[/.]\w|'\w+')"
+        return self.code == 2 and len(lines) == 1 and re.search(names_a_file, lines[0]) is not None
 
 
 @dataclass
@@ -145,7 +147,6 @@ class Stage:
 
     def __post_init__(self) -> None:
         room = self.folder.parent
-        self._said = (room / "out.txt", room / "err.txt")
         state = room / "faults.bin"
         with state.open("w+b") as file:
             file.truncate(ctypes.sizeof(_Plan))
@@ -184,6 +185,29 @@ class Stage:
         Returns:
             How it ended.
         """
+        self._prepare(fault)
+        return self._end_of(self._ask(self._order(command, "to the end", headroom)))
+
+    def begin(self, command: Sequence[str], call: int) -> None:
+        """Run a command until it makes a file operation, and let it stop there.
+
+        Args:
+            command: As for `run`.
+            call: The operation, from 1 on.
+        """
+        self._prepare(Fault(Action.SIGNAL_BEFORE, signal.SIGSTOP, call))
+        self._ask(self._order(command, "until it stops", None))
+
+    def go_on(self) -> End:
+        """Let the command that stopped go on to its end.
+
+        Returns:
+            How it ended.
+        """
+        self._prepare(None)
+        return self._end_of(self._ask({"way": "go on"}))
+
+    def _prepare(self, fault: Fault | None) -> None:
         self._plan.folder = os.fsencode(self.folder)
         self._plan.calls = self._plan.met = 0
         self._plan.action = Action.COUNT
@@ -191,19 +215,28 @@ class Stage:
             self._plan.first, self._plan.last = fault.first, fault.last or fault.first
             self._plan.value, self._plan.whole_group = fault.value, fault.whole_group
             self._plan.action = fault.action
-        order = {
+
+    def _order(self, command: Sequence[str], way: str, headroom: int | None) -> dict[str, Any]:
+        room = self.folder.parent
+        return {
+            "way": way,
             "command": list(command),
             "folder": str(self.folder),
-            "out": str(self._said[0]),
-            "err": str(self._said[1]),
+            "out": str(room / f"{way}.out"),
+            "err": str(room / f"{way}.err"),
             "settings": self.settings,
             "headroom": headroom,
         }
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._zygote.stdin is not None
         assert self._zygote.stdout is not None
         self._zygote.stdin.write(json.dumps(order) + "\n")
         self._zygote.stdin.flush()
-        answer = json.loads(self._zygote.stdout.readline())
+        answer: dict[str, Any] = json.loads(self._zygote.stdout.readline())
+        return answer
+
+    def _end_of(self, answer: dict[str, Any]) -> End:
         kinds = [Kind(kind) for kind in self._plan.kinds[: min(self._plan.calls, MOST_CALLS)]]
         return End(**answer, kinds=kinds, met=self._plan.met)
 

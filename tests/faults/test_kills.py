@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from fault_scenes import MERGES, SCORES, SEARCHES, Rehearsal, Scene
+from fault_scenes import MERGES, RUNS, SCORES, SEARCHES, STUDIES, Rehearsal, Scene
 from file_faults import Action, End, Fault, Stage
 
 pytestmark = pytest.mark.slow
@@ -18,10 +18,12 @@ SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 ENDS = {signal.SIGKILL: {-9}, signal.SIGINT: {130, 0}, signal.SIGTERM: {-15, 143}}
 #: How many moments of each scene.
 MOMENTS = {
-    **dict.fromkeys(MERGES, 24),
-    **dict.fromkeys(SCORES[1:], 18),
-    **dict.fromkeys(SEARCHES, 18),
+    **dict.fromkeys(MERGES, 20),
+    **dict.fromkeys((*SCORES, *SEARCHES), 15),
+    **dict.fromkeys(RUNS, 20),
+    **dict.fromkeys(STUDIES, 5),
 }
+assert sum(MOMENTS.values()) >= 200
 
 
 def moments(scene: Scene, calls: int, count: int) -> list[Fault]:

@@ -37,12 +37,25 @@ def main() -> int:
     warm_up()
     gc.freeze()  # a collection in a child would copy every page that it looks at
     print("ready", flush=True)
+    stopped: tuple[int, dict[str, Any]] | None = None
     for line in sys.stdin:
         order = json.loads(line)
-        process = os.fork()
-        if process == 0:
+        if order["way"] == "go on":
+            assert stopped is not None
+            process, order = stopped
+            stopped = None
+            os.kill(process, signal.SIGCONT)
+        elif (process := os.fork()) == 0:
             be(order)
-        print(json.dumps(await_end(process, order)), flush=True)
+        if order["way"] == "until it stops":
+            order["way"] = "to the end"
+            _, status = os.waitpid(process, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), "it ended before it was to stop"
+            stopped = process, order
+            answer = {}
+        else:
+            answer = await_end(process, order, alone=stopped is None)
+        print(json.dumps(answer), flush=True)
     return 0
 
 
@@ -102,13 +115,13 @@ def limit_memory(headroom: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (held + headroom, held + headroom))
 
 
-def await_end(process: int, order: dict[str, Any]) -> dict[str, Any]:
-    """Wait for the process and for its children."""
+def await_end(process: int, order: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+    """Wait for the process, and for its children if no other's are there."""
     _, status = os.waitpid(process, 0)
     orphans = 0
     deadline = time.monotonic() + PATIENCE
     with contextlib.suppress(ChildProcessError):
-        while True:
+        while alone:
             if os.waitpid(-1, os.WNOHANG) == (0, 0):
                 time.sleep(0.005)
             if time.monotonic() > deadline and not orphans:

@@ -1,0 +1,38 @@
+"""Commands that may take less memory than they need: they say so, or do with less; never a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fault_scenes import MERGES, RUNS, SCORES, SEARCHES, Rehearsal, Scene
+from file_faults import Stage
+
+pytestmark = pytest.mark.slow
+
+#: What a command may add to the address space that its process begins with, in KiB: from nothing to plenty.
+HEADROOMS = (0, 16, 64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 2 << 20)
+SCENES = [*MERGES, *SCORES, *SEARCHES, *RUNS[:2]]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=[scene.name for scene in SCENES])
+def test_too_little_memory_ends_in_a_line(
+    stage: Stage, scene: Scene, record_property: Callable[[str, object], None]
+) -> None:
+    rehearsal = Rehearsal(scene, stage)
+    done = 0
+    for headroom in HEADROOMS:
+        rehearsal.reset()
+        end = rehearsal.act(headroom=headroom << 10)
+        assert end.orphans == 0
+        if end.code == 0:
+            done += 1
+            assert rehearsal.differences(end) == []
+        else:
+            assert end.code == 2, (headroom, end.code, end.err)
+            assert len(end.err.splitlines()) == 1, (headroom, end.err)
+        rehearsal.check_inputs()
+        rehearsal.check_published()
+        rehearsal.check_end()
+    record_property("tried:commands with a limit on memory", len(HEADROOMS))
+    assert done, "not even with plenty"
