@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO
-from m2m.predicting.predictor import Predictor, Progress, fit_predictor
+from m2m.predicting.predictor import Predictor, Progress, fit_predictor, slow_families
 from m2m.predicting.tables import INDEX, Mixtures, read_mixtures, read_scores
 
 if TYPE_CHECKING:
@@ -79,9 +79,13 @@ def predict(
     wanted = None if at is None else read_mixtures(at, index, known.domains)
     if wanted is not None:
         _warn_of_new_domains(known, wanted)
+    slow = slow_families(model, *known.weights.shape)
+    for note in slow:
+        _log.warning("%s: %s", target, note)
     predictor = fit_predictor(known.weights, y, model, seed=seed, fold_count=folds, progress=progress)
     for note in predictor.notes:
-        _log.warning("%s: %s", target, note)
+        if note not in slow:
+            _log.warning("%s: %s", target, note)
     return Forecast(predictor, known, None if wanted is None else _table(predictor, wanted, index))
 
 

@@ -188,12 +188,7 @@ def fit_predictor(
     """
     families = families_for(model, len(x), x.shape[1], fold_count)
     notes = _checked_scores(y)
-    if model == AUTO:
-        notes += [
-            f"{f.name} is left out: {len(x)} mixtures of {x.shape[1]} domains take it too long"
-            for f in FAMILIES.values()
-            if f.domains and not f.in_time(len(x), x.shape[1])
-        ]
+    notes += slow_families(model, *x.shape)
     while True:
         try:
             found = _fitted(families, x, y, seed, fold_count, progress)
@@ -275,6 +270,26 @@ def families_for(model: str, rows: int, domains: int, fold_count: int) -> list[F
     if model == AUTO:
         return _able(rows, domains, fold_count)
     return [_checked(family(model), rows, domains, fold_count)]
+
+
+def slow_families(model: str, rows: int, domains: int) -> list[str]:
+    """Say which families `auto` leaves out because they would take too long.
+
+    Args:
+        model: A family's name, or `auto`.
+        rows: Number of scored mixtures M.
+        domains: Number of domains N.
+
+    Returns:
+        A sentence a family; none where one family is asked for.
+    """
+    if model != AUTO:
+        return []
+    return [
+        f"{f.name} is left out: {rows} mixtures of {domains} domains take it too long"
+        for f in FAMILIES.values()
+        if f.domains and not f.in_time(rows, domains)
+    ]
 
 
 @dataclass(frozen=True)

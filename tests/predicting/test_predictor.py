@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from m2m.errors import ConfigError, InputError
-from m2m.predicting import FAMILIES, fit_predictor
+from m2m.predicting import FAMILIES, fit_predictor, predict
 from m2m.predicting.protocol import Array, FamilyError
 from m2m.predicting.validation import spearman
 
@@ -98,14 +99,22 @@ def test_a_table_that_a_process_cannot_hold_is_refused_with_its_limit() -> None:
         fit_predictor(x, y, "gp")
 
 
-def test_families_that_take_too_long_step_aside_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_families_that_take_too_long_step_aside_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     kept = {name: FAMILIES[name] for name in ("ridge", "scheffe", "gp")}
     kept["gp"] = replace(kept["gp"], seconds=lambda rows, domains: rows - 24.0)
     monkeypatch.setattr("m2m.predicting.predictor.FAMILIES", kept)
     x, y = swarm(40, 3, 0)
-    found = fit_predictor(x, y)
+    told: list[str] = []
+    mixtures, scores = pd.DataFrame(x, columns=list("abc")), pd.DataFrame({"loss": y})
+    found = predict(
+        mixtures, scores, "loss", progress=lambda done, total, what: told.append(caplog.text)
+    ).predictor
     assert set(found.spearman) - {"auto"} == {"ridge", "scheffe"}
     assert found.notes == ("gp is left out: 40 mixtures of 3 domains take it too long",)
+    assert found.notes[0] in told[0], "said before the first fit"
+    assert caplog.text.count(found.notes[0]) == 1
 
 
 def test_progress_begins_before_the_first_fit_ends() -> None:
