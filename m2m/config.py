@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from m2m.config_keys import check_keys
@@ -78,8 +78,33 @@ class RunConfig:
             Whether some text in `[setup]` fits its path; some texts fit more than is read.
         """
         name = os.path.realpath(path)
-        patterns = (os.path.realpath(self.root / text.partition(".py:")[0]) for text in _texts(self.setup))
-        return os.path.isfile(name) and any(name in (p, f"{p}.py") or fnmatchcase(name, p) for p in patterns)
+        return os.path.isfile(name) and any(
+            name in (p, f"{p}.py") or fnmatchcase(name, p) for p in self._patterns()
+        )
+
+    def gathers(self, path: Path) -> str | None:
+        """Say which data of the set-up a new file would become a part of.
+
+        Args:
+            path: The file; nothing need be there.
+
+        Returns:
+            The pattern in `[setup]` that takes the file in; None if none does.
+        """
+        new = PurePath(os.path.realpath(path))
+        for pattern in map(PurePath, self._patterns()):
+            if "**" in pattern.parts:
+                found = fnmatchcase(str(new), str(pattern))
+            else:
+                found = len(new.parts) == len(pattern.parts) and all(
+                    map(fnmatchcase, new.parts, pattern.parts)
+                )
+            if found:
+                return str(pattern)
+        return None
+
+    def _patterns(self) -> Iterator[str]:
+        return (os.path.realpath(self.root / text.partition(".py:")[0]) for text in _texts(self.setup))
 
 
 def load(path: str | Path) -> RunConfig:

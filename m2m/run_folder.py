@@ -215,6 +215,12 @@ def check(root: Path, config: RunConfig) -> None:
             *(Output(said, path, "table", own=True) for path in [folder.table] if path.exists()),
         ]
     )
+    for path in files:
+        if data := config.gathers(path):
+            raise RunFolderError(
+                f"{said} lies in data that {config.path} reads, {data}: what the run writes would be taken "
+                "for data; choose a place outside"
+            )
     if not root.exists() or all(entry.name.startswith(".") for entry in root.iterdir()):
         return  # new, empty, or claimed by a run that was killed before its first file
     identity = RunFolder(root).identity

@@ -24,9 +24,9 @@ def range_fault(scores: NDArray[np.float64], kind: str = "score") -> str | None:
     finite = scores[np.isfinite(scores)]
     if not len(finite):
         return None
-    worst, spread = finite[np.argmax(np.abs(finite))], np.ptp(finite)
+    worst = finite[np.argmax(np.abs(finite))]
     if abs(worst) > LARGEST:
         return f"a {kind} is {worst:g}; wanted at most {LARGEST:g} in size"
-    if 0 < spread < SMALLEST:
+    if 0 < (spread := np.ptp(finite)) < SMALLEST:
         return f"{kind}s differ by at most {spread:.2g}, whose square is 0; give them in a smaller unit"
     return None

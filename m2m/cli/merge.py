@@ -81,9 +81,12 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
     from m2m.merging import merge
+    from m2m.merging.engine import outputs_of
     from m2m.merging.recipe_reader import load
+    from m2m.outputs import check_outputs
     from m2m.units import format_bytes
 
+    check_outputs(outputs_of(args.out), inputs=filter(None, [args.recipe, args.candidates]))
     recipe = load(args.recipe)
     if not args.quiet:
         print_notes(recipe.notes)

@@ -85,6 +85,7 @@ def execute(args: argparse.Namespace) -> int:
         "members": best["members"],
         **{key: best[key] for key in ("value", "task", "split", "metric", "higher_is_better")},
         "candidates": len(rows),
+        "ties": sum(row["value"] == best["value"] for row in others),
         "runner_up": _lead(args.table, best, others[0]) if others else None,
     }
     if args.json:
@@ -231,6 +232,11 @@ def _tell(outcome: dict[str, Any]) -> None:
     where = f"{outcome['metric']} on {outcome['task']} ({outcome['split']}, {direction} is better)"
     print(f"picked: {outcome['picked']}")
     print(f"{where}: {outcome['value']:.6g}, best of {outcome['candidates']}")
+    if outcome["ties"]:
+        ties = "1 other has" if outcome["ties"] == 1 else f"{outcome['ties']} others have"
+        print(
+            f"tied: {ties} exactly this value; the pick is the one with the fewest datasets, then the first"
+        )
     other = outcome["runner_up"]
     if other is None:
         return

@@ -89,7 +89,8 @@ def merge(
     started = time.perf_counter()
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     check_names(candidates or (), "candidate", folder_fault, RecipeError)
-    place = _place(out, [path for ref in _references(parsed) for path in (ref.path, ref.lora)], resume=resume)
+    read = [path for ref in _references(parsed) for path in (ref.path, ref.lora)]
+    place = _place(out, [*read, *([recipe] if isinstance(recipe, str | Path) else [])], resume=resume)
     models = open_models(_references(parsed), parsed.base)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
@@ -188,11 +189,24 @@ def merge_linear(
     return run_plan(plan, place, options, finish, started)
 
 
+def outputs_of(out: str | Path) -> list[Output]:
+    """List what a merge will write: its result, and the folder beside it that it clears away and works in.
+
+    Args:
+        out: The folder to make.
+
+    Returns:
+        Both, to be checked against what is read.
+    """
+    said = f"OUT {out}"
+    work = Output(said, work_folder(Path(os.path.realpath(out))), "work", own=True)
+    return [Output(said, Path(out), "folder"), work]
+
+
 def _place(out: str | Path, inputs: Iterable[str | Path | None], *, resume: bool) -> Path:
     """Return where the result is to go, links followed, once that is checked; nothing is made yet."""
-    place, said = Path(os.path.realpath(out)), f"OUT {out}"
-    work = Output(said, work_folder(place), "work", own=True)
-    check_outputs([Output(said, Path(out), "folder"), work], inputs=[path for path in inputs if path])
+    place = Path(os.path.realpath(out))
+    check_outputs(outputs_of(out), inputs=[path for path in inputs if path])
     if not resume:
         check_free(place)
     return place if Path(out).is_symlink() else Path(out)

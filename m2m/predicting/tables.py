@@ -15,6 +15,7 @@ from m2m.errors import InputError
 from m2m.names import check_names, label_fault
 from m2m.predicting.features import averaged
 from m2m.predicting.protocol import Array
+from m2m.score_range import LARGEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,12 +115,12 @@ def read_mixtures(
         raise InputError(f"{where} has no column of weights")
     check_names(table.columns, f"{where}: column", label_fault, InputError)
     raw = np.column_stack([_numbers(where, table, column) for column in table.columns])
-    negative = np.argwhere(raw < 0)
-    if len(negative):
-        row, column = negative[0]
+    wrong = np.argwhere((raw < 0) | (raw > LARGEST))
+    if len(wrong):
+        row, column = wrong[0]
         raise InputError(
             f"{_row(where, table, row)}: the weight of {table.columns[column]!r} is {raw[row, column]:g}, "
-            f"wanted ≥ 0"
+            f"wanted {'≥ 0' if raw[row, column] < 0 else 'at most 1'}"
         )
     subsets = bool(np.isin(raw, (0.0, 1.0)).all() and (raw.sum(axis=1) > 1).any())
     empty = np.flatnonzero(raw.sum(axis=1) == 0)

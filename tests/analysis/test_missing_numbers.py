@@ -19,6 +19,7 @@ from analysis.fidelity.sample import Floats
 from analysis.fidelity.write import write
 from analysis.results import UNDEFINED, UNFORESEEN, explained, explained_table
 from m2m.errors import InputError
+from m2m.score_range import range_fault
 from paper_figs.merge_to_mix.scatter import draw
 
 SUBSETS = tuple(tuple(name for k, name in enumerate("abcd") if row >> k & 1) for row in range(1, 16))
@@ -84,6 +85,10 @@ def test_scores_whose_squares_are_no_numbers_are_refused(side: str, scale: float
     with pytest.raises(InputError, match="target 't': ") as refused:
         points("t", *given.values())
     assert words in str(refused.value)
+
+
+def test_scores_whose_difference_overflows_are_refused_without_a_warning() -> None:
+    assert range_fault(np.array([1.7e308, -1.7e308])) == "a score is 1.7e+308; wanted at most 1e+150 in size"
 
 
 def test_a_reason_stands_beside_its_field() -> None:

@@ -79,6 +79,16 @@ def test_what_the_system_refuses_is_not_our_fault(
     assert "out/model.safetensors" in line
 
 
+def test_a_working_folder_that_is_gone_is_not_our_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["export", "a=1", "--to", "json", "--out", "mixture.json"]) == 2
+    assert "the folder that this was started in is gone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 4 bytes")],

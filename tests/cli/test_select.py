@@ -238,3 +238,12 @@ def test_a_name_that_a_spreadsheet_would_compute_is_written_as_text_and_found_ag
     assert (got["metric"], got["task"], got["picked"]) == ("=1+1", "@task", "b")
     assert isinstance(got["runner_up"], dict)
     assert got["runner_up"]["difference"]["n"] == 2  # its row of the SQLite table is found as well
+
+
+def test_a_pick_among_equal_values_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(tmp_path, {"a+b": [1, 2], "b": [2, 1], "c": [1, 2], "a": [9, 9]})
+    got = select(capsys, table)
+    assert (got["picked"], got["ties"]) == ("b", 2)
+    assert main(["select", str(table)]) == 0
+    assert "tied: 2 others have exactly this value" in capsys.readouterr().out
+    assert select(capsys, write(tmp_path, {"b+c": [0, 1]}))["ties"] == 0

@@ -12,6 +12,7 @@ from helpers.linear_setup import run_config
 
 import analysis.cli
 import m2m.cli
+from m2m import config, run_folder
 
 MODELS = "--base base --experts a b --task task.py:loss --model task.py:model"
 #: What writes one file: command, and what it reads; `OUT` stands for the place.
@@ -211,3 +212,45 @@ def test_a_report_takes_no_other_things_place(kit: Path, capsys: pytest.CaptureF
         assert "report.html is a folder" in refused("report", "report run", "", capsys)
     finally:
         (kit / "run" / "report.html").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("files", "place"), [("notes/**/*", "notes/deep/run"), ("notes/*/*.json", "notes/run")]
+)
+@pytest.mark.parametrize("verb", ["run", "mix"])
+def test_a_run_is_not_made_in_its_own_data(
+    verb: str, files: str, place: str, kit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = kit / "reading.toml"
+    path.write_text(
+        run_config().partition("kind")[0] + f'kind = "language"\n[setup.datasets.a]\nfiles = "{files}"\n'
+    )
+    try:
+        assert "lies in data" in refused("m2m", f"{verb} reading.toml --out OUT", place, capsys)
+    finally:
+        path.unlink()
+
+
+def test_a_run_beside_its_data_is_not_in_them(tmp_path: Path) -> None:
+    path = tmp_path / "reading.toml"
+    path.write_text(
+        run_config().partition("kind")[0]
+        + 'kind = "language"\n[setup.datasets.a]\nfiles = ["notes/*.json", "notes/**/*.txt"]\n'
+    )
+    run_folder.check(tmp_path / "notes" / "run", config.load(path))
+
+
+@pytest.mark.parametrize("inside", ["recipe", "candidates"])
+def test_a_merge_clears_away_no_recipe_and_no_candidates(
+    inside: str, kit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = kit / ".merged.merging"
+    work.mkdir()
+    files = {"recipe": kit / "recipe.yml", "candidates": kit / "few.csv"}
+    files[inside] = Path(shutil.copy(files[inside], work))
+    command = f"merge {files['recipe']} OUT --candidates {files['candidates']}"
+    try:
+        assert "is cleared away, and holds an input" in refused("m2m", command, "merged", capsys)
+        assert files[inside].exists()
+    finally:
+        shutil.rmtree(work)

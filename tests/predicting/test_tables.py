@@ -66,6 +66,7 @@ def test_a_saved_data_frames_index_is_one(tmp_path: Path) -> None:
         ("a,b\n1_0,0\n", "row 1: 'a' is '1_0', wanted a finite number"),
         ("index,a,b\n1,50,50\n", "are these percentages"),
         ("index,a,b\n1,0,0\n", "index 1: all weights are 0"),
+        ("a,b\n1e308,1e308\n", r"row 1: the weight of 'a' is 1e\+308, wanted at most 1"),
     ],
 )
 def test_wrong_mixtures(tmp_path: Path, text: str, said: str) -> None:
