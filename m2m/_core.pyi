@@ -20,8 +20,8 @@ class StreamPlan:
     def __init__(
         self,
         *,
-        input_files: Sequence[str],
-        output_files: Sequence[str],
+        input_files: Sequence[str | bytes],
+        output_files: Sequence[str | bytes],
         n_outputs: int,
         tensors: Any,
         inputs: Any,

@@ -59,7 +59,8 @@ _TEXTS = ("key", "candidate", "origin", "task", "split", "version", "metric", "c
 _SOUND = f"""
 {" AND ".join(f"typeof({column}) = 'text'" for column in _TEXTS)}
 AND origin IN {(*ORIGINS, *(REPLACED + origin for origin in ORIGINS))}
-AND typeof(seed) IN ('integer', 'null') AND typeof(value) = 'real' AND higher_is_better IN (0, 1)
+AND typeof(seed) IN ('integer', 'null') AND typeof(value) = 'real' AND abs(value) < 9e999
+AND higher_is_better IN (0, 1)
 AND typeof(count) = 'integer' AND count BETWEEN 1 AND {2**48}
 AND typeof(examples) = 'blob' AND precision IN (4, 8)
 AND typeof(members) = 'text' AND CASE WHEN json_valid(members) THEN json_type(members) = 'array'

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError, M2MError
@@ -69,8 +69,13 @@ def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **more: Any) -> Any:
-        with _users_code(name):
-            return function(*args, **more)
+        process = os.getpid()
+        try:
+            with _users_code(name), _no_silent_end(process):
+                return function(*args, **more)
+        finally:
+            if os.getpid() != process:
+                _end_copy(name)
 
     return call
 
@@ -99,9 +104,40 @@ def _users_code(name: str) -> Iterator[None]:
             yield
     except M2MError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         place = _place(error)
         raise ConfigError(f"{name} {_what(error)}" + (f" ({place})" if place else "")) from error
+
+
+class _Ending(SystemExit):
+    """Raised in place of `os._exit`."""
+
+
+@contextmanager
+def _no_silent_end(process: int) -> Iterator[None]:
+    # `os._exit(0)` would end the program at once, without a word, as if all was done. Copies of the process
+    # that theirs forks may end so.
+    ending = os._exit
+
+    def end(status: int) -> NoReturn:
+        if os.getpid() == process:
+            raise _Ending(status)
+        ending(status)
+
+    os._exit = end
+    try:
+        yield
+    finally:
+        os._exit = ending
+
+
+def _end_copy(name: str) -> NoReturn:
+    # A copy that came back here would go on with m2m's work beside m2m, and write to the same files.
+    said = f"m2m: error: {name} forks, and the copy of m2m returned from it: end it there with os._exit\n"
+    os.write(2, said.encode(errors="backslashreplace"))
+    os._exit(2)
 
 
 @contextmanager
@@ -132,7 +168,8 @@ def _folder() -> str | None:
 
 def _what(error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        return f"calls sys.exit({error.code!r}), which would end m2m as if all was done"
+        called = "os._exit" if isinstance(error, _Ending) else "sys.exit"
+        return f"calls {called}({error.code!r}), which would end m2m as if all was done"
     return f"fails: {error!r}"
 
 
@@ -152,9 +189,11 @@ def _loaded(place: str, root: Path, what: str) -> ModuleType:
     if place.endswith(".py") and not path.is_file():
         raise ConfigError(f"{what}: there is no file {path}")
     try:
-        with _process_kept():
+        with _process_kept(), _no_silent_end(os.getpid()):
             module = _file(path.resolve()) if place.endswith(".py") else importlib.import_module(place)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ConfigError(f"{what}: {place} fails while it is loaded: {error!r}") from error
     source = getattr(module, "__file__", None)
     if source is not None and not source.startswith(_OURS):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+from m2m.errors import CheckpointError
 
 _PATTERNS = (
     "config.json",
@@ -40,9 +43,20 @@ def list_side_files(folder: Path) -> tuple[Path, ...]:
 
     Returns:
         The files, by name.
+
+    Raises:
+        CheckpointError: If one is a link to nothing: a model without it would not be the model it says.
     """
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return tuple(path for path in files if any(fnmatchcase(path.name, pattern) for pattern in _PATTERNS))
+    found = sorted(
+        path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in _PATTERNS)
+    )
+    for path in found:
+        if path.is_symlink() and not path.exists():
+            raise CheckpointError(
+                f"{path}: is a link to {os.readlink(path)}, which is not there: fetch the file again, or "
+                "remove the link if the model does not need it"
+            )
+    return tuple(path for path in found if path.is_file())
 
 
 def copy_side_files(files: Iterable[Path], folder: Path) -> None:

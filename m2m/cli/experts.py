@@ -23,7 +23,10 @@ def named_paths(words: Sequence[str]) -> dict[str, Path]:
     """
     paths: dict[str, Path] = {}
     for word in words:
-        name, _, path = word.partition("=") if "=" in word and not Path(word).exists() else ("", "", word)
+        named = "=" in word and not Path(word).exists()
+        name, _, path = word.partition("=") if named else ("", "", word)
+        if not path or (named and not name):
+            raise ConfigError(f"--experts wants [NAME=]PATH, got {word!r}")
         name = name or Path(path).name.removesuffix(".safetensors")
         if name in paths:
             raise ConfigError(f"two experts are called {name!r}: {paths[name]} and {path}; say NAME=PATH")

@@ -93,7 +93,7 @@ def execute(args: argparse.Namespace) -> int:
     report = merge(
         recipe,
         args.out,
-        candidates=_candidates(args.candidates, recipe) if args.candidates else None,
+        candidates=None if args.candidates is None else _candidates(args.candidates, recipe),
         as_adapter=args.as_adapter,
         statistics=args.statistics,
         memory=args.memory,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -80,8 +81,8 @@ def task_bench(
     """
     place = root or Path()
     if model is not None:
-        factory: Callable[[], nn.Module] = load_function(model, place, "--model")
-        build = build_empty = factory
+        factory = load_function(model, place, "--model")
+        build = build_empty = _checked(factory, model)
         architecture = _source_hash(factory)
     elif is_model_folder(base):
         folder = HuggingFaceFolder(base, context, trust=(options or TaskOptions()).trust_remote_code)
@@ -103,6 +104,17 @@ def task_bench(
         scorer for task in tasks for scorer in load_tasks(task, place, tokens, options or TaskOptions())
     ]
     return Bench(build, build_empty, architecture, scorers)
+
+
+def _checked(factory: Callable[[], Any], name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        made = factory()
+        if not isinstance(made, nn.Module):
+            got = f"the class {made.__name__}" if isinstance(made, type) else type(made).__name__
+            raise ConfigError(f"--model {name} must return a torch module, got {got}")
+        return made
+
+    return build
 
 
 def _source_hash(factory: Callable[[], nn.Module]) -> str:

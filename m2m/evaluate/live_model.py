@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from m2m.errors import CheckpointError, MixtureError
+from m2m.errors import CheckpointError, ConfigError, MixtureError
 from m2m.evaluate.staging import sum_from_host
 from m2m.ops import accumulation_dtype, weighted_sum_into
 
@@ -232,6 +232,9 @@ def _moved(
     model: nn.Module, tied: Iterable[tuple[str, ...]], device: torch.device
 ) -> dict[tuple[str, ...], tuple[Tensor, ...]]:
     # Moving gives objects that share one memory a memory each, and buffers new objects.
+    empty = next((name for name, tensor in model.state_dict().items() if tensor.is_meta), None)
+    if empty is not None and device.type != "meta":
+        raise ConfigError(f"the module's {empty!r} is on the meta device: it must be made with memory")
     model.to(device)
     state = model.state_dict(keep_vars=True)
     moved = {names: tuple(state[name] for name in names) for names in tied}

@@ -32,8 +32,8 @@ def compile_plan(plan: MergePlan, files: Sequence[Path]) -> StreamPlan:
 
     numbers = plan.numbers
     return StreamPlan(
-        input_files=[str(file) for file in numbers.files],
-        output_files=[str(file) for file in files],
+        input_files=[os.fsencode(file) for file in numbers.files],
+        output_files=[os.fsencode(file) for file in files],
         n_outputs=len(plan.outputs),
         tensors=numbers.tensors,
         inputs=numbers.inputs,

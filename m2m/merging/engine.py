@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -98,7 +97,7 @@ def merge(
         if verify:
             check_hashes(out)
         return report
-    out_dtype = _float_dtype(dtype or parsed.out_dtype or parsed.dtype)
+    out_dtype = _float_dtype(parsed.out_dtype or parsed.dtype if dtype is None else dtype)
     about = _statistics_of(parsed, models) if statistics else None
     fishers = FisherFiles()
     wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics, fishers=fishers)
@@ -197,16 +196,20 @@ def outputs_of(out: str | Path) -> list[Output]:
 
     Returns:
         Both, to be checked against what is read.
-    """
-    said = f"OUT {out}"
-    work = Output(said, work_folder(Path(os.path.realpath(out))), "work", own=True)
-    return [Output(said, Path(out), "folder"), work]
+
+    Raises:
+        InputError: If the folder's name is none.
+    """  # noqa: DOC502 - raised by what is called
+    result = Output(f"OUT {out}", Path(out), "folder")
+    check_outputs([result])  # before anything else is asked about its name
+    return [result, Output(result.said, work_folder(result.real), "work", own=True)]
 
 
 def _place(out: str | Path, inputs: Iterable[str | Path | None], *, resume: bool) -> Path:
     """Return where the result is to go, links followed, once that is checked; nothing is made yet."""
-    place = Path(os.path.realpath(out))
-    check_outputs(outputs_of(out), inputs=[path for path in inputs if path])
+    outputs = outputs_of(out)
+    check_outputs(outputs, inputs=[path for path in inputs if path])
+    place = outputs[0].real
     if not resume:
         check_free(place)
     return place if Path(out).is_symlink() else Path(out)

@@ -18,6 +18,8 @@ from m2m.units import format_bytes
 SLOT_BYTES = 128 * 1024
 #: Below this, system calls take longer than the bytes they move.
 _LEAST_SLOT_BYTES = 4096
+#: The compiled stream takes no more; the results do not depend on it.
+_MOST_THREADS = 4096
 _STATUS = Path("/proc/self/status")
 
 
@@ -79,7 +81,7 @@ def plan_staging(
             f"a memory budget of {format_bytes(budget)} is too small: {n_inputs} inputs and "
             f"{n_outputs} outputs need at least {format_bytes(slots * least + scratch_bytes)}{rows}{factors}"
         )
-    workers = min(threads or len(os.sched_getaffinity(0)), most_threads)
+    workers = min(threads or len(os.sched_getaffinity(0)), most_threads, _MOST_THREADS)
     left -= workers * scratch_bytes
     room = left // (workers * slots) // _LEAST_SLOT_BYTES * _LEAST_SLOT_BYTES
     slot_bytes = min(max(most, least), room)

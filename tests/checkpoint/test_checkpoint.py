@@ -269,6 +269,16 @@ def test_side_files_travel_along(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_side_file_that_leads_to_nothing_is_named(tmp_path: Path) -> None:
+    donor = save(STATE, tmp_path / "donor")
+    (donor / "notes.txt").symlink_to("nowhere")  # nothing of the model's
+    assert Checkpoint(donor).side_files == ()
+    (donor / "tokenizer.json").symlink_to("../blobs/1f2e")
+    with pytest.raises(CheckpointError, match=r"tokenizer.json: is a link to ../blobs/1f2e, which is not"):
+        save(STATE, tmp_path / "copy", side_files_from=donor)
+    assert not (tmp_path / "copy").exists()
+
+
 def test_verify_finds_every_change(tmp_path: Path) -> None:
     folder = save(STATE, tmp_path / "m", shard_size=40)
     assert verify(folder).files == len(list(folder.iterdir())) - 1

@@ -96,7 +96,14 @@ def test_experts_are_named_by_their_path_or_by_the_user() -> None:
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["x/a", "y/a"], "two experts"), (["a+b"], "joins names"), (["Math=x", "math=y"], "case")],
+    [
+        (["x/a", "y/a"], "two experts"),
+        (["a+b"], "joins names"),
+        (["Math=x", "math=y"], "case"),
+        (["=x"], r"wants \[NAME=\]PATH, got '=x'"),
+        (["a="], "got 'a='"),
+        ([""], "got ''"),
+    ],
 )
 def test_expert_names_that_cannot_be_told_apart(words: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):

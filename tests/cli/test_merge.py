@@ -81,6 +81,11 @@ def test_a_changed_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         (["recipe.yml", "a"], "a"),
         (["recipe.yml", "out", "--dtype", "float12"], "float12"),
         (["recipe.yml", "out", "--candidates", "none.csv"], "none.csv"),
+        # What an unset variable of a shell gives is not the default.
+        (["recipe.yml", "out", "--candidates", ""], "wanted a file (the candidates)"),
+        (["recipe.yml", "out", "--dtype", ""], "unknown dtype ''"),
+        (["recipe.yml", "o\0ut"], "a path cannot hold a null character"),
+        (["recipe.yml", "x" * 300], "has a name of 300 bytes, wanted at most 255"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
@@ -92,3 +97,17 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     assert err.startswith("m2m: error: ")
     assert err.count("\n") == 1
     assert sorted(path.name for path in Path().iterdir()) == ["a", "b", "recipe.yml"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_any_name_and_any_number_of_threads_will_do() -> None:
+    assert main(["merge", "recipe.yml", "out", "--threads", "100000"]) == 0
+    other = os.fsdecode(b"of another \xff time")
+    Path(other).mkdir()
+    Path("a").rename(f"{other}/a")
+    Path("b").rename(f"{other}/b")
+    Path("recipe.yml").rename(f"{other}/recipe.yml")
+    os.chdir(other)
+    assert main(["merge", "recipe.yml", "out"]) == 0
+    assert main(["verify", "out"]) == 0
+    assert torch.equal(Checkpoint(Path("out")).read("w"), Checkpoint(Path("../out")).read("w"))

@@ -226,6 +226,10 @@ def test_a_kill_loses_at_most_the_candidate_in_flight(bench: Path) -> None:
         ("torch.nn.Linear(1, 1)", "Leaving(1, 1)", r"task.py, line 13, in forward calls sys.exit\(3\)"),
         ("return torch", "import sys; sys.exit(0)\n    return torch", r"task.py:model calls sys.exit\(0\)"),
         ("import torch\n", "import torch, sys; sys.exit(0)\n", "fails while it is loaded: SystemExit"),
+        ("import torch\n", "import torch, os; os._exit(0)\n", "fails while it is loaded: _Ending"),
+        ("return torch.nn.Linear(1, 1)", "return None", "must return a torch module, got NoneType"),
+        ("return torch.nn.Linear(1, 1)", "return Weak", "must return a torch module, got the class Weak"),
+        ("(1, 1", "(1, 1, device='meta'", "the module's 'weight' is on the meta device"),
     ],
 )  # fmt: skip
 def test_what_a_users_code_does_wrong_is_said_and_not_scored(
@@ -233,7 +237,7 @@ def test_what_a_users_code_does_wrong_is_said_and_not_scored(
 ) -> None:
     own = TASK.replace("def model", MODULES + "def model").replace(old, new)
     Path("task.py").write_text(own, encoding="utf-8")
-    task = ["--task", "lm:text", "--context", "4"] if "(1, 1)" in new else []
+    task = ["--task", "lm:text", "--context", "4"] if new.endswith("(1, 1)") else []
     Path("text").write_text("some text", encoding="utf-8")
     assert score(*task) == 2
     err = capsys.readouterr().err

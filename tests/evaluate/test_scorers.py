@@ -250,6 +250,20 @@ def leave(model):
 def fail(model):
     return {"loss": 1 / 0}
 
+def cancel(model):
+    raise GeneratorExit
+
+def end(model):
+    os._exit(0)
+
+def copy(model):
+    return {"loss": os.fork() and os.waitstatus_to_exitcode(os.wait()[1])}
+
+def copy_well(model):
+    if os.fork() == 0:
+        os._exit(3)
+    return {"loss": os.waitstatus_to_exitcode(os.wait()[1])}
+
 def spoil(model):
     os.chdir(tempfile.gettempdir())
     torch.set_default_dtype(torch.float64)
@@ -283,6 +297,21 @@ def test_what_a_users_function_raises_is_the_users(tmp_path: Path) -> None:
         leaving(tmp_path, "leave")(nn.Linear(1, 1))
     with pytest.raises(ConfigError, match=r"fails: ZeroDivisionError.*leaving.py, line 10, in fail\)"):
         leaving(tmp_path, "fail")(nn.Linear(1, 1))
+    with pytest.raises(ConfigError, match=r"leaving.py:cancel fails: GeneratorExit"):
+        leaving(tmp_path, "cancel")(nn.Linear(1, 1))
+    with pytest.raises(ConfigError, match=r"leaving.py:end calls os._exit\(0\)"):
+        leaving(tmp_path, "end")(nn.Linear(1, 1))
+
+
+def test_a_copy_of_the_process_does_not_go_on_with_our_work(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ending = os._exit
+    assert leaving(tmp_path, "copy")(nn.Linear(1, 1)).values["loss"].tolist() == [2]
+    assert "leaving.py:copy forks, and the copy of m2m returned from it" in capfd.readouterr().err
+    assert leaving(tmp_path, "copy_well")(nn.Linear(1, 1)).values["loss"].tolist() == [3]
+    assert capfd.readouterr().err == ""
+    assert os._exit is ending
 
 
 def test_what_the_process_shares_is_given_back(tmp_path: Path) -> None:

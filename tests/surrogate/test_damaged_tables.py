@@ -57,7 +57,8 @@ def change(path: Path, statement: str, *values: Any) -> None:
 BAD = {
     "candidate": [b"x"], "members": ["[", "{}", "3", '["a", 3]', "[null]", b"[]"],
     "weights": ["{", "[]", '{"a": "x"}', '{"a": null}'], "origin": ["guessed"], "seed": ["x", 1.5, b""],
-    "value": ["x", b"1"], "higher_is_better": [2, "x"], "count": [0, -1, 2**60, 2, "x"],
+    "value": ["x", b"1", float("inf"), -float("inf")],
+    "higher_is_better": [2, "x"], "count": [0, -1, 2**60, 2, "x"],
     "examples": [b"", b"junk", zlib.compress(b"\0" * 7), "text"], "precision": [0, 3, 16, "x"],
     "task": [b"\xff"], "created": [b"5"],
 }  # fmt: skip

@@ -152,6 +152,15 @@ def test_what_was_added_survives_a_kill(tmp_path: Path) -> None:
         assert table.has("k", "t", "test", "1")
 
 
+def test_a_table_that_is_taken_away_while_it_is_used_is_named(tmp_path: Path) -> None:
+    with ScoreTable(tmp_path / "scores.sqlite") as table:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        for use in (lambda: add(table), lambda: table.distinct("task")):
+            with pytest.raises(InputError, match=r"scores.sqlite: the system does not read or write it"):
+                use()
+
+
 def test_a_file_that_is_no_score_table_is_refused_and_left_alone(tmp_path: Path) -> None:
     text, foreign = tmp_path / "notes.txt", tmp_path / "other.sqlite"
     text.write_text("not a database " * 100)
