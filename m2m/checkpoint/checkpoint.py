@@ -63,7 +63,8 @@ class Checkpoint:
         """Stored tensors by name, in the order in which they lie on disk.
 
         Raises:
-            CheckpointError: If a header is malformed or a tensor is not in the shard that the index names.
+            CheckpointError: If a header is malformed, a tensor is not in the shard that the index names, or
+                there is none.
         """
         found: dict[str, TensorInfo] = {}
         for file, header in self._headers.items():
@@ -74,6 +75,8 @@ class Checkpoint:
                     )
                 found[name] = tensor
         self._check_index(found)
+        if not found:
+            raise CheckpointError(f"{self.path}: holds no tensor")
         return found
 
     def _check_index(self, found: dict[str, TensorInfo]) -> None:

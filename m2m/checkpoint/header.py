@@ -218,6 +218,11 @@ def _are_sizes(values: list[object]) -> bool:
     return True
 
 
+def _fits(shape: list[int]) -> bool:
+    # A tensor without elements has strides too, which whoever makes it multiplies.
+    return math.prod(size for size in shape if size) <= _MAX_INTEGER // max(SIZES.values())
+
+
 def _row(name: str, entry: Any, path: Path) -> _Row:
     try:
         dtype, shape, offsets = _entry_values(entry)
@@ -230,6 +235,7 @@ def _row(name: str, entry: Any, path: Path) -> _Row:
             and type(begin) is type(end) is int
             and 0 <= begin <= end <= _MAX_INTEGER
             and end - begin == math.prod(shape) * SIZES[dtype]
+            and (end > begin or _fits(shape))
         ):
             return name, dtype, tuple(shape), begin, end - begin
     except (KeyError, TypeError, ValueError):
@@ -249,6 +255,8 @@ def _what_is_wrong(entry: object) -> str:
         return f"bad data_offsets {offsets!r:.200}"
     wanted = math.prod(shape) * SIZES[dtype]
     got = offsets[1] - offsets[0]
+    if got == wanted:
+        return f"bad shape {shape!r:.200}: nothing of that size can be held"
     return f"{dtype} of shape {shape} takes {wanted} bytes, data_offsets {offsets} give {got}"
 
 

@@ -323,3 +323,14 @@ def test_what_a_killed_process_left_of_a_folder_is_cleared_away(tmp_path: Path) 
     finally:
         os.close(descriptor)
     assert {path.name for path in tmp_path.iterdir()} == {"m", alive.name, other.name}
+
+
+def test_a_checkpoint_without_tensors_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match="holds no tensor"):
+        _ = Checkpoint(tmp_path).tensors
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    path.unlink()
+    with pytest.raises(CheckpointError, match="holds no tensor"):
+        _ = Checkpoint(tmp_path).tensors

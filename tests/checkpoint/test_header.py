@@ -91,6 +91,10 @@ BAD = {
     "unknown dtype": (make_file({"a": entry("F31")}, bytes(8)), "tensor 'a': unknown dtype 'F31'"),
     "dtype not text": (make_file({"a": entry([1])}, bytes(8)), "unknown dtype"),
     "missing key": (make_file({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "wanted dtype, shape"),
+    "no elements, and too large": (
+        make_file({"a": {"dtype": "F32", "shape": [0, 7, 2**62], "data_offsets": [0, 0]}}),
+        "nothing of that size",
+    ),
     "negative size": (make_file({"a": entry(shape=[-2])}, bytes(8)), "bad shape"),
     "boolean size": (make_file({"a": entry(shape=[True])}, bytes(8)), "bad shape"),
     "float size": (make_file({"a": entry(shape=[2.0])}, bytes(8)), "bad shape"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from merge_cases import make_recipe, write_models
 
+from m2m.checkpoint import Checkpoint
 from m2m.merging import merge
 
 #: Experts beside the base model.
@@ -70,3 +71,26 @@ def test_work_is_linear_in_the_number_of_tensors(
     # What is asked ten times a second, while workers write, differs from run to run.
     assert then <= 1.02 * first + 1
     assert then <= most
+
+
+@pytest.mark.parametrize(
+    "method", ["linear", "ties", "della", "breadcrumbs", "sce", "arcee_fusion", "dare_ties"]
+)
+def test_a_tensor_without_elements_stays_one(method: str, tmp_path: Path) -> None:
+    states = [
+        {
+            "a": torch.randn(3, 4),
+            "none": torch.empty(0),
+            "rows": torch.empty(3, 0),
+            "columns": torch.empty(0, 3),
+        }
+        for _ in range(3 if method != "arcee_fusion" else 2)
+    ]
+    paths = write_models(states, tmp_path)
+    weight = {} if method in ("sce", "arcee_fusion") else {"weight": 1.0}
+    models = [{"model": path, "parameters": weight} for path in paths[1:]]
+    merge({"merge_method": method, "base_model": paths[0], "models": models}, tmp_path / "out")
+    merged = Checkpoint(tmp_path / "out").state()
+    assert {name: tuple(tensor.shape) for name, tensor in merged.items()} == {
+        "a": (3, 4), "none": (0,), "rows": (3, 0), "columns": (0, 3),
+    }  # fmt: skip

@@ -240,7 +240,8 @@ class Method:
         """
         if self.row is None or not shape:
             return 1
-        return shape[-1] if self.row == "last axis" or len(shape) == 1 else math.prod(shape[1:])
+        whole = shape[-1] if self.row == "last axis" or len(shape) == 1 else math.prod(shape[1:])
+        return max(whole, 1)  # of a tensor without elements
 
     def check(self, settings: Settings) -> None:
         """Refuse settings that are each in range but make no sense together.
