@@ -96,13 +96,21 @@ def _of_the_system(error: BaseException) -> str | None:
         return str(error)
     if not isinstance(error, OSError):
         return None
-    if error.errno == errno.ENOENT and not os.path.exists("."):
+    if error.errno == errno.ENOENT and _nowhere():
         return "the folder that this was started in is gone; change to one that is there"
     # A path that is gone was named by the user, here or in a file; without a path it is our own slip.
     if error.errno not in _USERS_SYSTEM and not (error.errno == errno.ENOENT and error.filename is not None):
         return None
     advice = _ADVICE.get(error.errno or 0)
     return f"{error}; {advice}" if advice else str(error)
+
+
+def _nowhere() -> bool:
+    # Its name leads nowhere, though `.` still does.
+    try:
+        return not os.getcwd()
+    except OSError:
+        return True
 
 
 def _one_line(message: str) -> str:
