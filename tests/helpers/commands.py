@@ -62,10 +62,10 @@ def kill_after(process: subprocess.Popen[str], seconds: float) -> bool:
     return process.returncode != 0
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until something holds, or the process has ended."""
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], every: float = 0.001) -> None:
+    """Wait until something holds, asked every so many seconds, or the process has ended."""
     while not condition() and process.poll() is None:
-        time.sleep(0.001)
+        time.sleep(every)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

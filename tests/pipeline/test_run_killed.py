@@ -30,7 +30,7 @@ def command(folder: Path, name: str, *options: str) -> list[str]:
 
 def kill_at(process: subprocess.Popen[str], folder: Path, files: int) -> bool:
     """Kill it when it has written so many files; say whether it was not done before."""
-    wait_for(lambda: count_files(folder) >= files, process)
+    wait_for(lambda: count_files(folder) >= files, process, every=0.01)
     return kill_after(process, 0)
 
 
