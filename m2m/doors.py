@@ -11,8 +11,9 @@ import json
 import os
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from m2m.shapes import check_shape
 
 #: A recipe, a configuration or results that are nested deeper mean nothing; Python's own limit is near 1,000.
 MOST_LEVELS = 64
-#: Longest text that is parsed: parsers take a hundred times as much memory.
+#: Longest document that is parsed as a whole: parsers take a hundred times as much memory.
 MOST_BYTES = 256 * 2**20
 #: What is shown of a reader's own message.
 _MOST_LETTERS = 300
@@ -85,31 +86,14 @@ def require_file(
         raise error(f"{path} is {_kind(mode)}, wanted a file{wanted}")
 
 
-def read_bytes(path: Path, what: str, error: type[InputError] = InputError, *, pipe: bool = False) -> bytes:
-    """Read a file that is parsed as a whole.
-
-    Args:
-        path: The file.
-        what: What it should be.
-        error: Class of errors.
-        pipe: As for `require_file`.
-
-    Returns:
-        Its content.
-
-    Raises:
-        InputError: If it cannot be read, is no file, or is too long.
-    """  # noqa: DOC502 - raised by what is called
-    with reading(what, path, error):
-        require_file(path, what, error, pipe=pipe)
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise error(f"{path} is not {what}: it has more than {MOST_BYTES} bytes")
-    return content
-
-
-def read_text(path: Path, what: str, error: type[InputError] = InputError, *, pipe: bool = False) -> str:
+def read_text(
+    path: Path,
+    what: str,
+    error: type[InputError] = InputError,
+    *,
+    pipe: bool = False,
+    most: int | None = None,
+) -> str:
     """Read a text file in UTF-8; a byte order mark is taken away, and ends of lines are made alike.
 
     Args:
@@ -117,39 +101,26 @@ def read_text(path: Path, what: str, error: type[InputError] = InputError, *, pi
         what: What it should be.
         error: Class of errors.
         pipe: As for `require_file`.
+        most: Most bytes; None for any number.
 
     Returns:
         Its content.
-    """
-    content = read_bytes(path, what, error, pipe=pipe)
+
+    Raises:
+        InputError: If it cannot be read, is no file, is too long, or is not UTF-8.
+    """  # noqa: DOC502 - of the class that is asked for
+    require_file(path, what, error, pipe=pipe)
     with reading(what, path, error):
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        with path.open("rb") as file:
+            content = file.read() if most is None else file.read(most + 1)
+        if most is not None and len(content) > most:
+            raise error(f"{path} is not {what}: it has more than {most} bytes")
+        text = content.decode("utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def read_json(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: The file.
-        what: What it should be.
-        error: Class of errors.
-        shape: The shape it must have, as for `check_shape`.
-
-    Returns:
-        Its content; no name occurs twice in an object.
-    """
-    text = read_text(path, what, error)
-    with reading(what, path, error):
-        content = json.loads(text, object_pairs_hook=unique_names)
-    check_data(content, path, what, error)
-    check_shape(content, shape, f"{path} is not {what}", error)
-    return content
-
-
-def read_toml(
-    path: Path, what: str, error: type[InputError] = InputError, shape: Any = object
-) -> dict[str, Any]:
-    """Read a TOML file.
+    """Read a JSON file; no name may occur twice in an object.
 
     Args:
         path: The file.
@@ -160,9 +131,28 @@ def read_toml(
     Returns:
         Its content.
     """
-    text = read_text(path, what, error)
+    return _parsed(partial(json.loads, object_pairs_hook=unique_names), path, what, error, shape)
+
+
+def read_toml(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:
+    """Read a TOML file; arguments as for `read_json`.
+
+    Args:
+        path: The file.
+        what: What it should be.
+        error: Class of errors.
+        shape: The shape it must have.
+
+    Returns:
+        Its content, a table.
+    """
+    return _parsed(tomllib.loads, path, what, error, shape)
+
+
+def _parsed(parse: Callable[[str], Any], path: Path, what: str, error: type[InputError], shape: Any) -> Any:
+    text = read_text(path, what, error, most=MOST_BYTES)
     with reading(what, path, error):
-        content = tomllib.loads(text)
+        content = parse(text)
     check_data(content, path, what, error)
     check_shape(content, shape, f"{path} is not {what}", error)
     return content

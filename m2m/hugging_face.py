@@ -97,14 +97,14 @@ def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torc
 
 
 def build_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:
-    """Build a folder's model without reading weights.
+    """Build a folder's model without reading weights; arguments as for `load_model`.
 
     Args:
-        folder: A model folder.
-        auto: Name of transformers' class that chooses the model's, as `AutoModelForCausalLM`.
-        config: The folder's configuration.
-        trust: Whether Python code in the folder may run.
-        dtype: The type of its floating-point weights.
+        folder: The folder.
+        auto: Name of transformers' class.
+        config: Its configuration.
+        trust: Whether its code may run.
+        dtype: The type of the weights.
 
     Returns:
         transformers' model, its weights as for training from scratch.

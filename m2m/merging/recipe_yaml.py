@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from m2m.doors import check_data, read_text, reading
+from m2m.doors import MOST_BYTES, check_data, read_text, reading
 from m2m.errors import RecipeError
 
 _WHAT = "a merge recipe (YAML)"
@@ -108,7 +108,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         RecipeError: If the file cannot be read or is not that.
     """
-    text = read_text(path, _WHAT, RecipeError, pipe=True)
+    text = read_text(path, _WHAT, RecipeError, pipe=True, most=MOST_BYTES)
     with reading(_WHAT, path, RecipeError):
         try:
             document = _document(text)

@@ -60,6 +60,15 @@ def test_marks_and_ends_of_lines_do_not_matter(tmp_path: Path) -> None:
     assert read_text(path, "a thing") == "a = 1\nb = 'x'\n"
 
 
+def test_documents_have_an_end_and_texts_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"[" + b" " * 100 + b"]")
+    monkeypatch.setattr("m2m.doors.MOST_BYTES", 50)
+    with pytest.raises(InputError, match="more than 50 bytes"):
+        read_json(path, "a thing")
+    assert len(read_text(path, "a thing")) == 102
+
+
 @pytest.fixture(params=["pipe", "folder", "device", "loop", "NUL"])
 def no_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "file"
