@@ -76,6 +76,32 @@ def load_tokenizer(folder: Path, *, trust: bool) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust)
 
 
+def encode(
+    tokenizer: Any, text: str, folder: Path, vocabulary: object, *, special: bool = False
+) -> list[int]:
+    """Turn text into tokens.
+
+    Args:
+        tokenizer: The folder's tokenizer.
+        text: Any text.
+        folder: The folder, for messages.
+        vocabulary: How many tokens the model knows, as its configuration says.
+        special: Whether the tokenizer adds its special tokens.
+
+    Returns:
+        Token numbers, all of which the model knows.
+
+    Raises:
+        ConfigError: If the tokenizer cannot, or gives a token that the model does not know.
+    """
+    with reading("a folder with a tokenizer", folder, ConfigError):
+        tokens: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+        largest = max(tokens, default=0)
+    if isinstance(vocabulary, int) and largest >= vocabulary:
+        raise ConfigError(f"{folder}: its tokenizer gives the token {largest}, its model knows {vocabulary}")
+    return tokens
+
+
 def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:
     """Build a folder's model with its weights.
 

@@ -17,7 +17,7 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.dtypes import MERGEABLE, TORCH_NAMES
 from m2m.errors import ConfigError
 from m2m.evaluate.stored_names import use_stored_names
-from m2m.hugging_face import build_model, load_config, load_model, load_tokenizer
+from m2m.hugging_face import build_model, encode, load_config, load_model, load_tokenizer
 
 #: Longest window unless the user says so: attention costs grow with its square.
 CONTEXT = 1024
@@ -115,10 +115,22 @@ class HuggingFaceFolder:
 
     @property
     def start(self) -> Sequence[int]:
-        """The token that begins a text, or else the one that ends it; none if there is neither."""
+        """The token that begins a text, or else the one that ends it; none if there is neither.
+
+        Raises:
+            ConfigError: If what the tokenizer says is no token of the model.
+        """
         first = self.tokenizer.bos_token_id
         token = self.tokenizer.eos_token_id if first is None else first
-        return () if token is None else (token,)
+        if token is None:
+            return ()
+        if type(token) is not int or (
+            isinstance(self._vocabulary, int) and not 0 <= token < self._vocabulary
+        ):
+            raise ConfigError(
+                f"{self._folder}: its tokenizer begins texts with {token!r:.60}, which is no token"
+            )
+        return (token,)
 
     @property
     def pad(self) -> int:
@@ -136,8 +148,11 @@ class HuggingFaceFolder:
         Returns:
             Token numbers.
         """
-        tokens: list[int] = self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
-        return tokens
+        return encode(self.tokenizer, text, self._folder, self._vocabulary, special=special)
+
+    @property
+    def _vocabulary(self) -> object:
+        return getattr(self._config, "vocab_size", None)
 
 
 def is_model_folder(path: Path) -> bool:

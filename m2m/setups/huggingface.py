@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from m2m.config_keys import check_keys
 from m2m.doors import reading
 from m2m.errors import ConfigError
-from m2m.hugging_face import load_config, load_model, load_tokenizer
+from m2m.hugging_face import encode, load_config, load_model, load_tokenizer
 from m2m.setups.protocol import Progress
 
 
@@ -61,8 +61,9 @@ class HuggingFaceModel:
         tokenizer = load_tokenizer(self.folder, trust=self.trust_remote_code)
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         tokens: list[int] = []
+        vocabulary = getattr(load_config(self.folder, trust=self.trust_remote_code), "vocab_size", None)
         for document in documents:
-            tokens += tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"] + end
+            tokens += encode(tokenizer, document, self.folder, vocabulary) + end
         return torch.tensor(tokens, dtype=torch.int32)
 
     def build(self) -> nn.Module:

@@ -235,3 +235,28 @@ def test_an_odd_configuration_is_one_line(
         assert "Traceback" not in err
         assert sum(line.startswith("m2m: error:") for line in err.splitlines()) == 1
         assert "base" in err
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("tokenizer_config.json", {"model_max_length": []}, "is not a folder with a tokenizer"),
+        ("tokenizer.json", {"model": {"type": "BPE", "vocab": {"a": 0, "e": 99_999}, "merges": []}}, "99999"),
+        ("tokenizer.json", {"model": 3}, "is not a folder with a tokenizer"),
+        ("config.json", {"vocab_size": 3}, "begins texts with 256, which is no token"),
+    ],
+)
+def test_an_odd_tokenizer_is_one_line(
+    file: str,
+    change: dict[str, object],
+    said: str,
+    yes: Yes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write_llama(tmp_path / "base") / file
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | change), encoding="utf-8")
+    assert main(SCORE) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("m2m: error")]
+    assert said in line
