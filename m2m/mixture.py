@@ -39,10 +39,9 @@ class Mixture:
             )
         if not all(math.isfinite(w) and w >= 0 for w in self.weights):
             raise MixtureError(f"mixture weights must be finite and not negative, got {list(self.weights)}")
-        if abs(math.fsum(self.weights) - 1) > SUM_TOLERANCE:
-            raise MixtureError(
-                f"mixture weights must sum to 1, got {math.fsum(self.weights)!r} from {list(self.weights)}"
-            )
+        total = _sum(self.weights)
+        if abs(total - 1) > SUM_TOLERANCE:
+            raise MixtureError(f"mixture weights must sum to 1, got {total!r} from {list(self.weights)}")
 
     @classmethod
     def subset(cls, datasets: Sequence[str], members: Iterable[str]) -> Mixture:
@@ -84,7 +83,7 @@ class Mixture:
         Raises:
             MixtureError: If an amount is negative or not finite, or all are zero.
         """
-        total = math.fsum(amounts.values())
+        total = _sum(amounts.values())
         if not math.isfinite(total) or total <= 0:
             raise MixtureError(f"amounts must be finite and have a positive sum, got {dict(amounts)}")
         return cls(tuple(amounts), tuple(value / total for value in amounts.values()))
@@ -172,6 +171,16 @@ def _digits(weight: float) -> str:
     # Six where they say all, else as many as it takes to read the same number back.
     short = f"{weight:.6g}"
     return short if float(short) == weight else repr(float(weight))
+
+
+def _sum(numbers: Iterable[float]) -> float:
+    # Correctly rounded; not finite where it is too large, or holds both infinities.
+    try:
+        return math.fsum(numbers)
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return math.nan
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from m2m.merging.pass_run import PassRun, Progress
 from m2m.merging.passes import Window
 from m2m.merging.plan import MergePlan
 from m2m.merging.windows import windows
-from m2m.merging.work_folder import Position
+from m2m.merging.work_folder import START, Position
 
 if TYPE_CHECKING:
     from m2m._core import MergeDevice, StreamPass, StreamPlan
@@ -74,6 +74,33 @@ def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
                 raise RunFolderError(f"{path}: no room for {shard.nbytes} bytes: {error.strerror}") from error
             files.append(path)
     return files
+
+
+def require_written(plan: MergePlan, folder: Path, start: Position) -> None:
+    """Refuse to go on in what is no longer there: what is missing would be zeros in the result.
+
+    Args:
+        plan: What to do.
+        folder: Where the outputs lie.
+        start: Everything before it was written.
+
+    Raises:
+        RunFolderError: If a file lacks or is cut short, or there is no such position.
+    """
+    if start == START:
+        return
+    tensor, element = start
+    if not (0 <= tensor <= len(plan.tensors) and element >= 0):
+        raise RunFolderError(f"{folder.parent}: its journal is damaged; run without resume to start over")
+    for output in plan.outputs:
+        for shard in output.layout.shards:
+            path = folder / output.name / shard.name
+            size = path.stat().st_size if path.is_file() else 0
+            if size != shard.nbytes:
+                raise RunFolderError(
+                    f"{path}: has {size} bytes, wanted the {shard.nbytes} begun with; run without resume "
+                    "to start over"
+                )
 
 
 def _allocate(path: Path, header: bytes, nbytes: int) -> None:

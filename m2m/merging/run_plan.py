@@ -16,7 +16,7 @@ from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
 from m2m.merging.device import open_device, parse_device, slot_bytes_on
-from m2m.merging.execute import Execution, execute
+from m2m.merging.execute import Execution, execute, require_written
 from m2m.merging.failures import GO_ON, InterruptedMergeError
 from m2m.merging.gram_passes import scratch_bytes
 from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
@@ -110,7 +110,7 @@ def run_plan(
             work.discard()
         else:
             gather = None if about is None else StatisticsGatherer(about, work.statistics)
-            start = _begin(work, plan.key, inputs, options)
+            start = _begin(work, plan, inputs, options)
             with _tidied(work, inputs):
                 start = start if gather is None else gather.resume(start)
                 done = _execute(plan, work, staging, start, options, gather, device)
@@ -131,10 +131,12 @@ def run_plan(
     return _report(plan, out, done, start, staging, started)
 
 
-def _begin(work: WorkFolder, key: str, inputs: Inputs, options: MergeOptions) -> Position:
+def _begin(work: WorkFolder, plan: MergePlan, inputs: Inputs, options: MergeOptions) -> Position:
     try:
         check_free(work.out)
-        return work.begin(key, inputs, resume=options.resume)
+        start = work.begin(plan.key, inputs, resume=options.resume)
+        require_written(plan, work.result, start)
+        return start
     except RunFolderError:
         work.forget_if_empty()
         raise

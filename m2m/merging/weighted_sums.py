@@ -14,7 +14,7 @@ from m2m.checkpoint.layout import Entry
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.fisher_files import FisherFiles
 from m2m.merging.lora import AdaptedCheckpoint, expert_tensors, resolve_terms
-from m2m.merging.methods.spec import Settings
+from m2m.merging.methods.spec import LARGEST, Settings
 from m2m.merging.methods.weights import input_weights
 from m2m.merging.planned import Input, WantedTensor, WeightBlock
 from m2m.merging.recipe import Recipe
@@ -252,6 +252,10 @@ def _with_weights(recipe: Recipe, settings: Settings, name: str, weights: Sequen
         )
     if len(weights) != len(settings.each):
         raise RecipeError(f"candidate {name!r} has {len(weights)} weights for {len(settings.each)} models")
+    if any(abs(weight) > LARGEST for weight in weights):
+        raise RecipeError(
+            f"candidate {name!r}: weights must be at most {LARGEST:g} in size, got {list(weights)}"
+        )
     each = [{**row, "weight": float(weight)} for row, weight in zip(settings.each, weights, strict=True)]
     return replace(settings, each=each)
 

@@ -87,7 +87,8 @@ class WorkFolder:
     def _written_to(self, key: str, inputs: Inputs) -> Position:
         try:
             journal = json.loads(self._journal.read_bytes())
-            plan, boot, tensor, element = (journal[field] for field in ("plan", "boot", "tensor", "element"))
+            plan, boot, *written = (journal[field] for field in ("plan", "boot", "tensor", "element"))
+            tensor, element = map(int, written)
         except (OSError, ValueError, KeyError, TypeError):
             return START
         known = self._read_inputs()
@@ -100,7 +101,7 @@ class WorkFolder:
                 "without resume to start over"
             )
         # What was written survives the death of the process, but not of the machine: it may not be on disk.
-        position = (int(tensor), int(element)) if boot == _boot_id() else START
+        position = (tensor, element) if boot == _boot_id() else START
         if position != START:
             inputs.check_against(known)
         return position

@@ -77,6 +77,8 @@ def set_value(name: str, index: tuple[int, int], value: float) -> Change:
         (None, {"init_lora_weights": "pissa_niter_4"}, r"it changed the base model's weights too"),
         (None, {"brand_new": {"x": 1}}, r"brand_new is .*not known"),
         (None, {"layer_replication": [[0, 2]]}, r"repeats layers"),
+        (None, {"use_rslora": "false"}, r"use_rslora must be true or false, got 'false'"),
+        (None, {"fan_in_fan_out": "no"}, r"fan_in_fan_out must be true or false, got 'no'"),
         (None, {"lora_alpha": float("nan")}, r"lora_alpha must be a number above 0"),
         (None, {"r": 2.5}, r"r must be a whole number above 0"),
         (None, {"rank_pattern": {"(": 4}}, r"has the pattern '\('"),
@@ -130,9 +132,9 @@ def test_an_embedding_that_is_the_head_too_is_refused(folder: Path) -> None:
         {"model.a.q.lora_embedding_A": torch.ones(4, 6), "model.a.q.lora_embedding_B": torch.ones(10, 4)},
     )
     for config, tied in (
-        ({"tie_word_embeddings": False}, False),
         ({}, True),
         ({"tie_word_embeddings": True}, True),
+        ({"tie_word_embeddings": False}, False),
     ):
         (folder / "base" / "config.json").write_text(json.dumps(config | {"model_type": "x"}))
         if tied:

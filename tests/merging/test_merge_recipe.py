@@ -156,6 +156,12 @@ def test_candidates_of_one_folder_on_some_machines_are_refused(folder: Path) -> 
         merge(recipe("linear"), folder / "out", candidates={"half": (0.5, 0.5), "Half": (0.25, 0.75)})
 
 
+def test_weights_of_candidates_that_cannot_be_summed_are_refused(folder: Path) -> None:
+    with pytest.raises(RecipeError, match=r"candidate 'x': weights must be at most 1e\+150 in size"):
+        merge(recipe("linear"), folder / "out", candidates={"x": (1e308, 1e308)})
+    assert not (folder / "out").exists()
+
+
 def test_union_of_different_tokenizers_is_refused(folder: Path) -> None:
     with pytest.raises(RecipeError, match="has another tokenizer"):
         merge(recipe("linear", tokenizer_source="union"), folder / "out")

@@ -172,6 +172,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "entry": (linear(models=[{"modle": "a"}]), r"models\[0\]\.modle.*did you mean 'model'"),
     "no model": (linear(models=[{"parameters": {"weight": 1}}]), r"models\[0\] names no model"),
     "no weight": (linear(models=[{"model": "a"}]), "no value for parameter weight of model a"),
+    "too large to be summed": (
+        linear(models=[{"model": "a", "parameters": {"weight": 1e308}}]),
+        "must be at most 1e\\+150 in size",
+    ),
     "infinite": (linear(models=[{"model": "a", "parameters": {"weight": float("inf")}}]), "must be finite"),
     "flag as number": (linear(models=[{"model": "a", "parameters": {"weight": True}}]), "must be a number"),
     "zero sum": (

@@ -141,6 +141,36 @@ def test_another_merge_is_not_resumed(tmp_path: Path, monkeypatch: pytest.Monkey
         run(inputs, tmp_path / "out", resume=True)
 
 
+@pytest.mark.parametrize("size", [None, 1000])
+def test_what_was_written_and_is_gone_is_not_taken_for_zeros(
+    size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(tmp_path)
+    stop_half_way(inputs, tmp_path / "out", monkeypatch)
+    written = next((tmp_path / ".out.merging" / "result").rglob("*.safetensors"))
+    written.unlink() if size is None else os.truncate(written, size)
+    with pytest.raises(
+        RunFolderError, match=rf"{written.name}: has {size or 0} bytes, wanted the .* begun with"
+    ):
+        run(inputs, tmp_path / "out", resume=True)
+    assert run(inputs, tmp_path / "out").resumed_bytes == 0
+
+
+@pytest.mark.parametrize(("tensor", "said"), [(10**9, "is damaged"), (-1, "is damaged"), ("x", None)])
+def test_a_damaged_journal_is_said_or_not_believed(
+    tensor: object, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(tmp_path)
+    stop_half_way(inputs, tmp_path / "out", monkeypatch)
+    journal = tmp_path / ".out.merging" / "journal.json"
+    journal.write_text(json.dumps(json.loads(journal.read_bytes()) | {"tensor": tensor}))
+    if said is None:
+        assert run(inputs, tmp_path / "out", resume=True).resumed_bytes == 0
+    else:
+        with pytest.raises(RunFolderError, match=said):
+            run(inputs, tmp_path / "out", resume=True)
+
+
 def test_after_a_power_cut_a_merge_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = make_inputs(tmp_path)
     stop_half_way(inputs, tmp_path / "out", monkeypatch)

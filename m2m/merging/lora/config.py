@@ -117,8 +117,8 @@ def read_config(folder: Path) -> LoraConfig:
         path=path,
         rank=_positive(path, "r", data.get("r", 8), whole=True),
         alpha=_positive(path, "lora_alpha", data.get("lora_alpha", 8)),
-        rslora=bool(data.get("use_rslora", False)),
-        fan_in_fan_out=bool(data.get("fan_in_fan_out", False)),
+        rslora=_flag(path, "use_rslora", data),
+        fan_in_fan_out=_flag(path, "fan_in_fan_out", data),
         base_model=base if isinstance(base, str) and base else None,
         ranks=_patterns(path, "rank_pattern", data.get("rank_pattern"), whole=True),
         alphas=_patterns(path, "alpha_pattern", data.get("alpha_pattern")),
@@ -144,6 +144,13 @@ def _refuse_variants(path: Path, data: dict[str, Any]) -> None:
             f"{path}: init_lora_weights is {start!r:.80}: it changed the base model's weights too; save the "
             "adapter with path_initial_model_for_weight_conversion, or merge it into its base model with PEFT"
         )
+
+
+def _flag(path: Path, key: str, data: Mapping[str, Any]) -> bool:
+    value = data.get(key)
+    if not isinstance(value, bool | None):
+        raise CheckpointError(f"{path}: {key} must be true or false, got {value!r:.80}")
+    return bool(value)
 
 
 def _positive(path: Path, key: str, value: object, *, whole: bool = False) -> Any:

@@ -19,6 +19,8 @@ Value = float | int | bool | str
 Scope = Literal["shared", "model"]
 #: Flags as YAML 1.1 has them besides true and false; in YAML 1.2 they are text.
 _WORDS = {"yes": True, "on": True, "no": False, "off": False}
+#: Largest number a recipe may hold: sums of such numbers, and products of two, are finite in float64.
+LARGEST = 1e150
 #: Symmetric matrix of inner products, float64. [K, K]
 Gram = Sequence[Sequence[float]]
 
@@ -104,6 +106,8 @@ def _as_number(value: object, where: str, kind: str) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise RecipeError(f"{where} must be finite, got {value!r}")
+    if abs(number) > LARGEST:
+        raise RecipeError(f"{where} must be at most {LARGEST:g} in size, got {value!r}")
     return number
 
 
