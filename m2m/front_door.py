@@ -34,6 +34,8 @@ _ADVICE = {
     errno.ENFILE: "the whole system has too many files open",
     errno.ENOMEM: "free some memory, or ask for less: --memory, fewer --workers or --threads",
 }
+#: What Python and C++ say where there is neither memory nor leave for one more thread.
+_NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")
 _OUR_FAULT = "this is a fault of m2m, not yours: please report it with the text above and `m2m doctor`"
 #: Frames of a traceback that are worth sending; endless recursion has thousands.
 _MOST_FRAMES = 40
@@ -80,9 +82,7 @@ def _report(parser: argparse.ArgumentParser, error: BaseException, *, verbose: b
     if verbose or not message:
         traceback.print_exception(error, limit=-_MOST_FRAMES)
     if not message:
-        _say(
-            parser, "this is a fault of m2m, not yours: please report it with the text above and `m2m doctor`"
-        )
+        _say(parser, _OUR_FAULT)
         return OUR_FAULT
     _say(parser, f"error: {_one_line(message)}")
     return code
@@ -92,6 +92,8 @@ def _of_the_system(error: BaseException) -> str | None:
     # What the user's system refused, if it is that.
     if _out_of_memory(error):
         return f"not enough memory: {error or 'the system gives no more'}; {_ADVICE[errno.ENOMEM]}"
+    if isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_THREAD):
+        return f"not enough memory for one more thread, or `ulimit -u` is reached; {_ADVICE[errno.ENOMEM]}"
     if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of pathlib, before Python 3.13
         return str(error)
     if not isinstance(error, OSError):

@@ -91,7 +91,12 @@ def test_a_working_folder_that_is_gone_is_not_our_fault(
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 4 bytes")],
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 4 bytes"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("Resource temporarily unavailable"),
+    ],
 )
 def test_no_memory_says_what_to_do(
     error: Exception, failing: Callable[..., int], capsys: pytest.CaptureFixture[str]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import importlib
 import json
@@ -94,6 +95,7 @@ def be(order: dict[str, Any]) -> NoReturn:
         module, _, attribute = name.partition(":")
         setattr(importlib.import_module(module), attribute, value)
     if order["headroom"] is not None:
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
         limit_memory(order["headroom"])
     program, *arguments = order["command"]
     sys.argv = order["command"]
