@@ -33,7 +33,7 @@ STRICTER = (
     "not valid JSON",  # numbers and escapes that parsers disagree about
     "bad shape",  # more axes than torch has
     "wanted dtype, shape and data_offsets",  # keys that mean nothing to either
-    "there are no tensors",
+    "holds no tensor",
     "m2m.tied",  # what m2m itself notes there
 )
 
