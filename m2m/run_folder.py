@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from m2m.doors import read_json
 from m2m.errors import RunFolderError
-from m2m.files import write_atomically
+from m2m.files import naming, write_atomically
 from m2m.mixture import Mixture
 from m2m.outputs import RUN_MARK, Output, check_outputs
 from m2m.shapes import PERHAPS
@@ -256,8 +256,9 @@ def claim(root: Path, config: RunConfig, contents: Mapping[str, str]) -> Iterato
     folder = RunFolder(root)
     with open(root / ".lock", "w", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            with naming(root):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise RunFolderError(f"--out {root} is in use by another process") from None
         known = folder.identity.exists()
         if known and not folder.contents:

@@ -89,6 +89,8 @@ def be(order: dict[str, Any]) -> NoReturn:
         descriptor = os.open(path, flags)
         os.dup2(descriptor, stream)
         os.close(descriptor)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # where it stands, for whoever looks into one that hangs
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for name, value in order["settings"].items():
