@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from m2m.config_keys import repeated
 from m2m.errors import InputError, M2MError
@@ -25,6 +25,7 @@ from m2m.shapes import check_shape
 MOST_LEVELS = 64
 #: Longest document that is parsed as a whole: parsers take a hundred times as much memory.
 MOST_BYTES = 256 * 2**20
+_BLOCK_BYTES = 1 << 20
 #: What is shown of a reader's own message.
 _MOST_LETTERS = 300
 
@@ -58,7 +59,7 @@ def reading(what: str, path: Path | str, error: type[InputError] = InputError) -
     except RecursionError as failure:
         raise error(f"{path} is not {what}: it is nested too deeply") from failure
     except MemoryError as failure:
-        raise error(f"{path} is not {what}: reading it takes more memory than there is") from failure
+        raise error(f"cannot read {what} {path}: it takes more memory than there is") from failure
     except Exception as failure:
         raise error(f"{path} is not {what}: {_said(failure)}") from failure
 
@@ -112,11 +113,19 @@ def read_text(
     require_file(path, what, error, pipe=pipe)
     with reading(what, path, error):
         with path.open("rb") as file:
-            content = file.read() if most is None else file.read(most + 1)
+            content = file.read() if most is None else _read_most(file, most)
         if most is not None and len(content) > most:
             raise error(f"{path} is not {what}: it has more than {most} bytes")
         text = content.decode("utf-8-sig")
         return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _read_most(file: BinaryIO, most: int) -> bytes:
+    # In blocks: Python sets aside at once what one call may bring, however short the file is.
+    content = bytearray()
+    while len(content) <= most and (block := file.read(_BLOCK_BYTES)):
+        content += block
+    return bytes(content)
 
 
 def read_json(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:

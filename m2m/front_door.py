@@ -91,7 +91,7 @@ def _report(parser: argparse.ArgumentParser, error: BaseException, *, verbose: b
 def _of_the_system(error: BaseException) -> str | None:
     # What the user's system refused, if it is that.
     if _out_of_memory(error):
-        return f"not enough memory: {error or 'the system gives no more'}; {_ADVICE[errno.ENOMEM]}"
+        return f"not enough memory: {str(error) or 'the system gives no more'}; {_ADVICE[errno.ENOMEM]}"
     if isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_THREAD):
         return f"not enough memory for one more thread, or `ulimit -u` is reached; {_ADVICE[errno.ENOMEM]}"
     if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of pathlib, before Python 3.13

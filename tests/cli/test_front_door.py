@@ -104,6 +104,7 @@ def test_no_memory_says_what_to_do(
     assert failing(error) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "not enough memory" in line
+    assert ": ;" not in line
     assert "--memory" in line
 
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import tomllib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from m2m.doors import MOST_LEVELS, check_data, read_json, read_text, read_toml, reading, require_file
+from m2m.doors import (
+    MOST_BYTES,
+    MOST_LEVELS,
+    check_data,
+    read_json,
+    read_text,
+    read_toml,
+    reading,
+    require_file,
+)
 from m2m.errors import CheckpointError, ConfigError, InputError, RecipeError
 from m2m.shapes import PERHAPS, check_shape
 
@@ -189,3 +199,20 @@ def test_another_shape_is_told_with_its_place(change: dict[str, Any], said: str)
     with pytest.raises(InputError) as raised:
         check_shape(GOOD | change, SHAPE, "FILE")
     assert str(raised.value).startswith(said)
+
+
+def test_a_short_file_takes_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("[run]")
+    tracemalloc.start()
+    try:
+        assert read_text(tmp_path / "short.txt", "a text", most=MOST_BYTES) == "[run]"
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_more_is_read_than_may_be(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("x" * 3_000_000)
+    assert len(read_text(tmp_path / "long.txt", "a text", most=3_000_000)) == 3_000_000
+    with pytest.raises(InputError, match="it has more than 2999999 bytes"):
+        read_text(tmp_path / "long.txt", "a text", most=2_999_999)

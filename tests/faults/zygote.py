@@ -107,6 +107,7 @@ def be(order: dict[str, Any]) -> NoReturn:
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 1
     # As an interpreter ends, without taking apart what was imported, which takes longer than most commands.
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)  # torch still takes some
     sys.stdout.flush()
     atexit._run_exitfuncs()
     os._exit(code)
@@ -116,7 +117,7 @@ def limit_memory(headroom: int) -> None:
     """Let this process's address space grow by so much and no more."""
     with open("/proc/self/statm", encoding="ascii") as file:
         held = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + headroom, held + headroom))
+    resource.setrlimit(resource.RLIMIT_AS, (held + headroom, resource.RLIM_INFINITY))
 
 
 def await_end(process: int, order: dict[str, Any], *, alone: bool) -> dict[str, Any]:
