@@ -22,7 +22,8 @@ def check_keys(table: Mapping[Any, object], known: Collection[str], where: str) 
     """
     for key in table:
         if key not in known:
-            place = f"{where}.{key}" if where else str(key)
+            name = str(key) if str(key).isprintable() else repr(key)
+            place = f"{where}.{name}" if where else name
             close = get_close_matches(str(key), known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(known))}"
             raise RecipeError(f"{place} is not a key of a merge recipe{hint}")
