@@ -24,12 +24,20 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 #: Seconds a worker gets to end before it is killed.
 GRACE = 0.3
+#: Signals by which users and systems end a process; any other is the process's own doing.
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU}
 #: Environment that keeps a worker to one thread, whatever its libraries would take.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class WorkerError(M2MError):
     """A worker process died, or its error cannot travel; names the job."""
+
+
+class LostWorkerError(WorkerError):
+    """A worker process was ended from outside: by the user, or by a system that is out of memory."""
+
+    exit_code = 2
 
 
 class Executor(Protocol):
@@ -165,16 +173,19 @@ class _Worker:
             The job's number and result.
 
         Raises:
-            WorkerError: If the worker died.
+            LostWorkerError: If the worker was ended from outside.
+            WorkerError: If it died by itself.
         """
         assert self.number is not None
         try:
             done, answer = pickle.loads(self.connection.recv_bytes())
         except (EOFError, ConnectionResetError):
             self.process.join(GRACE)
-            raise WorkerError(
-                f"{_name(self.number, jobs)}: its worker {_fate(self.process.exitcode)}"
-            ) from None
+            code = self.process.exitcode
+            message = f"{_name(self.number, jobs)}: its worker {_fate(code)}"
+            if code is not None and -code in _FROM_OUTSIDE:
+                raise LostWorkerError(message) from None
+            raise WorkerError(message) from None
         if not done:
             answer.add_note(f"in {_name(self.number, jobs)}")
             raise answer
@@ -208,7 +219,8 @@ def _name(number: int, jobs: Sequence[Any]) -> str:
 
 def _fate(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
-        return f"was killed by {signal.Signals(-exitcode).name} (out of memory?)"
+        why = " (out of memory?)" if exitcode == -signal.SIGKILL else ""
+        return f"was killed by {signal.Signals(-exitcode).name}{why}"
     return f"ended with exit code {exitcode} before it was done"
 
 

@@ -50,6 +50,11 @@ def vanish(number: int) -> int:
     return number
 
 
+def crash(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return number
+
+
 def leave(number: int) -> int:
     os._exit(7)
 

@@ -68,16 +68,18 @@ def test_results_come_as_they_finish(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "message"),
+    ("function", "message", "code"),
     [
-        (jobs.vanish, r"job 2 of 2: 1: its worker was killed by SIGKILL \(out of memory\?\)"),
-        (jobs.leave, r"job \d of 2: \d: its worker ended with exit code 7 before it was done"),
-        (jobs.awkward, "AwkwardError: salt and pepper"),
+        (jobs.vanish, r"job 2 of 2: 1: its worker was killed by SIGKILL \(out of memory\?\)", 2),
+        (jobs.crash, r"job 1 of 2: 0: its worker was killed by SIGSEGV", 1),
+        (jobs.leave, r"job \d of 2: \d: its worker ended with exit code 7 before it was done", 1),
+        (jobs.awkward, "AwkwardError: salt and pepper", 1),
     ],
 )
-def test_a_lost_worker_or_error_is_an_error_not_a_hang(function: Any, message: str) -> None:
-    with pytest.raises(WorkerError, match=message):
+def test_a_lost_worker_or_error_is_an_error_not_a_hang(function: Any, message: str, code: int) -> None:
+    with pytest.raises(WorkerError, match=message) as raised:
         list(LocalProcesses(1).run(function, [0, 1]))
+    assert raised.value.exit_code == code
 
 
 def test_results_that_cannot_travel_and_failed_preparation_are_errors() -> None:

@@ -129,7 +129,7 @@ class End:
     def is_refusal(self) -> bool:
         """Whether it is one line that puts the blame where it belongs, and says with which file."""
         lines = [line for line in self.err.splitlines() if "cannot be removed" not in line]
-        names_a_file = r"error: .*(\w[/.]\w|'\w+'|--out )"
+        names_a_file = r"error: .*(\w[/.]\w|'\w+'|--out |folder \S+:)"
         return self.code == 2 and len(lines) == 1 and re.search(names_a_file, lines[0]) is not None
 
 
