@@ -10,7 +10,6 @@ same examples; each figure is the median of the rounds, all cases in turn. Print
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from analysis.curvature import Landscape, curvature, quadratic_model, second_differences
 from analysis.interaction import second_order
 from analysis.study_setup import study_setup
+from m2m.merging.memory import peak_resident_bytes
 from m2m.setups.byte_gpt import Shape
 from m2m.setups.byte_model import ByteModel, Pretraining
 from m2m.setups.language import LanguageSetup
@@ -119,14 +119,14 @@ def table(rounds: int) -> None:
 
 def large(examples: int) -> None:
     """Measure time and memory of all H_k g_j and H_k τ_j of a 20 M-parameter model, float32."""
-    empty = peak()
+    empty = peak_resident_bytes()
     setup, base = language_setup(LARGE, examples=examples, batch=1)
     landscape = Landscape(setup, base)
     model = sum(tensor.numel() * tensor.element_size() for tensor in base.values())
     tasks = torch.randn(DATASETS, landscape.size, generator=torch.Generator().manual_seed(1))
-    ready, start = peak(), time.perf_counter()
+    ready, start = peak_resident_bytes(), time.perf_counter()
     curvature(landscape, tasks)
-    table_s, table_peak = time.perf_counter() - start, peak()
+    table_s, table_peak = time.perf_counter() - start, peak_resident_bytes()
     start = time.perf_counter()
     second_order(landscape)
     print("| step | time | peak RSS | in models of this size |\n| --- | ---: | ---: | ---: |")
@@ -134,7 +134,7 @@ def large(examples: int) -> None:
         ("torch imported", 0.0, empty),
         (f"model, θ₀ and {DATASETS} τ", 0.0, ready),
         (f"{2 * DATASETS**2} products: H_k g_j, H_k τ_j", table_s, table_peak),
-        (f"{DATASETS**2} products: residual's terms", time.perf_counter() - start, peak()),
+        (f"{DATASETS**2} products: residual's terms", time.perf_counter() - start, peak_resident_bytes()),
     ):
         print(f"| {name} | {seconds:.0f} s | {rss >> 20} MiB | {(rss - empty) / model:.1f} |")
     print(f"\n{landscape.size} parameters, {model >> 20} MiB; {examples} examples of 128 bytes a dataset")
@@ -166,11 +166,6 @@ def forward(rounds: int) -> None:
     relative = gap.max() / np.abs(backward.curvature).max()
     stated = (gap / ahead.curvature_error).max()
     print(f"\nlargest gap {relative:.1e} of the largest entry, {stated:.2g} of its stated error")
-
-
-def peak() -> int:
-    """Return the largest resident set so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:

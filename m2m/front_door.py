@@ -34,6 +34,8 @@ _ADVICE = {
     errno.ENFILE: "the whole system has too many files open",
     errno.ENOMEM: "free some memory, or ask for less: --memory, fewer --workers or --threads",
 }
+#: What the loader says of a library that there was no memory to load.
+_NO_ROOM = ("failed to map segment from shared object", "cannot allocate memory", "Cannot allocate memory")
 #: What Python and C++ say where there is neither memory nor leave for one more thread.
 _NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")
 _OUR_FAULT = "this is a fault of m2m, not yours: please report it with the text above and `m2m doctor`"
@@ -127,6 +129,7 @@ def _out_of_memory(error: BaseException) -> bool:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+        or (isinstance(error, ImportError) and any(said in str(error) for said in _NO_ROOM))
     )
 
 

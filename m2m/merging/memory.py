@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,10 +120,13 @@ def anonymous_bytes() -> int | None:
 def peak_resident_bytes() -> int:
     """Say how much memory the process has held at most since it started, file pages included.
 
+    Linux's `ru_maxrss` begins with what the process was forked from, so that it is asked only elsewhere.
+
     Returns:
         Bytes.
     """
-    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _status(field: str) -> int | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,16 +157,6 @@ def is_scored(table: ScoreTable, key: str, task: Scorer) -> bool:
         Whether they are there.
     """
     return table.has(key, task.task, task.split, task.version)
-
-
-def peak_rss() -> int:
-    """Measure the largest resident set of the process so far, mapped files included.
-
-    Returns:
-        Bytes.
-    """
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _check_mixtures(mixtures: Sequence[Mixture], experts: Mapping[str, object]) -> None:

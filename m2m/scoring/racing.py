@@ -21,9 +21,10 @@ from m2m.evaluate.racing.budget import allowed_evaluations
 from m2m.evaluate.tasks import TaskOptions
 from m2m.example_scores import export_examples
 from m2m.files import write_atomically
+from m2m.merging.memory import peak_resident_bytes
 from m2m.mixture import Mixture
 from m2m.scoring.models import Experts
-from m2m.scoring.prepare import Prepared, peak_rss, prepared, score_outputs
+from m2m.scoring.prepare import Prepared, prepared, score_outputs
 from m2m.scoring.runners import Runners, raced_task
 from m2m.setups.protocol import Progress
 from m2m.surrogate import ScoreTable
@@ -179,7 +180,7 @@ def race_candidates(
         seed=seed,
         runners=out.with_suffix(".race.csv"),
         wall_s=time.perf_counter() - start,
-        peak_rss_bytes=peak_rss(),
+        peak_rss_bytes=peak_resident_bytes(),
     )
     _write(report, runner_table(runners, result), out, examples)
     return report

@@ -18,9 +18,10 @@ from m2m.evaluate.scorer import Scorer, Scores
 from m2m.evaluate.streamed import Counts, StreamedWalk
 from m2m.evaluate.tasks import TaskOptions
 from m2m.example_scores import export_examples
+from m2m.merging.memory import peak_resident_bytes
 from m2m.mixture import Mixture
 from m2m.scoring.models import Experts
-from m2m.scoring.prepare import Prepared, is_scored, peak_rss, prepared, score_outputs
+from m2m.scoring.prepare import Prepared, is_scored, prepared, score_outputs
 from m2m.setups.protocol import Progress
 from m2m.surrogate import ScoreTable
 from m2m.units import parse_bytes
@@ -131,8 +132,8 @@ def score(
             export_examples(table, examples)
     wall = time.perf_counter() - start
     return ScoreReport(
-        out, run.choice.mode, run.choice.why, len(what.mixtures), run.scored, run.examples, wall, peak_rss(),
-        **({} if run.counts is None else asdict(run.counts)),
+        out, run.choice.mode, run.choice.why, len(what.mixtures), run.scored, run.examples, wall,
+        peak_resident_bytes(), **({} if run.counts is None else asdict(run.counts)),
     )  # fmt: skip
 
 

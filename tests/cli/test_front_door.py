@@ -95,6 +95,7 @@ def test_a_working_folder_that_is_gone_is_not_our_fault(
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 4 bytes"),
         RuntimeError("can't start new thread"),
+        ImportError("libx.so: failed to map segment from shared object"),
         RuntimeError("Resource temporarily unavailable"),
     ],
 )

@@ -114,8 +114,8 @@ def test_what_lies_after_the_journal_is_written_again(
     run(inputs, tmp_path / "whole")
     stop_half_way(inputs, tmp_path / "out", monkeypatch)
     root = tmp_path / ".out.merging"
-    journal = json.loads((root / "journal.json").read_bytes())
-    journal["element"] //= 2
+    # A third was written at least, however late the stop came: a quarter of the first tensor is behind that.
+    journal = json.loads((root / "journal.json").read_bytes()) | {"tensor": 0, "element": 375_000}
     (root / "journal.json").write_text(json.dumps(journal))
     for path in (root / "result").rglob("*.safetensors"):
         content = bytearray(path.read_bytes())

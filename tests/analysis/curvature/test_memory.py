@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from m2m.merging import memory
+
 #: Datasets N of the table.
 COUNT = 2
 
 PROGRAM = """
-import resource, sys, torch
+import sys, torch
 from analysis.curvature import Landscape, curvature
+from m2m.merging.memory import peak_resident_bytes as peak
 from m2m.setups.byte_gpt import Shape
 from m2m.setups.byte_model import ByteModel, Pretraining
 from m2m.setups.language import LanguageSetup
@@ -20,7 +24,6 @@ from m2m.setups.protocol import Examples
 
 torch.set_num_threads(1)
 count, examples = int(sys.argv[1]), int(sys.argv[2])
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 model = ByteModel(Shape(6, 528, 8, 64), Pretraining(), torch.zeros(1, dtype=torch.uint8))
 tokens = lambda: Examples((torch.randint(0, 256, (examples, 65)),))
 setup = LanguageSetup(model, {f"d{k}": tokens() for k in range(count)}, {}, "test", {"loss": False}, 1)
@@ -33,15 +36,20 @@ print(landscape.size, (peak() - empty) / (4 * landscape.size))
 """
 
 
+#: The C library gives freed tensors back at once, so that its heap's holes are not taken for ours.
+EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(memory.anonymous_bytes() is None, reason="needs Linux's /proc")
 def test_twenty_million_parameters_in_bounded_memory() -> None:
     used = {}
-    for examples in (1, 3):
+    for examples in (1, 4):
         command = [sys.executable, "-c", PROGRAM, str(COUNT), str(examples)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | EXACT)
         size, used[examples] = done.stdout.split()
         assert int(size) > 20e6
     # Three copies of the model (ours, the landscape's, θ₀), 3N vectors; of a product the gradient, the result
     # in parts and in one piece; at most as much again for one batch's activations, differentiated twice.
     assert float(used[1]) <= 3 + 3 * COUNT + 3 + 3
-    assert float(used[3]) <= float(used[1]) + 0.5  # more data, no more memory
+    assert float(used[4]) <= float(used[1]) + 0.1  # more data, no more memory
