@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.orthogonality.measure import Study, orthogonality
+from m2m.checkpoint import verify
 from m2m.errors import InputError
 from m2m.merging.pass_run import Progress
 from m2m.mixture import Mixture
@@ -35,13 +36,16 @@ def of_run(
 
     Raises:
         InputError: If the folder is not a finished run.
-    """
+        CheckpointError: If the base or an expert is not what its manifest says it was when it was written.
+    """  # noqa: DOC502 - raised by what is called
     folder = RunFolder(Path(root))
     results = folder.read_results("datasets", "seed")
     if not results or not folder.base.exists():
         raise InputError(f"{root} is not a finished run folder: it has no {folder.results.name} or no base")
     names = results["datasets"]
     experts = [folder.model(Mixture.subset(names, [name]), results["seed"]) for name in names]
+    for model in (folder.base, *experts):
+        verify(model)
     return orthogonality(
         folder.base,
         experts,

@@ -45,7 +45,8 @@ def list_side_files(folder: Path) -> tuple[Path, ...]:
         The files, by name.
 
     Raises:
-        CheckpointError: If one is a link to nothing: a model without it would not be the model it says.
+        CheckpointError: If one is a link to nothing, a pipe, a device, or a folder with a file's name:
+            without it the model would not be what it says.
     """
     found = sorted(
         path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in _PATTERNS)
@@ -55,6 +56,10 @@ def list_side_files(folder: Path) -> tuple[Path, ...]:
             raise CheckpointError(
                 f"{path}: is a link to {os.readlink(path)}, which is not there: fetch the file again, or "
                 "remove the link if the model does not need it"
+            )
+        if not path.is_file() and (path.suffix or not path.is_dir()):
+            raise CheckpointError(
+                f"{path}: is no file, though a model needs one of that name: put the file there, or remove it"
             )
     return tuple(path for path in found if path.is_file())
 

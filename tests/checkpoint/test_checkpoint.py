@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -275,6 +276,17 @@ def test_a_side_file_that_leads_to_nothing_is_named(tmp_path: Path) -> None:
     assert Checkpoint(donor).side_files == ()
     (donor / "tokenizer.json").symlink_to("../blobs/1f2e")
     with pytest.raises(CheckpointError, match=r"tokenizer.json: is a link to ../blobs/1f2e, which is not"):
+        save(STATE, tmp_path / "copy", side_files_from=donor)
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_side_file_that_is_no_file_is_named(make: Callable[[Path], None], tmp_path: Path) -> None:
+    donor = save(STATE, tmp_path / "donor")
+    (donor / "tokenizer").mkdir()  # a pipeline's part, not a model's file
+    assert Checkpoint(donor).side_files == ()
+    make(donor / "tokenizer.json")
+    with pytest.raises(CheckpointError, match=r"tokenizer.json: is no file, though"):
         save(STATE, tmp_path / "copy", side_files_from=donor)
     assert not (tmp_path / "copy").exists()
 

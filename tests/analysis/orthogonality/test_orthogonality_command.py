@@ -122,7 +122,7 @@ def test_adapters_are_compared_by_their_factors(tmp_path: Path) -> None:
     assert content["norm_ratio"] is None
 
 
-def test_a_run_folder(tmp_path: Path) -> None:
+def test_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.toml").write_text(
         f"""
         [run]
@@ -141,6 +141,11 @@ def test_a_run_folder(tmp_path: Path) -> None:
     content = call(tmp_path / "out", run)
     assert content["experts"] == ["a", "b", "c"]
     assert set(content["source"]) == {"run", "config", "training_seed", "seed", "versions"}
+
+    [weights] = (run / "experts" / "b").rglob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert main(["orthogonality", str(run), "--out", str(tmp_path / "again")]) == 2
+    assert "has changed: its SHA-256 differs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
