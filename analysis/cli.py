@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from m2m.command_line import Parser, add_common
-from m2m.front_door import enter
+from m2m.support.command_line import Parser, add_common
+from m2m.support.front_door import enter
 
 #: A verb is a module of `analysis.commands` with HELP, `add_arguments(parser)` and `execute(args) -> int`.
 VERBS = ("fidelity", "orthogonality", "curvature", "interaction", "error_bound", "validate")

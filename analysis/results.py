@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 import m2m
-from m2m.csv_tables import write_frame
-from m2m.files import write_atomically
-from m2m.run_folder import RunFolder
+from m2m.pipeline.run_folder import RunFolder
+from m2m.support.csv_tables import write_frame
+from m2m.support.files import write_atomically
 
 if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun

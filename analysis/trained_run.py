@@ -10,15 +10,16 @@ from torch import Tensor
 
 from analysis.curvature.landscape import Landscape
 from analysis.study_setup import StudySetup, study_setup
-from m2m import config, setups
+from m2m import setups
 from m2m.checkpoint import verified_state
 from m2m.data import cache_dir
 from m2m.errors import InputError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
-from m2m.run_folder import RunFolder
+from m2m.pipeline import config
+from m2m.pipeline.run_folder import RunFolder
 from m2m.setups.contents import contents_of
 from m2m.setups.protocol import Target
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 
 @dataclass(frozen=True)

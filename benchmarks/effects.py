@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
+from m2m.scoring.table import ScoreTable
 from m2m.searching.quadratic import Floats
-from m2m.surrogate import ScoreTable
 
 #: Natural logs between which variances and the length are sought, around their first guesses.
 LEAST, MOST = -6.0, 4.0

@@ -31,11 +31,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from m2m.evaluate import LiveModel
-from m2m.evaluate.huggingface import HuggingFaceFolder
-from m2m.evaluate.resident import walk
-from m2m.evaluate.tasks import ByteTokens, TextLossScorer
 from m2m.mixture import Mixture, all_subsets
+from m2m.scoring import LiveModel
+from m2m.scoring.live.huggingface import HuggingFaceFolder
+from m2m.scoring.live.resident import walk
+from m2m.scoring.tasks import ByteTokens, TextLossScorer
 from m2m.setups.byte_gpt import ByteGPT, Shape
 
 EXPERTS = 4

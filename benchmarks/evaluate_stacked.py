@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from m2m.evaluate import score
-from m2m.evaluate.batched_scorer import BatchedScorer, TaskBatch
-from m2m.evaluate.stacked import score_stacked
+from m2m.scoring import score_resident
+from m2m.scoring.live.stacked import score_stacked
+from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
 
 #: Name to (width, layers, examples a batch); an MLP with this many hidden layers.
 SHAPES = {
@@ -81,7 +81,7 @@ def measure(width: int, layers: int, batch: int, count: int) -> dict[str, float]
     weights = np.random.default_rng(0).dirichlet(np.ones(3), size=count)
     model, scorers = network(width, layers), [Regression(width, batch)]
     arguments = (model, base, experts, weights, scorers)
-    alone = seconds(lambda: score(*arguments))
+    alone = seconds(lambda: score_resident(*arguments))
     stacks = {k: seconds(lambda k=k: list(score_stacked(*arguments, chunk=k))) for k in (32, 8)}
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

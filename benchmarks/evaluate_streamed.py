@@ -8,8 +8,8 @@ peak of its resident set minus what it held. Files are in the page cache, but fo
 starts without the experts in it: what Linux says that this one read from the disk (`read_bytes`), over the
 experts' size, is `passes from disk`.
 
-- streamed: `m2m.evaluate.StreamedWalk` within the budget.
-- resident: experts mapped, merged into one live module (`m2m.evaluate.resident.walk`).
+- streamed: `m2m.scoring.StreamedWalk` within the budget.
+- resident: experts mapped, merged into one live module (`m2m.scoring.live.resident.walk`).
 - disk: for each candidate `m2m.merge` into a folder, load, score, delete; without starting a process.
 """
 
@@ -36,13 +36,13 @@ from numpy.typing import NDArray
 
 import m2m
 from m2m import Checkpoint
-from m2m.evaluate import LiveModel, StreamedWalk
-from m2m.evaluate.huggingface import HuggingFaceFolder
-from m2m.evaluate.mapped import mapped_state
-from m2m.evaluate.resident import walk
-from m2m.evaluate.scorer import Scores
-from m2m.evaluate.tasks import TextLossScorer
-from m2m.units import format_bytes, parse_bytes
+from m2m.scoring import LiveModel, StreamedWalk
+from m2m.scoring.live.huggingface import HuggingFaceFolder
+from m2m.scoring.live.mapped import mapped_state
+from m2m.scoring.live.resident import walk
+from m2m.scoring.tasks import TextLossScorer
+from m2m.scoring.tasks.scorer import Scores
+from m2m.support.units import format_bytes, parse_bytes
 
 EXPERTS = 4
 CONTEXT = 128

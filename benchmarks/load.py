@@ -79,7 +79,7 @@ def score(folder: Path, small: bool) -> Commands:
 def make_run(folder: Path, small: bool) -> None:
     """Write a run folder whose table has merged and trained scores of every subset, on eight targets."""
     from m2m.mixture import all_subsets
-    from m2m.surrogate import ScoreTable
+    from m2m.scoring.table import ScoreTable
 
     count = 9 if small else 16
     names, targets = [f"d{n}" for n in range(count)], [f"t{n}" for n in range(8)]

@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from m2m.evaluate import RecordedCandidates, race
-from m2m.run_folder import RunFolder
-from m2m.surrogate import ScoreTable
+from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring import RecordedCandidates, race
+from m2m.scoring.table import ScoreTable
 
 #: Edges of the groups of stated probabilities.
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)

@@ -31,10 +31,10 @@ from landscapes import Problem, aligned, grown
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.predicting.validation import spearman
+from m2m.scoring.table import ScoreTable
 from m2m.searching import STRATEGIES, Evaluation, Objective, Subsets
 from m2m.searching.posterior import Posterior
 from m2m.searching.subset_quadratic import SubsetQuadratic
-from m2m.surrogate import ScoreTable
 from paper_figs.search.regret import draw
 
 #: Evaluations a dataset after which the pick is looked at.

@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from m2m import errors, testing
     from m2m.build_info import build_info
     from m2m.checkpoint import Checkpoint
-    from m2m.evaluate import race
     from m2m.merging import merge
     from m2m.mixing import mix
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
     from m2m.pipeline import run
     from m2m.predicting import predict
-    from m2m.scoring import score
+    from m2m.scoring import race, score
     from m2m.searching import search
 
 #: Public name to (module, name in it); None for the module itself.
@@ -33,7 +32,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "merge": ("m2m.merging", "merge"),
     "mix": ("m2m.mixing", "mix"),
     "predict": ("m2m.predicting", "predict"),
-    "race": ("m2m.evaluate", "race"),
+    "race": ("m2m.scoring", "race"),
     "run": ("m2m.pipeline", "run"),
     "score": ("m2m.scoring", "score"),
     "search": ("m2m.searching", "search"),

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import combinations
 
 from m2m.errors import MixtureError
-from m2m.names import check_names, folder_fault, label_fault, split_label
+from m2m.support.names import check_names, folder_fault, label_fault, split_label
 
 #: How far Σλ may be from 1: N float64 roundings of numbers ≤ 1, N ≤ 2²⁰.
 SUM_TOLERANCE = 2.0**-32

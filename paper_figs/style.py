@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import matplotlib as mpl
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from m2m.files import replacing
+from m2m.support.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -88,7 +88,7 @@ def _of_run(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
 
 def _of_table(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     from analysis.fidelity import of_table
-    from m2m.content_keys import content_key
+    from m2m.support.content_keys import content_key
 
     columns = {"merged": _required(args, "merged"), "trained": _required(args, "trained")}
     columns |= {"by": args.by, "again": args.again}

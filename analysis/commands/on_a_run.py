@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.commands.shared import add_shared_arguments, check_results
-from m2m.command_line import natural
+from m2m.support.command_line import natural
 
 if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun

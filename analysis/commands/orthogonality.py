@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.commands.shared import add_shared_arguments, check_results, report, shown
-from m2m.command_line import add_memory, add_threads, natural
 from m2m.errors import ConfigError
+from m2m.support.command_line import add_memory, add_threads, natural
 
 if TYPE_CHECKING:
     from analysis.orthogonality import Study
@@ -79,7 +79,7 @@ def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     from analysis.orthogonality import orthogonality
     from analysis.orthogonality.runs import of_run
     from analysis.results import run_source, versions
-    from m2m.content_keys import content_key
+    from m2m.support.content_keys import content_key
 
     common = {"rank": args.subspaces, "memory": args.memory, "threads": args.threads, "seed": args.seed}
     made_by = {"seed": args.seed, "versions": versions()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from m2m.command_line import natural
+from m2m.support.command_line import natural
 
 
 def add_shared_arguments(
@@ -43,7 +43,7 @@ def check_results(args: argparse.Namespace, beginning: str, inputs: Iterable[str
         beginning: How the names of the files begin that will be written.
         inputs: Files and folders of models that are read.
     """
-    from m2m.outputs import check_outputs, results_in
+    from m2m.support.outputs import check_outputs, results_in
 
     check_outputs(results_in(f"--out {args.out}", args.out, beginning), inputs=inputs)
 

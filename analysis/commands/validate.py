@@ -12,7 +12,7 @@ import os
 import sys
 
 from analysis.commands.shared import add_shared_arguments, check_results, report
-from m2m.command_line import positive
+from m2m.support.command_line import positive
 
 HELP = "a verdict per claim: holds, fails or unresolved, with interval"
 
@@ -48,7 +48,7 @@ def execute(args: argparse.Namespace) -> int:
     from analysis.results import write_results
     from analysis.validate.runs import Options, provenance, validate
     from analysis.validate.write import NAME, REASONS, counts, to_json, to_page, to_tables
-    from m2m.files import write_atomically
+    from m2m.support.files import write_atomically
     from paper_figs.merge_to_mix import verdicts
 
     check_results(args, "verdicts", [source for source in args.sources if os.path.isfile(source)])

@@ -9,7 +9,7 @@ from analysis.error_bound.sweep import SweepPoint, slopes, sweep
 from analysis.trained_run import TrainedRun
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 #: Learning rates as shares of 1/‖H‖, and the horizon they are tried at.
 RATES = tuple(2.0**-i for i in range(6, -2, -1))

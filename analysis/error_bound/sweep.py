@@ -18,7 +18,7 @@ from analysis.interaction.compare import Agreement, agreement, quotient
 from analysis.interaction.step_sizes import StepSizes, outside_theory
 from analysis.interaction.trained import TrainedResidual, full_batch, trained_residual
 from m2m.setups.protocol import Examples
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 
 @dataclass(frozen=True)

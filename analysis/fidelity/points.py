@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.fidelity.sample import Floats, Ints, Sample
 from m2m.errors import InputError
-from m2m.score_range import range_fault
+from m2m.support.score_range import range_fault
 
 
 @dataclass(frozen=True)

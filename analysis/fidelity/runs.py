@@ -10,8 +10,8 @@ from analysis.fidelity.tables import of_scores
 from analysis.fidelity.write import write
 from analysis.results import run_source
 from m2m.errors import InputError
-from m2m.run_folder import RunFolder
-from m2m.surrogate import ScoreTable
+from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring.table import ScoreTable
 
 
 def of_run(root: str | Path, *, seed: int = 0) -> Study:

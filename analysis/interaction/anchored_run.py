@@ -13,8 +13,8 @@ from analysis.trained_run import TrainedRun
 from m2m.checkpoint import Checkpoint
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.threads import one_thread
-from m2m.train import fine_tune
+from m2m.support.threads import one_thread
+from m2m.training import fine_tune
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from analysis.interaction.trained import full_batch, trained_residual
 from analysis.trained_run import TrainedRun
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 #: Learning rates as shares of 1/‖H‖, and horizons.
 STEP_SIZES = tuple(2.0**-i for i in range(6, -2, -1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 
 @dataclass(frozen=True)

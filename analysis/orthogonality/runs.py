@@ -9,7 +9,7 @@ from m2m.checkpoint import verify
 from m2m.errors import InputError
 from m2m.merging.pass_run import Progress
 from m2m.mixture import Mixture
-from m2m.run_folder import RunFolder
+from m2m.pipeline.run_folder import RunFolder
 
 
 def of_run(

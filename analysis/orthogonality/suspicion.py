@@ -9,8 +9,8 @@ import numpy as np
 from analysis.orthogonality.geometry import Geometry
 from analysis.orthogonality.rounding import LEAST_SIGNAL, Corrected
 from m2m.checkpoint import Checkpoint
-from m2m.doors import read_json
 from m2m.errors import CheckpointError
+from m2m.support.doors import read_json
 
 #: Task vectors that all point this much the same way share something that is not their training.
 ONE_WAY = 0.9

@@ -18,8 +18,8 @@ from analysis.validate.scores import paired
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m.mixture import Mixture
-from m2m.train import TrainRecipe
-from m2m.worker import Merge, Task, Train
+from m2m.pipeline.worker import Merge, Task, Train
+from m2m.training import TrainRecipe
 
 #: Merged models that a search may score, as in MergeMix (arXiv 2601.17858, section 3.2).
 SEEDS = 40

@@ -14,8 +14,8 @@ from scipy import stats
 
 from analysis.validate.verdict import Evidence
 from m2m.mixture import Mixture, all_subsets
-from m2m.run_folder import RunFolder
-from m2m.surrogate import ScoreTable
+from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring.table import ScoreTable
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -15,7 +15,7 @@ from analysis.validate.grid import Floats, of_ratio, over_mixtures, pooled_rank_
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m.mixture import Mixture
-from m2m.worker import Merge, Train
+from m2m.pipeline.worker import Merge, Train
 
 #: Ratios on the line.
 LINE = tuple(tenth / 10 for tenth in range(1, 10))

@@ -17,10 +17,11 @@ from analysis.validate.trainings import Trainings, of_trainings, train_more
 from analysis.validate.verdict import Evidence, Verdict, judge
 from analysis.validate.weights import of_models
 from analysis.validate.workshop import Progress, Workshop
-from m2m import config, pipeline, run_folder
+from m2m import pipeline
 from m2m.errors import InputError
-from m2m.run_folder import RunFolder
-from m2m.threads import one_thread
+from m2m.pipeline import config, run_folder
+from m2m.pipeline.run_folder import RunFolder
+from m2m.support.threads import one_thread
 
 #: What claims are asked about a run's results.
 _NEEDED = (

@@ -12,8 +12,8 @@ from analysis.fidelity.measure import Study
 from analysis.validate.grid import Floats, Grid, Ints, of_mean, over_mixtures, pooled_rank_correlation
 from analysis.validate.verdict import Evidence
 from m2m.mixture import Mixture
-from m2m.run_folder import RunFolder
-from m2m.surrogate import ScoreTable
+from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring.table import ScoreTable
 
 _MIXTURES = "mixtures, on every target"
 

@@ -22,11 +22,11 @@ from analysis.validate.workshop import Workshop
 from m2m import setups
 from m2m.checkpoint import verified_state
 from m2m.data import cache_dir
-from m2m.evaluate import TargetScorer, score_candidates
 from m2m.mixture import weight_matrix
+from m2m.pipeline.worker import Merge, Train
+from m2m.scoring import TargetScorer, score_candidates
 from m2m.setups.contents import contents_of
-from m2m.train import TrainRecipe
-from m2m.worker import Merge, Train
+from m2m.training import TrainRecipe
 
 #: How unequal experts' recipes are: name, what is scaled, largest factor over smallest.
 ABLATIONS = (

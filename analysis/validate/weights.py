@@ -11,7 +11,7 @@ from analysis.validate.grid import over_datasets, over_mixtures
 from analysis.validate.verdict import Evidence
 from m2m.errors import InputError
 from m2m.mixture import weight_matrix
-from m2m.run_folder import RunFolder
+from m2m.pipeline.run_folder import RunFolder
 
 #: Examples a dataset for curvature: its tables settle early, and a product costs two gradients.
 EXAMPLES = 8

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from analysis.validate.grid import Floats, Grid
-from m2m import worker
-from m2m.config import RunConfig
 from m2m.data import cache_dir
-from m2m.evaluate import Scores
-from m2m.executors import Executor, LocalProcesses, Serial
 from m2m.mixture import Mixture
-from m2m.run_folder import RunFolder
-from m2m.worker import Merge, Train
+from m2m.pipeline import worker
+from m2m.pipeline.config import RunConfig
+from m2m.pipeline.executors import Executor, LocalProcesses, Serial
+from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.worker import Merge, Train
+from m2m.scoring import Scores
 
 #: Called with (done, total, what).
 Progress = Callable[[int, int, str], None]

@@ -13,9 +13,9 @@ from m2m.checkpoint.header import Header, TensorInfo, read_header
 from m2m.checkpoint.identity import Identity, check_unchanged, identify
 from m2m.checkpoint.locate import find_folder, find_index, is_pickled, weight_files
 from m2m.checkpoint.side_files import list_side_files
-from m2m.doors import unique_names
 from m2m.errors import CheckpointError
-from m2m.files import naming
+from m2m.support.doors import unique_names
+from m2m.support.files import naming
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import NamedTuple
 
 from m2m.checkpoint.identity import Identity, identity_of, require_unchanged
-from m2m.doors import require_file
 from m2m.errors import CheckpointError
-from m2m.files import naming
+from m2m.support.doors import require_file
+from m2m.support.files import naming
 
 _BLOCK_BYTES = 1 << 20
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from m2m.errors import RunFolderError
-from m2m.files import naming, unfinished_folder
-from m2m.outputs import MERGING
+from m2m.support.files import naming, unfinished_folder
+from m2m.support.outputs import MERGING
 
 #: Name of the file that lists a finished folder's files with their hashes.
 MANIFEST_NAME = "manifest.json"

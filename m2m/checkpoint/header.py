@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from m2m.checkpoint.dtypes import SIZES
-from m2m.doors import require_file, unique_names
 from m2m.errors import CheckpointError
+from m2m.support.doors import require_file, unique_names
 
 #: Longest JSON header that is read: the limit of the safetensors library.
 MAX_HEADER_BYTES = 100_000_000

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from m2m.errors import CheckpointError
-from m2m.files import naming
+from m2m.support.files import naming
 
 _WHILE_USED = "while it was used; start again when nothing writes to it"
 _SINCE_BEGUN = "since the merge was begun; run without resume to start over"

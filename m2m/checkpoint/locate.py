@@ -6,8 +6,8 @@ import re
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
-from m2m.doors import read_json
 from m2m.errors import CheckpointError
+from m2m.support.doors import read_json
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 #: Name of the table that says which shard holds which tensor.

@@ -14,9 +14,9 @@ from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.folder import MANIFEST_NAME, OF_THE_SYSTEM
 from m2m.checkpoint.identity import check_unchanged, identity_of
 from m2m.checkpoint.locate import ADAPTER_NAMES
-from m2m.doors import read_json, require_file
 from m2m.errors import CheckpointError
-from m2m.files import naming
+from m2m.support.doors import read_json, require_file
+from m2m.support.files import naming
 
 NAME = MANIFEST_NAME
 _SHAPE = {"files": {str: {"bytes": int, "sha256": str}}}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from m2m.checkpoint.dtypes import SIZES, parse_dtype
 from m2m.checkpoint.header import Header, TensorInfo
-from m2m.doors import reading, require_file
 from m2m.errors import CheckpointError
+from m2m.support.doors import reading, require_file
 
 _WHAT = "a PyTorch state dict that weights_only loads"
 #: Bit of a zip member's flags.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from m2m.doors import read_json
 from m2m.errors import CheckpointError
-from m2m.files import naming
+from m2m.support.doors import read_json
+from m2m.support.files import naming
 
 if TYPE_CHECKING:
     from m2m.checkpoint.checkpoint import Checkpoint

@@ -15,7 +15,7 @@ from m2m.checkpoint.locate import INDEX_NAME
 from m2m.checkpoint.manifest import write_manifest
 from m2m.checkpoint.side_files import copy_side_files
 from m2m.errors import CheckpointError
-from m2m.units import parse_bytes
+from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor

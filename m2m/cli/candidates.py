@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2m.config_keys import check_keys, repeated
-from m2m.csv_tables import number, read_rows
 from m2m.errors import ConfigError, MixtureError
 from m2m.mixture import Mixture, all_subsets, weights_label
-from m2m.names import split_label
+from m2m.support.config_keys import check_keys, repeated
+from m2m.support.csv_tables import number, read_rows
+from m2m.support.names import split_label
 
 #: Columns that are not an expert's name.
 _NAME, _MEMBERS = "candidate", "members"

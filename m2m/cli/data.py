@@ -45,7 +45,7 @@ def execute(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from m2m.cli.output import print_json, print_table
     from m2m.data import GROUPS, PACKAGES
-    from m2m.units import format_bytes
+    from m2m.support.units import format_bytes
 
     rows = [_row(package) for package in PACKAGES.values()]
     if args.json:

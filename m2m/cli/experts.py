@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m2m.errors import ConfigError
-from m2m.names import check_names
+from m2m.support.names import check_names
 
 
 def named_paths(words: Sequence[str]) -> dict[str, Path]:

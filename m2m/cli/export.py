@@ -11,8 +11,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from m2m.command_line import add_out, positive
 from m2m.errors import ConfigError
+from m2m.support.command_line import add_out, positive
 
 if TYPE_CHECKING:
     from m2m.exporting import Sources
@@ -92,8 +92,8 @@ def execute(args: argparse.Namespace) -> int:
     """
     from m2m.cli.output import print_json
     from m2m.exporting import read_mixture, render
-    from m2m.files import write_atomically
-    from m2m.outputs import Output, check_outputs
+    from m2m.support.files import write_atomically
+    from m2m.support.outputs import Output, check_outputs
 
     read = [] if os.path.isdir(args.mixture) else [args.mixture]
     check_outputs([Output(f"--out {args.out}", args.out)], inputs=read)

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.command_line import add_memory, add_resume, add_threads, amount
+from m2m.support.command_line import add_memory, add_resume, add_threads, amount
 
 if TYPE_CHECKING:
     from m2m.merging.recipe import Recipe
@@ -83,8 +83,8 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.merging import merge
     from m2m.merging.engine import outputs_of
     from m2m.merging.recipe_reader import load
-    from m2m.outputs import check_outputs
-    from m2m.units import format_bytes
+    from m2m.support.outputs import check_outputs
+    from m2m.support.units import format_bytes
 
     check_outputs(outputs_of(args.out), inputs=filter(None, [args.recipe, args.candidates]))
     recipe = load(args.recipe)

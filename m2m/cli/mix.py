@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.cli.export import add_sources, pairs, sources_of
-from m2m.command_line import add_out, positive
-from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
+from m2m.support.command_line import add_out, positive
+from m2m.support.config_keys import did_you_mean
 
 if TYPE_CHECKING:
     from m2m.mixing import Candidate, MixResult
@@ -58,13 +58,13 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code.
     """
-    from m2m import config
     from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
     from m2m.exporting import render
-    from m2m.files import write_atomically
     from m2m.mixing import mix
-    from m2m.outputs import Output, check_outputs
+    from m2m.pipeline import config
+    from m2m.support.files import write_atomically
+    from m2m.support.outputs import Output, check_outputs
     from paper_figs.mergemix import mix as figure
 
     exports, sources, loaded = _exports(args.to), sources_of(args), config.load(args.config)

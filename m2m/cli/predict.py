@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.command_line import add_seed, positive
 from m2m.errors import ConfigError
+from m2m.support.command_line import add_seed, positive
 
 if TYPE_CHECKING:
     from m2m.predicting import Forecast
@@ -64,9 +64,9 @@ def execute(args: argparse.Namespace) -> int:
     """
     from m2m.cli.output import print_json
     from m2m.cli.progress import progress
-    from m2m.csv_tables import write_frame
-    from m2m.outputs import Output, check_outputs
     from m2m.predicting import predict
+    from m2m.support.csv_tables import write_frame
+    from m2m.support.outputs import Output, check_outputs
 
     if (args.at is None) != (args.out is None):
         raise ConfigError("--at says which mixtures to predict and --out where to: give both, or neither")

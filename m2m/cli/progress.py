@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from m2m.units import format_bytes
+from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

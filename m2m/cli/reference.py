@@ -10,8 +10,8 @@ from pathlib import Path
 
 import analysis.cli
 from m2m.cli.entry import VERBS
-from m2m.command_line import Parser, add_common
-from m2m.files import write_atomically
+from m2m.support.command_line import Parser, add_common
+from m2m.support.files import write_atomically
 
 _HEAD = """\
 # Command line

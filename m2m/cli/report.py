@@ -27,7 +27,7 @@ def execute(args: argparse.Namespace) -> int:
         The exit code.
     """
     from m2m.cli.output import print_json
-    from m2m.report import write_report
+    from m2m.pipeline.report import write_report
 
     report = write_report(args.run)
     if args.json:

@@ -10,11 +10,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.command_line import add_out, positive
+from m2m.support.command_line import add_out, positive
 
 if TYPE_CHECKING:
-    from m2m.config import RunConfig
-    from m2m.run_folder import RunFolder
+    from m2m.pipeline.config import RunConfig
+    from m2m.pipeline.run_folder import RunFolder
 
 HELP = "find the best mixture, from data to report"
 
@@ -51,7 +51,7 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
     from m2m.pipeline import run
-    from m2m.report import write_report
+    from m2m.pipeline.report import write_report
 
     folder = run(_config(args), args.out, workers=args.workers, progress=progress(quiet=args.quiet))
     results = _analyse(folder)
@@ -68,7 +68,7 @@ def execute(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> RunConfig:
     from dataclasses import replace
 
-    from m2m import config
+    from m2m.pipeline import config
 
     loaded = config.load(args.config)
     if args.validate is None:

@@ -21,15 +21,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.command_line import add_out, add_threads, amount, natural, positive
 from m2m.errors import ConfigError
-from m2m.units import format_bytes
+from m2m.support.command_line import add_out, add_threads, amount, natural, positive
+from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
-    from m2m.evaluate.bench import Bench
-    from m2m.evaluate.tasks import TaskOptions
     from m2m.mixture import Mixture
     from m2m.scoring import RaceReport, ScoreReport
+    from m2m.scoring.tasks import TaskOptions
+    from m2m.scoring.tasks.bench import Bench
 
 HELP = "score merged candidates of given experts"
 
@@ -214,7 +214,7 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     Returns:
         What they say.
     """
-    from m2m.evaluate.tasks import TaskOptions
+    from m2m.scoring.tasks import TaskOptions
 
     return TaskOptions(args.stride, args.limit, args.lm_eval_tasks, args.trust_remote_code)
 
@@ -254,7 +254,7 @@ def inputs_of_setup(args: argparse.Namespace, *paths: Path | None) -> list[Path]
     Returns:
         The configuration, and those of the files that it reads.
     """
-    from m2m import config
+    from m2m.pipeline import config
 
     if args.setup is None:
         return []
@@ -262,10 +262,11 @@ def inputs_of_setup(args: argparse.Namespace, *paths: Path | None) -> list[Path]
 
 
 def _bench_of_setup(args: argparse.Namespace) -> Bench:
-    from m2m import config, setups
+    from m2m import setups
     from m2m.cli.progress import progress
     from m2m.data import cache_dir
-    from m2m.evaluate.bench import setup_bench
+    from m2m.pipeline import config
+    from m2m.scoring.tasks.bench import setup_bench
 
     loaded = config.load(args.setup)
     setup = setups.load(loaded.setup, loaded.root, cache_dir(), progress(quiet=args.quiet))

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.cli.score import add_models, add_tasks, inputs_of_setup, options_of_tasks
-from m2m.command_line import add_seed, add_threads, positive
 from m2m.errors import ConfigError
+from m2m.support.command_line import add_seed, add_threads, positive
 
 if TYPE_CHECKING:
     from m2m.cli.search_source import Source
-    from m2m.outputs import Output
     from m2m.searching import QuadraticPrior, Space, Strategy
+    from m2m.support.outputs import Output
 
 HELP = "find the best mixture from few evaluations"
 
@@ -83,8 +83,8 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.search_race import open_race
     from m2m.cli.search_scores import open_source
     from m2m.cli.search_utility import read_utility
-    from m2m.outputs import check_outputs
     from m2m.searching import assess
+    from m2m.support.outputs import check_outputs
 
     check_outputs(_outputs(args), inputs=_inputs(args))
     source = open_source(args)
@@ -107,7 +107,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _outputs(args: argparse.Namespace) -> list[Output]:
-    from m2m.outputs import Output
+    from m2m.support.outputs import Output
 
     outputs = []
     if args.run is None and args.base is not None:
@@ -137,8 +137,8 @@ def _inputs(args: argparse.Namespace) -> list[str | Path]:
 
 def _space(args: argparse.Namespace, source: Source) -> Space:
     from m2m.cli.search_utility import shares
-    from m2m.names import split_label
     from m2m.searching import Simplex, Subsets
+    from m2m.support.names import split_label
 
     limits = [args.largest, args.include, args.exclude, args.group, args.cap, args.floor]
     if args.run is not None and args.space == "simplex":

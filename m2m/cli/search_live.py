@@ -13,14 +13,13 @@ from m2m.checkpoint import Checkpoint
 from m2m.cli.experts import named_paths
 from m2m.cli.score import bench_of_setup, options_of_tasks
 from m2m.cli.search_source import Source
-from m2m.content_keys import content_key
 from m2m.errors import ConfigError
-from m2m.evaluate import LiveModel, score_model
-from m2m.evaluate.batched_scorer import BatchedScorer
-from m2m.evaluate.bench import Bench, task_bench
 from m2m.mixture import Mixture
-from m2m.scoring import merged_content
-from m2m.surrogate import ScoreTable
+from m2m.scoring import LiveModel, merged_content, score_model
+from m2m.scoring.table import ScoreTable
+from m2m.scoring.tasks.batched_scorer import BatchedScorer
+from m2m.scoring.tasks.bench import Bench, task_bench
+from m2m.support.content_keys import content_key
 
 
 def open_live(args: argparse.Namespace) -> Source:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from m2m.cli.search_source import Source
-from m2m.doors import read_json
 from m2m.errors import InputError
 from m2m.searching import QuadraticPrior
+from m2m.support.doors import read_json
 
 #: What is taken out of the file.
 _CURVATURE = {

@@ -7,7 +7,7 @@ from functools import partial
 
 from m2m.cli.search_source import Source
 from m2m.errors import ConfigError
-from m2m.evaluate import RacedObjective
+from m2m.scoring import RacedObjective
 from m2m.searching import Objective
 
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from m2m.cli.search_source import Source
 from m2m.cli.search_utility import limit, shares
-from m2m.config_keys import did_you_mean
-from m2m.doors import read_toml
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.searching import Pool
+from m2m.support.config_keys import did_you_mean
+from m2m.support.doors import read_toml
 
 if TYPE_CHECKING:
-    from m2m.run_folder import RunFolder
-    from m2m.surrogate import ScoreRow
+    from m2m.pipeline.run_folder import RunFolder
+    from m2m.scoring.table import ScoreRow
 
 
 def open_recorded(args: argparse.Namespace) -> Source:
@@ -33,8 +33,8 @@ def open_recorded(args: argparse.Namespace) -> Source:
         ConfigError: If the run lacks a target or metric that is named, or has several metrics and none is.
         InputError: If the folder has no such scores.
     """
-    from m2m.run_folder import RunFolder
-    from m2m.surrogate import ScoreTable
+    from m2m.pipeline.run_folder import RunFolder
+    from m2m.scoring.table import ScoreTable
 
     folder = RunFolder(args.run)
     if not folder.table.exists():

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.cli.output import print_json, print_table
-from m2m.csv_tables import write_rows
 from m2m.mixture import Mixture
 from m2m.searching import Belief, Contender, Evaluation, SearchResult, Utility
+from m2m.support.csv_tables import write_rows
 
 if TYPE_CHECKING:
     from m2m.cli.search_race import Race

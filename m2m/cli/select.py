@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import NormalDist, fmean, stdev
 from typing import Any
 
-from m2m.command_line import add_seed
-from m2m.config_keys import did_you_mean, repeated
-from m2m.csv_tables import number, read_rows
 from m2m.errors import InputError
+from m2m.support.command_line import add_seed
+from m2m.support.config_keys import did_you_mean, repeated
+from m2m.support.csv_tables import number, read_rows
 
 HELP = "pick the best candidate of a table of scores"
 
@@ -211,7 +211,7 @@ def _examples(table: Path, row: Row) -> list[float] | None:
     database = table.with_suffix(".sqlite")
     if not database.exists():
         return None
-    from m2m.surrogate import ScoreTable
+    from m2m.scoring.table import ScoreTable
 
     keys = ("candidate", "origin", "task", "split", "metric", *(["version"] if row["version"] else []))
     seed = int(row["seed"]) if row["seed"] else None

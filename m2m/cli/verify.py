@@ -30,7 +30,7 @@ def execute(args: argparse.Namespace) -> int:
 
     from m2m.checkpoint import verify
     from m2m.cli.output import print_json
-    from m2m.units import format_bytes
+    from m2m.support.units import format_bytes
 
     checked = verify(args.folder)
     if args.json:

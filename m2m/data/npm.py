@@ -8,8 +8,8 @@ from pathlib import Path
 
 from m2m.data.client import brought, check_member, run_client
 from m2m.data.package import Package
-from m2m.doors import reading
 from m2m.errors import DataError
+from m2m.support.doors import reading
 
 
 def download(package: Package, folder: Path) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from m2m.devices import check_built_for_cuda, cuda_number
 from m2m.errors import ConfigError
 from m2m.merging.methods.spec import Method
+from m2m.support.devices import check_built_for_cuda, cuda_number
 
 if TYPE_CHECKING:
     from m2m._core import MergeDevice

@@ -29,9 +29,9 @@ from m2m.merging.run_plan import MergeOptions, run_plan
 from m2m.merging.statistics import StatisticsOf
 from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
 from m2m.merging.work_folder import work_folder
-from m2m.names import check_names, folder_fault
-from m2m.outputs import Output, check_outputs
-from m2m.units import parse_bytes
+from m2m.support.names import check_names, folder_fault
+from m2m.support.outputs import Output, check_outputs
+from m2m.support.units import parse_bytes
 
 
 @collector_paused()

@@ -20,7 +20,7 @@ from m2m.merging.plan import build_plan
 from m2m.merging.planned import PlannedTensor
 from m2m.merging.weighted_sums import from_weights
 from m2m.merging.windows import windows
-from m2m.units import parse_bytes
+from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:
     from m2m._core import GramPass

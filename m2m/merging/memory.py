@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m2m.errors import ConfigError
-from m2m.units import format_bytes
+from m2m.support.units import format_bytes
 
 #: Staging memory of one input or output, a thread. Chosen by measurement: large enough to hide the system
 #: calls, small enough that the inputs and outputs of a chunk stay in the second-level cache.

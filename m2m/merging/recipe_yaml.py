@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from m2m.doors import MOST_BYTES, check_data, read_text, reading
 from m2m.errors import RecipeError
+from m2m.support.doors import MOST_BYTES, check_data, read_text, reading
 
 _WHAT = "a merge recipe (YAML)"
 #: Values in the longest recipe that is read.

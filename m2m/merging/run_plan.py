@@ -26,7 +26,7 @@ from m2m.merging.report import MergeReport
 from m2m.merging.statistics import NAME as STATISTICS_NAME
 from m2m.merging.statistics import StatisticsGatherer, StatisticsOf, require_statistics
 from m2m.merging.work_folder import Position, WorkFolder, open_work_folder
-from m2m.units import parse_bytes
+from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:
     from m2m._core import MergeDevice

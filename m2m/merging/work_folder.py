@@ -21,8 +21,8 @@ from typing import Any
 from m2m.checkpoint.folder import must_fill, publish
 from m2m.checkpoint.identity import ROW_LENGTH, Inputs
 from m2m.errors import RunFolderError
-from m2m.files import naming, write_atomically
-from m2m.outputs import MERGING
+from m2m.support.files import naming, write_atomically
+from m2m.support.outputs import MERGING
 
 #: Where the next byte goes: number of the tensor in the plan, and of its element.
 Position = tuple[int, int]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2m.config import RunConfig
-from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError, InputError
 from m2m.mixing.seeds import Seed, seed_mixtures
 from m2m.mixing.surface import Capability
+from m2m.pipeline.config import RunConfig
 from m2m.predicting import families_for
 from m2m.searching import Simplex, repetition_caps
 from m2m.setups.protocol import Setup
+from m2m.support.config_keys import did_you_mean
 
 
 @dataclass(frozen=True)

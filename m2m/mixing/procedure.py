@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from m2m import run_folder
-from m2m.config import RunConfig
-from m2m.csv_tables import write_rows
 from m2m.exporting import render
-from m2m.files import write_atomically
 from m2m.mixing.problem import Problem
 from m2m.mixing.result import Candidate, Fit, MixResult
 from m2m.mixing.surface import Surface, Utility, fit_predictors
 from m2m.mixing.uncertainty import Resampling, Uncertainty
 from m2m.mixture import Mixture
+from m2m.pipeline import run_folder
+from m2m.pipeline.config import RunConfig
+from m2m.pipeline.steps import RunSteps, load_setup, silent
 from m2m.predicting import Predictor, spearman
-from m2m.run_steps import RunSteps, load_setup, silent
+from m2m.scoring.table import ScoreTable
 from m2m.searching.fine_search import fine_search, spread
 from m2m.setups.contents import contents_of
 from m2m.setups.protocol import Progress
-from m2m.surrogate import ScoreTable
-from m2m.threads import one_thread
+from m2m.support.csv_tables import write_rows
+from m2m.support.files import write_atomically
+from m2m.support.threads import one_thread
 
 Floats = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2m.errors import ConfigError, MixtureError
-from m2m.mix_options import MixOptions
 from m2m.mixture import Mixture
+from m2m.pipeline.mix_options import MixOptions
 from m2m.searching import Simplex
 
 Floats = NDArray[np.float64]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
 from m2m.predicting.boosting import MERGEMIX, REGMIX, BoostedTrees
 from m2m.predicting.features import plain, roots, with_logarithms, with_products
@@ -13,6 +12,7 @@ from m2m.predicting.mixing_law import LogLinear
 from m2m.predicting.power_law import EffectiveData, Mean
 from m2m.predicting.protocol import Family
 from m2m.predicting.regression import LeastSquares, Ridge, SparsePairs
+from m2m.support.config_keys import did_you_mean
 
 
 # What one fit takes: scaled from 2,000 mixtures of 50 domains on one core of an AMD EPYC.

@@ -26,7 +26,7 @@ from m2m.predicting.validation import (
     stack_weights,
 )
 from m2m.predicting.weighted import WeightedModels
-from m2m.score_range import range_fault
+from m2m.support.score_range import range_fault
 
 #: Name of the stack among the families.
 STACK = "stack"

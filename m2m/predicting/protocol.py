@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2m.errors import FitError
-from m2m.score_range import SMALLEST
+from m2m.support.score_range import SMALLEST
 
 #: Mixture weights [M, N], features [M, F] or scores [M], float64.
 Array = NDArray[np.float64]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m2m.config_keys import did_you_mean
-from m2m.csv_tables import read_frame
 from m2m.errors import InputError
-from m2m.names import check_names, label_fault
 from m2m.predicting.features import averaged
 from m2m.predicting.protocol import Array
-from m2m.score_range import LARGEST
+from m2m.support.config_keys import did_you_mean
+from m2m.support.csv_tables import read_frame
+from m2m.support.names import check_names, label_fault
+from m2m.support.score_range import LARGEST
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,16 +1,45 @@
-"""Score candidates of experts on disk: all of them on everything, or in a race for the best one."""
+"""Score candidates: of experts on disk into a table, or in a race; in memory, or streamed block by block."""
 
+from m2m.scoring.live.live_model import LiveModel
+from m2m.scoring.live.resident import score_candidates, score_model, score_resident
 from m2m.scoring.models import merged_content
 from m2m.scoring.prepare import files_of_tasks, score_outputs
-from m2m.scoring.racing import RaceReport, race_candidates
-from m2m.scoring.run import ScoreReport, score
+from m2m.scoring.racing import MergedCandidates, RacedObjective, RaceResult, RecordedCandidates, race
+from m2m.scoring.racing.race_experts import RaceReport, race_candidates
+from m2m.scoring.score_experts import ScoreReport, score
+from m2m.scoring.streamed import Streamed, StreamedWalk, score_streamed
+from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
+from m2m.scoring.tasks.function_scorer import FunctionScorer
+from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.scoring.tasks.similarity import most_similar, similarities
+from m2m.scoring.tasks.target_scorer import TargetScorer
 
 __all__ = [
+    "BatchedScorer",
+    "FunctionScorer",
+    "LiveModel",
+    "MergedCandidates",
     "RaceReport",
+    "RaceResult",
+    "RacedObjective",
+    "RecordedCandidates",
     "ScoreReport",
+    "Scorer",
+    "Scores",
+    "Streamed",
+    "StreamedWalk",
+    "TargetScorer",
+    "TaskBatch",
     "files_of_tasks",
     "merged_content",
+    "most_similar",
+    "race",
     "race_candidates",
     "score",
+    "score_candidates",
+    "score_model",
     "score_outputs",
+    "score_resident",
+    "score_streamed",
+    "similarities",
 ]

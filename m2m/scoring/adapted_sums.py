@@ -18,11 +18,11 @@ from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.dtypes import MERGEABLE, SIZES, TORCH_NAMES
 from m2m.checkpoint.header import TensorInfo
 from m2m.errors import CheckpointError
-from m2m.evaluate.mapped import mapped_tensors
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
 from m2m.merging.lora.product import Product
 from m2m.merging.lora.twin import product
 from m2m.ops import weighted_sum
+from m2m.scoring.live.mapped import mapped_tensors
 
 
 def adapted_sums(base: Checkpoint, experts: Sequence[Checkpoint]) -> dict[str, AdaptedSum]:
@@ -43,7 +43,7 @@ def adapted_sums(base: Checkpoint, experts: Sequence[Checkpoint]) -> dict[str, A
 
 
 class AdaptedSum:
-    """One tensor of merged models, as `m2m.evaluate.live_model.OtherSum` wants it.
+    """One tensor of merged models, as `m2m.scoring.live.live_model.OtherSum` wants it.
 
     Args:
         name: Its name.

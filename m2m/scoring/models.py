@@ -13,13 +13,13 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.file_hashes import FileHashes
 from m2m.checkpoint.ties import check_ties
 from m2m.checkpoint.verified import check_manifests
-from m2m.content_keys import Part
 from m2m.errors import ConfigError
-from m2m.evaluate.bench import Bench
-from m2m.evaluate.live_model import OtherSum
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
-from m2m.names import check_names
 from m2m.scoring.adapted_sums import adapted_sums
+from m2m.scoring.live.live_model import OtherSum
+from m2m.scoring.tasks.bench import Bench
+from m2m.support.content_keys import Part
+from m2m.support.names import check_names
 
 #: Name of the merge in cache keys: θ̃ = Σ_n α_n θ_n, one rounding.
 RULE = "linear"

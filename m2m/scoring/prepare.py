@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2m.content_keys import content_key
 from m2m.errors import ConfigError, MixtureError
-from m2m.evaluate.bench import Bench, task_bench
-from m2m.evaluate.scorer import Scorer
-from m2m.evaluate.tasks import TaskOptions
-from m2m.example_scores import check_format
 from m2m.mixture import Mixture, all_subsets
-from m2m.outputs import Output, check_outputs
+from m2m.scoring.example_scores import check_format
 from m2m.scoring.models import Experts, Models, open_models
-from m2m.surrogate import ScoreTable
+from m2m.scoring.table import ScoreTable
+from m2m.scoring.tasks import TaskOptions
+from m2m.scoring.tasks.bench import Bench, task_bench
+from m2m.scoring.tasks.scorer import Scorer
+from m2m.support.content_keys import content_key
+from m2m.support.outputs import Output, check_outputs
 
 
 @dataclass(frozen=True)

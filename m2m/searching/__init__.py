@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
 from m2m.predicting import AUTO, FAMILIES
 from m2m.searching.annealing import Annealing
@@ -23,6 +22,7 @@ from m2m.searching.simplex import Simplex, repetition_caps
 from m2m.searching.space import Subsets
 from m2m.searching.strategy import SearchResult, Space, Strategy
 from m2m.searching.utility import Limit, Utility
+from m2m.support.config_keys import did_you_mean
 
 __all__ = [
     "STRATEGIES",

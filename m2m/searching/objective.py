@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.score_range import LARGEST
+from m2m.support.score_range import LARGEST
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from m2m.doors import reading
 from m2m.errors import DataError
+from m2m.support.doors import reading
 
 #: Stages as (blocks, kernel, stride of the first block, expansion, output channels).
 STAGES = (

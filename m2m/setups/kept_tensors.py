@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from m2m.doors import reading, require_file
 from m2m.errors import DataError
-from m2m.files import write_atomically
+from m2m.support.doors import reading, require_file
+from m2m.support.files import write_atomically
 
 
 def keep_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from m2m.config_keys import did_you_mean
 from m2m.errors import ConfigError
-from m2m.names import check_names, text_fault
 from m2m.setups.protocol import Progress, Setup
-from m2m.user_code import guarded, load_function
+from m2m.support.config_keys import did_you_mean
+from m2m.support.names import check_names, text_fault
+from m2m.support.user_code import guarded, load_function
 
 KINDS = ("language", "vision", "python")
 #: What tables of scores call the base model.

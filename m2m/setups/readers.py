@@ -6,7 +6,7 @@ import ast
 import json
 from collections.abc import Callable, Iterator, Mapping
 
-from m2m.doors import unique_names
+from m2m.support.doors import unique_names
 
 #: A reader takes a file's text and the field it is asked for, and yields documents.
 Reader = Callable[[str, str], Iterator[str]]

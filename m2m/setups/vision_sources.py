@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from m2m.doors import reading
 from m2m.errors import DataError
+from m2m.support.doors import reading
 
 #: Side of an icon, and of a 28-pixel digit or garment with its border, in pixels.
 SIDE = 32

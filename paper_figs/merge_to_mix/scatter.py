@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from m2m.csv_tables import read_rows
+from m2m.support.csv_tables import read_rows
 from paper_figs import style
 
 Row = dict[str, Any]

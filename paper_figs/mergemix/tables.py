@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from m2m.csv_tables import read_rows
+from m2m.support.csv_tables import read_rows
 
 Row = dict[str, str]
 #: The column in which a table says why cells are empty.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from m2m.csv_tables import read_frame
+from m2m.support.csv_tables import read_frame
 from paper_figs import style
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from analysis.fidelity import fidelity, of_scores, of_table
 from analysis.fidelity.runs import of_run, record
 from analysis.fidelity.write import points_table, summary_table
 from m2m.errors import InputError
-from m2m.evaluate.scorer import Scores
 from m2m.mixture import Mixture, all_subsets
-from m2m.surrogate import ScoreTable
+from m2m.scoring.table import ScoreTable
+from m2m.scoring.tasks.scorer import Scores
 
 DATASETS = ("a", "b", "c")
 SUBSETS = all_subsets(DATASETS)

@@ -12,7 +12,8 @@ import pytest
 from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
-from m2m import config, pipeline
+from m2m import pipeline
+from m2m.pipeline import config
 
 HELPER = Path(__file__).parent.parent / "helpers" / "linear_setup.py"
 FILES = {

@@ -9,7 +9,8 @@ import pytest
 
 from analysis.fidelity import intervals
 from analysis.validate import grid
-from m2m import config, pipeline
+from m2m import pipeline
+from m2m.pipeline import config
 
 ROOT = Path(__file__).parents[2]
 HELPER = ROOT / "tests" / "helpers" / "linear_setup.py"

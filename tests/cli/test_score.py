@@ -18,8 +18,8 @@ from helpers import commands
 from m2m.checkpoint import save
 from m2m.cli import main
 from m2m.errors import ConfigError
-from m2m.example_scores import check_format
-from m2m.surrogate import ScoreTable
+from m2m.scoring.example_scores import check_format
+from m2m.scoring.table import ScoreTable
 
 #: f(x) = w·x + b at x = 1, 2, 3; the score is f itself, so a merged model's is known by hand.
 TASK = """
@@ -172,7 +172,7 @@ def test_every_example_can_be_had(suffix: str) -> None:
 
 
 def test_parquet_without_pyarrow_is_one_error(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m2m.example_scores.find_spec", lambda name: None)
+    monkeypatch.setattr("m2m.scoring.example_scores.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"parquet needs pyarrow: pip install \"m2m\[parquet\]\""):
         check_format(bench / "e.parquet")
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from m2m.checkpoint import save
 from m2m.cli import main
-from m2m.surrogate import ScoreTable
+from m2m.scoring.table import ScoreTable
 
 EXAMPLES, CANDIDATES = 80, 15
 TASK = """

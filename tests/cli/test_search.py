@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from m2m.checkpoint import save
 from m2m.cli import main
-from m2m.content_keys import content_key
-from m2m.evaluate import Scores
 from m2m.mixture import Mixture, all_subsets
-from m2m.surrogate import ScoreTable
+from m2m.scoring import Scores
+from m2m.scoring.table import ScoreTable
+from m2m.support.content_keys import content_key
 
 #: Loss (w − 1)² and distance |w| of a model with one weight: a merged model's is known by hand.
 TASK = """

@@ -14,7 +14,7 @@ from helpers.small_files import small_files
 from m2m.cli import main
 from m2m.cli.select import paired_lead
 from m2m.mixture import Mixture, all_subsets
-from m2m.surrogate import ScoreTable
+from m2m.scoring.table import ScoreTable
 
 NAMES = ("a", "b", "c")
 

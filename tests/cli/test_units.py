@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2m.config_keys import check_keys
 from m2m.errors import ConfigError
-from m2m.units import format_bytes, parse_bytes
+from m2m.support.config_keys import check_keys
+from m2m.support.units import format_bytes, parse_bytes
 
 
 @pytest.mark.parametrize(

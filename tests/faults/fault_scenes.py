@@ -33,7 +33,7 @@ SETTINGS = {
     "analysis.fidelity.intervals:RESAMPLES": 99,
     "analysis.validate.grid:RESAMPLES": 99,
     "analysis.validate.choices:FINE": 200,
-    "m2m.surrogate:PATIENCE": 0.5,
+    "m2m.scoring.table:PATIENCE": 0.5,
 }
 #: The models and tasks of the scenes that score.
 TASKS = '''

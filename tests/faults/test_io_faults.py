@@ -56,7 +56,9 @@ def test_whatever_operation_fails_nothing_is_lost(
             assert rehearsal.differences(end) == []
         else:
             assert fault.action is Action.FAIL, end.err
-            assert fault.value != errno.EINTR, end.err
+            # Where threads take turns, the k-th operation may be one that the system never interrupts.
+            met_kind = end.kinds[fault.first - 1]
+            assert fault.value != errno.EINTR or errno.EINTR not in ERRORS.get(met_kind, ()), end.err
             assert end.is_refusal, (end.code, end.err)
         rehearsal.check_inputs()
         rehearsal.check_published()

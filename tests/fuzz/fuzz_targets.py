@@ -13,7 +13,6 @@ from unittest.mock import patch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from m2m import config
 from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.header import read_header
 from m2m.cli.candidates import read_candidates
@@ -23,6 +22,7 @@ from m2m.errors import CheckpointError, M2MError
 from m2m.merging import engine
 from m2m.merging.compile_plan import compile_plan
 from m2m.merging.plan import MergePlan
+from m2m.pipeline import config
 from m2m.predicting.tables import read_table
 
 #: What m2m refuses although the safetensors library reads it, by a part of the message.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from m2m import ops
-from m2m.evaluate import live_model, staging
+from m2m.scoring.live import live_model, staging
 
 
 def second_device(patch: pytest.MonkeyPatch) -> torch.device:

@@ -13,7 +13,7 @@ from token_task import TokenTask
 from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint, save
-from m2m.evaluate import score_streamed
+from m2m.scoring import score_streamed
 from m2m.setups.byte_gpt import ByteGPT, Shape
 
 SIZES = {"layers": 6, "width": 512, "context": 64}

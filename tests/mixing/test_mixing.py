@@ -14,13 +14,14 @@ import pytest
 from helpers.linear_setup import run_config
 from scipy.optimize import minimize
 
-from m2m import config, mix, pipeline, run_folder
+from m2m import mix, pipeline
 from m2m.checkpoint import Checkpoint
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.exporting import read_mixture
-from m2m.mix_options import MixOptions
 from m2m.mixing import MixResult
 from m2m.mixture import Mixture
+from m2m.pipeline import config, run_folder
+from m2m.pipeline.mix_options import MixOptions
 
 CONFIG = (
     run_config("seed = 3")

@@ -14,11 +14,12 @@ import pytest
 import torch
 from helpers.linear_setup import run_config
 
-from m2m import config, pipeline, run_folder
+from m2m import pipeline
 from m2m.checkpoint import Checkpoint
 from m2m.errors import ConfigError, InputError, RunFolderError
 from m2m.mixture import all_subsets
-from m2m.surrogate import ScoreTable
+from m2m.pipeline import config, run_folder
+from m2m.scoring.table import ScoreTable
 
 CONFIG = run_config("validate = true\nseed = 3")
 

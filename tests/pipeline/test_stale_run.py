@@ -12,11 +12,12 @@ from helpers.linear_setup import run_config
 
 from analysis.fidelity.runs import of_run
 from analysis.trained_run import open_run
-from m2m import config, mixing, pipeline, worker
+from m2m import mixing, pipeline
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, DataError, M2MError, RunFolderError
-from m2m.run_folder import RunFolder
-from m2m.surrogate import ScoreTable
+from m2m.pipeline import config, worker
+from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring.table import ScoreTable
 
 #: A user's set-up whose data change without a word in its configuration.
 FACTORY = """

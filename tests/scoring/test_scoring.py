@@ -15,10 +15,10 @@ from helpers.tiny_models import write_llama
 import m2m
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError, DataError, InputError, MixtureError
-from m2m.evaluate.mapped import check_mapped, mapped_state
-from m2m.evaluate.tasks import TaskOptions
 from m2m.mixture import Mixture, all_subsets
-from m2m.surrogate import ScoreTable
+from m2m.scoring.live.mapped import check_mapped, mapped_state
+from m2m.scoring.table import ScoreTable
+from m2m.scoring.tasks import TaskOptions
 
 pytest.importorskip("transformers", reason="needs the extra `huggingface`")
 

@@ -19,7 +19,7 @@ from m2m.merging.lora import AdaptedCheckpoint, Adapter
 from m2m.merging.lora.twin import product
 from m2m.mixture import Mixture
 from m2m.scoring.adapted_sums import formed_product
-from m2m.surrogate import ScoreTable
+from m2m.scoring.table import ScoreTable
 
 pytest.importorskip("transformers", reason="needs the extra `huggingface`")
 

@@ -14,8 +14,8 @@ from helpers.second_device import second_device
 import m2m
 from m2m.checkpoint import save
 from m2m.cli import main
-from m2m.scoring import run
-from m2m.surrogate import ScoreTable
+from m2m.scoring import score_experts as run
+from m2m.scoring.table import ScoreTable
 
 #: A byte model of which text, choices, classes and a function of one's own can be asked.
 TASK = """
@@ -110,7 +110,7 @@ def values(out: str) -> dict[tuple[str, str, str], np.ndarray]:
 def test_every_task_is_scored_there(
     device: str, model: str, tasks: list[str], memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("m2m.evaluate.engine.STAGED_BYTES", 2**10)  # so that 50 KiB hold no expert
+    monkeypatch.setattr("m2m.scoring.engine.STAGED_BYTES", 2**10)  # so that 50 KiB hold no expert
     more = {"model": f"task.py:{model}", "mode": "resident"}
     there = scores(device, "there.csv", tasks, memory=memory, **more)
     assert (there.mode, there.scored_now) == ("resident", 3)

@@ -15,8 +15,8 @@ from helpers.benchmarks import benchmark
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture, all_subsets, weight_matrix
+from m2m.scoring.table import ScoreTable
 from m2m.searching import Pool, Simplex
-from m2m.surrogate import ScoreTable
 
 effects = benchmark("effects")
 landscapes = benchmark("landscapes")

@@ -7,7 +7,7 @@ from helpers.linear_setup import linear_setup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2m.run_folder import what_changed
+from m2m.pipeline.run_folder import what_changed
 from m2m.setups.contents import contents_of
 from m2m.setups.protocol import Examples, Target
 

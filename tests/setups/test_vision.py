@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from m2m import setups
-from m2m.config import load as load_config
 from m2m.data import cache_dir
 from m2m.errors import ConfigError
+from m2m.pipeline.config import load as load_config
 from m2m.setups.protocol import load_state
 from m2m.setups.vision import DEFAULT_TARGETS, VisionOptions, from_spec, read_options
 from m2m.setups.vision_split import COPY_DISTANCE

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import TensorInfo
-from m2m.doors import read_json
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
 from m2m.merging.lora.names import match_tensors
 from m2m.merging.lora.product import Product
+from m2m.support.doors import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from m2m.doors import read_json
 from m2m.errors import CheckpointError
+from m2m.support.doors import read_json
 
 #: File name in an adapter's folder.
 NAME = "adapter_config.json"

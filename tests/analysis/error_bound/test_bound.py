@@ -30,7 +30,7 @@ from analysis.error_bound.score import ScoreShape
 from analysis.interaction import StepSizes
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 THIRDS = (0.5, 0.25, 0.25)
 

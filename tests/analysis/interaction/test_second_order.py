@@ -19,7 +19,7 @@ from analysis.interaction.compare import quotient
 from analysis.interaction.step_sizes import outside_theory
 from m2m.errors import MixtureError
 from m2m.setups.protocol import Examples
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 MIXTURE = (0.5, 0.2, 0.3)
 simplex = st.lists(st.floats(0.05, 1), min_size=3, max_size=3).map(

@@ -33,7 +33,7 @@ from analysis.interaction.trained import TrainedResidual
 from m2m.errors import InputError, MixtureError
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 
 def measure(

@@ -16,9 +16,10 @@ from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
 from analysis.orthogonality import measure, orthogonality
-from m2m import config, pipeline
+from m2m import pipeline
 from m2m.checkpoint import save
 from m2m.errors import CheckpointError
+from m2m.pipeline import config
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 ALWAYS = {"orthogonality.json", "orthogonality.csv", "orthogonality_experts.csv"}

@@ -15,7 +15,7 @@ from analysis.validate.grid import Grid, of_mean, over_datasets, over_mixtures, 
 from analysis.validate.scores import advantage, of_grid
 from analysis.validate.trainings import scaled, spread
 from m2m.mixture import all_subsets
-from m2m.train import TrainRecipe
+from m2m.training import TrainRecipe
 
 CLAIM = Claim("x", "derived", "text", "quantity", 0.5, "above", "something")
 

@@ -1,0 +1,244 @@
+"""The one place where transformers opens a user's folder: code in it does not run unless the user trusts it.
+
+A folder's `auto_map` names Python files of its own for its configuration, model or tokenizer. Left to itself,
+transformers asks on the terminal whether to run them, and `yes |` answers. Here the answer is always given,
+nobody is asked, and whatever else a folder makes transformers throw is one line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from m2m.checkpoint import Checkpoint
+from m2m.errors import ConfigError
+from m2m.support.doors import read_json, reading
+
+#: Keys of `config.json` that say how many layers there are.
+_LAYERS = {
+    "num_hidden_layers",
+    "num_layers",
+    "n_layer",
+    "n_layers",
+    "num_encoder_layers",
+    "num_decoder_layers",
+}
+_MOST_LAYERS = 100_000
+#: A model may have this many times the elements that its folder stores (tied heads, other heads), and more.
+_MOST_TIMES, _MOST_MORE = 4, 2**20
+#: Elements of buffers that no folder stores: masks and rotary tables, which grow with the context.
+_MOST_BUFFERED = 2**30
+
+
+def load_config(folder: Path, *, trust: bool) -> Any:
+    """Read a folder's configuration.
+
+    Args:
+        folder: A model folder.
+        trust: Whether Python code in the folder may run.
+
+    Returns:
+        transformers' configuration.
+
+    Raises:
+        ConfigError: If it is not one that transformers knows, brings its own code without trust, or describes
+            more layers than any model has.
+    """
+    content = read_json(folder / "config.json", "a model's configuration", ConfigError, {})
+    for key in _LAYERS & content.keys():
+        if isinstance(content[key], int) and content[key] > _MOST_LAYERS:
+            raise ConfigError(f"{folder}/config.json: {key} is {content[key]}, wanted at most {_MOST_LAYERS}")
+    with _opening(folder, "a model that transformers knows"):
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust)
+
+
+def load_tokenizer(folder: Path, *, trust: bool) -> Any:
+    """Read a folder's tokenizer.
+
+    Args:
+        folder: A model folder.
+        trust: Whether Python code in the folder may run.
+
+    Returns:
+        transformers' tokenizer.
+    """
+    with _opening(folder, "a folder with a tokenizer"):
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust)
+
+
+def encode(
+    tokenizer: Any, text: str, folder: Path, vocabulary: object, *, special: bool = False
+) -> list[int]:
+    """Turn text into tokens.
+
+    Args:
+        tokenizer: The folder's tokenizer.
+        text: Any text.
+        folder: The folder, for messages.
+        vocabulary: How many tokens the model knows, as its configuration says.
+        special: Whether the tokenizer adds its special tokens.
+
+    Returns:
+        Token numbers, all of which the model knows.
+
+    Raises:
+        ConfigError: If the tokenizer cannot, or gives a token that the model does not know.
+    """
+    with reading("a folder with a tokenizer", folder, ConfigError):
+        tokens: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+        largest = max(tokens, default=0)
+    if isinstance(vocabulary, int) and largest >= vocabulary:
+        raise ConfigError(f"{folder}: its tokenizer gives the token {largest}, its model knows {vocabulary}")
+    return tokens
+
+
+def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:
+    """Build a folder's model with its weights.
+
+    Args:
+        folder: A model folder.
+        auto: Name of transformers' class that chooses the model's, as `AutoModelForCausalLM`.
+        config: The folder's configuration.
+        trust: Whether Python code in the folder may run.
+        dtype: The type of its floating-point weights.
+
+    Returns:
+        transformers' model.
+    """
+    _check_size(folder, auto, config, trust=trust)
+    with _opening(folder, f"a model for {auto}"), _no_bar():
+        return _auto(auto).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust, dtype=dtype, use_safetensors=_safe(folder)
+        )
+
+
+def build_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:
+    """Build a folder's model without reading weights; arguments as for `load_model`.
+
+    Args:
+        folder: The folder.
+        auto: Name of transformers' class.
+        config: Its configuration.
+        trust: Whether its code may run.
+        dtype: The type of the weights.
+
+    Returns:
+        transformers' model, its weights as for training from scratch.
+    """
+    _check_size(folder, auto, config, trust=trust)
+    with _opening(folder, f"a model for {auto}"):
+        return _auto(auto).from_config(config, trust_remote_code=trust, dtype=dtype)
+
+
+@contextmanager
+def nobody_to_ask() -> Iterator[None]:
+    """Close the terminal to code that would ask the user something: it finds the end of the input at once.
+
+    Yields:
+        None: While it is closed.
+    """
+    kept = sys.stdin
+    with open(os.devnull, encoding="utf-8") as nothing:
+        sys.stdin = nothing
+        try:
+            yield
+        finally:
+            sys.stdin = kept
+
+
+@contextmanager
+def _opening(folder: Path, what: str) -> Iterator[None]:
+    try:
+        with reading(what, folder, ConfigError), nobody_to_ask():
+            yield
+    except ConfigError as error:
+        if "trust_remote_code" in str(error.__cause__):
+            raise ConfigError(
+                f"{folder} brings Python code of its own (auto_map), which does not run unless you trust it: "
+                "look at it, then say --trust-remote-code, or trust_remote_code = true in [setup]"
+            ) from error
+        raise
+
+
+def _auto(name: str) -> Any:
+    import transformers
+
+    return getattr(transformers, name)
+
+
+def _check_size(folder: Path, auto: str, config: Any, *, trust: bool) -> None:
+    # Builds it without memory first: a configuration can describe a model that no machine could hold.
+    tensors = Checkpoint(folder).tensors.values()
+    stored = sum(tensor.elements for tensor in tensors)
+    counter = _Counter(
+        folder, _MOST_TIMES * stored + _MOST_MORE, _MOST_TIMES * len(tensors) + _MOST_MORE // 64
+    )
+    with _opening(folder, f"a model for {auto}"), counter, torch.device("meta"):
+        _auto(auto).from_config(config, trust_remote_code=trust)
+
+
+class _Counter:
+    """Counts what modules register while they are built, and stops where it is more than could be meant."""
+
+    def __init__(self, folder: Path, elements: int, tensors: int) -> None:
+        self._folder, self._elements, self._tensors = folder, elements, tensors
+        self._buffered = _MOST_BUFFERED
+
+    def __enter__(self) -> None:
+        module = torch.nn.modules.module
+        self._hooks = (
+            module.register_module_parameter_registration_hook(self._parameter),
+            module.register_module_buffer_registration_hook(self._buffer),
+        )
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _parameter(self, module: torch.nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        if tensor is not None:
+            self._elements -= tensor.numel()
+            self._tensors -= 1
+            self._check(self._elements, tensor, name)
+            self._check(self._tensors, tensor, name)
+
+    def _buffer(self, module: torch.nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        if tensor is not None:
+            self._buffered -= tensor.numel()
+            self._check(self._buffered, tensor, name)
+
+    def _check(self, left: int, tensor: torch.Tensor, name: str) -> None:
+        if left < 0:
+            raise ConfigError(
+                f"{self._folder}/config.json describes a model far larger than what the folder stores: with "
+                f"{name!r} of shape {list(tensor.shape)} it is too much"
+            )
+
+
+def _safe(folder: Path) -> bool:
+    # What m2m merges is what is built: safetensors where there are any.
+    return all(file.suffix == ".safetensors" for file in Checkpoint(folder).files)
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()

@@ -1,0 +1,179 @@
+"""The run configuration: one strict TOML file; unknown keys are errors, paths are relative to the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+from typing import Any
+
+from m2m.errors import ConfigError
+from m2m.pipeline.mix_options import MixOptions, read_mix_options
+from m2m.support.config_keys import check_keys
+from m2m.support.doors import read_toml
+from m2m.training.recipe import TrainRecipe
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The `[run]` table.
+
+    Attributes:
+        target: The target the mixture is chosen for.
+        fidelity: Targets whose fidelity is reported; empty means all of the set-up's targets.
+        validate: Whether every mixture is really trained, to measure fidelity and regret.
+        truth_seeds: Training seeds a mixture gets under `validate`; the second one gives the noise ceiling.
+        seed: First training seed; also seeds the random-subset baseline.
+    """
+
+    target: str
+    fidelity: tuple[str, ...] = ()
+    validate: bool = False
+    truth_seeds: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run is made from.
+
+    Attributes:
+        path: The file it was read from.
+        run: What to choose for and what to validate.
+        train: The uniform recipe of every expert and mixture.
+        setup: The `[setup]` table, for `m2m.setups.load`.
+        mix: How `m2m mix` searches.
+    """
+
+    path: Path
+    run: RunOptions
+    train: TrainRecipe
+    setup: Mapping[str, Any]
+    mix: MixOptions = field(default_factory=MixOptions)
+
+    @property
+    def root(self) -> Path:
+        """Folder that relative paths of the file start from."""
+        return self.path.parent
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that decides the results; `validate` and `[mix]` only add to them, so they are out."""
+        content = asdict(self.run) | {"train": asdict(self.train), "setup": self.setup}
+        del content["validate"]
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def reads(self, path: Path) -> bool:
+        """Say whether the set-up names a file, by itself or by a pattern; then it is not to be written over.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Whether some text in `[setup]` fits its path; some texts fit more than is read.
+        """
+        name = os.path.realpath(path)
+        return os.path.isfile(name) and any(
+            name in (p, f"{p}.py") or fnmatchcase(name, p) for p in self._patterns()
+        )
+
+    def gathers(self, path: Path) -> str | None:
+        """Say which data of the set-up a new file would become a part of.
+
+        Args:
+            path: The file; nothing need be there.
+
+        Returns:
+            The pattern in `[setup]` that takes the file in; None if none does.
+        """
+        new = PurePath(os.path.realpath(path))
+        for pattern in map(PurePath, self._patterns()):
+            if "**" in pattern.parts:
+                found = fnmatchcase(str(new), str(pattern))
+            else:
+                found = len(new.parts) == len(pattern.parts) and all(
+                    map(fnmatchcase, new.parts, pattern.parts)
+                )
+            if found:
+                return str(pattern)
+        return None
+
+    def _patterns(self) -> Iterator[str]:
+        return (os.path.realpath(self.root / text.partition(".py:")[0]) for text in _texts(self.setup))
+
+
+def load(path: str | Path) -> RunConfig:
+    """Read a run configuration.
+
+    Args:
+        path: A TOML file with the tables `[run]`, `[train]` and `[setup]`, and `[mix]` if wanted.
+
+    Returns:
+        The configuration; only its form is checked, the set-up checks its own table when it is loaded.
+
+    Raises:
+        ConfigError: If the file is missing or not TOML, or a table or key is missing, unknown or mistyped.
+    """
+    path = Path(path)
+    tables = read_toml(path, "a run configuration (TOML)", ConfigError)
+    check_keys(tables, ["run", "train", "setup", "mix"], str(path))
+    for name in ("run", "train", "setup"):
+        if not isinstance(tables.get(name), dict):
+            raise ConfigError(f"{path} has no table [{name}]")
+    return RunConfig(
+        path=path.resolve(),
+        run=_run_options(tables["run"], f"{path} [run]"),
+        train=_train_recipe(tables["train"], f"{path} [train]"),
+        setup=tables["setup"],
+        mix=read_mix_options(tables.get("mix", {}), f"{path} [mix]"),
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if "\0" not in value:
+            yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
+
+
+def _run_options(table: Mapping[str, Any], where: str) -> RunOptions:
+    check_keys(table, [field.name for field in fields(RunOptions)], where)
+    if "target" not in table:
+        raise ConfigError(f"{where}: `target` is missing: the target that the mixture is chosen for")
+    _check_type(table, where, "target", str)
+    _check_type(table, where, "validate", bool)
+    _check_type(table, where, "seed", int)
+    _check_type(table, where, "truth_seeds", int)
+    fidelity = table.get("fidelity", [])
+    if not (isinstance(fidelity, list) and all(isinstance(name, str) for name in fidelity)):
+        raise ConfigError(f"{where}: `fidelity` must be a list of target names, got {fidelity!r}")
+    options = RunOptions(**{**table, "fidelity": tuple(fidelity)})
+    if options.seed < 0 or options.truth_seeds < 1:
+        raise ConfigError(
+            f"{where}: wanted seed ≥ 0 and truth_seeds ≥ 1, got {options.seed}, {options.truth_seeds}"
+        )
+    return options
+
+
+def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
+    known = [field.name for field in fields(TrainRecipe)]
+    check_keys(table, known, where)
+    try:
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+        return TrainRecipe(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _check_type(table: Mapping[str, Any], where: str, key: str, wanted: type) -> None:
+    if key in table and type(table[key]) is not wanted:
+        raise ConfigError(f"{where}: `{key}` must be a {wanted.__name__}, got {table[key]!r}")

@@ -1,0 +1,187 @@
+"""Merge to Mix from data to answer: steps over one run folder, each doing only what is not there yet."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from m2m.errors import ConfigError, RunFolderError
+from m2m.mixture import Mixture, all_subsets
+from m2m.pipeline import run_folder
+from m2m.pipeline.config import RunConfig
+from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.steps import RunSteps, load_setup, silent
+from m2m.pipeline.worker import Task
+from m2m.scoring import most_similar
+from m2m.scoring.table import ScoreTable
+from m2m.searching import Exhaustive, Objective, Subsets
+from m2m.setups.contents import contents_of
+from m2m.setups.protocol import Progress, Setup
+from m2m.support.threads import one_thread
+from m2m.version import __version__
+
+#: Above this many datasets 2^N − 1 candidates are no longer "every subset".
+MOST_DATASETS = 12
+
+
+def run(
+    config: RunConfig, out: Path, *, workers: int | None = None, progress: Progress | None = None
+) -> RunFolder:
+    """Find the best mixture of the configuration's datasets for its target (Merge to Mix, arXiv 2505.16066).
+
+    Experts → every subset merged and scored on validation → the pick → one real training on it → test scores
+    beside the baselines; with `validate`, every subset really trained as well. What a folder already holds is
+    not done again, so a killed run goes on where it was and ends in the same results.
+
+    Args:
+        config: The run configuration.
+        out: The run folder; made if need be.
+        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        progress: Called with (done, total, step).
+
+    Returns:
+        The folder, with `results.json` and `scores.csv` written.
+    """
+    run_folder.check(out, config)
+    setup = load_setup(config, progress)
+    _check_names(config, setup)
+    contents = contents_of(setup)
+    with run_folder.claim(out, config, contents) as folder, ScoreTable(folder.table) as table, one_thread():
+        steps = _Steps(
+            config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or silent
+        )
+        folder.write_results(steps.all())
+        table.export_csv(folder.csv)
+    return folder
+
+
+def _check_names(config: RunConfig, setup: Setup) -> None:
+    for name in (config.run.target, *config.run.fidelity):
+        if name not in setup.targets:
+            raise ConfigError(
+                f"{config.path} [run]: no target {name!r}; the set-up has {list(setup.targets)}"
+            )
+    if not 2 <= len(setup.datasets) <= MOST_DATASETS:
+        raise ConfigError(
+            f"{config.path} [setup]: got {len(setup.datasets)} datasets; scoring every subset wants "
+            f"2 to {MOST_DATASETS}"
+        )
+
+
+class _Scores(dict[str, float]):
+    """Scores by candidate; all that the steps ask for were made by the steps before, and are in the table."""
+
+    def __init__(self, table: Path, scores: Mapping[str, float]) -> None:
+        super().__init__(scores)
+        self._table = table
+
+    def __missing__(self, candidate: str) -> float:
+        raise RunFolderError(
+            f"{self._table} lost the score of {candidate!r}: rows were changed or taken away; "
+            "delete the file, scores are made again"
+        )
+
+
+@dataclass
+class _Steps(RunSteps):
+    """The steps of Merge to Mix."""
+
+    def __post_init__(self) -> None:
+        run = self.config.run
+        self.subsets = all_subsets(self.datasets)
+        targets = run.fidelity or tuple(self.setup.targets)
+        self.validation: tuple[Task, ...] = tuple(
+            (t, "validation") for t in dict.fromkeys((run.target, *targets))
+        )
+        self.metric, self.higher_is_better = next(iter(self.setup.metrics.items()))
+        self.seconds = self.folder.read_results().get("seconds", {})
+
+    def all(self) -> dict[str, Any]:
+        """Return the content of `results.json`, having taken every step in order."""
+        self.base((*self.validation, (self.config.run.target, "test")))
+        with self.timed("experts"):
+            self.train(self.experts, [self.config.run.seed], self.validation, "experts")
+        with self.timed("surrogate"):
+            self.merge(self.subsets, self.validation, "merged candidates")
+        chosen = self.choose()
+        if self.config.run.validate:
+            with self.timed("truth"):
+                self.truth()
+            chosen["oracle"] = self.best("trained")
+        with self.timed("test"):
+            test = self.test(chosen)
+        return self.results(chosen, test)
+
+    def choose(self) -> dict[str, Mixture]:
+        """Return the pick by the surrogate, and the baselines' choices."""
+        target = self.setup.targets[self.config.run.target].validation
+        similar = most_similar(self.setup, self.base_model(), self.setup.datasets, target)
+        return {
+            "picked": self.best("merged"),
+            "all": self.subsets[-1],
+            "similarity": Mixture.subset(self.datasets, similar),
+            "random": random.Random(self.config.run.seed).choice(self.subsets),
+        }
+
+    def best(self, origin: str) -> Mixture:
+        """Return the subset whose model of this origin scores best on the target's validation split."""
+        scores = self.scores(origin, "validation")
+        objective = Objective(lambda mixture: scores[mixture.label], self.higher_is_better)
+        return (
+            Exhaustive()
+            .search(objective, Subsets(self.datasets), len(self.subsets), self.config.run.seed)
+            .best
+        )
+
+    def ties(self, picked: Mixture) -> int:
+        """Return how many other mixtures' merged models have exactly the pick's score."""
+        scores = self.scores("merged", "validation")
+        return sum(score == scores[picked.label] for score in scores.values()) - 1
+
+    def truth(self) -> None:
+        """Really train every subset, with every truth seed."""
+        first = self.config.run.seed
+        seeds = range(first, first + self.config.run.truth_seeds)
+        self.train(self.subsets, seeds, self.validation, "trained mixtures")
+
+    def test(self, chosen: Mapping[str, Mixture]) -> dict[str, float]:
+        """Return test scores of the chosen mixtures, each really trained once."""
+        unique = list({mixture.key: mixture for mixture in chosen.values()}.values())
+        tasks = ((self.config.run.target, "validation"), (self.config.run.target, "test"))
+        self.train(unique, [self.config.run.seed], tasks, "chosen mixtures")
+        scores = self.scores("trained", "test")
+        base = self.scores("base", "test")["base"]
+        return {"base": base} | {name: scores[mixture.label] for name, mixture in chosen.items()}
+
+    def results(self, chosen: Mapping[str, Mixture], test: Mapping[str, float]) -> dict[str, Any]:
+        """Return `results.json`; fidelity is added by whoever analyses the table."""
+        trained = self.scores("trained", "validation")
+        base = self.scores("base", "validation")["base"]
+        return {
+            "m2m": __version__,
+            "target": self.config.run.target,
+            "metric": self.metric,
+            "higher_is_better": self.higher_is_better,
+            "datasets": self.datasets,
+            **{name: list(mixture.members) for name, mixture in chosen.items()},
+            "test": dict(test),
+            "validation": {"base": base} | {name: trained[mixture.label] for name, mixture in chosen.items()},
+            "ties": self.ties(chosen["picked"]),
+            "fidelity": {},
+            "seconds": self.seconds,
+            "recipe": asdict(self.config.train),
+            "seed": self.config.run.seed,
+        }
+
+    def scores(self, origin: str, split: str) -> dict[str, float]:
+        """Return the headline metric on the target by candidate label."""
+        seed = self.config.run.seed if origin == "trained" else None
+        rows = self.table.rows(
+            origin=origin, split=split, task=self.config.run.target, metric=self.metric, seed=seed,
+            version=self.setup.version,
+        )  # fmt: skip
+        return _Scores(self.table.path, {row.candidate: row.value for row in rows})

@@ -1,0 +1,116 @@
+"""What a trained checkpoint was made from: noted in its manifest, and held against what is wanted of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.manifest import read_manifest
+from m2m.errors import RunFolderError
+from m2m.mixture import Mixture
+from m2m.support.content_keys import content_key
+from m2m.training import TrainRecipe
+from m2m.training.fine_tune import REVISION
+
+#: Key of a manifest.
+KEY = "made_from"
+#: What it means when a part differs.
+_OTHER = {
+    "setup": "made from other data, another model or other options",
+    "mixture": "trained on another mixture",
+    "seed": "trained with another seed",
+    "recipe": "trained by another recipe",
+    "base": "trained from another base model",
+    "revision": "trained by another version of m2m's training",
+}
+
+
+def checkpoint_key(folder: Path) -> str:
+    """Hash a checkpoint's files, as its manifest has them.
+
+    Args:
+        folder: A checkpoint that m2m wrote.
+
+    Returns:
+        A content key.
+    """
+    files = read_manifest(folder)["files"]
+    return content_key([(name, entry["sha256"]) for name, entry in sorted(files.items())])
+
+
+def made_from(
+    mixture: Mixture, seed: int, recipe: TrainRecipe, base: str, contents: Mapping[str, str]
+) -> dict[str, Any]:
+    """Say what training a mixture depends on.
+
+    Args:
+        mixture: What it is trained on.
+        seed: Its training seed.
+        recipe: The recipe.
+        base: Content key of the base model's checkpoint.
+        contents: Content hashes of the set-up's parts.
+
+    Returns:
+        What goes into the manifest, as JSON.
+    """
+    shares = zip(mixture.datasets, mixture.weights, strict=True)
+    return {
+        "mixture": {name: share for name, share in shares if share > 0},
+        "seed": seed,
+        "recipe": asdict(recipe),
+        "base": base,
+        "data": {name: contents[f"dataset {name}"] for name in mixture.members},
+        "revision": REVISION,
+    }
+
+
+def check_made_from(folder: Path, wanted: Mapping[str, Any], *, noted: bool) -> None:
+    """Make sure that a checkpoint was made from what is wanted.
+
+    Args:
+        folder: The checkpoint; it is left as it is.
+        wanted: What `made_from` says of the one that should lie there.
+        noted: Whether whoever made it must have noted that; earlier versions of m2m noted nothing.
+
+    Raises:
+        RunFolderError: If it was made from something else, or does not say what from.
+    """  # noqa: DOC501, DOC502 - made in `_refusal`
+    found = read_manifest(folder).get(KEY)
+    if found is None:
+        if noted or not _is_of_an_earlier_m2m(folder, wanted):
+            raise _refusal(folder, "holds a checkpoint that does not say what it was made from")
+        return
+    plain = json.loads(json.dumps(wanted))
+    differing = [part for part in plain if not isinstance(found, dict) or found.get(part) != plain[part]]
+    if differing:
+        raise _refusal(folder, f"holds a model that was {_difference(differing[0], found, plain)}")
+
+
+def _difference(part: str, found: Any, wanted: Mapping[str, Any]) -> str:
+    if part != "data":
+        return _OTHER[part]
+    before = found.get(part)
+    known = before if isinstance(before, dict) else {}
+    changed = [name for name, key in wanted[part].items() if known.get(name) != key]
+    return f"trained on other data: {', '.join(map(repr, changed))} changed since"
+
+
+def _refusal(folder: Path, what: str) -> RunFolderError:
+    return RunFolderError(
+        f"{folder} {what}; it is not used, and left as it is: remove it to make it anew, or give the run a "
+        "folder of its own"
+    )
+
+
+def _is_of_an_earlier_m2m(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    # Headers had the mixture's label, with rounded shares, and the seed.
+    notes = Checkpoint(folder).metadata
+    if "mixture" not in wanted:
+        return notes.get("mixture") == "base"
+    mixture = Mixture(tuple(wanted["mixture"]), tuple(wanted["mixture"].values()))
+    same_mixture = notes.get("mixture") in (mixture.label, mixture.shown)
+    return same_mixture and notes.get("seed") == str(wanted["seed"])

@@ -1,0 +1,208 @@
+"""One page that says what a run found, how far to trust it, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from m2m.errors import RunFolderError
+from m2m.pipeline.report.caveats import caveats
+from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
+from m2m.pipeline.run_folder import RunFolder
+from m2m.support.doors import read_json, read_text
+from m2m.support.files import write_atomically
+from m2m.support.outputs import Output, check_outputs
+
+#: Rows of the test table: key in `results.json` to what it is called.
+_MODELS = {
+    "base": "base model",
+    "picked": "picked by merging",
+    "all": "all datasets",
+    "similarity": "most similar datasets",
+    "random": "random subset",
+    "oracle": "oracle",
+}
+#: What the page tells of every run.
+_NEEDED = (
+    "m2m", "target", "metric", "higher_is_better", "datasets", "picked", "test", "validation", "fidelity",
+    "seconds", "recipe", "seed",
+)  # fmt: skip
+_Results = Mapping[str, Any]
+
+
+def write_report(run_folder: str | Path) -> Path:
+    """Write `report.html`, which needs nothing beside it.
+
+    Args:
+        run_folder: A finished run folder; figures are taken in if they are there.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunFolderError: If the folder is not a finished run.
+    """
+    folder = RunFolder(Path(run_folder))
+    results = folder.read_results(*_NEEDED)
+    if not results:
+        raise RunFolderError(f"{folder.root} is not a finished run: it has no {folder.results.name}")
+    path = folder.report
+    check_outputs([Output(f"report of {folder.root}", path, own=True)])
+    write_atomically(path, page(f"m2m: {' + '.join(results['picked'])}", _parts(folder, results)))
+    return path
+
+
+def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
+    yield _headline(results)
+    bars = picture(folder.figures, "test_scores", "Gain over the base model on the test split.")
+    yield section("Test scores", f'<div class="pair">{_test_table(results)}{bars}</div>')
+    yield section("Can the pick be trusted? Fidelity", *_fidelity(folder, results))
+    yield section("Read with care", bullets(caveats(results)))
+    yield section("How it was made", *_making(folder, results))
+
+
+def _headline(results: _Results) -> str:
+    names = " + ".join(f"<b>{escape(name)}</b>" for name in results["picked"])
+    test = results["test"]
+    known = [
+        (label, test[key]) for key, label in _MODELS.items() if key != "picked" and test.get(key) is not None
+    ]
+    others = ", ".join(f"{label} {_number(score)}" for label, score in known)
+    text = (
+        f"Of all {2 ** len(results['datasets']) - 1} mixtures of {len(results['datasets'])} datasets, the "
+        "merged model "
+        f"of this one scores best on {results['target']}. Really trained, it has a test "
+        f"{results['metric']} of "
+        f"{_number(test['picked'])} ({_direction(results)}); {others}."
+    )
+    return f"<h1>Train on {names}</h1>\n{paragraph(text, 'lead')}"
+
+
+def _test_table(results: _Results) -> str:
+    test, validation = results["test"], results["validation"]
+    rows = [_test_row(name, results) for name in [*_MODELS, *test] if name in test]
+    rows = list(dict.fromkeys(rows))
+    metric = results["metric"]
+    head = ["model", "trained on", f"test {metric}", "gain over base", f"validation {metric}"]
+    caption = f"{results['target']}, {metric} ({_direction(results)}). Nothing was chosen on the test split."
+    shown = head if validation else head[:-1]
+    return table(shown, [row[: len(shown)] for row in rows], caption, picked=_MODELS["picked"])
+
+
+def _test_row(name: str, results: _Results) -> tuple[str, ...]:
+    score, base = results["test"][name], results["test"].get("base")
+    gain = None
+    if name != "base" and None not in (score, base):
+        gain = score - base if results["higher_is_better"] else base - score
+    members = " + ".join(results.get(name) or ()) or "–"
+    validation = _number(results["validation"].get(name))
+    return (
+        _MODELS.get(name, name),
+        members,
+        _number(score),
+        "" if gain is None else f"{gain:+.4g}",
+        validation,
+    )
+
+
+def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:
+    if not results["fidelity"]:
+        yield paragraph(
+            "Not measured: this run trained only what it chose. With --validate every mixture is really "
+            "trained "
+            "and compared with its merged model."
+        )
+        return
+    yield paragraph(
+        "Every mixture was also really trained. The correlation of merged and trained scores over "
+        "mixtures says how "
+        "well merging stands in for training; regret is the score lost by taking the pick and not the "
+        "best mixture.",
+        "soft",
+    )
+    head = [
+        "target",
+        "n",
+        "Pearson [95 %]",
+        "without singletons",
+        "Spearman",
+        "two seeds agree",
+        "regret",
+        "rank",
+    ]
+    first = sorted(results["fidelity"].items(), key=lambda item: item[0] != results["target"])
+    yield table(head, [_fidelity_row(name, found) for name, found in first], picked=results["target"])
+    yield picture(
+        folder.figures,
+        "fidelity_scatter",
+        "Merged against really trained models, validation scores; hollow: one dataset, whose merged "
+        "model is the "
+        "expert itself.",
+    )
+
+
+def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
+    rank = found.get("rank")
+    return [
+        target,
+        str(found["pearson"]["n"]),
+        _estimate(found["pearson"]),
+        _estimate(found.get("without_singletons", {}).get("pearson")),
+        _estimate(found["spearman"]),
+        _estimate(found.get("ceiling", {}).get("pearson")),
+        _number(found.get("regret"), found.get("reason")),
+        _number(None, found.get("reason")) if rank is None else f"{rank} of {found.get('candidates', '?')}",
+    ]
+
+
+def _making(folder: RunFolder, results: _Results) -> Iterator[str]:
+    seconds = results["seconds"]
+    facts = {
+        "recipe": results["recipe"],
+        "seed": results["seed"],
+        "versions": {"m2m": results["m2m"], **_versions(folder)},
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
+    }
+    yield table(["what", "value"], [[name, _plain(value)] for name, value in facts.items()])
+    if folder.config.exists():
+        yield folded("config.toml", read_text(folder.config, "a run's configuration", RunFolderError))
+
+
+def _versions(folder: RunFolder) -> dict[str, str]:
+    """Return the versions that the fidelity analysis noted, if it was made."""
+    path = folder.figures / "fidelity.json"
+    if not path.exists():
+        return {}
+    content = read_json(path, "what `m2m-analysis fidelity` writes", RunFolderError, {"versions": {str: str}})
+    versions: dict[str, str] = content["versions"]
+    return {name: version for name, version in versions.items() if name != "m2m"}
+
+
+def _direction(results: _Results) -> str:
+    return "higher is better" if results["higher_is_better"] else "lower is better"
+
+
+def _estimate(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return "–" if estimate is None else f"– ({estimate.get('reason') or 'not defined'})"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.2f} (no interval: {estimate.get('reason') or 'not defined'})"
+    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+
+
+def _number(value: float | None, reason: str | None = "") -> str:
+    if value is None:
+        return f"– ({reason})" if reason else "–"
+    return f"{value:.4g}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " · ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else str(value)
+    )

@@ -1,0 +1,306 @@
+"""One run folder: where everything lies, who may write there, and whether it is this configuration's."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any
+
+from m2m.errors import RunFolderError
+from m2m.mixture import Mixture
+from m2m.scoring.table import ScoreTable
+from m2m.support.doors import read_json
+from m2m.support.files import naming, write_atomically
+from m2m.support.outputs import RUN_MARK, Output, check_outputs
+from m2m.support.shapes import PERHAPS
+
+if TYPE_CHECKING:
+    from m2m.pipeline.config import RunConfig
+
+#: What `run.json` says.
+_IDENTITY = {"identity": str, "root": str, "contents?": {str: str}, "origins_noted?": bool}
+_ESTIMATE = {"value": PERHAPS, "low": PERHAPS, "high": PERHAPS, "n": int, "reason?": (NoneType, str)}
+_FIDELITY = {
+    "pearson": _ESTIMATE | {"intervals?": {str: {"low?": PERHAPS, "high?": PERHAPS}}},
+    "spearman": _ESTIMATE,
+    "without_singletons?": {"pearson?": _ESTIMATE},
+    "ceiling?": {"pearson?": {"value": PERHAPS, "low": PERHAPS, "high": PERHAPS, "attainable?": PERHAPS}},
+    "regret?": PERHAPS,
+    "regret_of_random?": PERHAPS,
+    "rank?": (NoneType, int),
+    "candidates?": int,
+    "reason?": str,
+}
+#: What programs take out of `results.json`, where it is there.
+_RESULTS = {
+    "target": str,
+    "metric": str,
+    "higher_is_better": bool,
+    "datasets": [str],
+    "picked": [str],
+    "all": [str],
+    "similarity": [str],
+    "random": [str],
+    "oracle": (NoneType, [str]),
+    "test": {"picked": float, str: PERHAPS},
+    "validation": {str: PERHAPS},
+    "ties": int,
+    "fidelity": {str: _FIDELITY},
+    "seconds": {str: float},
+    "recipe": dict,
+    "seed": int,
+    "m2m": str,
+}
+
+_OF_OTHER_DATA = (
+    "{}: {} since this run began, and its scores must not be of two things; it is left as it is: give the "
+    "new run a folder of its own, or bring back what this one was made from"
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run folder.
+
+    Attributes:
+        root: The folder.
+        notes: What its user should be told.
+    """
+
+    root: Path
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def config(self) -> Path:
+        """The configuration as it was given, frozen."""
+        return self.root / "config.toml"
+
+    @property
+    def identity(self) -> Path:
+        """What the folder was made from; its presence marks a folder as a run."""
+        return self.root / RUN_MARK
+
+    @property
+    def base(self) -> Path:
+        """Checkpoint of the base model θ₀."""
+        return self.root / "base"
+
+    @property
+    def table(self) -> Path:
+        """The table of scores (SQLite)."""
+        return self.root / "scores.sqlite"
+
+    @property
+    def csv(self) -> Path:
+        """The same table for people and spreadsheets."""
+        return self.root / "scores.csv"
+
+    @property
+    def results(self) -> Path:
+        """The outcome (JSON)."""
+        return self.root / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The outcome as a page (HTML)."""
+        return self.root / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures and the points they are drawn from."""
+        return self.root / "figures"
+
+    @property
+    def mix(self) -> Path:
+        """Folder of what `m2m mix` finds."""
+        return self.root / "mix"
+
+    def model(self, mixture: Mixture, seed: int) -> Path:
+        """Say where the checkpoint of a trained mixture lies; a mixture of one dataset is an expert.
+
+        Args:
+            mixture: What it is trained on.
+            seed: Its training seed.
+
+        Returns:
+            The checkpoint folder.
+        """
+        room = "experts" if mixture.is_subset and len(mixture.members) == 1 else "mixtures"
+        return self.root / room / mixture.folder_name / f"seed{seed}"
+
+    def read_results(self, *needed: str) -> dict[str, Any]:
+        """Read `results.json`.
+
+        Args:
+            *needed: Keys that it must have, if it is there at all.
+
+        Returns:
+            Its content; empty before the run has finished.
+        """
+        if not self.results.exists():
+            return {}
+        shape = {name if name in needed else f"{name}?": inner for name, inner in _RESULTS.items()}
+        content: dict[str, Any] = read_json(self.results, "a run's results", RunFolderError, shape)
+        return content
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """Content hashes of the set-up's parts that the run is made from; empty if it noted none."""
+        contents: dict[str, str] = self.read_identity().get("contents", {})
+        return contents
+
+    @property
+    def origins_noted(self) -> bool:
+        """Whether every model in the folder was made by an m2m that notes what from."""
+        return bool(self.read_identity().get("origins_noted", False))
+
+    def check_contents(self, contents: Mapping[str, str]) -> None:
+        """Hold the set-up against what the run was made from, if it noted that.
+
+        Args:
+            contents: Content hashes of the set-up's parts.
+
+        Raises:
+            RunFolderError: If some have changed; names them.
+        """
+        if changed := what_changed(self.contents or contents, contents):
+            raise RunFolderError(_OF_OTHER_DATA.format(self.root, changed))
+
+    def read_identity(self) -> dict[str, Any]:
+        """Read `run.json`.
+
+        Returns:
+            `identity`, the hash of the configuration that the run was made from; `root`, the folder that
+            its relative paths start from; `contents` and `origins_noted`, as the properties.
+        """
+        content: dict[str, Any] = read_json(
+            self.identity, "what a run writes there", RunFolderError, _IDENTITY
+        )
+        return content
+
+    def write_results(self, content: dict[str, Any]) -> None:
+        """Replace `results.json` in one step.
+
+        Args:
+            content: The whole new content.
+        """
+        write_atomically(
+            self.results, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        )
+
+
+def check(root: Path, config: RunConfig) -> None:
+    """Make sure that a run of this configuration may use a folder; nothing is touched.
+
+    Args:
+        root: The folder; it may not exist yet.
+        config: The configuration that wants it.
+
+    Raises:
+        RunFolderError: If it cannot be written, or holds something else or another configuration's run.
+    """
+    said, folder = f"--out {root}", RunFolder(root)
+    files = (folder.config, folder.identity, folder.csv, folder.results, folder.report)
+    check_outputs(
+        [
+            Output(said, root, "folder"),
+            *(Output(said, path, "folder", own=True) for path in (folder.figures, folder.mix)),
+            *(Output(said, path, own=True) for path in files if path.exists()),
+            *(Output(said, path, "table", own=True) for path in [folder.table] if path.exists()),
+        ]
+    )
+    for path in files:
+        if data := config.gathers(path):
+            raise RunFolderError(
+                f"{said} lies in data that {config.path} reads, {data}: what the run writes would be taken "
+                "for data; choose a place outside"
+            )
+    if not root.exists() or all(entry.name.startswith(".") for entry in root.iterdir()):
+        return  # new, empty, or claimed by a run that was killed before its first file
+    identity = RunFolder(root).identity
+    if not identity.exists():
+        raise RunFolderError(
+            f"--out {root} is not empty and not a run folder (no {identity.name}); it is left as it is"
+        )
+    if RunFolder(root).read_identity()["identity"] != config.identity:
+        raise RunFolderError(
+            f"--out {root} holds a run of another configuration (see {RunFolder(root).config}); "
+            f"give {config.path.name} a folder of its own; this one is left as it is"
+        )
+
+
+@contextmanager
+def claim(root: Path, config: RunConfig, contents: Mapping[str, str]) -> Iterator[RunFolder]:
+    """Open a run folder for writing, made if need be, for one process at a time.
+
+    Args:
+        root: The folder.
+        config: The configuration that wants it.
+        contents: Content hashes of its set-up's parts.
+
+    Yields:
+        RunFolder: The folder, locked until the block ends.
+
+    Raises:
+        RunFolderError: As `check`, or if another process is using the folder, or it was made from other data.
+    """
+    check(root, config)
+    # A link may lead to a folder that is not there yet.
+    Path(os.path.realpath(root)).mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(root)
+    with open(root / ".lock", "w", encoding="utf-8") as lock:
+        try:
+            with naming(root):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(f"--out {root} is in use by another process") from None
+        known = folder.identity.exists()
+        if known and not folder.contents:
+            folder = _of_an_earlier_m2m(folder, contents["version"])
+        elif known:
+            folder.check_contents(contents)
+        noted = folder.origins_noted if known else True
+        write_atomically(folder.config, config.path.read_text(encoding="utf-8"))
+        source: dict[str, Any] = {"identity": config.identity, "root": str(config.root)}
+        source |= {"contents": dict(contents), "origins_noted": noted}
+        write_atomically(folder.identity, json.dumps(source, ensure_ascii=False) + "\n")
+        folder.figures.mkdir(exist_ok=True)
+        yield folder
+
+
+def _of_an_earlier_m2m(folder: RunFolder, version: str) -> RunFolder:
+    # It noted no contents, but its scores have the version of the set-up they were made with.
+    for path in filter(Path.exists, (folder.table, folder.mix / folder.table.name)):
+        with ScoreTable(path) as table:
+            versions = table.versions()
+        if versions and version not in versions:
+            raise RunFolderError(
+                _OF_OTHER_DATA.format(folder.root, "its data or its base model have changed")
+            )
+    note = (
+        "is of an earlier m2m, which did not note what its models were trained on; the run goes on with them"
+    )
+    return replace(folder, notes=(f"{folder.root} {note}",))
+
+
+def what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Name the parts of a set-up that are not what they were.
+
+    Args:
+        before: Content hash by part: `dataset NAME`, `target NAME`, `version`.
+        now: The same, now.
+
+    Returns:
+        As in `dataset 'math' has changed`; empty if nothing has.
+    """
+    parts = [part for part in dict.fromkeys([*before, *now]) if before.get(part) != now.get(part)]
+    data = [part.partition(" ") for part in parts if part != "version"]
+    if parts and not data:  # the version covers the data too: alone it says that something else has changed
+        return "its base model or its metrics have changed"
+    return ", ".join(f"{kind} {name!r} has changed" for kind, _, name in data)

@@ -1,0 +1,252 @@
+"""What every way to a mixture does over a run folder: make the base, train, merge, score, each thing once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from m2m import setups
+from m2m.checkpoint import save, verified_state
+from m2m.data import cache_dir
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+from m2m.pipeline import worker
+from m2m.pipeline.config import RunConfig
+from m2m.pipeline.executors import Executor, LocalProcesses, Serial
+from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
+from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.worker import Merge, Task, Train
+from m2m.scoring import Scores, TargetScorer, score_model
+from m2m.scoring.table import ScoreTable
+from m2m.setups.protocol import Progress, Setup, load_state
+from m2m.support.content_keys import content_key
+
+
+def load_setup(config: RunConfig, progress: Progress | None) -> Setup:
+    """Load a configuration's set-up; what is wrong with it is said with the file's name.
+
+    Args:
+        config: The run configuration.
+        progress: Called with (done, total, step).
+
+    Returns:
+        The set-up.
+    """
+    try:
+        return setups.load(config.setup, config.root, cache_dir(), progress)
+    except InputError as error:
+        raise type(error)(f"{config.path}: {error}") from error
+
+
+def silent(done: int, total: int, step: str) -> None:
+    """Report progress to nobody.
+
+    Args:
+        done: Not used.
+        total: Not used.
+        step: Not used.
+    """
+
+
+@dataclass
+class RunSteps:
+    """Steps over one run folder; what the folder or the table already holds is not done again.
+
+    Attributes:
+        config: The run configuration.
+        setup: Its set-up.
+        contents: Content hashes of the set-up's parts.
+        folder: The run folder, claimed.
+        table: Where scores go.
+        workers: Most local worker processes.
+        progress: Called with (done, total, step).
+        seconds: Wall seconds by step.
+    """
+
+    config: RunConfig
+    setup: Setup
+    contents: Mapping[str, str]
+    folder: RunFolder
+    table: ScoreTable
+    workers: int
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def datasets(self) -> list[str]:
+        """The N dataset names."""
+        return list(self.setup.datasets)
+
+    @property
+    def experts(self) -> list[Mixture]:
+        """The N single datasets."""
+        return [Mixture.subset(self.datasets, [name]) for name in self.datasets]
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the block's wall seconds to the step's; a resumed run adds up.
+
+        Args:
+            step: Name of the step.
+
+        Yields:
+            None: Nothing.
+        """
+        start = time.monotonic()
+        yield
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + time.monotonic() - start, 3)
+
+    def base(self, tasks: Sequence[Task]) -> None:
+        """Make θ₀ and score it.
+
+        Args:
+            tasks: What to score it on.
+        """
+        with self.timed("base"):
+            source = {"setup": self.contents["version"]}
+            if self.folder.base.exists():
+                check_made_from(self.folder.base, source, noted=self.folder.origins_noted)
+            else:
+                state = self.setup.base_state(cache_dir(), self.progress)
+                save(state, self.folder.base, {"mixture": "base"}, facts={KEY: source})
+            key = self.trained_key(self.folder.base)
+            missing = [task for task in tasks if not self.scored(key, task)]
+            scorers = [TargetScorer(self.setup, target, split) for target, split in missing]
+            self.record(None, "base", None, key, missing, score_model(self.base_model(), scorers))
+            self.table.set_aside("base", self.setup.version, {("base", None): key})
+
+    def base_model(self) -> nn.Module:
+        """Return a live module with θ₀ in it."""
+        return load_state(self.setup.build(), verified_state(self.folder.base))
+
+    def train(
+        self, mixtures: Sequence[Mixture], seeds: Sequence[int], tasks: tuple[Task, ...], step: str
+    ) -> None:
+        """Train the mixtures that are not trained, and score them where they are not scored.
+
+        Args:
+            mixtures: What to train on.
+            seeds: Training seeds that each mixture gets.
+            tasks: What to score the models on.
+            step: What progress calls it.
+        """
+        jobs, base = [], checkpoint_key(self.folder.base)
+        for seed, mixture in product(seeds, mixtures):
+            folder, key = self.folder.model(mixture, seed), None
+            if folder.exists():
+                source = made_from(mixture, seed, self.config.train, base, self.contents)
+                check_made_from(folder, source, noted=self.folder.origins_noted)
+                key = self.trained_key(folder)
+            missing = tuple(task for task in tasks if key is None or not self.scored(key, task))
+            if missing or key is None:
+                jobs.append(Train(mixture, seed, self.config.train, folder, missing))
+        for job, scores in self.execute(jobs, step, spread=any(not job.folder.exists() for job in jobs)):
+            self.record(job.mixture, "trained", job.seed, self.trained_key(job.folder), job.tasks, scores)
+        models: dict[tuple[str, int | None], Path] = {
+            (m.label, seed): self.folder.model(m, seed) for seed, m in product(seeds, mixtures)
+        }
+        current = {who: self.trained_key(folder) for who, folder in models.items()}
+        self.table.set_aside("trained", self.setup.version, current)
+
+    def merge(self, mixtures: Sequence[Mixture], tasks: Sequence[Task], step: str) -> list[str]:
+        """Score merged models where they are not scored; the experts must have been trained.
+
+        Args:
+            mixtures: The candidates, merged at α = λ. [M]
+            tasks: What to score them on.
+            step: What progress calls it.
+
+        Returns:
+            The content keys of the merged models. [M]
+        """
+        experts = tuple(self.folder.model(mixture, self.config.run.seed) for mixture in self.experts)
+        made_of = (checkpoint_key(self.folder.base), [checkpoint_key(folder) for folder in experts])
+        keys = {mixture.key: content_key("merged", *made_of, mixture.weights) for mixture in mixtures}
+        jobs = []
+        for mixture in {mixture.key: mixture for mixture in mixtures}.values():
+            missing = tuple(task for task in tasks if not self.scored(keys[mixture.key], task))
+            if missing:
+                jobs.append(Merge(mixture, experts, missing))
+        for job, scores in self.execute(jobs, step, spread=True):
+            self.record(job.mixture, "merged", None, keys[job.mixture.key], job.tasks, scores)
+        current: dict[tuple[str, int | None], str] = {
+            (mixture.label, None): keys[mixture.key] for mixture in mixtures
+        }
+        self.table.set_aside("merged", self.setup.version, current)
+        return [keys[mixture.key] for mixture in mixtures]
+
+    def execute(self, jobs: Sequence[Any], step: str, *, spread: bool) -> Iterator[tuple[Any, list[Scores]]]:
+        """Return jobs' scores as they come: from workers, or from here where starting them takes longer.
+
+        Args:
+            jobs: `Train` and `Merge` jobs.
+            step: What progress calls them.
+            spread: Whether they are worth starting workers for.
+
+        Yields:
+            tuple[Any, list[Scores]]: A job and its scores.
+        """
+        if not jobs:
+            return
+        workers = min(self.workers, len(jobs)) if spread else 1
+        executor: Executor = LocalProcesses(workers) if workers > 1 else Serial()
+        arguments = (self.config.setup, self.config.root, cache_dir(), self.folder.base, self.contents)
+        results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
+        self.progress(0, len(jobs), step)
+        for done, (index, scores) in enumerate(results, start=1):
+            self.progress(done, len(jobs), step)
+            yield jobs[index], scores
+
+    def trained_key(self, folder: Path) -> str:
+        """Return the content key of a checkpoint that is scored as it is.
+
+        Args:
+            folder: The checkpoint.
+
+        Returns:
+            The key.
+        """
+        return content_key("trained", checkpoint_key(folder))
+
+    def scored(self, key: str, task: Task) -> bool:
+        """Return whether the table has a model's scores on a task.
+
+        Args:
+            key: Content key of the model.
+            task: The target and the split.
+
+        Returns:
+            True if it has.
+        """
+        return self.table.has(key, *task, self.setup.version)
+
+    def record(
+        self,
+        mixture: Mixture | None,
+        origin: str,
+        seed: int | None,
+        key: str,
+        tasks: Sequence[Task],
+        scores: Sequence[Scores],
+    ) -> None:
+        """Write a model's scores to the table.
+
+        Args:
+            mixture: What it was merged or trained from; None for the base model.
+            origin: `base`, `merged` or `trained`.
+            seed: Training seed, or None.
+            key: Content key of the model.
+            tasks: What it was scored on.
+            scores: Its scores, one a task.
+        """
+        for (target, split), score in zip(tasks, scores, strict=True):
+            self.table.add(
+                key, mixture, origin, seed, target, split, self.setup.version, score, self.setup.metrics
+            )

@@ -1,5 +1,0 @@
-"""The one-page report of a finished run."""
-
-from m2m.report.write import write_report
-
-__all__ = ["write_report"]

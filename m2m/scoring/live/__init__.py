@@ -1,0 +1,1 @@
+"""Candidates scored in one live module in memory: merged in place, stacked, or staged to a device."""

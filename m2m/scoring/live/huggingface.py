@@ -1,0 +1,179 @@
+"""A Hugging Face model folder: its module in its own dtype, and its tokens (extra `huggingface`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.dtypes import MERGEABLE, TORCH_NAMES
+from m2m.checkpoint.hugging_face import build_model, encode, load_config, load_model, load_tokenizer
+from m2m.errors import ConfigError
+from m2m.scoring.live.stored_names import use_stored_names
+
+#: Longest window unless the user says so: attention costs grow with its square.
+CONTEXT = 1024
+#: Names under which configurations keep the longest input.
+_LONGEST = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length")
+
+
+class HuggingFaceFolder:
+    """A folder with configuration, weights and tokenizer; nothing is loaded before it is asked for.
+
+    Args:
+        folder: The folder.
+        context: Longest input, in tokens; None: what the model takes, at most `CONTEXT`.
+        trust: Whether Python code in the folder may run.
+
+    Attributes:
+        input_name: `input_ids`.
+
+    Raises:
+        ConfigError: If transformers is not installed, or the model takes fewer tokens than `context`.
+    """
+
+    input_name = "input_ids"
+
+    def __init__(self, folder: Path, context: int | None = None, *, trust: bool = False) -> None:
+        if find_spec("transformers") is None:
+            raise ConfigError(f'{folder} needs transformers: pip install "m2m[huggingface]"')
+        self._folder, self._trust = folder, trust
+        self._config = load_config(folder, trust=trust)
+        longest = self._longest
+        if context is not None and longest is not None and context > longest:
+            raise ConfigError(f"{folder} takes at most {longest} tokens, got a context of {context}")
+        self.context = context or min(CONTEXT, longest or CONTEXT)
+
+    @property
+    def _longest(self) -> int | None:
+        for name in _LONGEST:
+            if hasattr(self._config, name):
+                value = getattr(self._config, name)
+                if value is not None and (type(value) is not int or value < 1):
+                    raise ConfigError(
+                        f"{self._folder}/config.json: {name} is {value!r:.60}, wanted a whole number ≥ 1"
+                    )
+                return value
+        return None
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it is a sequence classifier; otherwise it counts as a causal language model."""
+        names = self._config.architectures
+        return isinstance(names, list) and any(str(n).endswith("ForSequenceClassification") for n in names)
+
+    @property
+    def architecture(self) -> str:
+        """Content hash of the configuration, and of the code that is trusted."""
+        content = hashlib.sha256((self._folder / "config.json").read_bytes())
+        for file in sorted(self._folder.glob("*.py")) if self._trust else ():
+            content.update(f"\n{file.name}\n".encode() + file.read_bytes())
+        return content.hexdigest()[:16]
+
+    def build_empty(self) -> nn.Module:
+        """Build the module without reading weights, in the dtype that they are stored in.
+
+        Returns:
+            The module, in evaluation mode, with weights as for training from scratch.
+        """
+        return self._ready(build_model(self._folder, self._auto, self._config, **self._how))
+
+    def build(self) -> nn.Module:
+        """Build the module with the folder's weights, in the dtype that they are stored in.
+
+        Returns:
+            The module, in evaluation mode.
+        """
+        return self._ready(load_model(self._folder, self._auto, self._config, **self._how))
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"trust": self._trust, "dtype": _stored_dtype(self._folder)}
+
+    @property
+    def _auto(self) -> str:
+        return "AutoModelForSequenceClassification" if self.classifies else "AutoModelForCausalLM"
+
+    def _ready(self, model: Any) -> nn.Module:
+        model.config.use_cache = False  # scoring reads every row once: keys and values kept would be waste
+        module: nn.Module = model.eval()
+        use_stored_names(module)
+        return module
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The folder's tokenizer."""
+        return load_tokenizer(self._folder, trust=self._trust)
+
+    @property
+    def start(self) -> Sequence[int]:
+        """The token that begins a text, or else the one that ends it; none if there is neither.
+
+        Raises:
+            ConfigError: If what the tokenizer says is no token of the model.
+        """
+        first = self.tokenizer.bos_token_id
+        token = self.tokenizer.eos_token_id if first is None else first
+        if token is None:
+            return ()
+        if type(token) is not int or (
+            isinstance(self._vocabulary, int) and not 0 <= token < self._vocabulary
+        ):
+            raise ConfigError(
+                f"{self._folder}: its tokenizer begins texts with {token!r:.60}, which is no token"
+            )
+        return (token,)
+
+    @property
+    def pad(self) -> int:
+        """The token that fills up rows."""
+        token = self._config.pad_token_id
+        return token if type(token) is int else 0
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Turn text into tokens.
+
+        Args:
+            text: Any text.
+            special: Whether the tokenizer adds its special tokens.
+
+        Returns:
+            Token numbers.
+        """
+        return encode(self.tokenizer, text, self._folder, self._vocabulary, special=special)
+
+    @property
+    def _vocabulary(self) -> object:
+        return getattr(self._config, "vocab_size", None)
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a path is a Hugging Face model folder.
+
+    Args:
+        path: Any path.
+
+    Returns:
+        True if it is a folder with a `config.json`.
+    """
+    return (path / "config.json").is_file()
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    # The dtype of most weights; a tensor of another one is refused by name when states are held against it.
+    elements: Counter[str] = Counter()
+    for tensor in Checkpoint(folder).tensors.values():
+        if tensor.dtype in MERGEABLE:
+            elements[tensor.dtype] += tensor.elements
+    if not elements:
+        raise ConfigError(f"{folder} holds no floating-point weights")
+    dtype: torch.dtype = getattr(torch, TORCH_NAMES[elements.most_common(1)[0][0]])
+    return dtype

@@ -1,0 +1,159 @@
+"""Score candidates in memory: merge into one live module, score it, go on to the next. No disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from m2m.errors import InputError
+from m2m.scoring.live.kept_memory import keeping_memory
+from m2m.scoring.live.live_model import LiveModel, checked_weights
+from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.support.score_range import LARGEST
+
+#: Candidates that one pass over the experts makes; with more, clearing their memory costs what is saved.
+AHEAD = 4
+
+
+def score_candidates(
+    model: nn.Module,
+    base: Mapping[str, Tensor],
+    experts: Sequence[Mapping[str, Tensor]],
+    weights: ArrayLike,
+    scorers: Sequence[Scorer],
+    *,
+    threads: int | None = None,
+    ahead: int = AHEAD,
+) -> Iterator[tuple[int, list[Scores]]]:
+    """Score the merged model of every candidate, one after the other.
+
+    Several candidates are merged in one pass over the experts. A thread that merged the next ones during a
+    forward pass would only take the cores that the forward pass uses.
+
+    Everything is checked at the call, before the first candidate. When the walk ends, in whatever way, the
+    module has the base weights again.
+
+    Args:
+        model: The live module that takes the merged weights.
+        base: θ₀, tensor by name.
+        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        weights: Merging weights, a row a candidate. [M, N]
+        scorers: The tasks.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        ahead: Candidates a pass over the experts; each takes the memory of a model.
+
+    Returns:
+        Walks over (candidate number, one `Scores` a task), in the order of the candidates.
+    """
+    matrix = checked_weights(weights, len(experts))
+    return walk(LiveModel(model, base, experts), matrix, scorers, threads, ahead)
+
+
+def walk(
+    live: LiveModel,
+    matrix: NDArray[np.float64],
+    scorers: Sequence[Scorer],
+    threads: int | None = None,
+    ahead: int = AHEAD,
+) -> Iterator[tuple[int, list[Scores]]]:
+    """Score the candidates of a live model; when the walk ends, it has the base weights again.
+
+    Args:
+        live: The live model.
+        matrix: Merging weights, a row a candidate. [M, N]
+        scorers: The tasks.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        ahead: Candidates a pass over the experts; each takes the memory of a model.
+
+    Yields:
+        tuple[int, list[Scores]]: The candidate's number, and one `Scores` a task.
+    """
+    live.make_room(min(ahead, len(matrix)))
+    try:
+        with keeping_memory():
+            for first in range(0, len(matrix), ahead):
+                rows = matrix[first : first + ahead]
+                live.merge_ahead(rows, threads)
+                for k in range(len(rows)):
+                    live.show(k)
+                    yield first + k, score_model(live.model, scorers)
+    finally:
+        live.restore()
+
+
+def score_resident(
+    model: nn.Module,
+    base: Mapping[str, Tensor],
+    experts: Sequence[Mapping[str, Tensor]],
+    weights: ArrayLike,
+    scorers: Sequence[Scorer],
+    *,
+    threads: int | None = None,
+) -> list[list[Scores]]:
+    """Score the merged model of every candidate; `score_candidates` gives the same one by one.
+
+    Args:
+        model: The live module that takes the merged weights; ends with the base weights.
+        base: θ₀, tensor by name.
+        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        weights: Merging weights, a row a candidate, as from `m2m.mixture.weight_matrix`. [M, N]
+        scorers: The tasks.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+
+    Returns:
+        A row a candidate, a column a task. [M, len(scorers)]
+    """
+    walk = score_candidates(model, base, experts, weights, scorers, threads=threads)
+    return [scores for _, scores in walk]
+
+
+def score_model(model: nn.Module, scorers: Sequence[Scorer]) -> list[Scores]:
+    """Score a module as it is now on several tasks.
+
+    Args:
+        model: The live module.
+        scorers: The tasks.
+
+    Returns:
+        One `Scores` a task, every value finite.
+    """
+    return [checked_scores(scorer, scorer(model)) for scorer in scorers]
+
+
+def checked_scores(scorer: Scorer, scores: Scores, examples: Sequence[int] | None = None) -> Scores:
+    """Hold what a task returned against what it promised.
+
+    Args:
+        scorer: The task.
+        scores: What it returned.
+        examples: Numbers of the examples that it was asked for; None for all.
+
+    Returns:
+        The same scores.
+
+    Raises:
+        InputError: If a metric is missing or unknown, is not one number an example, or has a value or a mean
+            that is not finite.
+    """
+    where = f"task {scorer.task} ({scorer.split})"
+    if set(scores.values) != set(scorer.metrics):
+        raise InputError(f"{where}: got the metrics {list(scores.values)}, wanted {list(scorer.metrics)}")
+    for metric, values in scores.values.items():
+        if np.ndim(values) != 1 or values.dtype.kind != "f":
+            raise InputError(
+                f"{where}: {metric} must be one float an example, got {list(np.shape(values))} {values.dtype}"
+            )
+    wanted = getattr(scorer, "count", scores.count) if examples is None else len(examples)
+    if any(len(values) != wanted for values in scores.values.values()) or not wanted:
+        counts = {metric: len(values) for metric, values in scores.values.items()}
+        raise InputError(f"{where}: every metric needs a value for each of {wanted} examples, got {counts}")
+    for metric, values in scores.values.items():
+        bad = np.flatnonzero(~(np.abs(values) <= LARGEST))
+        if bad.size:
+            number = bad[0] if examples is None else examples[bad[0]]
+            limit = f", wanted at most {LARGEST:g} in size" if np.isfinite(values[bad[0]]) else ""
+            raise InputError(f"{where}: {metric} of example {number} is {values[bad[0]]}{limit}")
+    return scores

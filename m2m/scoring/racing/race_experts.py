@@ -1,0 +1,246 @@
+"""Race candidates of experts on disk: find the best without scoring every candidate on every example."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m2m.merging.memory import peak_resident_bytes
+from m2m.mixture import Mixture
+from m2m.scoring.engine import Job, choose, open_live
+from m2m.scoring.example_scores import export_examples
+from m2m.scoring.live.device import device_errors, free_bytes, open_device
+from m2m.scoring.live.kept_memory import keeping_memory
+from m2m.scoring.live.mapped import check_mapped
+from m2m.scoring.models import Experts
+from m2m.scoring.prepare import Prepared, prepared, score_outputs
+from m2m.scoring.racing import RaceResult, race
+from m2m.scoring.racing.budget import allowed_evaluations
+from m2m.scoring.racing.runners import Runners, raced_task
+from m2m.scoring.table import ScoreTable
+from m2m.scoring.tasks import TaskOptions
+from m2m.scoring.tasks.bench import Bench
+from m2m.setups.protocol import Progress
+from m2m.support.csv_tables import write_frame
+from m2m.support.files import write_atomically
+from m2m.support.units import parse_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Share of all example evaluations that a race may cost unless the user says so.
+BUDGET = 0.2
+
+
+@dataclass(frozen=True)
+class RaceReport:
+    """What a race found, and what it cost.
+
+    Attributes:
+        winner: Name of the best candidate.
+        weights: Its merging weights by expert.
+        probability: Probability that none is better over all examples.
+        contenders: The candidates, winner first, that are not told apart from it by the confidence asked for.
+        task: What the candidates raced on.
+        metric: The metric that decided.
+        higher_is_better: Its direction.
+        candidates: Number of candidates M.
+        examples: Number of examples E.
+        evaluations: Example evaluations that the race is worth: one is one candidate on one example.
+        saved: How many more scoring everything takes.
+        evaluated_now: How many were made now; the table had the others.
+        merges: Merged models made.
+        finished: Candidates scored on all examples; these are in the score table.
+        budget: Most example evaluations.
+        confidence: What was asked for.
+        seed: What the order of the examples was drawn from.
+        runners: CSV file with a row a candidate.
+        wall_s: Seconds that it took.
+        peak_rss_bytes: Largest resident set of the process so far, mapped files included.
+    """
+
+    winner: str
+    weights: Mapping[str, float]
+    probability: float
+    contenders: Sequence[str]
+    task: str
+    metric: str
+    higher_is_better: bool
+    candidates: int
+    examples: int
+    evaluations: int
+    saved: int
+    evaluated_now: int
+    merges: int
+    finished: int
+    budget: int
+    confidence: float
+    seed: int
+    runners: Path
+    wall_s: float
+    peak_rss_bytes: int
+
+
+def race_candidates(
+    base: str | Path,
+    experts: Experts,
+    candidates: Sequence[Mixture] | None = None,
+    *,
+    tasks: Sequence[str] = (),
+    out: str | Path,
+    budget: float = BUDGET,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+    examples: str | Path | None = None,
+    bench: Bench | Callable[[], Bench] | None = None,
+    model: str | None = None,
+    context: int | None = None,
+    options: TaskOptions | None = None,
+    memory: int | str | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    inputs: Iterable[str | Path] = (),
+) -> RaceReport:
+    """Find the best candidate for a share of the example evaluations, and say how sure that is.
+
+    Candidates that reach the last example are kept in the score table beside `out`, like those of
+    `m2m.score`, and what is there already costs nothing; the rest of an interrupted race is run again.
+    Writes the report as `OUT.race.json` and a row a candidate as `OUT.race.csv`.
+
+    Args:
+        base: Checkpoint of the base model θ₀.
+        experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
+            whose last parts are then the names. [N]
+        candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
+        tasks: The task, as the command line spells it.
+        out: CSV file of the scores of candidates that reached the last example, `NAME.csv`.
+        budget: Most example evaluations: an int is their number, a float in (0, 1] the share of all M·E.
+        metric: The metric that decides; None for the task's headline metric.
+        confidence: In (0, 1); decides who is hopeless and how many contenders there are.
+        seed: Decides the order of the examples.
+        examples: File for every example's score of these candidates, `.csv` or `.parquet`; None for none.
+        bench: Module and task, or what makes them, instead of `tasks` and what follows.
+        model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
+        context: Longest input of a task's texts, in tokens.
+        options: What else is said about the task.
+        memory: Budget, in bytes or as in `2GiB`; None: half of what the device has free.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
+        progress: Told how many example evaluations of the budget are done.
+        inputs: Other files that are read, which are not written over either.
+
+    Returns:
+        The winner, how sure that is, and what it cost.
+    """
+    start = time.perf_counter()
+    place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
+    with prepared(
+        base, experts, candidates, tasks=tasks, inputs=inputs, bench=bench, model=model, context=context,
+        options=options, outputs=score_outputs(out, examples=examples, race=True),
+    ) as what:  # fmt: skip
+        scorer, decisive = raced_task(what.bench.scorers, metric)
+        limit = allowed_evaluations(budget, len(what.mixtures), scorer.count)
+        room = free_bytes(place) // 2 if memory is None else parse_bytes(memory)
+        weights, models = [mixture.weights for mixture in what.mixtures], what.models
+        job = Job(
+            what.bench, models.base, models.experts, weights, [scorer], room, threads, device=place,
+            sums=models.sums,
+        )  # fmt: skip
+        choice = choose(job, "resident")
+        runners = Runners(
+            what.keys(place.type), scorer, decisive, out.with_suffix(".sqlite"),
+            lambda: open_live(job, copied=choice.copied), choice.ahead, threads,
+            _Told(what, limit, progress),
+        )  # fmt: skip
+        with device_errors(place), keeping_memory():
+            result = race(runners, budget, confidence=confidence, seed=seed)
+    names = [mixture.label for mixture in runners.mixtures]
+    winner = runners.mixtures[result.winner]
+    report = RaceReport(
+        winner=winner.label,
+        weights=dict(zip(winner.datasets, winner.weights, strict=True)),
+        probability=result.probability,
+        contenders=[names[m] for m in result.contenders],
+        task=scorer.task,
+        metric=decisive,
+        higher_is_better=runners.higher_is_better,
+        candidates=runners.count,
+        examples=runners.examples,
+        evaluations=result.evaluations,
+        saved=result.saved,
+        evaluated_now=runners.evaluated,
+        merges=runners.merges,
+        finished=int((runners.seen == runners.examples).sum()),
+        budget=limit,
+        confidence=confidence,
+        seed=seed,
+        runners=out.with_suffix(".race.csv"),
+        wall_s=time.perf_counter() - start,
+        peak_rss_bytes=peak_resident_bytes(),
+    )
+    _write(report, runner_table(runners, result), out, examples)
+    return report
+
+
+def runner_table(runners: Runners, result: RaceResult) -> pd.DataFrame:
+    """Tabulate how each candidate did.
+
+    Args:
+        runners: The candidates.
+        result: The race's outcome.
+
+    Returns:
+        A row a candidate: `candidate`; `weights`, JSON by expert; `seen`, examples that it raced on; `value`,
+        mean of the metric over all that it was scored on; `behind` and `behind_error`, how far behind the
+        winner it is expected to be over all examples; `probability` that none is better; `contender`; `left`,
+        `hopeless` or `budget` if it left early.
+    """
+    import pandas as pd
+
+    left = {m: "hopeless" for turn in result.rounds for m in turn.hopeless}
+    left |= {m: "budget" for turn in result.rounds for m in turn.displaced}
+    mixtures, everyone = runners.mixtures, range(runners.count)
+    weights = [dict(zip(mixture.datasets, mixture.weights, strict=True)) for mixture in mixtures]
+    return pd.DataFrame(
+        {
+            "candidate": [mixture.label for mixture in mixtures],
+            "weights": [json.dumps(each) for each in weights],
+            "seen": result.seen,
+            "value": [runners.mean(m) for m in everyone],
+            "behind": result.behind,
+            "behind_error": result.behind_error,
+            "probability": result.probabilities,
+            "contender": [m in result.contenders for m in everyone],
+            "left": [left.get(m, "") for m in everyone],
+        }
+    )
+
+
+class _Told:
+    # Counts example evaluations, and looks after the models' files.
+
+    def __init__(self, what: Prepared, limit: int, progress: Progress | None) -> None:
+        self._what, self._limit, self._progress, self._done = what, limit, progress, 0
+
+    def __call__(self, evaluations: int) -> None:
+        self._what.models.hashes.check_unchanged()  # else the keys would be other models'
+        check_mapped()
+        self._done += evaluations
+        if self._progress is not None:
+            self._progress(self._done, self._limit, "example evaluations")
+
+
+def _write(report: RaceReport, table: pd.DataFrame, out: Path, examples: Path | None) -> None:
+    with ScoreTable(out.with_suffix(".sqlite")) as finished:
+        finished.export_csv(out)
+        if examples is not None:
+            export_examples(finished, examples)
+    write_frame(report.runners, table)
+    text = json.dumps(asdict(report), default=str, ensure_ascii=False, indent=2, allow_nan=False)
+    write_atomically(out.with_suffix(".race.json"), text + "\n")

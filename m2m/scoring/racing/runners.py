@@ -1,0 +1,167 @@
+"""Candidates of a race: merged and scored when asked, remembered, and kept when they have no example left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2m.errors import ConfigError, InputError
+from m2m.mixture import Mixture
+from m2m.scoring.live.live_model import LiveModel
+from m2m.scoring.live.resident import checked_scores
+from m2m.scoring.table import ScoreTable
+from m2m.scoring.tasks.batched_scorer import BatchedScorer
+from m2m.scoring.tasks.scorer import Scorer, Scores
+
+
+def raced_task(scorers: Sequence[Scorer], metric: str | None) -> tuple[BatchedScorer, str]:
+    """Find the one task of a race, and the metric that decides.
+
+    Args:
+        scorers: The bench's tasks.
+        metric: The metric's name; None for the task's headline metric.
+
+    Returns:
+        The task and the metric.
+
+    Raises:
+        ConfigError: If there are several tasks, the task has no such metric, or its examples cannot be
+            scored a few at a time.
+    """
+    if len(scorers) != 1:
+        raise ConfigError(f"a race is run on one task, got {[scorer.task for scorer in scorers]}")
+    [scorer] = scorers
+    if not isinstance(scorer, BatchedScorer):
+        raise ConfigError(
+            f"the task {scorer.task} is scored as a whole, but a race scores a few of its examples at a time"
+        )
+    decisive = next(iter(scorer.metrics)) if metric is None else metric
+    if decisive not in scorer.metrics:
+        raise ConfigError(f"the task {scorer.task} has no metric {metric!r}; it has {list(scorer.metrics)}")
+    return scorer, decisive
+
+
+class Runners:
+    """The candidates of a race, as `m2m.scoring.racing.race` wants them.
+
+    Args:
+        mixtures: The candidates by content key. [M]
+        scorer: The task.
+        metric: The metric that decides.
+        table: The score table's file: what it has costs nothing, and candidates that finish are added.
+        open_live: Makes the live model, when the first candidate has to be merged.
+        ahead: Candidates a pass over the experts.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        scored: Called after each candidate with the example evaluations that it took.
+
+    Attributes:
+        mixtures: The candidates. [M]
+        count: M.
+        examples: E.
+        higher_is_better: The metric's direction.
+        evaluated: Example evaluations made, without those that the table had.
+        merges: Merged models made.
+    """
+
+    def __init__(
+        self,
+        mixtures: dict[str, Mixture],
+        scorer: BatchedScorer,
+        metric: str,
+        table: Path,
+        open_live: Callable[[], LiveModel],
+        ahead: int,
+        threads: int | None,
+        scored: Callable[[int], None],
+    ) -> None:
+        self._keys, self.mixtures = list(mixtures), list(mixtures.values())
+        self._weights = np.array([mixture.weights for mixture in self.mixtures])
+        self._scorer, self._metric, self._table = scorer, metric, table
+        self._open_live, self._ahead, self._threads, self._scored = open_live, ahead, threads, scored
+        self.count, self.examples = len(mixtures), scorer.count
+        self.higher_is_better = scorer.metrics[metric]
+        self._values = {name: np.full((self.count, self.examples), np.nan) for name in scorer.metrics}
+        self.evaluated = self.merges = 0
+        if table.exists():
+            self._recall()
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """On how many examples each candidate has been scored. [M]."""
+        count: NDArray[np.int64] = np.count_nonzero(~np.isnan(self._values[self._metric]), axis=1)
+        return count
+
+    def mean(self, candidate: int) -> float:
+        """Average the decisive metric over what a candidate has been scored on.
+
+        Args:
+            candidate: Its number.
+
+        Returns:
+            The mean, in the metric's unit.
+        """
+        return float(np.nanmean(self._values[self._metric][candidate]))
+
+    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> NDArray[np.float64]:
+        """Merge and score what is not known yet.
+
+        Args:
+            candidates: Candidate numbers. [m]
+            examples: Example numbers. [e]
+
+        Returns:
+            Their scores. [m, e]
+        """
+        wanted = self._values[self._metric][np.ix_(candidates, examples)]
+        missing = [m for m, row in zip(candidates, wanted, strict=True) if np.isnan(row).any()]
+        for first in range(0, len(missing), self._ahead):
+            group = missing[first : first + self._ahead]
+            self._live.merge_ahead(self._weights[group], self._threads)
+            self.merges += len(group)
+            for k, m in enumerate(group):
+                self._live.show(k)
+                self._score(m, examples)
+        return self._values[self._metric][np.ix_(candidates, examples)]
+
+    @cached_property
+    def _live(self) -> LiveModel:
+        return self._open_live()
+
+    def _score(self, m: int, examples: Sequence[int]) -> None:
+        try:
+            scores = checked_scores(self._scorer, self._scorer.score(self._live.model, examples), examples)
+        except InputError as error:
+            raise type(error)(f"candidate {self.mixtures[m].label}: {error}") from error
+        for name, found in scores.values.items():
+            self._values[name][m, examples] = found
+        self.evaluated += len(examples)
+        self._scored(len(examples))
+        if self.seen[m] == self.examples:
+            self._keep(m)
+
+    def _keep(self, m: int) -> None:
+        task, whole = self._scorer, Scores({name: rows[m] for name, rows in self._values.items()})
+        with ScoreTable(self._table) as table:
+            table.add(
+                self._keys[m], self.mixtures[m], "merged", None, task.task, task.split, task.version, whole,
+                task.metrics,
+            )  # fmt: skip
+
+    def _recall(self) -> None:
+        where = {"task": self._scorer.task, "split": self._scorer.split, "version": self._scorer.version}
+        with ScoreTable(self._table) as table:
+            rows = table.rows(**where)
+        number = {key: m for m, key in enumerate(self._keys)}
+        for row in rows:
+            if row.key not in number:
+                continue
+            if row.metric not in self._values or row.count != self.examples:
+                raise InputError(
+                    f"{self._table}: {row.candidate} has {row.count} examples of {row.metric} on {row.task}, "
+                    f"the task has {self.examples} of {list(self._values)}"
+                )
+            self._values[row.metric][number[row.key]] = row.examples

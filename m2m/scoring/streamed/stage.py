@@ -1,0 +1,130 @@
+"""What is scored block by block: a hollow module, the batches that pass through it, and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+
+import torch
+from torch import Tensor, nn
+
+from m2m.checkpoint import Checkpoint
+from m2m.errors import InputError
+from m2m.scoring.live.resident import checked_scores
+from m2m.scoring.streamed.forward import Forward
+from m2m.scoring.streamed.hollow import build_hollow
+from m2m.scoring.streamed.inside import MeasuredActivations
+from m2m.scoring.streamed.rehearsal import Rehearsal, rehearse
+from m2m.scoring.streamed.spill_file import SpillFile
+from m2m.scoring.streamed.weights import Weight, Weights
+from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch, joined
+from m2m.scoring.tasks.scorer import Scorer, Scores
+
+
+class Stage:
+    """The module without memory for its weights, the tasks' batches, and the results so far.
+
+    Args:
+        build: Makes the module.
+        base: The base model; only its headers are read.
+        scorers: The tasks.
+
+    Attributes:
+        weights: The module's weights.
+
+    Raises:
+        InputError: If a task does not come in batches.
+        CheckpointError: If the base model and the module do not fit.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module], base: Checkpoint, scorers: Sequence[Scorer]) -> None:
+        self._tasks = [_in_batches(scorer) for scorer in scorers]
+        self._model = build_hollow(build)
+        self.weights = Weights(self._model, base)
+        self._batches = [
+            (number, batch) for number, task in enumerate(self._tasks) for batch in task.batches()
+        ]
+        self._results: dict[int, dict[int, Mapping[str, Tensor]]] = {}
+
+    @property
+    def batches(self) -> int:
+        """Number of batches of all tasks."""
+        return len(self._batches)
+
+    def rehearse(self, spill: SpillFile, check: Callable[[frozenset[Weight]], None]) -> Rehearsal:
+        """Rehearse each task with its largest batch.
+
+        Args:
+            spill: Where activations would go.
+            check: Called with the weights of each operation; raises if they are too large.
+
+        Returns:
+            What was seen.
+        """
+        seen, activations = Rehearsal(), MeasuredActivations(spill)
+        for number in range(len(self._tasks)):
+            largest = max(self._places(number), key=lambda place: _elements(self._batches[place][1]))
+            with torch.inference_mode(), closing(self.forward(0, largest)) as forward:
+                rehearse(seen, forward, self.weights, activations, check)
+        return seen
+
+    def forward(self, candidate: int, place: int) -> Forward:
+        """Prepare a batch's way through the network; nothing runs yet.
+
+        Args:
+            candidate: The candidate's number.
+            place: The batch's number.
+
+        Returns:
+            The forward pass.
+        """
+        number, batch = self._batches[place]
+        task = self._tasks[number]
+        return Forward(candidate, place, lambda: task.judge(self._model(**batch.inputs), batch))
+
+    def keep(self, forward: Forward) -> bool:
+        """Keep a result.
+
+        Args:
+            forward: A forward pass that is done.
+
+        Returns:
+            Whether it was the last of its candidate's.
+        """
+        found = self._results.setdefault(forward.candidate, {})
+        found[forward.place] = forward.result
+        return len(found) == self.batches
+
+    def scores(self, candidate: int) -> list[Scores]:
+        """Put a candidate's results together, and forget them.
+
+        Args:
+            candidate: A candidate whose last result was kept.
+
+        Returns:
+            One `Scores` a task.
+
+        Raises:
+            InputError: If a score is not finite, or not what the task promised.
+        """  # noqa: DOC502 - raised by what is called
+        found = self._results.pop(candidate)
+        return [checked_scores(task, self._joined(found, number)) for number, task in enumerate(self._tasks)]
+
+    def _joined(self, found: Mapping[int, Mapping[str, Tensor]], number: int) -> Scores:
+        return joined(self._tasks[number].task, [found[place] for place in self._places(number)])
+
+    def _places(self, number: int) -> list[int]:
+        return [place for place, (task, _) in enumerate(self._batches) if task == number]
+
+
+def _in_batches(scorer: Scorer) -> BatchedScorer:
+    if not isinstance(scorer, BatchedScorer):
+        raise InputError(
+            f"task {scorer.task} ({scorer.split}): streamed scoring needs a task that comes in batches "
+            f"(BatchedScorer), got {type(scorer).__name__}; use the resident mode"
+        )
+    return scorer
+
+
+def _elements(batch: TaskBatch) -> int:
+    return sum(tensor.numel() for tensor in batch.inputs.values())

@@ -1,0 +1,462 @@
+"""The table of scores: one SQLite file, a row a model × task × split × metric, with every example's value."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2m.errors import InputError
+from m2m.mixture import Mixture
+from m2m.support.csv_tables import write_frame
+from m2m.support.doors import reading, require_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Says that a file is a score table, and of which layout.
+APPLICATION_ID, LAYOUT = 0x6D326D73, 1
+#: Seconds that a process waits for another one's write.
+PATIENCE = 60.0
+#: Where a scored model comes from.
+ORIGINS = ("base", "merged", "trained")
+#: Before the origin of a model that another one has taken the place of.
+REPLACED = "replaced "
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS scores (
+  key TEXT NOT NULL,               -- content key of the model
+  candidate TEXT NOT NULL,         -- label for people
+  members TEXT NOT NULL,           -- JSON list of dataset names
+  weights TEXT NOT NULL,           -- JSON object, dataset name to weight
+  origin TEXT NOT NULL,            -- base, merged or trained; `replaced merged` and so on
+  seed INTEGER,                    -- training seed of a trained model
+  task TEXT NOT NULL,
+  split TEXT NOT NULL,
+  version TEXT NOT NULL,           -- content hash of the task
+  metric TEXT NOT NULL,
+  higher_is_better INTEGER NOT NULL,
+  value REAL NOT NULL,             -- mean of the examples' values
+  count INTEGER NOT NULL,          -- number of examples
+  examples BLOB NOT NULL,          -- zlib of the values, little-endian
+  precision INTEGER NOT NULL,      -- bytes a value: 4 where that loses nothing, else 8
+  created TEXT NOT NULL,           -- UTC, ISO 8601
+  PRIMARY KEY (key, task, split, version, metric)
+)
+"""
+
+_TEXTS = ("key", "candidate", "origin", "task", "split", "version", "metric", "created")
+#: What `add` makes sure of in every row, as SQL that is 1 where it holds.
+_SOUND = f"""
+{" AND ".join(f"typeof({column}) = 'text'" for column in _TEXTS)}
+AND origin IN {(*ORIGINS, *(REPLACED + origin for origin in ORIGINS))}
+AND typeof(seed) IN ('integer', 'null') AND typeof(value) = 'real' AND abs(value) < 9e999
+AND higher_is_better IN (0, 1)
+AND typeof(count) = 'integer' AND count BETWEEN 1 AND {2**48}
+AND typeof(examples) = 'blob' AND precision IN (4, 8)
+AND typeof(members) = 'text' AND CASE WHEN json_valid(members) THEN json_type(members) = 'array'
+  AND NOT EXISTS (SELECT 1 FROM json_each(members) WHERE type <> 'text') END
+AND typeof(weights) = 'text' AND CASE WHEN json_valid(weights) THEN json_type(weights) = 'object'
+  AND NOT EXISTS (SELECT 1 FROM json_each(weights) WHERE type NOT IN ('real', 'integer')) END
+"""
+#: SQLite's codes for what is wrong with the system, not with the file.
+_SYSTEM = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOLFS,
+}  # fmt: skip
+#: What it says when we use it wrongly.
+_OUR_FAULT = {
+    sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_INTERRUPT
+}  # fmt: skip
+
+#: What a column may hold.
+Value = str | int | float | None
+
+
+class Measured(Protocol):
+    """Per-example values by metric, as `m2m.scoring.Scores` has them."""
+
+    @property
+    def values(self) -> Mapping[str, NDArray[np.float64]]:
+        """Each metric's value of each example, by metric."""
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One row of the table.
+
+    Attributes:
+        key: Content key of the model.
+        candidate: The mixture's label, or `base`.
+        members: Names of the mixture's datasets.
+        weights: Weight by dataset name.
+        origin: `base`, `merged` or `trained`.
+        seed: Training seed of a trained model.
+        task: Name of the task.
+        split: `validation` or `test`.
+        version: Content hash of the task.
+        metric: Name of the metric.
+        higher_is_better: Its direction.
+        value: Mean over the examples.
+        count: Number of examples E.
+        examples: The examples' values. [E]
+        created: When it was written, UTC, ISO 8601.
+    """
+
+    key: str
+    candidate: str
+    members: list[str]
+    weights: dict[str, float]
+    origin: str
+    seed: int | None
+    task: str
+    split: str
+    version: str
+    metric: str
+    higher_is_better: bool
+    value: float
+    count: int
+    examples: NDArray[np.float64] = field(repr=False, compare=False)
+    created: str = field(compare=False)
+
+
+class ScoreTable:
+    """Scores that are never lost: each is committed when it is added; several processes may add at once.
+
+    Args:
+        path: The SQLite file; made if it is not there.
+        read_only: Whether it is only read: then it may also lie where nothing can be written.
+
+    Raises:
+        InputError: If the file is not a score table of this layout.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        if not path.parent.is_dir():
+            raise InputError(f"cannot make the score table {path}: there is no folder {path.parent}")
+        require_file(path, "a score table")
+        self._alike: dict[tuple[str, ...], tuple[int, bool]] = {}
+        try:
+            self._connect(path, self._open)
+        except InputError:
+            if not (read_only and _is_at_rest(path)):
+                raise
+            self._connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", self._check_layout)
+
+    def __enter__(self) -> ScoreTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def add(
+        self,
+        key: str,
+        mixture: Mixture | None,
+        origin: str,
+        seed: int | None,
+        task: str,
+        split: str,
+        version: str,
+        scores: Measured,
+        metrics: Mapping[str, bool],
+    ) -> None:
+        """Write one model's scores on one task, a row a metric, all or none; rows that are there stay.
+
+        Args:
+            key: Content key of the model.
+            mixture: What it was merged or trained from; None for the base model.
+            origin: `base`, `merged` or `trained`.
+            seed: Training seed, or None.
+            task: Name of the task.
+            split: `validation` or `test`.
+            version: Content hash of the task.
+            scores: Values by metric.
+            metrics: Metric name to whether higher is better.
+
+        Raises:
+            InputError: If the origin is unknown, or a metric has no values, no finite mean, or another
+                direction or number of examples than it has for other models.
+        """
+        if origin not in ORIGINS:
+            raise InputError(f"{self.path}: origin must be one of {', '.join(ORIGINS)}, got {origin!r}")
+        weights = dict(zip(mixture.datasets, mixture.weights, strict=True)) if mixture else {}
+        who = (key, mixture.label if mixture else "base", json.dumps(mixture.members if mixture else []))
+        what = (json.dumps(weights), origin, seed, task, split, version)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = []
+        for metric, values in scores.values.items():
+            where = f"{self.path}: {who[1]}, {metric} on {task} ({split})"
+            if not len(values):
+                raise InputError(f"{where}: there are no values")
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean, (blob, precision) = float(np.mean(values)), _packed(values)
+            if not np.isfinite(mean):
+                worst = int(np.argmax(np.abs(values)))
+                raise InputError(f"{where}: the mean is {mean}, example {worst} is {values[worst]}")
+            self._check_alike(where, (task, split, version, metric), (len(values), metrics[metric]))
+            rows.append((*who, *what, metric, metrics[metric], mean, len(values), blob, precision, now))
+        marks = ", ".join("?" * len(rows[0]))
+        with self._using(), _transaction(self._connection):
+            self._connection.executemany(f"INSERT OR IGNORE INTO scores VALUES ({marks})", rows)
+
+    def _check_alike(self, where: str, what: tuple[str, ...], got: tuple[int, bool]) -> None:
+        # Models are compared example by example: a version of a task has one list of them, and one direction.
+        if what not in self._alike:
+            query = "SELECT count, higher_is_better FROM scores WHERE task = ? AND split = ? AND version = ? "
+            with self._using():
+                found = self._connection.execute(f"{query} AND metric = ? LIMIT 1", what).fetchone()
+            self._alike[what] = (found[0], bool(found[1])) if found else got
+        (count, better), (own, own_better) = self._alike[what], got
+        if count != own:
+            raise InputError(
+                f"{where}: got {own} examples, other models have {count}; a task has the same for every model"
+            )
+        if better != own_better:
+            said, other = ("higher" if each else "lower" for each in (own_better, better))
+            raise InputError(f"{where}: {said} is better, but {other} for the models that are there")
+
+    def has(self, key: str, task: str, split: str, version: str) -> bool:
+        """Whether a model's scores on a task are there.
+
+        Args:
+            key: Content key of the model.
+            task: Name of the task.
+            split: `validation` or `test`.
+            version: Content hash of the task.
+
+        Returns:
+            True if they are.
+        """
+        query = "SELECT 1 FROM scores WHERE key = ? AND task = ? AND split = ? AND version = ? LIMIT 1"
+        with self._using():
+            return self._connection.execute(query, (key, task, split, version)).fetchone() is not None
+
+    def versions(self) -> set[str]:
+        """Return the versions of tasks that there are scores of."""
+        with self._using():
+            return {row["version"] for row in self._connection.execute("SELECT DISTINCT version FROM scores")}
+
+    def set_aside(self, origin: str, version: str, current: Mapping[tuple[str, int | None], str]) -> None:
+        """Keep the rows of models that others have taken the place of, but no longer as the candidate's.
+
+        Their origin becomes `replaced ORIGIN`; a model that is current again gets its own back.
+
+        Args:
+            origin: `base`, `merged` or `trained`.
+            version: Content hash of the current task.
+            current: Content key of the current model by candidate and training seed.
+        """
+        query = "SELECT DISTINCT key, candidate, seed, version, origin FROM scores WHERE origin IN (?, ?)"
+        with self._using():
+            found = self._connection.execute(query, (origin, REPLACED + origin)).fetchall()
+        changes = []
+        for row in found:
+            key = current.get((row["candidate"], row["seed"]))
+            stands = (row["key"], row["version"]) == (key, version)
+            wanted = origin if stands else REPLACED + origin
+            if key is not None and row["origin"] != wanted:
+                changes.append((wanted, row["key"], row["version"], row["candidate"]))
+        if changes:
+            change = "UPDATE scores SET origin = ? WHERE key = ? AND version = ? AND candidate = ?"
+            with self._using(), _transaction(self._connection):
+                self._connection.executemany(change, changes)
+
+    def rows(self, **equal: Value) -> list[ScoreRow]:
+        """Read rows.
+
+        Args:
+            **equal: Column name to the value it must have; None finds rows without one.
+
+        Returns:
+            The rows by origin, seed, task, split, metric, then fewer datasets, then dataset order.
+        """
+        with self._using():
+            return [_row(found) for found in self._select("*", equal)]
+
+    def distinct(self, column: str, **equal: Value) -> list[Value]:
+        """List what a column holds, without reading the rows.
+
+        Args:
+            column: Its name.
+            **equal: As for `rows`.
+
+        Returns:
+            The different values, ascending.
+
+        Raises:
+            InputError: If there is no such column.
+        """
+        if column not in ScoreRow.__dataclass_fields__:
+            raise InputError(f"{self.path}: no column {column!r}")
+        where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
+        query = f"SELECT DISTINCT {column} FROM scores WHERE {where} ORDER BY {column}"
+        with self._using():
+            return [row[0] for row in self._connection.execute(query, tuple(equal.values()))]
+
+    def frame(self, **equal: Value) -> pd.DataFrame:
+        """Read rows as a data frame: the columns of `ScoreRow` without the per-example values.
+
+        Args:
+            **equal: As for `rows`.
+
+        Returns:
+            The rows, in the same order; `members` and `weights` as JSON text.
+        """
+        import pandas as pd
+
+        columns = [name for name in ScoreRow.__dataclass_fields__ if name != "examples"]
+        with self._using():
+            records = [tuple(found) for found in self._select(", ".join(columns), equal)]
+        frame = pd.DataFrame.from_records(records, columns=columns)
+        return frame.astype({"seed": "Int64", "higher_is_better": bool})
+
+    def export_csv(self, path: Path) -> None:
+        """Write `frame()` as CSV; the file appears whole or not at all.
+
+        Args:
+            path: The file; replaced if it is there.
+        """
+        write_frame(path, self.frame())
+
+    def _connect(self, place: Path | str, begin: Callable[[], None]) -> None:
+        with self._using():
+            address = isinstance(place, str)
+            self._connection = sqlite3.connect(place, PATIENCE, isolation_level=None, uri=address)
+        self._connection.row_factory = sqlite3.Row
+        try:
+            with self._using():
+                begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        with _transaction(self._connection):
+            if not self._pragma("application_id") and not self._pragma("schema_version"):
+                self._connection.execute(SCHEMA)
+                self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
+            self._check_layout()
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        # A killed process loses nothing; a power cut may take the last scores, which are made again. Waiting
+        # for the disk after each score would take longer than scoring small models.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _check_layout(self) -> None:
+        found = (self._pragma("application_id"), self._pragma("user_version"))
+        if found != (APPLICATION_ID, LAYOUT):
+            raise InputError(
+                f"{self.path} is not a score table of this m2m: its SQLite application id and layout are "
+                f"{found}, wanted {(APPLICATION_ID, LAYOUT)}"
+            )
+        [kind] = self._connection.execute(
+            "SELECT type FROM sqlite_master WHERE name = 'scores'"
+        ).fetchone() or [""]
+        with closing(sqlite3.connect(":memory:")) as ours:
+            ours.execute(SCHEMA)
+            if kind != "table" or _columns(self._connection) != _columns(ours):
+                raise InputError(f"{self.path} is not a score table of this m2m: it has other columns")
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        # What SQLite says about the file is the file's fault; what it says about the system is not.
+        try:
+            with reading("a score table", self.path):
+                yield
+        except InputError as error:
+            cause = error.__cause__
+            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+            if isinstance(cause, sqlite3.Error) and code in _OUR_FAULT:
+                raise cause from None
+            if code in _SYSTEM:
+                raise InputError(f"{self.path}: the system does not read or write it: {cause}") from cause
+            raise
+
+    def _check_rows(self, where: str, values: tuple[Value, ...]) -> None:
+        # SQLite keeps any type in any column; what is read is held to what `add` writes.
+        query = f"SELECT rowid, candidate, task FROM scores WHERE ({where}) AND ({_SOUND}) IS NOT 1 LIMIT 1"
+        damaged = self._connection.execute(query, values).fetchone()
+        if damaged is not None:
+            number, candidate, task = damaged
+            raise InputError(
+                f"{self.path} is damaged: row {number} ({candidate!r:.60} on {task!r:.60}) is not what m2m "
+                "writes; delete the row and score that candidate again"
+            )
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _select(self, columns: str, equal: Mapping[str, Value]) -> list[sqlite3.Row]:
+        known = [name for name, _ in _columns(self._connection)]
+        unknown = sorted(set(equal) - set(known))
+        if unknown:
+            raise InputError(f"{self.path}: no columns {unknown}; there are {known}")
+        where = " AND ".join(f"{column} IS ?" for column in equal) or "1"
+        order = "origin, seed, task, split, metric, json_array_length(members), weights DESC, key"
+        self._check_rows(where, tuple(equal.values()))
+        query = f"SELECT {columns} FROM scores WHERE {where} ORDER BY {order}"
+        return self._connection.execute(query, tuple(equal.values())).fetchall()
+
+
+def _is_at_rest(path: Path) -> bool:
+    # Nobody writes it, and all that was written is in the file itself.
+    beside = path.with_name(f"{path.name}-wal")
+    return path.exists() and not (beside.exists() and beside.stat().st_size)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # on a full disk SQLite rolls back by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _packed(values: NDArray[np.float64]) -> tuple[bytes, int]:
+    with np.errstate(over="ignore"):  # what does not fit in single precision is not equal either
+        single = values.astype("<f4")
+    stored = single if np.array_equal(single, values) else values.astype("<f8")
+    return zlib.compress(stored.tobytes()), stored.itemsize
+
+
+def _columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    # Names and declared types.
+    return [(row[1], row[2]) for row in connection.execute("PRAGMA table_info(scores)")]
+
+
+def _unpacked(found: sqlite3.Row) -> NDArray[np.float64]:
+    # Never more than there should be: a few bytes can unpack to thousands of times as many.
+    wanted = found["count"] * found["precision"]
+    packed = zlib.decompressobj()
+    content = packed.decompress(found["examples"], wanted + 1)
+    if len(content) != wanted:
+        raise ValueError(f"the values of {found['candidate']!r:.60} on {found['task']!r:.60} are cut off")
+    return np.frombuffer(content, dtype=f"<f{found['precision']}").astype(np.float64)
+
+
+def _row(found: sqlite3.Row) -> ScoreRow:
+    values = {name: found[name] for name in ScoreRow.__dataclass_fields__}
+    values["examples"] = _unpacked(found)
+    values["members"], values["weights"] = json.loads(found["members"]), json.loads(found["weights"])
+    values["higher_is_better"] = bool(found["higher_is_better"])
+    return ScoreRow(**values)

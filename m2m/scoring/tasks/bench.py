@@ -1,0 +1,122 @@
+"""What candidates are scored on: a module of the base architecture, and tasks."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from m2m.errors import ConfigError
+from m2m.scoring.live.huggingface import HuggingFaceFolder, is_model_folder
+from m2m.scoring.streamed.hollow import build_on_meta
+from m2m.scoring.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
+from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.target_scorer import TargetScorer
+from m2m.setups.protocol import Setup
+from m2m.support.user_code import load_function
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A module and its tasks.
+
+    Attributes:
+        build: Makes a new module; its weights are written over.
+        build_empty: The same without reading weights, for a model that does not fit in memory.
+        architecture: Content hash of what decides the module besides its weights; part of the cache key.
+        scorers: The tasks.
+    """
+
+    build: Callable[[], nn.Module]
+    build_empty: Callable[[], nn.Module]
+    architecture: str
+    scorers: Sequence[Scorer]
+
+
+def setup_bench(setup: Setup, targets: Sequence[str], split: str = "validation") -> Bench:
+    """Score on targets of a set-up.
+
+    Args:
+        setup: The set-up.
+        targets: Names of its targets.
+        split: `validation` or `test`.
+
+    Returns:
+        The bench.
+    """
+    scorers = [TargetScorer(setup, target, split) for target in targets]
+    return Bench(setup.build, setup.build, setup.version, scorers)
+
+
+def task_bench(
+    base: Path,
+    tasks: Sequence[str],
+    *,
+    model: str | None = None,
+    context: int | None = None,
+    options: TaskOptions | None = None,
+    root: Path | None = None,
+) -> Bench:
+    """Score on tasks: with a module of the user's own, or with the one that a Hugging Face folder describes.
+
+    Args:
+        base: The base model's checkpoint.
+        tasks: The tasks as users spell them (see `m2m.scoring.tasks.load_tasks`).
+        model: The user's factory, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
+        context: Longest input of a task's texts, in tokens; None: what the folder's model takes.
+        options: What else is said about the tasks.
+        root: Folder that relative paths of tasks and factory start from; None: the current one.
+
+    Returns:
+        The bench.
+
+    Raises:
+        ConfigError: If there is neither a factory nor a Hugging Face folder.
+    """
+    place = root or Path()
+    if model is not None:
+        factory = load_function(model, place, "--model")
+        build = build_empty = _checked(factory, model)
+        architecture = _source_hash(factory)
+    elif is_model_folder(base):
+        folder = HuggingFaceFolder(base, context, trust=(options or TaskOptions()).trust_remote_code)
+        build, build_empty, architecture = folder.build, folder.build_empty, folder.architecture
+    else:
+        raise ConfigError(
+            f"{base} is no Hugging Face folder (it has no config.json): --model FILE.py:FACTORY says how to "
+            "build the module"
+        )
+
+    def tokens() -> Tokens:
+        if model is None:
+            return folder
+        if context is None:
+            raise ConfigError("a module of your own reads bytes: --context says how many at most")
+        return ByteTokens(build_on_meta(build), context)
+
+    scorers = [
+        scorer for task in tasks for scorer in load_tasks(task, place, tokens, options or TaskOptions())
+    ]
+    return Bench(build, build_empty, architecture, scorers)
+
+
+def _checked(factory: Callable[[], Any], name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        made = factory()
+        if not isinstance(made, nn.Module):
+            got = f"the class {made.__name__}" if isinstance(made, type) else type(made).__name__
+            raise ConfigError(f"--model {name} must return a torch module, got {got}")
+        return made
+
+    return build
+
+
+def _source_hash(factory: Callable[[], nn.Module]) -> str:
+    source = inspect.getsource(sys.modules[factory.__module__])
+    return hashlib.sha256(source.encode()).hexdigest()[:16]

@@ -1,0 +1,169 @@
+"""Tasks of EleutherAI's lm-evaluation-harness, run on the live module (extra `lm-eval`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from m2m.checkpoint.hugging_face import nobody_to_ask
+from m2m.errors import ConfigError
+from m2m.scoring.live.mode import scoring
+from m2m.scoring.tasks.scorer import Scores
+from m2m.scoring.tasks.tokens import Tokens
+from m2m.support.doors import reading
+
+#: Rows a batch of the harness.
+BATCH_SIZE = 8
+#: Seed of the few-shot examples: the harness's own default.
+FEW_SHOT_SEED = 1234
+
+
+class HarnessScorer:
+    """One task of the harness as a task of ours (see `Scorer`), every example's value kept.
+
+    The module is scored where it is, without a copy on disk. The harness's response cache is keyed by the
+    request alone and would give one mixture's answers for the next, so it is never used: the harness's
+    `evaluate` is called, which knows no such cache, and not its command.
+
+    Args:
+        task: The harness's task object.
+        tokens: The model's tokens; they must come from a Hugging Face tokenizer.
+        limit: Most examples; None for all.
+
+    Attributes:
+        task: `lm_eval:` and the task's name.
+        split: `validation`, whichever split of its own the harness scores.
+        version: Content hash of the task's definition, its examples, and the harness's version.
+        metrics: The task's metrics that are means over examples; one that a filter makes is `METRIC@FILTER`
+            where the task has several filters.
+
+    Raises:
+        ConfigError: If the model has no Hugging Face tokenizer, or no metric is a mean over examples.
+    """
+
+    split = "validation"
+
+    def __init__(self, task: Any, tokens: Tokens, limit: int | None = None) -> None:
+        from lm_eval.api.metrics import mean
+
+        self.task = f"lm_eval:{task.task_name}"
+        self._task, self._limit = task, limit
+        self._tokenizer, self._context = getattr(tokens, "tokenizer", None), tokens.context
+        if self._tokenizer is None:
+            raise ConfigError(f"the task {self.task} needs a model with a tokenizer (a Hugging Face folder)")
+        if task.get_config("num_fewshot") is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=FEW_SHOT_SEED)
+        self._filters = [chain.name for chain in task._filters]
+        means = [name for name, how in task.aggregation().items() if how is mean]
+        higher = {name: bool(better) for name, better in task.higher_is_better().items()}
+        self.metrics: Mapping[str, bool] = {
+            self._metric(name, chain): higher.get(name, True) for chain in self._filters for name in means
+        }
+        if not self.metrics:
+            raise ConfigError(
+                f"the task {self.task}: none of its metrics {list(task.aggregation())} is a mean of examples"
+            )
+        self.version = _version(task, limit)
+
+    def __call__(self, model: nn.Module) -> Scores:
+        """Score the module as it is now.
+
+        Args:
+            model: The live module, a `transformers.PreTrainedModel`; its modes are left as they were.
+
+        Returns:
+            Each metric's value for each example, in the order of the task's examples.
+
+        Raises:
+            ConfigError: If the module is not one of transformers.
+        """
+        from lm_eval.evaluator import evaluate
+        from lm_eval.models.huggingface import HFLM
+        from transformers import PreTrainedModel
+
+        if not isinstance(model, PreTrainedModel):
+            raise ConfigError(
+                f"the task {self.task} needs a model of transformers, got a {type(model).__name__}"
+            )
+        wrapped = HFLM(
+            pretrained=model, tokenizer=self._tokenizer, batch_size=BATCH_SIZE, max_length=self._context
+        )
+        with scoring(model):
+            found = evaluate(
+                wrapped,
+                {"tasks": {self._task.task_name: self._task}, "groups": {}, "group_map": {}},
+                limit=self._limit,
+                cache_requests=False,
+                bootstrap_iters=0,
+                log_samples=True,
+                verbosity=None,
+            )
+        return self._scores(found["samples"][self._task.task_name])
+
+    def _scores(self, samples: list[dict[str, Any]]) -> Scores:
+        values: dict[str, list[float]] = {metric: [] for metric in self.metrics}
+        for sample in sorted(samples, key=lambda sample: int(sample["doc_id"])):
+            for name in sample["metrics"]:
+                metric = self._metric(name, sample["filter"])
+                if metric in values:
+                    values[metric].append(float(sample[name]))
+        return Scores({metric: np.array(value, dtype=np.float64) for metric, value in values.items()})
+
+    def _metric(self, name: str, chain: str) -> str:
+        return f"{name}@{chain}" if len(self._filters) > 1 else name
+
+
+def load_harness_tasks(
+    name: str, tokens: Tokens, *, include: Path | None = None, limit: int | None = None
+) -> list[HarnessScorer]:
+    """Find tasks of the harness.
+
+    Args:
+        name: A task, group or tag of the harness, or one of a file under `include`.
+        tokens: The model's tokens.
+        include: Folder of task files (YAML) of the user's own; they come before the harness's.
+        limit: Most examples a task; None for all.
+
+    Returns:
+        The task, or every task of the group or tag.
+
+    Raises:
+        ConfigError: If the harness is not installed, or has no such task, or cannot load it.
+    """
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise ConfigError(
+            f'the task lm_eval:{name} needs the lm-evaluation-harness: pip install "m2m[lm-eval]"'
+        ) from error
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it greets at every evaluation
+    if include is not None and not include.is_dir():
+        raise ConfigError(f"there is no folder {include} with task files")
+    manager = TaskManager(
+        include_path=None if include is None else str(include), include_defaults=include is None
+    )
+    with (
+        reading("a task that the lm-evaluation-harness can load", f"lm_eval:{name}", ConfigError),
+        nobody_to_ask(),
+    ):
+        loaded = manager.load([name])
+    return [HarnessScorer(task, tokens, limit) for task in loaded["tasks"].values()]
+
+
+def _version(task: Any, limit: int | None) -> str:
+    from lm_eval import __version__
+
+    content = hashlib.sha256(f"lm_eval {__version__} {limit} {FEW_SHOT_SEED} {BATCH_SIZE}".encode())
+    definition = task.dump_config()
+    content.update(json.dumps(definition, sort_keys=True, default=str).encode())
+    for example in task.eval_docs:
+        content.update(json.dumps(example, sort_keys=True, default=str).encode())
+    return content.hexdigest()[:16]

@@ -1,0 +1,81 @@
+"""From a task as users spell it to its scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from m2m.errors import ConfigError
+from m2m.scoring.tasks.classification import ClassificationScorer
+from m2m.scoring.tasks.function_scorer import FunctionScorer
+from m2m.scoring.tasks.multiple_choice import MultipleChoiceScorer
+from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.text_loss import TextLossScorer
+from m2m.scoring.tasks.tokens import Tokens
+from m2m.support.config_keys import did_you_mean
+
+#: What stands before the colon of a built-in task.
+TASK_KINDS = ("lm", "choice", "classify", "lm_eval")
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What a command may say about its tasks, and the model that does them.
+
+    Attributes:
+        stride: New tokens a window of `lm` tasks; None: the whole window.
+        limit: Most examples of a built-in task; None for all.
+        include: Folder of lm-evaluation-harness task files.
+        trust_remote_code: Whether Python code in a Hugging Face model's folder may run.
+    """
+
+    stride: int | None = None
+    limit: int | None = None
+    include: Path | None = None
+    trust_remote_code: bool = False
+
+
+def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: TaskOptions) -> Sequence[Scorer]:
+    """Make the task that a user names.
+
+    Args:
+        word: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`, `lm_eval:NAME`, or `FILE.py:FUNCTION`.
+        root: Folder that relative paths start from.
+        tokens: Gives the model's tokens, or raises an error that says how to get them.
+        options: What the command says about its tasks.
+
+    Returns:
+        The task; several where the lm-evaluation-harness has a group of that name.
+
+    Raises:
+        ConfigError: If nothing stands after the colon, or it is neither a kind of task nor Python.
+    """
+    kind, _, rest = word.partition(":")
+    if kind not in TASK_KINDS:
+        _check_python(word, kind)
+        return [FunctionScorer(word, root)]
+    if not rest:
+        raise ConfigError(f"the task {word!r} names no {'task' if kind == 'lm_eval' else 'file'}")
+    path = root / rest
+    if kind == "lm":
+        return [TextLossScorer.read(path, tokens(), stride=options.stride, limit=options.limit)]
+    if kind == "choice":
+        return [MultipleChoiceScorer.read(path, tokens(), limit=options.limit)]
+    if kind == "classify":
+        known = None if path.suffix == ".safetensors" else tokens()
+        return [ClassificationScorer.read(path, known, limit=options.limit)]
+    from m2m.scoring.tasks.lm_eval_harness import load_harness_tasks
+
+    return load_harness_tasks(rest, tokens(), include=options.include, limit=options.limit)
+
+
+def _check_python(word: str, place: str) -> None:
+    # A kind with a slip of the pen would read as the name of a module.
+    if place.isidentifier() and find_spec(place) is None:
+        kinds = ", ".join(f"{kind}:…" for kind in TASK_KINDS)
+        raise ConfigError(
+            f"the task {word!r}: {place!r} is neither a kind of task{did_you_mean(place, TASK_KINDS)} nor a "
+            f"Python module; wanted one of {kinds} or FILE.py:FUNCTION"
+        )

@@ -1,0 +1,183 @@
+"""CSV tables: read as users write them, and written so that no spreadsheet computes what is only text.
+
+A header names each column once, rows are as long as it, blanks around cells are no part of them.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m2m.errors import InputError
+from m2m.support.config_keys import repeated
+from m2m.support.doors import reading, require_file
+from m2m.support.files import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+#: How a text begins that spreadsheets take for a formula, or that reads like a guarded one.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def read_rows(path: Path, what: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read a table row by row; blanks around cells are no part of them, empty lines no rows.
+
+    Args:
+        path: The file.
+        what: What it is, for messages.
+
+    Yields:
+        tuple[int, dict[str, str]]: The number of the line in the file, and the cells by column.
+    """
+    lines = _lines(path, what, pipe=True)
+    _, header = next(lines, (0, []))
+    for line, cells in lines:
+        yield line, dict(zip(header, cells, strict=True))
+
+
+def read_frame(path: Path, what: str, *, text: bool = False) -> pd.DataFrame:
+    """Read a table of many rows.
+
+    Args:
+        path: The file.
+        what: What it is, for messages.
+        text: Whether all cells are wanted as text, empty ones as empty text; else columns are numbers where
+            all of their cells are.
+
+    Returns:
+        The table, its cells read as `read_rows` reads them.
+
+    Raises:
+        InputError: If the file cannot be read or is no CSV, columns are named alike, or a row has more or
+            fewer cells than the header.
+    """  # noqa: DOC502 - raised by what is called
+    import pandas as pd
+
+    for _ in _lines(path, what, pipe=False):  # pandas renames columns and shifts cells in silence
+        pass
+    kind: dict[str, Any] = {"dtype": str} if text else {}
+    with reading("a CSV table", path):
+        table = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False, **kind)
+    plain = _with_texts(table, lambda cell: unguarded(cell.strip()))
+    return plain if text else plain.apply(_numeric)
+
+
+def number(cell: str) -> float:
+    """Read a number as it is written in a cell.
+
+    Args:
+        cell: Decimal digits with a decimal point, and an exponent if wanted.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: If it is written otherwise: Python's own `1_000`, a decimal comma, `nan`.
+    """
+    if not _NUMBER.fullmatch(cell):
+        raise ValueError(f"{cell!r} is not a number; wanted digits with a decimal point, as 0.25 or 1e-3")
+    return float(cell)
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table row by row; the file appears whole or not at all.
+
+    Args:
+        path: The file.
+        header: The columns' names.
+        rows: Cells, as many in every row; numbers are written so that they read back the same.
+    """
+    with replacing(path) as file:
+        writer = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
+        writer.writerow(map(guarded, header))
+        writer.writerows(map(guarded, row) for row in rows)
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a data frame without its index; the file appears whole or not at all.
+
+    Args:
+        path: The file.
+        frame: The table.
+    """
+    with replacing(path) as file:
+        _with_texts(frame, guarded).to_csv(file, index=False)
+
+
+def guarded(cell: Any) -> Any:
+    """Put an apostrophe before a text that spreadsheets would compute; a number is no such text.
+
+    Args:
+        cell: A cell's content.
+
+    Returns:
+        What to write; `unguarded` gives the content back.
+    """
+    if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def unguarded(cell: str) -> str:
+    """Undo `guarded`.
+
+    Args:
+        cell: A cell as it stands in a file.
+
+    Returns:
+        Its content.
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _lines(path: Path, what: str, *, pipe: bool) -> Iterator[tuple[int, list[str]]]:
+    # The header first; each with its number in the file.
+    columns = 0
+    require_file(path, what, pipe=pipe)
+    with reading(f"{what} (CSV)", path), path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, skipinitialspace=True, strict=True)
+        for cells in filter(None, lines):
+            if not columns:
+                columns = len(cells)
+                _check_header(cells, f"{path}, line {lines.line_num}")
+            if len(cells) != columns:
+                raise InputError(
+                    f"{path}, line {lines.line_num}: wanted as many cells as the header has columns "
+                    f"({columns}), got {len(cells)}; a decimal or thousands comma makes two cells of one"
+                )
+            yield lines.line_num, [unguarded(cell.strip()) for cell in cells]
+
+
+def _check_header(names: Sequence[str], where: str) -> None:
+    twice = repeated(name.strip() for name in names)
+    if twice is not None:
+        raise InputError(f"{where}: there is more than one column {twice!r}; every column needs its own name")
+
+
+def _with_texts(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """Return a table with its texts changed, names of columns too; each different text is seen once."""
+    changed = frame.rename(columns=change)
+    for place, column in enumerate(frame.columns):
+        values = frame[column]
+        if values.dtype.kind in "OUS" and not values.empty:
+            to = {value: change(value) for value in values.unique() if isinstance(value, str)}
+            if any(value != new for value, new in to.items()):
+                changed.isetitem(place, [to.get(value, value) for value in values])
+    return changed
+
+
+def _numeric(values: pd.Series[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    if values.dtype.kind not in "OUS" or (values == "").any():  # pandas would make a number of nothing
+        return values
+    try:
+        return pd.to_numeric(values)
+    except (ValueError, TypeError, OverflowError):
+        return values

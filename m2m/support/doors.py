@@ -1,0 +1,243 @@
+"""Doors: where the user's files are read. Whatever a reader throws becomes one line that names the file.
+
+Every reader of a file goes through `reading`, or through one of the functions here that do: parsers of
+foreign input fail in more ways than their documentation lists, and a list of exceptions is never complete.
+Only the reading stands inside, not the work that follows: a fault of ours is not to be taken for the file's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from m2m.errors import InputError, M2MError
+from m2m.support.config_keys import repeated
+from m2m.support.shapes import check_shape
+
+#: A recipe, a configuration or results that are nested deeper mean nothing; Python's own limit is near 1,000.
+MOST_LEVELS = 64
+#: Longest document that is parsed as a whole: parsers take a hundred times as much memory.
+MOST_BYTES = 256 * 2**20
+_BLOCK_BYTES = 1 << 20
+#: What is shown of a reader's own message.
+_MOST_LETTERS = 300
+
+
+@contextmanager
+def reading(what: str, path: Path | str, error: type[InputError] = InputError) -> Iterator[None]:
+    """Guard the reading of a file: all that goes wrong inside is the file's fault, and said in one line.
+
+    Args:
+        what: What the file should be, as in `a merge recipe`.
+        path: The file or folder.
+        error: Class of the error.
+
+    Yields:
+        None: While it is read.
+
+    Raises:
+        InputError: Of that class, if reading failed; errors of m2m pass as they are.
+    """  # noqa: DOC501, DOC502 - of the class that is asked for
+    try:
+        yield
+    except M2MError:
+        raise
+    except OSError as failure:
+        why = failure.strerror or _said(failure)
+        if str(failure.filename) not in {"None", str(path)}:  # a library's cache, say
+            why = f"{failure.filename}: {why}"
+        raise error(f"cannot read {what} {path}: {why}") from failure
+    except UnicodeDecodeError as failure:
+        raise error(f"{path} is not {what}: byte {failure.start} is not UTF-8 text") from failure
+    except RecursionError as failure:
+        raise error(f"{path} is not {what}: it is nested too deeply") from failure
+    except MemoryError as failure:
+        raise error(f"cannot read {what} {path}: it takes more memory than there is") from failure
+    except Exception as failure:
+        raise error(f"{path} is not {what}: {_said(failure)}") from failure
+
+
+def require_file(
+    path: Path, what: str = "a file", error: type[InputError] = InputError, *, pipe: bool = False
+) -> None:
+    """Refuse what is there but no file: opening a pipe would wait for ever, a device has no end.
+
+    Args:
+        path: Where a file is wanted; that nothing is there is for its reader to say.
+        what: What the file should be.
+        error: Class of the error.
+        pipe: Whether a pipe of the shell, `<(…)` or /dev/stdin, will do: for what is read only once.
+
+    Raises:
+        InputError: Of that class, if there is something else.
+    """  # noqa: DOC502 - raised by what is called
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode) and not (pipe and stat.S_ISFIFO(mode) and _is_of_the_shell(path)):
+        wanted = "" if what == "a file" else f" ({what})"
+        raise error(f"{path} is {_kind(mode)}, wanted a file{wanted}")
+
+
+def read_text(
+    path: Path,
+    what: str,
+    error: type[InputError] = InputError,
+    *,
+    pipe: bool = False,
+    most: int | None = None,
+) -> str:
+    """Read a text file in UTF-8; a byte order mark is taken away, and ends of lines are made alike.
+
+    Args:
+        path: The file.
+        what: What it should be.
+        error: Class of errors.
+        pipe: As for `require_file`.
+        most: Most bytes; None for any number.
+
+    Returns:
+        Its content.
+
+    Raises:
+        InputError: If it cannot be read, is no file, is too long, or is not UTF-8.
+    """  # noqa: DOC502 - of the class that is asked for
+    require_file(path, what, error, pipe=pipe)
+    with reading(what, path, error):
+        with path.open("rb") as file:
+            content = file.read() if most is None else _read_most(file, most)
+        if most is not None and len(content) > most:
+            raise error(f"{path} is not {what}: it has more than {most} bytes")
+        text = content.decode("utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _read_most(file: BinaryIO, most: int) -> bytes:
+    # In blocks: Python sets aside at once what one call may bring, however short the file is.
+    content = bytearray()
+    while len(content) <= most and (block := file.read(_BLOCK_BYTES)):
+        content += block
+    return bytes(content)
+
+
+def read_json(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:
+    """Read a JSON file; no name may occur twice in an object.
+
+    Args:
+        path: The file.
+        what: What it should be.
+        error: Class of errors.
+        shape: The shape it must have, as for `check_shape`.
+
+    Returns:
+        Its content.
+    """
+    return _parsed(partial(json.loads, object_pairs_hook=unique_names), path, what, error, shape)
+
+
+def read_toml(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:
+    """Read a TOML file; arguments as for `read_json`.
+
+    Args:
+        path: The file.
+        what: What it should be.
+        error: Class of errors.
+        shape: The shape it must have.
+
+    Returns:
+        Its content, a table.
+    """
+    return _parsed(tomllib.loads, path, what, error, shape)
+
+
+def _parsed(parse: Callable[[str], Any], path: Path, what: str, error: type[InputError], shape: Any) -> Any:
+    text = read_text(path, what, error, most=MOST_BYTES)
+    with reading(what, path, error):
+        content = parse(text)
+    check_data(content, path, what, error)
+    check_shape(content, shape, f"{path} is not {what}", error)
+    return content
+
+
+def check_data(content: Any, path: Path | str, what: str, error: type[InputError] = InputError) -> None:
+    """Refuse parsed data that nothing after it could hold: whoever copies, prints or stores it would fail.
+
+    Args:
+        content: What a parser gave; values that stand in several places count once a place.
+        path: The file.
+        what: What it should be.
+        error: Class of the error.
+
+    Raises:
+        InputError: If it is nested deeper than `MOST_LEVELS`, or holds a whole number of more than 64 bits or
+            text that UTF-8 cannot hold.
+    """  # noqa: DOC502 - raised by what is called
+    todo = [(content, 1)]
+    while todo:
+        value, level = todo.pop()
+        if level > MOST_LEVELS:
+            raise error(f"{path} is not {what}: it is nested deeper than {MOST_LEVELS} levels")
+        if isinstance(value, Mapping):
+            todo += [(part, level + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list | tuple):
+            todo += [(part, level + 1) for part in value]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            bits = value.bit_length()
+            raise error(f"{path} is not {what}: it holds a whole number of {bits} bits, wanted at most 64")
+        elif isinstance(value, str) and not value.isascii():
+            _check_text(value, path, what, error)
+
+
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a table of a JSON object's pairs; for `json.loads(object_pairs_hook=...)`.
+
+    Args:
+        pairs: Names and values.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If a name occurs twice.
+    """
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError(f"the name {repeated(name for name, _ in pairs)!r:.80} occurs twice")
+    return table
+
+
+def _check_text(text: str, path: Path | str, what: str, error: type[InputError]) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise error(f"{path} is not {what}: {text!r:.80} is text that UTF-8 cannot hold") from None
+
+
+def _is_of_the_shell(path: Path) -> bool:
+    # Its other end is open already, so that reading ends; a named pipe's may never be.
+    return os.path.realpath(path).startswith("/proc/")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _said(failure: Exception) -> str:
+    # A reader's own message on one line; its kind where the message alone says little.
+    said = " ".join(str(failure).split())
+    if isinstance(failure, KeyError):
+        said = f"{said} is missing"
+    elif isinstance(failure, json.JSONDecodeError):
+        said = f"not JSON: {said}"
+    elif not said or isinstance(failure, TypeError | AttributeError | IndexError | AssertionError):
+        said = f"{type(failure).__name__} {said}".strip()
+    return said if len(said) <= _MOST_LETTERS else said[:_MOST_LETTERS] + "…"

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import executor_jobs as jobs
+import pytest
+from helpers.commands import HANG_S, hear_signals
+
+from m2m.errors import ConfigError
+from m2m.pipeline.executors import Executor, LocalProcesses, Serial, WorkerError
+
+#: Where other processes find m2m and the jobs.
+PATH = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[3])))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + HANG_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+def test_every_job_is_done_once_after_one_preparation(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_offset", 0)
+    found = dict(executor.run(jobs.square, [3, 4, 5, 6, 7], initializer=jobs.prepare, initargs=(100,)))
+    assert {number: value for number, (value, _) in found.items()} == {0: 109, 1: 116, 2: 125, 3: 136, 4: 149}
+    others = {pid for _, pid in found.values()} - {os.getpid()}
+    assert len(others) == (0 if isinstance(executor, Serial) else 2)
+    assert not any(map(alive, others))
+
+
+@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+def test_an_error_is_itself_and_names_its_job(executor: Executor) -> None:
+    walk = executor.run(jobs.refuse, [3, 1])
+    with pytest.raises(ConfigError, match="three is not allowed") as caught:
+        list(walk)
+    assert "in job 1 of 2: 3" in caught.value.__notes__
+    if isinstance(executor, LocalProcesses):
+        assert any("worker's traceback" in note and "in refuse" in note for note in caught.value.__notes__)
+
+
+def test_results_come_as_they_finish(tmp_path: Path) -> None:
+    came = []
+    for number, _ in LocalProcesses(2).run(jobs.wait_for, [tmp_path / "two came", None, None]):
+        came.append(number)
+        if number == 2:
+            (tmp_path / "two came").touch()
+    assert came == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "message", "code"),
+    [
+        (jobs.vanish, r"job 2 of 2: 1: its worker was killed by SIGKILL \(out of memory\?\)", 2),
+        (jobs.crash, r"job 1 of 2: 0: its worker was killed by SIGSEGV", 1),
+        (jobs.leave, r"job \d of 2: \d: its worker ended with exit code 7 before it was done", 1),
+        (jobs.awkward, "AwkwardError: salt and pepper", 1),
+    ],
+)
+def test_a_lost_worker_or_error_is_an_error_not_a_hang(function: Any, message: str, code: int) -> None:
+    with pytest.raises(WorkerError, match=message) as raised:
+        list(LocalProcesses(1).run(function, [0, 1]))
+    assert raised.value.exit_code == code
+
+
+def test_results_that_cannot_travel_and_failed_preparation_are_errors() -> None:
+    with pytest.raises((AttributeError, TypeError), match="pickle"):
+        list(LocalProcesses(1).run(jobs.unpicklable, [0]))
+    with pytest.raises(ConfigError, match="nothing to prepare with"):
+        list(LocalProcesses(1).run(jobs.square, [0], initializer=jobs.fail_to_prepare))
+
+
+def test_workers_compute_on_one_thread() -> None:
+    assert list(LocalProcesses(1).run(jobs.compute_threads, [0])) == [(0, ("1", 1))]
+
+
+def test_workers_leave_ctrl_c_to_their_parent() -> None:
+    # in a process of its own: there the first worker starts multiprocessing's resource tracker along
+    code = (
+        "import executor_jobs; from m2m.pipeline.executors import LocalProcesses\n"
+        "if __name__ == '__main__': print(*LocalProcesses(1).run(executor_jobs.interrupt_itself, [0]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": PATH}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("(0, True)\n", ""), "it is to be pending for ever"
+
+
+def test_no_jobs_start_nothing() -> None:
+    assert list(LocalProcesses(3).run(jobs.leave, [])) == []
+    assert list(Serial().run(jobs.leave, [], initializer=jobs.fail_to_prepare)) == []
+    with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
+        LocalProcesses(0)
+
+
+def test_a_walk_given_up_early_leaves_no_worker() -> None:
+    walk = LocalProcesses(2).run(jobs.square, list(range(100)))
+    pids = {next(walk)[1][1] for _ in range(20)}
+    walk.close()  # type: ignore[attr-defined]
+    assert pids
+    assert not any(map(alive, pids))
+
+
+PARENT = """
+import sys
+from pathlib import Path
+import executor_jobs
+from m2m.pipeline.executors import LocalProcesses
+if __name__ == "__main__":
+    try:
+        list(LocalProcesses(2).run(executor_jobs.mark_and_wait, [Path(sys.argv[1])] * 4))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+class Parent(NamedTuple):
+    process: subprocess.Popen[bytes]
+    marks: Path
+    workers: list[int]
+
+    def said(self) -> bytes:
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+
+@contextmanager
+def parent_at_work(folder: Path, prepare: Callable[[], object] = hear_signals) -> Iterator[Parent]:
+    """A program with two workers at work, in a session of its own.
+
+    So, like a terminal's Ctrl-C, a signal goes to parent and workers alike.
+    """
+    script, marks = folder / "parent.py", folder / "marks"
+    script.write_text(PARENT)
+    marks.mkdir()
+    with subprocess.Popen(
+        [sys.executable, script, marks],
+        env=os.environ | {"PYTHONPATH": PATH},
+        start_new_session=True,
+        preexec_fn=prepare,
+        stderr=subprocess.PIPE,
+    ) as process:
+        until(lambda: len(list(marks.iterdir())) == 2)
+        yield Parent(process, marks, [int(mark.name) for mark in marks.iterdir()])
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_interrupted_or_killed_parents_take_their_workers_along(
+    tmp_path: Path, how: signal.Signals, code: int
+) -> None:
+    with parent_at_work(tmp_path) as parent:
+        # the workers wait for what never comes: without being ended they would be there for ever
+        (os.killpg if how is signal.SIGINT else os.kill)(parent.process.pid, how)
+        assert parent.process.wait(HANG_S) == code
+        until(lambda: not any(map(alive, parent.workers)))
+        assert parent.said() == b"", "workers do not print their own interrupts"
+
+
+def test_a_parent_that_was_started_deaf_to_ctrl_c_goes_on(tmp_path: Path) -> None:
+    with parent_at_work(tmp_path, lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as parent:
+        os.killpg(parent.process.pid, signal.SIGINT)
+        (parent.marks / "go").touch()
+        assert parent.process.wait(HANG_S) == 0
+        assert parent.said() == b""

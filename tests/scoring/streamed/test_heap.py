@@ -1,0 +1,51 @@
+"""While a budget is kept, freed memory goes back to the system, also in a process whose heap has holes."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from m2m.scoring.streamed.heap import returning_memory
+
+MIB = 2**20
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc on Linux"
+)
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def make_holes() -> list[torch.Tensor]:
+    """Leave 64 MiB free in the heap, between tensors that stay."""
+    ctypes.CDLL(None).mallopt(-3, 32 * MIB)  # blocks come from the heap
+    tensors = [torch.ones(MIB // 4) for _ in range(128)]
+    return tensors[::2]
+
+
+def test_blocks_do_not_come_from_holes_and_leave_nothing() -> None:
+    kept = make_holes()
+    with returning_memory():
+        before = resident()
+        tensors = [torch.ones(MIB // 4) for _ in range(48)]
+        assert resident() - before > 47 * MIB
+        del tensors
+        assert resident() - before < 4 * MIB
+    assert sum(float(tensor.sum()) for tensor in kept) == 64 * MIB // 4
+
+
+def test_holes_can_be_used_again_afterwards() -> None:
+    kept = make_holes()
+    heap_end = ctypes.CDLL(None).sbrk
+    heap_end.restype = ctypes.c_void_p
+    end = heap_end(0)
+    with returning_memory():
+        outside = torch.empty(MIB // 4)
+    inside = torch.empty(MIB // 4)
+    assert inside.data_ptr() < end < outside.data_ptr()
+    assert len(kept) == 64
