@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from m2m.errors import InputError
-from m2m.setups.protocol import Batch, Examples, Progress, Setup, Target
+from m2m.setups.protocol import Batch, Examples, Setup, Target
+from m2m.support.progress import Progress
 
 
 @dataclass

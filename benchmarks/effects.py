@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from m2m.scoring.table import ScoreTable
-from m2m.searching.quadratic import Floats
+from m2m.support.arrays import Floats
 
 #: Natural logs between which variances and the length are sought, around their first guesses.
 LEAST, MOST = -6.0, 4.0

@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 import torch
 from models import make
-from numpy.typing import NDArray
 
 import m2m
 from m2m import Checkpoint
@@ -42,6 +41,7 @@ from m2m.scoring.live.mapped import mapped_state
 from m2m.scoring.live.resident import walk
 from m2m.scoring.tasks import TextLossScorer
 from m2m.scoring.tasks.scorer import Scores
+from m2m.support.arrays import Floats
 from m2m.support.units import format_bytes, parse_bytes
 
 EXPERTS = 4
@@ -67,7 +67,7 @@ def text_task(tokens: int) -> TextLossScorer:
     return TextLossScorer("text", [text[: tokens + 1]], Bytes(), batch_tokens=BATCH_TOKENS)
 
 
-def streamed(models: Sequence[Path], rows: NDArray[np.float64], tokens: int, memory: int) -> dict[str, int]:
+def streamed(models: Sequence[Path], rows: Floats, tokens: int, memory: int) -> dict[str, int]:
     """Score within the budget; returns the walk's own counts."""
     base, *experts = [Checkpoint(path) for path in models]
     build = HuggingFaceFolder(models[0], CONTEXT).build_empty
@@ -78,7 +78,7 @@ def streamed(models: Sequence[Path], rows: NDArray[np.float64], tokens: int, mem
     return vars(done.counts)
 
 
-def resident(models: Sequence[Path], rows: NDArray[np.float64], tokens: int, memory: int) -> dict[str, int]:
+def resident(models: Sequence[Path], rows: Floats, tokens: int, memory: int) -> dict[str, int]:
     """Score in memory; the budget is not looked at."""
     base, *experts = [mapped_state(Checkpoint(path)) for path in models]
     live = LiveModel(HuggingFaceFolder(models[0], CONTEXT).build(), base, experts)
@@ -86,7 +86,7 @@ def resident(models: Sequence[Path], rows: NDArray[np.float64], tokens: int, mem
     return {}
 
 
-def disk(models: Sequence[Path], rows: NDArray[np.float64], tokens: int, memory: int) -> dict[str, int]:
+def disk(models: Sequence[Path], rows: Floats, tokens: int, memory: int) -> dict[str, int]:
     """Merge to disk, load, score, delete."""
     task = text_task(tokens)
     with tempfile.TemporaryDirectory(dir=models[0].parent) as scratch:
@@ -94,7 +94,7 @@ def disk(models: Sequence[Path], rows: NDArray[np.float64], tokens: int, memory:
     return {}
 
 
-def _by_disk(models: Sequence[Path], row: NDArray[np.float64], task: TextLossScorer, scratch: Path) -> Scores:
+def _by_disk(models: Sequence[Path], row: Floats, task: TextLossScorer, scratch: Path) -> Scores:
     parts = [
         {"model": str(path), "parameters": {"weight": float(weight)}}
         for path, weight in zip(models[1:], row, strict=True)

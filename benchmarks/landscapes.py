@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from m2m.mixture import Mixture
 from m2m.searching import Subsets
 from m2m.searching.landscape import Landscape
-from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.quadratic import Quadratic
 from m2m.searching.subset_proposals import SubsetProposals
+from m2m.support.arrays import Floats
 
 #: Rounds of descents in the search for the optimum, each from twelve starts.
 SEARCHES = 60

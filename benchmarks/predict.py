@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from m2m.predicting import FAMILIES, fit_predictor
-from m2m.predicting.protocol import Array
 from m2m.predicting.tables import read_mixtures, read_scores, read_table
 from m2m.predicting.validation import spearman
+from m2m.support.arrays import Floats
 
 #: Rows that are fitted in `few`.
 SIZES = (24, 48, 96, 192)
 
 
-def read(folder: Path) -> tuple[Array, dict[str, Array]]:
+def read(folder: Path) -> tuple[Floats, dict[str, Floats]]:
     """Read the mixtures and every target's losses."""
     mixtures = read_mixtures(folder / "train_mixture_1m.csv")
     losses = folder / "train_pile_loss_1m.csv"
@@ -34,7 +34,7 @@ def read(folder: Path) -> tuple[Array, dict[str, Array]]:
     return mixtures.weights, {target: read_scores(losses, target, mixtures) for target in table.columns}
 
 
-def cross_validated(x: Array, y: Array) -> dict[str, float]:
+def cross_validated(x: Floats, y: Floats) -> dict[str, float]:
     """Return the rank correlations of every model on one target, and the seconds that `auto` took."""
     start = time.process_time()
     ranks = dict(fit_predictor(x, y).spearman)
@@ -45,7 +45,7 @@ def cross_validated(x: Array, y: Array) -> dict[str, float]:
     return ranks
 
 
-def from_few(x: Array, y: Array, seed: int) -> dict[str, float]:
+def from_few(x: Floats, y: Floats, seed: int) -> dict[str, float]:
     """Return the rank correlations on 256 rows of what few others predict, by model and number of rows."""
     order = np.random.default_rng(seed).permutation(len(x))
     held_out = order[256:]

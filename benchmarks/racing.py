@@ -30,11 +30,10 @@ from scipy.stats import t
 from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring import RecordedCandidates, race
 from m2m.scoring.table import ScoreTable
+from m2m.support.arrays import Floats
 
 #: Edges of the groups of stated probabilities.
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)
-
-Floats = NDArray[np.float64]
 
 
 def recorded(run: Path) -> dict[str, Floats]:

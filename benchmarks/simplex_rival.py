@@ -9,7 +9,7 @@ import numpy as np
 from m2m.mixture import Mixture
 from m2m.predicting import FAMILIES
 from m2m.searching import Simplex
-from m2m.searching.quadratic import Floats
+from m2m.support.arrays import Floats
 
 #: Mixtures that are simulated, and how many of the best are averaged (RegMix's repository).
 SIMULATED, AVERAGED = 100_000, 128

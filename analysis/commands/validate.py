@@ -13,6 +13,7 @@ import sys
 
 from analysis.commands.shared import add_shared_arguments, check_results, report
 from m2m.support.command_line import positive
+from m2m.support.progress import nobody
 
 HELP = "a verdict per claim: holds, fails or unresolved, with interval"
 
@@ -58,7 +59,7 @@ def execute(args: argparse.Namespace) -> int:
         curvature=not args.no_curvature,
         workers=args.workers or os.cpu_count() or 1,
         seed=args.seed,
-        progress=_silent if args.quiet or args.json else _tell,
+        progress=nobody if args.quiet or args.json else _tell,
     )
     validation = validate(args.sources, options)
     content = to_json(validation)
@@ -78,7 +79,3 @@ def execute(args: argparse.Namespace) -> int:
 
 def _tell(done: int, total: int, what: str) -> None:
     print(f"{what} {done}/{total}", file=sys.stderr, flush=True)
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report progress to nobody."""

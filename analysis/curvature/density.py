@@ -18,8 +18,7 @@ from analysis.curvature.spectrum import Products
 from analysis.curvature.trace import random_signs
 from m2m.errors import InputError
 from m2m.setups.protocol import Examples
-
-Floats = NDArray[np.float64]
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.curvature.quadratic import QuadraticModel
 from m2m.errors import InputError
+from m2m.support.arrays import Floats
 
-Floats = NDArray[np.float64]
 #: Loss of the merged model θ₀ + Σ α_n τ_n, from α. [N] → nat
 LossOfWeights = Callable[[Floats], float]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from analysis.curvature.batch_products import Matrix
@@ -13,8 +13,7 @@ from analysis.curvature.landscape import Landscape, inner
 from analysis.curvature.tables import asymmetry, symmetric
 from m2m.errors import MixtureError
 from m2m.setups.protocol import Examples
-
-Floats = NDArray[np.float64]
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)

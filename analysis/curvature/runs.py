@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from analysis.curvature.batch_products import Matrix
 from analysis.curvature.density import Density, density
@@ -17,8 +16,8 @@ from analysis.curvature.tables import Curvature, curvature
 from analysis.curvature.trace import Trace, trace
 from analysis.trained_run import TrainedRun
 from m2m.mixture import Mixture, all_subsets, weight_matrix
+from m2m.support.arrays import Floats
 
-Floats = NDArray[np.float64]
 #: Eigenvalues asked of each spectrum, products of each trace, steps and probes of each density.
 EIGENVALUES, PRODUCTS, STEPS, PROBES = 4, 18, 32, 4
 

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
@@ -16,8 +15,8 @@ from analysis.curvature.batch_products import Matrix
 from analysis.curvature.landscape import Landscape
 from m2m.errors import InputError
 from m2m.setups.protocol import Examples
+from m2m.support.arrays import Floats
 
-Floats = NDArray[np.float64]
 #: Multiplies row vectors by a symmetric matrix. [K, P] → [K, P]
 Products = Callable[[Tensor], Tensor]
 

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.curvature.batch_products import Matrix
 from analysis.curvature.landscape import Landscape, inner, norms
 from m2m.errors import InputError
-
-Floats = NDArray[np.float64]
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from analysis.curvature.runs import CurvatureStudy, DatasetSpectrum
 from analysis.results import Reasons
-
-Floats = NDArray[np.float64]
+from m2m.support.arrays import Floats
 
 NAME = "curvature"
 _ONE_PROBE = "a single probe has no standard error"

@@ -11,7 +11,8 @@ import numpy as np
 from analysis.fidelity import intervals
 from analysis.fidelity.correlation import COEFFICIENTS, correlation
 from analysis.fidelity.estimate import Estimate
-from analysis.fidelity.sample import Floats, Sample
+from analysis.fidelity.sample import Sample
+from m2m.support.arrays import Floats
 
 #: Correlations that attenuation theory speaks of; Kendall's tau is not a ratio of covariances.
 ATTENUATED = ("pearson", "spearman")

@@ -12,9 +12,10 @@ from analysis.fidelity.correlation import FEWEST, correlation
 from analysis.fidelity.estimate import Estimate
 from analysis.fidelity.pairs import pair_sums
 from analysis.fidelity.points import Points
-from analysis.fidelity.sample import Floats, Sample
+from analysis.fidelity.sample import Sample
 from analysis.fidelity.statistics import strata
 from analysis.fidelity.uncertainty import SHORTLISTS, Uncertainty, to_json, uncertainty
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)

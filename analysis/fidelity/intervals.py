@@ -15,8 +15,9 @@ from scipy import stats
 
 from analysis.fidelity.estimate import Interval
 from analysis.fidelity.pairs import permuted_pair_sums
-from analysis.fidelity.sample import Floats, Ints, Sample
+from analysis.fidelity.sample import Sample
 from analysis.fidelity.statistics import Statistic
+from m2m.support.arrays import Floats, Ints
 
 #: Bootstrap resamples and random permutations; the smallest possible p-value is 1 / (RESAMPLES + 1).
 RESAMPLES = 1999

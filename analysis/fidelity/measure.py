@@ -16,8 +16,9 @@ from analysis.fidelity.mixed import MixedEffects, mixed_effects
 from analysis.fidelity.points import Points, pooled_sample
 from analysis.fidelity.power import Power, power
 from analysis.fidelity.repeated import RepeatedMeasures, from_correlation
-from analysis.fidelity.sample import Floats, Sample
+from analysis.fidelity.sample import Sample
 from m2m.errors import InputError
+from m2m.support.arrays import Floats
 
 _UNKNOWN_MEMBERS = "the datasets of each mixture are not known"
 _POOLING = "within-target centred (repeated-measures correlation)"

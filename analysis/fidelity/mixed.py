@@ -28,7 +28,7 @@ from analysis.fidelity.correlation import FEWEST
 from analysis.fidelity.estimate import Estimate
 from analysis.fidelity.intervals import MANY
 from analysis.fidelity.points import Points
-from analysis.fidelity.sample import Floats, Ints
+from m2m.support.arrays import Floats, Ints
 
 #: Seeds of a target that differ by less than this, in standard deviations and beside a constant, are one.
 _SAME = 1e-6

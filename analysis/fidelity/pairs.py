@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fidelity.sample import Floats, Ints
+from m2m.support.arrays import Floats, Ints
 
 
 def pair_sums(first: Floats, second: Floats, weight: Floats) -> Floats:

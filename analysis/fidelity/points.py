@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fidelity.sample import Floats, Ints, Sample
+from analysis.fidelity.sample import Sample
 from m2m.errors import InputError
+from m2m.support.arrays import Floats, Ints
 from m2m.support.score_range import range_fault
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from analysis.fidelity.pairs import pair_sums
-from analysis.fidelity.sample import Floats, Ints, Sample
+from analysis.fidelity.sample import Sample
+from m2m.support.arrays import Floats, Ints
 
 #: A coefficient of a sample under R row weightings: counts [R, n] -> [R], NaN where it is not defined.
 Statistic = Callable[[Sample, Floats], Floats]

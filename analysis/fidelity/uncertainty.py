@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from analysis.fidelity.estimate import Interval
 from analysis.fidelity.intervals import MANY, RESAMPLES
 from analysis.fidelity.points import Points
-from analysis.fidelity.sample import Floats, Ints
+from m2m.support.arrays import Floats, Ints
 
 #: Shortlist lengths k of regret@k and recall@k.
 SHORTLISTS = (1, 3, 5)

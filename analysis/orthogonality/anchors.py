@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.orthogonality.geometry import Floats, cosines
+from analysis.orthogonality.geometry import cosines
 from m2m.errors import InputError
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.orthogonality.geometry import Floats, Geometry, divide
+from analysis.orthogonality.geometry import Geometry, divide
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2m.merging.look import TensorLook
 from m2m.merging.lora.gram import LoraGram
-
-Floats = NDArray[np.float64]
+from m2m.support.arrays import Floats
 
 #: Binary digits after the first one of each type.
 _DIGITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}

@@ -18,7 +18,7 @@ from m2m.errors import CheckpointError, InputError
 from m2m.merging.look import look_at_task_vectors
 from m2m.merging.lora import Adapter, is_adapter
 from m2m.merging.lora.gram import lora_gram
-from m2m.merging.pass_run import Progress
+from m2m.support.progress import Progress
 
 
 @dataclass(frozen=True)

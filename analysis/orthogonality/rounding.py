@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.orthogonality.geometry import Floats, Geometry, cosines, divide
+from analysis.orthogonality.geometry import Geometry, cosines, divide
+from m2m.support.arrays import Floats
 
 #: A corrected value is given where the energy is at least this many times the noise that may be in it.
 LEAST_SIGNAL = 8.0

@@ -7,9 +7,9 @@ from pathlib import Path
 from analysis.orthogonality.measure import Study, orthogonality
 from m2m.checkpoint import verify
 from m2m.errors import InputError
-from m2m.merging.pass_run import Progress
 from m2m.mixture import Mixture
 from m2m.pipeline.run_folder import RunFolder
+from m2m.support.progress import Progress
 
 
 def of_run(

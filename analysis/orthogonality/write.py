@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.orthogonality.chance import chance
-from analysis.orthogonality.geometry import Floats, Geometry
+from analysis.orthogonality.geometry import Geometry
 from analysis.orthogonality.measure import Study
 from analysis.orthogonality.rounding import correct
 from analysis.results import Reasons
+from m2m.support.arrays import Floats
 
 NAME = "orthogonality"
 _ZERO = "a task vector is zero"

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.validate.grid import Floats
 from analysis.validate.ratios import Ratios, mixtures_of
 from analysis.validate.scores import paired
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m.mixture import Mixture
 from m2m.pipeline.worker import Merge, Task, Train
+from m2m.support.arrays import Floats
 from m2m.training import TrainRecipe
 
 #: Merged models that a search may score, as in MergeMix (arXiv 2601.17858, section 3.2).

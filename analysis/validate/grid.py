@@ -9,16 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.validate.verdict import Evidence
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring.table import ScoreTable
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from m2m.support.arrays import Floats, Ints
 
 #: Resamples of mixtures; the ends of a 95 % interval are then known to about a hundredth of its width.
 RESAMPLES = 1999

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.validate.grid import Floats, of_ratio, over_mixtures, pooled_rank_correlation
+from analysis.validate.grid import of_ratio, over_mixtures, pooled_rank_correlation
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m.mixture import Mixture
 from m2m.pipeline.worker import Merge, Train
+from m2m.support.arrays import Floats
 
 #: Ratios on the line.
 LINE = tuple(tenth / 10 for tenth in range(1, 10))

@@ -16,11 +16,12 @@ from analysis.validate.scores import of_costs, of_grid, of_study, of_test_scores
 from analysis.validate.trainings import Trainings, of_trainings, train_more
 from analysis.validate.verdict import Evidence, Verdict, judge
 from analysis.validate.weights import of_models
-from analysis.validate.workshop import Progress, Workshop
+from analysis.validate.workshop import Workshop
 from m2m import pipeline
 from m2m.errors import InputError
 from m2m.pipeline import config, run_folder
 from m2m.pipeline.run_folder import RunFolder
+from m2m.support.progress import Progress, nobody
 from m2m.support.threads import one_thread
 
 #: What claims are asked about a run's results.
@@ -86,7 +87,7 @@ class Options:
     curvature: bool = True
     workers: int = 1
     seed: int = 0
-    progress: Progress = lambda done, total, what: None
+    progress: Progress = nobody
 
 
 def validate(sources: Sequence[str | Path], options: Options) -> Validation:

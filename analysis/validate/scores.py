@@ -9,11 +9,12 @@ import numpy as np
 
 from analysis.fidelity.estimate import Estimate
 from analysis.fidelity.measure import Study
-from analysis.validate.grid import Floats, Grid, Ints, of_mean, over_mixtures, pooled_rank_correlation
+from analysis.validate.grid import Grid, of_mean, over_mixtures, pooled_rank_correlation
 from analysis.validate.verdict import Evidence
 from m2m.mixture import Mixture
 from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring.table import ScoreTable
+from m2m.support.arrays import Floats, Ints
 
 _MIXTURES = "mixtures, on every target"
 

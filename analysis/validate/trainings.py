@@ -8,14 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.validate.grid import (
-    Floats,
-    Grid,
-    Ints,
-    over_mixtures,
-    pooled_correlation,
-    pooled_rank_correlation,
-)
+from analysis.validate.grid import Grid, over_mixtures, pooled_correlation, pooled_rank_correlation
 from analysis.validate.scores import advantage, mean_over_pairs
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
@@ -26,6 +19,7 @@ from m2m.mixture import weight_matrix
 from m2m.pipeline.worker import Merge, Train
 from m2m.scoring import TargetScorer, score_candidates
 from m2m.setups.contents import contents_of
+from m2m.support.arrays import Floats, Ints
 from m2m.training import TrainRecipe
 
 #: How unequal experts' recipes are: name, what is scaled, largest factor over smallest.

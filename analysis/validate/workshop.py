@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from analysis.validate.grid import Floats, Grid
+from analysis.validate.grid import Grid
 from m2m.data import cache_dir
 from m2m.mixture import Mixture
 from m2m.pipeline import worker
@@ -17,9 +17,8 @@ from m2m.pipeline.executors import Executor, LocalProcesses, Serial
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.worker import Merge, Train
 from m2m.scoring import Scores
-
-#: Called with (done, total, what).
-Progress = Callable[[int, int, str], None]
+from m2m.support.arrays import Floats
+from m2m.support.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from m2m.support.progress import Progress, nobody
 from m2m.support.units import format_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: Seconds between two lines when stderr is not a terminal.
 LINE_EVERY_S = 15.0
 
 
-def progress(*, quiet: bool, unit: str = "") -> Callable[[int, int, str], None]:
+def progress(*, quiet: bool, unit: str = "") -> Progress:
     """Make a progress callback that fits where stderr goes.
 
     Args:
@@ -26,7 +24,7 @@ def progress(*, quiet: bool, unit: str = "") -> Callable[[int, int, str], None]:
         A callable of (done, total, what); a new total, or `done` going back, starts a new stage.
     """
     if quiet:
-        return lambda done, total, what: None
+        return nobody
     return _Bar(unit) if sys.stderr.isatty() else _Lines(unit)
 
 

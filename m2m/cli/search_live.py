@@ -6,9 +6,6 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from m2m.checkpoint import Checkpoint
 from m2m.cli.experts import named_paths
 from m2m.cli.score import bench_of_setup, options_of_tasks
@@ -19,6 +16,7 @@ from m2m.scoring import LiveModel, merged_content, score_model
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks.batched_scorer import BatchedScorer
 from m2m.scoring.tasks.bench import Bench, task_bench
+from m2m.support.arrays import Floats
 from m2m.support.content_keys import content_key
 
 
@@ -86,7 +84,7 @@ class _LiveScores:
             }
         return {task: found[0].value for task, found in rows.items()}
 
-    def examples(self, task: str, mixture: Mixture, numbers: Sequence[int]) -> NDArray[np.float64]:
+    def examples(self, task: str, mixture: Mixture, numbers: Sequence[int]) -> Floats:
         """Return a mixture's scores on some examples of a task: [e]."""
         [scorer] = [scorer for scorer in self._bench.scorers if scorer.task == task]
         assert isinstance(scorer, BatchedScorer)

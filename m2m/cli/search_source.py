@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from m2m.mixture import Mixture
 from m2m.searching import Pool
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,6 @@ class Source:
     higher_is_better: Mapping[str, bool]
     metrics: Mapping[str, str]
     scores: Callable[[Mixture], Mapping[str, float]]
-    examples: Callable[[str, Mixture, Sequence[int]], NDArray[np.float64]]
+    examples: Callable[[str, Mixture, Sequence[int]], Floats]
     counts: Mapping[str, int]
     pool: Pool | None = None

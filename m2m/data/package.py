@@ -7,14 +7,11 @@ unpacks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 RegistryName = Literal["pypi", "debian", "npm"]
-#: Called with (done, total, what) while something long is under way.
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

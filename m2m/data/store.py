@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import cast
 
 from m2m.data.catalog import find
-from m2m.data.package import Package, Progress, Registry
+from m2m.data.package import Package, Registry
 from m2m.errors import DataError
+from m2m.support.progress import Progress, nobody
 
 
 def cache_dir() -> Path:
@@ -59,7 +60,7 @@ def fetch(package: Package | str, cache: Path | None = None, progress: Progress 
     folder = location(package, cache)
     if folder.is_dir():
         return folder
-    report = progress or _silent
+    report = progress or nobody
     report(0, package.size, f"fetching {package.name}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -85,10 +86,6 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _silent(done: int, total: int, what: str) -> None:
-    """Report progress to nobody."""
 
 
 def _unpacked(package: Package, scratch: Path) -> Path:

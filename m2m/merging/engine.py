@@ -19,7 +19,6 @@ from m2m.merging.fisher_files import FisherFiles
 from m2m.merging.lora import AdaptedCheckpoint, open_models
 from m2m.merging.lora.write import write_adapters
 from m2m.merging.memory import collector_paused
-from m2m.merging.pass_run import Progress
 from m2m.merging.plan import build_plan
 from m2m.merging.recipe import Recipe
 from m2m.merging.recipe_models import ModelRef
@@ -31,6 +30,7 @@ from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
 from m2m.merging.work_folder import work_folder
 from m2m.support.names import check_names, folder_fault
 from m2m.support.outputs import Output, check_outputs
+from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
 

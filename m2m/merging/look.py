@@ -14,12 +14,13 @@ from m2m.errors import CheckpointError
 from m2m.merging.compile_plan import compile_plan
 from m2m.merging.gram_passes import unpack_triangle, whole_tensor
 from m2m.merging.memory import collector_paused, plan_staging
-from m2m.merging.pass_run import PassRun, Progress
+from m2m.merging.pass_run import PassRun
 from m2m.merging.passes import Window
 from m2m.merging.plan import build_plan
 from m2m.merging.planned import PlannedTensor
 from m2m.merging.weighted_sums import from_weights
 from m2m.merging.windows import windows
+from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:

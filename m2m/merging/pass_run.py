@@ -10,12 +10,11 @@ from m2m.merging.memory import Staging, anonymous_bytes
 from m2m.merging.passes import Window
 from m2m.merging.plan import MergePlan, bytes_before
 from m2m.merging.work_folder import Position
+from m2m.support.progress import Progress
 
 if TYPE_CHECKING:
     from m2m._core import Stream, StreamPass, StreamPlan
 
-#: Called with (bytes written, bytes to write, what) several times a second; may raise to stop the merge.
-Progress = Callable[[int, int, str], None]
 
 _POLL_SECONDS = 0.1
 _NOTES_EVERY = 5

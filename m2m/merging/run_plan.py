@@ -20,12 +20,12 @@ from m2m.merging.execute import Execution, execute, require_written
 from m2m.merging.failures import GO_ON, InterruptedMergeError
 from m2m.merging.gram_passes import scratch_bytes
 from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
-from m2m.merging.pass_run import Progress
 from m2m.merging.plan import MergePlan, bytes_before
 from m2m.merging.report import MergeReport
 from m2m.merging.statistics import NAME as STATISTICS_NAME
 from m2m.merging.statistics import StatisticsGatherer, StatisticsOf, require_statistics
 from m2m.merging.work_folder import Position, WorkFolder, open_work_folder
+from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2m.exporting import render
 from m2m.mixing.problem import Problem
@@ -19,17 +18,16 @@ from m2m.mixing.uncertainty import Resampling, Uncertainty
 from m2m.mixture import Mixture
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
-from m2m.pipeline.steps import RunSteps, load_setup, silent
+from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.predicting import Predictor, spearman
 from m2m.scoring.table import ScoreTable
 from m2m.searching.fine_search import fine_search, spread
 from m2m.setups.contents import contents_of
-from m2m.setups.protocol import Progress
+from m2m.support.arrays import Floats
 from m2m.support.csv_tables import write_rows
 from m2m.support.files import write_atomically
+from m2m.support.progress import Progress, nobody
 from m2m.support.threads import one_thread
-
-Floats = NDArray[np.float64]
 
 
 def mix(
@@ -65,7 +63,7 @@ def mix(
         folder.mix.mkdir(exist_ok=True)
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _Steps(
-                config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or silent,
+                config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
                 problem=problem,
             )  # fmt: skip
             result = steps.all(train=train)

@@ -8,14 +8,13 @@ from itertools import combinations, count
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2m.errors import ConfigError, MixtureError
 from m2m.mixture import Mixture
 from m2m.pipeline.mix_options import MixOptions
 from m2m.searching import Simplex
+from m2m.support.arrays import Floats
 
-Floats = NDArray[np.float64]
 #: Two mixtures closer than this in every share are one.
 SAME = 1e-9
 #: Draws a missing seed, after which the bounds are said to leave too little room.

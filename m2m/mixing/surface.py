@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2m.predicting import Predictor, WeightedModels, fit_predictor
-from m2m.predicting.predictor import Progress
-
-Floats = NDArray[np.float64]
+from m2m.support.arrays import Floats
+from m2m.support.progress import Progress
 
 
 @dataclass(frozen=True)

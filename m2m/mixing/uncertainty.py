@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2m.mixing.surface import Capability, Surface, Utility
 from m2m.predicting import Predictor
 from m2m.predicting.validation import folds
 from m2m.searching import Simplex
 from m2m.searching.fine_search import fine_search
-from m2m.setups.protocol import Progress
+from m2m.support.arrays import Floats
+from m2m.support.progress import Progress
 
-Floats = NDArray[np.float64]
 #: Quantiles that the intervals go from and to.
 ENDS = (0.025, 0.975)
 

@@ -14,13 +14,14 @@ from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.steps import RunSteps, load_setup, silent
+from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.worker import Task
 from m2m.scoring import most_similar
 from m2m.scoring.table import ScoreTable
 from m2m.searching import Exhaustive, Objective, Subsets
 from m2m.setups.contents import contents_of
-from m2m.setups.protocol import Progress, Setup
+from m2m.setups.protocol import Setup
+from m2m.support.progress import Progress, nobody
 from m2m.support.threads import one_thread
 from m2m.version import __version__
 
@@ -52,7 +53,7 @@ def run(
     contents = contents_of(setup)
     with run_folder.claim(out, config, contents) as folder, ScoreTable(folder.table) as table, one_thread():
         steps = _Steps(
-            config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or silent
+            config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody
         )
         folder.write_results(steps.all())
         table.export_csv(folder.csv)

@@ -25,8 +25,9 @@ from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.worker import Merge, Task, Train
 from m2m.scoring import Scores, TargetScorer, score_model
 from m2m.scoring.table import ScoreTable
-from m2m.setups.protocol import Progress, Setup, load_state
+from m2m.setups.protocol import Setup, load_state
 from m2m.support.content_keys import content_key
+from m2m.support.progress import Progress
 
 
 def load_setup(config: RunConfig, progress: Progress | None) -> Setup:
@@ -43,16 +44,6 @@ def load_setup(config: RunConfig, progress: Progress | None) -> Setup:
         return setups.load(config.setup, config.root, cache_dir(), progress)
     except InputError as error:
         raise type(error)(f"{config.path}: {error}") from error
-
-
-def silent(done: int, total: int, step: str) -> None:
-    """Report progress to nobody.
-
-    Args:
-        done: Not used.
-        total: Not used.
-        step: Not used.
-    """
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from m2m.predicting.protocol import Array
+from m2m.support.arrays import Floats
 
 #: Ours: leaves of a hundredth of the rows, at least 2; the library's 20 leaves nothing to split in 40 rows.
 OURS: dict[str, Any] = {"n_estimators": 600, "learning_rate": 0.03, "num_leaves": 15}
@@ -33,7 +33,7 @@ class TreeModel:
     centre: float
     scale: float
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return the trees' sums.
 
         Args:
@@ -56,7 +56,7 @@ class BoostedTrees:
 
     settings: Mapping[str, Any] = field(default_factory=lambda: OURS)
 
-    def __call__(self, x: Array, y: Array, seed: int) -> TreeModel:
+    def __call__(self, x: Floats, y: Floats, seed: int) -> TreeModel:
         """Fit.
 
         Args:

@@ -7,18 +7,18 @@ from collections.abc import Callable
 import numpy as np
 
 from m2m.errors import FitError
-from m2m.predicting.protocol import Array
+from m2m.support.arrays import Floats
 
 #: Most products of weights that are held at once, of all mixtures fitted to: half a gigabyte, and fits take
 #: several copies.
 MOST_PRODUCTS = 2**26
 #: Turns mixture weights [M, N] into features [M, F].
-Features = Callable[[Array], Array]
+Features = Callable[[Floats], Floats]
 #: Makes features from the mixtures that are fitted to, which may set a floor.
-FeatureMap = Callable[[Array], Features]
+FeatureMap = Callable[[Floats], Features]
 
 
-def plain(x: Array) -> Features:
+def plain(x: Floats) -> Features:
     """Weights as they are: what a mean of experts depends on, to first order.
 
     Args:
@@ -30,7 +30,7 @@ def plain(x: Array) -> Features:
     return lambda weights: weights
 
 
-def roots(x: Array) -> Features:
+def roots(x: Floats) -> Features:
     """√x: spreads small weights without a floor, so that zeros stay zeros.
 
     Args:
@@ -42,7 +42,7 @@ def roots(x: Array) -> Features:
     return np.sqrt
 
 
-def with_logarithms(x: Array) -> Features:
+def with_logarithms(x: Floats) -> Features:
     """X and log(x + floor), the floor being half the smallest positive weight that was seen.
 
     Where zeros are real, log x alone is not defined; half the smallest weight is what a table that was
@@ -58,7 +58,7 @@ def with_logarithms(x: Array) -> Features:
     return lambda weights: np.hstack([weights, np.log(weights + floor)])
 
 
-def with_products(x: Array) -> Features:
+def with_products(x: Floats) -> Features:
     """Scheffé's quadratic x_i, x_i·x_j (i < j): every quadratic on the simplex once (Scheffé 1958).
 
     Args:
@@ -77,7 +77,7 @@ def with_products(x: Array) -> Features:
     return lambda weights: np.hstack([weights, weights[:, first] * weights[:, second]])
 
 
-def averaged(indicators: Array) -> Array:
+def averaged(indicators: Floats) -> Floats:
     """Turn subsets into what averaging makes of them: s/|s| (Merge to Mix, arXiv 2505.16066).
 
     Args:
@@ -86,5 +86,5 @@ def averaged(indicators: Array) -> Array:
     Returns:
         Mixture weights. [M, N]
     """
-    shares: Array = indicators / indicators.sum(axis=1, keepdims=True)
+    shares: Floats = indicators / indicators.sum(axis=1, keepdims=True)
     return shares

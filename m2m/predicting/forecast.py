@@ -11,8 +11,9 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO
-from m2m.predicting.predictor import Predictor, Progress, fit_predictor, slow_families
+from m2m.predicting.predictor import Predictor, fit_predictor, slow_families
 from m2m.predicting.tables import INDEX, Mixtures, read_mixtures, read_scores
+from m2m.support.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd

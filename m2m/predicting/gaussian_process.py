@@ -9,7 +9,7 @@ import numpy as np
 
 from m2m.errors import FitError
 from m2m.predicting.features import FeatureMap, Features
-from m2m.predicting.protocol import Array
+from m2m.support.arrays import Floats
 
 #: Hyperparameters, all logarithms: N length scales, then the variances of the smooth part, noise and trend.
 _LENGTH, _SMOOTH, _NOISE, _TREND = (-3.0, 8.0), (-4.0, 6.0), (-14.0, 1.0), (-12.0, 3.0)
@@ -36,16 +36,16 @@ class GaussianModel:
     """
 
     features: Features
-    points: Array
-    centre: Array
-    scale: Array
+    points: Floats
+    centre: Floats
+    scale: Floats
     offset: float
     unit: float
-    hyper: Array
+    hyper: Floats
     factor: Any
-    dual: Array
+    dual: Floats
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return the posterior means (Rasmussen & Williams 2006, eq. 2.25).
 
         Args:
@@ -54,10 +54,10 @@ class GaussianModel:
         Returns:
             The expected scores. [M]
         """
-        mean: Array = self.offset + self.unit * (self._across(x) @ self.dual)
+        mean: Floats = self.offset + self.unit * (self._across(x) @ self.dual)
         return mean
 
-    def std(self, x: Array) -> Array:
+    def std(self, x: Floats) -> Floats:
         """Return the posterior standard deviations of the noise-free score (Rasmussen & Williams, eq. 2.26).
 
         Args:
@@ -72,17 +72,17 @@ class GaussianModel:
         points = self._scaled(x)
         own = np.exp(self.hyper[-3]) + np.exp(self.hyper[-1]) * (1 + (points**2).sum(axis=1))
         explained = (across * cho_solve(self.factor, across.T).T).sum(axis=1)
-        std: Array = self.unit * np.sqrt(np.maximum(own - explained, 0.0))
+        std: Floats = self.unit * np.sqrt(np.maximum(own - explained, 0.0))
         return std
 
-    def _scaled(self, x: Array) -> Array:
-        scaled: Array = (self.features(x) - self.centre) / self.scale
+    def _scaled(self, x: Floats) -> Floats:
+        scaled: Floats = (self.features(x) - self.centre) / self.scale
         return scaled
 
-    def _across(self, x: Array) -> Array:
+    def _across(self, x: Floats) -> Floats:
         points = self._scaled(x)
         smooth, _ = _matern(points, self.points, self.hyper)
-        across: Array = smooth + np.exp(self.hyper[-1]) * (points @ self.points.T + 1)
+        across: Floats = smooth + np.exp(self.hyper[-1]) * (points @ self.points.T + 1)
         return across
 
 
@@ -102,7 +102,7 @@ class GaussianProcess:
     features: FeatureMap
     steps: int = 40
 
-    def __call__(self, x: Array, y: Array, seed: int) -> GaussianModel:
+    def __call__(self, x: Floats, y: Floats, seed: int) -> GaussianModel:
         """Fit.
 
         Args:
@@ -145,7 +145,7 @@ class GaussianProcess:
         return GaussianModel(made, points, centre, scale, offset, unit, found.x, factor, dual)
 
 
-def _matern(left: Array, right: Array, hyper: Array) -> tuple[Array, Array]:
+def _matern(left: Floats, right: Floats, hyper: Floats) -> tuple[Floats, Floats]:
     """Return the smooth covariances and their derivatives by the squared scaled distance, each [M, M']."""
     lengths = np.exp(hyper[:-3])
     a, b = left / lengths, right / lengths
@@ -155,7 +155,7 @@ def _matern(left: Array, right: Array, hyper: Array) -> tuple[Array, Array]:
     return (1 + root + root**2 / 3) * decay, (-5 / 6) * (1 + root) * decay
 
 
-def _covariance(points: Array, hyper: Array) -> tuple[Array, Array, Array, Array]:
+def _covariance(points: Floats, hyper: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the covariance of the scores, its smooth part, that part's derivative, and the linear kernel."""
     smooth, slope = _matern(points, points, hyper)
     linear = points @ points.T + 1
@@ -163,7 +163,7 @@ def _covariance(points: Array, hyper: Array) -> tuple[Array, Array, Array, Array
     return smooth + np.exp(hyper[-1]) * linear + noise * np.eye(len(points)), smooth, slope, linear
 
 
-def _objective(hyper: Array, points: Array, z: Array, prior: Array) -> tuple[float, Array]:
+def _objective(hyper: Floats, points: Floats, z: Floats, prior: Floats) -> tuple[float, Floats]:
     """Return the negative log posterior of the hyperparameters and its gradient (R&W eq. 5.8, 5.9)."""
     from scipy.linalg import LinAlgError, cholesky
     from scipy.linalg.lapack import dpotri

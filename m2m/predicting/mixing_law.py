@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2m.predicting.protocol import Array
 from m2m.predicting.robust_fit import lowest, robust_fit
+from m2m.support.arrays import Floats
 
 #: Where the asymptote c starts: this many ranges of the scores beyond their best and their worst value.
 _STARTS = (0.05, 0.3, 1.0, 3.0)
@@ -27,9 +27,9 @@ class MixingLaw:
 
     asymptote: float
     amplitude: float
-    exponents: Array
+    exponents: Floats
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return c ± exp(Σ t_i x_i).
 
         Args:
@@ -57,7 +57,7 @@ class LogLinear:
     noise: float = 0.1
     spread: float = 5.0
 
-    def __call__(self, x: Array, y: Array, seed: int) -> MixingLaw:
+    def __call__(self, x: Floats, y: Floats, seed: int) -> MixingLaw:
         """Fit.
 
         Args:
@@ -76,19 +76,19 @@ class LogLinear:
         (sign, _), (c, *t) = starts[best], fits[best][1]
         return MixingLaw(float(y.mean()) + scale * sign * float(c), sign * scale, np.array(t))
 
-    def _from(self, x: Array, z: Array, sign: float, start: float) -> tuple[float, Array]:
+    def _from(self, x: Floats, z: Floats, sign: float, start: float) -> tuple[float, Floats]:
         best = float((sign * z).min())
         c = best - start * float(np.ptp(z))
         height = np.log(sign * z - c)
         t = np.linalg.lstsq(x.T @ x + 1e-6 * np.eye(x.shape[1]), x.T @ height, rcond=None)[0]
 
-        def residuals(p: Array) -> Array:
+        def residuals(p: Floats) -> Floats:
             law = np.exp(np.minimum(x @ p[1:], _MOST))
             return np.concatenate(
                 [(p[0] + law - sign * z) / self.noise, (p[1:] - p[1:].mean()) / self.spread]
             )
 
-        def jacobian(p: Array) -> Array:
+        def jacobian(p: Floats) -> Floats:
             law = np.exp(np.minimum(x @ p[1:], _MOST))
             data = np.column_stack([np.ones(len(z)), law[:, None] * x]) / self.noise
             n = x.shape[1]

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from m2m.predicting.protocol import Array
 from m2m.predicting.robust_fit import lowest, robust_fit
+from m2m.support.arrays import Floats
 
 #: Parameters of a term beside its N usefulnesses: a, log p, log g.
 _OWN = 3
@@ -31,9 +30,9 @@ class PowerLaw:
 
     centre: float
     scale: float
-    parameters: Array
+    parameters: Floats
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return the law's values.
 
         Args:
@@ -65,7 +64,7 @@ class EffectiveData:
     noise: float = 0.1
     signs: tuple[float, ...] = (1.0, -1.0)
 
-    def __call__(self, x: Array, y: Array, seed: int) -> PowerLaw:
+    def __call__(self, x: Floats, y: Floats, seed: int) -> PowerLaw:
         """Fit.
 
         Args:
@@ -80,7 +79,7 @@ class EffectiveData:
         fits = [self._from(x, (y - centre) / scale, sign, seed) for sign in self.signs]
         return PowerLaw(centre, scale, fits[lowest(fits)][1])
 
-    def _from(self, x: Array, z: Array, sign: float, seed: int) -> tuple[float, Array]:
+    def _from(self, x: Floats, z: Floats, sign: float, seed: int) -> tuple[float, Floats]:
         mean, spread = (
             np.r_[first, np.tile(_expand(p, x), self.terms)] for first, p in ((0.0, _MEAN), (3.0, _SPREAD))
         )
@@ -92,10 +91,10 @@ class EffectiveData:
         start[0] = -sign * self.terms * 0.3
         present, logs = _logs(x)
 
-        def residuals(p: Array) -> Array:
+        def residuals(p: Floats) -> Floats:
             return np.concatenate([(_values(p, present, logs) - z) / self.noise, (p - mean) / spread])
 
-        def jacobian(p: Array) -> Array:
+        def jacobian(p: Floats) -> Floats:
             return np.vstack([_gradient(p, present, logs) / self.noise, np.diag(1 / spread)])
 
         return robust_fit(residuals, jacobian, start)
@@ -111,7 +110,7 @@ class Mean:
 
     parts: Sequence[EffectiveData]
 
-    def __call__(self, x: Array, y: Array, seed: int) -> MeanModel:
+    def __call__(self, x: Floats, y: Floats, seed: int) -> MeanModel:
         """Fit every part.
 
         Args:
@@ -135,7 +134,7 @@ class MeanModel:
 
     models: Sequence[PowerLaw]
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return the mean of the models' predictions.
 
         Args:
@@ -144,21 +143,21 @@ class MeanModel:
         Returns:
             The expected scores. [M]
         """
-        mean: Array = np.mean([model.predict(x) for model in self.models], axis=0)
+        mean: Floats = np.mean([model.predict(x) for model in self.models], axis=0)
         return mean
 
 
-def _expand(prior: tuple[float, float, float, float], x: Array) -> Array:
+def _expand(prior: tuple[float, float, float, float], x: Floats) -> Floats:
     return np.asarray([*prior[:_OWN], *[prior[_OWN]] * x.shape[1]])
 
 
-def _logs(x: Array) -> tuple[NDArray[np.float64], Array]:
+def _logs(x: Floats) -> tuple[Floats, Floats]:
     """Return where weights are positive, as 0 and 1, and their logarithms there, each [M, N]."""
     present = x > 0
     return present.astype(np.float64), np.log(np.where(present, x, 1.0))
 
 
-def _values(p: Array, present: Array, logs: Array) -> Array:
+def _values(p: Floats, present: Floats, logs: Floats) -> Floats:
     total = np.full(len(logs), p[0])
     for a, log_p, log_g, *log_t in p[1:].reshape(-1, _OWN + logs.shape[1]):
         effective = (present * np.exp(np.exp(log_g) * logs)) @ np.exp(log_t)
@@ -166,7 +165,7 @@ def _values(p: Array, present: Array, logs: Array) -> Array:
     return total
 
 
-def _gradient(p: Array, present: Array, logs: Array) -> Array:
+def _gradient(p: Floats, present: Floats, logs: Floats) -> Floats:
     """Return the derivatives of `_values` by the parameters, [M, 1 + K·(3 + N)]."""
     columns = [np.ones((len(logs), 1))]
     for a, log_p, log_g, *log_t in p[1:].reshape(-1, _OWN + logs.shape[1]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import count
@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO, FAMILIES, family
-from m2m.predicting.protocol import Array, Family, FamilyError
+from m2m.predicting.protocol import Family, FamilyError
 from m2m.predicting.validation import (
     Folded,
     Rows,
@@ -26,6 +26,8 @@ from m2m.predicting.validation import (
     stack_weights,
 )
 from m2m.predicting.weighted import WeightedModels
+from m2m.support.arrays import Floats
+from m2m.support.progress import Progress
 from m2m.support.score_range import range_fault
 
 #: Name of the stack among the families.
@@ -36,8 +38,6 @@ LEVEL = 0.95
 _CHUNK = 2048
 #: Fewest rows whose ranks say anything.
 _FEWEST = 5
-#: Called with (done, total, what).
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Prediction:
         high: Upper ends. [M]
     """
 
-    mean: Array
-    std: Array
-    low: Array
-    high: Array
+    mean: Floats
+    std: Floats
+    low: Floats
+    high: Floats
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class Predictor:
     weights: dict[str, float]
     fitted: WeightedModels
     fold_models: Sequence[WeightedModels]
-    residuals: Array
+    residuals: Floats
     fold_of: Rows
     spearman: dict[str, float]
     notes: tuple[str, ...] = ()
 
-    def held_out(self, x: Array) -> Array:
+    def held_out(self, x: Floats) -> Floats:
         """Predict the mixtures it was fitted to, each by what has not seen it.
 
         Args:
@@ -96,7 +96,7 @@ class Predictor:
             predicted[self.fold_of == k] = models.predict(x[self.fold_of == k])
         return predicted
 
-    def refitted(self, x: Array, y: Array, seed: int) -> WeightedModels:
+    def refitted(self, x: Floats, y: Floats, seed: int) -> WeightedModels:
         """Fit the same families, with the same weights, to other rows.
 
         Args:
@@ -123,7 +123,7 @@ class Predictor:
         kept = weights / weights.sum() if failures else weights
         return WeightedModels(kept, [model for _, model in found])
 
-    def predict(self, x: Array) -> Prediction:
+    def predict(self, x: Floats) -> Prediction:
         """Predict the scores of mixtures.
 
         Intervals are CV+ (Barber, Candès, Ramdas & Tibshirani 2021, arXiv 1905.02928, sec. 3): quantiles of
@@ -143,7 +143,7 @@ class Predictor:
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return Prediction(*columns)
 
-    def _predict(self, x: Array) -> tuple[Array, Array, Array, Array]:
+    def _predict(self, x: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         mean = self.fitted.predict(x)
         by_fold = np.column_stack([models.predict(x) for models in self.fold_models])
         spread = ((by_fold - mean[:, None]) ** 2).mean(axis=1)
@@ -158,8 +158,8 @@ class Predictor:
 
 
 def fit_predictor(
-    x: Array,
-    y: Array,
+    x: Floats,
+    y: Floats,
     model: str = AUTO,
     *,
     seed: int = 0,
@@ -201,7 +201,7 @@ def fit_predictor(
             return replace(found, notes=tuple(notes))
 
 
-def _checked_scores(y: Array) -> list[str]:
+def _checked_scores(y: Floats) -> list[str]:
     """Return what is to be known of the scores.
 
     Raises:
@@ -216,7 +216,7 @@ def _checked_scores(y: Array) -> list[str]:
 
 
 def _fitted(
-    families: Sequence[Family], x: Array, y: Array, seed: int, fold_count: int, progress: Progress | None
+    families: Sequence[Family], x: Floats, y: Floats, seed: int, fold_count: int, progress: Progress | None
 ) -> Predictor:
     from threadpoolctl import threadpool_limits
 
@@ -297,8 +297,8 @@ class _Choice:
     """Weights of the families: for all rows, and fold by fold without looking at the fold."""
 
     name: str
-    weights: Array
-    by_fold: Sequence[Array]
+    weights: Floats
+    by_fold: Sequence[Floats]
 
 
 @dataclass(frozen=True)
@@ -306,14 +306,14 @@ class _Work:
     """What every fit needs."""
 
     families: Sequence[Family]
-    x: Array
-    y: Array
+    x: Floats
+    y: Floats
     seed: int
     tick: Tick
 
     def arguments(
         self, parts: Sequence[Rows]
-    ) -> tuple[Sequence[Family], Array, Array, Sequence[Rows], int, Tick]:
+    ) -> tuple[Sequence[Family], Floats, Floats, Sequence[Rows], int, Tick]:
         return self.families, self.x, self.y, parts, self.seed, self.tick
 
 

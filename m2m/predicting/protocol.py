@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2m.errors import FitError
+from m2m.support.arrays import Floats
 from m2m.support.score_range import SMALLEST
 
-#: Mixture weights [M, N], features [M, F] or scores [M], float64.
-Array = NDArray[np.float64]
 #: Seconds of one fit at most in `auto`, which makes fifteen of each family.
 LONGEST_FIT = 15.0
 
@@ -21,7 +19,7 @@ LONGEST_FIT = 15.0
 class Model(Protocol):
     """A fitted predictor."""
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return the expected score of each mixture: `x` [M, N] to [M], in the score's unit."""
 
 
@@ -42,7 +40,7 @@ class FamilyError(FitError):
 class Fit(Protocol):
     """The work of a family: from scored mixtures to a model; deterministic for a seed."""
 
-    def __call__(self, x: Array, y: Array, seed: int, /) -> Model:
+    def __call__(self, x: Floats, y: Floats, seed: int, /) -> Model:
         """Return the model fitted to mixtures `x` [M, N] and their scores `y` [M]."""
 
 
@@ -94,7 +92,7 @@ class Family:
         """
         return max(self.rows, round(self.rows_per_domain * domains))
 
-    def fit(self, x: Array, y: Array, seed: int = 0) -> Model:
+    def fit(self, x: Floats, y: Floats, seed: int = 0) -> Model:
         """Fit the family to scored mixtures.
 
         Scores that are all the same have one answer, whatever the family.
@@ -133,7 +131,7 @@ class Constant:
 
     value: float
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return the value for every mixture.
 
         Args:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from m2m.predicting.features import FeatureMap, Features, plain, with_products
-from m2m.predicting.protocol import Array
+from m2m.support.arrays import Floats
 
 #: Ridge penalties that generalised cross-validation chooses from, in units of standardised features.
 PENALTIES = np.logspace(-5, 4, 28)
@@ -29,11 +29,11 @@ class Standardised:
     """
 
     features: Features
-    centre: Array
-    scale: Array
+    centre: Floats
+    scale: Floats
     regression: Any
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return the expected scores.
 
         Args:
@@ -46,7 +46,7 @@ class Standardised:
         parts = [self._predict(x[start : start + rows]) for start in range(0, max(len(x), 1), rows)]
         return np.concatenate(parts)
 
-    def _predict(self, x: Array) -> Array:
+    def _predict(self, x: Floats) -> Floats:
         scaled = (self.features(x) - self.centre) / self.scale
         return np.asarray(self.regression.predict(scaled), dtype=np.float64)
 
@@ -55,7 +55,7 @@ class Standardised:
 class LeastSquares:
     """y = b + Σ w_i x_i without a penalty; the shortest of several solutions."""
 
-    def __call__(self, x: Array, y: Array, seed: int) -> Standardised:
+    def __call__(self, x: Floats, y: Floats, seed: int) -> Standardised:
         """Fit.
 
         Args:
@@ -81,7 +81,7 @@ class Ridge:
 
     features: FeatureMap
 
-    def __call__(self, x: Array, y: Array, seed: int) -> Standardised:
+    def __call__(self, x: Floats, y: Floats, seed: int) -> Standardised:
         """Fit.
 
         Args:
@@ -101,7 +101,7 @@ class Ridge:
 class SparsePairs:
     """Quadratic pseudo-Boolean function of the averaged subset with few pairs (the lasso over products)."""
 
-    def __call__(self, x: Array, y: Array, seed: int) -> Standardised:
+    def __call__(self, x: Floats, y: Floats, seed: int) -> Standardised:
         """Fit.
 
         Args:
@@ -125,7 +125,7 @@ class SparsePairs:
             return _standardised(with_products, x, y, lasso)
 
 
-def _standardised(features: FeatureMap, x: Array, y: Array, regression: Any) -> Standardised:
+def _standardised(features: FeatureMap, x: Floats, y: Floats, regression: Any) -> Standardised:
     made = features(x)
     raw = made(x)
     spread = raw.std(axis=0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from m2m.errors import FitError
-from m2m.predicting.protocol import Array
+from m2m.support.arrays import Floats
 
 #: Evaluations a start may take. Most have settled by then; the others are stopped early, which is no failure:
 #: a fit is judged by rows that it has not seen, not by how flat its loss is.
@@ -17,12 +17,12 @@ OUTLIER = 1.5
 
 
 def robust_fit(
-    residuals: Callable[[Array], Array],
-    jacobian: Callable[[Array], Array],
-    start: Array,
+    residuals: Callable[[Floats], Floats],
+    jacobian: Callable[[Floats], Floats],
+    start: Floats,
     *,
     scaled: bool = False,
-) -> tuple[float, Array]:
+) -> tuple[float, Floats]:
     """Minimise Σ ρ(residual²) with ρ the soft L1 loss, downhill from one start.
 
     Args:
@@ -55,7 +55,7 @@ def robust_fit(
     return (float(found.cost), found.x) if finite else (np.inf, start)
 
 
-def lowest(fits: list[tuple[float, Array]]) -> int:
+def lowest(fits: list[tuple[float, Floats]]) -> int:
     """Choose among starts.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.features import averaged
-from m2m.predicting.protocol import Array
+from m2m.support.arrays import Floats
 from m2m.support.config_keys import did_you_mean
 from m2m.support.csv_tables import read_frame
 from m2m.support.names import check_names, label_fault
@@ -45,7 +45,7 @@ class Mixtures:
     domains: tuple[str, ...]
     labels: tuple[Hashable, ...]
     indexed: bool
-    weights: Array
+    weights: Floats
     subsets: bool
 
 
@@ -135,7 +135,7 @@ def read_mixtures(
 
 def read_scores(
     source: Path | str | pd.DataFrame, target: str, mixtures: Mixtures, index: str | None = None
-) -> Array:
+) -> Floats:
     """Read one column of scores, in the order of the mixtures.
 
     Args:
@@ -206,7 +206,7 @@ def _same_domains(where: str, there: Sequence[str], wanted: Sequence[str]) -> No
         )
 
 
-def _numbers(where: str, table: pd.DataFrame, column: str) -> Array:
+def _numbers(where: str, table: pd.DataFrame, column: str) -> Floats:
     import pandas as pd
 
     values = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=np.float64)
@@ -222,7 +222,7 @@ def _row(where: str, table: pd.DataFrame, row: int) -> str:
     return f"{where}, {name} {table.index.tolist()[row]!r}" if name else f"{where}, row {int(row) + 1}"
 
 
-def _check_sums(where: str, table: pd.DataFrame, raw: Array) -> None:
+def _check_sums(where: str, table: pd.DataFrame, raw: Floats) -> None:
     sums = raw.sum(axis=1)
     # N numbers rounded to d decimals sum to 1 within N/2 units of the last decimal.
     tolerance = raw.shape[1] * 0.5 * 10.0 ** -_decimals(raw) + 1e-9
@@ -239,7 +239,7 @@ def _check_sums(where: str, table: pd.DataFrame, raw: Array) -> None:
         )
 
 
-def _decimals(raw: Array) -> int:
+def _decimals(raw: Floats) -> int:
     """Return how many decimals the table was rounded to; 6 for one that was not."""
     for decimals in range(1, _MOST_DECIMALS):
         if np.abs(raw - raw.round(decimals)).max() < 1e-12:

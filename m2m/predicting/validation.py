@@ -9,12 +9,13 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from m2m.predicting.protocol import Array, Family, Model
+from m2m.predicting.protocol import Family, Model
+from m2m.support.arrays import Floats
 
 #: Row numbers. [M]
 Rows = NDArray[np.intp]
 #: From out-of-fold predictions [M, L] and true scores [M] to weights [L] that sum to 1.
-Weigher = Callable[[Array, Array], Array]
+Weigher = Callable[[Floats, Floats], Floats]
 #: Called after each fit.
 Tick = Callable[[str], None]
 
@@ -34,7 +35,7 @@ def folds(rows: int, count: int, seed: int) -> list[Rows]:
     return [np.sort(part) for part in np.array_split(order, count)]
 
 
-def spearman(predicted: Array, truth: Array) -> float:
+def spearman(predicted: Floats, truth: Floats) -> float:
     """Rank correlation, ties given their mean rank; 0 where one side does not vary.
 
     Args:
@@ -51,7 +52,7 @@ def spearman(predicted: Array, truth: Array) -> float:
     return float(np.corrcoef(rankdata(predicted), rankdata(truth))[0, 1])
 
 
-def stack_weights(predictions: Array, truth: Array) -> Array:
+def stack_weights(predictions: Floats, truth: Floats) -> Floats:
     """Weigh families by non-negative least squares over out-of-fold predictions (Breiman 1996).
 
     Args:
@@ -81,7 +82,7 @@ def stack_weights(predictions: Array, truth: Array) -> Array:
     return np.asarray(weights / total, dtype=np.float64) if total > 0 else choose(predictions, truth)
 
 
-def choose(predictions: Array, truth: Array) -> Array:
+def choose(predictions: Floats, truth: Floats) -> Floats:
     """Choose one family by rank: all weight on the highest Spearman's ρ, the first of equals.
 
     Args:
@@ -92,11 +93,11 @@ def choose(predictions: Array, truth: Array) -> Array:
         1 for the chosen family, 0 for the others. [L]
     """
     ranks = [spearman(column, truth) for column in predictions.T]
-    chosen: Array = np.eye(len(ranks))[int(np.argmax(ranks))]
+    chosen: Floats = np.eye(len(ranks))[int(np.argmax(ranks))]
     return chosen
 
 
-def best_three(predictions: Array, truth: Array) -> Array:
+def best_three(predictions: Floats, truth: Floats) -> Floats:
     """Average the three families of the highest Spearman's ρ: with few rows, finer weights are noise.
 
     Args:
@@ -125,11 +126,11 @@ class Folded:
 
     parts: Sequence[Rows]
     models: Sequence[Sequence[Model]]
-    predictions: Array
+    predictions: Floats
 
 
 def fit_folds(
-    families: Sequence[Family], x: Array, y: Array, parts: Sequence[Rows], seed: int, tick: Tick
+    families: Sequence[Family], x: Floats, y: Floats, parts: Sequence[Rows], seed: int, tick: Tick
 ) -> Folded:
     """Fit every family without each fold.
 
@@ -164,9 +165,9 @@ class Nested:
     """
 
     parts: Sequence[Rows]
-    inner: Sequence[Array]
+    inner: Sequence[Floats]
 
-    def weights(self, weigh: Weigher, truth: Array) -> list[Array]:
+    def weights(self, weigh: Weigher, truth: Floats) -> list[Floats]:
         """Find the weights for each fold from the other folds alone.
 
         Args:
@@ -181,7 +182,7 @@ class Nested:
 
 
 def fit_nested(
-    families: Sequence[Family], x: Array, y: Array, parts: Sequence[Rows], seed: int, tick: Tick
+    families: Sequence[Family], x: Floats, y: Floats, parts: Sequence[Rows], seed: int, tick: Tick
 ) -> Nested:
     """Fit every family without each pair of folds.
 
@@ -208,7 +209,7 @@ def fit_nested(
     return Nested(parts, inner)
 
 
-def combined(folded: Folded, weights: Sequence[Array]) -> Array:
+def combined(folded: Folded, weights: Sequence[Floats]) -> Floats:
     """Predict every row by the weights of its fold.
 
     Args:
@@ -228,7 +229,7 @@ def _without(rows: int, *held_out: Rows) -> Rows:
     return np.setdiff1d(np.arange(rows), np.concatenate(held_out))
 
 
-def _fit(families: Sequence[Family], x: Array, y: Array, seed: int, tick: Tick) -> list[Model]:
+def _fit(families: Sequence[Family], x: Floats, y: Floats, seed: int, tick: Tick) -> list[Model]:
     fitted = []
     for family in families:
         fitted.append(family.fit(x, y, seed))
@@ -236,5 +237,5 @@ def _fit(families: Sequence[Family], x: Array, y: Array, seed: int, tick: Tick) 
     return fitted
 
 
-def _predict(models: Sequence[Model], x: Array) -> Array:
+def _predict(models: Sequence[Model], x: Floats) -> Floats:
     return np.column_stack([model.predict(x) for model in models])

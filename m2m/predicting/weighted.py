@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2m.predicting.protocol import Array, Model
+from m2m.predicting.protocol import Model
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class WeightedModels:
         models: The models; those of weight zero are not asked.
     """
 
-    weights: Array
+    weights: Floats
     models: Sequence[Model]
 
-    def predict(self, x: Array) -> Array:
+    def predict(self, x: Floats) -> Floats:
         """Return the weighted predictions.
 
         Args:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from m2m.checkpoint import Checkpoint
@@ -23,6 +21,7 @@ from m2m.merging.lora.product import Product
 from m2m.merging.lora.twin import product
 from m2m.ops import weighted_sum
 from m2m.scoring.live.mapped import mapped_tensors
+from m2m.support.arrays import Floats
 
 
 def adapted_sums(base: Checkpoint, experts: Sequence[Checkpoint]) -> dict[str, AdaptedSum]:
@@ -68,7 +67,7 @@ class AdaptedSum:
         elements = terms.dense[0].elements
         self.nbytes = 0 if not terms.added else len(self._sources) * elements * SIZES["F64"]
 
-    def terms(self, weights: NDArray[np.float64]) -> tuple[list[Tensor], Tensor]:
+    def terms(self, weights: Floats) -> tuple[list[Tensor], Tensor]:
         """Form the terms.
 
         Args:

@@ -20,7 +20,7 @@ from m2m.scoring.streamed import StreamedWalk
 from m2m.scoring.tasks.batched_scorer import BatchedScorer
 from m2m.scoring.tasks.bench import Bench
 from m2m.scoring.tasks.scorer import Scorer, Scores
-from m2m.setups.protocol import Progress
+from m2m.support.progress import Progress
 from m2m.support.units import format_bytes
 
 MODES = ("resident", "streamed", "stacked")

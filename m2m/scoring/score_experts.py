@@ -23,7 +23,7 @@ from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.bench import Bench
 from m2m.scoring.tasks.scorer import Scorer, Scores
-from m2m.setups.protocol import Progress
+from m2m.support.progress import Progress, nobody
 from m2m.support.units import parse_bytes
 
 
@@ -165,7 +165,7 @@ class _Run:
         self._memory, self._mode, self._threads, self._spill = memory, mode, threads, spill
         self._device = device
         self._passes = passes
-        self._progress: Progress = progress or (lambda done, total, what: None)
+        self._progress: Progress = progress or nobody
 
     def score(self, path: Path) -> None:
         """Score what the table does not have; what cannot be scored is refused before there is a table."""
@@ -211,7 +211,7 @@ class _Run:
     ) -> None:
         done, total = 0, len(candidates)
         streamed = walk if isinstance(walk, StreamedWalk) else None  # it tells its progress and names itself
-        tell = self._progress if streamed is None else lambda done, total, what: None
+        tell = self._progress if streamed is None else nobody
         tell(done, total, "candidates")
         try:
             for m, scores in walk:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
+from m2m.support.arrays import Floats
 from m2m.support.csv_tables import write_frame
 from m2m.support.doors import reading, require_file
 
@@ -87,7 +87,7 @@ class Measured(Protocol):
     """Per-example values by metric, as `m2m.scoring.Scores` has them."""
 
     @property
-    def values(self) -> Mapping[str, NDArray[np.float64]]:
+    def values(self) -> Mapping[str, Floats]:
         """Each metric's value of each example, by metric."""
 
 
@@ -126,7 +126,7 @@ class ScoreRow:
     higher_is_better: bool
     value: float
     count: int
-    examples: NDArray[np.float64] = field(repr=False, compare=False)
+    examples: Floats = field(repr=False, compare=False)
     created: str = field(compare=False)
 
 
@@ -432,7 +432,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _packed(values: NDArray[np.float64]) -> tuple[bytes, int]:
+def _packed(values: Floats) -> tuple[bytes, int]:
     with np.errstate(over="ignore"):  # what does not fit in single precision is not equal either
         single = values.astype("<f4")
     stored = single if np.array_equal(single, values) else values.astype("<f8")
@@ -444,7 +444,7 @@ def _columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return [(row[1], row[2]) for row in connection.execute("PRAGMA table_info(scores)")]
 
 
-def _unpacked(found: sqlite3.Row) -> NDArray[np.float64]:
+def _unpacked(found: sqlite3.Row) -> Floats:
     # Never more than there should be: a few bytes can unpack to thousands of times as many.
     wanted = found["count"] * found["precision"]
     packed = zlib.decompressobj()

@@ -12,9 +12,9 @@ from m2m.mixture import Mixture
 from m2m.searching.objective import Evaluation
 from m2m.searching.posterior import Posterior
 from m2m.searching.proposals import Proposals, proposals_for
-from m2m.searching.quadratic import Floats
 from m2m.searching.quadratic_prior import QuadraticPrior
 from m2m.searching.strategy import Space
+from m2m.support.arrays import Floats
 from m2m.support.score_range import SMALLEST
 
 #: Landscapes drawn from the belief: probabilities are known to ± 3 % (one standard error at ½).

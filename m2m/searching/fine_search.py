@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2m.searching.quadratic import Floats
 from m2m.searching.simplex import Simplex
 from m2m.searching.simplex_minimum import edge_middles
+from m2m.support.arrays import Floats
 
 #: Rounds of a closer look; the surroundings halve each time, so the last are 2⁻¹² of the simplex.
 ROUNDS = 12

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.quadratic import Quadratic
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from m2m.searching.model_based import observed
 from m2m.searching.objective import BudgetSpentError, Ledger
 from m2m.searching.pool import Pool
 from m2m.searching.proposals import ALL_AT_ONCE, ListedProposals, proposals_for
-from m2m.searching.quadratic import Floats
 from m2m.searching.simplex import Simplex
 from m2m.searching.space import Subsets
 from m2m.searching.strategy import Space, Strategy
+from m2m.support.arrays import Floats
 
 #: The best mixtures tried, of which random changes are looked at as well.
 INCUMBENTS = 20

@@ -10,11 +10,11 @@ import numpy as np
 from m2m.mixture import Mixture
 from m2m.searching.landscape import Landscape
 from m2m.searching.pool import Pool
-from m2m.searching.quadratic import Floats
 from m2m.searching.simplex import Simplex
 from m2m.searching.simplex_proposals import SimplexProposals
 from m2m.searching.space import Subsets
 from m2m.searching.subset_proposals import SubsetProposals
+from m2m.support.arrays import Floats
 
 #: Up to this many mixtures all are looked at; beyond, local descents from many starts.
 ALL_AT_ONCE = 4096

@@ -9,11 +9,12 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.searching.objective import Evaluation, Ledger
-from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.quadratic import Quadratic
 from m2m.searching.quadratic_prior import QuadraticPrior
 from m2m.searching.simplex import Simplex
 from m2m.searching.simplex_minimum import lattice, minimise
 from m2m.searching.strategy import Strategy
+from m2m.support.arrays import Floats
 
 #: A step whose gain is above this share of the predicted gain was foreseen well, so the region stays.
 GOOD_FORECAST = 0.5

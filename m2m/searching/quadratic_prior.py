@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from m2m.errors import InputError
 from m2m.searching.landscape import Landscape
-from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.quadratic import Quadratic
+from m2m.support.arrays import Floats
 
 #: How far a Hessian may be from symmetric, beside its largest entry: it comes from N separate products.
 ASYMMETRY = 1e-3

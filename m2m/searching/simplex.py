@@ -9,7 +9,7 @@ import numpy as np
 
 from m2m.errors import MixtureError
 from m2m.mixture import SUM_TOLERANCE, Mixture
-from m2m.searching.quadratic import Floats
+from m2m.support.arrays import Floats
 
 
 class Simplex:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from m2m.searching.quadratic import Floats
 from m2m.searching.simplex import Simplex
+from m2m.support.arrays import Floats, Ints
 
 #: A share below this is none: KL's slope at 0 is infinite, so descents stop here.
 SMALLEST = 1e-9
 #: Change of the loss, relative to its size at the start, at which a descent ends.
 PRECISION = 1e-12
-
-
-Ints = NDArray[np.intp]
 
 
 class Smooth(Protocol):

@@ -6,9 +6,9 @@ import numpy as np
 
 from m2m.mixture import Mixture
 from m2m.searching.landscape import Landscape
-from m2m.searching.quadratic import Floats
 from m2m.searching.simplex import Simplex
 from m2m.searching.simplex_minimum import edge_middles, minimise
+from m2m.support.arrays import Floats
 
 #: Random starts of the descents, and the incumbents that descents start from.
 STARTS, INCUMBENT_STARTS = 4, 4

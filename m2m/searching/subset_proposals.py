@@ -6,9 +6,9 @@ import numpy as np
 
 from m2m.mixture import Mixture
 from m2m.searching.landscape import Landscape
-from m2m.searching.quadratic import Floats
 from m2m.searching.space import Subsets
 from m2m.searching.subset_quadratic import SubsetQuadratic
+from m2m.support.arrays import Floats
 
 #: Random starts of the descents, beside the incumbents.
 STARTS = 12

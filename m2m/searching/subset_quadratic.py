@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.quadratic import Quadratic
+from m2m.support.arrays import Floats
 
 #: Moves of one descent; no landscape that was tried took a tenth of it.
 MOST_MOVES = 1000

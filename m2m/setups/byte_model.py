@@ -17,10 +17,10 @@ from torch.nn import functional
 from m2m.errors import ConfigError
 from m2m.setups.byte_gpt import ByteGPT, Shape
 from m2m.setups.kept_tensors import keep_tensors, kept_tensors
-from m2m.setups.protocol import Progress
 from m2m.setups.text import SOURCE_KEYS, TextSource
 from m2m.support.config_keys import check_keys
 from m2m.support.names import check_names
+from m2m.support.progress import Progress
 from m2m.support.threads import one_thread
 
 Options = TypeVar("Options", "Shape", "Pretraining")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from m2m.support.progress import Progress
+
 #: Tensors of one batch, first axis = example.
 Batch = tuple[Tensor, ...]
-#: Called with (done, total, what) while something long is under way.
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

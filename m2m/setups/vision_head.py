@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch import Tensor
 
 from m2m.errors import FitError
+from m2m.support.arrays import Floats
 
 #: λ of the penalty ½λ‖W‖² on standardised features, for a mean loss in nat.
 PENALTY = 1e-2
@@ -44,9 +44,7 @@ def fit_head(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Te
     return torch.from_numpy(weight).float(), torch.from_numpy(bias - weight @ mean).float()
 
 
-def _minimum(
-    features: NDArray[np.float64], truth: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _minimum(features: Floats, truth: Floats) -> tuple[Floats, Floats]:
     """Find the minimum from features [E, D] and the truth, one-hot [E, K].
 
     Returns:
@@ -57,7 +55,7 @@ def _minimum(
     """
     (count, size), classes = features.shape, truth.shape[1]
 
-    def loss_and_gradient(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss_and_gradient(point: Floats) -> tuple[float, Floats]:
         weight, bias = point[classes:].reshape(classes, size), point[:classes]
         log_share = log_softmax(features @ weight.T + bias, axis=1)
         excess = (np.exp(log_share) - truth) / count

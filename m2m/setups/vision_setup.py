@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from m2m.setups.efficientnet import EfficientNetTrunk
 from m2m.setups.kept_tensors import keep_tensors, kept_tensors
-from m2m.setups.protocol import Batch, Examples, Progress, Target
+from m2m.setups.protocol import Batch, Examples, Target
 from m2m.setups.vision_head import PENALTY, fit_head
 from m2m.setups.vision_sources import SPACES, Pool
+from m2m.support.progress import Progress
 
 #: Class number of each label space's first class, and after them the number of all classes.
 OFFSETS = dict(zip([*SPACES, "end"], accumulate((len(c) for c in SPACES.values()), initial=0), strict=True))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from m2m.support.arrays import Floats
 
 #: Largest score in size: its square is a float64, with room for any sum.
 LARGEST = 1e150
@@ -11,7 +12,7 @@ LARGEST = 1e150
 SMALLEST = 1e-150
 
 
-def range_fault(scores: NDArray[np.float64], kind: str = "score") -> str | None:
+def range_fault(scores: Floats, kind: str = "score") -> str | None:
     """Say why scores cannot be computed with.
 
     Args:

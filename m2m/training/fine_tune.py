@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture
-from m2m.setups.protocol import Batch, Examples, Progress, Setup, load_state, trainable
+from m2m.setups.protocol import Batch, Examples, Setup, load_state, trainable
+from m2m.support.progress import Progress
 from m2m.training.recipe import TrainRecipe
 from m2m.training.sampling import MixtureSampler, sampled_mixture
 

@@ -15,10 +15,10 @@ from helpers.missing_numbers import unexplained
 from analysis.fidelity import intervals
 from analysis.fidelity.measure import study
 from analysis.fidelity.points import Points
-from analysis.fidelity.sample import Floats
 from analysis.fidelity.write import write
 from analysis.results import UNDEFINED, UNFORESEEN, explained, explained_table
 from m2m.errors import InputError
+from m2m.support.arrays import Floats
 from m2m.support.score_range import range_fault
 from paper_figs.merge_to_mix.scatter import draw
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from m2m.setups.protocol import Batch, Examples, Progress, Target
+from m2m.setups.protocol import Batch, Examples, Target
+from m2m.support.progress import Progress
 
 
 class LinearModel(nn.Module):

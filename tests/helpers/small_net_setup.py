@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from m2m.setups.protocol import Batch, Examples, Progress, Target
+from m2m.setups.protocol import Batch, Examples, Target
+from m2m.support.progress import Progress
 
 INPUTS, HIDDEN, CLASSES = 6, 10, 3
 

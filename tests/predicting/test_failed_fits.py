@@ -15,17 +15,18 @@ from m2m.errors import FitError, InputError
 from m2m.predicting import FAMILIES, family, fit_predictor, predict
 from m2m.predicting import gaussian_process as gp
 from m2m.predicting.gaussian_process import GaussianProcess
-from m2m.predicting.protocol import Array, Constant, Family, FamilyError
+from m2m.predicting.protocol import Constant, Family, FamilyError
 from m2m.predicting.validation import spearman, stack_weights
+from m2m.support.arrays import Floats
 
 
-def table(rows: int = 40, seed: int = 0) -> tuple[Array, Array]:
+def table(rows: int = 40, seed: int = 0) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     x = rng.dirichlet(np.full(3, 0.6), rows)
     return x, 2 + (1 + x @ np.array([5.0, 2.0, 0.5])) ** -0.5
 
 
-def refuse(self: GaussianProcess, x: Array, y: Array, seed: int) -> None:
+def refuse(self: GaussianProcess, x: Floats, y: Floats, seed: int) -> None:
     raise FitError("its covariance matrix is not positive definite")
 
 
@@ -34,7 +35,7 @@ def test_a_start_that_fails_leaves_the_others(name: str, monkeypatch: pytest.Mon
     x, y = table()
     real, calls = scipy.optimize.least_squares, []
 
-    def stumbling(residuals: Any, start: Array, **options: Any) -> Any:
+    def stumbling(residuals: Any, start: Floats, **options: Any) -> Any:
         calls.append(1)
         if len(calls) == 1:
             raise ValueError("Residuals are not finite in the initial point.")
@@ -62,7 +63,7 @@ def test_a_covariance_without_a_factor_is_said(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_predicts_no_numbers_is_no_fit() -> None:
     class Nowhere:
-        def predict(self, x: Array) -> Array:
+        def predict(self, x: Floats) -> Floats:
             return np.where(np.arange(len(x)) == 1, np.nan, 1.0)
 
     with pytest.raises(FamilyError, match=r"odd cannot be fitted to 40 .*not finite"):
@@ -106,7 +107,7 @@ def test_a_stack_without_weights_is_its_best_family(monkeypatch: pytest.MonkeyPa
     truth = np.arange(6.0)
     predictions = np.column_stack([truth[::-1], truth + 0.1 * np.cos(truth)])
 
-    def out_of_iterations(*_: Array) -> None:
+    def out_of_iterations(*_: Floats) -> None:
         raise RuntimeError("Maximum number of iterations reached.")
 
     monkeypatch.setattr(scipy.optimize, "nnls", out_of_iterations)
@@ -163,7 +164,7 @@ def test_equal_scores_are_said() -> None:
         (np.linspace(0, 1e-300, 30), "scores differ by at most 1e-300"),
     ],
 )
-def test_scores_whose_squares_are_no_numbers_are_refused(y: Array, words: str) -> None:
+def test_scores_whose_squares_are_no_numbers_are_refused(y: Floats, words: str) -> None:
     with pytest.raises(InputError, match=words):
         fit_predictor(table(30)[0], y, "ridge")
 

@@ -11,19 +11,19 @@ from m2m.predicting import FAMILIES, family
 from m2m.predicting import gaussian_process as gp
 from m2m.predicting.features import averaged, plain, with_logarithms, with_products
 from m2m.predicting.power_law import EffectiveData, PowerLaw, _gradient, _logs, _values
-from m2m.predicting.protocol import Array
 from m2m.predicting.validation import spearman
+from m2m.support.arrays import Floats
 
 NAMES = list(FAMILIES)
 
 
-def mixtures(rows: int, domains: int, seed: int = 0) -> Array:
+def mixtures(rows: int, domains: int, seed: int = 0) -> Floats:
     """Sparse points of the simplex, rounded as swarms are published."""
     x = np.random.default_rng(seed).dirichlet(np.full(domains, 0.5), rows).round(3) + 0.0
     return x / x.sum(axis=1, keepdims=True)
 
 
-def law_of(x: Array) -> Array:
+def law_of(x: Floats) -> Floats:
     """A loss that falls with effective data."""
     worth = np.array([9.0, 3.0, 1.0, 0.3, 0.1])[: x.shape[1]]
     return 2 + 3 * (1 + (x**0.6) @ worth) ** -0.7

@@ -10,11 +10,12 @@ import pytest
 
 from m2m.errors import ConfigError, InputError
 from m2m.predicting import FAMILIES, fit_predictor, predict
-from m2m.predicting.protocol import Array, FamilyError
+from m2m.predicting.protocol import FamilyError
 from m2m.predicting.validation import spearman
+from m2m.support.arrays import Floats
 
 
-def swarm(rows: int, domains: int, seed: int) -> tuple[Array, Array]:
+def swarm(rows: int, domains: int, seed: int) -> tuple[Floats, Floats]:
     """Mixtures with real zeros, and losses with noise: the shape of published swarms."""
     rng = np.random.default_rng(seed)
     x = rng.dirichlet(np.full(domains, 0.4), rows).round(3) + 0.0

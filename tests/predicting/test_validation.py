@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from m2m.predicting import FAMILIES
-from m2m.predicting.protocol import Array
 from m2m.predicting.validation import (
     best_three,
     choose,
@@ -19,6 +18,7 @@ from m2m.predicting.validation import (
     spearman,
     stack_weights,
 )
+from m2m.support.arrays import Floats
 
 CHEAP = [FAMILIES[name] for name in ("linear", "ridge", "scheffe")]
 RNG = np.random.default_rng(0)
@@ -83,7 +83,7 @@ NUMBERS = st.floats(-100, 100, width=32)
 
 
 @given(table=arrays(np.float64, st.tuples(st.integers(3, 12), st.integers(2, 5)), elements=NUMBERS))
-def test_a_stack_is_a_mean_and_no_worse_than_its_best_member(table: Array) -> None:
+def test_a_stack_is_a_mean_and_no_worse_than_its_best_member(table: Floats) -> None:
     truth, members = table[:, 0], table[:, 1:]
     weights = stack_weights(members, truth)
     assert (weights >= 0).all()
@@ -97,7 +97,7 @@ def test_a_stack_is_a_mean_and_no_worse_than_its_best_member(table: Array) -> No
 
 
 @given(values=arrays(np.float64, st.integers(4, 20), elements=NUMBERS, unique=True))
-def test_spearman_sees_ranks_only(values: Array) -> None:
+def test_spearman_sees_ranks_only(values: Floats) -> None:
     assert spearman(values, np.arctan(values / 100) * 5) > 1 - 1e-12
     assert spearman(values, -values) < -1 + 1e-12
 

@@ -9,7 +9,8 @@ from scipy.optimize import OptimizeResult, check_grad
 
 from m2m.searching import posterior
 from m2m.searching.posterior import START, Posterior
-from m2m.searching.quadratic import Floats, Quadratic
+from m2m.searching.quadratic import Quadratic
+from m2m.support.arrays import Floats
 
 
 def mixtures(count: int, n: int, seed: int) -> Floats:

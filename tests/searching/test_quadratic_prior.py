@@ -17,7 +17,7 @@ from m2m.searching import (
     assess,
 )
 from m2m.searching.posterior import Posterior
-from m2m.searching.quadratic import Floats
+from m2m.support.arrays import Floats
 
 N = 6
 NAMES = tuple("abcdef")

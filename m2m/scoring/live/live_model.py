@@ -8,12 +8,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from m2m.errors import CheckpointError, ConfigError, MixtureError
 from m2m.ops import accumulation_dtype, weighted_sum_into
 from m2m.scoring.live.staging import sum_from_host
+from m2m.support.arrays import Floats
 
 
 class OtherSum(Protocol):
@@ -25,7 +26,7 @@ class OtherSum(Protocol):
 
     nbytes: int
 
-    def terms(self, weights: NDArray[np.float64]) -> tuple[Sequence[Tensor], Tensor]:
+    def terms(self, weights: Floats) -> tuple[Sequence[Tensor], Tensor]:
         """Turn experts' weights [M, N] into D terms of one dtype, each [*shape], and their weights [M, D]."""
 
 
@@ -194,7 +195,7 @@ class LiveModel:
             slot.live.copy_(slot.base)
 
 
-def checked_weights(weights: ArrayLike, experts: int) -> NDArray[np.float64]:
+def checked_weights(weights: ArrayLike, experts: int) -> Floats:
     """Read the candidates' merging weights.
 
     Args:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from m2m.errors import InputError
 from m2m.scoring.live.kept_memory import keeping_memory
 from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.support.arrays import Floats
 from m2m.support.score_range import LARGEST
 
 #: Candidates that one pass over the experts makes; with more, clearing their memory costs what is saved.
@@ -54,7 +55,7 @@ def score_candidates(
 
 def walk(
     live: LiveModel,
-    matrix: NDArray[np.float64],
+    matrix: Floats,
     scorers: Sequence[Scorer],
     threads: int | None = None,
     ahead: int = AHEAD,

@@ -11,9 +11,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from m2m.errors import InputError
@@ -22,6 +21,7 @@ from m2m.scoring.live.mode import scoring
 from m2m.scoring.live.resident import checked_scores, walk
 from m2m.scoring.tasks.batched_scorer import BatchedScorer, joined
 from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.support.arrays import Floats
 
 #: Most bytes that the stacked weights take.
 STACK_BYTES = 1 << 30
@@ -47,7 +47,7 @@ class StackedWalk(Iterator[Scored]):
     def __init__(
         self,
         live: LiveModel,
-        matrix: NDArray[np.float64],
+        matrix: Floats,
         scorers: Sequence[Scorer],
         chunk: int | None,
         threads: int | None,
@@ -117,7 +117,7 @@ class StackedWalk(Iterator[Scored]):
         for k, scores in walk(self._live, self._matrix[done:], self._scorers, self._threads):
             yield done + k, scores
 
-    def _score(self, rows: NDArray[np.float64]) -> list[list[Scores]]:
+    def _score(self, rows: Floats) -> list[list[Scores]]:
         # A list a task, of a `Scores` a candidate.
         state = self._live.merge_stacked(rows, self._threads)
         with scoring(self._live.model), warnings.catch_warnings():

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from m2m.errors import ConfigError, InputError
 from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.tasks.batched_scorer import BatchedScorer
+from m2m.support.arrays import Floats
 
 
 class Candidates(Protocol):
@@ -26,7 +27,7 @@ class Candidates(Protocol):
     examples: int
     higher_is_better: bool
 
-    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> NDArray[np.float64]:
+    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> Floats:
         """Return the scores of m candidates on e examples: [m, e]."""
 
 
@@ -55,7 +56,7 @@ class RecordedCandidates:
         self.count, self.examples = self._scores.shape
         self.higher_is_better = higher_is_better
 
-    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> NDArray[np.float64]:
+    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> Floats:
         """Look scores up.
 
         Args:
@@ -112,7 +113,7 @@ class MergedCandidates:
         self.higher_is_better = scorer.metrics[self.metric]
         self.merges = 0
 
-    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> NDArray[np.float64]:
+    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> Floats:
         """Merge and score; afterwards the module has the base weights again.
 
         Args:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from m2m.support.arrays import Floats
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -20,10 +22,10 @@ class Standing:
 
     leader: int
     order: NDArray[np.int64]
-    chance: NDArray[np.float64]
+    chance: Floats
 
 
-def standing(scores: NDArray[np.float64], examples: int) -> Standing:
+def standing(scores: Floats, examples: int) -> Standing:
     """Compare the candidates of a race with their leader, example by example.
 
     The chance is Student's t of the mean paired difference, with the finite-population correction of a

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.scoring.racing.dropping import standing
 from m2m.scoring.racing.order import spread_order
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class RacedObjective:
         self._values, self._confidence = values, confidence
         self._sign = 1.0 if higher_is_better else -1.0
         self._order = spread_order(examples, seed)
-        self._best: NDArray[np.float64] | None = None
+        self._best: Floats | None = None
         self.estimates: dict[str, Estimate] = {}
         self.evaluations = 0
 
@@ -112,11 +113,11 @@ class RacedObjective:
             self._best = scores
         return Estimate(self._sign * self._mean(scores), 0.0, count)
 
-    def _mean(self, scores: NDArray[np.float64]) -> float:
+    def _mean(self, scores: Floats) -> float:
         # in the examples' own order: to the bit what scoring them all gives
         return float(scores[np.argsort(self._order)].mean())
 
-    def _score(self, mixture: Mixture, examples: Sequence[int]) -> NDArray[np.float64]:
+    def _score(self, mixture: Mixture, examples: Sequence[int]) -> Floats:
         scores = np.asarray(self._values(mixture, examples), dtype=np.float64)
         if scores.shape != (len(examples),) or not np.isfinite(scores).all():
             raise InputError(
@@ -126,11 +127,11 @@ class RacedObjective:
         self.evaluations += scores.size
         return self._sign * scores
 
-    def _hopeless(self, scores: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
+    def _hopeless(self, scores: Floats, best: Floats) -> bool:
         pair = standing(np.stack([best[: len(scores)], scores]), len(best))
         return pair.leader == 0 and pair.chance[1] <= 1 - self._confidence
 
-    def _given_up(self, scores: NDArray[np.float64], best: NDArray[np.float64]) -> Estimate:
+    def _given_up(self, scores: Floats, best: Floats) -> Estimate:
         gaps = best[: len(scores)] - scores
         error = float(gaps.std(ddof=1)) * math.sqrt(1 / len(gaps) - 1 / len(best))
         return Estimate(self._sign * (self._mean(best) - float(gaps.mean())), error, len(gaps))

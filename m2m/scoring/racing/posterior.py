@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from m2m.support.arrays import Floats
 
 #: Draws of the posterior: probabilities come out with a standard error of at most 0.008.
 DRAWS = 4096

@@ -14,6 +14,7 @@ from m2m.scoring.racing.candidates import Candidates
 from m2m.scoring.racing.dropping import standing
 from m2m.scoring.racing.order import spread_order
 from m2m.scoring.racing.posterior import posterior
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class RaceResult:
 
     winner: int
     probability: float
-    probabilities: NDArray[np.float64] = field(repr=False)
+    probabilities: Floats = field(repr=False)
     contenders: tuple[int, ...]
-    behind: NDArray[np.float64] = field(repr=False)
-    behind_error: NDArray[np.float64] = field(repr=False)
+    behind: Floats = field(repr=False)
+    behind_error: Floats = field(repr=False)
     seen: NDArray[np.int64] = field(repr=False)
     examples: int
     rounds: tuple[Round, ...] = field(repr=False)
@@ -179,7 +180,7 @@ class _Course:
         )
 
 
-def _check(scores: NDArray[np.float64], candidates: Sequence[int], examples: Sequence[int]) -> None:
+def _check(scores: Floats, candidates: Sequence[int], examples: Sequence[int]) -> None:
     wanted = (len(candidates), len(examples))
     if scores.shape != wanted:
         raise InputError(
@@ -195,7 +196,7 @@ def _check(scores: NDArray[np.float64], candidates: Sequence[int], examples: Seq
         )
 
 
-def _contenders(best: NDArray[np.float64], winner: int, confidence: float) -> tuple[int, ...]:
+def _contenders(best: Floats, winner: int, confidence: float) -> tuple[int, ...]:
     rest = [int(m) for m in np.argsort(-best, kind="stable") if m != winner]
     enough = confidence * best.sum()  # ties count for each of the tied, so that the sum can exceed 1
     chosen, held = [winner], float(best[winner])

@@ -24,9 +24,9 @@ from m2m.scoring.racing.runners import Runners, raced_task
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.bench import Bench
-from m2m.setups.protocol import Progress
 from m2m.support.csv_tables import write_frame
 from m2m.support.files import write_atomically
+from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:

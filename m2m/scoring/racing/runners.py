@@ -16,6 +16,7 @@ from m2m.scoring.live.resident import checked_scores
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks.batched_scorer import BatchedScorer
 from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.support.arrays import Floats
 
 
 def raced_task(scorers: Sequence[Scorer], metric: str | None) -> tuple[BatchedScorer, str]:
@@ -106,7 +107,7 @@ class Runners:
         """
         return float(np.nanmean(self._values[self._metric][candidate]))
 
-    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> NDArray[np.float64]:
+    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> Floats:
         """Merge and score what is not known yet.
 
         Args:

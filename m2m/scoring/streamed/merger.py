@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from m2m.checkpoint import Checkpoint
@@ -14,6 +12,7 @@ from m2m.errors import CheckpointError
 from m2m.ops import weighted_sum_into
 from m2m.scoring.streamed.spill_file import SpillFile
 from m2m.scoring.streamed.weights import Weight
+from m2m.support.arrays import Floats
 
 
 class Merger:
@@ -35,7 +34,7 @@ class Merger:
     def __init__(
         self,
         experts: Sequence[Checkpoint],
-        matrix: NDArray[np.float64],
+        matrix: Floats,
         recurring: Iterable[Weight],
         spill: SpillFile,
         threads: int | None,

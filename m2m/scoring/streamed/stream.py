@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import nn
 
 from m2m.checkpoint import Checkpoint, check_same_tensors
@@ -25,7 +25,8 @@ from m2m.scoring.streamed.spill_file import SpillFile
 from m2m.scoring.streamed.stage import Stage
 from m2m.scoring.streamed.walk import Walk
 from m2m.scoring.tasks.scorer import Scorer, Scores
-from m2m.setups.protocol import Progress
+from m2m.support.arrays import Floats
+from m2m.support.progress import Progress
 
 Scored = tuple[int, list[Scores]]
 
@@ -236,7 +237,7 @@ def score_streamed(
     return Streamed([scores[m] for m in sorted(scores)], walk.counts)
 
 
-def _read_at_all(matrix: NDArray[np.float64]) -> list[int]:
+def _read_at_all(matrix: Floats) -> list[int]:
     # An expert with weight zero in every candidate is absent.
     return [n for n in range(matrix.shape[1]) if matrix[:, n].any() or not matrix.any()]
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from m2m.errors import ConfigError
 from m2m.scoring.live.mode import same_draws, scoring
 from m2m.scoring.tasks.scorer import Scores
+from m2m.support.arrays import Floats
 from m2m.support.user_code import load_function
 
 #: Largest whole number up to which float64 has every one.
@@ -89,7 +90,7 @@ class FunctionScorer:
             raise ConfigError(f"the task {self.task} must return the metrics {list(self.metrics)}, got {got}")
         return Scores({metric: self._values(metric, result[metric]) for metric in self.metrics})
 
-    def _values(self, metric: str, value: Any) -> NDArray[np.float64]:
+    def _values(self, metric: str, value: Any) -> Floats:
         where = f"the task {self.task}: {metric}"
         try:
             plain = np.atleast_1d(_plain(value))

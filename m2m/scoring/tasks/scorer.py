@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
+
+from m2m.support.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Scores:
         values: Metric name to the value of each example, float64. each [E]
     """
 
-    values: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, Floats]
 
     @property
     def count(self) -> int:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 
 import m2m
 from m2m.errors import InputError
@@ -18,8 +17,7 @@ from m2m.scoring.racing import RaceResult, RecordedCandidates, race
 from m2m.scoring.racing.budget import next_rung, next_step
 from m2m.scoring.racing.dropping import standing
 from m2m.scoring.racing.order import spread_order
-
-Floats = NDArray[np.float64]
+from m2m.support.arrays import Floats
 
 #: Whole numbers, so that sums are exact and ties are ties.
 WHOLE = st.integers(-8, 8).map(float)

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 from helpers.linear_setup import linear_setup
-from numpy.typing import NDArray
 
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture, all_subsets, weight_matrix
 from m2m.scoring import LiveModel, MergedCandidates, RacedObjective, TargetScorer, race, score_resident
 from m2m.searching import Objective, Subsets, search
+from m2m.support.arrays import Floats
 
 NAMES = ("a", "b", "c", "d")
 
 
-Bench = tuple[LiveModel, TargetScorer, NDArray[np.float64], NDArray[np.float64]]
+Bench = tuple[LiveModel, TargetScorer, Floats, Floats]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_candidates_that_do_not_fit_the_task(bench: Bench) -> None:
 # ---- under a search ----
 
 
-def recorded(higher: bool) -> tuple[RacedObjective, dict[str, NDArray[np.float64]]]:
+def recorded(higher: bool) -> tuple[RacedObjective, dict[str, Floats]]:
     generator = np.random.default_rng(0)
     difficulty = generator.standard_normal(100)
     table = {
@@ -87,7 +87,7 @@ def recorded(higher: bool) -> tuple[RacedObjective, dict[str, NDArray[np.float64
         for mixture in all_subsets(NAMES)
     }
 
-    def values(mixture: Mixture, examples: Sequence[int]) -> NDArray[np.float64]:
+    def values(mixture: Mixture, examples: Sequence[int]) -> Floats:
         return table[mixture.key][list(examples)]
 
     return RacedObjective(values, 100, higher_is_better=higher), table
