@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from m2m.support.command_line import Parser, add_common
-from m2m.support.front_door import enter
+from m2m.support.command_line import Parser, add_common, enter
 
 #: A verb is a module of `analysis.commands` with HELP, `add_arguments(parser)` and `execute(args) -> int`.
 VERBS = ("fidelity", "orthogonality", "curvature", "interaction", "error_bound", "validate")

@@ -10,8 +10,7 @@ import numpy as np
 
 from analysis.fidelity.sample import Sample
 from m2m.errors import InputError
-from m2m.support.arrays import Floats, Ints
-from m2m.support.score_range import range_fault
+from m2m.support.arrays import Floats, Ints, range_fault
 
 
 @dataclass(frozen=True)

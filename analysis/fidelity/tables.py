@@ -15,9 +15,9 @@ from analysis.fidelity.measure import Study, study
 from analysis.fidelity.points import Points
 from m2m.errors import InputError
 from m2m.support.arrays import Floats
-from m2m.support.config_keys import did_you_mean
 from m2m.support.csv_tables import read_frame
 from m2m.support.names import check_names, label_fault
+from m2m.support.schema import did_you_mean
 
 #: Columns of a table that are used without being asked for.
 MEMBERS, LABEL, EXAMPLES = "members", "candidate", "examples"

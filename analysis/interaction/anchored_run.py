@@ -13,7 +13,7 @@ from analysis.trained_run import TrainedRun
 from m2m.checkpoint import Checkpoint
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.support.threads import one_thread
+from m2m.support.devices import one_thread
 from m2m.training import fine_tune
 
 

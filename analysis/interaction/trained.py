@@ -14,7 +14,7 @@ from analysis.curvature.landscape import Landscape
 from analysis.interaction.anchored import reached
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup
-from m2m.support.threads import one_thread
+from m2m.support.devices import one_thread
 from m2m.training import TrainRecipe, fine_tune
 
 #: Mixture weights are told apart from fractions with larger denominators than this.

@@ -21,8 +21,8 @@ from m2m import pipeline
 from m2m.errors import InputError
 from m2m.pipeline import config, run_folder
 from m2m.pipeline.run_folder import RunFolder
+from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
-from m2m.support.threads import one_thread
 
 #: What claims are asked about a run's results.
 _NEEDED = (

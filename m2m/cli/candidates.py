@@ -9,9 +9,9 @@ from pathlib import Path
 
 from m2m.errors import ConfigError, MixtureError
 from m2m.mixture import Mixture, all_subsets, weights_label
-from m2m.support.config_keys import check_keys, repeated
 from m2m.support.csv_tables import number, read_rows
 from m2m.support.names import split_label
+from m2m.support.schema import check_keys, repeated
 
 #: Columns that are not an expert's name.
 _NAME, _MEMBERS = "candidate", "members"

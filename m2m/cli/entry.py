@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from importlib import import_module
 
-from m2m.support.command_line import Parser, add_common
-from m2m.support.front_door import enter
+from m2m.support.command_line import Parser, add_common, enter
 
 #: In the order of the work. A verb is a module with HELP, `add_arguments(parser)` and `execute(args) -> int`;
 #: at import it uses nothing heavier than the standard library.

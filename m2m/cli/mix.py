@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from m2m.cli.export import add_sources, pairs, sources_of
 from m2m.errors import ConfigError
 from m2m.support.command_line import add_out, positive
-from m2m.support.config_keys import did_you_mean
+from m2m.support.schema import did_you_mean
 
 if TYPE_CHECKING:
     from m2m.mixing import Candidate, MixResult

@@ -12,8 +12,8 @@ from m2m.cli.search_utility import limit, shares
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.searching import Pool
-from m2m.support.config_keys import did_you_mean
 from m2m.support.doors import read_toml
+from m2m.support.schema import did_you_mean
 
 if TYPE_CHECKING:
     from m2m.pipeline.run_folder import RunFolder

@@ -10,7 +10,7 @@ from m2m.cli.search_source import Source
 from m2m.errors import ConfigError
 from m2m.searching import Utility
 from m2m.searching.utility import Limit
-from m2m.support.config_keys import did_you_mean
+from m2m.support.schema import did_you_mean
 
 
 def read_utility(args: argparse.Namespace, source: Source) -> Utility:

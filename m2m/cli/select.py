@@ -17,8 +17,8 @@ from typing import Any
 
 from m2m.errors import InputError
 from m2m.support.command_line import add_seed
-from m2m.support.config_keys import did_you_mean, repeated
 from m2m.support.csv_tables import number, read_rows
+from m2m.support.schema import did_you_mean, repeated
 
 HELP = "pick the best candidate of a table of scores"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from m2m.data import text_packages, vision_packages
 from m2m.data.package import Package
 from m2m.errors import DataError
-from m2m.support.config_keys import did_you_mean
+from m2m.support.schema import did_you_mean
 
 #: Package by name.
 PACKAGES: dict[str, Package] = {

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.exporting.rounding import apportioned, decimals
 from m2m.mixture import Mixture
-from m2m.support.config_keys import did_you_mean
 from m2m.support.csv_tables import guarded
+from m2m.support.schema import did_you_mean
 
 #: Decimals of written shares; NumPy, which draws from them, wants sums within 1e-8 of 1.
 DIGITS = 6

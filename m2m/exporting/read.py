@@ -10,8 +10,8 @@ from typing import Any
 
 from m2m.errors import InputError, MixtureError
 from m2m.mixture import Mixture
-from m2m.support.config_keys import check_keys
 from m2m.support.doors import read_json
+from m2m.support.schema import check_keys
 
 #: How far the sum of weights typed by a person may be from 1: they are rounded to a few decimals.
 TYPED_TOLERANCE = 0.005

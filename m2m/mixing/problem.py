@@ -14,7 +14,7 @@ from m2m.pipeline.config import RunConfig
 from m2m.predicting import families_for
 from m2m.searching import Simplex, repetition_caps
 from m2m.setups.protocol import Setup
-from m2m.support.config_keys import did_you_mean
+from m2m.support.schema import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from m2m.searching.fine_search import fine_search, spread
 from m2m.setups.contents import contents_of
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import write_rows
+from m2m.support.devices import one_thread
 from m2m.support.files import write_atomically
 from m2m.support.progress import Progress, nobody
-from m2m.support.threads import one_thread
 
 
 def mix(

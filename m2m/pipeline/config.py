@@ -13,8 +13,8 @@ from typing import Any
 
 from m2m.errors import ConfigError
 from m2m.pipeline.mix_options import MixOptions, read_mix_options
-from m2m.support.config_keys import check_keys
 from m2m.support.doors import read_toml
+from m2m.support.schema import check_keys
 from m2m.training.recipe import TrainRecipe
 
 

@@ -21,8 +21,8 @@ from m2m.scoring.table import ScoreTable
 from m2m.searching import Exhaustive, Objective, Subsets
 from m2m.setups.contents import contents_of
 from m2m.setups.protocol import Setup
+from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
-from m2m.support.threads import one_thread
 from m2m.version import __version__
 
 #: Above this many datasets 2^N − 1 candidates are no longer "every subset".

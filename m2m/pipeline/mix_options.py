@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from m2m.errors import ConfigError
-from m2m.support.config_keys import check_keys
+from m2m.support.schema import check_keys
 
 Pick = Literal["best", "argmax", "top"]
 

@@ -18,7 +18,7 @@ from m2m.scoring.table import ScoreTable
 from m2m.support.doors import read_json
 from m2m.support.files import naming, write_atomically
 from m2m.support.outputs import RUN_MARK, Output, check_outputs
-from m2m.support.shapes import PERHAPS
+from m2m.support.schema import PERHAPS
 
 if TYPE_CHECKING:
     from m2m.pipeline.config import RunConfig

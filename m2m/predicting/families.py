@@ -12,7 +12,7 @@ from m2m.predicting.mixing_law import LogLinear
 from m2m.predicting.power_law import EffectiveData, Mean
 from m2m.predicting.protocol import Family
 from m2m.predicting.regression import LeastSquares, Ridge, SparsePairs
-from m2m.support.config_keys import did_you_mean
+from m2m.support.schema import did_you_mean
 
 
 # What one fit takes: scaled from 2,000 mixtures of 50 domains on one core of an AMD EPYC.

@@ -26,9 +26,8 @@ from m2m.predicting.validation import (
     stack_weights,
 )
 from m2m.predicting.weighted import WeightedModels
-from m2m.support.arrays import Floats
+from m2m.support.arrays import Floats, range_fault
 from m2m.support.progress import Progress
-from m2m.support.score_range import range_fault
 
 #: Name of the stack among the families.
 STACK = "stack"

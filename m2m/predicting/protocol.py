@@ -9,8 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from m2m.errors import FitError
-from m2m.support.arrays import Floats
-from m2m.support.score_range import SMALLEST
+from m2m.support.arrays import SMALLEST_DIFFERENCE, Floats
 
 #: Seconds of one fit at most in `auto`, which makes fifteen of each family.
 LONGEST_FIT = 15.0
@@ -109,7 +108,7 @@ class Family:
             FamilyError: If the family cannot be fitted to these rows, or does not return their scores as
                 finite numbers.
         """
-        if np.ptp(y) < SMALLEST:
+        if np.ptp(y) < SMALLEST_DIFFERENCE:
             return Constant(float(y[0]))
         try:
             model = self.work(x, y, seed)

@@ -11,11 +11,10 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.features import averaged
-from m2m.support.arrays import Floats
-from m2m.support.config_keys import did_you_mean
+from m2m.support.arrays import LARGEST_SCORE, Floats
 from m2m.support.csv_tables import read_frame
 from m2m.support.names import check_names, label_fault
-from m2m.support.score_range import LARGEST
+from m2m.support.schema import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +114,7 @@ def read_mixtures(
         raise InputError(f"{where} has no column of weights")
     check_names(table.columns, f"{where}: column", label_fault, InputError)
     raw = np.column_stack([_numbers(where, table, column) for column in table.columns])
-    wrong = np.argwhere((raw < 0) | (raw > LARGEST))
+    wrong = np.argwhere((raw < 0) | (raw > LARGEST_SCORE))
     if len(wrong):
         row, column = wrong[0]
         raise InputError(

@@ -22,7 +22,7 @@ from m2m.searching.simplex import Simplex, repetition_caps
 from m2m.searching.space import Subsets
 from m2m.searching.strategy import SearchResult, Space, Strategy
 from m2m.searching.utility import Limit, Utility
-from m2m.support.config_keys import did_you_mean
+from m2m.support.schema import did_you_mean
 
 __all__ = [
     "STRATEGIES",

@@ -14,8 +14,7 @@ from m2m.searching.posterior import Posterior
 from m2m.searching.proposals import Proposals, proposals_for
 from m2m.searching.quadratic_prior import QuadraticPrior
 from m2m.searching.strategy import Space
-from m2m.support.arrays import Floats
-from m2m.support.score_range import SMALLEST
+from m2m.support.arrays import SMALLEST_DIFFERENCE, Floats
 
 #: Landscapes drawn from the belief: probabilities are known to ± 3 % (one standard error at ½).
 DRAWS = 256
@@ -113,7 +112,7 @@ def assess(
     posterior = Posterior(points, sign * values, errors=errors, prior=prior)
     generator = np.random.default_rng(seed)
     belief = _Assessment(posterior, points, proposals_for(space), sign, generator).belief()
-    if np.ptp(values) >= SMALLEST:
+    if np.ptp(values) >= SMALLEST_DIFFERENCE:
         return belief
     return replace(belief, notes=("all scores tried are the same: nothing tells the mixtures apart",))
 

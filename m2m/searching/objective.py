@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.support.score_range import LARGEST
+from m2m.support.arrays import LARGEST_SCORE
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ class Ledger:
             if self._budget is not None and len(self._known) >= self._budget:
                 raise BudgetSpentError
             value = float(self._objective.function(mixture))
-            if not abs(value) <= LARGEST:
+            if not abs(value) <= LARGEST_SCORE:
                 raise InputError(
                     f"the objective of {mixture.label} is {value}; a search needs finite scores of at most "
-                    f"{LARGEST:g} in size"
+                    f"{LARGEST_SCORE:g} in size"
                 )
             sign = -1 if self._objective.higher_is_better else 1
             predicted = None if predicted_loss is None else sign * predicted_loss

@@ -18,10 +18,10 @@ from m2m.errors import ConfigError
 from m2m.setups.byte_gpt import ByteGPT, Shape
 from m2m.setups.kept_tensors import keep_tensors, kept_tensors
 from m2m.setups.text import SOURCE_KEYS, TextSource
-from m2m.support.config_keys import check_keys
+from m2m.support.devices import one_thread
 from m2m.support.names import check_names
 from m2m.support.progress import Progress
-from m2m.support.threads import one_thread
+from m2m.support.schema import check_keys
 
 Options = TypeVar("Options", "Shape", "Pretraining")
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from m2m.checkpoint.hugging_face import encode, load_config, load_model, load_tokenizer
 from m2m.errors import ConfigError
-from m2m.support.config_keys import check_keys
 from m2m.support.doors import reading
 from m2m.support.progress import Progress
+from m2m.support.schema import check_keys
 
 
 @dataclass(frozen=True)

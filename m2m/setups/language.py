@@ -16,9 +16,9 @@ from m2m.errors import ConfigError, DataError
 from m2m.setups import byte_model
 from m2m.setups.protocol import Batch, Examples, Target, logits_of
 from m2m.setups.text import SOURCE_KEYS, TextSource
-from m2m.support.config_keys import check_keys
 from m2m.support.names import check_names
 from m2m.support.progress import Progress
+from m2m.support.schema import check_keys
 
 #: Share of a dataset's documents that is kept from training once a target is its held-out text.
 HELD_OUT = 0.2

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from m2m.errors import ConfigError
 from m2m.setups.protocol import Setup
-from m2m.support.config_keys import did_you_mean
 from m2m.support.names import check_names, text_fault
 from m2m.support.progress import Progress
+from m2m.support.schema import did_you_mean
 from m2m.support.user_code import guarded, load_function
 
 KINDS = ("language", "vision", "python")

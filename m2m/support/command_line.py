@@ -1,15 +1,26 @@
-"""The argument parser of both programs, and the options that mean the same wherever they occur."""
+"""The command line of both programs: parser, shared options, and from whatever happens to an exit code.
+
+Exit codes: 0 done, 2 the user's input or system, 1 our fault, 130 interrupted, 141 the reader of our output
+went away.
+"""
 
 from __future__ import annotations
 
 import argparse
+import errno
+import io
+import logging
+import os
 import re
-from collections.abc import Callable
+import sys
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from m2m.errors import ConfigError
+from m2m.errors import ConfigError, M2MError
 from m2m.support.units import parse_bytes
+from m2m.support.user_code import as_users
 
 #: What a number of an option looks like: other scripts' digits, signs and 4,300 digits are slips.
 _WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
@@ -132,3 +143,137 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     loudness.add_argument(
         "-q", "--quiet", action="store_true", help="no progress and no summary, only errors"
     )
+
+
+DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+#: What the user's system says when a disk, a quota, a permission, a limit or a device stands in the way.
+_USERS_SYSTEM = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ETXTBSY, errno.EBUSY,
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOLCK,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ,
+    errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EHOSTDOWN,
+    errno.ENOTCONN, errno.EOPNOTSUPP,
+}  # fmt: skip
+#: What can be done about some of them.
+_ADVICE = {
+    errno.EMFILE: "`ulimit -n` says how many files a process may open; raise it",
+    errno.ENFILE: "the whole system has too many files open",
+    errno.ENOMEM: "free some memory, or ask for less: --memory, fewer --workers or --threads",
+}
+#: What the loader says of a library that there was no memory to load.
+_NO_ROOM = ("failed to map segment from shared object", "cannot allocate memory", "Cannot allocate memory")
+#: What Python and C++ say where there is neither memory nor leave for one more thread.
+_NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")
+_OUR_FAULT = "this is a fault of m2m, not yours: please report it with the text above and `m2m doctor`"
+#: Frames of a traceback that are worth sending; endless recursion has thousands.
+_MOST_FRAMES = 40
+
+
+def enter(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Run one command of a program.
+
+    Args:
+        parser: The program's parser; parsed arguments carry the verb's `execute`, and `verbose`.
+        argv: The arguments after the program's name; None: those of this process.
+
+    Returns:
+        The exit code.
+    """
+    _print_anything()
+    args = parser.parse_args(argv)
+    logging.basicConfig(
+        format=f"{parser.prog}: %(message)s", level=logging.INFO if args.verbose else logging.WARNING
+    )
+    try:
+        code = int(args.execute(args))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _give_up_stdout()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        _say(parser, "interrupted; the same command goes on from here")
+        return INTERRUPTED
+    except (Exception, SystemExit) as error:
+        code = _report(parser, as_users(error), verbose=args.verbose)
+        _give_up_stdout()
+        return code
+
+
+def _report(parser: argparse.ArgumentParser, error: BaseException, *, verbose: bool) -> int:
+    """Return the exit code of an error, after printing it the way its kind deserves."""
+    if isinstance(error, M2MError):
+        message, code = str(error), error.exit_code
+    else:
+        message, code = _of_the_system(error) or "", USERS_INPUT
+    if verbose or not message:
+        traceback.print_exception(error, limit=-_MOST_FRAMES)
+    if not message:
+        _say(parser, _OUR_FAULT)
+        return OUR_FAULT
+    _say(parser, f"error: {_one_line(message)}")
+    return code
+
+
+def _of_the_system(error: BaseException) -> str | None:
+    # What the user's system refused, if it is that.
+    if _out_of_memory(error):
+        return f"not enough memory: {str(error) or 'the system gives no more'}; {_ADVICE[errno.ENOMEM]}"
+    if isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_THREAD):
+        return f"not enough memory for one more thread, or `ulimit -u` is reached; {_ADVICE[errno.ENOMEM]}"
+    if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of pathlib, before Python 3.13
+        return str(error)
+    if not isinstance(error, OSError):
+        return None
+    if error.errno == errno.ENOENT and _nowhere():
+        return "the folder that this was started in is gone; change to one that is there"
+    # A path that is gone was named by the user, here or in a file; without a path it is our own slip.
+    if error.errno not in _USERS_SYSTEM and not (error.errno == errno.ENOENT and error.filename is not None):
+        return None
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{error}; {advice}" if advice else str(error)
+
+
+def _nowhere() -> bool:
+    # Its name leads nowhere, though `.` still does.
+    try:
+        return not os.getcwd()
+    except OSError:
+        return True
+
+
+def _one_line(message: str) -> str:
+    # What stands in the user's names must not move the cursor, nor break the line.
+    line = " ".join(message.splitlines())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # torch's own class is not known here, and on the processor it raises a plain RuntimeError.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+        or (isinstance(error, ImportError) and any(said in str(error) for said in _NO_ROOM))
+    )
+
+
+def _print_anything() -> None:
+    """Let output hold names that its encoding does not have: they are escaped, as on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _give_up_stdout() -> None:
+    """Throw away what cannot be written to stdout: the interpreter would complain about it at exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(parser: argparse.ArgumentParser, message: str) -> None:
+    print(f"{parser.prog}: {message}", file=sys.stderr, flush=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.errors import InputError
-from m2m.support.config_keys import repeated
 from m2m.support.doors import reading, require_file
 from m2m.support.files import replacing
+from m2m.support.schema import repeated
 
 if TYPE_CHECKING:
     import pandas as pd

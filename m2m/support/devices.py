@@ -1,8 +1,10 @@
-"""Names of devices: the CPU, or a CUDA device and its number."""
+"""Where numbers are computed: the CPU, or a CUDA device by number; one thread where results must repeat."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from m2m.errors import ConfigError
 
@@ -40,3 +42,20 @@ def check_built_for_cuda(number: int) -> None:
 
     if not _core.cuda_archs:
         raise ConfigError(f"device 'cuda:{number}': this m2m was built without CUDA (see `m2m doctor`)")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one torch thread inside the block: the same bits on any number of cores.
+
+    Yields:
+        None: Nothing; the thread count is restored afterwards.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

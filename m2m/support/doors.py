@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from m2m.errors import InputError, M2MError
-from m2m.support.config_keys import repeated
-from m2m.support.shapes import check_shape
+from m2m.support.schema import check_shape, repeated
 
 #: A recipe, a configuration or results that are nested deeper mean nothing; Python's own limit is near 1,000.
 MOST_LEVELS = 64

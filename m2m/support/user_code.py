@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from m2m.errors import ConfigError, M2MError
-from m2m.support.config_keys import did_you_mean
+from m2m.support.schema import did_you_mean
 
 #: Where m2m's own code lies: the programs' packages.
 _OURS = tuple(str(Path(__file__).parents[2] / package) + os.sep for package in ("m2m", "analysis"))

@@ -18,8 +18,7 @@ from analysis.fidelity.points import Points
 from analysis.fidelity.write import write
 from analysis.results import UNDEFINED, UNFORESEEN, explained, explained_table
 from m2m.errors import InputError
-from m2m.support.arrays import Floats
-from m2m.support.score_range import range_fault
+from m2m.support.arrays import Floats, range_fault
 from paper_figs.merge_to_mix.scatter import draw
 
 SUBSETS = tuple(tuple(name for k, name in enumerate("abcd") if row >> k & 1) for row in range(1, 16))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from m2m.cli import entry, main
-from m2m.support.front_door import BROKEN_PIPE
+from m2m.support.command_line import BROKEN_PIPE
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2m.errors import ConfigError
-from m2m.support.config_keys import check_keys
+from m2m.support.schema import check_keys
 from m2m.support.units import format_bytes, parse_bytes
 
 

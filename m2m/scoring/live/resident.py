@@ -12,8 +12,7 @@ from m2m.errors import InputError
 from m2m.scoring.live.kept_memory import keeping_memory
 from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.tasks.scorer import Scorer, Scores
-from m2m.support.arrays import Floats
-from m2m.support.score_range import LARGEST
+from m2m.support.arrays import LARGEST_SCORE, Floats
 
 #: Candidates that one pass over the experts makes; with more, clearing their memory costs what is saved.
 AHEAD = 4
@@ -152,9 +151,9 @@ def checked_scores(scorer: Scorer, scores: Scores, examples: Sequence[int] | Non
         counts = {metric: len(values) for metric, values in scores.values.items()}
         raise InputError(f"{where}: every metric needs a value for each of {wanted} examples, got {counts}")
     for metric, values in scores.values.items():
-        bad = np.flatnonzero(~(np.abs(values) <= LARGEST))
+        bad = np.flatnonzero(~(np.abs(values) <= LARGEST_SCORE))
         if bad.size:
             number = bad[0] if examples is None else examples[bad[0]]
-            limit = f", wanted at most {LARGEST:g} in size" if np.isfinite(values[bad[0]]) else ""
+            limit = f", wanted at most {LARGEST_SCORE:g} in size" if np.isfinite(values[bad[0]]) else ""
             raise InputError(f"{where}: {metric} of example {number} is {values[bad[0]]}{limit}")
     return scores

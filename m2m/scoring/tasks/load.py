@@ -14,7 +14,7 @@ from m2m.scoring.tasks.multiple_choice import MultipleChoiceScorer
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.scoring.tasks.text_loss import TextLossScorer
 from m2m.scoring.tasks.tokens import Tokens
-from m2m.support.config_keys import did_you_mean
+from m2m.support.schema import did_you_mean
 
 #: What stands before the colon of a built-in task.
 TASK_KINDS = ("lm", "choice", "classify", "lm_eval")

@@ -23,7 +23,7 @@ from m2m.support.doors import (
     reading,
     require_file,
 )
-from m2m.support.shapes import PERHAPS, check_shape
+from m2m.support.schema import PERHAPS, check_shape
 
 DEEP = 100_000
 TEXTS = {
