@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from m2m.errors import RecipeError
+from m2m.support.schema import closest
 
 
 def check_keys(table: Mapping[Any, object], known: Collection[str], where: str) -> None:
@@ -24,8 +24,12 @@ def check_keys(table: Mapping[Any, object], known: Collection[str], where: str) 
         if key not in known:
             name = str(key) if str(key).isprintable() else repr(key)
             place = f"{where}.{name}" if where else name
-            close = get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(known))}"
+            meant = closest(str(key), known)
+            hint = (
+                f"; did you mean {meant!r}?"
+                if meant is not None
+                else f"; known here: {', '.join(sorted(known))}"
+            )
             raise RecipeError(f"{place} is not a key of a merge recipe{hint}")
 
 

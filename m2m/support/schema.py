@@ -48,8 +48,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     Returns:
         ` (did you mean 'steps'?)`, with the leading space, or an empty string if nothing is close.
     """
-    close = get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    meant = closest(word, known)
+    return f" (did you mean {meant!r}?)" if meant is not None else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Find the known word that was probably meant; None if nothing is close."""
+    return next(iter(get_close_matches(word, list(known), n=1)), None)
 
 
 def repeated(items: Iterable[_Item]) -> _Item | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from m2m.errors import RecipeError
 from m2m.merging.methods import fisher, linear, mixing, model_stock, sce, spherical, swaps, task_vectors
 from m2m.merging.methods.spec import Inputs, Method, Parameter, Settings, Value, settings_of
+from m2m.support.schema import closest
 
 __all__ = ["METHODS", "Inputs", "Method", "Parameter", "Settings", "Value", "get", "settings_of"]
 
@@ -30,6 +29,6 @@ def get(name: str) -> Method:
     """
     if name in METHODS:
         return METHODS[name]
-    close = get_close_matches(str(name), METHODS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    meant = closest(str(name), METHODS)
+    hint = f"; did you mean {meant!r}?" if meant is not None else ";"
     raise RecipeError(f"merge_method: {name!r} is unknown{hint} there are: {', '.join(METHODS)}")
