@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import analysis.cli
-from m2m.cli.entry import VERBS
-from m2m.support.command_line import Parser, add_common
+import m2m.cli.entry
+from m2m.support.command_line import Parser, Program
 from m2m.support.files import write_atomically
 
 _HEAD = """\
@@ -38,21 +37,13 @@ report), 130 interrupted. Every file is written in one step.
 
 
 def reference() -> str:
-    """Describe every verb of `m2m`.
-
-    Returns:
-        Markdown.
-    """
-    return "\n".join([_HEAD, *(_of_m2m(name) for name in VERBS)])
+    """Describe every verb of `m2m` in Markdown."""
+    return _page(_HEAD, m2m.cli.entry.PROGRAM)
 
 
 def analysis_reference() -> str:
-    """Describe every verb of `m2m-analysis`.
-
-    Returns:
-        Markdown.
-    """
-    return "\n".join([_ANALYSIS_HEAD, *(_of_analysis(name) for name in analysis.cli.VERBS)])
+    """Describe every verb of `m2m-analysis` in Markdown."""
+    return _page(_ANALYSIS_HEAD, analysis.cli.PROGRAM)
 
 
 def main() -> None:
@@ -64,25 +55,13 @@ def main() -> None:
     write_atomically(path.parent / "analysis_cli.md", analysis_reference())
 
 
-def _of_m2m(name: str) -> str:
-    verb = import_module(f"m2m.cli.{name}")
-    parser = Parser(prog=f"m2m {name}")
-    verb.add_arguments(parser)
-    add_common(parser)
-    return _section(parser, verb.__doc__)
+def _page(head: str, program: Program) -> str:
+    return "\n".join([head, *(_section(program.verb_parser(name)) for name in program.verbs)])
 
 
-def _of_analysis(name: str) -> str:
-    verb = import_module(f"analysis.commands.{name}")
-    parser = Parser(prog=f"m2m-analysis {name.replace('_', '-')}")
-    verb.add_arguments(parser)
-    add_common(parser)
-    return _section(parser, verb.__doc__)
-
-
-def _section(parser: Parser, doc: str | None) -> str:
+def _section(parser: Parser) -> str:
     rows = "\n".join(f"| {_invocation(action)} | {_meaning(action)} |" for action in _actions(parser))
-    about = inspect.cleandoc(doc or "")
+    about = inspect.cleandoc(parser.description or "")
     return f"## {parser.prog}\n\n{about}\n\n| option | meaning |\n| --- | --- |\n{rows}\n"
 
 

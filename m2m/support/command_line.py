@@ -1,5 +1,8 @@
 """The command line of both programs: parser, shared options, and from whatever happens to an exit code.
 
+An option's `dest` is the name of the argument that it gives: messages that name the argument then name the
+option (`m2m.support.arguments`).
+
 Exit codes: 0 done, 2 the user's input or system, 1 our fault, 130 interrupted, 141 the reader of our output
 went away.
 """
@@ -15,10 +18,14 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 from m2m.errors import ConfigError, M2MError
+from m2m.support.arguments import called
 from m2m.support.units import parse_bytes
 from m2m.support.user_code import as_users
 
@@ -32,23 +39,80 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser that reports a mistake as one line, like every other error of m2m."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2.
-
-        Args:
-            message: What is wrong with the command line.
-        """
+        """Leave with exit code 2."""
         self.exit(2, f"{self.prog.partition(' ')[0]}: error: {message} (try `{self.prog} --help`)\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse's own says nothing where help cannot be written.
+        if message and (stream := file or sys.stderr) is not None:
+            stream.write(message)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of verbs: modules of `package` with HELP, `add_arguments(parser)` and `execute(args) -> int`.
+
+    At import they use nothing heavier than the standard library; a verb's docstring is its help.
+    """
+
+    name: str
+    description: str
+    package: str
+    verbs: Sequence[str]
+    epilog: str = ""
+
+    def parser(self) -> Parser:
+        """Return the parser of all verbs; parsed arguments carry the verb's `execute` and `options`."""
+        parser = Parser(
+            prog=self.name,
+            description=self.description,
+            epilog=self.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+        verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+        for name in self.verbs:
+            self._fill(verbs.add_parser(name, help=self._module(name).HELP), name)
+        return parser
+
+    def verb_parser(self, name: str) -> Parser:
+        """Return the parser of one verb by itself."""
+        parser = Parser(prog=f"{self.name} {name}")
+        self._fill(parser, name)
+        return parser
+
+    def _module(self, name: str) -> ModuleType:
+        return import_module(f"{self.package}.{name.replace('-', '_')}")
+
+    def _fill(self, parser: argparse.ArgumentParser, name: str) -> None:
+        verb = self._module(name)
+        parser.description, parser.formatter_class = verb.__doc__, argparse.RawDescriptionHelpFormatter
+        verb.add_arguments(parser)
+        add_common(parser)
+        parser.set_defaults(execute=verb.execute, options=_options(parser))
+
+
+def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
+    # By argument; `--validate` stands for its opposite too.
+    return {
+        action.dest: next(option for option in action.option_strings if option.startswith("--"))
+        for action in parser._actions
+        if action.option_strings
+    }
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from m2m.version import __version__
+
+        print(f"{parser.prog} {__version__}")
+        parser.exit()
 
 
 def from_units(read: Callable[[str], int]) -> Callable[[str], int]:
-    """Turn a reader that raises `ConfigError` into an argparse type, which keeps the reader's message.
-
-    Args:
-        read: Reads the text of an option.
-
-    Returns:
-        A callable for `add_argument(type=...)`.
-    """
+    """Turn a reader that raises `ConfigError` into an argparse type, which keeps the reader's message."""
 
     def convert(text: str) -> int:
         try:
@@ -75,21 +139,12 @@ natural = _count_from(0)
 
 
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--out`, where results go.
-
-    Args:
-        parser: The verb's parser.
-        what: What is written there.
-    """
+    """Add `--out`, where results go."""
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help=what)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add `--threads`; the results do not depend on it.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Add `--threads`; the results do not depend on it."""
     parser.add_argument(
         "--threads",
         type=positive,
@@ -99,42 +154,24 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 
 def add_memory(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add `--memory`, a budget for the whole process.
-
-    Args:
-        parser: The verb's parser.
-        default: The budget if none is given, as in `256MiB`.
-    """
+    """Add `--memory`, a budget for the whole process."""
     parser.add_argument(
         "--memory", type=amount, default=default, metavar="SIZE", help="memory budget (default: %(default)s)"
     )
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
-    """Add `--resume`.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Add `--resume`."""
     parser.add_argument("--resume", action="store_true", help="go on with what an interruption left")
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--seed`.
-
-    Args:
-        parser: The verb's parser.
-        what: What is drawn, or chosen, by it.
-    """
+    """Add `--seed`."""
     parser.add_argument("--seed", type=natural, metavar="N", help=what)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add what every verb has: `--json`, `-v`, `-q`.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Add what every verb has: `--json`, `-v`, `-q`."""
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument(
@@ -170,25 +207,14 @@ _OUR_FAULT = "this is a fault of m2m, not yours: please report it with the text 
 _MOST_FRAMES = 40
 
 
-def enter(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Run one command of a program.
-
-    Args:
-        parser: The program's parser; parsed arguments carry the verb's `execute`, and `verbose`.
-        argv: The arguments after the program's name; None: those of this process.
-
-    Returns:
-        The exit code.
-    """
+def enter(program: Program, argv: Sequence[str] | None) -> int:
+    """Run one command of a program; None for `argv`: this process's own. Returns the exit code."""
     _print_anything()
-    args = parser.parse_args(argv)
-    logging.basicConfig(
-        format=f"{parser.prog}: %(message)s", level=logging.INFO if args.verbose else logging.WARNING
-    )
+    parser, args = program.parser(), None
     try:
-        code = int(args.execute(args))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        args = parser.parse_args(argv)
+        code = _execute(parser, args)
+        _flush()
         return code
     except BrokenPipeError:
         _give_up_stdout()
@@ -197,9 +223,31 @@ def enter(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         _say(parser, "interrupted; the same command goes on from here")
         return INTERRUPTED
     except (Exception, SystemExit) as error:
-        code = _report(parser, as_users(error), verbose=args.verbose)
+        if args is None and isinstance(error, SystemExit):  # of the parser: help was read, or a mistake told
+            return _left(parser, error)
+        code = _report(parser, as_users(error), verbose=args is not None and args.verbose)
         _give_up_stdout()
         return code
+
+
+def _execute(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(format=f"{parser.prog}: %(message)s", level=level)
+    with called(args.options):
+        return int(args.execute(args))
+
+
+def _left(parser: argparse.ArgumentParser, left: SystemExit) -> int:
+    # Help that nobody reads any more is told here, not by the interpreter when it ends.
+    try:
+        _flush()
+    except BrokenPipeError:
+        _give_up_stdout()
+        return BROKEN_PIPE
+    except OSError as error:
+        _give_up_stdout()
+        return _report(parser, error, verbose=False)
+    raise left
 
 
 def _report(parser: argparse.ArgumentParser, error: BaseException, *, verbose: bool) -> int:
@@ -269,10 +317,14 @@ def _print_anything() -> None:
 def _give_up_stdout() -> None:
     """Throw away what cannot be written to stdout: the interpreter would complain about it at exit."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _say(parser: argparse.ArgumentParser, message: str) -> None:

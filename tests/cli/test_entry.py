@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from m2m.cli import entry, main
+from m2m.cli import main
+from m2m.cli.entry import PROGRAM
 from m2m.support.command_line import BROKEN_PIPE
 
 
@@ -46,7 +47,7 @@ def test_a_reader_that_goes_away_is_not_an_error() -> None:
     assert (done.returncode, done.stderr) == (BROKEN_PIPE, "")
 
 
-@pytest.mark.parametrize("argv", [["--help"], *([verb, "--help"] for verb in entry.VERBS)], ids=" ".join)
+@pytest.mark.parametrize("argv", [["--help"], *([verb, "--help"] for verb in PROGRAM.verbs)], ids=" ".join)
 def test_help_imports_nothing_heavy(argv: list[str]) -> None:
     program = """
 import sys

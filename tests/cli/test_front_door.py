@@ -165,7 +165,12 @@ TABLE = "members,x,y\na,1,1.5\nb,2,2.2\nc,3,2.9\na+b,4,4.4\n"
 
 @pytest.mark.parametrize(
     ("module", "words"),
-    [("m2m.cli.__main__", ["data", "list"]), ("analysis.cli", FIDELITY)],
+    [
+        ("m2m.cli.__main__", ["data", "list"]),
+        ("m2m.cli.__main__", ["run", "--help"]),
+        ("analysis.cli", FIDELITY),
+        ("analysis.cli", ["--version"]),
+    ],
 )
 @pytest.mark.parametrize(("stdout", "code"), [("/dev/full", 2), ("pipe", 141)])
 def test_output_that_cannot_be_written(

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.header import read_header
 from m2m.cli.candidates import read_candidates
-from m2m.cli.entry import build_parser
+from m2m.cli.entry import PROGRAM
 from m2m.cli.select import execute as select
 from m2m.errors import CheckpointError, M2MError
 from m2m.merging import engine
@@ -38,7 +38,7 @@ STRICTER = (
 )
 
 
-parser = cache(build_parser)
+parser = cache(PROGRAM.parser)
 
 
 @cache

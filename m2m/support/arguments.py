@@ -1,0 +1,43 @@
+"""Arguments of public functions: what messages call them, in Python and on a command line; counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from m2m.errors import ConfigError
+
+#: How the command line that is running calls the arguments; empty under Python.
+_options: dict[str, str] = {}
+
+
+def argument(name: str, value: object = None) -> str:
+    """Return what a message calls an argument: `memory`, or `--memory` under a command line.
+
+    With a value: `out=scores.csv` or `--out scores.csv`; a value of True: `train=True` or `--train`.
+    """
+    option = _options.get(name)
+    if value is None:
+        return option or name
+    if option is None:
+        return f"{name}={value}"
+    return option if value is True else f"{option} {value}"
+
+
+@contextmanager
+def called(options: Mapping[str, str]) -> Iterator[None]:
+    """Let messages call arguments by these options while the block runs."""
+    before = dict(_options)
+    _options.clear()
+    _options.update(options)
+    try:
+        yield
+    finally:
+        _options.clear()
+        _options.update(before)
+
+
+def check_count(name: str, value: int | None, least: int = 1) -> None:
+    """Refuse what is no whole number of at least `least`; None, which stands for a default, passes."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise ConfigError(f"{argument(name)} must be a whole number of at least {least}, got {value!r:.60}")
