@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from analysis.orthogonality.geometry import Geometry, together
-from m2m.merging.recipe_layers import split_layer
+from m2m.merging.recipe.layers import split_layer
 
 Level = Literal["whole", "layer", "kind", "tensor"]
 

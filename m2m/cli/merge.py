@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from m2m.support.command_line import add_memory, add_resume, add_threads, amount
 
 if TYPE_CHECKING:
-    from m2m.merging.recipe import Recipe
+    from m2m.merging.recipe.recipe import Recipe
 
 HELP = "merge checkpoints by a recipe"
 
@@ -82,7 +82,7 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.progress import progress
     from m2m.merging import merge
     from m2m.merging.engine import outputs_of
-    from m2m.merging.recipe_reader import load
+    from m2m.merging.recipe.reader import load
     from m2m.support.outputs import check_outputs
     from m2m.support.units import format_bytes
 
@@ -116,6 +116,6 @@ def execute(args: argparse.Namespace) -> int:
 
 def _candidates(source: str, recipe: Recipe) -> dict[str, tuple[float, ...]]:
     from m2m.cli.candidates import read_candidates
-    from m2m.merging.weighted_sums import expert_names
+    from m2m.merging.plan.resolve import expert_names
 
     return {candidate.label: candidate.weights for candidate in read_candidates(source, expert_names(recipe))}

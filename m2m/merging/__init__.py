@@ -2,6 +2,6 @@
 
 from m2m.merging.engine import merge, merge_linear
 from m2m.merging.report import MergeReport
-from m2m.merging.run_plan import MergeOptions
+from m2m.merging.stream.run import MergeOptions
 
 __all__ = ["MergeOptions", "MergeReport", "merge", "merge_linear"]

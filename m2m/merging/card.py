@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from m2m.merging.recipe import Recipe
+from m2m.merging.recipe.recipe import Recipe
 
 NAME = "README.md"
 

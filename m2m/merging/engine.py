@@ -13,21 +13,21 @@ from m2m.checkpoint.dtypes import MERGEABLE, parse_dtype
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.errors import ConfigError, MixtureError, RecipeError
+from m2m.merging.as_adapter import write_adapters
 from m2m.merging.card import write_card
-from m2m.merging.companions import choose_companions, write_companions
-from m2m.merging.fisher_files import FisherFiles
 from m2m.merging.lora import AdaptedCheckpoint, open_models
-from m2m.merging.lora.write import write_adapters
-from m2m.merging.memory import collector_paused
-from m2m.merging.plan import build_plan
-from m2m.merging.recipe import Recipe
-from m2m.merging.recipe_models import ModelRef
-from m2m.merging.recipe_reader import load
+from m2m.merging.methods.fisher_files import FisherFiles
+from m2m.merging.plan.plan import build_plan
+from m2m.merging.plan.resolve import Candidates, from_recipe, from_weights
+from m2m.merging.recipe.models import ModelRef
+from m2m.merging.recipe.reader import load
+from m2m.merging.recipe.recipe import Recipe
 from m2m.merging.report import MergeReport
-from m2m.merging.run_plan import MergeOptions, run_plan
-from m2m.merging.statistics import StatisticsOf
-from m2m.merging.weighted_sums import Candidates, from_recipe, from_weights
-from m2m.merging.work_folder import work_folder
+from m2m.merging.side_files import choose_companions, write_companions
+from m2m.merging.stream.memory import collector_paused
+from m2m.merging.stream.run import MergeOptions, run_plan
+from m2m.merging.stream.statistics import StatisticsOf
+from m2m.merging.stream.work_folder import work_folder
 from m2m.support.names import check_names, folder_fault
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
@@ -71,7 +71,7 @@ def merge(
             experts must be adapters. Its type is `dtype`, or float32. The factors are held in memory and
             appear in one step, so memory, threads, shard_size, resume and progress do not apply.
         statistics: Whether to gather inner products and signs of the task vectors on the way, and write them
-            to `statistics.json` in `out` (see `m2m.merging.statistics`).
+            to `statistics.json` in `out` (see `m2m.merging.stream.statistics`).
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
         progress: Is told bytes done, bytes in all and what is going on.
         device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.errors import CheckpointError
-from m2m.merging.compile_plan import compile_plan
-from m2m.merging.gram_passes import unpack_triangle, whole_tensor
-from m2m.merging.memory import collector_paused, plan_staging
-from m2m.merging.pass_run import PassRun
-from m2m.merging.passes import Window
-from m2m.merging.plan import build_plan
-from m2m.merging.planned import PlannedTensor
-from m2m.merging.weighted_sums import from_weights
-from m2m.merging.windows import windows
+from m2m.merging.methods.gram_passes import unpack_triangle, whole_tensor
+from m2m.merging.plan.plan import build_plan
+from m2m.merging.plan.resolve import from_weights
+from m2m.merging.plan.tensors import PlannedTensor
+from m2m.merging.stream.compile import compile_plan
+from m2m.merging.stream.memory import collector_paused, plan_staging
+from m2m.merging.stream.pass_run import PassRun
+from m2m.merging.stream.window import Window
+from m2m.merging.stream.windows import windows
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from m2m.errors import InputError
-from m2m.merging.memory import peak_resident_bytes
+from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.mixture import Mixture
 from m2m.scoring.engine import Choice, Job, choose, score_in_mode
 from m2m.scoring.example_scores import export_examples

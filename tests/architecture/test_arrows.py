@@ -50,7 +50,7 @@ def reachable(room: str, table: dict[str, set[str]]) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    """`m2m.merging.plan` → `merging`, `analysis.fidelity.core` → `analysis`."""
+    """`m2m.merging.plan.plan` → `merging`, `analysis.fidelity.core` → `analysis`."""
     first, _, rest = module.partition(".")
     return rest.partition(".")[0] if first == "m2m" else first
 

@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 
 from m2m.checkpoint import save
 from m2m.errors import ConfigError
-from m2m.merging import MergeOptions, memory, merge_linear, pass_run
-from m2m.merging.memory import plan_staging
+from m2m.merging import MergeOptions, merge_linear
+from m2m.merging.stream import memory, pass_run
+from m2m.merging.stream.memory import plan_staging
 
 MIB = 2**20
 
 #: Prints how much more memory the process held than before the merge.
 CHILD = """
 import json, sys
-from m2m.merging import MergeOptions, memory, merge_linear
+from m2m.merging import MergeOptions, merge_linear
+from m2m.merging.stream import memory
 before = memory.peak_resident_bytes()
 report = merge_linear(sys.argv[1:3], [[0.5, 0.5]], sys.argv[3], options=MergeOptions(threads=2))
 print(json.dumps([report.peak_rss_bytes - before, report.threads * 3 * report.slot_bytes]))
@@ -64,7 +66,8 @@ def test_buffers_fit_the_budget(budget: int, threads: int | None, n: int, m: int
 
 WIDE = """
 import json, sys
-from m2m.merging import memory, merge
+from m2m.merging.stream import memory
+from m2m.merging import merge
 models = [{"model": path, "parameters": {"weight": 1}} for path in sys.argv[1:3]]
 parameters = {"nuslerp_flatten": False, "nuslerp_row_wise": True}
 recipe = {"merge_method": "nuslerp", "models": models, "parameters": parameters}
@@ -87,7 +90,8 @@ def test_sums_along_many_columns_count_towards_the_budget(tmp_path: Path) -> Non
 
 TRIMMED = """
 import json, sys
-from m2m.merging import memory, merge
+from m2m.merging.stream import memory
+from m2m.merging import merge
 each = {"weight": 1, "density": 0.5}
 models = [{"model": path, "parameters": each} for path in sys.argv[2:4]]
 before = memory.peak_resident_bytes()

@@ -15,7 +15,8 @@ import torch
 
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import M2MError
-from m2m.merging import execute, merge_linear, work_folder
+from m2m.merging import merge_linear
+from m2m.merging.stream import execute, work_folder
 
 #: Python with torch has less than half of them open.
 LIMIT = 64

@@ -14,7 +14,7 @@ from m2m import _core
 from m2m.checkpoint import save
 from m2m.errors import ConfigError
 from m2m.merging import MergeOptions, merge, merge_linear
-from m2m.merging.failures import InterruptedMergeError, raise_failure
+from m2m.merging.stream.failures import InterruptedMergeError, raise_failure
 
 HAS_GPU = torch.cuda.is_available()
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from m2m import _core
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError
-from m2m.merging import memory, windows
 from m2m.merging.look import TensorLook, look_at_task_vectors
 from m2m.merging.methods.twins.rounding import task_vectors
 from m2m.merging.methods.twins.sums import gram_matrix
+from m2m.merging.stream import memory, windows
 
 SHAPES = {"a": (300, 70), "b": (70_001,), "c": (0,), "d": (5,)}
 DIGITS = {

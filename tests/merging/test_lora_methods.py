@@ -20,11 +20,12 @@ from m2m import _core
 from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.errors import CheckpointError, ConfigError, RecipeError
-from m2m.merging import memory, merge, methods, windows
+from m2m.merging import merge, methods
 from m2m.merging.lora import AdaptedCheckpoint, AdaptedTensor, Adapter, expert_tensors
 from m2m.merging.lora.twin import adapted
 from m2m.merging.methods import Inputs, settings_of
 from m2m.merging.report import MergeReport
+from m2m.merging.stream import memory, windows
 from m2m.testing.tolerance import gamma
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)

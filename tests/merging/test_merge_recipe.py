@@ -17,8 +17,8 @@ from m2m.errors import CheckpointError, RecipeError
 from m2m.merging import merge, methods
 from m2m.merging.methods import settings_of
 from m2m.merging.methods.spec import Inputs
-from m2m.merging.recipe_reader import load
-from m2m.merging.weighted_sums import expert_names
+from m2m.merging.plan.resolve import expert_names
+from m2m.merging.recipe.reader import load
 
 LAYERS = 3
 

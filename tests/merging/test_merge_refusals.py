@@ -12,7 +12,7 @@ import torch
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError, M2MError, MixtureError, RecipeError, RunFolderError
 from m2m.merging import MergeOptions, merge, merge_linear
-from m2m.merging.work_folder import open_work_folder
+from m2m.merging.stream.work_folder import open_work_folder
 
 State = dict[str, torch.Tensor]
 
@@ -97,7 +97,7 @@ def test_an_input_that_shrinks_during_the_merge_is_named(tmp_path: Path) -> None
         file = checkpoint / "model.safetensors"
         os.truncate(file, file.stat().st_size - 4096)
 
-    from m2m.merging import run_plan
+    from m2m.merging.stream import run as run_plan
 
     original = run_plan.execute
     with pytest.MonkeyPatch.context() as patch:
@@ -125,8 +125,8 @@ def test_a_full_disk_is_found_out_before_the_merge(tmp_path: Path, monkeypatch: 
 
 
 def test_a_failing_write_keeps_the_work_for_resume(tmp_path: Path) -> None:
-    from m2m.merging import execute
-    from m2m.merging.failures import InterruptedMergeError
+    from m2m.merging.stream import execute
+    from m2m.merging.stream.failures import InterruptedMergeError
 
     paths = two_models(tmp_path)
     original = execute.lay_out

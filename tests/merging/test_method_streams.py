@@ -15,7 +15,8 @@ from merge_cases import assert_is_twin, make_recipe, make_states, write_models
 from m2m import _core
 from m2m.checkpoint import Checkpoint
 from m2m.errors import CheckpointError, RecipeError
-from m2m.merging import memory, merge, windows
+from m2m.merging import merge
+from m2m.merging.stream import memory, windows
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 #: Method, experts, whether there is a base model, shared parameters, parameters of each expert.
@@ -149,7 +150,7 @@ def test_weights_that_do_not_exist_leave_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_stopped_merge_looks_again_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from m2m.merging import pass_run
+    from m2m.merging.stream import pass_run
 
     states = make_states({f"t{i}": (300, 70) for i in range(12)}, 2, [torch.float32], 7)
     paths = write_models(states, tmp_path)

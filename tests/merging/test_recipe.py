@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2m.errors import RecipeError
-from m2m.merging.recipe_layers import Layer, find_layers
-from m2m.merging.recipe_models import ModelRef
-from m2m.merging.recipe_reader import load
-from m2m.merging.recipe_yaml import read_yaml
+from m2m.merging.recipe.document import read_yaml
+from m2m.merging.recipe.layers import Layer, find_layers
+from m2m.merging.recipe.models import ModelRef
+from m2m.merging.recipe.reader import load
 
 TIES = """
 merge_method: ties
@@ -386,7 +386,7 @@ def test_reading_a_recipe_imports_neither_torch_nor_numpy(tmp_path: Path) -> Non
     path = tmp_path / "ties.yaml"
     path.write_text(TIES)
     code = (
-        "import sys; from m2m.merging.recipe_reader import load; load(sys.argv[1]).settings('x');"
+        "import sys; from m2m.merging.recipe.reader import load; load(sys.argv[1]).settings('x');"
         "sys.exit(bool({'torch', 'numpy'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 0

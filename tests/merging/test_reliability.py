@@ -15,8 +15,9 @@ import torch
 from helpers.commands import contents, kill_after, run, start, wait_for
 
 from m2m.checkpoint import save
-from m2m.merging import merge_linear, run_plan
-from m2m.merging.failures import InterruptedMergeError
+from m2m.merging import merge_linear
+from m2m.merging.stream import run as run_plan
+from m2m.merging.stream.failures import InterruptedMergeError
 
 METHODS = {
     "linear": "weight: 0.5",

@@ -15,8 +15,9 @@ import torch
 
 from m2m.checkpoint import Checkpoint, save, verify
 from m2m.errors import CheckpointError, RunFolderError
-from m2m.merging import MergeOptions, MergeReport, merge_linear, run_plan
-from m2m.merging.work_folder import WorkFolder
+from m2m.merging import MergeOptions, MergeReport, merge_linear
+from m2m.merging.stream import run as run_plan
+from m2m.merging.stream.work_folder import WorkFolder
 
 WEIGHTS = [[0.25, 0.75], [1.5, -0.5]]
 NAMES = ["x", "y"]
@@ -24,7 +25,8 @@ NAMES = ["x", "y"]
 #: Merges the same with the smallest buffers, a journal entry a millisecond, and kills itself half-way.
 CHILD = """
 import os, signal, sys
-from m2m.merging import MergeOptions, memory, merge_linear, pass_run
+from m2m.merging import MergeOptions, merge_linear
+from m2m.merging.stream import memory, pass_run
 
 pass_run._POLL_SECONDS, pass_run._NOTES_EVERY, memory.SLOT_BYTES = 0.001, 1, 4096
 folder, deadline = sys.argv[1], float(sys.argv[2])
@@ -90,7 +92,7 @@ def test_killed_and_resumed_ends_in_the_same_bytes(tmp_path: Path) -> None:
 
 
 def stop_half_way(inputs: list[Path], out: Path, patch: pytest.MonkeyPatch) -> None:
-    from m2m.merging import memory, pass_run
+    from m2m.merging.stream import memory, pass_run
 
     class StopError(Exception):
         pass

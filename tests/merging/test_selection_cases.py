@@ -11,9 +11,10 @@ from torch import Tensor
 
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError
-from m2m.merging import memory, merge
+from m2m.merging import merge
 from m2m.merging.methods import METHODS, Inputs, settings_of
-from m2m.merging.selection import digit_bits
+from m2m.merging.methods.selection import digit_bits
+from m2m.merging.stream import memory
 
 BIG = 150_000
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from m2m._core import available_isas, current_isa, use_isa
 from m2m.checkpoint import Checkpoint, save
-from m2m.merging import memory, merge, selection, windows
-from m2m.merging.methods import METHODS, Inputs, settings_of
+from m2m.merging import merge
+from m2m.merging.methods import METHODS, Inputs, selection, settings_of
+from m2m.merging.stream import memory, windows
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 NAMES = (

@@ -16,7 +16,7 @@ from merge_cases import State, make_recipe, make_states, write_models
 from m2m.checkpoint import Checkpoint, save, verify
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
 from m2m.merging import merge
-from m2m.merging.recipe_reader import load
+from m2m.merging.recipe.reader import load
 
 EACH = {"weight": [0.5, 0.25]}
 SHAPES = {"model.embed_tokens.weight": (12, 6), "model.layers.0.w": (40, 30), "lm_head.weight": (12, 6)}

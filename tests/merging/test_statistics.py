@@ -11,9 +11,10 @@ import torch
 from merge_cases import make_recipe, make_states, write_models
 
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
-from m2m.merging import memory, merge, windows
+from m2m.merging import merge
 from m2m.merging.methods.twins.rounding import task_vectors
 from m2m.merging.methods.twins.sums import gram_matrix
+from m2m.merging.stream import memory, windows
 
 SHAPES = {"a": (300, 70), "b": (70_001,), "c": (0,), "d": (5,)}
 EACH = {"weight": [0.5, 0.25]}
@@ -77,7 +78,7 @@ def test_the_whole_is_the_sum_of_its_tensors(tmp_path: Path) -> None:
 def test_an_interrupted_merge_ends_in_the_same_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from m2m.merging import pass_run
+    from m2m.merging.stream import pass_run
 
     shapes = {f"t{i}": (300, 70) for i in range(12)}
     paths = write_models(make_states(shapes, 2, [torch.float32], 3), tmp_path)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from m2m import weighted_sum
 from m2m.checkpoint import Checkpoint, save, verify
-from m2m.merging import MergeOptions, memory, merge_linear
+from m2m.merging import MergeOptions, merge_linear
+from m2m.merging.stream import memory
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 

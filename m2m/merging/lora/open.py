@@ -10,7 +10,7 @@ from m2m.checkpoint.ties import check_ties
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter
-from m2m.merging.recipe_models import ModelRef
+from m2m.merging.recipe.models import ModelRef
 
 
 def open_models(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[ModelRef, Checkpoint]:

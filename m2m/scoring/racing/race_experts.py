@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.merging.memory import peak_resident_bytes
+from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.mixture import Mixture
 from m2m.scoring.engine import Job, choose, open_live
 from m2m.scoring.example_scores import export_examples

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from m2m.merging import memory
+from m2m.merging.stream import memory
 
 #: Datasets N of the table.
 COUNT = 2
@@ -16,7 +16,7 @@ COUNT = 2
 PROGRAM = """
 import sys, torch
 from analysis.curvature import Landscape, curvature
-from m2m.merging.memory import peak_resident_bytes as peak
+from m2m.merging.stream.memory import peak_resident_bytes as peak
 from m2m.setups.byte_gpt import Shape
 from m2m.setups.byte_model import ByteModel, Pretraining
 from m2m.setups.language import LanguageSetup

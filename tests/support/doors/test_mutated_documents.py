@@ -17,7 +17,7 @@ from m2m.cli.search_prior import read_prior
 from m2m.cli.search_source import Source
 from m2m.errors import InputError
 from m2m.exporting.read import read_mixture
-from m2m.merging.recipe_reader import load
+from m2m.merging.recipe.reader import load
 from m2m.pipeline import config
 from m2m.pipeline.report import write_report
 from tests.helpers.json_mutations import mutate_json

@@ -9,7 +9,7 @@ from pathlib import Path
 from m2m.checkpoint.dtypes import SIZES
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.product import Product
-from m2m.merging.planned import Input, PlannedTensor
+from m2m.merging.plan.tensors import Input, PlannedTensor
 
 #: The compiled module's numbers for element types; a copied tensor's type is without meaning there.
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from m2m.merging.methods.spec import Method
-from m2m.merging.passes import Window
+from m2m.merging.stream.window import Window
 
 if TYPE_CHECKING:
     from m2m._core import StreamPass

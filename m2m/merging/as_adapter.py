@@ -18,12 +18,12 @@ from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.config import NAME
 from m2m.merging.lora.join import JoinedAdapter, check_sums_to_base, join_adapters
 from m2m.merging.lora.terms import resolve_terms
-from m2m.merging.memory import anonymous_bytes, peak_resident_bytes
-from m2m.merging.planned import WeightBlock
-from m2m.merging.recipe import Recipe
-from m2m.merging.recipe_models import ModelRef
+from m2m.merging.plan.resolve import Candidates, point_weights, uses_task_vectors
+from m2m.merging.plan.tensors import WeightBlock
+from m2m.merging.recipe.models import ModelRef
+from m2m.merging.recipe.recipe import Recipe
 from m2m.merging.report import MergeReport
-from m2m.merging.weighted_sums import Candidates, point_weights, uses_task_vectors
+from m2m.merging.stream.memory import anonymous_bytes, peak_resident_bytes
 
 #: Wide enough to hold every factor of at most 32 bits exactly; only the folded weights are rounded.
 _DTYPE = "F32"

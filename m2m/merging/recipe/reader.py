@@ -10,10 +10,10 @@ from typing import Any, Literal
 from m2m.errors import RecipeError
 from m2m.merging import methods
 from m2m.merging.methods.spec import Method
-from m2m.merging.recipe import Level, Recipe, Slice, Source
-from m2m.merging.recipe_keys import as_list, as_mapping, check_keys, refuse_if_set
-from m2m.merging.recipe_models import ModelRef, read_model
-from m2m.merging.recipe_settings import read_setting
+from m2m.merging.recipe.keys import as_list, as_mapping, check_keys, refuse_if_set
+from m2m.merging.recipe.models import ModelRef, read_model
+from m2m.merging.recipe.recipe import Level, Recipe, Slice, Source
+from m2m.merging.recipe.settings import read_setting
 
 _TOP = (
     "merge_method",
@@ -48,7 +48,7 @@ def load(source: Path | str | Mapping[str, Any]) -> Recipe:
     """
     if isinstance(source, Mapping):
         return read_recipe(source)
-    from m2m.merging.recipe_yaml import read_yaml
+    from m2m.merging.recipe.document import read_yaml
 
     data = read_yaml(Path(source))
     try:

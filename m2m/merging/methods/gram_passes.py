@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from m2m.errors import RecipeError
 from m2m.merging.methods.spec import Method
+from m2m.merging.methods.weight_passes import NO_BLOCK, merge_pass
 from m2m.merging.methods.weights import input_weights
-from m2m.merging.passes import Window
-from m2m.merging.planned import PlannedTensor, WeightBlock
-from m2m.merging.weight_passes import NO_BLOCK, merge_pass
+from m2m.merging.plan.tensors import PlannedTensor, WeightBlock
+from m2m.merging.stream.window import Window
 
 if TYPE_CHECKING:
     from m2m._core import GramPass, StreamPass

@@ -10,8 +10,8 @@ from m2m.merging.methods.counter_random import keep_threshold, philox_key
 from m2m.merging.methods.spec import Method, Settings, Trim
 from m2m.merging.methods.task_vectors import keep_range
 from m2m.merging.methods.weights import normaliser
-from m2m.merging.passes import Window
-from m2m.merging.planned import PlannedTensor
+from m2m.merging.plan.tensors import PlannedTensor
+from m2m.merging.stream.window import Window
 
 if TYPE_CHECKING:
     from m2m._core import ExpertSpec, SelectSpec, StreamPass

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from m2m.merging.plan import MergePlan
-from m2m.merging.planned import element_size
-from m2m.merging.work_folder import Position
+from m2m.merging.plan.plan import MergePlan
+from m2m.merging.plan.tensors import element_size
+from m2m.merging.stream.work_folder import Position
 
 _BLOCK_BYTES = 256 * 1024
 _WAIT_SECONDS = 0.02

@@ -15,16 +15,16 @@ from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
-from m2m.merging.device import open_device, parse_device, slot_bytes_on
-from m2m.merging.execute import Execution, execute, require_written
-from m2m.merging.failures import GO_ON, InterruptedMergeError
-from m2m.merging.gram_passes import scratch_bytes
-from m2m.merging.memory import Staging, peak_resident_bytes, plan_staging
-from m2m.merging.plan import MergePlan, bytes_before
+from m2m.merging.methods.gram_passes import scratch_bytes
+from m2m.merging.plan.plan import MergePlan, bytes_before
 from m2m.merging.report import MergeReport
-from m2m.merging.statistics import NAME as STATISTICS_NAME
-from m2m.merging.statistics import StatisticsGatherer, StatisticsOf, require_statistics
-from m2m.merging.work_folder import Position, WorkFolder, open_work_folder
+from m2m.merging.stream.device import open_device, parse_device, slot_bytes_on
+from m2m.merging.stream.execute import Execution, execute, require_written
+from m2m.merging.stream.failures import GO_ON, InterruptedMergeError
+from m2m.merging.stream.memory import Staging, peak_resident_bytes, plan_staging
+from m2m.merging.stream.statistics import NAME as STATISTICS_NAME
+from m2m.merging.stream.statistics import StatisticsGatherer, StatisticsOf, require_statistics
+from m2m.merging.stream.work_folder import Position, WorkFolder, open_work_folder
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from m2m.merging.methods.spec import Method
-from m2m.merging.planned import PlannedTensor, WeightBlock
+from m2m.merging.plan.tensors import PlannedTensor, WeightBlock
 
 if TYPE_CHECKING:
     from m2m._core import MergeDevice, StreamPass, StreamPlan

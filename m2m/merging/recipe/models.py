@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m2m.errors import RecipeError
-from m2m.merging.recipe_keys import check_keys
+from m2m.merging.recipe.keys import check_keys
 
 
 @dataclass(frozen=True)

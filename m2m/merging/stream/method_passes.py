@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from m2m.merging.methods.spec import Method
-from m2m.merging.passes import Passes, Window
+from m2m.merging.stream.window import Passes, Window
 
 if TYPE_CHECKING:
     from m2m._core import StreamPass
 
 #: Module and function by `Method.kind`; imported when a merge needs them.
 _BY_KIND = {
-    "weights": ("weight_passes", "weight_passes"),
-    "gram": ("gram_passes", "gram_passes"),
-    "elementwise": ("elementwise_passes", "elementwise_passes"),
-    "selection": ("selection", "selection_passes"),
+    "weights": ("methods.weight_passes", "weight_passes"),
+    "gram": ("methods.gram_passes", "gram_passes"),
+    "elementwise": ("methods.elementwise_passes", "elementwise_passes"),
+    "selection": ("methods.selection", "selection_passes"),
 }
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from m2m.checkpoint.dtypes import MERGEABLE
 from m2m.errors import CheckpointError, M2MError
-from m2m.merging.plan import MergePlan
-from m2m.merging.planned import files_of, product_of
+from m2m.merging.plan.plan import MergePlan
+from m2m.merging.plan.tensors import files_of, product_of
 
 if TYPE_CHECKING:
     from m2m._core import Stream

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from m2m.merging.memory import Staging
-from m2m.merging.passes import Window
-from m2m.merging.plan import MergePlan
-from m2m.merging.work_folder import Position
+from m2m.merging.plan.plan import MergePlan
+from m2m.merging.stream.memory import Staging
+from m2m.merging.stream.window import Window
+from m2m.merging.stream.work_folder import Position
 
 if TYPE_CHECKING:
     from m2m._core import MergeDevice, StreamPlan

@@ -12,14 +12,14 @@ from m2m.checkpoint.dtypes import MERGEABLE
 from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.layout import Entry
 from m2m.errors import CheckpointError, RecipeError
-from m2m.merging.fisher_files import FisherFiles
 from m2m.merging.lora import AdaptedCheckpoint, expert_tensors, resolve_terms
+from m2m.merging.methods.fisher_files import FisherFiles
 from m2m.merging.methods.spec import LARGEST, Settings
 from m2m.merging.methods.weights import input_weights
-from m2m.merging.planned import Input, WantedTensor, WeightBlock
-from m2m.merging.recipe import Recipe
-from m2m.merging.recipe_layers import OutputTensor
-from m2m.merging.recipe_models import ModelRef
+from m2m.merging.plan.tensors import Input, WantedTensor, WeightBlock
+from m2m.merging.recipe.layers import OutputTensor
+from m2m.merging.recipe.models import ModelRef
+from m2m.merging.recipe.recipe import Recipe
 
 #: Candidate name to merging weights of the experts, which take the place of the recipe's. each [N]
 Candidates = Mapping[str, Sequence[float]]

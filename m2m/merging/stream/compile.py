@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.merging.plan import MergePlan
+from m2m.merging.plan.plan import MergePlan
 
 if TYPE_CHECKING:
     from m2m._core import StreamPlan

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from m2m.merging.failures import raise_failure
-from m2m.merging.memory import Staging, anonymous_bytes
-from m2m.merging.passes import Window
-from m2m.merging.plan import MergePlan, bytes_before
-from m2m.merging.work_folder import Position
+from m2m.merging.plan.plan import MergePlan, bytes_before
+from m2m.merging.stream.failures import raise_failure
+from m2m.merging.stream.memory import Staging, anonymous_bytes
+from m2m.merging.stream.window import Window
+from m2m.merging.stream.work_folder import Position
 from m2m.support.progress import Progress
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from m2m.merging.methods.spec import Method
-from m2m.merging.passes import Window
-from m2m.merging.planned import WeightBlock
+from m2m.merging.plan.tensors import WeightBlock
+from m2m.merging.stream.window import Window
 
 if TYPE_CHECKING:
     from m2m._core import MergePass, StreamPass

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.errors import RunFolderError
-from m2m.merging.compile_plan import compile_plan
-from m2m.merging.hashing import FollowingHasher
-from m2m.merging.memory import Staging
-from m2m.merging.method_passes import passes_over
-from m2m.merging.pass_run import PassRun
-from m2m.merging.passes import Window
-from m2m.merging.plan import MergePlan
-from m2m.merging.windows import windows
-from m2m.merging.work_folder import START, Position
+from m2m.merging.plan.plan import MergePlan
+from m2m.merging.stream.compile import compile_plan
+from m2m.merging.stream.hashing import FollowingHasher
+from m2m.merging.stream.memory import Staging
+from m2m.merging.stream.method_passes import passes_over
+from m2m.merging.stream.pass_run import PassRun
+from m2m.merging.stream.window import Window
+from m2m.merging.stream.windows import windows
+from m2m.merging.stream.work_folder import START, Position
 from m2m.support.progress import Progress
 
 if TYPE_CHECKING:

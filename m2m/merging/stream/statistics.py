@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.errors import RunFolderError
-from m2m.merging.gram_passes import look_at_products, unpack_triangle, whole_tensor
-from m2m.merging.pass_run import PassRun
-from m2m.merging.passes import Window
-from m2m.merging.plan import MergePlan
-from m2m.merging.planned import PlannedTensor
-from m2m.merging.work_folder import Position
+from m2m.merging.methods.gram_passes import look_at_products, unpack_triangle, whole_tensor
+from m2m.merging.plan.plan import MergePlan
+from m2m.merging.plan.tensors import PlannedTensor
+from m2m.merging.stream.pass_run import PassRun
+from m2m.merging.stream.window import Window
+from m2m.merging.stream.work_folder import Position
 from m2m.support.files import write_atomically
 
 if TYPE_CHECKING:

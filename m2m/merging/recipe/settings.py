@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from m2m.errors import RecipeError
 from m2m.merging.methods.spec import Parameter, Value
-from m2m.merging.recipe_keys import as_list, check_keys
+from m2m.merging.recipe.keys import as_list, check_keys
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from m2m.errors import MixtureError
 from m2m.merging.lora.expert import AdaptedTensor
 from m2m.merging.lora.product import TENSORS_AT_ONCE
 from m2m.merging.methods.spec import Method
-from m2m.merging.plan_numbers import PlanNumbers
-from m2m.merging.planned import PlannedTensor, WantedTensor, WeightBlock, element_size, product_of
+from m2m.merging.plan.numbers import PlanNumbers
+from m2m.merging.plan.tensors import PlannedTensor, WantedTensor, WeightBlock, element_size, product_of
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.dtypes import TORCH_NAMES
 from m2m.checkpoint.side_files import copy_side_files
 from m2m.errors import CheckpointError, RecipeError
-from m2m.merging.recipe import Recipe
-from m2m.merging.recipe_models import ModelRef
+from m2m.merging.recipe.models import ModelRef
+from m2m.merging.recipe.recipe import Recipe
 from m2m.support.doors import read_json
 
 _TOKENIZER = (

@@ -1,0 +1,1 @@
+"""Merge recipes: mergekit's YAML, checked, as data."""
