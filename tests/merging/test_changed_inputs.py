@@ -157,7 +157,7 @@ def test_links_and_permissions_of_inputs_may_change(tmp_path: Path, monkeypatch:
 def test_adapters_that_change_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, as_adapter: bool
 ) -> None:
-    from m2m.merging.lora import write
+    from m2m.merging import as_adapter as write
 
     save({"layers.0.w.weight": torch.randn(30, 20)}, tmp_path / "base")
     experts = [save_adapter(tmp_path / f"a{n}", factors("layers.0.w", 30, 20, 4, n)) for n in range(2)]
