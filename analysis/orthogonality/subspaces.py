@@ -12,7 +12,7 @@ from torch import Tensor
 
 from m2m.checkpoint import Checkpoint, TensorInfo
 from m2m.checkpoint.checkpoint import read_tensor
-from m2m.checkpoint.dtypes import MERGEABLE
+from m2m.checkpoint.header import MERGEABLE
 
 Side = Literal["output", "input"]
 

@@ -8,11 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.checkpoint.dtypes import TORCH_NAMES
-from m2m.checkpoint.header import Header, TensorInfo, read_header
+from m2m.checkpoint.header import TORCH_NAMES, Header, TensorInfo, read_header
 from m2m.checkpoint.identity import Identity, check_unchanged, identify
-from m2m.checkpoint.locate import find_folder, find_index, is_pickled, weight_files
-from m2m.checkpoint.side_files import list_side_files
+from m2m.checkpoint.locate import find_folder, find_index, is_pickled, list_side_files, weight_files
 from m2m.errors import CheckpointError
 from m2m.support.doors import unique_names
 from m2m.support.files import naming
@@ -179,14 +177,7 @@ class Checkpoint:
 
 
 def opened_files(models: Iterable[Checkpoint]) -> dict[Path, Identity]:
-    """Gather what is known of the files of several checkpoints; of one opened twice, what it was at first.
-
-    Args:
-        models: The checkpoints.
-
-    Returns:
-        Their files, each as it was when it was opened.
-    """
+    """Gather the files of checkpoints, each as it was when it was first opened."""
     found: dict[Path, Identity] = {}
     for model in models:
         for file, identity in model.opened.items():
@@ -195,17 +186,7 @@ def opened_files(models: Iterable[Checkpoint]) -> dict[Path, Identity]:
 
 
 def read_tensor(info: TensorInfo) -> Tensor:
-    """Read one tensor from where it lies.
-
-    Args:
-        info: Its place.
-
-    Returns:
-        The tensor, in its stored dtype and in memory of its own. [*shape]
-
-    Raises:
-        CheckpointError: If its file shrank since the header was read.
-    """  # noqa: DOC502 - raised by what is called
+    """Read one tensor in its stored dtype, into memory of its own: [*shape]."""
     import torch
 
     tensor = torch.empty(info.shape, dtype=getattr(torch, TORCH_NAMES[info.dtype]))

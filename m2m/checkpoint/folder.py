@@ -20,14 +20,7 @@ OF_THE_SYSTEM = frozenset({"lost+found"})
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder that holds something already.
-
-    Args:
-        folder: A folder that is to be made.
-
-    Raises:
-        RunFolderError: If it exists and is not an empty folder.
-    """
+    """Refuse a folder that is to be made and holds something already (`RunFolderError`)."""
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= {MERGING, *OF_THE_SYSTEM}:
         return
     if folder.exists() or folder.is_symlink():
@@ -42,17 +35,7 @@ _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Fill a temporary folder that becomes `folder` at the end, or vanishes if anything goes wrong.
-
-    Args:
-        folder: The folder to make; its parents are made as needed.
-
-    Yields:
-        Path: The temporary folder, on the same file system.
-
-    Raises:
-        RunFolderError: If `folder` exists and is not empty.
-    """  # noqa: DOC502 - raised by what is called
+    """Fill a temporary folder that becomes `folder` at the end, or vanishes if anything goes wrong."""
     folder = Path(os.path.realpath(folder))
     check_free(folder)
     parent = folder if must_fill(folder) else folder.parent
@@ -68,18 +51,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def publish(work: Path, folder: Path, *, durable: bool) -> None:
-    """Rename a finished temporary folder to its final name; if it lies in that folder, rename what is in it.
-
-    Args:
-        work: The finished folder.
-        folder: Its final name, on the same file system, or a folder around it.
-        durable: Whether every file is forced to the disk first, so that it also survives a power cut.
-
-    Raises:
-        RunFolderError: If something appeared under the final name in the meantime.
-        OSError: If the system fails otherwise.
-    """
-    if durable:
+    """Rename a finished folder to its final name; if it lies in that folder, rename what is in it."""
+    if durable:  # it also survives a power cut
         for path in sorted(work.rglob("*"), reverse=True):
             _fsync(path)
         _fsync(work)
@@ -97,14 +70,7 @@ def publish(work: Path, folder: Path, *, durable: bool) -> None:
 
 
 def must_fill(folder: Path) -> bool:
-    """Say whether no new folder can take the place of the one that is there: a volume, say.
-
-    Args:
-        folder: A folder that is to be made; links are followed.
-
-    Returns:
-        Whether its content has to be put into what is there.
-    """
+    """Whether a new folder cannot take the place of the one that is there, as of a volume: it is filled."""
     if not folder.is_dir():
         return False
     return _is_mounted(folder) or not os.access(folder.parent, os.W_OK | os.X_OK, effective_ids=True)

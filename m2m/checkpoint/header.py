@@ -15,9 +15,40 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from m2m.checkpoint.dtypes import SIZES
 from m2m.errors import CheckpointError
 from m2m.support.doors import require_file, unique_names
+
+#: safetensors name to bytes an element; the types narrower than a byte are not supported.
+SIZES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4,
+    "U64": 8, "I64": 8, "F64": 8, "C64": 8,
+}  # fmt: skip
+
+#: The types that can be averaged.
+MERGEABLE = frozenset({"F64", "F32", "F16", "BF16"})
+
+#: safetensors name to torch's name.
+TORCH_NAMES = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+    "U16": "uint16", "I16": "int16", "F16": "float16", "BF16": "bfloat16",
+    "U32": "uint32", "I32": "int32", "F32": "float32",
+    "U64": "uint64", "I64": "int64", "F64": "float64", "C64": "complex64",
+}  # fmt: skip
+
+_BY_TORCH_NAME = {torch_name: name for name, torch_name in TORCH_NAMES.items()}
+
+
+def parse_dtype(text: str) -> str:
+    """Read `bfloat16`, `torch.bfloat16` or `BF16`, as recipes and configs write it; gives `BF16`."""
+    bare = text.removeprefix("torch.")
+    name = _BY_TORCH_NAME.get(bare, bare.upper())
+    if name not in SIZES:
+        raise CheckpointError(f"unknown dtype {text!r}; known are {', '.join(_BY_TORCH_NAME)}")
+    return name
+
 
 #: Longest JSON header that is read: the limit of the safetensors library.
 MAX_HEADER_BYTES = 100_000_000
@@ -59,16 +90,13 @@ class TensorInfo(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A checked header.
+    """A checked header."""
 
-    Attributes:
-        tensors: The file's tensors by name, in the order of their bytes.
-        metadata: Free text by key.
-        table: What it shares with headers of other files that place the same tensors alike.
-    """
-
+    #: The file's tensors by name, in the order of their bytes.
     tensors: dict[str, TensorInfo]
+    #: Free text by key.
     metadata: dict[str, str]
+    #: What it shares with headers of other files that place the same tensors alike.
     table: TensorTable | None = None
 
 
@@ -82,15 +110,7 @@ class TensorTable:
     """
 
     def __init__(self, text: str, path: Path) -> None:
-        """Parse and check a table.
-
-        Args:
-            text: A JSON object.
-            path: The file, for errors.
-
-        Raises:
-            CheckpointError: If it is malformed, or places tensors over each other or apart.
-        """  # noqa: DOC502 - raised by what is called
+        """Parse and check a table."""
         table = _parse(text, path)
         self.metadata = _metadata(table.pop(_METADATA), path) if _METADATA in table else None
         self.rows = [_row(name, entry, path) for name, entry in table.items()]
@@ -104,18 +124,7 @@ _in_use: WeakValueDictionary[bytes, TensorTable] = WeakValueDictionary()
 
 
 def read_header(path: Path) -> Header:
-    """Read and check the header of a safetensors file; the tensors themselves are not read.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its tensors and metadata.
-
-    Raises:
-        CheckpointError: If the file cannot be read, its header is malformed, or it places tensors over each
-            other, apart or outside of the file; names file and tensor.
-    """
+    """Read and check the header of a safetensors file; the tensors themselves are not read."""
     require_file(path, "a safetensors file", CheckpointError)
     try:
         with path.open("rb") as file:

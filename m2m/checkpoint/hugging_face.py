@@ -37,19 +37,7 @@ _MOST_BUFFERED = 2**30
 
 
 def load_config(folder: Path, *, trust: bool) -> Any:
-    """Read a folder's configuration.
-
-    Args:
-        folder: A model folder.
-        trust: Whether Python code in the folder may run.
-
-    Returns:
-        transformers' configuration.
-
-    Raises:
-        ConfigError: If it is not one that transformers knows, brings its own code without trust, or describes
-            more layers than any model has.
-    """
+    """Read a folder's configuration."""
     content = read_json(folder / "config.json", "a model's configuration", ConfigError, {})
     for key in _LAYERS & content.keys():
         if isinstance(content[key], int) and content[key] > _MOST_LAYERS:
@@ -61,15 +49,7 @@ def load_config(folder: Path, *, trust: bool) -> Any:
 
 
 def load_tokenizer(folder: Path, *, trust: bool) -> Any:
-    """Read a folder's tokenizer.
-
-    Args:
-        folder: A model folder.
-        trust: Whether Python code in the folder may run.
-
-    Returns:
-        transformers' tokenizer.
-    """
+    """Read a folder's tokenizer."""
     with _opening(folder, "a folder with a tokenizer"):
         from transformers import AutoTokenizer
 
@@ -79,21 +59,7 @@ def load_tokenizer(folder: Path, *, trust: bool) -> Any:
 def encode(
     tokenizer: Any, text: str, folder: Path, vocabulary: object, *, special: bool = False
 ) -> list[int]:
-    """Turn text into tokens.
-
-    Args:
-        tokenizer: The folder's tokenizer.
-        text: Any text.
-        folder: The folder, for messages.
-        vocabulary: How many tokens the model knows, as its configuration says.
-        special: Whether the tokenizer adds its special tokens.
-
-    Returns:
-        Token numbers, all of which the model knows.
-
-    Raises:
-        ConfigError: If the tokenizer cannot, or gives a token that the model does not know.
-    """
+    """Turn text into token numbers; refuses one that is not in the model's `vocabulary`, its token count."""
     with reading("a folder with a tokenizer", folder, ConfigError):
         tokens: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
         largest = max(tokens, default=0)
@@ -103,18 +69,7 @@ def encode(
 
 
 def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:
-    """Build a folder's model with its weights.
-
-    Args:
-        folder: A model folder.
-        auto: Name of transformers' class that chooses the model's, as `AutoModelForCausalLM`.
-        config: The folder's configuration.
-        trust: Whether Python code in the folder may run.
-        dtype: The type of its floating-point weights.
-
-    Returns:
-        transformers' model.
-    """
+    """Build a folder's model with its weights; `auto` names transformers' class, floats become `dtype`."""
     _check_size(folder, auto, config, trust=trust)
     with _opening(folder, f"a model for {auto}"), _no_bar():
         return _auto(auto).from_pretrained(
@@ -123,18 +78,7 @@ def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torc
 
 
 def build_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:
-    """Build a folder's model without reading weights; arguments as for `load_model`.
-
-    Args:
-        folder: The folder.
-        auto: Name of transformers' class.
-        config: Its configuration.
-        trust: Whether its code may run.
-        dtype: The type of the weights.
-
-    Returns:
-        transformers' model, its weights as for training from scratch.
-    """
+    """Build a folder's model with weights as for training from scratch; arguments as of `load_model`."""
     _check_size(folder, auto, config, trust=trust)
     with _opening(folder, f"a model for {auto}"):
         return _auto(auto).from_config(config, trust_remote_code=trust, dtype=dtype)
@@ -142,11 +86,7 @@ def build_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: tor
 
 @contextmanager
 def nobody_to_ask() -> Iterator[None]:
-    """Close the terminal to code that would ask the user something: it finds the end of the input at once.
-
-    Yields:
-        None: While it is closed.
-    """
+    """Close the terminal to code that would ask the user: it finds the end of the input at once."""
     kept = sys.stdin
     with open(os.devnull, encoding="utf-8") as nothing:
         sys.stdin = nothing

@@ -28,24 +28,14 @@ _MAX_HEADER_BYTES = 16 << 20
 
 
 class Identity(NamedTuple):
-    """What the system says of a file without reading it.
-
-    Attributes:
-        device: Number of the file system.
-        inode: Number in it.
-        size: Bytes.
-        modified_ns: When its content changed; programs can set it.
-        changed_ns: When anything about it changed; programs cannot.
-        links: Names it has.
-        mode: Its permissions.
-        owner: Number of its owner.
-        group: Number of its group.
-    """
+    """What the system says of a file without reading it, as `os.stat_result` has it."""
 
     device: int
     inode: int
     size: int
+    #: When its content changed; programs can set it.
     modified_ns: int
+    #: When anything about it changed; programs cannot set it.
     changed_ns: int
     links: int
     mode: int
@@ -58,39 +48,15 @@ ROW_LENGTH = 1 + len(Identity._fields)
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Take what matters of what the system says.
-
-    Args:
-        status: What it says.
-
-    Returns:
-        The file's identity.
-    """
+    """Take what matters of what the system says."""
     return Identity(
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_nlink,
-        status.st_mode,
-        status.st_uid,
-        status.st_gid,
-    )
+        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+        status.st_nlink, status.st_mode, status.st_uid, status.st_gid,
+    )  # fmt: skip
 
 
 def identify(files: Iterable[Path]) -> dict[Path, Identity]:
-    """Ask the system about files; of links, about what they lead to.
-
-    Args:
-        files: The files.
-
-    Returns:
-        Their identities.
-
-    Raises:
-        CheckpointError: If one cannot be found.
-    """
+    """Ask the system about files; of links, about what they lead to."""
     try:
         return {file: identity_of(os.stat(file)) for file in files}
     except OSError as error:
@@ -98,48 +64,22 @@ def identify(files: Iterable[Path]) -> dict[Path, Identity]:
 
 
 def compare(before: Identity, now: Identity) -> Literal["same", "unsure", "changed"]:
-    """Say whether a file's content may have changed.
-
-    Args:
-        before: The file as it was.
-        now: The file as it is.
-
-    Returns:
-        `unsure` where only its content can tell.
-    """
+    """Whether a file's content may have changed; `unsure` where only the content can tell."""
     if now == before:
         return "same"
     if (now.size, now.modified_ns) != (before.size, before.modified_ns):
         return "changed"
     if now.changed_ns == before.changed_ns:
         return "unsure"
-    moved = (now.device, now.inode) != (before.device, before.inode)
-    explained = (now.links, now.mode, now.owner, now.group) != (
-        before.links,
-        before.mode,
-        before.owner,
-        before.group,
-    )
+    moved = now[:2] != before[:2]  # device, inode
+    explained = now[5:] != before[5:]  # links, mode, owner, group
     return "unsure" if explained and not moved else "changed"
 
 
 def require_unchanged(
     file: Path, before: Identity, has_same_content: Callable[[Path], bool], when: str = _WHILE_USED
 ) -> Identity:
-    """Hold a file against what it was.
-
-    Args:
-        file: The file.
-        before: What it was.
-        has_same_content: Is asked where the system's word is not enough.
-        when: Says in the error since when, and what to do.
-
-    Returns:
-        What it is, its content being the same.
-
-    Raises:
-        CheckpointError: If it was written to, replaced or removed.
-    """
+    """Hold a file against what it was; gives what it is, its content being the same."""
     try:
         now = identity_of(os.stat(file))
         found = compare(before, now)
@@ -151,30 +91,13 @@ def require_unchanged(
 
 
 def check_unchanged(opened: Mapping[Path, Identity]) -> None:
-    """Hold files against what they were, taking the system's word where their content alone could tell.
-
-    Args:
-        opened: The files as they were when they were opened.
-
-    Raises:
-        CheckpointError: If one was written to, replaced or removed; names it.
-    """  # noqa: DOC502 - raised by what is called
+    """Hold files against what they were, taking the system's word where their content alone could tell."""
     for file, before in opened.items():
         require_unchanged(file, before, lambda _: True)
 
 
 def sample(file: Path) -> str:
-    """Hash a file's size, its header if it is a safetensors file, and blocks spread over it.
-
-    Args:
-        file: The file.
-
-    Returns:
-        SHA-256 as hex digits.
-
-    Raises:
-        OSError: If it cannot be read.
-    """  # noqa: DOC502 - raised by what is called
+    """Hash a file's size, its header if it is a safetensors file, and blocks spread over it."""
     with naming(file), file.open("rb", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
         digest = hashlib.sha256(size.to_bytes(8, "little"))
@@ -198,7 +121,7 @@ def _read(source: BinaryIO, begin: int, count: int) -> bytes:
     return found
 
 
-class Inputs:
+class InputFiles:
     """Files that must stay as they are while they are used: what they were when opened, and samples of them.
 
     Attributes:
@@ -206,14 +129,7 @@ class Inputs:
     """
 
     def __init__(self, opened: Mapping[Path, Identity]) -> None:
-        """Sample the files.
-
-        Args:
-            opened: The files as they were when they were opened.
-
-        Raises:
-            CheckpointError: If one cannot be read.
-        """
+        """Sample the files."""
         self.opened = dict(opened)
         try:
             self._samples = {file: sample(file) for file in self.opened}
@@ -226,31 +142,16 @@ class Inputs:
         return hashlib.sha256(repr(self.to_table()).encode()).hexdigest()
 
     def check_unchanged(self) -> None:
-        """Hold the files against what they were when they were opened.
-
-        Raises:
-            CheckpointError: If one was written to, replaced or removed; names it.
-        """  # noqa: DOC502 - raised by what is called
+        """Hold the files against what they were when they were opened."""
         for file, before in self.opened.items():
             require_unchanged(file, before, lambda file: sample(file) == self._samples[file])
 
     def to_table(self) -> dict[str, list[Any]]:
-        """Write down what is known of the files, as JSON can hold it.
-
-        Returns:
-            Sample and identity by path.
-        """
+        """Write down samples and identities by path, as JSON can hold it."""
         return {str(file.resolve()): [self._samples[file], *before] for file, before in self.opened.items()}
 
     def check_against(self, table: Mapping[str, Sequence[Any]]) -> None:
-        """Hold the files against what an earlier process wrote down of them.
-
-        Args:
-            table: What its `to_table` gave.
-
-        Raises:
-            CheckpointError: If one was written to, replaced or added since; names it.
-        """
+        """Hold the files against what an earlier process wrote down of them."""
         for file in self.opened:
             known = table.get(str(file.resolve()))
             if known is None or known[0] != self._samples[file]:

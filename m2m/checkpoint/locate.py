@@ -1,8 +1,12 @@
-"""Which files make up a checkpoint: a file, a Hugging Face folder, or a model id on the hub."""
+"""Which files make up a checkpoint: a file, a Hugging Face folder or a hub id; and the files at its side."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
@@ -22,18 +26,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_folder(path: str | Path, revision: str | None = None) -> Path:
-    """Turn what the user wrote into a local path, fetching from the hub what is not there.
-
-    Args:
-        path: A local file or folder, or else a model id as in `owner/name`.
-        revision: Branch, tag or commit on the hub; the default branch when not given.
-
-    Returns:
-        A local file or folder that exists.
-
-    Raises:
-        CheckpointError: If it is neither there nor a model id, or cannot be fetched.
-    """
+    """Turn what the user wrote into a local path, fetching from the hub what is not there."""
     local = Path(path)
     if local.exists():
         return local
@@ -63,29 +56,12 @@ def _fetch(model: str, revision: str | None) -> Path:
 
 
 def find_index(root: Path) -> tuple[Path, ...]:
-    """Find the table of a checkpoint's shards.
-
-    Args:
-        root: A weight file, or a folder.
-
-    Returns:
-        The table, if there is one.
-    """
+    """The table of a checkpoint's shards, if there is one."""
     return tuple(root / index for index in _INDEX if (root / index).is_file())
 
 
 def weight_files(root: Path) -> tuple[tuple[Path, ...], dict[str, str] | None]:
-    """List the files that hold a checkpoint's tensors.
-
-    Args:
-        root: A weight file, or a folder as Hugging Face lays it out; safetensors is preferred to `.bin`.
-
-    Returns:
-        The files, and tensor name to file name where the folder has an index.
-
-    Raises:
-        CheckpointError: If there are none, both an index and a single file, or the index is malformed.
-    """
+    """List the files with a checkpoint's tensors, and its index (tensor name to file name) if it has one."""
     if root.is_file():
         if root.suffix != ".safetensors" and not is_pickled(root):
             raise CheckpointError(f"{root}: wanted a folder, or a .safetensors, .bin, .pt or .pth file")
@@ -103,14 +79,7 @@ def weight_files(root: Path) -> tuple[tuple[Path, ...], dict[str, str] | None]:
 
 
 def is_pickled(file: Path) -> bool:
-    """Say whether a weight file is PyTorch's own format.
-
-    Args:
-        file: A weight file.
-
-    Returns:
-        Whether its name ends in `.bin`, `.pt` or `.pth`.
-    """
+    """Whether a weight file is in PyTorch's own format."""
     return file.suffix in _PICKLED_SUFFIXES
 
 
@@ -133,3 +102,52 @@ def _stays_inside(name: str) -> bool:
     parts = PurePosixPath(name).parts
     plain = name.isprintable() and "\\" not in name and ":" not in name
     return plain and bool(parts) and not name.startswith("/") and ".." not in parts and len(name) < 256
+
+
+_PATTERNS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece*.model",
+    "*.tiktoken",
+    "chat_template*",
+    "preprocessor_config.json",
+    "processor_config.json",
+    # Code of a model's own (auto_map): what it imports or compiles has any name.
+    "*.py",
+    "*.cpp",
+    "*.cu",
+    "*.cuh",
+    "*.h",
+    "LICENSE*",
+    "NOTICE*",
+)
+
+
+def list_side_files(folder: Path) -> tuple[Path, ...]:
+    """List the files that travel with a model, by name; refuses links to nothing, pipes and devices."""
+    found = sorted(
+        path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in _PATTERNS)
+    )
+    for path in found:
+        if path.is_symlink() and not path.exists():
+            raise CheckpointError(
+                f"{path}: is a link to {os.readlink(path)}, which is not there: fetch the file again, or "
+                "remove the link if the model does not need it"
+            )
+        if not path.is_file() and (path.suffix or not path.is_dir()):
+            raise CheckpointError(
+                f"{path}: is no file, though a model needs one of that name: put the file there, or remove it"
+            )
+    return tuple(path for path in found if path.is_file())
+
+
+def copy_side_files(files: Iterable[Path], folder: Path) -> None:
+    """Copy side files into a new model's folder."""
+    for file in files:
+        shutil.copyfile(file, folder / file.name)

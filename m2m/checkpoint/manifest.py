@@ -1,24 +1,33 @@
-"""`manifest.json`: the SHA-256 of every file of a checkpoint folder, and the check against it."""
+"""`manifest.json`: the SHA-256 of every file of a checkpoint folder, and all that is held against it.
+
+A folder that m2m wrote is verified on demand, and held against its manifest whenever it is used: a flipped
+bit is found.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Event
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.folder import MANIFEST_NAME, OF_THE_SYSTEM
-from m2m.checkpoint.identity import check_unchanged, identity_of
+from m2m.checkpoint.identity import Identity, check_unchanged, identity_of, require_unchanged
 from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.errors import CheckpointError
 from m2m.support.doors import read_json, require_file
 from m2m.support.files import naming
 
-NAME = MANIFEST_NAME
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _SHAPE = {"files": {str: {"bytes": int, "sha256": str}}}
 
 
@@ -38,38 +47,22 @@ class Verification:
 
 
 def write_manifest(folder: Path, hashes: Mapping[str, str] | None = None, **facts: Any) -> None:
-    """Hash the files of a finished folder and write its manifest.
-
-    Args:
-        folder: The folder; its files no longer change.
-        hashes: SHA-256 by file name, of files that have been hashed already.
-        **facts: What else the manifest should tell, as JSON.
-    """
+    """Hash a finished folder's files, but for those in `hashes` (by name), and write its manifest."""
     known = hashes or {}
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": known.get(path.name) or hash_file(path)}
         for path in sorted(folder.iterdir())
-        if path.name != NAME
+        if path.name != MANIFEST_NAME
     }
     text = json.dumps({"files": files, **facts}, indent=2, ensure_ascii=False)
-    (folder / NAME).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a folder's manifest.
-
-    Args:
-        folder: A folder that m2m wrote.
-
-    Returns:
-        Its content; `files` is a table by file name.
-
-    Raises:
-        CheckpointError: If there is none, or it is malformed.
-    """
-    path = folder / NAME
+    """Read a folder's manifest; `files` is a table by file name."""
+    path = folder / MANIFEST_NAME
     if not path.exists():
-        raise CheckpointError(f"{folder}: has no {NAME}; only folders that m2m wrote can be verified")
+        raise CheckpointError(f"{folder}: has no {path.name}; only folders that m2m wrote can be verified")
     manifest: dict[str, Any] = read_json(path, "a manifest", CheckpointError, _SHAPE)
     inside = [name for name in manifest["files"] if "/" in name or name in ("", ".", "..")]
     if inside:
@@ -78,23 +71,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def hash_file(path: Path) -> str:
-    """Hash a file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its SHA-256 as hex digits.
-
-    Raises:
-        CheckpointError: If it changes meanwhile.
-    """  # noqa: DOC502 - raised by what is called
-    require_file(path, "a file of a checkpoint", CheckpointError)
-    with naming(path), path.open("rb") as file:
-        before = identity_of(os.fstat(file.fileno()))
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    check_unchanged({path: before})
-    return digest
+    """SHA-256 of a file as hex digits; refuses one that changes meanwhile."""
+    found = _hash(path, Event())
+    check_unchanged({path: found.identity})
+    return found.digest
 
 
 def verify(folder: str | Path) -> Verification:
@@ -112,23 +92,21 @@ def verify(folder: str | Path) -> Verification:
     root = Path(folder)
     if not root.is_dir():
         raise CheckpointError(f"{root}: no such folder")
-    candidates = [path.parent for path in sorted(root.glob(f"*/{NAME}"))]
-    roots = [root] if (root / NAME).exists() or not candidates else candidates
+    candidates = [path.parent for path in sorted(root.glob(f"*/{MANIFEST_NAME}"))]
+    roots = [root] if (root / MANIFEST_NAME).exists() or not candidates else candidates
     problems = [problem for one in roots for problem in _problems(one)]
     if problems:
         raise CheckpointError(f"{root}: does not match its manifest: " + "; ".join(problems))
     for one in roots:
         adapter = one / ADAPTER_NAMES[0]
-        _ = Checkpoint(
-            adapter if adapter.exists() else one
-        ).tensors  # the headers hold together, and agree with the index
+        _ = Checkpoint(adapter if adapter.exists() else one).tensors  # headers and index agree
     entries = [entry for one in roots for entry in read_manifest(one)["files"].values()]
     return Verification(len(roots), len(entries), sum(entry["bytes"] for entry in entries))
 
 
 def _problems(folder: Path) -> list[str]:
     listed = read_manifest(folder)["files"]
-    present = {path.name for path in folder.iterdir()} - {NAME, *OF_THE_SYSTEM}
+    present = {path.name for path in folder.iterdir()} - {MANIFEST_NAME, *OF_THE_SYSTEM}
     problems = [f"{folder.name}/{name} is missing" for name in sorted(listed.keys() - present)]
     problems += [f"{folder.name}/{name} is not in the manifest" for name in sorted(present - listed.keys())]
     for name in sorted(listed.keys() & present):
@@ -140,3 +118,102 @@ def _problems(folder: Path) -> list[str]:
         elif hash_file(path) != wanted["sha256"]:
             problems.append(f"{folder.name}/{name} has changed: its SHA-256 differs")
     return problems
+
+
+_BLOCK_BYTES = 1 << 20
+
+
+class _Hashed(NamedTuple):
+    digest: str
+    identity: Identity
+
+
+class FileHashes:
+    """Hashes files from now on, several at a time: reading and hashing leave Python's lock free.
+
+    Use it in a `with` statement; leaving it stops what is not done.
+    """
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._stop = Event()
+        self._known: dict[Path, Identity] = {}
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hash")
+        self._found: dict[Path, Future[_Hashed]] = {
+            file: self._pool.submit(_hash, file, self._stop) for file in dict.fromkeys(files)
+        }
+
+    def __enter__(self) -> FileHashes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def __getitem__(self, file: Path) -> str:
+        """Wait for a file's SHA-256, as hex digits."""
+        return self._found[file].result().digest
+
+    def check_unchanged(self) -> None:
+        """Hold the files against what they were when their hashing began (see `m2m.checkpoint.identity`)."""
+        for file, found in self._found.items():
+            before = self._known.get(file) or found.result().identity
+            now = require_unchanged(file, before, lambda file: _hash(file, self._stop).digest == self[file])
+            self._known[file] = now  # what was looked at once is not hashed for every candidate
+
+
+def _hash(file: Path, stop: Event) -> _Hashed:
+    digest, block = hashlib.sha256(), bytearray(_BLOCK_BYTES)
+    view = memoryview(block)
+    require_file(file, "a file of a checkpoint", CheckpointError)
+    with naming(file), file.open("rb", buffering=0) as source:
+        identity = identity_of(os.fstat(source.fileno()))
+        while not stop.is_set() and (count := source.readinto(block)):
+            digest.update(view[:count])
+    return _Hashed(digest.hexdigest(), identity)
+
+
+def verified_state(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors of a checkpoint folder that m2m wrote.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Tensor by name; tied tensors are one object under both names.
+
+    Raises:
+        CheckpointError: If a file is not what the manifest says, or there is no manifest.
+    """  # noqa: DOC502 - raised by what is called
+    checkpoint, manifest = Checkpoint(folder), read_manifest(folder)
+    with FileHashes(checkpoint.files) as hashes:
+        for file in checkpoint.files:
+            _check(file, hashes[file], manifest)
+        state = checkpoint.state()
+        hashes.check_unchanged()
+    return state
+
+
+def check_manifests(files: Iterable[Path], hashes: FileHashes) -> None:
+    """Hold files against the manifests beside them, where m2m wrote one; waits for the files' hashes."""
+    for file in files:
+        if manifest := _manifest_of_ours(file.parent):
+            _check(file, hashes[file], manifest)
+
+
+def _check(file: Path, digest: str, manifest: Mapping[str, Any]) -> None:
+    listed = manifest["files"].get(file.name)
+    if listed is not None and listed["sha256"] != digest:
+        raise CheckpointError(
+            f"{file} is not what m2m wrote there: its SHA-256 is not that of {MANIFEST_NAME}; remove the "
+            f"folder to make it anew, or, if the file was changed on purpose, only {MANIFEST_NAME}"
+        )
+
+
+def _manifest_of_ours(folder: Path) -> dict[str, Any] | None:
+    # Other programs write a manifest.json too, with other things in it.
+    try:
+        return read_manifest(folder)
+    except CheckpointError:
+        return None

@@ -9,8 +9,7 @@ import zipfile
 from bisect import bisect_right
 from pathlib import Path
 
-from m2m.checkpoint.dtypes import SIZES, parse_dtype
-from m2m.checkpoint.header import Header, TensorInfo
+from m2m.checkpoint.header import SIZES, Header, TensorInfo, parse_dtype
 from m2m.errors import CheckpointError
 from m2m.support.doors import reading, require_file
 
@@ -22,17 +21,7 @@ _NAME_LENGTH = 26
 
 
 def read_pickled_header(path: Path) -> Header:
-    """Find the tensors of a `.bin`, `.pt` or `.pth` file; no code in it is run.
-
-    Args:
-        path: A file written by `torch.save` (zip format) that holds a state dict.
-
-    Returns:
-        Its tensors; no metadata.
-
-    Raises:
-        CheckpointError: If the file is not a plain state dict in zip format, or a tensor is not contiguous.
-    """
+    """Find the tensors of a `.bin`, `.pt` or `.pth` file; no code in it is run."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -1,24 +1,129 @@
-"""Write a state dict as a new checkpoint folder, all at once or not at all."""
+"""Write a state dict as a new checkpoint folder, all at once or not at all.
+
+Where each tensor will lie (shards, headers, index) is planned before a byte is written.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from json.encoder import encode_basestring
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
-from m2m.checkpoint.dtypes import parse_dtype
 from m2m.checkpoint.folder import new_folder
-from m2m.checkpoint.layout import Entry, Layout, Shard, plan_layout
-from m2m.checkpoint.locate import INDEX_NAME
+from m2m.checkpoint.header import SIZES, parse_dtype
+from m2m.checkpoint.locate import INDEX_NAME, copy_side_files
 from m2m.checkpoint.manifest import write_manifest
-from m2m.checkpoint.side_files import copy_side_files
 from m2m.errors import CheckpointError
 from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+#: Tensor bytes start at a multiple of this, so that a memory-mapped shard is aligned for vector loads.
+_ALIGNMENT = 64
+
+
+class Entry(NamedTuple):
+    """A tensor that is to be written; its dtype by its safetensors name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Its length in bytes."""
+        return math.prod(self.shape) * SIZES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a new checkpoint."""
+
+    name: str
+    #: Everything before the tensors' bytes.
+    header: bytes
+    #: First byte of each tensor, counted from the start of the file.
+    offsets: dict[str, int]
+    #: Length of the whole file.
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All files of a new checkpoint that carry tensors."""
+
+    shards: tuple[Shard, ...]
+    #: Content of `model.safetensors.index.json`, or nothing for a single file.
+    index: bytes | None
+
+
+def plan_layout(
+    entries: Iterable[Entry], metadata: Mapping[str, str], shard_bytes: int | None = None
+) -> Layout:
+    """Spread tensors over shards of at most `shard_bytes`, in the given order, as Hugging Face names them."""
+    groups = _group(entries, shard_bytes)
+    count = len(groups)
+    names = (
+        ["model.safetensors"]
+        if count == 1
+        else [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
+    )
+    shards = tuple(_shard(name, group, metadata) for name, group in zip(names, groups, strict=True))
+    return Layout(shards, None if count == 1 else _index(shards, groups))
+
+
+def _group(entries: Iterable[Entry], shard_bytes: int | None) -> list[list[Entry]]:
+    groups: list[list[Entry]] = [[]]
+    filled = 0
+    for entry in entries:
+        nbytes = entry.nbytes
+        if shard_bytes is not None and groups[-1] and filled + nbytes > shard_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(entry)
+        filled += nbytes
+    return groups
+
+
+def _shard(name: str, entries: list[Entry], metadata: Mapping[str, str]) -> Shard:
+    # Wide types first: then every tensor is aligned to its own element.
+    ordered = sorted(entries, key=lambda entry: -SIZES[entry.dtype])
+    rows = [f'"__metadata__":{_json(dict(metadata))}'] if metadata else []
+    starts: dict[str, int] = {}
+    position = 0
+    for entry in ordered:
+        starts[entry.name] = position
+        end = position + entry.nbytes
+        # Written by hand: the general writer takes ten times as long, for every tensor of a merge.
+        shape = ",".join(map(str, entry.shape))
+        rows.append(
+            f'{encode_basestring(entry.name)}:{{"dtype":"{entry.dtype}","shape":[{shape}],'
+            f'"data_offsets":[{position},{end}]}}'
+        )
+        position = end
+    text = f"{{{','.join(rows)}}}".encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    header = len(text).to_bytes(8, "little") + text
+    return Shard(
+        name, header, {name: len(header) + start for name, start in starts.items()}, len(header) + position
+    )
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+
+
+def _index(shards: tuple[Shard, ...], groups: list[list[Entry]]) -> bytes:
+    total = sum(entry.nbytes for group in groups for entry in group)
+    weight_map = {name: shard.name for shard in shards for name in shard.offsets}
+    content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    return json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def save(
@@ -69,12 +174,7 @@ def save(
 
 
 def write_index(layout: Layout, folder: Path) -> None:
-    """Write the index of a sharded checkpoint; nothing for a single file.
-
-    Args:
-        layout: The checkpoint's layout.
-        folder: Where its shards are.
-    """
+    """Write the index of a sharded checkpoint; nothing for a single file."""
     if layout.index is not None:
         (folder / INDEX_NAME).write_bytes(layout.index)
 
@@ -100,13 +200,7 @@ def _write(layout: Layout, state: Mapping[str, Tensor], folder: Path) -> None:
 
 
 def write_shard(shard: Shard, tensor_of: Callable[[str], Tensor], file: BinaryIO) -> None:
-    """Write one file of a checkpoint.
-
-    Args:
-        shard: Its layout.
-        tensor_of: Gives a tensor by name, in the layout's type; asked once for each, in the file's order.
-        file: Where to.
-    """
+    """Write one file; `tensor_of` is asked once for each tensor, in the file's order."""
     import torch
 
     file.write(shard.header)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.folder import new_folder
-from m2m.checkpoint.layout import plan_layout
 from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.checkpoint.manifest import write_manifest
-from m2m.checkpoint.writer import write_shard
+from m2m.checkpoint.writer import plan_layout, write_shard
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.config import NAME

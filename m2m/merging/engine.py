@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
-from m2m.checkpoint.dtypes import MERGEABLE, parse_dtype
 from m2m.checkpoint.folder import check_free
+from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.errors import ConfigError, MixtureError, RecipeError
 from m2m.merging.as_adapter import write_adapters

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.dtypes import TORCH_NAMES
-from m2m.checkpoint.side_files import copy_side_files
+from m2m.checkpoint.header import TORCH_NAMES
+from m2m.checkpoint.locate import copy_side_files
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe

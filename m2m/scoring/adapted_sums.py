@@ -13,8 +13,7 @@ from torch import Tensor
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.checkpoint import read_tensor
-from m2m.checkpoint.dtypes import MERGEABLE, SIZES, TORCH_NAMES
-from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
 from m2m.merging.lora.product import Product

@@ -10,9 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from m2m.checkpoint import Checkpoint
-from m2m.checkpoint.file_hashes import FileHashes
-from m2m.checkpoint.ties import check_ties
-from m2m.checkpoint.verified import check_manifests
+from m2m.checkpoint.checks import check_ties
+from m2m.checkpoint.manifest import FileHashes, check_manifests
 from m2m.errors import ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
 from m2m.scoring.adapted_sums import adapted_sums

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2m.checkpoint import Checkpoint, check_same_tensors, save, verify
-from m2m.checkpoint.layout import Entry, plan_layout
-from m2m.checkpoint.ties import check_ties
+from m2m.checkpoint.checks import check_ties
+from m2m.checkpoint.writer import Entry, plan_layout
 from m2m.errors import CheckpointError, RunFolderError
 
 STATE = {

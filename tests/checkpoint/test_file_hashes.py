@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from m2m.checkpoint import file_hashes
-from m2m.checkpoint.file_hashes import FileHashes
+from m2m.checkpoint import manifest
+from m2m.checkpoint.manifest import FileHashes
 from m2m.errors import CheckpointError
 
 
@@ -75,7 +75,7 @@ def test_leaving_stops_what_nobody_asked_for(tmp_path: Path, monkeypatch: pytest
             self.seek(0)
             return super().readinto(block)
 
-    monkeypatch.setattr(file_hashes.Path, "open", lambda path, *_, **__: Rewound(path))
+    monkeypatch.setattr(manifest.Path, "open", lambda path, *_, **__: Rewound(path))
     before = threading.active_count()
     with FileHashes([endless]):
         begun.wait()

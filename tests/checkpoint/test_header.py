@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2m.checkpoint.dtypes import SIZES
-from m2m.checkpoint.header import MAX_HEADER_BYTES, read_header
+from m2m.checkpoint.header import MAX_HEADER_BYTES, SIZES, read_header
 from m2m.errors import CheckpointError
 
 

@@ -8,11 +8,12 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from m2m.checkpoint import Checkpoint, save, verify
-from m2m.checkpoint.identity import Identity, Inputs, compare, identify, sample
+from m2m.checkpoint import Checkpoint, manifest, save, verify
+from m2m.checkpoint.identity import Identity, InputFiles, compare, identify, sample
 from m2m.errors import CheckpointError
 
 #: More than what file systems count time in.
@@ -83,7 +84,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("how", CHANGES)
 def test_changes_are_seen(file: Path, how: str) -> None:
-    inputs = Inputs(identify([file]))
+    inputs = InputFiles(identify([file]))
     inputs.check_unchanged()
     CHANGES[how](file)
     with pytest.raises(CheckpointError, match=r"input: changed while it was used; start again"):
@@ -92,35 +93,35 @@ def test_changes_are_seen(file: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", HARMLESS)
 def test_what_leaves_the_content_alone_is_no_change(file: Path, how: str) -> None:
-    inputs = Inputs(identify([file]))
+    inputs = InputFiles(identify([file]))
     HARMLESS[how](file)
     inputs.check_unchanged()
 
 
 @pytest.mark.parametrize("how", CHANGES)
 def test_changes_between_two_processes_are_seen(file: Path, how: str) -> None:
-    known = json.loads(json.dumps(Inputs(identify([file])).to_table()))
+    known = json.loads(json.dumps(InputFiles(identify([file])).to_table()))
     CHANGES[how](file)
     with pytest.raises(CheckpointError, match=r"input: (changed since the merge was begun|cannot be read)"):
-        Inputs(identify([file])).check_against(known)
+        InputFiles(identify([file])).check_against(known)
 
 
 @pytest.mark.parametrize("how", HARMLESS)
 def test_what_leaves_the_content_alone_does_not_hinder_a_second_process(file: Path, how: str) -> None:
-    known = json.loads(json.dumps(Inputs(identify([file])).to_table()))
+    known = json.loads(json.dumps(InputFiles(identify([file])).to_table()))
     HARMLESS[how](file)
-    Inputs(identify([file])).check_against(known)
+    InputFiles(identify([file])).check_against(known)
 
 
 def test_a_file_that_is_new_to_the_table_has_changed(file: Path) -> None:
     with pytest.raises(CheckpointError, match="input: changed since the merge was begun"):
-        Inputs(identify([file])).check_against({})
+        InputFiles(identify([file])).check_against({})
 
 
 def test_links_are_followed(file: Path) -> None:
     link = file.with_name("link")
     link.symlink_to(file)
-    inputs = Inputs(identify([link]))
+    inputs = InputFiles(identify([link]))
     other = file.with_name("other")
     other.write_bytes(b"x" * SIZE)
     link.unlink()
@@ -135,7 +136,7 @@ def test_numbers_of_devices_and_inodes_alone_leave_it_to_the_content(file: Path)
     assert compare(before, before._replace(inode=7, changed_ns=before.changed_ns + 1)) == "changed"
     assert compare(before, before._replace(inode=7, changed_ns=before.changed_ns + 1, links=2)) == "changed"
     known = {str(file.resolve()): [sample(file), *before._replace(device=before.device + 1)]}
-    Inputs(identify([file])).check_against(known)
+    InputFiles(identify([file])).check_against(known)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 100_000])
@@ -176,20 +177,18 @@ def test_a_state_is_of_one_version_of_the_file(tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_verified_is_not_said_to_be_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import hashlib
-
     import torch
 
     folder = save({"a": torch.zeros(100)}, tmp_path / "m")
-    digest = hashlib.file_digest
+    hashed = manifest._hash
 
-    def slow(source: object, name: str) -> object:
-        found = digest(source, name)  # type: ignore[arg-type]
+    def slow(path: Path, stop: Event) -> manifest._Hashed:
+        found = hashed(path, stop)
         time.sleep(TICK_S)
         overwrite(folder / "model.safetensors", 300, b"x")
         return found
 
-    monkeypatch.setattr(hashlib, "file_digest", slow)
+    monkeypatch.setattr(manifest, "_hash", slow)
     with pytest.raises(CheckpointError, match=r"model\.safetensors: changed while it was used"):
         verify(folder)
 

@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.dtypes import MERGEABLE
-from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.header import MERGEABLE, TensorInfo
 from m2m.checkpoint.identity import check_unchanged, identify
 from m2m.checkpoint.locate import ADAPTER_NAMES, find_folder
 from m2m.errors import CheckpointError

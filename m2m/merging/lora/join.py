@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from m2m.checkpoint.checkpoint import read_tensor
-from m2m.checkpoint.dtypes import TORCH_NAMES
-from m2m.checkpoint.header import TensorInfo
-from m2m.checkpoint.layout import Entry
+from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
+from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Factors

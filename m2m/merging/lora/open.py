@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.ties import check_ties
+from m2m.checkpoint.checks import check_ties
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter

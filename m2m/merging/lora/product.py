@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from m2m.checkpoint.dtypes import SIZES
-from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.header import SIZES, TensorInfo
 
 #: Tensors whose factors are in memory at the same time; see `LoraCache` in `csrc/lora_factors.h`.
 TENSORS_AT_ONCE = 2

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
-from m2m.checkpoint.dtypes import TORCH_NAMES
-from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
 from m2m.merging.lora.expert import AdaptedTensor
 from m2m.merging.lora.product import Product
 from m2m.merging.lora.terms import resolve_terms

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.dtypes import MERGEABLE
-from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.header import MERGEABLE, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.methods.spec import Settings
 

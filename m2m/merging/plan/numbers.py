@@ -6,8 +6,7 @@ from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
-from m2m.checkpoint.dtypes import SIZES
-from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.merging.lora.product import Product
 from m2m.merging.plan.tensors import Input, PlannedTensor
 

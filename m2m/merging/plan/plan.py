@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint, opened_files
-from m2m.checkpoint.dtypes import SIZES
+from m2m.checkpoint.header import SIZES
 from m2m.checkpoint.identity import Identity, identify
-from m2m.checkpoint.layout import Layout, plan_layout
+from m2m.checkpoint.writer import Layout, plan_layout
 from m2m.errors import MixtureError
 from m2m.merging.lora.expert import AdaptedTensor
 from m2m.merging.lora.product import TENSORS_AT_ONCE

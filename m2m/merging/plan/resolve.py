@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.compare import check_same_tensors
-from m2m.checkpoint.dtypes import MERGEABLE
-from m2m.checkpoint.header import TensorInfo
-from m2m.checkpoint.layout import Entry
+from m2m.checkpoint.checks import check_same_tensors
+from m2m.checkpoint.header import MERGEABLE, TensorInfo
+from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.lora import AdaptedCheckpoint, expert_tensors, resolve_terms
 from m2m.merging.methods.fisher_files import FisherFiles

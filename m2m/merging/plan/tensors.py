@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from m2m.checkpoint.dtypes import SIZES
-from m2m.checkpoint.header import TensorInfo
-from m2m.checkpoint.layout import Entry
+from m2m.checkpoint.header import SIZES, TensorInfo
+from m2m.checkpoint.writer import Entry
 from m2m.merging.lora.expert import AdaptedTensor
 from m2m.merging.lora.product import Product
 from m2m.merging.methods.spec import Settings

@@ -25,11 +25,7 @@ def check_keys(table: Mapping[Any, object], known: Collection[str], where: str) 
             name = str(key) if str(key).isprintable() else repr(key)
             place = f"{where}.{name}" if where else name
             meant = closest(str(key), known)
-            hint = (
-                f"; did you mean {meant!r}?"
-                if meant is not None
-                else f"; known here: {', '.join(sorted(known))}"
-            )
+            hint = f"; did you mean {meant!r}?" if meant else f"; known here: {', '.join(sorted(known))}"
             raise RecipeError(f"{place} is not a key of a merge recipe{hint}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from m2m.checkpoint.dtypes import MERGEABLE
+from m2m.checkpoint.header import MERGEABLE
 from m2m.errors import CheckpointError, M2MError
 from m2m.merging.plan.plan import MergePlan
 from m2m.merging.plan.tensors import files_of, product_of

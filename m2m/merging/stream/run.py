@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.checkpoint.folder import check_free
-from m2m.checkpoint.identity import Inputs
+from m2m.checkpoint.identity import InputFiles
 from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
@@ -100,7 +100,7 @@ def run_plan(
         scratch_bytes(plan.method, plan.tensors),
     )
     device = open_device(number, staging.threads)
-    inputs = Inputs(plan.opened)
+    inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:
         if options.resume and _is_complete(plan, out, key):
@@ -131,7 +131,7 @@ def run_plan(
     return _report(plan, out, done, start, staging, started)
 
 
-def _begin(work: WorkFolder, plan: MergePlan, inputs: Inputs, options: MergeOptions) -> Position:
+def _begin(work: WorkFolder, plan: MergePlan, inputs: InputFiles, options: MergeOptions) -> Position:
     try:
         check_free(work.out)
         start = work.begin(plan.key, inputs, resume=options.resume)
@@ -143,7 +143,7 @@ def _begin(work: WorkFolder, plan: MergePlan, inputs: Inputs, options: MergeOpti
 
 
 @contextmanager
-def _tidied(work: WorkFolder, inputs: Inputs) -> Iterator[None]:
+def _tidied(work: WorkFolder, inputs: InputFiles) -> Iterator[None]:
     # What is written stays where going on later can help, and only there.
     try:
         yield

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint.folder import must_fill, publish
-from m2m.checkpoint.identity import ROW_LENGTH, Inputs
+from m2m.checkpoint.identity import ROW_LENGTH, InputFiles
 from m2m.errors import RunFolderError
 from m2m.support.files import naming, write_atomically
 from m2m.support.outputs import MERGING
@@ -61,7 +61,7 @@ class WorkFolder:
         """Where statistics are noted while they are gathered."""
         return self.root / "statistics.jsonl"
 
-    def begin(self, key: str, inputs: Inputs, *, resume: bool) -> Position:
+    def begin(self, key: str, inputs: InputFiles, *, resume: bool) -> Position:
         """Make ready: find out how far an earlier run of the same plan came, or clear away what it left.
 
         Args:
@@ -84,7 +84,7 @@ class WorkFolder:
         self.result.mkdir(exist_ok=True)
         return position
 
-    def _written_to(self, key: str, inputs: Inputs) -> Position:
+    def _written_to(self, key: str, inputs: InputFiles) -> Position:
         try:
             journal = json.loads(self._journal.read_bytes())
             plan, boot, *written = (journal[field] for field in ("plan", "boot", "tensor", "element"))

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from m2m.checkpoint import Checkpoint
-from m2m.checkpoint.dtypes import MERGEABLE, TORCH_NAMES
+from m2m.checkpoint.header import MERGEABLE, TORCH_NAMES
 from m2m.checkpoint.hugging_face import build_model, encode, load_config, load_model, load_tokenizer
 from m2m.errors import ConfigError
 from m2m.scoring.live.stored_names import use_stored_names

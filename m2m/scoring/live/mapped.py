@@ -15,7 +15,7 @@ from torch import Tensor
 
 from m2m._core import MappedFile, take_lost_files
 from m2m.checkpoint.checkpoint import read_tensor
-from m2m.checkpoint.dtypes import SIZES, TORCH_NAMES
+from m2m.checkpoint.header import SIZES, TORCH_NAMES
 from m2m.errors import CheckpointError
 
 if TYPE_CHECKING:

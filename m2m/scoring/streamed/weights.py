@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint
-from m2m.checkpoint.dtypes import TORCH_NAMES
+from m2m.checkpoint.header import TORCH_NAMES
 from m2m.errors import CheckpointError
 from m2m.scoring.streamed.coroutine import Operation
 from m2m.scoring.streamed.hollow import weights_by_name
