@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2m.errors import ConfigError, MixtureError
+from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture, all_subsets
 from m2m.scoring.example_scores import check_format
 from m2m.scoring.models import Experts, Models, open_models
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.bench import Bench, task_bench
-from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.content_keys import content_key
 from m2m.support.outputs import Output, check_outputs
 
@@ -146,17 +146,19 @@ def files_of_tasks(
 
 
 def is_scored(table: ScoreTable, key: str, task: Scorer) -> bool:
-    """Say whether a table has a candidate's scores.
-
-    Args:
-        table: The table.
-        key: Content key of the candidate.
-        task: The task.
-
-    Returns:
-        Whether they are there.
-    """
+    """Whether a table has a candidate's scores on a task."""
     return table.has(key, task.task, task.split, task.version)
+
+
+def keep(
+    table: ScoreTable, key: str, mixture: Mixture, scorers: Sequence[Scorer], scores: Sequence[Scores]
+) -> None:
+    """Write a merged model's scores, one a task, to a table."""
+    try:
+        for task, found in zip(scorers, scores, strict=True):
+            table.add(key, mixture, "merged", None, task.task, task.split, task.version, found, task.metrics)
+    except InputError as error:
+        raise type(error)(f"candidate {mixture.label}: {error}") from error
 
 
 def _check_mixtures(mixtures: Sequence[Mixture], experts: Mapping[str, object]) -> None:

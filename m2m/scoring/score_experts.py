@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
 
 from m2m.errors import InputError
 from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.mixture import Mixture
-from m2m.scoring.engine import Choice, Job, choose, score_in_mode
+from m2m.scoring.choice import Means
 from m2m.scoring.example_scores import export_examples
-from m2m.scoring.live.device import free_bytes, open_device
+from m2m.scoring.live.device import open_device
 from m2m.scoring.models import Experts
-from m2m.scoring.prepare import Prepared, is_scored, prepared, score_outputs
-from m2m.scoring.streamed import Counts, StreamedWalk
+from m2m.scoring.prepare import is_scored, keep, prepared, score_outputs
+from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.bench import Bench
-from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.scoring.tasks.scorer import Scorer
 from m2m.support.progress import Progress, nobody
 from m2m.support.units import parse_bytes
 
@@ -119,121 +117,52 @@ def score(
     """  # noqa: DOC502 - partly raised by what is called
     start = time.perf_counter()
     place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
+    table = out.with_suffix(".sqlite")
     with prepared(
         base, experts, candidates, tasks=tasks, outputs=score_outputs(out, examples=examples), inputs=inputs,
         bench=bench, model=model, context=context, options=options,
     ) as what:  # fmt: skip
-        budget = free_bytes(place) // 2 if memory is None else parse_bytes(memory)
-        run = _Run(what, budget, mode, threads, out.parent, progress, place, passes)
-        run.score(out.with_suffix(".sqlite"))
-    with ScoreTable(out.with_suffix(".sqlite")) as table:
-        table.export_csv(out)
+        budget = None if memory is None else parse_bytes(memory)
+        means = Means(mode, budget, place, threads, passes, out.parent)
+        with ScoreSource(what.models, what.bench, means, progress or nobody) as source:
+            scored = _score(source, what.keys(place.type), table)
+    with ScoreTable(table) as finished:
+        finished.export_csv(out)
         if examples is not None:
-            export_examples(table, examples)
-    wall = time.perf_counter() - start
+            export_examples(finished, examples)
+    wall, counts = time.perf_counter() - start, source.counts
     return ScoreReport(
-        out, run.choice.mode, run.choice.why, len(what.mixtures), run.scored, run.examples, wall,
-        peak_resident_bytes(), **({} if run.counts is None else asdict(run.counts)),
+        out, source.choice.mode, source.choice.why, len(what.mixtures), len(scored), sum(scored), wall,
+        peak_resident_bytes(), **({} if counts is None else asdict(counts)),
     )  # fmt: skip
 
 
-class _Run:
-    """One call of `score`: what is scored, how, and how much of it was done.
-
-    Attributes:
-        choice: The mode.
-        scored: Candidates scored so far.
-        examples: Examples scored so far, over all candidates and tasks.
-        counts: What streamed passes took; None in other modes.
-    """
-
-    def __init__(
-        self,
-        what: Prepared,
-        memory: int,
-        mode: str,
-        threads: int | None,
-        spill: Path,
-        progress: Progress | None,
-        device: torch.device,
-        passes: int,
-    ) -> None:
-        self.choice = Choice("none", "every score was there already")
-        self.scored = self.examples = 0
-        self.counts: Counts | None = None
-        self._what, self._bench = what, what.bench
-        self._memory, self._mode, self._threads, self._spill = memory, mode, threads, spill
-        self._device = device
-        self._passes = passes
-        self._progress: Progress = progress or nobody
-
-    def score(self, path: Path) -> None:
-        """Score what the table does not have; what cannot be scored is refused before there is a table."""
-        keys = self._what.keys(self._device.type)
-        for missing, wanted in self._missing(list(keys), path).items():
-            scorers = [self._bench.scorers[at] for at in missing]
-            candidates = [(key, keys[key]) for key in wanted]
-            walk = self._walk([mixture for _, mixture in candidates], scorers)
-            with ScoreTable(path) as table:
-                self._keep_all(candidates, scorers, walk, table)
-
-    def _missing(self, keys: Sequence[str], path: Path) -> dict[tuple[int, ...], list[str]]:
-        # Candidates by the tasks that they miss: nearly always all miss the same.
-        scorers, groups = self._bench.scorers, defaultdict[tuple[int, ...], list[str]](list)
-        if not path.exists():
-            return {tuple(range(len(scorers))): [*keys]}
+def _score(source: ScoreSource, mixtures: Mapping[str, Mixture], path: Path) -> list[int]:
+    # Score what the table does not have, and return how many examples of each candidate; what cannot be
+    # scored is refused before there is a table.
+    keys, scored = {mixture.key: key for key, mixture in mixtures.items()}, []
+    for missing, wanted in _missing(source.bench.scorers, list(mixtures), path).items():
+        scorers = [source.bench.scorers[at] for at in missing]
+        walk, done = source.scores([mixtures[key] for key in wanted], scorers), 0
         with ScoreTable(path) as table:
-            for key in keys:
-                missing = tuple(at for at, task in enumerate(scorers) if not is_scored(table, key, task))
-                if missing:
-                    groups[missing].append(key)
-        return groups
+            try:
+                for mixture, scores in walk:
+                    keep(table, keys[mixture.key], mixture, scorers, scores)
+                    scored.append(sum(found.count for found in scores))
+                    done += 1
+            except InputError as error:
+                raise type(error)(f"{error} ({done} of {len(wanted)} candidates are kept)") from error
+    return scored
 
-    def _walk(
-        self, mixtures: Sequence[Mixture], scorers: Sequence[Scorer]
-    ) -> Iterator[tuple[int, list[Scores]]]:
-        weights = [mixture.weights for mixture in mixtures]
-        models = self._what.models
-        job = Job(
-            self._bench, models.base, models.experts, weights, scorers,
-            self._memory, self._threads, self._spill, self._progress, self._device, self._passes,
-            [mixture.label for mixture in mixtures], models.sums,
-        )  # fmt: skip
-        self.choice, walk = score_in_mode(choose(job, self._mode), job)
-        return walk
 
-    def _keep_all(
-        self,
-        candidates: Sequence[tuple[str, Mixture]],
-        scorers: Sequence[Scorer],
-        walk: Iterator[tuple[int, list[Scores]]],
-        table: ScoreTable,
-    ) -> None:
-        done, total = 0, len(candidates)
-        streamed = walk if isinstance(walk, StreamedWalk) else None  # it tells its progress and names itself
-        tell = self._progress if streamed is None else nobody
-        tell(done, total, "candidates")
-        try:
-            for m, scores in walk:
-                self._keep(candidates[m], scorers, scores, table)
-                done += 1
-                tell(done, total, "candidates")
-        except InputError as error:
-            where = f"candidate {candidates[done][1].label}: " if streamed is None else ""
-            raise type(error)(f"{where}{error} ({done} of {total} candidates are kept)") from error
-        if streamed is not None:
-            self.counts = streamed.counts + (self.counts or Counts())
-
-    def _keep(
-        self,
-        candidate: tuple[str, Mixture],
-        scorers: Sequence[Scorer],
-        scores: Sequence[Scores],
-        table: ScoreTable,
-    ) -> None:
-        key, mixture = candidate
-        self._what.models.hashes.check_unchanged()  # else the key would be another model's
-        for task, found in zip(scorers, scores, strict=True):
-            table.add(key, mixture, "merged", None, task.task, task.split, task.version, found, task.metrics)
-            self.examples += found.count
-        self.scored += 1
+def _missing(scorers: Sequence[Scorer], keys: Sequence[str], path: Path) -> dict[tuple[int, ...], list[str]]:
+    # Candidates by the tasks that they miss: nearly always all miss the same.
+    groups = defaultdict[tuple[int, ...], list[str]](list)
+    if not path.exists():
+        return {tuple(range(len(scorers))): [*keys]}
+    with ScoreTable(path) as table:
+        for key in keys:
+            missing = tuple(at for at, task in enumerate(scorers) if not is_scored(table, key, task))
+            if missing:
+                groups[missing].append(key)
+    return groups

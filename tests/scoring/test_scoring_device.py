@@ -15,6 +15,7 @@ import m2m
 from m2m.checkpoint import save
 from m2m.cli import main
 from m2m.scoring import score_experts as run
+from m2m.scoring import source
 from m2m.scoring.table import ScoreTable
 
 #: A byte model of which text, choices, classes and a function of one's own can be asked.
@@ -66,9 +67,9 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """The name of a device that is not the CPU."""
     if request.param == "lazy":
         lazy = second_device(monkeypatch)
-        open_device, free_bytes = run.open_device, run.free_bytes
+        open_device, free_bytes = run.open_device, source.free_bytes
         monkeypatch.setattr(run, "open_device", lambda n: lazy if n == "lazy" else open_device(n))
-        monkeypatch.setattr(run, "free_bytes", lambda d: 2**32 if d == lazy else free_bytes(d))
+        monkeypatch.setattr(source, "free_bytes", lambda d: 2**32 if d == lazy else free_bytes(d))
     return str(request.param)
 
 
@@ -110,7 +111,7 @@ def values(out: str) -> dict[tuple[str, str, str], np.ndarray]:
 def test_every_task_is_scored_there(
     device: str, model: str, tasks: list[str], memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("m2m.scoring.engine.STAGED_BYTES", 2**10)  # so that 50 KiB hold no expert
+    monkeypatch.setattr("m2m.scoring.choice.STAGED_BYTES", 2**10)  # so that 50 KiB hold no expert
     more = {"model": f"task.py:{model}", "mode": "resident"}
     there = scores(device, "there.csv", tasks, memory=memory, **more)
     assert (there.mode, there.scored_now) == ("resident", 3)

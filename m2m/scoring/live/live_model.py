@@ -119,6 +119,7 @@ class LiveModel:
         named = dict(zip(who, experts, strict=True))
         self._slots = [_slot(tensors, holders, base, named, other) for tensors, holders in tied.items()]
         self._ahead: list[list[Tensor]] = []
+        self._in_memory: Tensor | None = None
 
     def merge(self, weights: ArrayLike, threads: int | None = None) -> None:
         """Write the merged model θ̃ = Σ_n α_n θ_n into the module.
@@ -138,16 +139,21 @@ class LiveModel:
     def merge_ahead(self, weights: ArrayLike, threads: int | None = None) -> None:
         """Merge several candidates in one pass over the experts, for `show` to put them into the module.
 
-        Takes memory for K models, which is kept for the next call. The bits are those of `merge`.
+        Takes memory for K models, which is kept for the next call; what was merged last is not merged again.
+        The bits are those of `merge`.
 
         Args:
             weights: Merging weights α, a row a candidate. [K, N]
             threads: CPU threads of the sum; None for the kernel's own choice.
         """
         alpha = torch.from_numpy(checked_weights(weights, self.experts))
+        if self._in_memory is not None and torch.equal(alpha, self._in_memory):
+            return
+        self._in_memory = None  # until all of it is there
         self.make_room(len(alpha))
         for at, slot in enumerate(self._slots):
             slot.write([model[at] for model in self._ahead[: len(alpha)]], alpha, threads)
+        self._in_memory = alpha
 
     def make_room(self, candidates: int) -> None:
         """Take the memory that `merge_ahead` needs, where it is not there yet.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from m2m.errors import InputError
 from m2m.scoring.live.kept_memory import keeping_memory
 from m2m.scoring.live.live_model import LiveModel, checked_weights
+from m2m.scoring.tasks.batched_scorer import SomeExamples
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.arrays import LARGEST_SCORE, Floats
 
@@ -48,8 +49,8 @@ def score_candidates(
     Returns:
         Walks over (candidate number, one `Scores` a task), in the order of the candidates.
     """
-    matrix = checked_weights(weights, len(experts))
-    return walk(LiveModel(model, base, experts), matrix, scorers, threads, ahead)
+    matrix, live = checked_weights(weights, len(experts)), LiveModel(model, base, experts)
+    return restored(live, walk(live, matrix, scorers, threads, ahead))
 
 
 def walk(
@@ -59,27 +60,23 @@ def walk(
     threads: int | None = None,
     ahead: int = AHEAD,
 ) -> Iterator[tuple[int, list[Scores]]]:
-    """Score the candidates of a live model; when the walk ends, it has the base weights again.
-
-    Args:
-        live: The live model.
-        matrix: Merging weights, a row a candidate. [M, N]
-        scorers: The tasks.
-        threads: CPU threads of the merge; None for the kernel's own choice.
-        ahead: Candidates a pass over the experts; each takes the memory of a model.
-
-    Yields:
-        tuple[int, list[Scores]]: The candidate's number, and one `Scores` a task.
-    """
+    """Score a live model's candidates [M, N]: their numbers, and one `Scores` a task."""
     live.make_room(min(ahead, len(matrix)))
+    for first in range(0, len(matrix), ahead):
+        rows = matrix[first : first + ahead]
+        live.merge_ahead(rows, threads)
+        for k in range(len(rows)):
+            live.show(k)
+            yield first + k, score_model(live.model, scorers)
+
+
+def restored(
+    live: LiveModel, scored: Iterator[tuple[int, list[Scores]]]
+) -> Iterator[tuple[int, list[Scores]]]:
+    """Walk, and give the module its base weights again when the walk ends, in whatever way."""
     try:
         with keeping_memory():
-            for first in range(0, len(matrix), ahead):
-                rows = matrix[first : first + ahead]
-                live.merge_ahead(rows, threads)
-                for k in range(len(rows)):
-                    live.show(k)
-                    yield first + k, score_model(live.model, scorers)
+            yield from scored
     finally:
         live.restore()
 
@@ -123,13 +120,12 @@ def score_model(model: nn.Module, scorers: Sequence[Scorer]) -> list[Scores]:
     return [checked_scores(scorer, scorer(model)) for scorer in scorers]
 
 
-def checked_scores(scorer: Scorer, scores: Scores, examples: Sequence[int] | None = None) -> Scores:
+def checked_scores(scorer: Scorer, scores: Scores) -> Scores:
     """Hold what a task returned against what it promised.
 
     Args:
         scorer: The task.
         scores: What it returned.
-        examples: Numbers of the examples that it was asked for; None for all.
 
     Returns:
         The same scores.
@@ -146,14 +142,14 @@ def checked_scores(scorer: Scorer, scores: Scores, examples: Sequence[int] | Non
             raise InputError(
                 f"{where}: {metric} must be one float an example, got {list(np.shape(values))} {values.dtype}"
             )
-    wanted = getattr(scorer, "count", scores.count) if examples is None else len(examples)
+    wanted = getattr(scorer, "count", scores.count)
     if any(len(values) != wanted for values in scores.values.values()) or not wanted:
         counts = {metric: len(values) for metric, values in scores.values.items()}
         raise InputError(f"{where}: every metric needs a value for each of {wanted} examples, got {counts}")
     for metric, values in scores.values.items():
         bad = np.flatnonzero(~(np.abs(values) <= LARGEST_SCORE))
         if bad.size:
-            number = bad[0] if examples is None else examples[bad[0]]
+            number = scorer.numbers[bad[0]] if isinstance(scorer, SomeExamples) else bad[0]
             limit = f", wanted at most {LARGEST_SCORE:g} in size" if np.isfinite(values[bad[0]]) else ""
             raise InputError(f"{where}: {metric} of example {number} is {values[bad[0]]}{limit}")
     return scores

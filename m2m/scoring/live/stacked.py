@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from m2m.errors import InputError
 from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.live.mode import scoring
-from m2m.scoring.live.resident import checked_scores, walk
+from m2m.scoring.live.resident import checked_scores, restored, walk
 from m2m.scoring.tasks.batched_scorer import BatchedScorer, joined
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.arrays import Floats
@@ -114,7 +114,8 @@ class StackedWalk(Iterator[Scored]):
                 pairs = zip(self._scorers, scored, strict=True)
                 yield done + k, [checked_scores(scorer, scores[k]) for scorer, scores in pairs]
             done += len(rows)
-        for k, scores in walk(self._live, self._matrix[done:], self._scorers, self._threads):
+        rest = walk(self._live, self._matrix[done:], self._scorers, self._threads)
+        for k, scores in restored(self._live, rest):
             yield done + k, scores
 
     def _score(self, rows: Floats) -> list[list[Scores]]:

@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING
 
 from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.mixture import Mixture
-from m2m.scoring.engine import Job, choose, open_live
+from m2m.scoring.choice import Means
 from m2m.scoring.example_scores import export_examples
-from m2m.scoring.live.device import device_errors, free_bytes, open_device
-from m2m.scoring.live.kept_memory import keeping_memory
-from m2m.scoring.live.mapped import check_mapped
+from m2m.scoring.live.device import open_device
 from m2m.scoring.models import Experts
-from m2m.scoring.prepare import Prepared, prepared, score_outputs
+from m2m.scoring.prepare import prepared, score_outputs
 from m2m.scoring.racing import RaceResult, race
 from m2m.scoring.racing.budget import allowed_evaluations
 from m2m.scoring.racing.runners import Runners, raced_task
+from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.bench import Bench
 from m2m.support.csv_tables import write_frame
 from m2m.support.files import write_atomically
-from m2m.support.progress import Progress
+from m2m.support.progress import Progress, nobody
 from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -146,19 +145,13 @@ def race_candidates(
     ) as what:  # fmt: skip
         scorer, decisive = raced_task(what.bench.scorers, metric)
         limit = allowed_evaluations(budget, len(what.mixtures), scorer.count)
-        room = free_bytes(place) // 2 if memory is None else parse_bytes(memory)
-        weights, models = [mixture.weights for mixture in what.mixtures], what.models
-        job = Job(
-            what.bench, models.base, models.experts, weights, [scorer], room, threads, device=place,
-            sums=models.sums,
-        )  # fmt: skip
-        choice = choose(job, "resident")
-        runners = Runners(
-            what.keys(place.type), scorer, decisive, out.with_suffix(".sqlite"),
-            lambda: open_live(job, copied=choice.copied), choice.ahead, threads,
-            _Told(what, limit, progress),
-        )  # fmt: skip
-        with device_errors(place), keeping_memory():
+        room = None if memory is None else parse_bytes(memory)
+        means = Means("resident", room, place, threads)
+        with ScoreSource(what.models, what.bench, means) as source:
+            runners = Runners(
+                what.keys(place.type), scorer, decisive, out.with_suffix(".sqlite"), source,
+                _told(limit, progress or nobody),
+            )  # fmt: skip
             result = race(runners, budget, confidence=confidence, seed=seed)
     names = [mixture.label for mixture in runners.mixtures]
     winner = runners.mixtures[result.winner]
@@ -222,18 +215,16 @@ def runner_table(runners: Runners, result: RaceResult) -> pd.DataFrame:
     )
 
 
-class _Told:
-    # Counts example evaluations, and looks after the models' files.
+def _told(limit: int, progress: Progress) -> Callable[[int], None]:
+    # Counts example evaluations.
+    done = 0
 
-    def __init__(self, what: Prepared, limit: int, progress: Progress | None) -> None:
-        self._what, self._limit, self._progress, self._done = what, limit, progress, 0
+    def count(evaluations: int) -> None:
+        nonlocal done
+        done += evaluations
+        progress(done, limit, "example evaluations")
 
-    def __call__(self, evaluations: int) -> None:
-        self._what.models.hashes.check_unchanged()  # else the keys would be other models'
-        check_mapped()
-        self._done += evaluations
-        if self._progress is not None:
-            self._progress(self._done, self._limit, "example evaluations")
+    return count
 
 
 def _write(report: RaceReport, table: pd.DataFrame, out: Path, examples: Path | None) -> None:

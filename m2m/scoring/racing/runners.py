@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
-from m2m.scoring.live.live_model import LiveModel
-from m2m.scoring.live.resident import checked_scores
+from m2m.scoring.prepare import keep
+from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
-from m2m.scoring.tasks.batched_scorer import BatchedScorer
+from m2m.scoring.tasks.batched_scorer import BatchedScorer, SomeExamples
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.arrays import Floats
 
@@ -54,9 +53,7 @@ class Runners:
         scorer: The task.
         metric: The metric that decides.
         table: The score table's file: what it has costs nothing, and candidates that finish are added.
-        open_live: Makes the live model, when the first candidate has to be merged.
-        ahead: Candidates a pass over the experts.
-        threads: CPU threads of the merge; None for the kernel's own choice.
+        source: Where its scores come from.
         scored: Called after each candidate with the example evaluations that it took.
 
     Attributes:
@@ -74,15 +71,13 @@ class Runners:
         scorer: BatchedScorer,
         metric: str,
         table: Path,
-        open_live: Callable[[], LiveModel],
-        ahead: int,
-        threads: int | None,
+        source: ScoreSource,
         scored: Callable[[int], None],
     ) -> None:
         self._keys, self.mixtures = list(mixtures), list(mixtures.values())
-        self._weights = np.array([mixture.weights for mixture in self.mixtures])
+        self._numbers = {mixture.key: m for m, mixture in enumerate(self.mixtures)}
         self._scorer, self._metric, self._table = scorer, metric, table
-        self._open_live, self._ahead, self._threads, self._scored = open_live, ahead, threads, scored
+        self._source, self._scored = source, scored
         self.count, self.examples = len(mixtures), scorer.count
         self.higher_is_better = scorer.metrics[metric]
         self._values = {name: np.full((self.count, self.examples), np.nan) for name in scorer.metrics}
@@ -119,24 +114,13 @@ class Runners:
         """
         wanted = self._values[self._metric][np.ix_(candidates, examples)]
         missing = [m for m, row in zip(candidates, wanted, strict=True) if np.isnan(row).any()]
-        for first in range(0, len(missing), self._ahead):
-            group = missing[first : first + self._ahead]
-            self._live.merge_ahead(self._weights[group], self._threads)
-            self.merges += len(group)
-            for k, m in enumerate(group):
-                self._live.show(k)
-                self._score(m, examples)
+        mixtures = [self.mixtures[m] for m in missing]
+        for mixture, [scores] in self._source.scores(mixtures, [SomeExamples(self._scorer, examples)]):
+            self.merges += 1
+            self._note(self._numbers[mixture.key], examples, scores)
         return self._values[self._metric][np.ix_(candidates, examples)]
 
-    @cached_property
-    def _live(self) -> LiveModel:
-        return self._open_live()
-
-    def _score(self, m: int, examples: Sequence[int]) -> None:
-        try:
-            scores = checked_scores(self._scorer, self._scorer.score(self._live.model, examples), examples)
-        except InputError as error:
-            raise type(error)(f"candidate {self.mixtures[m].label}: {error}") from error
+    def _note(self, m: int, examples: Sequence[int], scores: Scores) -> None:
         for name, found in scores.values.items():
             self._values[name][m, examples] = found
         self.evaluated += len(examples)
@@ -145,12 +129,9 @@ class Runners:
             self._keep(m)
 
     def _keep(self, m: int) -> None:
-        task, whole = self._scorer, Scores({name: rows[m] for name, rows in self._values.items()})
+        whole = Scores({name: rows[m] for name, rows in self._values.items()})
         with ScoreTable(self._table) as table:
-            table.add(
-                self._keys[m], self.mixtures[m], "merged", None, task.task, task.split, task.version, whole,
-                task.metrics,
-            )  # fmt: skip
+            keep(table, self._keys[m], self.mixtures[m], [self._scorer], [whole])
 
     def _recall(self) -> None:
         where = {"task": self._scorer.task, "split": self._scorer.split, "version": self._scorer.version}

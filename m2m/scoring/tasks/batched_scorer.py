@@ -110,6 +110,29 @@ class BatchedScorer(ABC):
         return self.score(model)
 
 
+class SomeExamples(BatchedScorer):
+    """Some of a task's examples, by number, as a task: what a race asks for."""
+
+    def __init__(self, whole: BatchedScorer, numbers: Sequence[int]) -> None:
+        self.task, self.split, self.version, self.metrics = (
+            whole.task,
+            whole.split,
+            whole.version,
+            whole.metrics,
+        )
+        self.numbers, self.count = numbers, len(numbers)
+        self._whole = whole
+
+    def batches(self, examples: Sequence[int] | None = None) -> Iterator[TaskBatch]:
+        """Walk over these examples, or over some of them, by their places among these."""
+        chosen = self.numbers if examples is None else [self.numbers[at] for at in examples]
+        return self._whole.batches(chosen)
+
+    def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
+        """Judge as the whole task does."""
+        return self._whole.judge(output, batch)
+
+
 def joined(task: str, parts: Sequence[Mapping[str, Tensor]]) -> Scores:
     """Put what a task made of its batches together.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from m2m import _core, ops
 from m2m.checkpoint import Checkpoint, save
+from m2m.checkpoint.file_hashes import FileHashes
 from m2m.errors import ConfigError, InputError
-from m2m.scoring import LiveModel, score_model
-from m2m.scoring.engine import Choice, Job, choose, score_in_mode
+from m2m.scoring import LiveModel, Scores, score_model
+from m2m.scoring.choice import Choice, Means, choose, size_of
 from m2m.scoring.live.device import CPU, device_errors, device_of, free_bytes, open_device
 from m2m.scoring.live.mode import repeatable, scoring
 from m2m.scoring.live.resident import AHEAD
 from m2m.scoring.live.staging import STAGED_BYTES, moved_state, sum_from_host
+from m2m.scoring.models import Models
+from m2m.scoring.source import ScoreSource
 from m2m.scoring.tasks.bench import Bench
 from m2m.testing.tolerance import gamma, unit_roundoff
 
@@ -171,16 +174,18 @@ def assert_same_state(here: nn.Module, there: nn.Module) -> None:
 @pytest.mark.parametrize("copied", [True, False], ids=["copied", "from_host"])
 @pytest.mark.parametrize("mode", ["resident", "stacked"])
 def test_scores_are_those_of_the_cpu_within_rounding(
-    device: torch.device, mode: str, copied: bool, tmp_path: Path
+    device: torch.device, mode: str, copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if (device.type, mode) == ("lazy", "stacked"):
         pytest.skip("torch's lazy device has no batched programs")
 
     def scores_on(place: torch.device) -> dict[int, np.ndarray]:
-        job = job_of(tmp_path, place, memory=2**30)
-        choice, walk = score_in_mode(Choice(mode, "", 2, copied and place != CPU), job)
-        assert choice.mode == mode
-        return {m: scores.values["loss"] for m, [scores] in walk}
+        choice = Choice(mode, "", 2, copied and place != CPU)
+        monkeypatch.setattr("m2m.scoring.source.choose", lambda *_: choice)
+        with source_of(tmp_path, place) as source:
+            found = {m: scores.values["loss"] for m, [scores] in walk(source)}
+            assert source.choice.mode == mode
+        return found
 
     wanted, got = scores_on(CPU), scores_on(device)
     assert list(got) == list(range(len(WEIGHTS)))
@@ -189,50 +194,61 @@ def test_scores_are_those_of_the_cpu_within_rounding(
     assert len({float(losses.mean()) for losses in got.values()}) == len(WEIGHTS)
 
 
-def job_of(folder: Path, device: torch.device, memory: int, build: Callable[[], nn.Module] = Net) -> Job:
+def models_in(folder: Path) -> Models:
     models = []
     for name, tensors in zip(["base", "a", "b"], [BASE, *EXPERTS], strict=True):
         if not (folder / name).exists():
             save(tensors, folder / name)
         models.append(Checkpoint(folder / name))
-    bench = Bench(build, build, "1", [ImageTask()])
-    experts = {"a": models[1], "b": models[2]}
-    return Job(bench, models[0], experts, WEIGHTS.tolist(), bench.scorers, memory, device=device)
+    return Models(models[0], {"a": models[1], "b": models[2]}, FileHashes(models[0].files))
+
+
+def source_of(folder: Path, device: torch.device, build: Callable[[], nn.Module] = Net) -> ScoreSource:
+    means = Means(memory=2**30, device=device)
+    return ScoreSource(models_in(folder), Bench(build, build, "1", [ImageTask()]), means)
+
+
+def walk(source: ScoreSource) -> Iterator[tuple[int, list[Scores]]]:
+    return source.walk(WEIGHTS, ["a+b", "a", "b"], source.bench.scorers)
+
+
+def chosen(folder: Path, memory: int, mode: str = "auto") -> Choice:
+    return choose(models_in(folder), [ImageTask()], len(WEIGHTS), Means(mode, device=CUDA), memory)
 
 
 # ---- the choice ----
 
 
 def test_experts_are_copied_if_they_fit_else_pass_through_else_it_is_an_error(tmp_path: Path) -> None:
-    size = job_of(tmp_path, CUDA, 0).size
+    size = size_of(models_in(tmp_path))
     everything, least = 4 * size, 2 * size + STAGED_BYTES
-    fits = choose(job_of(tmp_path, CUDA, everything + size), "resident")
+    fits = chosen(tmp_path, everything + size, "resident")
     assert (fits.mode, fits.copied, fits.ahead) == ("resident", True, 2)
     assert "on cuda:1: 2 experts, live module and 2 candidates a pass take" in fits.why
-    tight = choose(job_of(tmp_path, CUDA, least), "resident")
+    tight = chosen(tmp_path, least, "resident")
     assert (tight.copied, tight.ahead) == (
         least >= everything,
         1 + min(AHEAD - 1, (least - everything) // size),
     )
-    assert choose(job_of(tmp_path, CUDA, everything)).mode == "stacked"
+    assert chosen(tmp_path, everything).mode == "stacked"
     for mode in ("resident", "stacked"):
         with pytest.raises(ConfigError, match=f"not enough memory for mode {mode}: on cuda:1: live module"):
-            choose(job_of(tmp_path, CUDA, everything - 1), mode)
+            chosen(tmp_path, everything - 1, mode)
 
 
 def test_a_large_model_passes_from_host_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m2m.scoring.engine.STAGED_BYTES", 64)
-    size = job_of(tmp_path, CUDA, 0).size
-    choice = choose(job_of(tmp_path, CUDA, 3 * size + 64), "resident")
+    monkeypatch.setattr("m2m.scoring.choice.STAGED_BYTES", 64)
+    size = size_of(models_in(tmp_path))
+    choice = chosen(tmp_path, 3 * size + 64, "resident")
     assert (choice.copied, choice.ahead) == (False, 2)
     assert "pieces of 2 experts in host memory and 2 candidates a pass take" in choice.why
 
 
 def test_streaming_on_a_device_names_the_ways_that_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="on the CPU only, not on cuda:1: asked for; use --device cpu"):
-        choose(job_of(tmp_path, CUDA, 2**40), "streamed")
+        chosen(tmp_path, 2**40, "streamed")
     with pytest.raises(ConfigError, match="on the CPU only, not on cuda:1: on cuda:1: live module, pieces"):
-        choose(job_of(tmp_path, CUDA, 1))
+        chosen(tmp_path, 1)
 
 
 # ---- what goes wrong under way ----
@@ -260,9 +276,8 @@ class Half(Net):
     ],
 )
 def test_a_device_that_fails_is_one_error(tmp_path: Path, kind: type[Net], message: str) -> None:
-    _, walk = score_in_mode(Choice("resident", ""), job_of(tmp_path, CPU, 2**30, kind))
-    with pytest.raises(InputError, match=message):
-        list(walk)
+    with source_of(tmp_path, CPU, kind) as source, pytest.raises(InputError, match=message):
+        list(walk(source))
 
 
 def test_other_errors_are_left_alone() -> None:
