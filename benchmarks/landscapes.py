@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from m2m.mixture import Mixture
 from m2m.searching import Subsets
-from m2m.searching.landscape import Landscape
-from m2m.searching.quadratic import Quadratic
-from m2m.searching.subset_proposals import SubsetProposals
+from m2m.searching.polynomials import Landscape, Quadratic
+from m2m.searching.proposals import SubsetProposals
 from m2m.support.arrays import Floats
 
 #: Rounds of descents in the search for the optimum, each from twelve starts.

@@ -33,7 +33,7 @@ from m2m.mixture import Mixture
 from m2m.predicting.validation import spearman
 from m2m.scoring.table import ScoreTable
 from m2m.searching import STRATEGIES, Evaluation, Objective, Subsets
-from m2m.searching.posterior import Posterior
+from m2m.searching.polynomial_posterior import Posterior
 from m2m.searching.subset_quadratic import SubsetQuadratic
 from paper_figs.search.regret import draw
 

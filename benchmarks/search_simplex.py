@@ -34,7 +34,7 @@ from simplex_rival import regmix
 from m2m.mixture import Mixture
 from m2m.predicting import FAMILIES, Model
 from m2m.searching import STRATEGIES, Objective, Pool, PredictorRounds, Simplex
-from m2m.searching.simplex_minimum import lattice
+from m2m.searching.simplex_optimum import lattice
 from m2m.support.arrays import Floats
 
 #: Budgets, in evaluations a domain.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from m2m.exporting.formats import FORMATS, Format, Sources, render
+from m2m.exporting.formats import FORMATS, Format, Sources, apportioned, decimals, render
 from m2m.exporting.read import read_mixture
-from m2m.exporting.rounding import apportioned, decimals
 
 __all__ = ["FORMATS", "Format", "Sources", "apportioned", "decimals", "read_mixture", "render"]

@@ -1,19 +1,16 @@
-"""One function a trainer: from shares to the text its documentation asks for.
-
-Datasets of weight zero are left out everywhere but in the plain formats: trainers refuse them, or wait for
-a source that never runs dry.
-"""
+"""From shares to the text a trainer's documentation asks for."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 
 from m2m.errors import ConfigError, InputError, MixtureError
-from m2m.exporting.rounding import apportioned, decimals
 from m2m.mixture import Mixture
 from m2m.support.csv_tables import guarded
 from m2m.support.schema import did_you_mean
@@ -281,3 +278,46 @@ _ALL = (
 
 #: Every format by the name users type.
 FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
+
+
+def apportioned(weights: Sequence[float], total: int) -> list[int]:
+    """Divide a total by the method of largest remainders (Hamilton); each share is off by less than 1.
+
+    Args:
+        weights: λ, not negative, summing to 1 but for rounding. [N]
+        total: What is divided.
+
+    Returns:
+        Whole numbers that sum to `total`; of equal remainders the first goes up. [N]
+    """
+    exact = [Fraction(weight) for weight in weights]
+    shares = [weight * total / sum(exact) for weight in exact]
+    counts = [share.numerator // share.denominator for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda n: counts[n] - shares[n])
+    for n in by_remainder[: total - sum(counts)]:
+        counts[n] += 1
+    return counts
+
+
+def decimals(names: Sequence[str], weights: Sequence[float], digits: int) -> list[str]:
+    """Write weights with a fixed number of decimals, so that what is written sums to exactly 1.
+
+    Args:
+        names: The dataset names, for the message. [N]
+        weights: λ, all positive. [N]
+        digits: Decimals.
+
+    Returns:
+        The numbers as text, each less than one unit of the last decimal off. [N]
+
+    Raises:
+        MixtureError: If a weight would be written as 0.
+    """
+    units = apportioned(weights, 10**digits)
+    for name, weight, count in zip(names, weights, units, strict=True):
+        if not count:
+            raise MixtureError(
+                f"the weight of {name!r}, {weight:.3g}, is 0 with {digits} digits; ask for more, or leave "
+                f"it out"
+            )
+    return [f"{Decimal(count).scaleb(-digits):f}" for count in units]

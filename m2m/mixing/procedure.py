@@ -13,15 +13,14 @@ import numpy as np
 from m2m.exporting import render
 from m2m.mixing.problem import Problem
 from m2m.mixing.result import Candidate, Fit, MixResult
-from m2m.mixing.surface import Surface, Utility, fit_predictors
-from m2m.mixing.uncertainty import Resampling, Uncertainty
+from m2m.mixing.surface import Resampling, Surface, Uncertainty, Utility, fit_predictors
 from m2m.mixture import Mixture
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.predicting import Predictor, spearman
 from m2m.scoring.table import ScoreTable
-from m2m.searching.fine_search import fine_search, spread
+from m2m.searching.simplex_optimum import fine_search, spread
 from m2m.setups.contents import contents_of
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import write_rows

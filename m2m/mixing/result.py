@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m2m.mixing.surface import Capability
-from m2m.mixing.uncertainty import Uncertainty
+from m2m.mixing.surface import Capability, Uncertainty
 from m2m.mixture import Mixture
 from m2m.predicting import AUTO
 from m2m.version import __version__

@@ -5,9 +5,8 @@ from __future__ import annotations
 from m2m.predicting.families import AUTO, FAMILIES, family
 from m2m.predicting.forecast import Forecast, predict
 from m2m.predicting.predictor import Prediction, Predictor, families_for, fit_predictor
-from m2m.predicting.protocol import Family, Model
+from m2m.predicting.protocol import Family, Model, WeightedModels
 from m2m.predicting.validation import spearman
-from m2m.predicting.weighted import WeightedModels
 
 __all__ = [
     "AUTO",

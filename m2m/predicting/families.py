@@ -6,12 +6,18 @@ from collections.abc import Callable
 
 from m2m.errors import ConfigError
 from m2m.predicting.boosting import MERGEMIX, REGMIX, BoostedTrees
-from m2m.predicting.features import plain, roots, with_logarithms, with_products
 from m2m.predicting.gaussian_process import GaussianProcess
-from m2m.predicting.mixing_law import LogLinear
-from m2m.predicting.power_law import EffectiveData, Mean
+from m2m.predicting.mixing_laws import EffectiveData, LogLinear, Mean
 from m2m.predicting.protocol import Family
-from m2m.predicting.regression import LeastSquares, Ridge, SparsePairs
+from m2m.predicting.regression import (
+    LeastSquares,
+    Ridge,
+    SparsePairs,
+    plain,
+    roots,
+    with_logarithms,
+    with_products,
+)
 from m2m.support.schema import did_you_mean
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from m2m.errors import FitError
-from m2m.predicting.features import FeatureMap, Features
+from m2m.predicting.regression import FeatureMap, Features
 from m2m.support.arrays import Floats
 
 #: Hyperparameters, all logarithms: N length scales, then the variances of the smooth part, noise and trend.

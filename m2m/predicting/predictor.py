@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO, FAMILIES, family
-from m2m.predicting.protocol import Family, FamilyError
+from m2m.predicting.protocol import Family, FamilyError, WeightedModels
 from m2m.predicting.validation import (
     Folded,
     Rows,
@@ -25,7 +25,6 @@ from m2m.predicting.validation import (
     spearman,
     stack_weights,
 )
-from m2m.predicting.weighted import WeightedModels
 from m2m.support.arrays import Floats, range_fault
 from m2m.support.progress import Progress
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -140,3 +140,31 @@ class Constant:
             The value, M times. [M]
         """
         return np.full(len(x), self.value)
+
+
+@dataclass(frozen=True)
+class WeightedModels:
+    """Predicts Σ weight · prediction.
+
+    Attributes:
+        weights: One a model. [L]
+        models: The models; those of weight zero are not asked.
+    """
+
+    weights: Floats
+    models: Sequence[Model]
+
+    def predict(self, x: Floats) -> Floats:
+        """Return the weighted predictions.
+
+        Args:
+            x: Mixture weights. [M, N]
+
+        Returns:
+            The expected scores. [M]
+        """
+        total = np.zeros(len(x))
+        for weight, model in zip(self.weights, self.models, strict=True):
+            if weight > 0:
+                total += weight * model.predict(x)
+        return total

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2m.errors import InputError
-from m2m.predicting.features import averaged
 from m2m.support.arrays import LARGEST_SCORE, Floats
 from m2m.support.csv_tables import read_frame
 from m2m.support.names import check_names, label_fault
@@ -167,6 +166,19 @@ def read_scores(
             f"they are joined in order and must match"
         )
     return _numbers(where, table, target)
+
+
+def averaged(indicators: Floats) -> Floats:
+    """Turn subsets into what averaging makes of them: s/|s| (Merge to Mix, arXiv 2505.16066).
+
+    Args:
+        indicators: 1 for a member, 0 otherwise; no row is empty. [M, N]
+
+    Returns:
+        Mixture weights. [M, N]
+    """
+    shares: Floats = indicators / indicators.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _meant(word: str, columns: Sequence[str]) -> str:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from m2m.errors import ConfigError
 from m2m.predicting import AUTO, FAMILIES
-from m2m.searching.annealing import Annealing
-from m2m.searching.beam import Beam
 from m2m.searching.belief import Belief, Contender, assess
-from m2m.searching.exhaustive import Exhaustive
-from m2m.searching.greedy import Greedy
 from m2m.searching.hierarchical import Hierarchical
 from m2m.searching.model_based import ModelBased
+from m2m.searching.model_free import Annealing, Beam, Exhaustive, Greedy, RandomSubsets
 from m2m.searching.objective import Evaluation, Objective
 from m2m.searching.optuna_study import OptunaStudy
-from m2m.searching.pool import Pool
+from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.predictor_rounds import PredictorRounds
-from m2m.searching.quadratic_model import QuadraticModel
-from m2m.searching.quadratic_prior import QuadraticPrior
-from m2m.searching.random_subsets import RandomSubsets
-from m2m.searching.simplex import Simplex, repetition_caps
-from m2m.searching.space import Subsets
+from m2m.searching.spaces import Pool, Simplex, Subsets, repetition_caps
 from m2m.searching.strategy import SearchResult, Space, Strategy
+from m2m.searching.trust_region import QuadraticModel
 from m2m.searching.utility import Limit, Utility
 from m2m.support.schema import did_you_mean
 

@@ -10,9 +10,9 @@ import numpy as np
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.searching.objective import Evaluation
-from m2m.searching.posterior import Posterior
+from m2m.searching.polynomial_posterior import Posterior
+from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.proposals import Proposals, proposals_for
-from m2m.searching.quadratic_prior import QuadraticPrior
 from m2m.searching.strategy import Space
 from m2m.support.arrays import SMALLEST_DIFFERENCE, Floats
 

@@ -12,9 +12,9 @@ import numpy as np
 from m2m.errors import ConfigError, MixtureError
 from m2m.mixture import SUM_TOLERANCE, Mixture
 from m2m.searching.objective import BudgetSpentError, Ledger, Objective
-from m2m.searching.quadratic_model import QuadraticModel
-from m2m.searching.simplex import Simplex
+from m2m.searching.spaces import Simplex
 from m2m.searching.strategy import Strategy
+from m2m.searching.trust_region import QuadraticModel
 from m2m.support.arrays import Floats
 
 

@@ -9,12 +9,10 @@ import numpy as np
 
 from m2m.mixture import Mixture
 from m2m.searching.objective import Ledger
-from m2m.searching.pool import Pool
-from m2m.searching.posterior import Posterior
+from m2m.searching.polynomial_posterior import Posterior
+from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.proposals import Proposals, proposals_for
-from m2m.searching.quadratic_prior import QuadraticPrior
-from m2m.searching.simplex import Simplex
-from m2m.searching.space import Subsets
+from m2m.searching.spaces import Pool, Simplex, Subsets
 from m2m.searching.strategy import Space, Strategy
 from m2m.support.arrays import Floats
 

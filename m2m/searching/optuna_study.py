@@ -13,8 +13,7 @@ import numpy as np
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.searching.objective import Ledger
-from m2m.searching.simplex import Simplex
-from m2m.searching.space import Subsets
+from m2m.searching.spaces import Simplex, Subsets
 from m2m.searching.strategy import Strategy
 
 if TYPE_CHECKING:

@@ -10,13 +10,11 @@ import numpy as np
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.predicting import AUTO, Model, family, fit_predictor
-from m2m.searching.fine_search import fine_search, spread
 from m2m.searching.model_based import observed
 from m2m.searching.objective import BudgetSpentError, Ledger
-from m2m.searching.pool import Pool
 from m2m.searching.proposals import ALL_AT_ONCE, ListedProposals, proposals_for
-from m2m.searching.simplex import Simplex
-from m2m.searching.space import Subsets
+from m2m.searching.simplex_optimum import fine_search, spread
+from m2m.searching.spaces import Pool, Simplex, Subsets
 from m2m.searching.strategy import Space, Strategy
 from m2m.support.arrays import Floats
 

@@ -8,12 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from m2m.mixture import Mixture
-from m2m.searching.landscape import Landscape
-from m2m.searching.pool import Pool
-from m2m.searching.simplex import Simplex
-from m2m.searching.simplex_proposals import SimplexProposals
-from m2m.searching.space import Subsets
-from m2m.searching.subset_proposals import SubsetProposals
+from m2m.searching.polynomials import Landscape
+from m2m.searching.simplex_optimum import edge_middles, minimise
+from m2m.searching.spaces import Pool, Simplex, Subsets
+from m2m.searching.subset_quadratic import SubsetQuadratic
 from m2m.support.arrays import Floats
 
 #: Up to this many mixtures all are looked at; beyond, local descents from many starts.
@@ -95,3 +93,130 @@ def proposals_for(space: Subsets | Simplex | Pool) -> Proposals:
     if space.count <= ALL_AT_ONCE or isinstance(space, Pool):
         return ListedProposals(space)
     return SubsetProposals(space)
+
+
+#: Random starts of the descents, and the incumbents that descents start from.
+SIMPLEX_STARTS, INCUMBENT_STARTS = 4, 4
+
+
+class SimplexProposals:
+    """Finds the points of a bounded simplex where a landscape and the prior's penalty are low together.
+
+    Args:
+        space: The mixtures that may be tried.
+    """
+
+    def __init__(self, space: Simplex) -> None:
+        self._space = space
+
+    def design(self, count: int, generator: np.random.Generator) -> Floats:
+        """Choose mixtures to begin with: the corners, then the middles of edges, then random ones.
+
+        Corners and middles are what a quadratic on the simplex is determined by (Scheffé, 1958). All are
+        moved into the bounds.
+
+        Args:
+            count: How many; some may be the same.
+            generator: Where draws come from.
+
+        Returns:
+            A mixture a row. [M, N]
+        """
+        n = len(self._space.datasets)
+        first, second = np.triu_indices(n, 1)
+        order = generator.permutation(len(first))[: max(0, count - n)]
+        random = generator.dirichlet(np.ones(n), count)
+        points = np.vstack([np.eye(n)[:count], edge_middles(n, first[order], second[order]), random])[:count]
+        return np.array([self._space.nearest(point) for point in points])
+
+    def lowest(self, landscape: Landscape, incumbents: Floats, generator: np.random.Generator) -> Floats:
+        """Find mixtures where a landscape and the penalty are low.
+
+        Args:
+            landscape: The landscape.
+            incumbents: Mixtures to start from as well, the best first. [I, N]
+            generator: Where random starts come from.
+
+        Returns:
+            Local minima, the lowest first. [M, N]
+        """
+        random = generator.dirichlet(np.ones(len(self._space.datasets)), SIMPLEX_STARTS)
+        return minimise(landscape, self._space, np.vstack([incumbents[:INCUMBENT_STARTS], random]))
+
+    def mixture(self, point: Floats) -> Mixture:
+        """Name a proposal.
+
+        Args:
+            point: One of the mixtures proposed. [N]
+
+        Returns:
+            The mixture.
+        """
+        return self._space.mixture(point)
+
+
+#: Random starts of the descents, beside the incumbents.
+SUBSET_STARTS = 12
+
+
+class SubsetProposals:
+    """Finds the subsets where a landscape is low.
+
+    Args:
+        space: The subsets that may be tried.
+    """
+
+    def __init__(self, space: Subsets) -> None:
+        self._space = space
+        self._choices = space.choices
+
+    def design(self, count: int, generator: np.random.Generator) -> Floats:
+        """Choose mixtures to begin with.
+
+        Args:
+            count: How many; some may be the same.
+            generator: Where draws come from.
+
+        Returns:
+            A mixture a row. [M, N]
+        """
+        return self._choices.points(self._choices.random(count, generator))
+
+    def lowest(self, landscape: Landscape, incumbents: Floats, generator: np.random.Generator) -> Floats:
+        """Find mixtures where a landscape is low.
+
+        Args:
+            landscape: The landscape.
+            incumbents: Mixtures to start from as well. [I, N]
+            generator: Where random starts come from.
+
+        Returns:
+            Mixtures, the lowest first; some may be the same. [M, N]
+        """
+        quadratic = SubsetQuadratic(landscape.quadratic, self._choices)
+        starts = (incumbents @ self._choices.units.T > 0).astype(float)
+        minima = quadratic.descend(np.vstack([starts, self._choices.random(SUBSET_STARTS, generator)]))
+        points, best = self._choices.points(minima), np.inf
+        # The quadratic leads there; the whole landscape says where exactly.
+        while (values := landscape.at(points)).min() < best:
+            best, found = values.min(), points[values.argmin()]
+            points = np.vstack([points, self._one_move_from(found)])
+        return points[values.argsort(kind="stable")]
+
+    def mixture(self, point: Floats) -> Mixture:
+        """Name a proposal.
+
+        Args:
+            point: One of the mixtures proposed. [N]
+
+        Returns:
+            The subset.
+        """
+        members = [name for name, weight in zip(self._space.datasets, point, strict=True) if weight > 0]
+        return Mixture.subset(self._space.datasets, members)
+
+    def _one_move_from(self, point: Floats) -> Floats:
+        # Subsets with a unit more or less. [K, N]
+        moved = np.abs((point @ self._choices.units.T > 0) - np.eye(len(self._choices.units)))
+        count = moved.sum(1)
+        return self._choices.points(moved[(count >= self._choices.fewest) & (count <= self._choices.most)])

@@ -12,9 +12,7 @@ from typing import Any, ClassVar
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.searching.objective import BudgetSpentError, Evaluation, Ledger, Objective, no_penalty
-from m2m.searching.pool import Pool
-from m2m.searching.simplex import Simplex
-from m2m.searching.space import Subsets
+from m2m.searching.spaces import Pool, Simplex, Subsets
 
 #: The mixtures a strategy may try.
 Space = Subsets | Simplex | Pool

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from m2m.searching.quadratic import Quadratic
+from m2m.searching.polynomials import Quadratic
 from m2m.support.arrays import Floats
 
 #: Moves of one descent; no landscape that was tried took a tenth of it.

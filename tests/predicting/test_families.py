@@ -9,8 +9,9 @@ from scipy.optimize import approx_fprime
 from m2m.errors import ConfigError
 from m2m.predicting import FAMILIES, family
 from m2m.predicting import gaussian_process as gp
-from m2m.predicting.features import averaged, plain, with_logarithms, with_products
-from m2m.predicting.power_law import EffectiveData, PowerLaw, _gradient, _logs, _values
+from m2m.predicting.mixing_laws import EffectiveData, PowerLaw, _gradient, _logs, _values
+from m2m.predicting.regression import plain, with_logarithms, with_products
+from m2m.predicting.tables import averaged
 from m2m.predicting.validation import spearman
 from m2m.support.arrays import Floats
 

@@ -126,7 +126,7 @@ def test_progress_begins_before_the_first_fit_ends() -> None:
 
 
 def test_products_that_do_not_fit_in_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m2m.predicting.features.MOST_PRODUCTS", 159)
+    monkeypatch.setattr("m2m.predicting.regression.MOST_PRODUCTS", 159)
     x, y = swarm(20, 4, 0)
     with pytest.raises(
         FamilyError, match=r"scheffe .* 10 products each are 160 numbers, it takes at most 159"

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import OptimizeResult, check_grad
 
-from m2m.searching import posterior
-from m2m.searching.posterior import START, Posterior
-from m2m.searching.quadratic import Quadratic
+from m2m.searching import polynomial_posterior as posterior
+from m2m.searching.polynomial_posterior import START, Posterior
+from m2m.searching.polynomials import Quadratic
 from m2m.support.arrays import Floats
 
 

@@ -16,7 +16,7 @@ from m2m.searching import (
     Subsets,
     assess,
 )
-from m2m.searching.posterior import Posterior
+from m2m.searching.polynomial_posterior import Posterior
 from m2m.support.arrays import Floats
 
 N = 6

@@ -25,11 +25,10 @@ from m2m.searching import (
     repetition_caps,
     search,
 )
-from m2m.searching.fine_search import spread
-from m2m.searching.quadratic import Quadratic
-from m2m.searching.quadratic_model import scheffe
-from m2m.searching.simplex_minimum import lattice, minimise
-from m2m.searching.simplex_proposals import SimplexProposals
+from m2m.searching.polynomials import Quadratic
+from m2m.searching.proposals import SimplexProposals
+from m2m.searching.simplex_optimum import lattice, minimise, spread
+from m2m.searching.trust_region import scheffe
 
 NAMES = tuple("abcde")
 

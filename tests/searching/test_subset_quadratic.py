@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2m.searching import Subsets
-from m2m.searching.quadratic import Quadratic
+from m2m.searching.polynomials import Quadratic
 from m2m.searching.subset_quadratic import SubsetQuadratic
 from m2m.support.arrays import Floats
 

@@ -1,14 +1,167 @@
-"""Power laws in effective data: y = c + Σ_k a_k (1 + Σ_i t_ki x_i^g_k)^(−p_k)."""
+"""Parametric laws of mixing, fitted by least squares that outliers do not rule, from several starts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from m2m.predicting.robust_fit import lowest, robust_fit
+from m2m.errors import FitError
 from m2m.support.arrays import Floats
+
+#: Evaluations a start may take. Most have settled by then; the others are stopped early, which is no failure:
+#: a fit is judged by rows that it has not seen, not by how flat its loss is.
+MOST_EVALUATIONS = 60
+#: Residual, in units of the noise, from which on a row counts as an outlier.
+OUTLIER = 1.5
+
+
+def robust_fit(
+    residuals: Callable[[Floats], Floats],
+    jacobian: Callable[[Floats], Floats],
+    start: Floats,
+    *,
+    scaled: bool = False,
+) -> tuple[float, Floats]:
+    """Minimise Σ ρ(residual²) with ρ the soft L1 loss, downhill from one start.
+
+    Args:
+        residuals: Residuals of parameters: [P] to [R].
+        jacobian: Their derivatives: [P] to [R, P].
+        start: Where to start. [P]
+        scaled: Whether parameters are scaled by their column of the Jacobian.
+
+    Returns:
+        The cost and the parameters [P]; the cost is infinite where the start leads to no finite numbers.
+    """
+    from scipy.optimize import least_squares
+
+    options = {"x_scale": "jac"} if scaled else {}
+    try:
+        # A trial step may overflow: scipy sees that it is not finite and takes a shorter one.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = least_squares(
+                residuals,
+                start,
+                jac=jacobian,
+                loss="soft_l1",
+                f_scale=OUTLIER,
+                max_nfev=MOST_EVALUATIONS,
+                **options,
+            )
+    except (ValueError, np.linalg.LinAlgError):  # no finite number at the start, or no singular values
+        return np.inf, start
+    finite = np.isfinite(found.cost) and np.isfinite(found.x).all()
+    return (float(found.cost), found.x) if finite else (np.inf, start)
+
+
+def lowest(fits: list[tuple[float, Floats]]) -> int:
+    """Choose among starts.
+
+    Args:
+        fits: Cost and parameters of each.
+
+    Returns:
+        The number of the one with the least cost, the first of equals.
+
+    Raises:
+        FitError: If none led anywhere.
+    """
+    costs = [cost for cost, _ in fits]
+    if not np.isfinite(costs).any():
+        raise FitError(f"none of its {len(fits)} starts leads to finite numbers")
+    return int(np.argmin(costs))
+
+
+#: Where the asymptote c starts: this many ranges of the scores beyond their best and their worst value.
+_STARTS = (0.05, 0.3, 1.0, 3.0)
+#: exp() stays finite, and no mixture's prediction is more than e^8 spreads off.
+_MOST = 8.0
+
+
+@dataclass(frozen=True)
+class MixingLaw:
+    """A fitted law.
+
+    Attributes:
+        asymptote: c, in the score's unit.
+        amplitude: ± the spread of the scores it was fitted to, in the score's unit.
+        exponents: t, one a domain; on the simplex a common shift of them is the law's factor k. [N]
+    """
+
+    asymptote: float
+    amplitude: float
+    exponents: Floats
+
+    def predict(self, x: Floats) -> Floats:
+        """Return c ± exp(Σ t_i x_i).
+
+        Args:
+            x: Mixture weights. [M, N]
+
+        Returns:
+            The expected scores. [M]
+        """
+        return self.asymptote + self.amplitude * np.exp(np.minimum(x @ self.exponents, _MOST))
+
+
+@dataclass(frozen=True)
+class LogLinear:
+    """Fits the law by robust least squares from several starts.
+
+    The form is Data Mixing Laws' L(r) = c + k·exp(Σ t_j r_j) (Ye et al. 2024, arXiv 2403.16952), which
+    Olmix and DeMix use as well; k is a shift of all t_j, since Σ r_j = 1. The sign is free: scores of
+    which more is better approach their asymptote from below.
+
+    Attributes:
+        noise: Residual, in standard deviations of the scores, beyond which a row counts as an outlier.
+        spread: Standard deviation of the prior of each t_j around their mean.
+    """
+
+    noise: float = 0.1
+    spread: float = 5.0
+
+    def __call__(self, x: Floats, y: Floats, seed: int) -> MixingLaw:
+        """Fit.
+
+        Args:
+            x: Mixture weights. [M, N]
+            y: Scores. [M]
+            seed: Not used: the starts are a fixed grid.
+
+        Returns:
+            The best law of all starts.
+        """
+        scale = float(y.std())
+        z = (y - y.mean()) / scale
+        starts = [(sign, start) for sign in (1.0, -1.0) for start in _STARTS]
+        fits = [self._from(x, z, sign, start) for sign, start in starts]
+        best = lowest(fits)
+        (sign, _), (c, *t) = starts[best], fits[best][1]
+        return MixingLaw(float(y.mean()) + scale * sign * float(c), sign * scale, np.array(t))
+
+    def _from(self, x: Floats, z: Floats, sign: float, start: float) -> tuple[float, Floats]:
+        best = float((sign * z).min())
+        c = best - start * float(np.ptp(z))
+        height = np.log(sign * z - c)
+        t = np.linalg.lstsq(x.T @ x + 1e-6 * np.eye(x.shape[1]), x.T @ height, rcond=None)[0]
+
+        def residuals(p: Floats) -> Floats:
+            law = np.exp(np.minimum(x @ p[1:], _MOST))
+            return np.concatenate(
+                [(p[0] + law - sign * z) / self.noise, (p[1:] - p[1:].mean()) / self.spread]
+            )
+
+        def jacobian(p: Floats) -> Floats:
+            law = np.exp(np.minimum(x @ p[1:], _MOST))
+            data = np.column_stack([np.ones(len(z)), law[:, None] * x]) / self.noise
+            n = x.shape[1]
+            prior = np.column_stack([np.zeros(n), np.eye(n) - 1 / n]) / self.spread
+            return np.vstack([data, prior])
+
+        return robust_fit(residuals, jacobian, np.r_[c, t], scaled=True)
+
 
 #: Parameters of a term beside its N usefulnesses: a, log p, log g.
 _OWN = 3

@@ -9,10 +9,9 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.searching.objective import Evaluation, Ledger
-from m2m.searching.quadratic import Quadratic
-from m2m.searching.quadratic_prior import QuadraticPrior
-from m2m.searching.simplex import Simplex
-from m2m.searching.simplex_minimum import lattice, minimise
+from m2m.searching.polynomials import Quadratic, QuadraticPrior
+from m2m.searching.simplex_optimum import lattice, minimise
+from m2m.searching.spaces import Simplex
 from m2m.searching.strategy import Strategy
 from m2m.support.arrays import Floats
 

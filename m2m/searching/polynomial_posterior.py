@@ -18,9 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2m.searching.landscape import Landscape, products
-from m2m.searching.quadratic import Quadratic
-from m2m.searching.quadratic_prior import QuadraticPrior
+from m2m.searching.polynomials import Landscape, Quadratic, QuadraticPrior, products
 from m2m.support.arrays import Floats
 
 #: Log of the variances before anything is known, in units of the scores' variance; the last is the noise's.
