@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from analysis.curvature import Landscape, curvature, quadratic_model, second_differences
 from analysis.interaction import second_order
-from analysis.study_setup import study_setup
+from analysis.trained_run import study_setup
 from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.setups.byte_gpt import Shape
 from m2m.setups.byte_model import ByteModel, Pretraining

@@ -46,8 +46,7 @@ def execute(args: argparse.Namespace) -> int:
         The exit code 0.
     """
     run = open_for_study(args)
-    from analysis.curvature.runs import of_run
-    from analysis.curvature.write import NAME, REASONS, to_json, to_tables
+    from analysis.curvature.study import NAME, REASONS, of_run, to_json, to_tables
     from analysis.results import provenance, write_results
     from paper_figs.mergemix import density, gamma, quadratic
 

@@ -36,8 +36,7 @@ def execute(args: argparse.Namespace) -> int:
         The exit code 0.
     """
     run = open_for_study(args)
-    from analysis.error_bound.runs import of_run
-    from analysis.error_bound.write import NAME, REASONS, to_json, to_tables
+    from analysis.error_bound.study import NAME, REASONS, of_run, to_json, to_tables
     from analysis.results import provenance, write_results
     from m2m.mixture import Mixture
     from paper_figs.mergemix import error_bound

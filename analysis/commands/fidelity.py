@@ -50,7 +50,7 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code 0.
     """
-    from analysis.fidelity.write import write
+    from analysis.fidelity.study import write
     from paper_figs.merge_to_mix.scatter import draw
 
     if args.source.is_dir():
@@ -80,7 +80,7 @@ def _of_run(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
         raise ConfigError(
             "--merged, --trained, --by, --again and --lower-is-better are for tables, not for a run"
         )
-    from analysis.fidelity.runs import of_run
+    from analysis.fidelity.sources import of_run
     from analysis.results import run_source
 
     return of_run(args.source, seed=args.seed), run_source(args.source)

@@ -74,8 +74,7 @@ def execute(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} says what --step-sizes trains; give --step-sizes too")
     run = open_for_study(args)
-    from analysis.interaction.runs import of_run
-    from analysis.interaction.write import NAME, REASONS, to_json, to_tables
+    from analysis.interaction.study import NAME, REASONS, of_run, to_json, to_tables
     from analysis.results import provenance, write_results
     from paper_figs.mergemix import residual
 
@@ -107,8 +106,15 @@ def _step_sizes(args: argparse.Namespace) -> int:
     sizes = _numbers(args.step_sizes, "--step-sizes", _fraction)
     horizons = _numbers(args.horizons, "--horizons", _horizon)
     run = open_for_study(args, FEW_EXAMPLES)
-    from analysis.interaction.explained import HORIZONS, STEP_SIZES, explained_of_run
-    from analysis.interaction.write_explained import NAME, REASONS, to_json, to_tables
+    from analysis.interaction.explained import (
+        HORIZONS,
+        NAME,
+        REASONS,
+        STEP_SIZES,
+        explained_of_run,
+        to_json,
+        to_tables,
+    )
     from analysis.results import provenance, write_results
     from m2m.mixture import Mixture
     from paper_figs.mergemix import explained

@@ -61,7 +61,7 @@ def execute(args: argparse.Namespace) -> int:
     Returns:
         The exit code 0.
     """
-    from analysis.orthogonality.write import NAME, REASONS, to_json, to_tables
+    from analysis.orthogonality.study import NAME, REASONS, to_json, to_tables
     from analysis.results import write_results
     from paper_figs.mergemix import cosines
 
@@ -77,7 +77,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     from analysis.orthogonality import orthogonality
-    from analysis.orthogonality.runs import of_run
+    from analysis.orthogonality.study import of_run
     from analysis.results import run_source, versions
     from m2m.support.content_keys import content_key
 

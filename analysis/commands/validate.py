@@ -47,8 +47,17 @@ def execute(args: argparse.Namespace) -> int:
         The exit code 0, whatever the verdicts are.
     """
     from analysis.results import write_results
-    from analysis.validate.runs import Options, provenance, validate
-    from analysis.validate.write import NAME, REASONS, counts, to_json, to_page, to_tables
+    from analysis.validate.validation import (
+        NAME,
+        REASONS,
+        Options,
+        counts,
+        provenance,
+        to_json,
+        to_page,
+        to_tables,
+        validate,
+    )
     from m2m.support.files import write_atomically
     from paper_figs.merge_to_mix import verdicts
 

@@ -1,13 +1,10 @@
 """Curvature: gradients and Hessians of each dataset's loss at the base, as far as mixing needs them."""
 
-from analysis.curvature.batch_products import Matrix
-from analysis.curvature.density import Density, density
-from analysis.curvature.differences import Differences, second_differences
-from analysis.curvature.landscape import Landscape
-from analysis.curvature.quadratic import QuadraticModel, quadratic_model
-from analysis.curvature.spectrum import Spectrum, spectral_norm, spectrum
+from analysis.curvature.loss_surface import Landscape
+from analysis.curvature.products import Matrix
+from analysis.curvature.quadratic import Differences, QuadraticModel, quadratic_model, second_differences
+from analysis.curvature.spectrum import Density, Spectrum, Trace, density, spectral_norm, spectrum, trace
 from analysis.curvature.tables import Curvature, curvature
-from analysis.curvature.trace import Trace, trace
 
 __all__ = [
     "Curvature",

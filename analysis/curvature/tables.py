@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from analysis.curvature.batch_products import Matrix
-from analysis.curvature.landscape import Landscape, inner, norms
+from analysis.curvature.loss_surface import Landscape, inner, norms
+from analysis.curvature.products import Matrix
 from m2m.errors import InputError
 from m2m.support.arrays import Floats
 

@@ -1,10 +1,17 @@
 """Error bounds: how far a mixture-trained model can be from the average of experts, before it is trained."""
 
-from analysis.error_bound.bound import Bound, Ingredients, bound, ingredients
-from analysis.error_bound.majorant import LocalShape, Majorant, majorant
-from analysis.error_bound.remainder import lipschitz
-from analysis.error_bound.runs import BoundStudy, of_run
-from analysis.error_bound.score import score_bound
+from analysis.error_bound.bound import (
+    Bound,
+    Ingredients,
+    LocalShape,
+    Majorant,
+    bound,
+    ingredients,
+    lipschitz,
+    majorant,
+    score_bound,
+)
+from analysis.error_bound.study import BoundStudy, of_run
 from analysis.error_bound.sweep import SweepPoint, slopes, sweep
 
 __all__ = [

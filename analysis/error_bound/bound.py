@@ -1,4 +1,4 @@
-"""Upper bounds on ‖Δ(λ)‖ of gradient descent from curvature and gradient spread at the base."""
+"""Upper bounds on the residual of gradient descent, and on the score error that follows from it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,116 @@ from math import fsum
 import torch
 from torch import Tensor
 
-from analysis.curvature.landscape import Landscape, norms
+from analysis.curvature.loss_surface import Landscape, norms
 from analysis.curvature.spectrum import extremes, spectral_norm
-from analysis.error_bound.majorant import LocalShape, majorant
-from analysis.interaction.second_order import SecondOrder, second_order
-from analysis.interaction.step_sizes import StepSizes
+from analysis.interaction.predicted import SecondOrder, StepSizes, second_order
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Examples
 
+#: Shares of a displacement at which the remainder is looked at.
+_SHARES = (0.5, 1.0)
 #: Relative accuracy asked of eigenvalues; their residuals are added to every bound.
 _TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class LocalShape:
+    """What a bound needs to know of one loss at θ₀.
+
+    Attributes:
+        gradient: ‖g‖.
+        bent: ‖Hg‖.
+        bent_twice: ‖H²g‖.
+        lowest: A lower bound of H's eigenvalues.
+        highest: An upper bound of H's eigenvalues.
+        lipschitz: ρ with ‖∇L(θ₀ + x) − g − Hx‖ ≤ ½ρ‖x‖² on the way.
+    """
+
+    gradient: float
+    bent: float
+    bent_twice: float
+    lowest: float
+    highest: float
+    lipschitz: float
+
+    def growth(self, rate: float) -> float:
+        """Bound one step's stretching.
+
+        Args:
+            rate: η.
+
+        Returns:
+            ‖I − ηH‖₂ at most.
+        """
+        return max(abs(1 - rate * self.lowest), abs(1 - rate * self.highest))
+
+
+@dataclass(frozen=True)
+class Majorant:
+    """Bounds after the last step of x ← x − η(g + Hx + r(x)), ‖r(x)‖ ≤ ½ρ‖x‖².
+
+    Attributes:
+        travel: Of ‖x‖.
+        first: Of ‖x + Σηg‖, the distance to the first-order expansion.
+        second: Of ‖x + Σηg − cHg‖ with c = Σ_{s<t}η_sη_t, the distance to the second-order expansion.
+    """
+
+    travel: float
+    first: float
+    second: float
+
+
+def majorant(shape: LocalShape, steps: StepSizes) -> Majorant:
+    """Follow the three distances step by step; each line is the triangle inequality.
+
+    With S_t = Σ_{s<t}η_s, c_t = Σ_{s<t}η_sS_s, y = x + Sg and z = x + Sg − cHg, one step gives
+    y' = (I − ηH)y + ηS·Hg − ηr and z' = (I − ηH)z − ηc·H²g − ηr.
+
+    Args:
+        shape: The loss at θ₀.
+        steps: The learning rates.
+
+    Returns:
+        The bounds; infinite where the recursion leaves the range of floats.
+    """
+    travel = first = second = total = coefficient = 0.0
+    for rate in steps.rates:
+        growth = shape.growth(rate)
+        bend = rate * shape.lipschitz / 2 * travel * travel
+        next_travel = growth * travel + rate * shape.gradient + bend
+        first = growth * first + rate * total * shape.bent + bend
+        second = growth * second + rate * coefficient * shape.bent_twice + bend
+        coefficient += rate * total
+        total += rate
+        first = min(first, second + coefficient * shape.bent)
+        travel = min(next_travel, total * shape.gradient + first)
+    return Majorant(travel, first, second)
+
+
+def lipschitz(landscape: Landscape, examples: Examples, points: Sequence[Tensor]) -> float:
+    """Estimate ρ in ‖∇L(θ₀ + x) − g − Hx‖ ≤ ½ρ‖x‖² from points on the way.
+
+    The largest quotient over each point and its half: exact for a quadratic (0 up to rounding), an estimate
+    from below of the constant of the whole ball otherwise.
+
+    Args:
+        landscape: The losses.
+        examples: What the loss is averaged over.
+        points: Displacements, say experts' and merged models'; one of zero says nothing. each [P]
+
+    Returns:
+        ρ, in nat a cubed unit of weight.
+    """
+    stacked = torch.stack(list(points))
+    gradient, products = landscape.gradient(examples), landscape.products(examples, stacked)
+    quotients: list[float] = []
+    for share in _SHARES:
+        for point, product in zip(stacked, products, strict=True):
+            rest = landscape.gradient(examples, at=share * point) - gradient - share * product
+            remainder, length = norms(torch.stack([rest, share * point])).tolist()
+            if length:
+                quotients.append(2 * remainder / (length * length))
+    return max(quotients, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -173,3 +273,73 @@ def _spread(
         return difference * norms((gradients[k] - gradients[j])[None]).item()
 
     return fsum(weights[k] * weights[j] * apart(k, j) for k, j in combinations(range(len(data)), 2))
+
+
+@dataclass(frozen=True)
+class ScoreShape:
+    """A target's loss at one place.
+
+    Attributes:
+        loss: L, nat.
+        gradient: ‖∇L‖.
+        curvature: ‖∇²L‖₂ at most.
+        lipschitz: ρ of its Hessian, as seen between the base and the place; 0 at the base.
+    """
+
+    loss: float
+    gradient: float
+    curvature: float
+    lipschitz: float
+
+    def moved(self, landscape: Landscape, examples: Examples, merged: Tensor) -> ScoreShape:
+        """Go from the base to a merged model.
+
+        Args:
+            landscape: The losses.
+            examples: The target's examples.
+            merged: Displacement of the merged model. [P]
+
+        Returns:
+            The shape there; its curvature is bounded by the base's and how far that can change.
+        """
+        rho = lipschitz(landscape, examples, [merged])
+        slope, length = norms(torch.stack([landscape.gradient(examples, at=merged), merged])).tolist()
+        return ScoreShape(
+            landscape.value(examples, at=merged), slope, self.curvature + rho * length, lipschitz=rho
+        )
+
+
+def base_shape(landscape: Landscape, examples: Examples, *, seed: int = 0) -> ScoreShape:
+    """Measure a target's loss at the base.
+
+    Args:
+        landscape: The losses.
+        examples: The target's examples.
+        seed: Seed of the Lanczos starting vector.
+
+    Returns:
+        Its value, slope and curvature.
+    """
+    gradient = landscape.gradient(examples)
+    return ScoreShape(
+        loss=landscape.value(examples),
+        gradient=norms(gradient[None]).item(),
+        curvature=spectral_norm(
+            lambda v: landscape.products(examples, v), gradient, tolerance=1e-3, seed=seed
+        ),
+        lipschitz=0.0,
+    )
+
+
+def score_bound(shape: ScoreShape, residual: float) -> float:
+    """Bound the score error of a merged model: |L(θ*) − L(θ̃)| for ‖Δ‖ ≤ B (Taylor, with Lipschitz Hessian).
+
+    Args:
+        shape: The target's loss at the merged model.
+        residual: B, a bound on ‖Δ‖.
+
+    Returns:
+        ‖∇L‖B + ½‖∇²L‖B² + ρB³/6, nat.
+    """
+    b = residual
+    return shape.gradient * b + shape.curvature * b * b / 2 + shape.lipschitz * b * b * b / 6

@@ -9,13 +9,19 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from analysis.curvature.landscape import Landscape, norms
-from analysis.error_bound.bound import Bound, Ingredients, bound
-from analysis.error_bound.remainder import lipschitz
-from analysis.error_bound.score import ScoreShape, base_shape, score_bound
+from analysis.curvature.loss_surface import Landscape, norms
+from analysis.error_bound.bound import (
+    Bound,
+    Ingredients,
+    ScoreShape,
+    base_shape,
+    bound,
+    lipschitz,
+    score_bound,
+)
 from analysis.interaction.anchored import anchors
 from analysis.interaction.compare import Agreement, agreement, quotient
-from analysis.interaction.step_sizes import StepSizes, outside_theory
+from analysis.interaction.predicted import StepSizes, outside_theory
 from analysis.interaction.trained import TrainedResidual, full_batch, trained_residual
 from m2m.setups.protocol import Examples
 from m2m.training import TrainRecipe

@@ -1,15 +1,13 @@
 """Fidelity: how well merged models' scores stand in for those of mixture-trained models."""
 
 from analysis.fidelity.correlation import Correlations
-from analysis.fidelity.decision import Decision
-from analysis.fidelity.estimate import Estimate, Interval
-from analysis.fidelity.measure import Fidelity, Pooled, Study, fidelity, of_points, study
-from analysis.fidelity.mixed import MixedEffects, mixed_effects
-from analysis.fidelity.points import Points
+from analysis.fidelity.decision import Decision, Uncertainty
+from analysis.fidelity.intervals import Estimate, Interval
 from analysis.fidelity.power import Plan, Power, mixtures_needed
-from analysis.fidelity.repeated import RepeatedMeasures, repeated_measures
-from analysis.fidelity.tables import of_scores, of_table
-from analysis.fidelity.uncertainty import Uncertainty
+from analysis.fidelity.regression import MixedEffects, RepeatedMeasures, mixed_effects, repeated_measures
+from analysis.fidelity.scores import Points
+from analysis.fidelity.sources import of_scores, of_table
+from analysis.fidelity.study import Fidelity, Pooled, Study, fidelity, of_points, study
 
 __all__ = [
     "Correlations",

@@ -8,9 +8,9 @@ from typing import Any
 
 from scipy import stats
 
-from analysis.fidelity.correlation import COEFFICIENTS, Correlations
-from analysis.fidelity.estimate import Estimate
-from analysis.fidelity.intervals import JACKKNIFE, SMALLEST, standard_error
+from analysis.fidelity.coefficients import COEFFICIENTS
+from analysis.fidelity.correlation import Correlations
+from analysis.fidelity.intervals import JACKKNIFE, SMALLEST, Estimate, standard_error
 from m2m.errors import InputError
 
 #: Widths (upper less lower end) of the 95 % interval that are planned for.

@@ -1,14 +1,17 @@
 """Interaction: why a mixture-trained model is not the average of experts, predicted beside measured."""
 
 from analysis.interaction.anchored import anchors
-from analysis.interaction.any_horizon import residual_of_quadratics
-from analysis.interaction.compare import Agreement, agreement
+from analysis.interaction.compare import Agreement, agreement, flips, score_effect
 from analysis.interaction.explained import ExplainedPoint, ExplainedStudy, explained_of_run
-from analysis.interaction.runs import InteractionStudy, of_run
-from analysis.interaction.scheffe import ScheffeCorrection, scheffe_correction
-from analysis.interaction.scores import flips, score_effect
-from analysis.interaction.second_order import SecondOrder, second_order
-from analysis.interaction.step_sizes import StepSizes
+from analysis.interaction.predicted import (
+    ScheffeCorrection,
+    SecondOrder,
+    StepSizes,
+    residual_of_quadratics,
+    scheffe_correction,
+    second_order,
+)
+from analysis.interaction.study import InteractionStudy, of_run
 from analysis.interaction.trained import full_batch, trained_residual
 
 __all__ = [

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
-from analysis.curvature.landscape import norms
+import pandas as pd
+
+from analysis.curvature.loss_surface import norms
 from analysis.curvature.spectrum import spectral_norm
 from analysis.interaction.anchored import anchors
-from analysis.interaction.any_horizon import residual_of_quadratics
 from analysis.interaction.compare import Agreement, agreement, quotient
-from analysis.interaction.second_order import SecondOrder, second_order
-from analysis.interaction.step_sizes import StepSizes
+from analysis.interaction.predicted import SecondOrder, StepSizes, residual_of_quadratics, second_order
 from analysis.interaction.trained import full_batch, trained_residual
+from analysis.results import Reasons
 from analysis.trained_run import TrainedRun
 from m2m.errors import InputError
 from m2m.mixture import Mixture
@@ -24,6 +26,18 @@ STEP_SIZES = tuple(2.0**-i for i in range(6, -2, -1))
 HORIZONS = (2, 4, 8)
 #: What counts as explained.
 ENOUGH = 0.95
+NAME = "interaction_steps"
+_NO_RESIDUAL = "the measured or the predicted residual is zero"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "cosine": _NO_RESIDUAL,
+    "share": _NO_RESIDUAL,
+    "scale": _NO_RESIDUAL,
+    "share_any_horizon": _NO_RESIDUAL,
+    "relative": "the trained model did not move",
+    "rho": "the mean gradient is zero, and what bends it is not",
+    "explained_up_to": "at no step size is as much explained",
+}
 
 
 @dataclass(frozen=True)
@@ -145,3 +159,49 @@ def _point(
         second_order=agreement(trained.residual, terms.residual(mixture.weights, steps)),
         any_horizon=agreement(trained.residual, quadratic),
     )
+
+
+def to_json(study: ExplainedStudy) -> dict[str, Any]:
+    """Lay a study out for a JSON file.
+
+    Args:
+        study: The study.
+
+    Returns:
+        The mixture, ‖H‖, how far second order reaches, and every point.
+    """
+    horizons = sorted({point.steps for point in study.points})
+    return {
+        "mixture": study.mixture.label,
+        "sharpness": study.sharpness,
+        "enough": ENOUGH,
+        "explained_up_to": {str(horizon): study.reach(horizon) for horizon in horizons},
+        "points": [asdict(point) for point in study.points],
+    }
+
+
+def to_tables(study: ExplainedStudy) -> dict[str, pd.DataFrame]:
+    """Lay a study out as a table.
+
+    Args:
+        study: The study.
+
+    Returns:
+        A row a training.
+    """
+    rows = [
+        {
+            "steps": point.steps,
+            "step_size": point.step_size,
+            "learning_rate": point.learning_rate,
+            "measured": point.second_order.measured,
+            "relative": point.relative,
+            "rho": point.rho,
+            "predicted": point.second_order.predicted,
+            "cosine": point.second_order.cosine,
+            "share": point.second_order.share,
+            "share_any_horizon": point.any_horizon.share,
+        }
+        for point in study.points
+    ]
+    return {"": pd.DataFrame(rows)}

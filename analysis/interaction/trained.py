@@ -10,7 +10,7 @@ from math import lcm
 import torch
 from torch import Tensor
 
-from analysis.curvature.landscape import Landscape
+from analysis.curvature.loss_surface import Landscape
 from analysis.interaction.anchored import reached
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 
 from m2m.merging.look import TensorLook
 from m2m.merging.lora.gram import LoraGram
+from m2m.merging.recipe.layers import split_layer
 from m2m.support.arrays import Floats
 
 #: Binary digits after the first one of each type.
 _DIGITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
+Level = Literal["whole", "layer", "kind", "tensor"]
+#: From coarse to fine.
+LEVELS: tuple[Level, ...] = ("whole", "layer", "kind", "tensor")
+#: Tensors outside all layers (embeddings, final norm, head) are one group of their own.
+OUTSIDE = "outside layers"
 
 
 @dataclass(frozen=True)
@@ -186,3 +194,49 @@ def _larger(first: Floats | None, second: Floats | None) -> Floats | None:
 
 def _plus(first: Floats | None, second: Floats | None) -> Floats | None:
     return None if first is None or second is None else first + second
+
+
+def layer_of(tensor: str) -> str:
+    """Name the layer a tensor is in.
+
+    Args:
+        tensor: The tensor's name.
+
+    Returns:
+        Stack and number as in the name (`model.layers.7`), or `outside layers`.
+    """
+    parts = split_layer(tensor)
+    return OUTSIDE if parts is None else f"{parts[0]}{parts[1]}"
+
+
+def kind_of(tensor: str) -> str:
+    """Name what a tensor is in its layer.
+
+    Args:
+        tensor: The tensor's name.
+
+    Returns:
+        The name without stack and number (`self_attn.q_proj.weight`), further numbers as `*`.
+    """
+    parts = split_layer(tensor)
+    rest = tensor if parts is None else parts[2].lstrip(".") or tensor
+    return re.sub(r"(?<![^.])\d+(?![^.])", "*", rest)
+
+
+def group(tensors: Mapping[str, Geometry]) -> dict[Level, dict[str, Geometry]]:
+    """Add tensors up by layer, by kind and to the whole.
+
+    Args:
+        tensors: Sums by tensor, in the model's order; at least one.
+
+    Returns:
+        Sums by level and name.
+    """
+    groups: dict[Level, dict[str, list[Geometry]]] = {level: {} for level in LEVELS}
+    for name, geometry in tensors.items():
+        keys = {"whole": "whole", "layer": layer_of(name), "kind": kind_of(name), "tensor": name}
+        for level in LEVELS:
+            groups[level].setdefault(keys[level], []).append(geometry)
+    return {
+        level: {name: together(parts) for name, parts in named.items()} for level, named in groups.items()
+    }

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.orthogonality.confounders import LEAST_SIGNAL, Corrected
 from analysis.orthogonality.geometry import Geometry
-from analysis.orthogonality.rounding import LEAST_SIGNAL, Corrected
 from m2m.checkpoint import Checkpoint
 from m2m.errors import CheckpointError
 from m2m.support.doors import read_json

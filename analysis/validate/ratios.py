@@ -1,27 +1,40 @@
-"""Weights on the simplex: merged and really trained models at many ratios of the same datasets.
+"""Weights on the simplex: models merged and trained at many ratios, and ratios chosen by merging.
 
 A *line* between the first two datasets at nine ratios, as in MergeMix's study of two capabilities (arXiv
 2601.17858, section 4.2), and twelve ratios of all datasets drawn evenly from the simplex, as many as its
 Table 2 has full runs.
+
+Then ratios are chosen by merging, really trained, and compared on the test split, example by example. The
+score of a merged model is nearly a quadratic of its weights, so the regressor is Scheffé's quadratic (without
+constant: weights sum to one). MergeMix fits boosted trees instead, which have little to split in forty rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from analysis.validate.evidence import paired
 from analysis.validate.grid import of_ratio, over_mixtures, pooled_rank_correlation
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m.mixture import Mixture
-from m2m.pipeline.worker import Merge, Train
+from m2m.pipeline.worker import Merge, Task, Train
 from m2m.support.arrays import Floats
+from m2m.training import TrainRecipe
 
 #: Ratios on the line.
 LINE = tuple(tenth / 10 for tenth in range(1, 10))
 #: Ratios drawn from the simplex.
 DRAWN = 12
+#: Merged models that a search may score, as in MergeMix (arXiv 2601.17858, section 3.2).
+SEEDS = 40
+#: Ratios that the regressor then looks at.
+FINE = 20_000
+#: Steps of the coarse ratio between two groups of datasets.
+COARSE = 20
 
 
 @dataclass(frozen=True)
@@ -119,3 +132,184 @@ def roughness(curve: Floats) -> float:
         The roughness, in the score's unit.
     """
     return float(np.sqrt(np.mean(np.diff(curve, 2) ** 2)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A mixture and what training on it gave.
+
+    Attributes:
+        mixture: The mixture.
+        examples: Its model's score on each test example of the run's target, higher is better. [E]
+    """
+
+    mixture: Mixture
+    examples: Floats
+
+
+def choose_ratios(shop: Workshop, ratios: Ratios) -> dict[str, Choice]:
+    """Choose ratios in several ways by validation scores, and train each choice.
+
+    Args:
+        shop: What trainings need.
+        ratios: Merged and trained models at ratios drawn from the simplex.
+
+    Returns:
+        `uniform`, `single` (the best dataset alone), `best_seed` (the best of the merged models that the
+        regressor saw), `found` (by the regressor), `regressed` (by the same regressor from the really trained
+        ratios); with four datasets or more `coarse` and `two_levels`; where the learning rate is constant
+        `kept` and `anew`, which go on from a model half way to `found`.
+    """
+    names = shop.singles[0].datasets
+    rng = np.random.default_rng(shop.config.run.seed)
+    wide = rng.dirichlet(np.ones(len(names)), FINE)
+    target = shop.grid.targets.index(shop.config.run.target)
+    best_seed, found = _search(shop, shop.experts, wide)
+    alone = shop.grid.merged[target, shop.grid.sizes == 1]
+    weights = np.array([m.weights for m in ratios.drawn])
+    regressed = wide[np.argmax(scheffe(weights, ratios.drawn_trained[target], wide))]
+    chosen = {
+        "uniform": Mixture.subset(names, names),
+        "single": shop.singles[int(np.argmax(alone))],
+        "best_seed": best_seed,
+        "found": found,
+        "regressed": mixtures_of(names, regressed[None])[0],
+    }
+    if len(names) >= 4:
+        chosen |= _two_levels(shop, rng)
+    recipe = shop.config.train
+    examples = _trained(shop, chosen, recipe, shop.config.run.seed)
+    choices = {name: Choice(mixture, examples[name]) for name, mixture in chosen.items()}
+    if recipe.schedule == "constant" and not recipe.warmup and recipe.steps > 1:
+        choices |= _half_way(shop, found, wide)
+    return choices
+
+
+def _search(
+    shop: Workshop, experts: tuple[Path, ...], wide: Floats, base: Path | None = None
+) -> tuple[Mixture, Mixture]:
+    """Return the best of some merged models, and the best of all ratios by regression on those."""
+    names = shop.singles[0].datasets
+    seeds = mixtures_of(names, wide[:SEEDS])
+    tasks: tuple[Task, ...] = ((shop.config.run.target, "validation"),)
+    [scores] = shop.work([Merge(m, experts, tasks) for m in seeds], "merges to choose from", base)
+    predicted = scheffe(wide[:SEEDS], scores, wide)
+    [found] = mixtures_of(names, wide[np.argmax(predicted)][None])
+    return seeds[int(np.argmax(scores))], found
+
+
+def scheffe(weights: Floats, scores: Floats, asked: Floats) -> Floats:
+    """Fit Scheffé's quadratic Σ b_ij λ_i λ_j by least squares, of least norm where that leaves a choice.
+
+    Args:
+        weights: Mixtures with known scores. [M, N]
+        scores: Their scores. [M]
+        asked: Mixtures to predict. [A, N]
+
+    Returns:
+        The predicted scores. [A]
+    """
+    rows, columns = np.triu_indices(weights.shape[1])
+    known, wanted = (x[:, rows] * x[:, columns] for x in (weights, asked))
+    predicted: Floats = wanted @ np.linalg.lstsq(known, scores, rcond=None)[0]
+    return predicted
+
+
+def _two_levels(shop: Workshop, rng: np.random.Generator) -> dict[str, Mixture]:
+    """Return choices made top-down: the ratio of two halves of the datasets, then ratios within each.
+
+    A half's expert is the model that the run trained on all of it in equal parts.
+    """
+    names = shop.singles[0].datasets
+    halves = names[: len(names) // 2], names[len(names) // 2 :]
+    models = tuple(shop.folder.model(Mixture.subset(names, half), shop.config.run.seed) for half in halves)
+    shares = np.linspace(0, 1, COARSE + 1)
+    tasks: tuple[Task, ...] = ((shop.config.run.target, "validation"),)
+    merges = [Merge(Mixture(("first", "second"), (float(w), float(1 - w))), models, tasks) for w in shares]
+    [scores] = shop.work(merges, "merges of two halves")
+    share = float(shares[np.argmax(scores)])
+    parts = [weight * rng.dirichlet(np.ones(len(half)), FINE) for weight, half in _weighted(share, halves)]
+    equal = [np.full(len(half), weight / len(half)) for weight, half in _weighted(share, halves)]
+    _, fine = _search(shop, shop.experts, np.hstack(parts))
+    return {"coarse": mixtures_of(names, np.concatenate(equal)[None])[0], "two_levels": fine}
+
+
+def _weighted(
+    share: float, halves: tuple[tuple[str, ...], tuple[str, ...]]
+) -> list[tuple[float, tuple[str, ...]]]:
+    return list(zip((share, 1 - share), halves, strict=True))
+
+
+def _half_way(shop: Workshop, found: Mixture, wide: Floats) -> dict[str, Choice]:
+    """Return how training goes on half way: with `found`, and with what a second search from there finds.
+
+    The second half starts its optimizer anew and draws other batches, for both alike.
+    """
+    recipe, seed, room = shop.config.train, shop.config.run.seed, shop.models / "half-way"
+    first = replace(recipe, steps=recipe.steps // 2)
+    rest = replace(recipe, steps=recipe.steps - first.steps)
+    middle = room / "middle"
+    shop.work([Train(found, seed, first, middle, ())], "half way")
+    jobs = [Train(m, seed + 1, rest, room / "experts" / m.folder_name, ()) for m in shop.singles]
+    shop.work(jobs, "experts from half way", middle)
+    _, anew = _search(shop, tuple(job.folder for job in jobs), wide, middle)
+    chosen = {"kept": found, "anew": anew}
+    examples = _trained(shop, chosen, rest, seed + 1, middle, room)
+    return {name: Choice(mixture, examples[name]) for name, mixture in chosen.items()}
+
+
+def _trained(
+    shop: Workshop,
+    chosen: dict[str, Mixture],
+    recipe: TrainRecipe,
+    seed: int,
+    base: Path | None = None,
+    room: Path | None = None,
+) -> dict[str, Floats]:
+    tasks: tuple[Task, ...] = ((shop.config.run.target, "test"),)
+    folders = [_folder(shop, mixture, seed, room) for mixture in chosen.values()]
+    jobs = [
+        Train(mixture, seed, recipe, folder, tasks)
+        for mixture, folder in zip(chosen.values(), folders, strict=True)
+    ]
+    scores = shop.score(jobs, "chosen ratios", base)
+    return {name: shop.sign * row[0].values[shop.metric] for name, row in zip(chosen, scores, strict=True)}
+
+
+def _folder(shop: Workshop, mixture: Mixture, seed: int, room: Path | None) -> Path:
+    of_run = shop.folder.model(mixture, seed)
+    if room is None and mixture.is_subset and of_run.exists():
+        return of_run
+    return (room or shop.models / "ratios") / mixture.key
+
+
+def of_choices(choices: dict[str, Choice]) -> dict[str, Evidence]:
+    """Compare the choices on the test examples.
+
+    Args:
+        choices: Choices by name.
+
+    Returns:
+        Evidence by claim; the intervals say what other test examples would have given, not other trainings.
+    """
+    pairs = {
+        "regression": ("found", "best_seed"),
+        "beats_uniform_ratio": ("found", "uniform"),
+        "beats_single": ("found", "single"),
+        "beats_regression_on_runs": ("found", "regressed"),
+        "hierarchical": ("two_levels", "coarse"),
+    }
+    evidence = {
+        claim: paired(choices[one].examples - choices[other].examples, *_labels(choices, one, other))
+        for claim, (one, other) in pairs.items()
+        if one in choices and other in choices
+    }
+    if "anew" in choices:
+        second = choices["anew"].examples - choices["kept"].examples
+        first = choices["found"].examples - choices["uniform"].examples
+        evidence["static_enough"] = paired(second - first / 2, *_labels(choices, "anew", "uniform"))
+    return evidence
+
+
+def _labels(choices: dict[str, Choice], one: str, other: str) -> tuple[str, str]:
+    return choices[one].mixture.label, choices[other].mixture.label

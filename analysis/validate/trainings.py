@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis.validate.evidence import advantage, mean_over_pairs
 from analysis.validate.grid import Grid, over_mixtures, pooled_correlation, pooled_rank_correlation
-from analysis.validate.scores import advantage, mean_over_pairs
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m import setups

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.fidelity import intervals
-from analysis.fidelity.correlation import COEFFICIENTS, correlation
+from analysis.fidelity.coefficients import COEFFICIENTS, kendall, pearson, spearman
+from analysis.fidelity.correlation import correlation
 from analysis.fidelity.intervals import dataset_jackknife, fisher, permutation_p
-from analysis.fidelity.sample import Sample
-from analysis.fidelity.statistics import kendall, pearson, spearman
+from analysis.fidelity.scores import Sample
 
 SCIPY = {
     "pearson": lambda x, y: stats.pearsonr(x, y).statistic,

@@ -15,13 +15,17 @@ import pytest
 from scipy import stats
 
 from analysis.fidelity import intervals, mixed_effects
-from analysis.fidelity.correlation import COEFFICIENTS
-from analysis.fidelity.estimate import Estimate, Interval
-from analysis.fidelity.intervals import bootstrap, dataset_jackknife, fisher, permutation_p
-from analysis.fidelity.points import Points
-from analysis.fidelity.repeated import from_correlation
-from analysis.fidelity.sample import Sample
-from analysis.fidelity.statistics import pearson
+from analysis.fidelity.coefficients import COEFFICIENTS, pearson
+from analysis.fidelity.intervals import (
+    Estimate,
+    Interval,
+    bootstrap,
+    dataset_jackknife,
+    fisher,
+    permutation_p,
+)
+from analysis.fidelity.regression import from_correlation
+from analysis.fidelity.scores import Points, Sample
 
 pytestmark = pytest.mark.slow
 DRAWS = 600

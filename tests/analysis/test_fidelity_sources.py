@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 
 from analysis.fidelity import fidelity, of_scores, of_table
-from analysis.fidelity.runs import of_run, record
-from analysis.fidelity.write import points_table, summary_table
+from analysis.fidelity.sources import of_run, record
+from analysis.fidelity.study import points_table, summary_table
 from m2m.errors import InputError
 from m2m.mixture import Mixture, all_subsets
 from m2m.scoring.table import ScoreTable

@@ -13,9 +13,8 @@ import pytest
 from helpers.missing_numbers import unexplained
 
 from analysis.fidelity import intervals
-from analysis.fidelity.measure import study
-from analysis.fidelity.points import Points
-from analysis.fidelity.write import write
+from analysis.fidelity.scores import Points
+from analysis.fidelity.study import study, write
 from analysis.results import UNDEFINED, UNFORESEEN, explained, explained_table
 from m2m.errors import InputError
 from m2m.support.arrays import Floats, range_fault

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.fidelity.pairs import pair_sums, permuted_pair_sums
+from analysis.fidelity.coefficients import pair_sums, permuted_pair_sums
 
 #: Few distinct values, so that ties are common, and many, so that there are none.
 SIZES = st.integers(0, 40)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.fidelity import fidelity, mixtures_needed
-from analysis.fidelity.correlation import COEFFICIENTS
+from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.intervals import SMALLEST, fisher
 from analysis.fidelity.power import power
 from m2m.errors import InputError

@@ -11,8 +11,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from analysis.fidelity import mixed_effects, repeated_measures
-from analysis.fidelity.points import Points
-from analysis.fidelity.sample import Sample
+from analysis.fidelity.scores import Points, Sample
 
 
 def panel(slopes: list[float], off_line: float, noise: float, seed: int, n: int = 15) -> list[Points]:

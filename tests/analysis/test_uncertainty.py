@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.fidelity.decision import uncertainty
 from analysis.fidelity.intervals import MANY, RESAMPLES
-from analysis.fidelity.points import Points
-from analysis.fidelity.uncertainty import uncertainty
+from analysis.fidelity.scores import Points
 
 #: Six standard errors of a share of RESAMPLES draws: missed once in 5e8.
 SIX_SIGMA = 6 * math.sqrt(0.25 / RESAMPLES)

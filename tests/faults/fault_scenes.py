@@ -32,7 +32,7 @@ OF_SQLITE = ("-wal", "-shm", "-journal")
 SETTINGS = {
     "analysis.fidelity.intervals:RESAMPLES": 99,
     "analysis.validate.grid:RESAMPLES": 99,
-    "analysis.validate.choices:FINE": 200,
+    "analysis.validate.ratios:FINE": 200,
     "m2m.scoring.table:PATIENCE": 0.5,
 }
 #: The models and tasks of the scenes that score.

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from analysis.curvature import (
     Landscape,
     QuadraticModel,
-    batch_products,
     curvature,
+    products,
     quadratic_model,
     second_differences,
 )
-from analysis.curvature.differences import noise_level
+from analysis.curvature.quadratic import noise_level
 from analysis.interaction import second_order
 from m2m.errors import InputError, MixtureError
 from m2m.setups.protocol import Examples
@@ -57,9 +57,9 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.products = self.graphs = 0
-        prepare = batch_products.hessian
+        prepare = products.hessian
 
-        def counted(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> batch_products.Multiply:
+        def counted(loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> products.Multiply:
             multiply = prepare(loss, parameters)
             self.graphs += 1
 
@@ -69,7 +69,7 @@ class Counted:
 
             return count
 
-        monkeypatch.setattr("analysis.curvature.landscape.hessian", counted)
+        monkeypatch.setattr("analysis.curvature.loss_surface.hessian", counted)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])

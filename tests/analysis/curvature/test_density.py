@@ -14,8 +14,7 @@ from scipy.stats import norm, wasserstein_distance
 from torch import Tensor, nn
 
 from analysis.curvature import Landscape, Matrix, density, quadratic_model, spectrum, trace
-from analysis.curvature.density import lanczos_quadrature
-from analysis.curvature.trace import random_signs
+from analysis.curvature.spectrum import lanczos_quadrature, random_signs
 from m2m.errors import InputError
 from m2m.setups.protocol import Batch
 

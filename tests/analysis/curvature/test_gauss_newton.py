@@ -18,7 +18,7 @@ from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
 
 from analysis.curvature import Landscape
-from analysis.study_setup import study_setup
+from analysis.trained_run import study_setup
 from m2m.errors import ConfigError, InputError
 from m2m.setups.byte_gpt import ByteGPT, Shape
 from m2m.setups.protocol import Batch, Examples, Setup, trainable

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from analysis.curvature import Landscape
-from analysis.curvature.landscape import inner, norms
-from analysis.study_setup import study_setup
+from analysis.curvature.loss_surface import inner, norms
+from analysis.trained_run import study_setup
 from m2m.errors import CheckpointError, InputError
 from m2m.setups.protocol import Batch, Examples, trainable
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from analysis.curvature import Landscape, Matrix, trace
-from analysis.curvature.trace import hutch_plus_plus, hutchinson, random_signs
+from analysis.curvature.spectrum import hutch_plus_plus, hutchinson, random_signs
 from m2m.errors import InputError
 from m2m.setups.protocol import Examples
 

@@ -26,7 +26,7 @@ from analysis.error_bound import (
     slopes,
     sweep,
 )
-from analysis.error_bound.score import ScoreShape
+from analysis.error_bound.bound import ScoreShape
 from analysis.interaction import StepSizes
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup

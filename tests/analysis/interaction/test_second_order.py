@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from analysis.curvature import Landscape
 from analysis.interaction import SecondOrder, StepSizes, second_order
 from analysis.interaction.compare import quotient
-from analysis.interaction.step_sizes import outside_theory
+from analysis.interaction.predicted import outside_theory
 from m2m.errors import MixtureError
 from m2m.setups.protocol import Examples
 from m2m.training import TrainRecipe

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.orthogonality import Study, anchor_effect, chance, correct, orthogonality
-from analysis.orthogonality.geometry import Geometry, cosines, of_look
-from analysis.orthogonality.grouping import group, kind_of, layer_of
+from analysis.orthogonality.geometry import Geometry, cosines, group, kind_of, layer_of, of_look
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, InputError
 from m2m.merging.look import look_at_task_vectors

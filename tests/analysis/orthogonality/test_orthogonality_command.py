@@ -15,7 +15,7 @@ from helpers.lora_files import factors, save_adapter
 from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
-from analysis.orthogonality import measure, orthogonality
+from analysis.orthogonality import orthogonality, study
 from m2m import pipeline
 from m2m.checkpoint import save
 from m2m.errors import CheckpointError
@@ -196,7 +196,7 @@ def test_adapters_and_models_do_not_mix(
 def test_experts_that_change_while_they_are_measured_are_named(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    original = getattr(measure, step)
+    original = getattr(study, step)
 
     def changing(*args: Any, **options: Any) -> Any:
         found = original(*args, **options)
@@ -204,7 +204,7 @@ def test_experts_that_change_while_they_are_measured_are_named(
         os.utime(file, ns=(1, 1))
         return found
 
-    monkeypatch.setattr(measure, step, changing)
+    monkeypatch.setattr(study, step, changing)
     with pytest.raises(CheckpointError, match=r"red/model\.safetensors: changed while it was used"):
         orthogonality(models["base"], [models["red"], models["blue"]], rank=2)
 
@@ -214,13 +214,13 @@ def test_adapters_that_change_while_they_are_measured_are_named(
 ) -> None:
     save({"q.weight": torch.randn(8, 6)}, tmp_path / "base")
     adapters = [save_adapter(tmp_path / f"a{n}", factors("q", 8, 6, 4, n)) for n in range(2)]
-    gram = measure.lora_gram
+    gram = study.lora_gram
 
     def changing(opened: Any) -> Any:
         found = gram(opened)
         os.utime(adapters[1] / "adapter_model.safetensors", ns=(1, 1))
         return found
 
-    monkeypatch.setattr(measure, "lora_gram", changing)
+    monkeypatch.setattr(study, "lora_gram", changing)
     with pytest.raises(CheckpointError, match=r"a1/adapter_model\.safetensors: changed while it was used"):
         orthogonality(tmp_path / "base", adapters)

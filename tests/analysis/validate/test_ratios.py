@@ -9,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.validate.choices import Choice, of_choices, scheffe
+from analysis.validate.evidence import of_grid, of_transfer
 from analysis.validate.grid import Grid, comparable, of_ratio, pooled_rank_correlation
-from analysis.validate.ratios import LINE, Ratios, mixtures_of, of_ratios, roughness
-from analysis.validate.scores import of_grid, of_transfer
+from analysis.validate.ratios import (
+    LINE,
+    Choice,
+    Ratios,
+    mixtures_of,
+    of_choices,
+    of_ratios,
+    roughness,
+    scheffe,
+)
 from m2m.mixture import Mixture, all_subsets
 
 

@@ -14,7 +14,7 @@ from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
 from analysis.fidelity import intervals
-from analysis.validate import CLAIMS, choices, grid
+from analysis.validate import CLAIMS, grid, ratios
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 FILES = {"verdicts.json", "verdicts.csv", "verdicts.md", "verdicts.png", "verdicts.svg"}
@@ -46,7 +46,7 @@ def done(folder: Path) -> Iterator[Path]:
     out = folder / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid, "RESAMPLES", 199)
-        patch.setattr(choices, "FINE", 500)
+        patch.setattr(ratios, "FINE", 500)
         patch.setattr(intervals, "RESAMPLES", 199)
         assert main(["validate", str(folder / "tiny.toml"), "--out", str(out), "--workers", "1", "-q"]) == 0
         yield out

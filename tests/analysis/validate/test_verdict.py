@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from analysis.validate import CLAIMS, Claim, Evidence, judge
 from analysis.validate import grid as grids
+from analysis.validate.evidence import advantage, of_grid
 from analysis.validate.grid import Grid, of_mean, over_datasets, over_mixtures, pooled_correlation
-from analysis.validate.scores import advantage, of_grid
 from analysis.validate.trainings import scaled, spread
 from m2m.mixture import all_subsets
 from m2m.training import TrainRecipe

@@ -1,20 +1,28 @@
-"""A curvature study as JSON and tables."""
+"""Curvature of a finished run: tables at its base, and the quadratic model of its target's loss."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import spearmanr
 
-from analysis.curvature.runs import CurvatureStudy, DatasetSpectrum
+from analysis.curvature.products import Matrix
+from analysis.curvature.quadratic import Differences, QuadraticModel, quadratic_model, second_differences
+from analysis.curvature.spectrum import Density, Spectrum, Trace, density, spectrum, trace
+from analysis.curvature.tables import Curvature, curvature
 from analysis.results import Reasons
+from analysis.trained_run import TrainedRun
+from m2m.mixture import Mixture, all_subsets, weight_matrix
 from m2m.support.arrays import Floats
 
+#: Eigenvalues asked of each spectrum, products of each trace, steps and probes of each density.
+EIGENVALUES, PRODUCTS, STEPS, PROBES = 4, 18, 32, 4
 NAME = "curvature"
 _ONE_PROBE = "a single probe has no standard error"
 #: Why a number may not be there.
@@ -28,6 +36,103 @@ REASONS: Reasons = {
 }
 #: Points at which a density is drawn, and how far beyond the outermost eigenvalues, in its own resolution.
 _POINTS, _MARGIN = 400, 3
+
+
+@dataclass(frozen=True)
+class DatasetSpectrum:
+    """What the spectrum of one dataset's curvature looks like.
+
+    Attributes:
+        ends: Eigenvalues at both ends.
+        density: Where all of them lie.
+        hutchinson: The trace by Hutchinson's estimate.
+        hutch_plus_plus: The trace by Hutch++, from as many products.
+    """
+
+    ends: Spectrum
+    density: Density
+    hutchinson: Trace
+    hutch_plus_plus: Trace
+
+
+@dataclass(frozen=True)
+class CurvatureStudy:
+    """Curvature at a run's base.
+
+    Attributes:
+        matrix: What stands for H: the Hessian or the Gauss-Newton matrix.
+        tables: γ, interactions and norms over the datasets.
+        target: Name of the target of the quadratic model.
+        model: The target's loss over all mixtures, to second order.
+        mixtures: Every subset of the datasets. [M]
+        predicted: The model's loss of each subset's merged model, nat. [M]
+        merged: The loss that model really has, nat. [M]
+        forward: The same quadratic model from merged losses alone; None if not asked for.
+        spectra: Each dataset's spectrum; empty if not asked for.
+    """
+
+    matrix: Matrix
+    tables: Curvature
+    target: str
+    model: QuadraticModel
+    mixtures: tuple[Mixture, ...]
+    predicted: Floats
+    merged: Floats
+    forward: Differences | None
+    spectra: dict[str, DatasetSpectrum]
+
+
+def of_run(
+    run: TrainedRun,
+    target: str | None = None,
+    *,
+    forward: bool = False,
+    spectra: bool = False,
+    matrix: Matrix = "hessian",
+) -> CurvatureStudy:
+    """Measure the curvature at a run's base along its gradients and task vectors.
+
+    Args:
+        run: The run, opened.
+        target: Target of the quadratic model; None: the one the run chose for.
+        forward: Whether to make the quadratic model again from merged losses alone.
+        spectra: Whether to find each dataset's spectrum: its ends, its density and its trace.
+        matrix: What stands for H: the Hessian or the Gauss-Newton matrix.
+
+    Returns:
+        The study.
+    """
+    name, chosen = run.target_named(target)
+    examples = chosen.validation
+    model = quadratic_model(run.landscape, examples, run.experts, matrix=matrix)
+    mixtures = tuple(all_subsets(run.datasets))
+
+    def loss(weights: Floats) -> float:
+        alpha = torch.from_numpy(weights).to(run.experts)
+        return run.landscape.value(examples, at=alpha @ run.experts)
+
+    weights = np.array(weight_matrix(mixtures))
+    return CurvatureStudy(
+        matrix=matrix,
+        tables=curvature(run.landscape, run.experts, run.datasets, matrix=matrix),
+        target=name,
+        model=model,
+        mixtures=mixtures,
+        predicted=model.predict(weights),
+        merged=np.array([loss(row) for row in weights]),
+        forward=second_differences(loss, len(run.datasets)) if forward else None,
+        spectra={name: _spectrum_of(run, name, matrix) for name in (run.datasets if spectra else ())},
+    )
+
+
+def _spectrum_of(run: TrainedRun, dataset: str, matrix: Matrix) -> DatasetSpectrum:
+    where = run.landscape, run.setup.datasets[dataset]
+    return DatasetSpectrum(
+        ends=spectrum(*where, EIGENVALUES, tolerance=1e-3, seed=run.seed, matrix=matrix),
+        density=density(*where, STEPS, PROBES, seed=run.seed, matrix=matrix),
+        hutchinson=trace(*where, PRODUCTS, seed=run.seed, matrix=matrix),
+        hutch_plus_plus=trace(*where, PRODUCTS, seed=run.seed, matrix=matrix, sketched=True),
+    )
 
 
 def to_json(study: CurvatureStudy) -> dict[str, Any]:
@@ -54,7 +159,7 @@ def to_json(study: CurvatureStudy) -> dict[str, Any]:
         content["forward"] = asdict(study.forward) | {
             "largest_gap_in_stated_errors": _largest(gap, study.forward.curvature_error)
         }
-    content["spectra"] = {name: _spectrum(found) for name, found in study.spectra.items()}
+    content["spectra"] = {name: _spectrum_json(found) for name, found in study.spectra.items()}
     return content
 
 
@@ -109,7 +214,7 @@ def _largest(gaps: Floats, errors: Floats) -> float:
     return float((gaps / errors).max()) if (errors > 0).all() else math.nan
 
 
-def _spectrum(found: DatasetSpectrum) -> dict[str, Any]:
+def _spectrum_json(found: DatasetSpectrum) -> dict[str, Any]:
     density = found.density
     beyond = density.resolution
     return asdict(found.ends) | {

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from analysis.curvature.batch_products import (
+from analysis.curvature.products import (
     Matrix,
     Multiply,
     check_matrix,
+    check_output_loss,
     differentiate,
     gauss_newton,
     hessian,
+    loss_of_output,
+    run_model,
 )
-from analysis.curvature.output_loss import check_output_loss, loss_of_output, run_model
 from m2m.errors import CheckpointError, InputError
 from m2m.setups.protocol import Batch, Examples, Setup, load_state, trainable
 

@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.curvature.landscape import norms
-from analysis.interaction.anchored_run import AnchoredProxy, anchored_proxy
-from analysis.interaction.compare import Agreement, agreement, quotient
-from analysis.interaction.scheffe import ScheffeCorrection, scheffe_correction
-from analysis.interaction.scores import flips, score_effect
-from analysis.interaction.second_order import SecondOrder, second_order
-from analysis.interaction.step_sizes import StepSizes, outside_theory
+from analysis.curvature.loss_surface import norms
+from analysis.interaction.anchored import AnchoredProxy, anchored_proxy
+from analysis.interaction.compare import Agreement, agreement, flips, quotient, score_effect
+from analysis.interaction.predicted import (
+    ScheffeCorrection,
+    SecondOrder,
+    StepSizes,
+    outside_theory,
+    scheffe_correction,
+    second_order,
+)
+from analysis.results import Reasons
 from analysis.trained_run import TrainedRun
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Examples
+
+NAME = "interaction"
+_NO_RESIDUAL = "the measured or the predicted residual is zero"
+_NO_CORRECTION = "the correction was fitted to pairs, not every pair was trained, or there is no residual"
+#: Why a number may not be there.
+REASONS: Reasons = {
+    "cosine": _NO_RESIDUAL,
+    "share": _NO_RESIDUAL,
+    "scale": _NO_RESIDUAL,
+    "relative": "the trained model did not move",
+    "mean_relative": "no trained model moved",
+    "rho": "the mean gradient is zero, and what bends it is not",
+    "seed_distance": "the mixture was not trained with a second seed",
+    "corrected": _NO_CORRECTION,
+    "corrected_loss": _NO_CORRECTION,
+    "mean_corrected": "no mixture has a corrected residual",
+    "anchored": "anchored experts were not asked for, or the trained model did not move",
+    "plain": "the trained model did not move",
+    "ratio": "plain experts leave no residual",
+}
 
 
 @dataclass(frozen=True)
@@ -191,3 +220,49 @@ def _trained(run: TrainedRun, mixture: Mixture) -> Tensor:
 
 def _norm(vector: Tensor) -> float:
     return norms(vector[None]).item()
+
+
+def to_json(study: InteractionStudy) -> dict[str, Any]:
+    """Lay a study out for a JSON file.
+
+    Args:
+        study: The study.
+
+    Returns:
+        The residuals by mixture, what they flip, and the recipe's coefficients.
+    """
+    corrected = [
+        row.corrected for row in study.residuals if row.corrected is not None and math.isfinite(row.corrected)
+    ]
+    relative = [row.relative for row in study.residuals if math.isfinite(row.relative)]
+    return {
+        "target": study.target,
+        "outside_theory": study.outside,
+        "coefficient": study.steps.coefficient,
+        "printed_coefficient": study.steps.printed_coefficient,
+        "residuals": [_row(row) for row in study.residuals],
+        "mean_relative": float(np.mean(relative)) if relative else None,
+        "mean_corrected": float(np.mean(corrected)) if corrected else None,
+        "anchored": asdict(study.anchored) if study.anchored else None,
+        "pairs": len(study.residuals) * (len(study.residuals) - 1) // 2,
+        "flipped": study.flipped,
+        "flipped_by_effect": study.flipped_by_effect,
+        "flipped_by_prediction": study.flipped_by_prediction,
+    }
+
+
+def to_tables(study: InteractionStudy) -> dict[str, pd.DataFrame]:
+    """Lay a study out as a table.
+
+    Args:
+        study: The study.
+
+    Returns:
+        A row a mixture.
+    """
+    return {"": pd.DataFrame([_row(row) for row in study.residuals])}
+
+
+def _row(row: Residual) -> dict[str, Any]:
+    own = {key: value for key, value in vars(row).items() if key not in ("mixture", "agreement")}
+    return {"mixture": row.mixture.label, **asdict(row.agreement), **own}

@@ -1,4 +1,4 @@
-"""What a run's scores say: agreement, choice, harm, cost."""
+"""What a run's scores and models say: agreement, choice, harm, cost, cosines, residuals, curvature."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
-from analysis.fidelity.estimate import Estimate
-from analysis.fidelity.measure import Study
-from analysis.validate.grid import Grid, of_mean, over_mixtures, pooled_rank_correlation
+from analysis.curvature.tables import curvature
+from analysis.fidelity.intervals import Estimate
+from analysis.fidelity.study import Study
+from analysis.orthogonality.study import of_run as orthogonality_of_run
+from analysis.trained_run import TrainedRun, open_run
+from analysis.validate.grid import Grid, of_mean, over_datasets, over_mixtures, pooled_rank_correlation
 from analysis.validate.verdict import Evidence
-from m2m.mixture import Mixture
+from m2m.errors import InputError
+from m2m.mixture import Mixture, weight_matrix
 from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats, Ints
 
 _MIXTURES = "mixtures, on every target"
+#: Examples a dataset for curvature: its tables settle early, and a product costs two gradients.
+EXAMPLES = 8
 
 
 def of_study(study: Study) -> dict[str, Evidence]:
@@ -244,3 +251,39 @@ def of_costs(results: Mapping[str, Any]) -> dict[str, Evidence]:
         return {}
     ratio = (seconds["experts"] + seconds["surrogate"]) / (seconds["experts"] + seconds["truth"])
     return {"few_trainings": Evidence(ratio, ratio, ratio, 1, "timings", "one timing, no interval")}
+
+
+def of_models(folder: RunFolder, seed: int, *, with_curvature: bool) -> dict[str, Evidence]:
+    """Measure the geometry of a run's models.
+
+    Args:
+        folder: The run folder; experts must be there.
+        seed: Seed of the resampling.
+        with_curvature: Whether curvature is measured as well, which takes longest.
+
+    Returns:
+        Evidence by claim.
+    """
+    study = orthogonality_of_run(folder.root)
+    found = {"orthogonal": over_datasets(abs(study.whole.cosine), "pairs of datasets")}
+    run = open_run(folder.root, EXAMPLES, float64=False)  # intervals over datasets are far wider
+    if run.mixtures:
+        moves = [run.displacement(mixture, run.seed) for mixture in run.mixtures]
+        trained = torch.stack([move for move in moves if move is not None])
+        weights = torch.tensor(weight_matrix(run.mixtures), dtype=run.experts.dtype)
+        relative = ((trained - weights @ run.experts).norm(dim=1) / trained.norm(dim=1)).numpy()
+        found["first_order"] = over_mixtures(
+            lambda chosen: float(relative[chosen].mean()), len(relative), seed, "mixtures"
+        )
+    if with_curvature:
+        found["curvature_dominant"] = _dominance(run)
+    return found
+
+
+def _dominance(run: TrainedRun) -> Evidence:
+    rows = "pairs of datasets, both ways"
+    try:
+        gamma = curvature(run.landscape, run.experts, run.datasets).gamma
+    except InputError as error:  # one claim less is no reason to end a validation of hours
+        return Evidence(None, None, None, 0, rows, "dataset jackknife", str(error))
+    return over_datasets(gamma, rows)
