@@ -20,16 +20,16 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 FILES = sorted(str(path) for path in Path("csrc").rglob("*") if path.suffix in {".cpp", ".h", ".cu", ".cuh"})
-CUDA_SOURCE = "csrc/merge_launch.cu"  # the only one that nvcc compiles
-CUDA_HOST_SOURCE = "csrc/cuda_device.cpp"
+CUDA_SOURCE = "csrc/cuda/launch.cu"  # the only one that nvcc compiles
+CUDA_HOST_SOURCE = "csrc/cuda/device.cpp"
 SOURCES = [file for file in FILES if file.endswith(".cpp") and file != CUDA_HOST_SOURCE]
 CUDA_ARCHS = ["80", "90", "100"]  # A100, H100, B200; the last one's PTX serves what comes later
 
 # Bits must not depend on the compiler's mood: nothing is contracted to fma that is not written as fma.
 CXX_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra"]
 CXX_FLAGS += ["-pthread"]
-NVCC_FLAGS = ["-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", "--threads=0"]
-NVCC_FLAGS += ["-Xptxas=-warn-spills,-warn-lmem-usage", "-Werror=all-warnings"]
+NVCC_FLAGS = ["-std=c++17", "-O3", "-Icsrc", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden"]
+NVCC_FLAGS += ["--threads=0", "-Xptxas=-warn-spills,-warn-lmem-usage", "-Werror=all-warnings"]
 
 OBJECTS = f"build/objects-{sysconfig.get_config_var('SOABI')}"
 JOBS = min(8, len(os.sched_getaffinity(0)))  # each job takes up to a gigabyte
@@ -130,7 +130,7 @@ class BuildExt(build_ext):
 
     def add_cuda(self, ext, nvcc: str) -> None:
         """Compile the kernels, and let the extension be linked with them."""
-        target = f"{OBJECTS}/merge_launch.cu.o"
+        target = f"{OBJECTS}/{CUDA_SOURCE}.o"
         command = [nvcc, *NVCC_FLAGS, *arch_flags(), "-c"]
         compile_once(target, command, lambda more: self.spawn([*command, CUDA_SOURCE, "-o", target, *more]))
         toolkit = toolkit_of(nvcc)
@@ -143,6 +143,8 @@ class BuildExt(build_ext):
         ext.extra_link_args += [f"-L{lib}", "-lcudart_static", "-ldl", "-lrt"]
 
 
-CORE = Pybind11Extension("m2m._core", SOURCES, depends=FILES, extra_compile_args=CXX_FLAGS, cxx_std=17)
+CORE = Pybind11Extension(
+    "m2m._core", SOURCES, depends=FILES, include_dirs=["csrc"], extra_compile_args=CXX_FLAGS, cxx_std=17
+)
 
 setup(ext_modules=[CORE], cmdclass={"build_ext": BuildExt})

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "arithmetic.h"
+#include "core/arithmetic.h"
 #include "check.h"
 
 using namespace m2m;

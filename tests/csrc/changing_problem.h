@@ -5,10 +5,10 @@
 #include <limits>
 #include <optional>
 
-#include "select_pass.h"
-#include "stream_executor.h"
-#include "stream_failure.h"
-#include "stream_plan_check.h"
+#include "select/select_pass.h"
+#include "stream/executor.h"
+#include "stream/failure.h"
+#include "stream/plan_check.h"
 #include "stream_problem.h"
 
 namespace m2m {

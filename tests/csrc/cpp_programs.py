@@ -23,19 +23,20 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 FUZZED = ["-DM2M_LIBFUZZER", "-Wno-ignored-attributes"]
 #: Where `cuda_runtime_api.h` is found: the emulator, never a toolkit.
 EMULATED = f"-I{HERE / 'emulated_cuda'}"
-STREAM = ["stream_executor", "stream_file", "stream_merge", "stream_plan_check", "merge_cpu"]
-STREAM += ["merge_device", "lora_factors", "lora_product"]
-SELECT = ["select_rank", "select_rows", "philox", "ordered_sum"]
-SELECT_PASS = [*SELECT, "select_blocks", "select_chunk", "select_experts", "select_pass", "select_state"]
+MERGE = ["core/merge_cpu"]
+STREAM = [*MERGE, "core/merge_device", "lora/product", "stream/executor", "stream/file", "stream/lora_factors"]
+STREAM += ["stream/merge_pass", "stream/plan_check"]
+SELECT = ["core/ordered_sum", "core/philox", "select/rank", "select/rows"]
+SELECT_PASS = [*SELECT, "select/blocks", "select/chunk", "select/experts", "select/select_pass", "select/state"]
 #: Program to the parts of csrc/ that it is linked with.
 PROGRAMS = {
     "arithmetic_cases": [],
-    "merge_cases": ["merge_cpu"],
+    "merge_cases": MERGE,
     "stream_cases": STREAM,
-    "select_cases": [*SELECT, "merge_cpu"],
+    "select_cases": [*SELECT, *MERGE],
     "change_cases": [*STREAM, *SELECT_PASS],
-    "mapped_cases": ["mapped_file"],
-    "cuda_cases": [*STREAM, "cuda_device"],
+    "mapped_cases": ["stream/mapped_file"],
+    "cuda_cases": [*STREAM, "cuda/device"],
     "fuzz/fuzz_stream": STREAM,
     "fuzz/fuzz_select": [*STREAM, *SELECT_PASS],
 }
@@ -60,7 +61,7 @@ class Builder:
         """Return the program with `right` replaced by `wrong` in one part of csrc/."""
         source = (CSRC / f"{part}.cpp").read_text()
         assert source.count(right) == 1, f"{part}.cpp has no longer one {right!r}"
-        broken = self._folder / f"{part}_{crc32((right + wrong).encode()):08x}.cpp"
+        broken = self._folder / f"{Path(part).name}_{crc32((right + wrong).encode()):08x}.cpp"
         broken.write_text(source.replace(right, wrong))
         parts = [broken if one == part else CSRC / f"{one}.cpp" for one in PROGRAMS[name]]
         return self._linked(f"{name}_{broken.stem}", parts, MEMORY, main=name)
@@ -75,8 +76,10 @@ class Builder:
         return target
 
     def _object(self, source: Path, sanitizer: str) -> Path:
-        target = self._folder / f"{source.stem}_{sanitizer}.o"
-        optimized = "-O1" if source.parent == CSRC else "-O0"  # compiling takes longer than running
+        is_part = CSRC in source.parents
+        name = "_".join(source.relative_to(CSRC).with_suffix("").parts) if is_part else source.stem
+        target = self._folder / f"{name}_{sanitizer}.o"
+        optimized = "-O1" if is_part else "-O0"  # compiling takes longer than running
         sanitized = ["-g1", optimized, f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
         sanitized += FUZZED if sanitizer.startswith("fuzzer") else WARNINGS
         with _made_once(target) as missing:

@@ -4,12 +4,12 @@
 #include <stdexcept>
 
 #include "check.h"
-#include "cuda_device.h"
+#include "cuda/device.h"
 #include "cuda_on_cpu.h"
-#include "merge_kernels.cuh"
-#include "merge_launch.h"
-#include "stream_executor.h"
-#include "stream_merge.h"
+#include "cuda/kernels.cuh"
+#include "cuda/launch.h"
+#include "stream/executor.h"
+#include "stream/merge_pass.h"
 #include "stream_problem.h"
 
 namespace m2m {

@@ -1,5 +1,5 @@
 // Mapped files that are cut short while they are read: zeros, and a word about it, in place of a signal.
-#include "mapped_file.h"
+#include "stream/mapped_file.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "cuda_on_cpu.h"
-#include "merge_kernels.cuh"
+#include "cuda/kernels.cuh"
 
 using namespace m2m;
 

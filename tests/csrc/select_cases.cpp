@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "check.h"
-#include "merge.h"
-#include "ordered_sum.h"
-#include "philox.h"
-#include "select_rank.h"
-#include "select_rows.h"
+#include "core/merge.h"
+#include "core/ordered_sum.h"
+#include "core/philox.h"
+#include "select/rank.h"
+#include "select/rows.h"
 
 using namespace m2m;
 

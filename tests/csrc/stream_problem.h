@@ -15,10 +15,10 @@
 #include <string>
 #include <vector>
 
-#include "arithmetic.h"
+#include "core/arithmetic.h"
 #include "fuzz/draws.h"
-#include "stream_merge.h"
-#include "stream_plan.h"
+#include "stream/merge_pass.h"
+#include "stream/plan.h"
 
 namespace m2m {
 

@@ -14,7 +14,7 @@ from cpp_programs import find_compiler
 SETUP = Path(__file__).parents[2] / "setup.py"
 MODULE = """
 #include <Python.h>
-#include "outer.h"
+#include "core/outer.h"
 int other();
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core"};
 PyMODINIT_FUNC PyInit__core() {
@@ -24,10 +24,10 @@ PyMODINIT_FUNC PyInit__core() {
 }
 """
 FILES = {
-    "csrc/module.cpp": MODULE,
-    "csrc/other.cpp": '#include "inner.h"\nint other() { return INNER; }\n',
-    "csrc/outer.h": "#define OUTER 1\n",
-    "csrc/inner.h": "#define INNER 2\n",
+    "csrc/bind/module.cpp": MODULE,
+    "csrc/core/other.cpp": '#include "core/inner.h"\nint other() { return INNER; }\n',
+    "csrc/core/outer.h": "#define OUTER 1\n",
+    "csrc/core/inner.h": "#define INNER 2\n",
     "m2m/__init__.py": "",
 }
 
@@ -39,7 +39,7 @@ class Tree:
         self.folder = folder
         shutil.copy(SETUP, folder)
         for name, text in FILES.items():
-            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
 
     def build(self, **environment: str) -> set[str]:
@@ -82,19 +82,19 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 def test_nothing_is_compiled_twice(tree: Tree) -> None:
-    for path in (tree.folder / "csrc").iterdir():
+    for path in (tree.folder / "csrc").rglob("*.*"):
         path.touch()
     assert tree.build() == set()
 
 
 def test_a_header_reaches_those_who_include_it(tree: Tree) -> None:
-    tree.rewrite("csrc/inner.h", "INNER 2", "INNER 3")
+    tree.rewrite("csrc/core/inner.h", "INNER 2", "INNER 3")
     assert tree.build() == {"other"}
     assert tree.figure() % 10 == 3
-    tree.rewrite("csrc/outer.h", "#define OUTER 1", '#include "inner.h"\n#define OUTER INNER')
+    tree.rewrite("csrc/core/outer.h", "#define OUTER 1", '#include "core/inner.h"\n#define OUTER INNER')
     assert tree.build() == {"module"}
     assert tree.figure() == 33
-    tree.rewrite("csrc/inner.h", "INNER 3", "INNER 4")  # now through another header
+    tree.rewrite("csrc/core/inner.h", "INNER 3", "INNER 4")  # now through another header
     assert tree.build() == {"module", "other"}
     assert tree.figure() == 44
 

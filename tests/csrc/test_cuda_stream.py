@@ -19,7 +19,7 @@ FAILING = "whichever_call_fails_the_stream_ends_and_says_so"
     ],
 )
 def test_a_seeded_bug_is_caught(builder: Builder, right: str, wrong: str, case: str, seen: str) -> None:
-    program = builder.program_with_bug("cuda_cases", "cuda_device", right, wrong)
+    program = builder.program_with_bug("cuda_cases", "cuda/device", right, wrong)
     done = subprocess.run([program, case], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert seen in done.stderr

@@ -13,7 +13,7 @@ import pytest
 
 CSRC = Path(__file__).parents[2] / "csrc"
 PROBE = """
-#include "merge_kernels.cuh"
+#include "cuda/kernels.cuh"
 template __global__ void m2m::merge_kernel<m2m::Bf16, m2m::Bf16, 8>(m2m::MergeArgs, std::int64_t);
 template __global__ void m2m::merge_kernel<float, float, 8>(m2m::MergeArgs, std::int64_t);
 """

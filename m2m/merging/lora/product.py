@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from m2m.checkpoint.header import SIZES, TensorInfo
 
-#: Tensors whose factors are in memory at the same time; see `LoraCache` in `csrc/lora_factors.h`.
+#: Tensors whose factors are in memory at the same time; see `LoraCache` in `csrc/stream/lora_factors.h`.
 TENSORS_AT_ONCE = 2
 
 

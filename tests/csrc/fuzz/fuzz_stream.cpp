@@ -2,10 +2,10 @@
 #include <stdexcept>
 
 #include "driver.h"
-#include "stream_executor.h"
-#include "stream_failure.h"
-#include "stream_merge.h"
-#include "stream_plan_check.h"
+#include "stream/executor.h"
+#include "stream/failure.h"
+#include "stream/merge_pass.h"
+#include "stream/plan_check.h"
 #include "stream_problem.h"
 
 using namespace m2m;

@@ -1,0 +1,31 @@
+// One function body, compiled once an instruction set; which one runs is chosen at run time (see isa_in_use in core/merge.h).
+#pragma once
+
+#include "core/merge.h"
+
+#if defined(__x86_64__)
+#define M2M_AVX2 __attribute__((target("avx2,fma")))
+#define M2M_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")))
+#else
+#define M2M_AVX2
+#define M2M_AVX512
+#endif
+
+// Defines `Result name Parameters`, which calls the clone for the instruction set in use.
+#define M2M_DISPATCH(Result, name, Parameters, Arguments) \
+  Result name Parameters {                                \
+    switch (isa_in_use()) {                               \
+      case Isa::avx512: return name##_avx512 Arguments;   \
+      case Isa::avx2: return name##_avx2 Arguments;       \
+      case Isa::baseline: break;                          \
+    }                                                     \
+    return name##_baseline Arguments;                     \
+  }
+
+// Defines `Result name Parameters`, which returns `name_body Arguments`. The body must be always-inline: only then is it
+// compiled for the instruction set of the function it is called from.
+#define M2M_CLONES(Result, name, Parameters, Arguments)                                \
+  Result name##_baseline Parameters { return name##_body Arguments; }                  \
+  M2M_AVX2 Result name##_avx2 Parameters { return name##_body Arguments; }             \
+  M2M_AVX512 Result name##_avx512 Parameters { return name##_body Arguments; }         \
+  M2M_DISPATCH(Result, name, Parameters, Arguments)

@@ -1,0 +1,292 @@
+#include "select/blocks.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/arithmetic.h"
+#include "core/isa_clones.h"
+
+#define M2M_INLINE inline __attribute__((always_inline))
+
+namespace m2m {
+namespace {
+
+// ---- task vectors ----
+
+template <class Real>
+M2M_INLINE void widen_block_body(Dtype dtype, const void* input, std::int64_t start, int count, Real* __restrict wide) {
+  dispatch(dtype, [&](auto tag) __attribute__((always_inline)) {
+    using In = typename decltype(tag)::type;
+    if constexpr (std::is_same_v<Accumulation<In>, Real>) {
+      const In* from = static_cast<const In*>(input) + start;
+      for (int i = 0; i < count; ++i) wide[i] = load(from[i]);
+    }
+  });
+}
+
+// Calls `visit(i, element i of the task vector)` for the block.
+template <class Real, class Visit>
+M2M_INLINE void for_task_vector(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, Visit&& visit) {
+  dispatch(dtype, [&](auto tag) __attribute__((always_inline)) {
+    using In = typename decltype(tag)::type;
+    if constexpr (std::is_same_v<Accumulation<In>, Real>) {
+      const In *from = static_cast<const In*>(base) + start, *to = static_cast<const In*>(expert) + start;
+      for (int i = 0; i < count; ++i) visit(i, load(to[i]) - load(from[i]));
+    }
+  });
+}
+
+template <class Real>
+M2M_INLINE void task_vector_body(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count,
+                                 Real* __restrict vector) {
+  for_task_vector<Real>(dtype, base, expert, start, count,
+                        [&](int i, Real element) __attribute__((always_inline)) { vector[i] = element; });
+}
+
+template <class Real>
+M2M_INLINE void as_doubles_body(const Real* values, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = values[i];
+}
+
+template <class Real>
+M2M_INLINE void magnitudes_body(const Real* values, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = std::fabs(double{values[i]});
+}
+
+template <class Real>
+M2M_INLINE void squares_body(const Real* values, int count, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) wide[i] = double{values[i]} * double{values[i]};
+}
+
+// ---- keys ----
+
+template <class Real>
+M2M_INLINE KeyOf<Real> key_of(Real x) {
+  return bit_cast<KeyOf<Real>>(x) & static_cast<KeyOf<Real>>(~KeyOf<Real>{0} >> 1);
+}
+
+template <class Key>
+M2M_INLINE void magnitude_keys_body(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count,
+                                    Key* __restrict keys) {
+  using Real = std::conditional_t<std::is_same_v<Key, std::uint64_t>, double, float>;
+  for_task_vector<Real>(dtype, base, expert, start, count,
+                        [&](int i, Real element) __attribute__((always_inline)) { keys[i] = key_of(element); });
+}
+
+template <class Key>
+M2M_INLINE void count_all_body(const Key* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range) {
+  std::uint32_t bins[kBlock];
+  std::uint32_t low = UINT32_MAX, high = 0, zeros = 0;
+  for (int i = 0; i < count; ++i) {
+    bins[i] = static_cast<std::uint32_t>(keys[i] >> digit.shift);
+    low = std::min(low, bins[i] - 1);  // bin 0 becomes the largest number: it is far from the others, and no part of the range
+    high = std::max(high, bins[i]);
+    zeros += keys[i] == 0;
+  }
+  range.low = std::min(range.low, std::int64_t{low} + 1);
+  range.high = std::max(range.high, std::int64_t{high});
+  range.zeros += zeros;
+  std::uint32_t* other = counts + digit.bins();
+  int i = 0;
+  for (; i + 1 < count; i += 2) {
+    ++counts[bins[i]];
+    ++other[bins[i + 1]];
+  }
+  if (i < count) ++counts[bins[i]];
+}
+
+// The smallest key of the prefix is counted by itself: in 16-bit checkpoints it is most of them. The others are sought 128 at
+// a time, in 16 columns: most columns hold none.
+template <class Key>
+M2M_INLINE void count_some_body(const Key* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range) {
+  constexpr int columns = 16, group = 8 * columns;
+  const int above = digit.shift + digit.bits;
+  const Key smallest = static_cast<Key>(digit.prefix << above), others = static_cast<Key>((Key{1} << above) - 1);
+  std::uint32_t equal = 0;
+  for (int i = 0; i < count; ++i) equal += keys[i] == smallest;
+  counts[0] += equal;
+  const auto look_at = [&](int i) __attribute__((always_inline)) {
+    const Key rest = keys[i] - smallest - 1;
+    if (rest >= others) return;
+    const auto bin = static_cast<std::int64_t>((rest + 1) >> digit.shift);
+    ++counts[bin];
+    range.low = std::min(range.low, bin);
+    range.high = std::max(range.high, bin);
+  };
+  int start = 0;
+  for (; start + group <= count; start += group) {
+    Key least[columns];
+    std::fill_n(least, columns, static_cast<Key>(~Key{0}));
+    for (int r = 0; r < group; r += columns)
+      for (int j = 0; j < columns; ++j) least[j] = std::min(least[j], static_cast<Key>(keys[start + r + j] - smallest - 1));
+    for (int j = 0; j < columns; ++j) {
+      if (least[j] >= others) continue;
+      for (int r = 0; r < group; r += columns) look_at(start + r + j);
+    }
+  }
+  for (; start < count; ++start) look_at(start);
+}
+
+template <class Key>
+M2M_INLINE int find_some_body(const Key* keys, int count, const RankDigit& digit, std::uint64_t* __restrict found) {
+  const Key prefix = static_cast<Key>(digit.prefix);
+  int n = 0;
+  for (int i = 0; i < count; ++i) {
+    found[n] = keys[i];
+    n += (keys[i] >> digit.shift) == prefix;
+  }
+  return n;
+}
+
+// ---- trimming ----
+
+template <class Key>
+M2M_INLINE bool inside(Key key, std::int32_t index, Key edge, std::int32_t cut) {
+  return (key > edge) | ((key == edge) & (index < cut));
+}
+
+M2M_INLINE std::int32_t cut_in_block(const LocalEdge& edge, int count) {
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(edge.cut, 0, count));
+}
+
+template <class Real>
+M2M_INLINE void keep_drawn_body(const std::uint32_t* words, std::uint32_t keep_below, int count, Real* __restrict vector) {
+  for (int i = 0; i < count; ++i) vector[i] = words[i] < keep_below ? vector[i] : Real{0};
+}
+
+M2M_INLINE void ranked_probabilities_body(const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns, int count,
+                                          double* __restrict probabilities) {
+  const double width = spec.high - spec.low, last = static_cast<double>(columns - 1);
+  if (!spec.to_ends) {
+    for (int i = 0; i < count; ++i) probabilities[i] = spec.high - width * double(ranks[i]) / (last + 1);
+  } else if (columns > 1) {
+    for (int i = 0; i < count; ++i) probabilities[i] = spec.low + width * (last - double(ranks[i])) / last;
+  } else {
+    std::fill_n(probabilities, count, spec.single);
+  }
+}
+
+template <class Real>
+M2M_INLINE void keep_ranked_body(const std::uint32_t* words, const double* probabilities, int count, Real* __restrict vector) {
+  // A whole number below the floor of x is one whose successor is at most x.
+  for (int i = 0; i < count; ++i) vector[i] = double(words[i]) + 1 <= probabilities[i] * 0x1p32 ? vector[i] : Real{0};
+}
+
+template <class Real>
+M2M_INLINE void keep_between_body(const LocalEdge& outer, const LocalEdge& inner, int count, Real* __restrict vector) {
+  using Key = KeyOf<Real>;
+  const auto outer_key = static_cast<Key>(outer.key), inner_key = static_cast<Key>(inner.key);
+  const std::int32_t outer_cut = cut_in_block(outer, count), inner_cut = cut_in_block(inner, count);
+  for (std::int32_t i = 0; i < count; ++i) {
+    const Key key = key_of(vector[i]);
+    const bool kept = inside(key, i, outer_key, outer_cut) & !inside(key, i, inner_key, inner_cut);
+    vector[i] = kept ? vector[i] : Real{0};
+  }
+}
+
+template <class Real>
+M2M_INLINE void keep_inside_body(const std::uint64_t* keys, const LocalEdge& edge, int count, Real* __restrict vector) {
+  const std::int32_t cut = cut_in_block(edge, count);
+  for (std::int32_t i = 0; i < count; ++i) vector[i] = inside(keys[i], i, edge.key, cut) ? vector[i] : Real{0};
+}
+
+M2M_INLINE void invert_body(int count, double* __restrict values) {
+  for (int i = 0; i < count; ++i) values[i] = values[i] > 0 ? 1 / values[i] : 1.0;
+}
+
+// ---- writing ----
+
+M2M_INLINE void signed_keys_body(const double* values, int count, std::uint64_t* __restrict keys) {
+  constexpr std::uint64_t sign = std::uint64_t{1} << 63;
+  for (int i = 0; i < count; ++i) {
+    const auto bits = bit_cast<std::uint64_t>(values[i] + 0.0);
+    keys[i] = bits & sign ? ~bits : bits | sign;
+  }
+}
+
+M2M_INLINE void choose_body(const std::uint64_t* keys, std::uint64_t least, const double* other, int count,
+                            double* __restrict chosen) {
+  for (int i = 0; i < count; ++i) chosen[i] = keys[i] >= least ? other[i] : chosen[i];
+}
+
+M2M_INLINE void store_block_body(const double* values, int count, Dtype output, void* out, std::int64_t start) {
+  dispatch(output, [&](auto tag) __attribute__((always_inline)) {
+    using Out = typename decltype(tag)::type;
+    Out* __restrict stored = static_cast<Out*>(out) + start;
+    for (int i = 0; i < count; ++i) store(values[i], stored + i);
+  });
+}
+
+template <class Real>
+M2M_INLINE void add_to_base_body(const Real* base, const double* change, double divisor, double factor, int count, Dtype output,
+                                 void* out, std::int64_t start) {
+  double sums[kBlock];
+  std::copy_n(change, count, sums);
+  if (divisor != 1)
+    for (int i = 0; i < count; ++i) sums[i] /= divisor;
+  for (int i = 0; i < count; ++i) sums[i] = double{base[i]} + factor * sums[i];
+  store_block_body(sums, count, output, out, start);
+}
+
+}  // namespace
+
+// Defines the function for task vectors in float and in double.
+#define M2M_REAL_CLONES(name, FloatParameters, DoubleParameters, Arguments) \
+  M2M_CLONES(void, name, FloatParameters, Arguments)                        \
+  M2M_CLONES(void, name, DoubleParameters, Arguments)
+
+M2M_REAL_CLONES(widen_block, (Dtype dtype, const void* input, std::int64_t start, int count, float* wide),
+                (Dtype dtype, const void* input, std::int64_t start, int count, double* wide),
+                (dtype, input, start, count, wide))
+M2M_REAL_CLONES(task_vector, (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, float* vector),
+                (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, double* vector),
+                (dtype, base, expert, start, count, vector))
+M2M_REAL_CLONES(as_doubles, (const float* values, int count, double* wide), (const double* values, int count, double* wide),
+                (values, count, wide))
+M2M_REAL_CLONES(magnitudes, (const float* values, int count, double* wide), (const double* values, int count, double* wide),
+                (values, count, wide))
+M2M_REAL_CLONES(squares, (const float* values, int count, double* wide), (const double* values, int count, double* wide),
+                (values, count, wide))
+M2M_REAL_CLONES(magnitude_keys, (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint32_t* keys),
+                (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint64_t* keys),
+                (dtype, base, expert, start, count, keys))
+M2M_REAL_CLONES(count_all,
+                (const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
+                (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
+                (keys, count, digit, counts, range))
+M2M_REAL_CLONES(count_some,
+                (const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
+                (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range),
+                (keys, count, digit, counts, range))
+M2M_CLONES(int, find_some, (const std::uint32_t* keys, int count, const RankDigit& digit, std::uint64_t* found),
+           (keys, count, digit, found))
+M2M_CLONES(int, find_some, (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint64_t* found),
+           (keys, count, digit, found))
+M2M_REAL_CLONES(keep_drawn, (const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector),
+                (const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector),
+                (words, keep_below, count, vector))
+M2M_CLONES(void, ranked_probabilities,
+           (const std::uint32_t* ranks, const ExpertSpec& spec, std::int64_t columns, int count, double* probabilities),
+           (ranks, spec, columns, count, probabilities))
+M2M_REAL_CLONES(keep_ranked, (const std::uint32_t* words, const double* probabilities, int count, float* vector),
+                (const std::uint32_t* words, const double* probabilities, int count, double* vector),
+                (words, probabilities, count, vector))
+M2M_REAL_CLONES(keep_between, (const LocalEdge& outer, const LocalEdge& inner, int count, float* vector),
+                (const LocalEdge& outer, const LocalEdge& inner, int count, double* vector), (outer, inner, count, vector))
+M2M_REAL_CLONES(keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, float* vector),
+                (const std::uint64_t* keys, const LocalEdge& edge, int count, double* vector), (keys, edge, count, vector))
+M2M_CLONES(void, invert, (int count, double* values), (count, values))
+M2M_CLONES(void, signed_keys, (const double* values, int count, std::uint64_t* keys), (values, count, keys))
+M2M_CLONES(void, choose,
+           (const std::uint64_t* keys, std::uint64_t least, const double* other, int count, double* chosen),
+           (keys, least, other, count, chosen))
+M2M_CLONES(void, store_block, (const double* values, int count, Dtype output, void* out, std::int64_t start),
+           (values, count, output, out, start))
+M2M_REAL_CLONES(add_to_base,
+                (const float* base, const double* change, double divisor, double factor, int count, Dtype output, void* out,
+                 std::int64_t start),
+                (const double* base, const double* change, double divisor, double factor, int count, Dtype output, void* out,
+                 std::int64_t start),
+                (base, change, divisor, factor, count, output, out, start))
+
+}  // namespace m2m

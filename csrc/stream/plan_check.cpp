@@ -1,0 +1,131 @@
+#include "stream/plan_check.h"
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+namespace m2m {
+
+namespace {
+
+constexpr std::int64_t most_axis = std::int64_t{1} << 20;     // candidates, or inputs of a tensor
+constexpr std::int64_t most_edge = std::int64_t{1} << 31;     // of a product: its sizes in bytes fit 64 bits
+constexpr std::int64_t most_bytes = std::int64_t{1} << 62;    // of an offset plus a length, and of a plan's elements together
+constexpr std::int64_t widest_element = 8;
+
+void require(bool holds, const char* what, std::size_t tensor) {
+  if (!holds) throw std::invalid_argument("tensor " + std::to_string(tensor) + " of the plan: " + what);
+}
+
+bool is_within(std::int64_t value, std::int64_t first, std::int64_t last) { return value >= first && value <= last; }
+
+bool is_dtype(Dtype dtype) { return is_within(static_cast<int>(dtype), 0, static_cast<int>(Dtype::bf16)); }
+
+// `elements` of the widest type would still end within 64 bits.
+bool is_place(const Place& place, std::size_t n_files, std::int64_t elements) {
+  return is_within(place.file, 0, static_cast<std::int64_t>(n_files) - 1) && is_dtype(place.dtype) &&
+         is_within(place.offset, 0, most_bytes) && elements <= (most_bytes - place.offset) / widest_element;
+}
+
+void check_product(const LoraProduct& product, const StreamPlan& plan, std::size_t t) {
+  for (const std::int64_t edge : {product.rows, product.columns, product.rank})
+    require(is_within(edge, 1, most_edge), "a product has an edge out of range", t);
+  const std::size_t n_files = plan.input_files.size();
+  const std::int64_t left = product.rows * product.rank, right = product.rank * product.columns;
+  require(is_place(product.left.place, n_files, left) && is_place(product.right.place, n_files, right),
+          "a factor lies out of range", t);
+  require(plan.tensors[t].rule == Rule::merge, "only merged tensors have products", t);
+  require(product.rows * product.columns == plan.tensors[t].count, "a product does not fit its tensor", t);
+}
+
+bool is_number_in(std::int64_t number, std::size_t size) { return is_within(number, 0, static_cast<std::int64_t>(size) - 1); }
+
+// What is read, or a product.
+void check_read(const Place& place, const StreamPlan& plan, std::size_t t) {
+  if (place.file != product_input)
+    return require(is_place(place, plan.input_files.size(), plan.tensors[t].count), "an input lies out of range", t);
+  require(is_number_in(place.offset, plan.products.size()) && place.dtype == Dtype::f64, "no such product", t);
+  check_product(plan.products[place.offset], plan, t);
+}
+
+void check_adapted(const Place& place, const StreamPlan& plan, std::size_t t) {
+  require(is_number_in(place.offset, plan.adapted.size()), "no such adapted input", t);
+  const AdaptedInput& adapted = plan.adapted[place.offset];
+  require(plan.tensors[t].rule == Rule::merge, "only merged tensors are adapted", t);
+  require(adapted.base.file != product_input, "a product cannot be adapted", t);
+  require(std::isfinite(adapted.scale) && adapted.scale != 0, "a scale is zero or not finite", t);
+  check_read(adapted.base, plan, t);
+  check_read(adapted.added, plan, t);
+  const bool wide = place.dtype == Dtype::f32 || place.dtype == Dtype::f64;
+  require(wide && place.dtype == plan.common_dtype(t), "an adapted input is not of its tensor's widest type", t);
+}
+
+void check_inputs(const StreamPlan& plan, std::size_t t) {
+  const PlannedTensor& tensor = plan.tensors[t];
+  require(is_within(tensor.n_inputs, 1, most_axis), "number of inputs out of range", t);
+  require(is_within(tensor.first_input, 0, static_cast<std::int64_t>(plan.inputs.size()) - tensor.n_inputs),
+          "its inputs are not in the plan", t);
+  for (int n = 0; n < tensor.n_inputs; ++n) {
+    const Place& place = plan.input(t, n);
+    place.file == adapted_input ? check_adapted(place, plan, t) : check_read(place, plan, t);
+  }
+}
+
+void check_outputs(const StreamPlan& plan, std::size_t t) {
+  const PlannedTensor& tensor = plan.tensors[t];
+  for (int m = 0; m < plan.n_outputs; ++m) {
+    const Place& place = plan.output(t, m);
+    require(is_place(place, plan.output_files.size(), tensor.count), "an output lies out of range", t);
+    const bool same = tensor.rule == Rule::copy || place.dtype == plan.output(t, 0).dtype;
+    require(same, "its outputs differ in dtype", t);
+  }
+}
+
+}  // namespace
+
+void check_plan(const StreamPlan& plan) {
+  if (!is_within(plan.n_outputs, 1, most_axis)) throw std::invalid_argument("number of outputs out of range");
+  if (plan.outputs.size() != plan.tensors.size() * static_cast<std::size_t>(plan.n_outputs))
+    throw std::invalid_argument("wanted a place for every tensor and output");
+  std::int64_t elements = 0;
+  for (std::size_t t = 0; t < plan.tensors.size(); ++t) {
+    const PlannedTensor& tensor = plan.tensors[t];
+    require(tensor.rule == Rule::merge || tensor.rule == Rule::copy, "no such rule", t);
+    require(is_within(tensor.count, 0, most_bytes / widest_element - elements), "count out of range", t);
+    elements += tensor.count;
+    check_inputs(plan, t);
+    check_outputs(plan, t);
+  }
+}
+
+void check_weights(const MergeWeights& weights, const StreamPlan& plan) {
+  const auto n_tensors = static_cast<std::int64_t>(plan.tensors.size());
+  const auto n_wanted = static_cast<std::int64_t>(weights.block_of.size());
+  if (!is_within(weights.first, 0, n_tensors) || n_wanted > n_tensors - weights.first)
+    throw std::invalid_argument("weights of tensors that are not in the plan");
+  for (const WeightBlock& block : weights.blocks) {
+    const bool fits = is_within(block.n_inputs, 1, most_axis) &&
+                      std::int64_t{block.n_inputs} * plan.n_outputs == static_cast<std::int64_t>(block.weights.size());
+    if (!fits) throw std::invalid_argument("a block of weights has not one for every output and input");
+  }
+  for (std::int64_t i = 0; i < n_wanted; ++i) {
+    const std::size_t t = weights.first + i;
+    const PlannedTensor& tensor = plan.tensors[t];
+    if (tensor.rule == Rule::copy) continue;
+    require(is_within(weights.block_of[i], 0, static_cast<std::int64_t>(weights.blocks.size()) - 1), "no such block of weights", t);
+    require(weights.blocks[weights.block_of[i]].n_inputs == tensor.n_inputs, "its weights do not fit its inputs", t);
+  }
+}
+
+void check_options(const StreamOptions& options, const StreamPlan& plan) {
+  if (!is_within(options.threads, 1, 4096)) throw std::invalid_argument("threads out of range");
+  const bool slots = is_within(options.slot_bytes, widest_element, most_bytes >> 30) && options.slot_bytes % widest_element == 0;
+  if (!slots) throw std::invalid_argument("slot_bytes must be a positive multiple of 8");
+  const auto n_tensors = static_cast<std::int64_t>(plan.tensors.size());
+  const StreamPosition& start = options.start;
+  const bool inside = is_within(options.end, 0, n_tensors) && is_within(start.tensor, 0, options.end) &&
+                      is_within(start.element, 0, start.tensor == options.end ? 0 : plan.tensors[start.tensor].count);
+  if (!inside) throw std::invalid_argument("start and end are not in the plan");
+}
+
+}  // namespace m2m
