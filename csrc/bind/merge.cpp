@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/isa.h"
 #include "core/merge.h"
 #ifdef M2M_CUDA_ARCHS
 #include "cuda/launch.h"

@@ -10,14 +10,7 @@
 #include <cstring>
 
 #include "core/dtype.h"
-
-#if defined(__CUDACC__)
-#define M2M_HOST_DEVICE __host__ __device__ __forceinline__
-#define M2M_DEVICE __device__ __forceinline__
-#else
-#define M2M_HOST_DEVICE inline __attribute__((always_inline))
-#define M2M_DEVICE inline
-#endif
+#include "core/inline.h"
 
 namespace m2m {
 

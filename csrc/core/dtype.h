@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <stdexcept>
 
+#include "core/inline.h"
+
 namespace m2m {
 
 enum class Dtype : int { f64, f32, f16, bf16 };
@@ -48,7 +50,7 @@ struct TypeTag {
 // Calls `visit(TypeTag<T>{})` with the storage type of `dtype`. Always inlined, so that a visitor called from a
 // function with an instruction-set attribute is compiled for that instruction set.
 template <class Visit>
-__attribute__((always_inline)) inline void dispatch(Dtype dtype, Visit&& visit) {
+M2M_INLINE void dispatch(Dtype dtype, Visit&& visit) {
   switch (dtype) {
     case Dtype::f64: return visit(TypeTag<double>{});
     case Dtype::f32: return visit(TypeTag<float>{});

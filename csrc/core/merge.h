@@ -26,15 +26,4 @@ struct MergeArgs {
 // floating-point environment of the caller. With one thread nothing is allocated, started or locked.
 void merge_cpu(const MergeArgs& args, int threads);
 
-// The instruction sets the CPU loop is compiled for; a later one includes the earlier ones.
-enum class Isa : int { baseline, avx2, avx512 };
-
-bool isa_available(Isa isa);
-
-// The best available one, unless `use_isa` chose another.
-Isa isa_in_use();
-
-// For tests: all following calls use this instruction set. Throws std::invalid_argument if the machine lacks it.
-void use_isa(Isa isa);
-
 }  // namespace m2m

@@ -1,16 +1,13 @@
 // The CPU driver: walks over cache-sized blocks; in a block each expert is read once, whatever M is.
 #include <algorithm>
-#include <atomic>
-#include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 #include "core/arithmetic.h"
 #include "core/float_environment.h"
+#include "core/isa.h"
 #include "core/merge.h"
-
-#define M2M_INLINE inline __attribute__((always_inline))
 
 namespace m2m {
 namespace {
@@ -151,7 +148,7 @@ M2M_INLINE void merge_block(const MergeArgs& args, std::int64_t start, int count
   }
 }
 
-M2M_INLINE void merge_range(const MergeArgs& args, std::int64_t begin, std::int64_t end) {
+M2M_INLINE void merge_range_body(const MergeArgs& args, std::int64_t begin, std::int64_t end) {
   for (std::int64_t start = begin; start < end; start += kBlock) {
     const int count = static_cast<int>(std::min<std::int64_t>(kBlock, end - start));
     if (args.input == Dtype::f64) {
@@ -162,60 +159,15 @@ M2M_INLINE void merge_range(const MergeArgs& args, std::int64_t begin, std::int6
   }
 }
 
-// One body, compiled once an instruction set. Without an FMA instruction, fmaf is a library call: slow, the same bits.
-void merge_range_baseline(const MergeArgs& args, std::int64_t begin, std::int64_t end) { merge_range(args, begin, end); }
-#if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) void merge_range_avx2(const MergeArgs& args, std::int64_t begin, std::int64_t end) {
-  merge_range(args, begin, end);
-}
-__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"))) void merge_range_avx512(
-    const MergeArgs& args, std::int64_t begin, std::int64_t end) {
-  merge_range(args, begin, end);
-}
-#else
-constexpr auto merge_range_avx2 = merge_range_baseline;
-constexpr auto merge_range_avx512 = merge_range_baseline;
-#endif
-
-Isa best_isa() {
-  if (isa_available(Isa::avx512)) return Isa::avx512;
-  return isa_available(Isa::avx2) ? Isa::avx2 : Isa::baseline;
-}
-
-std::atomic<Isa>& chosen_isa() {
-  static std::atomic<Isa> isa{best_isa()};
-  return isa;
-}
+// Without an FMA instruction, fmaf is a library call: slow, the same bits.
+M2M_CLONES(void, merge_range, (const MergeArgs& args, std::int64_t begin, std::int64_t end), (args, begin, end))
 
 void run_range(const MergeArgs& args, std::int64_t begin, std::int64_t end) {
   const DefaultFloatEnvironment environment;
-  switch (isa_in_use()) {
-    case Isa::baseline: return merge_range_baseline(args, begin, end);
-    case Isa::avx2: return merge_range_avx2(args, begin, end);
-    case Isa::avx512: return merge_range_avx512(args, begin, end);
-  }
+  merge_range(args, begin, end);
 }
 
 }  // namespace
-
-bool isa_available(Isa isa) {
-  if (isa == Isa::baseline) return true;
-#if defined(__x86_64__)
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (isa == Isa::avx2) return has_avx2;
-  return has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-#else
-  return false;
-#endif
-}
-
-Isa isa_in_use() { return chosen_isa().load(std::memory_order_relaxed); }
-
-void use_isa(Isa isa) {
-  if (!isa_available(isa)) throw std::invalid_argument("this machine does not have the instruction set");
-  chosen_isa().store(isa, std::memory_order_relaxed);
-}
 
 void merge_cpu(const MergeArgs& args, int threads) {
   const std::int64_t worthwhile = (args.count + kMinPerThread - 1) / kMinPerThread;

@@ -1,11 +1,11 @@
 #include "core/ordered_sum.h"
 
-#include "core/isa_clones.h"
+#include "core/isa.h"
 
 namespace m2m {
 namespace {
 
-inline __attribute__((always_inline)) void add_to_lanes_body(Lanes& lanes, const double* terms, std::int64_t first, int count) {
+M2M_INLINE void add_to_lanes_body(Lanes& lanes, const double* terms, std::int64_t first, int count) {
   int i = 0;
   for (; i < count && (first + i) % kLanes; ++i) lanes.sums[(first + i) % kLanes] += terms[i];
   double sums[kLanes];

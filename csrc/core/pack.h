@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "core/isa_clones.h"
+#include "core/isa.h"
 
 namespace m2m {
 
@@ -12,12 +12,12 @@ template <class T, int kWidth>
 using Pack __attribute__((vector_size(sizeof(T) * kWidth))) = T;
 
 template <class APack, class T>
-inline __attribute__((always_inline)) void load_pack(const T* from, APack& pack) {
+M2M_INLINE void load_pack(const T* from, APack& pack) {
   std::memcpy(&pack, from, sizeof(APack));
 }
 
 template <class APack, class T>
-inline __attribute__((always_inline)) void store_pack(const APack& pack, T* to) {
+M2M_INLINE void store_pack(const APack& pack, T* to) {
   std::memcpy(to, &pack, sizeof(APack));
 }
 

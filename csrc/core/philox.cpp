@@ -1,6 +1,6 @@
 #include "core/philox.h"
 
-#include "core/isa_clones.h"
+#include "core/isa.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -11,13 +11,13 @@ constexpr int kVectorBytes = 16;
 
 // Neighbouring elements that move in 16-byte accesses.
 template <class T, int Lanes>
-struct alignas(sizeof(T) * Lanes < kVectorBytes ? sizeof(T) * Lanes : kVectorBytes) Pack {
+struct alignas(sizeof(T) * Lanes < kVectorBytes ? sizeof(T) * Lanes : kVectorBytes) Vector {
   T lanes[Lanes];
 };
 
 // Elements of `In` that one 16-byte load brings.
 template <class In>
-constexpr int kLanes = kVectorBytes / sizeof(In);
+constexpr int kVectorLength = kVectorBytes / sizeof(In);
 
 // Elements [p, p + Lanes) of candidates [first, first + Tile), as far as they exist. Each expert is read once.
 template <class In, class Out, int Tile, int Lanes>
@@ -32,24 +32,24 @@ M2M_DEVICE void merge_lanes(const MergeArgs& args, int first, std::int64_t p) {
   const Acc* weights = static_cast<const Acc*>(args.weights) + std::int64_t{first} * args.n_inputs;
   for (int n = 0; n < args.n_inputs; ++n) {
     const In* input = static_cast<const In*>(args.inputs[n]) + p;
-    const Pack<In, Lanes> packed = *reinterpret_cast<const Pack<In, Lanes>*>(input);
+    const Vector<In, Lanes> vector = *reinterpret_cast<const Vector<In, Lanes>*>(input);
 #pragma unroll
     for (int m = 0; m < Tile; ++m) {
       const Acc weight = first + m < args.n_outputs ? weights[std::int64_t{m} * args.n_inputs + n] : Acc(0);
       if (weight == Acc(0)) continue;
 #pragma unroll
       for (int lane = 0; lane < Lanes; ++lane) {
-        sums[m][lane] = fused_multiply_add(weight, load(packed.lanes[lane]), sums[m][lane]);
+        sums[m][lane] = fused_multiply_add(weight, load(vector.lanes[lane]), sums[m][lane]);
       }
     }
   }
 #pragma unroll
   for (int m = 0; m < Tile; ++m) {
     if (first + m >= args.n_outputs) break;
-    Pack<Out, Lanes> packed;
+    Vector<Out, Lanes> vector;
 #pragma unroll
-    for (int lane = 0; lane < Lanes; ++lane) store(sums[m][lane], &packed.lanes[lane]);
-    *reinterpret_cast<Pack<Out, Lanes>*>(static_cast<Out*>(args.outputs[first + m]) + p) = packed;
+    for (int lane = 0; lane < Lanes; ++lane) store(sums[m][lane], &vector.lanes[lane]);
+    *reinterpret_cast<Vector<Out, Lanes>*>(static_cast<Out*>(args.outputs[first + m]) + p) = vector;
   }
 }
 
@@ -60,9 +60,9 @@ __global__ void __launch_bounds__(kThreadsPerBlock) merge_kernel(MergeArgs args,
   const std::int64_t thread = std::int64_t{blockIdx.x} * kThreadsPerBlock + threadIdx.x;
   const int first = blockIdx.y * Tile;
   if (thread < vectors) {
-    merge_lanes<In, Out, Tile, kLanes<In>>(args, first, thread * kLanes<In>);
+    merge_lanes<In, Out, Tile, kVectorLength<In>>(args, first, thread * kVectorLength<In>);
   } else {
-    const std::int64_t element = vectors * kLanes<In> + (thread - vectors);
+    const std::int64_t element = vectors * kVectorLength<In> + (thread - vectors);
     if (element < args.count) merge_lanes<In, Out, Tile, 1>(args, first, element);
   }
 }
@@ -77,8 +77,8 @@ struct Grid {
 // `addresses_or` is the bitwise or of all input and output addresses: its low bits are zero when all are aligned.
 template <class In, int Tile>
 Grid grid_of(const MergeArgs& args, std::uintptr_t addresses_or) {
-  const std::int64_t vectors = addresses_or % kVectorBytes == 0 ? args.count / kLanes<In> : 0;
-  const std::int64_t threads = vectors + (args.count - vectors * kLanes<In>);
+  const std::int64_t vectors = addresses_or % kVectorBytes == 0 ? args.count / kVectorLength<In> : 0;
+  const std::int64_t threads = vectors + (args.count - vectors * kVectorLength<In>);
   return Grid{vectors, (threads + kThreadsPerBlock - 1) / kThreadsPerBlock, (args.n_outputs + Tile - 1) / Tile};
 }
 

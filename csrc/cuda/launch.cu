@@ -2,26 +2,21 @@
 #include <cuda_runtime.h>
 
 #include <cstring>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
+#include "cuda/handles.h"
 #include "cuda/kernels.cuh"
 #include "cuda/launch.h"
 
 namespace m2m {
 namespace {
 
-void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
-}
-
 // Makes `device` current and puts the caller's back.
 class OnDevice {
  public:
   explicit OnDevice(int device) {
-    check(cudaGetDevice(&callers_), "cudaGetDevice");
-    check(cudaSetDevice(device), "cudaSetDevice");
+    check_cuda(cudaGetDevice(&callers_), "cudaGetDevice");
+    check_cuda(cudaSetDevice(device), "cudaSetDevice");
   }
   ~OnDevice() { cudaSetDevice(callers_); }
   OnDevice(const OnDevice&) = delete;
@@ -42,10 +37,10 @@ class DeviceTable {
     std::memcpy(host.data(), args.inputs, inputs);
     std::memcpy(host.data() + inputs, args.outputs, outputs);
     std::memcpy(host.data() + inputs + outputs, args.weights, weights);
-    check(cudaMallocAsync(&memory_, host.size(), stream), "cudaMallocAsync");
+    check_cuda(cudaMallocAsync(&memory_, host.size(), stream), "cudaMallocAsync");
     const cudaError_t copied = cudaMemcpyAsync(memory_, host.data(), host.size(), cudaMemcpyHostToDevice, stream);
     if (copied != cudaSuccess) cudaFreeAsync(memory_, stream);
-    check(copied, "cudaMemcpyAsync");
+    check_cuda(copied, "cudaMemcpyAsync");
     char* memory = static_cast<char*>(memory_);
     args_ = args;
     args_.inputs = reinterpret_cast<const void* const*>(memory);
@@ -69,7 +64,7 @@ void launch(const MergeArgs& on_device, std::uintptr_t addresses, cudaStream_t s
   const Grid grid = grid_of<In, Tile>(on_device, addresses);
   const dim3 blocks(static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.tiles));
   merge_kernel<In, Out, Tile><<<blocks, kThreadsPerBlock, 0, stream>>>(on_device, grid.vectors);
-  check(cudaGetLastError(), "merge_kernel");
+  check_cuda(cudaGetLastError(), "merge_kernel");
 }
 
 }  // namespace

@@ -3,34 +3,30 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/isa_clones.h"
+#include "core/isa.h"
 #include "core/ordered_sum.h"
-
-#define M2M_INLINE inline __attribute__((always_inline))
+#include "core/pack.h"
 
 namespace m2m {
 namespace {
 
-typedef double Vec __attribute__((vector_size(64)));  // the compiler splits it where registers are narrower
-constexpr int kHalves = kLanes / 8;
-
-M2M_INLINE void load_vec(const double* from, Vec& vec) { std::memcpy(&vec, from, sizeof vec); }
+using Half = Pack<double, kLanes / 2>;  // the compiler splits it where registers are narrower
 
 // Pairs of point x with `Group` points y. `lanes` are [Group][16], and so are `squares` if they are wanted.
 template <int Group, bool Squares>
 M2M_INLINE void add_group(const double* x, const double* const* y, int count, double* lanes, double* squares) {
-  Vec sums[Group][kHalves], square_sums[Group][kHalves];
+  Half sums[Group][2], square_sums[Group][2];
   std::memcpy(sums, lanes, sizeof sums);
   if constexpr (Squares) std::memcpy(square_sums, squares, sizeof square_sums);
   for (int p = 0; p < count; p += kLanes) {
 #pragma GCC unroll 2
-    for (int half = 0; half < kHalves; ++half) {
-      Vec left, right;
-      load_vec(x + p + 8 * half, left);
+    for (int half = 0; half < 2; ++half) {
+      Half left, right;
+      load_pack(x + p + kLanes / 2 * half, left);
 #pragma GCC unroll 4
       for (int g = 0; g < Group; ++g) {
-        load_vec(y[g] + p + 8 * half, right);
-        const Vec product = left * right;
+        load_pack(y[g] + p + kLanes / 2 * half, right);
+        const Half product = left * right;
         sums[g][half] += product;
         if constexpr (Squares) square_sums[g][half] += product * product;
       }
@@ -66,13 +62,13 @@ M2M_INLINE void add_wanted(const double* const* points, int n_points, int count,
   add_all<Group / 2, true>(points, n_points, count, lanes, squares);
 }
 
-void products_baseline(const double* const* points, int n_points, int count, double* lanes, double* squares) {
+void add_products_baseline(const double* const* points, int n_points, int count, double* lanes, double* squares) {
   add_wanted<2>(points, n_points, count, lanes, squares);
 }
-M2M_AVX2 void products_avx2(const double* const* points, int n_points, int count, double* lanes, double* squares) {
+M2M_AVX2 void add_products_avx2(const double* const* points, int n_points, int count, double* lanes, double* squares) {
   add_wanted<2>(points, n_points, count, lanes, squares);
 }
-M2M_AVX512 void products_avx512(const double* const* points, int n_points, int count, double* lanes, double* squares) {
+M2M_AVX512 void add_products_avx512(const double* const* points, int n_points, int count, double* lanes, double* squares) {
   add_wanted<4>(points, n_points, count, lanes, squares);
 }
 
@@ -89,13 +85,8 @@ M2M_INLINE void add_columns_body(const double* const* points, int n_points, int 
 
 }  // namespace
 
-void add_products(const double* const* points, int n_points, int count, double* lanes, double* squares) {
-  switch (isa_in_use()) {
-    case Isa::baseline: return products_baseline(points, n_points, count, lanes, squares);
-    case Isa::avx2: return products_avx2(points, n_points, count, lanes, squares);
-    case Isa::avx512: return products_avx512(points, n_points, count, lanes, squares);
-  }
-}
+M2M_DISPATCH(void, add_products, (const double* const* points, int n_points, int count, double* lanes, double* squares),
+             (points, n_points, count, lanes, squares))
 
 M2M_CLONES(void, add_columns, (const double* const* points, int n_points, int count, double* lanes, std::int64_t stride),
            (points, n_points, count, lanes, stride))

@@ -6,9 +6,7 @@
 
 #include "core/arithmetic.h"
 #include "gram/kernel.h"
-#include "core/isa_clones.h"
-
-#define M2M_INLINE inline __attribute__((always_inline))
+#include "core/isa.h"
 
 namespace m2m {
 namespace {
@@ -30,12 +28,12 @@ M2M_INLINE void stage_typed(const In* point, const In* origin, int count, double
 
 // How densely the numbers of a type lie: 2^digits of them from a power of two on up to the next, never closer than
 // 2^least_exponent.
-struct Grid {
+struct Spacing {
   int digits;
   int least_exponent;
 };
 
-Grid grid_of(Dtype dtype) {
+Spacing spacing_of(Dtype dtype) {
   switch (dtype) {
     case Dtype::f64: return {52, -1074};
     case Dtype::f32: return {23, -149};
@@ -79,8 +77,8 @@ void stage_points(const ChunkView& chunk, const GramTensor& tensor, std::int64_t
     std::fill_n(out, before, 0.0);
     stage(input_of(chunk, tensor.first_point + k), origin, chunk.dtype, from, count, out + before);
     if (tensor.ulps) {
-      const Grid grid = grid_of(tensor.stored);
-      to_ulps(out + before, count, std::ldexp(1.0, -grid.digits), std::ldexp(1.0, grid.least_exponent));
+      const Spacing spacing = spacing_of(tensor.stored);
+      to_ulps(out + before, count, std::ldexp(1.0, -spacing.digits), std::ldexp(1.0, spacing.least_exponent));
     }
     std::fill(out + end, out + padded, 0.0);
   }

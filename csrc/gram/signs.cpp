@@ -1,13 +1,11 @@
 #include "gram/signs.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/arithmetic.h"
 #include "gram/kernel.h"
-#include "core/isa_clones.h"
-
-#define M2M_INLINE inline __attribute__((always_inline))
+#include "core/isa.h"
+#include "core/pack.h"
 
 namespace m2m {
 namespace {
@@ -16,13 +14,13 @@ constexpr int kWord = 64;
 constexpr int kWords = kGramBlock / kWord;
 
 // The compiler splits these where registers are narrower.
-constexpr int kVec = 8;
-typedef double Vec __attribute__((vector_size(64)));
-typedef std::int64_t Bits __attribute__((vector_size(64)));
+constexpr int kWidth = 8;
+using Values = Pack<double, kWidth>;
+using Bits = Pack<std::int64_t, kWidth>;
 
 M2M_INLINE std::uint64_t any_of(const Bits& lanes) {
   std::int64_t all = 0;
-  for (int lane = 0; lane < kVec; ++lane) all |= lanes[lane];
+  for (int lane = 0; lane < kWidth; ++lane) all |= lanes[lane];
   return static_cast<std::uint64_t>(all);
 }
 
@@ -31,11 +29,11 @@ M2M_INLINE double mark_signs_body(const double* x, int count, std::uint64_t* pos
   Bits most = {};
   for (int first = 0, word = 0; first < count; first += kWord, ++word) {
     Bits place = {1, 2, 4, 8, 16, 32, 64, 128}, above = {}, below = {};
-    for (int p = first; p < std::min(count, first + kWord); p += kVec, place <<= kVec) {
-      Vec values;
+    for (int p = first; p < std::min(count, first + kWord); p += kWidth, place <<= kWidth) {
+      Values values;
       Bits magnitude;
-      std::memcpy(&values, x + p, sizeof values);
-      std::memcpy(&magnitude, x + p, sizeof magnitude);
+      load_pack(x + p, values);
+      load_pack(x + p, magnitude);
       magnitude &= 0x7fffffffffffffff;
       most = magnitude > most ? magnitude : most;
       above |= (values > 0.0) & place;
@@ -45,7 +43,7 @@ M2M_INLINE double mark_signs_body(const double* x, int count, std::uint64_t* pos
     negative[word] = any_of(below);
   }
   std::int64_t largest = 0;
-  for (int lane = 0; lane < kVec; ++lane) largest = std::max<std::int64_t>(largest, most[lane]);
+  for (int lane = 0; lane < kWidth; ++lane) largest = std::max<std::int64_t>(largest, most[lane]);
   return bit_cast<double>(largest);
 }
 

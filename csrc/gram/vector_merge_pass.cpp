@@ -3,10 +3,8 @@
 #include <algorithm>
 
 #include "core/arithmetic.h"
-#include "core/isa_clones.h"
+#include "core/isa.h"
 #include "stream/finite.h"
-
-#define M2M_INLINE inline __attribute__((always_inline))
 
 namespace m2m {
 namespace {

@@ -5,9 +5,7 @@
 #include <type_traits>
 
 #include "core/float_environment.h"
-#include "core/isa_clones.h"
-
-#define M2M_INLINE inline __attribute__((always_inline))
+#include "core/isa.h"
 
 namespace m2m {
 namespace {

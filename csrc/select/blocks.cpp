@@ -4,9 +4,7 @@
 #include <cmath>
 
 #include "core/arithmetic.h"
-#include "core/isa_clones.h"
-
-#define M2M_INLINE inline __attribute__((always_inline))
+#include "core/isa.h"
 
 namespace m2m {
 namespace {
@@ -75,7 +73,7 @@ M2M_INLINE void magnitude_keys_body(Dtype dtype, const void* base, const void* e
 
 template <class Key>
 M2M_INLINE void count_all_body(const Key* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range) {
-  std::uint32_t bins[kBlock];
+  std::uint32_t bins[kSelectBlock];
   std::uint32_t low = UINT32_MAX, high = 0, zeros = 0;
   for (int i = 0; i < count; ++i) {
     bins[i] = static_cast<std::uint32_t>(keys[i] >> digit.shift);
@@ -220,7 +218,7 @@ M2M_INLINE void store_block_body(const double* values, int count, Dtype output, 
 template <class Real>
 M2M_INLINE void add_to_base_body(const Real* base, const double* change, double divisor, double factor, int count, Dtype output,
                                  void* out, std::int64_t start) {
-  double sums[kBlock];
+  double sums[kSelectBlock];
   std::copy_n(change, count, sums);
   if (divisor != 1)
     for (int i = 0; i < count; ++i) sums[i] /= divisor;

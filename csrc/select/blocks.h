@@ -12,7 +12,7 @@
 
 namespace m2m {
 
-constexpr int kBlock = 256;  // elements at a time: what all experts have of them stays in the first-level cache
+constexpr int kSelectBlock = 256;  // elements at a time: what all experts have of them stays in the first-level cache
 
 // Bits of |x|, which order like the numbers.
 template <class Real>
@@ -66,7 +66,7 @@ void count_all(const std::uint64_t* keys, int count, const RankDigit& digit, std
 void count_some(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
 void count_some(const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
 
-// found = the keys with the digit's prefix; returns how many. found: [kBlock]
+// found = the keys with the digit's prefix; returns how many. found: [kSelectBlock]
 int find_some(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint64_t* found);
 int find_some(const std::uint64_t* keys, int count, const RankDigit& digit, std::uint64_t* found);
 

@@ -32,8 +32,8 @@ double divergence(double* p, double* q, std::int64_t columns) {
 template <class Real>
 template <class Visit>
 void SelectChunk<Real>::for_blocks(std::int64_t begin, std::int64_t end, Visit&& visit) {
-  for (std::int64_t start = begin; start < end; start += kBlock)
-    visit(start, static_cast<int>(std::min<std::int64_t>(kBlock, end - start)));
+  for (std::int64_t start = begin; start < end; start += kSelectBlock)
+    visit(start, static_cast<int>(std::min<std::int64_t>(kSelectBlock, end - start)));
 }
 
 // ---- task vectors and keys ----
@@ -61,7 +61,7 @@ void SelectChunk<Real>::variances(std::int64_t start, int count, std::uint64_t* 
 
 template <class Real>
 void SelectChunk<Real>::importances(const double* divergences, std::int64_t start, int count, std::uint64_t* keys) {
-  double values[kBlock];
+  double values[kSelectBlock];
   find_vector(0, start, count);
   magnitudes(vector(0), count, values);
   for (int i = 0; i < count; ++i) values[i] *= divergences[(start + i) / spec_.row];
@@ -70,7 +70,7 @@ void SelectChunk<Real>::importances(const double* divergences, std::int64_t star
 
 template <class Real>
 void SelectChunk<Real>::wide_block(const void* input, std::int64_t start, int count, double* wide) {
-  Real block[kBlock];
+  Real block[kSelectBlock];
   widen_block(inputs_.dtype, input, start, count, block);
   as_doubles(block, count, wide);
 }
@@ -96,7 +96,7 @@ BinRange SelectChunk<Real>::count_keys(int key_bits, const RankDigit& digit, Fil
   BinRange range;
   const bool all = digit.shift + digit.bits == key_bits;
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
-    AnyKey keys[kBlock];
+    AnyKey keys[kSelectBlock];
     fill(start, count, keys);
     if (all) {
       count_all(keys, count, digit, scratch_.counts.data(), range);
@@ -132,8 +132,8 @@ void SelectChunk<Real>::gather_keys(int key_bits, const RankDigit& digit, Fill&&
   std::vector<std::uint64_t>& gathered = scratch_.gathered;
   gathered.clear();
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
-    AnyKey keys[kBlock];
-    std::uint64_t found[kBlock];
+    AnyKey keys[kSelectBlock];
+    std::uint64_t found[kSelectBlock];
     fill(start, count, keys);
     if (digit.shift == key_bits) {  // no key is left out
       gathered.insert(gathered.end(), keys, keys + count);
@@ -171,7 +171,7 @@ LocalEdge SelectChunk<Real>::local_edge(const RankEdge& edge, Fill&& fill) {
   std::int64_t left = edge.quota, cut = inputs_.count;
   for_blocks(edge.from - inputs_.first, inputs_.count, [&](std::int64_t start, int count) {
     if (left == 0) return;
-    AnyKey keys[kBlock];
+    AnyKey keys[kSelectBlock];
     fill(start, count, keys);
     for (int i = 0; i < count && left > 0; ++i)
       if (keys[i] == static_cast<AnyKey>(edge.key) && --left == 0) cut = start + i + 1;
@@ -218,7 +218,7 @@ void SelectChunk<Real>::rank_row(int expert, std::int64_t start) {
 template <class Real>
 void SelectChunk<Real>::trim(int expert, const ChunkTrim& trim, std::int64_t start, std::int64_t place, int count) {
   const ExpertSpec& spec = spec_.experts[expert];
-  alignas(64) std::uint32_t room[philox_room(kBlock)];
+  alignas(64) std::uint32_t room[philox_room(kSelectBlock)];
   const std::uint32_t* words = room;
   find_vector(expert, start, count);
   if (spec.trim == Trim::draw || spec.trim == Trim::ranked) words = draw_words(spec.key, inputs_.first + start, count, room);
@@ -235,7 +235,7 @@ void SelectChunk<Real>::trim(int expert, const ChunkTrim& trim, std::int64_t sta
 template <class Real>
 void SelectChunk<Real>::select(const LocalEdge& edge, std::int64_t start, int count) {
   if (spec_.share == 1) return find_vectors(start, count);
-  std::uint64_t keys[kBlock];
+  std::uint64_t keys[kSelectBlock];
   variances(start, count, keys);
   for (int n = 0; n < n_experts(); ++n) keep_inside(keys, shifted(edge, start), count, vector(n));
 }
@@ -249,7 +249,7 @@ void SelectChunk<Real>::add_norms(const std::vector<ChunkTrim>& trims, std::vect
       auto sum = sums.begin();
       for (int n = 0; n < n_experts(); ++n) {
         if (!spec_.experts[n].keeps_norm) continue;
-        double sizes[kBlock];
+        double sizes[kSelectBlock];
         find_vector(n, start, count);
         magnitudes(vector(n), count, sizes);
         (sum++)->add(sizes, count);
@@ -266,7 +266,7 @@ void SelectChunk<Real>::add_energies(const LocalEdge& edge, std::vector<OrderedS
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
     select(edge, start, count);
     for (int n = 0; n < n_experts(); ++n) {
-      double terms[kBlock];
+      double terms[kSelectBlock];
       squares(vector(n), count, terms);
       sums[n].add(terms, count);
     }
@@ -278,8 +278,8 @@ void SelectChunk<Real>::add_energies(const LocalEdge& edge, std::vector<OrderedS
 template <class Real>
 void SelectChunk<Real>::write_fused(const double* divergences, std::uint64_t least, Dtype output, void* const* outs) {
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
-    std::uint64_t keys[kBlock];
-    double chosen[kBlock], expert[kBlock];
+    std::uint64_t keys[kSelectBlock];
+    double chosen[kSelectBlock], expert[kSelectBlock];
     importances(divergences, start, count, keys);
     wide_block(inputs_.base, start, count, chosen);
     wide_block(inputs_.experts[0], start, count, expert);
@@ -291,7 +291,7 @@ void SelectChunk<Real>::write_fused(const double* divergences, std::uint64_t lea
 template <class Real>
 void SelectChunk<Real>::store(std::int64_t start, int count, const double* change, double divisor, double factor, Dtype output,
                               void* out) {
-  Real base[kBlock];
+  Real base[kSelectBlock];
   widen_block(inputs_.dtype, inputs_.base, start, count, base);
   add_to_base(base, change, divisor, factor, count, output, out, start);
 }
@@ -301,7 +301,7 @@ template <class Real>
 std::vector<ExpertBlock<Real>> SelectChunk<Real>::blocks_of(const OutputSpec& output, const std::vector<double>& scales_of) {
   std::vector<ExpertBlock<Real>> blocks;
   for (int n = 0; n < n_experts(); ++n) {
-    if (!has(n)) std::fill_n(vector(n), kBlock, Real{0});
+    if (!has(n)) std::fill_n(vector(n), kSelectBlock, Real{0});
     const bool each = has(n) && spec_.experts[n].inverse_scale;
     const double factor = each ? output.weights[n] : output.weights[n] * scales_of[n];
     blocks.push_back({vector(n), each ? scales(n) : nullptr, factor, 1, output.weights[n]});
@@ -329,7 +329,7 @@ void SelectChunk<Real>::write_trimmed(const std::vector<ChunkTrim>& trims, const
       for (int n = 0; n < n_experts(); ++n)
         if (has(n)) trim(n, trims[n], start, start - begin, count);
       for (std::size_t m = 0; m < spec_.outputs.size(); ++m) {
-        double change[kBlock];
+        double change[kSelectBlock];
         combine(blocks[m], spec_.outputs[m], count, change);
         store(start, count, change, spec_.outputs[m].divisor, spec_.factor, output, outs[m]);
       }
@@ -343,7 +343,7 @@ void SelectChunk<Real>::write_energy(const LocalEdge& edge, const std::vector<do
   std::vector<ExpertBlock<Real>> blocks;
   for (int n = 0; n < n_experts(); ++n) blocks.push_back({vector(n), nullptr, 1, shares[n], shares[n]});
   for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
-    double change[kBlock];
+    double change[kSelectBlock];
     select(edge, start, count);
     elect(blocks.data(), n_experts(), {spec_.tie_is_plus, spec_.zeros_vote, true}, count, change);
     for (std::size_t m = 0; m < spec_.outputs.size(); ++m) store(start, count, change, 1, 1, output, outs[m]);

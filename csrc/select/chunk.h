@@ -33,8 +33,8 @@ template <class Real>
 struct SelectScratch {
   std::vector<std::uint32_t> counts;      // two sets of bins, zero between looks
   std::vector<std::uint64_t> gathered;    // keys of a chunk, in the order of its elements
-  std::vector<Real> vectors;              // [N, kBlock] trimmed task vectors
-  std::vector<double> scales;             // [N, kBlock] of their elements, where each has its own
+  std::vector<Real> vectors;              // [N, kSelectBlock] trimmed task vectors
+  std::vector<double> scales;             // [N, kSelectBlock] of their elements, where each has its own
   std::vector<double> rows[2];            // [row] of the base model and of an expert
   std::vector<double> divergences;        // [rows]
   std::vector<KeyOf<Real>> keys;          // [row]
@@ -49,8 +49,8 @@ class SelectChunk {
 
   SelectChunk(const SelectInputs& inputs, const SelectSpec& spec, SelectScratch<Real>& scratch)
       : inputs_(inputs), spec_(spec), scratch_(scratch) {
-    scratch.scales.resize(spec.experts.size() * kBlock);
-    scratch.vectors.resize(spec.experts.size() * kBlock);
+    scratch.scales.resize(spec.experts.size() * kSelectBlock);
+    scratch.vectors.resize(spec.experts.size() * kSelectBlock);
   }
 
   static constexpr int magnitude_bits = 8 * sizeof(Key) - 1;
@@ -89,8 +89,8 @@ class SelectChunk {
 
  private:
   int n_experts() const { return static_cast<int>(spec_.experts.size()); }
-  double* scales(int expert) { return scratch_.scales.data() + std::int64_t{expert} * kBlock; }
-  Real* vector(int expert) { return scratch_.vectors.data() + std::int64_t{expert} * kBlock; }
+  double* scales(int expert) { return scratch_.scales.data() + std::int64_t{expert} * kSelectBlock; }
+  Real* vector(int expert) { return scratch_.vectors.data() + std::int64_t{expert} * kSelectBlock; }
 
   template <class Visit>
   void for_blocks(std::int64_t begin, std::int64_t end, Visit&& visit);

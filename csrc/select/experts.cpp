@@ -2,8 +2,6 @@
 
 #include "core/pack.h"
 
-#define M2M_INLINE inline __attribute__((always_inline))
-
 namespace m2m {
 namespace {
 
@@ -105,12 +103,12 @@ M2M_INLINE void variance_keys_body(const Real* vectors, int n_experts, int count
   for (int at = 0; at < count; at += kWidth) {
     Pack<double, kWidth> mean{}, variance{}, wide;
     for (int n = 0; n < n_experts; ++n) {
-      widen_pack<kWidth>(vectors + n * kBlock + at, wide);
+      widen_pack<kWidth>(vectors + n * kSelectBlock + at, wide);
       mean += wide;
     }
     divide_by_count<kWidth>(n_experts, mean);
     for (int n = 0; n < n_experts; ++n) {
-      widen_pack<kWidth>(vectors + n * kBlock + at, wide);
+      widen_pack<kWidth>(vectors + n * kSelectBlock + at, wide);
       const Pack<double, kWidth> distance = wide - mean;
       variance += distance * distance;
     }

@@ -1,5 +1,5 @@
 // The selecting methods' arithmetic over all experts of one block: variances, sums and elections. It computes whole packs:
-// every array is kBlock long, and what lies beyond `count` means nothing.
+// every array is kSelectBlock long, and what lies beyond `count` means nothing.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace m2m {
 // A trimmed task vector and what it counts for. Its elements are factor x scale x vector.
 template <class Real>
 struct ExpertBlock {
-  const Real* vector;    // [kBlock]
-  const double* scales;  // [kBlock], or null where all are one
+  const Real* vector;    // [kSelectBlock]
+  const double* scales;  // [kSelectBlock], or null where all are one
   double factor;
   double gain;           // of what is added where it agrees with the elected sign
   double weight;         // of the divisor
@@ -32,7 +32,7 @@ void add_up(const ExpertBlock<double>* experts, int n_experts, int count, double
 void elect(const ExpertBlock<float>* experts, int n_experts, const Election& election, int count, double* sums);
 void elect(const ExpertBlock<double>* experts, int n_experts, const Election& election, int count, double* sums);
 
-// Bits of the mean square of the distance to the mean. vectors: [N, kBlock]
+// Bits of the mean square of the distance to the mean. vectors: [N, kSelectBlock]
 void variance_keys(const float* vectors, int n_experts, int count, std::uint64_t* keys);
 void variance_keys(const double* vectors, int n_experts, int count, std::uint64_t* keys);
 

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/isa_clones.h"
-
-#define M2M_INLINE inline __attribute__((always_inline))
+#include "core/isa.h"
 
 namespace m2m {
 

@@ -23,11 +23,14 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 FUZZED = ["-DM2M_LIBFUZZER", "-Wno-ignored-attributes"]
 #: Where `cuda_runtime_api.h` is found: the emulator, never a toolkit.
 EMULATED = f"-I{HERE / 'emulated_cuda'}"
-MERGE = ["core/merge_cpu"]
-STREAM = [*MERGE, "core/merge_device", "lora/product", "stream/executor", "stream/file", "stream/lora_factors"]
-STREAM += ["stream/merge_pass", "stream/plan_check"]
+MERGE = ["core/isa", "core/merge_cpu"]
+STREAM = [*MERGE, "core/merge_device", "lora/product"]
+STREAM += [f"stream/{part}" for part in ("executor", "file", "lora_factors", "merge_pass", "plan_check")]
 SELECT = ["core/ordered_sum", "core/philox", "select/rank", "select/rows"]
-SELECT_PASS = [*SELECT, "select/blocks", "select/chunk", "select/experts", "select/select_pass", "select/state"]
+SELECT_PASS = [
+    *SELECT,
+    *(f"select/{part}" for part in ("blocks", "chunk", "experts", "select_pass", "state")),
+]
 #: Program to the parts of csrc/ that it is linked with.
 PROGRAMS = {
     "arithmetic_cases": [],

@@ -3,9 +3,10 @@
 
 #include <stdexcept>
 
+#include "cuda_on_cpu.h"
+
 #include "check.h"
 #include "cuda/device.h"
-#include "cuda_on_cpu.h"
 #include "cuda/kernels.cuh"
 #include "cuda/launch.h"
 #include "stream/executor.h"

@@ -2,8 +2,10 @@
 #include <memory>
 #include <random>
 
-#include "check.h"
 #include "cuda_on_cpu.h"
+
+#include "check.h"
+#include "core/isa.h"
 #include "cuda/kernels.cuh"
 
 using namespace m2m;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "check.h"
+#include "core/isa.h"
 #include "core/merge.h"
 #include "core/ordered_sum.h"
 #include "core/philox.h"

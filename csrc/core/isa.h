@@ -1,7 +1,22 @@
-// One function body, compiled once an instruction set; which one runs is chosen at run time (see isa_in_use in core/merge.h).
+// Instruction sets: one function body, compiled once for each; which of them runs is chosen at run time.
 #pragma once
 
-#include "core/merge.h"
+#include "core/inline.h"
+
+namespace m2m {
+
+// What functions are compiled for; a later one includes the earlier ones.
+enum class Isa : int { baseline, avx2, avx512 };
+
+bool isa_available(Isa isa);
+
+// The best available one, unless `use_isa` chose another.
+Isa isa_in_use();
+
+// For tests: all following calls use this instruction set. Throws std::invalid_argument if the machine lacks it.
+void use_isa(Isa isa);
+
+}  // namespace m2m
 
 #if defined(__x86_64__)
 #define M2M_AVX2 __attribute__((target("avx2,fma")))
@@ -22,8 +37,8 @@
     return name##_baseline Arguments;                     \
   }
 
-// Defines `Result name Parameters`, which returns `name_body Arguments`. The body must be always-inline: only then is it
-// compiled for the instruction set of the function it is called from.
+// Defines `Result name Parameters`, which returns `name_body Arguments`. The body must be M2M_INLINE: only then is it compiled
+// for the instruction set of the function it is called from.
 #define M2M_CLONES(Result, name, Parameters, Arguments)                                \
   Result name##_baseline Parameters { return name##_body Arguments; }                  \
   M2M_AVX2 Result name##_avx2 Parameters { return name##_body Arguments; }             \
