@@ -13,6 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("m2m", "analysis", "paper_figs")
+#: Headers that only one folder of csrc/ knows.
+KEPT_HEADERS = {
+    "csrc/bind": ("pybind11/", "Python.h"),
+    "csrc/cuda": ("cuda",),
+    "nowhere": ("torch/", "ATen/", "c10/"),
+}
 #: The lazy face names every room on purpose.
 FACE = ROOT / "m2m" / "__init__.py"
 
@@ -53,6 +59,18 @@ def room_of(module: str) -> str:
     """`m2m.merging.plan.plan` → `merging`, `analysis.fidelity.core` → `analysis`."""
     first, _, rest = module.partition(".")
     return rest.partition(".")[0] if first == "m2m" else first
+
+
+def folder_of(file: Path) -> str:
+    """`csrc/core/dtype.h` → `csrc/core`."""
+    return str(file.relative_to(ROOT).parent)
+
+
+def includes(file: Path) -> list[tuple[str, str]]:
+    """Every header a C++ file includes, with the quote before it."""
+    return re.findall(
+        r'^\s*#\s*include\s*([<"])([^>"]+)', file.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
 
 
 def imports(file: Path) -> Iterator[tuple[int, str]]:
@@ -104,6 +122,8 @@ def is_file(name: str) -> bool:
 
 
 TABLE = rooms_of_the_document()
+FOLDERS = [room for room in TABLE if room.startswith("csrc/")]
+CORE = sorted(file for file in (ROOT / "csrc").rglob("*.*") if file.suffix != ".md")
 FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py") if file != FACE)
 
 
@@ -120,7 +140,7 @@ def test_the_document_has_no_circle() -> None:
     assert not [(here, there) for here, there in pairs if here in reachable(there, TABLE)]
 
 
-@pytest.mark.parametrize("room", TABLE)
+@pytest.mark.parametrize("room", [room for room in TABLE if room not in FOLDERS])
 def test_the_document_names_the_imports_of_a_room(room: str) -> None:
     found: dict[str, str] = {}
     for file in FILES:
@@ -165,10 +185,22 @@ def test_only_the_command_line_knows_the_analysis() -> None:
     assert knowing == {"cli", "analysis", "paper_figs"}
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "csrc").rglob("*.*")), ids=lambda file: file.name)
-def test_the_core_includes_no_torch(file: Path) -> None:
-    text = file.read_text(encoding="utf-8")
-    assert not re.findall(r'^\s*#\s*include\s*[<"](?:torch|ATen|c10)\b.*', text, flags=re.MULTILINE)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_document_names_the_includes_of_a_folder(folder: str) -> None:
+    files = [file for file in CORE if folder_of(file) == folder]
+    names = [name for file in files for quote, name in includes(file) if quote == '"']
+    assert TABLE[folder] == {folder_of(ROOT / "csrc" / name) for name in names} - {folder}
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_only_one_folder_knows_a_library(file: Path) -> None:
+    assert folder_of(file) in FOLDERS
+    for quote, name in includes(file):
+        if quote == '"':
+            assert (ROOT / "csrc" / name).is_file(), f"{name} is not written from csrc/"
+        else:
+            owners = [folder for folder, headers in KEPT_HEADERS.items() if name.startswith(headers)]
+            assert owners in ([], [folder_of(file)]), f"{name} is for {owners[0]}"
 
 
 @pytest.mark.parametrize(
