@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "bind/open_plan.h"
-#include "stream/elementwise_pass.h"
-#include "gram/vector_merge_pass.h"
 #include "gram/gram_pass.h"
+#include "gram/vector_merge_pass.h"
+#include "stream/elementwise_pass.h"
 
 namespace py = pybind11;
 
@@ -43,7 +43,8 @@ std::unique_ptr<GramPass> make_gram(const StreamPlan& plan, std::int64_t first, 
     if (row[2] > 0) check_layout(plan, t, row[3], row[4]);
     if ((squares || ulps) && row[4] > 1) throw std::invalid_argument("no squares or ulps of columns");
     const Dtype stored = row[2] > 0 ? plan.input(t, static_cast<int>(row[1])).dtype : Dtype::f32;
-    tensors.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(row[2]), row[3], row[4], ulps, stored});
+    tensors.push_back(
+        {static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(row[2]), row[3], row[4], ulps, stored});
   }
   return std::make_unique<GramPass>(plan, first, std::move(tensors), GramExtras{counts_signs, squares});
 }
@@ -107,17 +108,19 @@ void check_asked(const GramPass& pass, std::int64_t tensor) {
 
 void register_gram(py::module_& module) {
   py::class_<GramPass, StreamPass>(module, "GramPass", "Looks at inner products of points; if wanted at their signs.")
-      .def(py::init(&make_gram), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(),
-           py::arg("layout"), py::arg("counts_signs"), py::arg("squares") = false, py::arg("ulps") = false)
-      .def("triangles", [](const GramPass& self, std::int64_t tensor) {
-        check_asked(self, tensor);
-        return self.triangles(tensor);
-      })
-      .def("square_triangles", [](const GramPass& self, std::int64_t tensor) {
-        check_asked(self, tensor);
-        if (!self.gathers_squares()) throw std::invalid_argument("squares were not wanted");
-        return self.square_triangles(tensor);
-      })
+      .def(py::init(&make_gram), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(), py::arg("layout"),
+           py::arg("counts_signs"), py::arg("squares") = false, py::arg("ulps") = false)
+      .def("triangles",
+           [](const GramPass& self, std::int64_t tensor) {
+             check_asked(self, tensor);
+             return self.triangles(tensor);
+           })
+      .def("square_triangles",
+           [](const GramPass& self, std::int64_t tensor) {
+             check_asked(self, tensor);
+             if (!self.gathers_squares()) throw std::invalid_argument("squares were not wanted");
+             return self.square_triangles(tensor);
+           })
       .def("signs", [](const GramPass& self, std::int64_t tensor) {
         check_asked(self, tensor);
         const SignCounts& counts = self.signs(tensor);
@@ -130,8 +133,8 @@ void register_gram(py::module_& module) {
       .def(py::init(&make_near_swap), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(),
            py::arg("steps"), py::arg("allow_nonfinite"));
   py::class_<FisherPass, StreamPass>(module, "FisherPass", "Averages with a weight an element.")
-      .def(py::init(&make_fisher), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(),
-           py::arg("tensors"), py::arg("allow_nonfinite"));
+      .def(py::init(&make_fisher), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(), py::arg("tensors"),
+           py::arg("allow_nonfinite"));
 }
 
 }  // namespace m2m

@@ -55,9 +55,14 @@ class Call {
   }
 
   MergeArgs args() const {
-    return MergeArgs{input_pointers_.data(), weights_.data(), output_pointers_.data(),
-                     inputs_[0].count(), static_cast<int>(inputs_.size()), static_cast<int>(outputs_.size()),
-                     inputs_[0].dtype(), outputs_[0].dtype()};
+    return MergeArgs{input_pointers_.data(),
+                     weights_.data(),
+                     output_pointers_.data(),
+                     inputs_[0].count(),
+                     static_cast<int>(inputs_.size()),
+                     static_cast<int>(outputs_.size()),
+                     inputs_[0].dtype(),
+                     outputs_[0].dtype()};
   }
 
  private:

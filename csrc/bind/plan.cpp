@@ -18,7 +18,8 @@ constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 1
 
 std::vector<std::int64_t> to_rows(const py::buffer& buffer, std::size_t width, const char* name) {
   auto numbers = to_vector<std::int64_t>(buffer, name);
-  if (numbers.size() % width) throw std::invalid_argument(std::string(name) + " do not come in rows of " + std::to_string(width));
+  if (numbers.size() % width)
+    throw std::invalid_argument(std::string(name) + " do not come in rows of " + std::to_string(width));
   return numbers;
 }
 
@@ -59,10 +60,10 @@ std::vector<AdaptedInput> to_adapted(const py::buffer& buffer, const py::buffer&
 // tensors: rule, count, n_inputs; inputs and outputs: file (-1 for a product, -2 for an adapted input), offset (or the number
 // of what is formed), dtype; products: rows, columns and rank, then file, offset, dtype and whether it is transposed, of the
 // left and the right factor; adapted: file, offset and dtype of the base and of what is added, whose factors are `scales`.
-std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::vector<std::string> output_files,
-                                    int n_outputs, const py::buffer& tensors, const py::buffer& inputs,
-                                    const py::buffer& products, const py::buffer& adapted, const py::buffer& scales,
-                                    const py::buffer& outputs, int most_open) {
+std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::vector<std::string> output_files, int n_outputs,
+                                    const py::buffer& tensors, const py::buffer& inputs, const py::buffer& products,
+                                    const py::buffer& adapted, const py::buffer& scales, const py::buffer& outputs,
+                                    int most_open) {
   if (most_open < 1) throw std::invalid_argument("most_open is out of range");
   StreamPlan plan{n_outputs, std::move(input_files), std::move(output_files), {}, {}, {}, {}, {}};
   const auto table = to_rows(tensors, kTensorNumbers, "tensors");

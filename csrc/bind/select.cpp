@@ -25,16 +25,33 @@ Enum named(const std::string& name, std::initializer_list<const char*> names) {
 ExpertSpec make_expert(const std::string& trim, double scale, bool keeps_norm, std::int64_t dropped, std::int64_t kept,
                        std::pair<std::uint32_t, std::uint32_t> key, std::uint64_t keep_below, double low, double high,
                        bool to_ends, double single, bool inverse_scale) {
-  return {named<Trim>(trim, {"all", "none", "largest", "draw", "ranked"}), scale, keeps_norm, dropped, kept,
-          {key.first, key.second}, keep_below, low, high, to_ends, single, inverse_scale};
+  return {named<Trim>(trim, {"all", "none", "largest", "draw", "ranked"}),
+          scale,
+          keeps_norm,
+          dropped,
+          kept,
+          {key.first, key.second},
+          keep_below,
+          low,
+          high,
+          to_ends,
+          single,
+          inverse_scale};
 }
 
 // outputs: weights and divisor of each.
 SelectSpec make_spec(const std::string& combine, bool tie_is_plus, bool normalise, double factor, double share,
                      std::int64_t row, std::vector<ExpertSpec> experts,
                      const std::vector<std::pair<std::vector<double>, double>>& outputs) {
-  SelectSpec spec{named<Combine>(combine, {"sum", "elect", "energy", "fuse"}), tie_is_plus, false, normalise, factor, share, row,
-                  std::move(experts), {}};
+  SelectSpec spec{named<Combine>(combine, {"sum", "elect", "energy", "fuse"}),
+                  tie_is_plus,
+                  false,
+                  normalise,
+                  factor,
+                  share,
+                  row,
+                  std::move(experts),
+                  {}};
   for (const auto& [weights, divisor] : outputs) spec.outputs.push_back({weights, divisor});
   return spec;
 }

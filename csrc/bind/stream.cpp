@@ -50,7 +50,8 @@ std::pair<std::int64_t, std::int64_t> to_pair(const StreamPosition& position) { 
 using FailureTuple = std::tuple<std::string, std::int64_t, int, std::int64_t, int>;
 
 std::optional<FailureTuple> failure_of(StreamExecutor& stream) {
-  static const char* const names[] = {"read", "shrunk", "write", "nonfinite", "overflow", "unequal", "factor", "negative", "changed"};
+  static const char* const names[] = {"read",    "shrunk", "write",    "nonfinite", "overflow",
+                                      "unequal", "factor", "negative", "changed"};
   try {
     stream.rethrow();
     return std::nullopt;

@@ -42,8 +42,8 @@ class TensorView {
     if (!pybind11::hasattr(tensor, "__dlpack__")) fail("is no tensor (it has no __dlpack__)");
     const auto device = tensor.attr("__dlpack_device__")().cast<std::pair<std::int32_t, std::int32_t>>();
     // -1: the exporter does not synchronise, because the work goes onto the caller's own stream.
-    capsule_ = device.first == dlpack::kCuda ? tensor.attr("__dlpack__")(pybind11::arg("stream") = -1)
-                                             : tensor.attr("__dlpack__")();
+    capsule_ =
+        device.first == dlpack::kCuda ? tensor.attr("__dlpack__")(pybind11::arg("stream") = -1) : tensor.attr("__dlpack__")();
     void* pointer = PyCapsule_GetPointer(capsule_.ptr(), "dltensor");
     if (pointer == nullptr) throw pybind11::error_already_set();
     tensor_ = static_cast<const dlpack::Tensor*>(pointer);

@@ -39,8 +39,8 @@ void use_isa(Isa isa);
 
 // Defines `Result name Parameters`, which returns `name_body Arguments`. The body must be M2M_INLINE: only then is it compiled
 // for the instruction set of the function it is called from.
-#define M2M_CLONES(Result, name, Parameters, Arguments)                                \
-  Result name##_baseline Parameters { return name##_body Arguments; }                  \
-  M2M_AVX2 Result name##_avx2 Parameters { return name##_body Arguments; }             \
-  M2M_AVX512 Result name##_avx512 Parameters { return name##_body Arguments; }         \
+#define M2M_CLONES(Result, name, Parameters, Arguments)                        \
+  Result name##_baseline Parameters { return name##_body Arguments; }          \
+  M2M_AVX2 Result name##_avx2 Parameters { return name##_body Arguments; }     \
+  M2M_AVX512 Result name##_avx512 Parameters { return name##_body Arguments; } \
   M2M_DISPATCH(Result, name, Parameters, Arguments)

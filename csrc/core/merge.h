@@ -12,12 +12,12 @@ namespace m2m {
 // accumulation type of `input` (double for f64, float otherwise). An input whose weight is zero in every row may be null:
 // it is not read. Axes: M outputs (candidates), N inputs (experts), P = count.
 struct MergeArgs {
-  const void* const* inputs;   // [N], each [P] of `input`
-  const void* weights;         // [M, N], row = candidate
-  void* const* outputs;        // [M], each [P] of `output`
-  std::int64_t count;          // P
-  int n_inputs;                // N >= 1
-  int n_outputs;               // M >= 1
+  const void* const* inputs;  // [N], each [P] of `input`
+  const void* weights;        // [M, N], row = candidate
+  void* const* outputs;       // [M], each [P] of `output`
+  std::int64_t count;         // P
+  int n_inputs;               // N >= 1
+  int n_outputs;              // M >= 1
   Dtype input;
   Dtype output;
 };

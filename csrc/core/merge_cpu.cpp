@@ -57,8 +57,7 @@ M2M_INLINE const Acc* stage(const MergeArgs& args, int n, std::int64_t start, in
 }
 
 template <class Acc>
-M2M_INLINE void collect_terms(const MergeArgs& args, int m, std::int64_t start, int count, Slab<Acc>& slab,
-                              Terms<Acc>& terms) {
+M2M_INLINE void collect_terms(const MergeArgs& args, int m, std::int64_t start, int count, Slab<Acc>& slab, Terms<Acc>& terms) {
   const Acc* weights = static_cast<const Acc*>(args.weights) + std::int64_t{m} * args.n_inputs + slab.first;
   const int experts = std::min(kSlab, args.n_inputs - slab.first);
   for (int n = 0; n < experts; ++n) {
@@ -115,8 +114,7 @@ M2M_INLINE void prefetch(const void* tensor, Dtype dtype, std::int64_t start, st
 // While row m is summed, memory brings its output's lines and this row's share of the next block's inputs. The hardware's
 // own prefetcher loses each stream at the end of a block; spread over the rows, requests do not queue up.
 template <class Acc>
-M2M_INLINE void prefetch_for_row(const MergeArgs& args, int m, int rows, std::int64_t start, int count,
-                                 const Slab<Acc>& slab) {
+M2M_INLINE void prefetch_for_row(const MergeArgs& args, int m, int rows, std::int64_t start, int count, const Slab<Acc>& slab) {
   prefetch<true>(args.outputs[m], args.output, start, count);
   const std::int64_t next = start + count;
   const int experts = std::min(kSlab, args.n_inputs - slab.first);

@@ -15,8 +15,8 @@ class MergeDevice {
   virtual void* allocate(std::int64_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
 
-  // The sum of core/merge.h, its inputs and outputs in staging memory; returns when the outputs are there. Several workers call it
-  // at once, each with its own number, from 0. Throws std::runtime_error if the device fails.
+  // The sum of core/merge.h, its inputs and outputs in staging memory; returns when the outputs are there. Several workers call
+  // it at once, each with its own number, from 0. Throws std::runtime_error if the device fails.
   virtual void merge(const MergeArgs& args, int worker) = 0;
 };
 

@@ -32,10 +32,8 @@ inline std::int64_t first_nonfinite(const void* values, Dtype dtype, std::int64_
       return first_with_full_exponent<std::uint64_t>(static_cast<const std::uint64_t*>(values), 0x7ff0000000000000u, count);
     case Dtype::f32:
       return first_with_full_exponent<std::uint32_t>(static_cast<const std::uint32_t*>(values), 0x7f800000u, count);
-    case Dtype::f16:
-      return first_with_full_exponent<std::uint16_t>(static_cast<const std::uint16_t*>(values), 0x7c00u, count);
-    case Dtype::bf16:
-      return first_with_full_exponent<std::uint16_t>(static_cast<const std::uint16_t*>(values), 0x7f80u, count);
+    case Dtype::f16: return first_with_full_exponent<std::uint16_t>(static_cast<const std::uint16_t*>(values), 0x7c00u, count);
+    case Dtype::bf16: return first_with_full_exponent<std::uint16_t>(static_cast<const std::uint16_t*>(values), 0x7f80u, count);
   }
   return count;
 }

@@ -18,8 +18,7 @@ M2M_INLINE void add_to_lanes_body(Lanes& lanes, const double* terms, std::int64_
 
 }  // namespace
 
-M2M_CLONES(void, add_to_lanes, (Lanes& lanes, const double* terms, std::int64_t first, int count),
-           (lanes, terms, first, count))
+M2M_CLONES(void, add_to_lanes, (Lanes& lanes, const double* terms, std::int64_t first, int count), (lanes, terms, first, count))
 
 double Lanes::folded() const {
   double rest[kLanes];

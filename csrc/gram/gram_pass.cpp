@@ -114,8 +114,7 @@ void GramPass::fold_piece(std::int64_t tensor, const Piece& piece, const Worker&
   if (end != wanted.length && end % kSegment != 0) return;
   const std::int64_t segment = piece.position / kSegment;
   fold_lanes(worker.lanes, wanted.pairs(), sums_[tensor - first_].at(piece.vector, segment));
-  if (extras_.squares)
-    fold_lanes(worker.square_lanes, wanted.pairs(), square_sums_[tensor - first_].at(piece.vector, segment));
+  if (extras_.squares) fold_lanes(worker.square_lanes, wanted.pairs(), square_sums_[tensor - first_].at(piece.vector, segment));
 }
 
 void GramPass::add_row(const ChunkView& chunk, const Piece& piece, Worker& worker) {

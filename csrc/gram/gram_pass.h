@@ -1,5 +1,5 @@
-// The pass that looks at inner products: of whole tensors, or of their rows or columns; if wanted with signs, largest values and
-// squares of products.
+// The pass that looks at inner products: of whole tensors, or of their rows or columns; if wanted with signs, largest values
+// and squares of products.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,7 @@ class GramPass final : public StreamPass {
  private:
   // A run of elements of one vector, or, with columns, of one row.
   struct Piece {
-    std::int64_t from;      // first element, counted from the chunk's first
+    std::int64_t from;  // first element, counted from the chunk's first
     std::int64_t count;
     std::int64_t vector;    // the first one
     std::int64_t position;  // in the vector

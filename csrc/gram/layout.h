@@ -17,8 +17,8 @@ struct GramTensor {
   // Elements in one vector, and how far apart they lie: 1, or the number of vectors where vectors are columns.
   std::int64_t length = 0;
   std::int64_t stride = 1;
-  bool ulps = false;            // points are not the inputs but how far their values lie from the next number
-  Dtype stored = Dtype::f32;    // ... of this type, in which they are stored
+  bool ulps = false;          // points are not the inputs but how far their values lie from the next number
+  Dtype stored = Dtype::f32;  // ... of this type, in which they are stored
 
   int pairs() const { return n_points * (n_points + 1) / 2; }
   bool columns() const { return stride > 1; }

@@ -5,8 +5,8 @@
 #include <stdexcept>
 
 #include "core/arithmetic.h"
-#include "gram/kernel.h"
 #include "core/isa.h"
+#include "gram/kernel.h"
 
 namespace m2m {
 namespace {

@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "core/arithmetic.h"
-#include "gram/kernel.h"
 #include "core/isa.h"
 #include "core/pack.h"
+#include "gram/kernel.h"
 
 namespace m2m {
 namespace {
@@ -65,7 +65,8 @@ M2M_INLINE void count_pairs_body(const std::uint64_t* positive, const std::uint6
 }
 
 M2M_CLONES(void, count_pairs,
-           (const std::uint64_t* positive, const std::uint64_t* negative, int n_points, std::int64_t* same, std::int64_t* opposite),
+           (const std::uint64_t* positive, const std::uint64_t* negative, int n_points, std::int64_t* same,
+            std::int64_t* opposite),
            (positive, negative, n_points, same, opposite))
 
 }  // namespace

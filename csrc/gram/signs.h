@@ -14,8 +14,7 @@ struct SignCounts {
   std::vector<std::int64_t> same;      // [pairs] elements where both are positive or both negative
   std::vector<std::int64_t> opposite;  // [pairs] elements where one is positive and one negative
 
-  explicit SignCounts(const GramTensor& tensor)
-      : largest(tensor.n_points), same(tensor.pairs()), opposite(tensor.pairs()) {}
+  explicit SignCounts(const GramTensor& tensor) : largest(tensor.n_points), same(tensor.pairs()), opposite(tensor.pairs()) {}
   // `count` is at most kGramBlock, and a multiple of 16.
   void add(const double* const* points, int n_points, int count);
   void add(const SignCounts& other);

@@ -24,7 +24,8 @@ M2M_INLINE void widen_block_body(Dtype dtype, const void* input, std::int64_t st
 
 // Calls `visit(i, element i of the task vector)` for the block.
 template <class Real, class Visit>
-M2M_INLINE void for_task_vector(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, Visit&& visit) {
+M2M_INLINE void for_task_vector(Dtype dtype, const void* base, const void* expert, std::int64_t start, int count,
+                                Visit&& visit) {
   dispatch(dtype, [&](auto tag) __attribute__((always_inline)) {
     using In = typename decltype(tag)::type;
     if constexpr (std::is_same_v<Accumulation<In>, Real>) {
@@ -245,7 +246,8 @@ M2M_REAL_CLONES(magnitudes, (const float* values, int count, double* wide), (con
                 (values, count, wide))
 M2M_REAL_CLONES(squares, (const float* values, int count, double* wide), (const double* values, int count, double* wide),
                 (values, count, wide))
-M2M_REAL_CLONES(magnitude_keys, (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint32_t* keys),
+M2M_REAL_CLONES(magnitude_keys,
+                (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint32_t* keys),
                 (Dtype dtype, const void* base, const void* expert, std::int64_t start, int count, std::uint64_t* keys),
                 (dtype, base, expert, start, count, keys))
 M2M_REAL_CLONES(count_all,
@@ -275,8 +277,7 @@ M2M_REAL_CLONES(keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, 
                 (const std::uint64_t* keys, const LocalEdge& edge, int count, double* vector), (keys, edge, count, vector))
 M2M_CLONES(void, invert, (int count, double* values), (count, values))
 M2M_CLONES(void, signed_keys, (const double* values, int count, std::uint64_t* keys), (values, count, keys))
-M2M_CLONES(void, choose,
-           (const std::uint64_t* keys, std::uint64_t least, const double* other, int count, double* chosen),
+M2M_CLONES(void, choose, (const std::uint64_t* keys, std::uint64_t least, const double* other, int count, double* chosen),
            (keys, least, other, count, chosen))
 M2M_CLONES(void, store_block, (const double* values, int count, Dtype output, void* out, std::int64_t start),
            (values, count, output, out, start))

@@ -58,7 +58,7 @@ void magnitude_keys(Dtype dtype, const void* base, const void* expert, std::int6
 // Keys that order like the values, negative ones too; -0 counts as 0.
 void signed_keys(const double* values, int count, std::uint64_t* keys);
 
-// Counts all keys by what is above `shift`, into two sets of bins to be added up: equal neighbours need not wait for each other.
+// Counts all keys by what is above `shift`, into two sets of bins to be added up: equal neighbours need not wait their turn.
 void count_all(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
 void count_all(const std::uint64_t* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range);
 

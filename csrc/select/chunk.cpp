@@ -115,8 +115,8 @@ BinRange SelectChunk<Real>::count_magnitudes(int expert, const RankDigit& digit)
 
 template <class Real>
 BinRange SelectChunk<Real>::count_variances(const RankDigit& digit) {
-  return count_keys<std::uint64_t>(
-      variance_bits, digit, [&](std::int64_t start, int count, std::uint64_t* keys) { variances(start, count, keys); });
+  return count_keys<std::uint64_t>(variance_bits, digit,
+                                   [&](std::int64_t start, int count, std::uint64_t* keys) { variances(start, count, keys); });
 }
 
 template <class Real>
@@ -187,8 +187,8 @@ LocalEdge SelectChunk<Real>::magnitude_edge(int expert, const RankEdge& edge) {
 
 template <class Real>
 LocalEdge SelectChunk<Real>::variance_edge(const RankEdge& edge) {
-  return local_edge<std::uint64_t>(
-      edge, [&](std::int64_t start, int count, std::uint64_t* keys) { variances(start, count, keys); });
+  return local_edge<std::uint64_t>(edge,
+                                   [&](std::int64_t start, int count, std::uint64_t* keys) { variances(start, count, keys); });
 }
 
 // ---- trimming ----

@@ -31,14 +31,14 @@ struct ChunkTrim {
 // A worker's memory, grown on first use.
 template <class Real>
 struct SelectScratch {
-  std::vector<std::uint32_t> counts;      // two sets of bins, zero between looks
-  std::vector<std::uint64_t> gathered;    // keys of a chunk, in the order of its elements
-  std::vector<Real> vectors;              // [N, kSelectBlock] trimmed task vectors
-  std::vector<double> scales;             // [N, kSelectBlock] of their elements, where each has its own
-  std::vector<double> rows[2];            // [row] of the base model and of an expert
-  std::vector<double> divergences;        // [rows]
-  std::vector<KeyOf<Real>> keys;          // [row]
-  std::vector<std::uint32_t> ranks;       // [N, row]
+  std::vector<std::uint32_t> counts;    // two sets of bins, zero between looks
+  std::vector<std::uint64_t> gathered;  // keys of a chunk, in the order of its elements
+  std::vector<Real> vectors;            // [N, kSelectBlock] trimmed task vectors
+  std::vector<double> scales;           // [N, kSelectBlock] of their elements, where each has its own
+  std::vector<double> rows[2];          // [row] of the base model and of an expert
+  std::vector<double> divergences;      // [rows]
+  std::vector<KeyOf<Real>> keys;        // [row]
+  std::vector<std::uint32_t> ranks;     // [N, row]
   RowRanker<KeyOf<Real>> ranker;
 };
 

@@ -53,7 +53,8 @@ M2M_INLINE void sign_pack(const APack& x, APack& signs) {
 }
 
 template <int kWidth, class Real, bool kZerosVote>
-M2M_INLINE void elect_packs(const ExpertBlock<Real>* experts, int n_experts, const Election& election, int count, double* sums) {
+M2M_INLINE void elect_packs(const ExpertBlock<Real>* experts, int n_experts, const Election& election, int count,
+                            double* sums) {
   using Wide = Pack<double, kWidth>;
   const Wide zero{}, one = zero + 1.0;
   for (int at = 0; at < count; at += kWidth) {
@@ -125,11 +126,9 @@ M2M_PACK_CLONES(add_up, (const ExpertBlock<float>* experts, int n_experts, int c
                 (experts, n_experts, count, sums))
 M2M_PACK_CLONES(add_up, (const ExpertBlock<double>* experts, int n_experts, int count, double* sums),
                 (experts, n_experts, count, sums))
-M2M_PACK_CLONES(elect,
-                (const ExpertBlock<float>* experts, int n_experts, const Election& election, int count, double* sums),
+M2M_PACK_CLONES(elect, (const ExpertBlock<float>* experts, int n_experts, const Election& election, int count, double* sums),
                 (experts, n_experts, election, count, sums))
-M2M_PACK_CLONES(elect,
-                (const ExpertBlock<double>* experts, int n_experts, const Election& election, int count, double* sums),
+M2M_PACK_CLONES(elect, (const ExpertBlock<double>* experts, int n_experts, const Election& election, int count, double* sums),
                 (experts, n_experts, election, count, sums))
 M2M_PACK_CLONES(variance_keys, (const float* vectors, int n_experts, int count, std::uint64_t* keys),
                 (vectors, n_experts, count, keys))

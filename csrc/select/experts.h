@@ -14,8 +14,8 @@ struct ExpertBlock {
   const Real* vector;    // [kSelectBlock]
   const double* scales;  // [kSelectBlock], or null where all are one
   double factor;
-  double gain;           // of what is added where it agrees with the elected sign
-  double weight;         // of the divisor
+  double gain;    // of what is added where it agrees with the elected sign
+  double weight;  // of the divisor
 };
 
 struct Election {

@@ -54,7 +54,7 @@ class RankSearch {
   bool has_rank() const { return rank_ >= 0; }
 
   bool done() const { return done_; }
-  const RankEdge& edge() const { return edge_; }    // once done
+  const RankEdge& edge() const { return edge_; }     // once done
   const RankDigit& digit() const { return digit_; }  // of the look that comes next
 
   void begin_look();
@@ -91,8 +91,8 @@ class RankSearch {
   std::int64_t rank_ = -1;  // among the elements that take part in the next look
   bool done_ = false;
   RankEdge edge_ = RankEdge::nothing();
-  std::int64_t left_;        // how many those are
-  std::int64_t met_ = 0;     // how many of them this look has met
+  std::int64_t left_;     // how many those are
+  std::int64_t met_ = 0;  // how many of them this look has met
   std::vector<std::int64_t> counts_;
   std::vector<std::uint64_t> keys_;  // gathered, chunk by chunk as in chunks_
   std::vector<ChunkCount> chunks_;

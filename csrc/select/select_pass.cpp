@@ -28,9 +28,11 @@ void drop_idle(SelectSpec& spec) {
 
 void check_spec(const SelectSpec& spec, const PlannedTensor& tensor, int n_outputs) {
   const auto fits = [&](const OutputSpec& output) { return output.weights.size() == spec.experts.size(); };
-  if (tensor.n_inputs != static_cast<int>(spec.experts.size()) + 1) throw std::invalid_argument("experts do not fit the tensor");
+  if (tensor.n_inputs != static_cast<int>(spec.experts.size()) + 1)
+    throw std::invalid_argument("experts do not fit the tensor");
   if (static_cast<int>(spec.outputs.size()) != n_outputs) throw std::invalid_argument("outputs do not fit the plan");
-  if (!std::all_of(spec.outputs.begin(), spec.outputs.end(), fits)) throw std::invalid_argument("weights do not fit the experts");
+  if (!std::all_of(spec.outputs.begin(), spec.outputs.end(), fits))
+    throw std::invalid_argument("weights do not fit the experts");
   if (spec.needs_rows() && (spec.row < 1 || tensor.count % spec.row)) throw std::invalid_argument("rows do not fit the tensor");
 }
 
@@ -70,9 +72,7 @@ bool SelectPass::look() {
 bool SelectPass::wants(std::int64_t number, int n) const {
   const Tensor& tensor = tensors_.at(number);
   const auto in_look = [&](int expert) { return tensor.state && tensor.state->needs(expert); };
-  const auto in_write = [&](int expert) {
-    return tensor.spec.experts[expert].trim != Trim::none;
-  };
+  const auto in_write = [&](int expert) { return tensor.spec.experts[expert].trim != Trim::none; };
   if (n > 0) return writes_ ? in_write(n - 1) : in_look(n - 1);
   if (writes_) return true;
   for (std::size_t expert = 0; expert < tensor.spec.experts.size(); ++expert)

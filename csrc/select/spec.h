@@ -28,17 +28,17 @@ enum class Combine : int {
 
 struct ExpertSpec {
   Trim trim = Trim::all;
-  double scale = 1;            // of kept elements
-  bool keeps_norm = false;     // the scale is the ratio of L1 norms, before and after trimming, instead
-  std::int64_t dropped = 0;    // largest
-  std::int64_t kept = 0;       // largest
-  PhiloxKey key{};             // draw, ranked
+  double scale = 1;              // of kept elements
+  bool keeps_norm = false;       // the scale is the ratio of L1 norms, before and after trimming, instead
+  std::int64_t dropped = 0;      // largest
+  std::int64_t kept = 0;         // largest
+  PhiloxKey key{};               // draw, ranked
   std::uint64_t keep_below = 0;  // draw: a word below this keeps its element
-  double low = 0;              // ranked: keep probability of the smallest ...
-  double high = 0;             // ... and of the largest element
-  bool to_ends = false;        // ranked: both ends are reached (mergekit), else the smallest has one step more than `low`
-  double single = 0;           // ranked with `to_ends`: keep probability in a row of one element
-  bool inverse_scale = false;  // ranked: the scale is one over the keep probability instead
+  double low = 0;                // ranked: keep probability of the smallest ...
+  double high = 0;               // ... and of the largest element
+  bool to_ends = false;          // ranked: both ends are reached (mergekit), else the smallest has one step more than `low`
+  double single = 0;             // ranked with `to_ends`: keep probability in a row of one element
+  bool inverse_scale = false;    // ranked: the scale is one over the keep probability instead
 };
 
 // What differs between candidates.
@@ -53,12 +53,12 @@ struct OutputSpec {
 
 struct SelectSpec {
   Combine combine = Combine::sum;
-  bool tie_is_plus = false;  // elect, energy: where the sum is zero + is elected, else nothing is
-  bool zeros_vote = false;   // elect, energy: NaN must not be lost
-  bool normalise = false;    // elect: divide by the sum of the weights of those that agree
-  double factor = 1;         // lambda, of the merged task vector
-  double share = 1;          // energy: of the elements whose variance is not zero, how many are selected
-  std::int64_t row = 1;      // ranked, fuse: length of a row
+  bool tie_is_plus = false;         // elect, energy: where the sum is zero + is elected, else nothing is
+  bool zeros_vote = false;          // elect, energy: NaN must not be lost
+  bool normalise = false;           // elect: divide by the sum of the weights of those that agree
+  double factor = 1;                // lambda, of the merged task vector
+  double share = 1;                 // energy: of the elements whose variance is not zero, how many are selected
+  std::int64_t row = 1;             // ranked, fuse: length of a row
   std::vector<ExpertSpec> experts;  // [N]
   std::vector<OutputSpec> outputs;  // [M]
 
@@ -67,6 +67,5 @@ struct SelectSpec {
     return std::any_of(experts.begin(), experts.end(), [](const ExpertSpec& expert) { return expert.trim == Trim::ranked; });
   }
 };
-
 
 }  // namespace m2m

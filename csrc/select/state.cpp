@@ -76,8 +76,7 @@ void SelectState::seek_quartiles(int digit_bits) {
   if (total_ / spec_.row <= kMostDivergences) divergences_.resize(total_ / spec_.row);
   for (const double quantile : {0.25, 0.5, 0.75}) {
     const auto rank = static_cast<std::int64_t>(quantile * static_cast<double>(total_ - 1));
-    searches_[0].emplace_back(total_, SelectChunk<double>::importance_bits, digit_bits, most_keys(digit_bits),
-                              RankGoal::key);
+    searches_[0].emplace_back(total_, SelectChunk<double>::importance_bits, digit_bits, most_keys(digit_bits), RankGoal::key);
     searches_[0].back().set_rank(total_ - rank);
   }
 }
@@ -108,7 +107,8 @@ void SelectState::begin_look() {
     return;
   }
   std::size_t n_sums = spec_.experts.size();
-  if (!by_energy()) n_sums = 2 * std::count_if(spec_.experts.begin(), spec_.experts.end(), [](auto& e) { return e.keeps_norm; });
+  if (!by_energy())
+    n_sums = 2 * std::count_if(spec_.experts.begin(), spec_.experts.end(), [](auto& e) { return e.keeps_norm; });
   for (std::size_t k = 0; k < n_sums; ++k) sums_.push_back(std::make_unique<OrderedSum>(total_));
 }
 

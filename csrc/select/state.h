@@ -68,10 +68,10 @@ class SelectState {
   Stage stage_ = Stage::ranks;
   // [N] outer and inner edge of each expert; or [1] of the variance; or [1] quartiles of the importance
   std::vector<std::vector<RankSearch>> searches_;
-  std::vector<double> divergences_;                 // [rows], none if there are very many
-  std::vector<std::unique_ptr<OrderedSum>> sums_;   // norms, two an expert that keeps its own; or energies [N]
-  std::vector<double> scales_;                      // [N] of kept elements
-  std::vector<double> shares_;                      // [N] of the energy
+  std::vector<double> divergences_;                // [rows], none if there are very many
+  std::vector<std::unique_ptr<OrderedSum>> sums_;  // norms, two an expert that keeps its own; or energies [N]
+  std::vector<double> scales_;                     // [N] of kept elements
+  std::vector<double> shares_;                     // [N] of the energy
 
   std::mutex mutex_;  // guards what follows, and the searches, during a look
   bool begun_ = false;

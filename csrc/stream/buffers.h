@@ -12,7 +12,8 @@ class StreamBuffers {
  public:
   // N + M slots of at least `slot_bytes`.
   StreamBuffers(int n_inputs, int n_outputs, std::int64_t slot_bytes, MergeDevice& device)
-      : n_inputs_(n_inputs), slot_bytes_(round_up(slot_bytes)),
+      : n_inputs_(n_inputs),
+        slot_bytes_(round_up(slot_bytes)),
         memory_(static_cast<char*>(device.allocate(bytes_for(n_inputs, n_outputs, slot_bytes))), Release{&device}) {}
 
   static std::int64_t bytes_for(int n_inputs, int n_outputs, std::int64_t slot_bytes) {

@@ -30,7 +30,7 @@ struct StreamExecutor::Worker {
   int number;
   StreamBuffers buffers;
   int n_read = 0;
-  double* base;                  // a slot for the tensor that is being adapted
+  double* base;                    // a slot for the tensor that is being adapted
   const Place* in_base = nullptr;  // what is there, of this chunk
   std::vector<int> models;
   std::vector<const void*> inputs;
@@ -49,8 +49,7 @@ struct StreamExecutor::Worker {
   }
 };
 
-StreamExecutor::StreamExecutor(const StreamPlan& plan, const StreamFiles& files, StreamPass& pass,
-                               const StreamOptions& options)
+StreamExecutor::StreamExecutor(const StreamPlan& plan, const StreamFiles& files, StreamPass& pass, const StreamOptions& options)
     : plan_(plan), files_(files), pass_(pass), options_(options), lora_(plan, files.inputs, pass) {
   cut_into_claims();
   pass.start(options.threads);
@@ -156,7 +155,8 @@ std::int64_t StreamExecutor::widest_element(std::int64_t tensor) const {
 // The chunk's elements are fitted into the slots in the widest type that takes part, in whole rows.
 std::int64_t StreamExecutor::chunk_elements(std::int64_t tensor) const {
   const PlannedTensor& planned = plan_.tensors[tensor];
-  const std::int64_t fitting = options_.slot_bytes / widest_element(tensor), row = planned.rule == Rule::copy ? 1 : pass_.row(tensor);
+  const std::int64_t fitting = options_.slot_bytes / widest_element(tensor);
+  const std::int64_t row = planned.rule == Rule::copy ? 1 : pass_.row(tensor);
   if (row > fitting) throw std::invalid_argument("slot_bytes is too small for a row");
   return fitting - fitting % row;
 }
@@ -219,8 +219,8 @@ void StreamExecutor::read_inputs(std::int64_t tensor, std::int64_t first, std::i
 }
 
 // The contract's sum of the two in float64; the first output's slot holds what is added until then.
-void StreamExecutor::form_adapted(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, const LoraFactors* factors,
-                                  Worker& worker, void* into) {
+void StreamExecutor::form_adapted(std::int64_t tensor, int n, std::int64_t first, std::int64_t count,
+                                  const LoraFactors* factors, Worker& worker, void* into) {
   const AdaptedInput& adapted = *plan_.adapted_at(tensor, n);
   load_base(tensor, n, adapted.base, first, count, worker);
   void* added = worker.buffers.output(0);

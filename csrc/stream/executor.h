@@ -11,10 +11,10 @@
 #include <thread>
 #include <vector>
 
-#include "stream/lora_factors.h"
 #include "stream/buffers.h"
 #include "stream/failure.h"
 #include "stream/file.h"
+#include "stream/lora_factors.h"
 #include "stream/pass.h"
 #include "stream/plan.h"
 
@@ -66,11 +66,11 @@ class StreamExecutor {
   void run_claim(std::int64_t claim, Worker& worker);
   void copy_chunk(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
   void read_inputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
-  void form_adapted(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, const LoraFactors* factors, Worker& worker,
-                    void* into);
+  void form_adapted(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, const LoraFactors* factors,
+                    Worker& worker, void* into);
   void load_base(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count, Worker& worker);
-  void read_wide(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count, Dtype wanted, void* into,
-                 void* narrow);
+  void read_wide(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count, Dtype wanted,
+                 void* into, void* narrow);
   void read_bytes_at(std::int64_t tensor, int n, const Place& place, void* into, std::int64_t bytes, std::int64_t from);
   void write_outputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
   bool is_skipped(std::int64_t tensor) const;

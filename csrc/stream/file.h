@@ -12,7 +12,7 @@ namespace m2m {
 
 class StreamFile;
 
-// Descriptors are a budget: the file that was used longest ago is closed for the one that is needed next. A file in use stays open.
+// Descriptors are a budget: the file that was used longest ago is closed for the one that is needed next; one in use is not.
 class FilePool {
  public:
   explicit FilePool(int most_open) : most_open_(most_open) {}
@@ -26,7 +26,7 @@ class FilePool {
   std::mutex mutex_;  // guards what follows, and the files' descriptors
   std::condition_variable released_;
   std::list<const StreamFile*> idle_;  // open, and used by nobody; used longest ago first
-  int most_open_;                // less where the system grants less
+  int most_open_;                      // less where the system grants less
   int open_ = 0;
 };
 

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "lora/product.h"
 #include "core/nonfinite.h"
-#include "stream/failure.h"
 #include "core/widen.h"
+#include "lora/product.h"
+#include "stream/failure.h"
 
 namespace m2m {
 
@@ -23,8 +23,7 @@ void scatter(const char* piece, std::int64_t start, std::int64_t count, std::int
 
 }  // namespace
 
-LoraFactors::LoraFactors(const StreamPlan& plan, const FileList& files, const StreamPass& pass,
-                         std::int64_t tensor)
+LoraFactors::LoraFactors(const StreamPlan& plan, const FileList& files, const StreamPass& pass, std::int64_t tensor)
     : plan_(plan), files_(files), tensor_(tensor), loaded_(plan.tensors[tensor].n_inputs) {
   for (int n = 0; n < plan.tensors[tensor].n_inputs; ++n) {
     const LoraProduct* product = plan.product(tensor, n);

@@ -43,8 +43,7 @@ class LoraFactors {
 // comes to a third one waits until the others are done with the first.
 class LoraCache {
  public:
-  LoraCache(const StreamPlan& plan, const FileList& files, const StreamPass& pass)
-      : plan_(plan), files_(files), pass_(pass) {}
+  LoraCache(const StreamPlan& plan, const FileList& files, const StreamPass& pass) : plan_(plan), files_(files), pass_(pass) {}
 
   // Borrows a tensor's factors for one chunk. A worker borrows one at a time, so that waiting ends.
   class Loan {

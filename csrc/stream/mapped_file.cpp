@@ -51,7 +51,7 @@ void on_bus_error(int signal, siginfo_t* info, void*) {
 
 void handle_bus_errors() {
   static const bool once = [] {
-    struct sigaction ours {};
+    struct sigaction ours{};
     ours.sa_sigaction = on_bus_error;
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
     ::sigemptyset(&ours.sa_mask);
@@ -90,7 +90,7 @@ MappedFile::MappedFile(const std::string& path) {
   do descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   while (descriptor < 0 && errno == EINTR);
   if (descriptor < 0) throw system_error(errno, path);
-  struct stat status {};
+  struct stat status{};
   int code = ::fstat(descriptor, &status) == 0 ? 0 : errno;
   if (code == 0 && status.st_size > 0) {
     size_ = static_cast<std::size_t>(status.st_size);

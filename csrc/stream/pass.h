@@ -10,15 +10,15 @@ namespace m2m {
 
 // A run of elements of one tensor, in memory. Pointers are aligned for vector loads.
 struct ChunkView {
-  std::int64_t tensor;         // index into the plan's tensors
-  std::int64_t first;          // first element of the run
-  std::int64_t count;          // elements
-  int worker;                  // number of the thread that runs it, from 0
-  int n_inputs;                // how many were read: those that `wants` asked for, in order
-  const int* models;           // [n_inputs] which input each one is
-  const void* const* inputs;   // [n_inputs], each [count] of `dtype`
-  void* const* outputs;        // [M], each [count] of the output's dtype, to be filled
-  Dtype dtype;                 // of all inputs: narrower ones have been widened, exactly
+  std::int64_t tensor;        // index into the plan's tensors
+  std::int64_t first;         // first element of the run
+  std::int64_t count;         // elements
+  int worker;                 // number of the thread that runs it, from 0
+  int n_inputs;               // how many were read: those that `wants` asked for, in order
+  const int* models;          // [n_inputs] which input each one is
+  const void* const* inputs;  // [n_inputs], each [count] of `dtype`
+  void* const* outputs;       // [M], each [count] of the output's dtype, to be filled
+  Dtype dtype;                // of all inputs: narrower ones have been widened, exactly
 };
 
 // A pass is given one chunk at a time, by several threads at once; only tensors that are merged, never copied ones. It may

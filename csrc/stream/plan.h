@@ -40,9 +40,7 @@ struct LoraProduct {
   LoraFactor right;  // [rank, columns]
 
   // Of both factors in memory.
-  Dtype storage() const {
-    return left.place.dtype == Dtype::f64 || right.place.dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32;
-  }
+  Dtype storage() const { return left.place.dtype == Dtype::f64 || right.place.dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32; }
 };
 
 // An expert that was never written down: base + scale · added, summed in float64 and rounded once to its place's dtype.
@@ -59,8 +57,8 @@ enum class Rule : int {
 
 struct PlannedTensor {
   Rule rule;
-  std::int64_t count;  // elements of a merged tensor, bytes of a copied one
-  int n_inputs;        // N, of this tensor
+  std::int64_t count;        // elements of a merged tensor, bytes of a copied one
+  int n_inputs;              // N, of this tensor
   std::int64_t first_input;  // where its N places start in `inputs`
 };
 

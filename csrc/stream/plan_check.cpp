@@ -8,9 +8,9 @@ namespace m2m {
 
 namespace {
 
-constexpr std::int64_t most_axis = std::int64_t{1} << 20;     // candidates, or inputs of a tensor
-constexpr std::int64_t most_edge = std::int64_t{1} << 31;     // of a product: its sizes in bytes fit 64 bits
-constexpr std::int64_t most_bytes = std::int64_t{1} << 62;    // of an offset plus a length, and of a plan's elements together
+constexpr std::int64_t most_axis = std::int64_t{1} << 20;   // candidates, or inputs of a tensor
+constexpr std::int64_t most_edge = std::int64_t{1} << 31;   // of a product: its sizes in bytes fit 64 bits
+constexpr std::int64_t most_bytes = std::int64_t{1} << 62;  // of an offset plus a length, and of a plan's elements together
 constexpr std::int64_t widest_element = 8;
 
 void require(bool holds, const char* what, std::size_t tensor) {
@@ -112,14 +112,16 @@ void check_weights(const MergeWeights& weights, const StreamPlan& plan) {
     const std::size_t t = weights.first + i;
     const PlannedTensor& tensor = plan.tensors[t];
     if (tensor.rule == Rule::copy) continue;
-    require(is_within(weights.block_of[i], 0, static_cast<std::int64_t>(weights.blocks.size()) - 1), "no such block of weights", t);
+    require(is_within(weights.block_of[i], 0, static_cast<std::int64_t>(weights.blocks.size()) - 1), "no such block of weights",
+            t);
     require(weights.blocks[weights.block_of[i]].n_inputs == tensor.n_inputs, "its weights do not fit its inputs", t);
   }
 }
 
 void check_options(const StreamOptions& options, const StreamPlan& plan) {
   if (!is_within(options.threads, 1, 4096)) throw std::invalid_argument("threads out of range");
-  const bool slots = is_within(options.slot_bytes, widest_element, most_bytes >> 30) && options.slot_bytes % widest_element == 0;
+  const bool slots =
+      is_within(options.slot_bytes, widest_element, most_bytes >> 30) && options.slot_bytes % widest_element == 0;
   if (!slots) throw std::invalid_argument("slot_bytes must be a positive multiple of 8");
   const auto n_tensors = static_cast<std::int64_t>(plan.tensors.size());
   const StreamPosition& start = options.start;

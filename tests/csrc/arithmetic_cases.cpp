@@ -2,8 +2,8 @@
 #include <cmath>
 #include <limits>
 
-#include "core/arithmetic.h"
 #include "check.h"
+#include "core/arithmetic.h"
 
 using namespace m2m;
 

@@ -27,7 +27,8 @@ struct Shape {
 
 inline double number(Content content, std::mt19937_64& random) {
   switch (content) {
-    case Content::nan: return random() % 2 ? std::numeric_limits<double>::quiet_NaN() : -std::numeric_limits<double>::infinity();
+    case Content::nan:
+      return random() % 2 ? std::numeric_limits<double>::quiet_NaN() : -std::numeric_limits<double>::infinity();
     case Content::equal: return 1;
     case Content::zero: return 0;
     case Content::few: return static_cast<double>(random() % 3);
@@ -90,7 +91,8 @@ class ChangingProblem {
     }
     std::int64_t least = shape.count();
     if (adapter) {
-      plan.products.push_back({shape.rows, shape.columns, rank, {{1, 0, dtype}, false}, {{1, shape.rows * rank * 8, dtype}, true}});
+      plan.products.push_back(
+          {shape.rows, shape.columns, rank, {{1, 0, dtype}, false}, {{1, shape.rows * rank * 8, dtype}, true}});
       plan.inputs[1] = {product_input, 0, Dtype::f64};
       least = std::max(least, 4 * (shape.rows + shape.columns) * rank);  // of the narrowest type, and the gap
     }

@@ -20,19 +20,19 @@ struct Register {
   Register(const char* name, void (*run)()) { cases().push_back({name, run}); }
 };
 
-#define CASE(name)                                \
-  static void name();                             \
+#define CASE(name)                                    \
+  static void name();                                 \
   static const Register register_##name(#name, name); \
   static void name()
 
-#define CHECK(condition, ...)                                                   \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
+#define CHECK(condition, ...)                                                     \
+  do {                                                                            \
+    if (!(condition)) {                                                           \
       std::fprintf(stderr, "%s:%d: %s failed: ", __FILE__, __LINE__, #condition); \
-      std::fprintf(stderr, __VA_ARGS__);                                        \
-      std::fprintf(stderr, "\n");                                               \
-      std::exit(1);                                                             \
-    }                                                                           \
+      std::fprintf(stderr, __VA_ARGS__);                                          \
+      std::fprintf(stderr, "\n");                                                 \
+      std::exit(1);                                                               \
+    }                                                                             \
   } while (false)
 
 int main(int argc, char** argv) {

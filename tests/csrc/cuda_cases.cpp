@@ -104,7 +104,8 @@ CASE(the_cuda_stream_gives_the_bits_of_the_contract) {
         if (piece_bytes == 8 && seed >= 3) continue;
         problem.lay_out();
         run(problem, 1 + seed % 3, 2048, piece_bytes);
-        CHECK(problem.is_merged(), "seed %d, pace %d, pieces of %d", seed, static_cast<int>(pace), static_cast<int>(piece_bytes));
+        CHECK(problem.is_merged(), "seed %d, pace %d, pieces of %d", seed, static_cast<int>(pace),
+              static_cast<int>(piece_bytes));
       }
     }
   }
@@ -130,7 +131,8 @@ CASE(tails_and_many_outputs_are_whole) {
         for (int m = 0; m < n_outputs; ++m)
           for (std::int64_t p = 0; p < count; ++p) {
             const float got = memory[(2 + m) * count + p], wanted = memory[p] * m + memory[count + p] * 0.5f;
-            CHECK(got == wanted, "output %d, element %lld of %lld", m, static_cast<long long>(p), static_cast<long long>(count));
+            CHECK(got == wanted, "output %d, element %lld of %lld", m, static_cast<long long>(p),
+                  static_cast<long long>(count));
           }
         device.release(memory);
       }

@@ -149,7 +149,8 @@ CASE(a_search_selects_the_largest_and_of_equals_the_first) {
     search(rank_search, keys, 1 + static_cast<std::int64_t>(random_bits() % 90));
     const std::vector<std::int64_t> order = order_of(keys);
     for (std::int64_t place = 0; place < 400; ++place)
-      CHECK(is_selected(keys, rank_search.edge(), order[place]) == (place < rank), "rank %ld place %ld", long(rank), long(place));
+      CHECK(is_selected(keys, rank_search.edge(), order[place]) == (place < rank), "rank %ld place %ld", long(rank),
+            long(place));
   }
 }
 
@@ -181,7 +182,8 @@ CASE(equal_keys_are_cut_without_another_look_where_their_low_bits_are_zero) {
 CASE(few_keys_are_gathered_in_place_of_more_looks) {
   std::vector<std::uint64_t> keys = make_keys<std::uint64_t>(5000, 1);
   for (std::size_t i = 0; i < 300; ++i) keys[10 * i] = (std::uint64_t{3} << 60) + random_bits() % 1000;
-  const std::int64_t above = std::count_if(keys.begin(), keys.end(), [](std::uint64_t key) { return key >= (std::uint64_t{3} << 60) + 1000; });
+  const std::int64_t above =
+      std::count_if(keys.begin(), keys.end(), [](std::uint64_t key) { return key >= (std::uint64_t{3} << 60) + 1000; });
   const struct {
     std::int64_t most_keys;
     int looks;

@@ -17,8 +17,8 @@ using namespace m2m;
 namespace {
 
 // Runs a plan to its end as Python does: looks at position and counters meanwhile.
-std::optional<StreamFailure> run(const StreamProblem& problem, int threads, std::int64_t slot_bytes, StreamPosition start = {0, 0},
-                                 int most_open = 1000) {
+std::optional<StreamFailure> run(const StreamProblem& problem, int threads, std::int64_t slot_bytes,
+                                 StreamPosition start = {0, 0}, int most_open = 1000) {
   const StreamPlan& plan = problem.plan;
   const StreamOptions options{threads, slot_bytes, start, problem.end()};
   check_plan(plan);

@@ -111,8 +111,8 @@ inline EmulatedCuda& emulated_cuda() {
   return machine;
 }
 
-#define EMULATED_CUDA_CALL                                           \
-  EmulatedCuda& machine = emulated_cuda();                           \
+#define EMULATED_CUDA_CALL                 \
+  EmulatedCuda& machine = emulated_cuda(); \
   const std::lock_guard<std::recursive_mutex> guard(machine.mutex);
 
 inline const char* cudaGetErrorString(cudaError_t status) { return status == cudaSuccess ? "no error" : "emulated failure"; }

@@ -45,11 +45,26 @@ class Mutation {
   // A number at an edge, a small one, or one close to what stood there.
   template <class T>
   void set(T& number) {
-    static const std::int64_t edges[] = {0, 1, -1, 7, 8, 4096, 1 << 16, std::int64_t{1} << 31, std::int64_t{1} << 40,
-                                         std::int64_t{1} << 59, std::int64_t{1} << 62, INT64_MAX, INT64_MIN};
+    static const std::int64_t edges[] = {0,
+                                         1,
+                                         -1,
+                                         7,
+                                         8,
+                                         4096,
+                                         1 << 16,
+                                         std::int64_t{1} << 31,
+                                         std::int64_t{1} << 40,
+                                         std::int64_t{1} << 59,
+                                         std::int64_t{1} << 62,
+                                         INT64_MAX,
+                                         INT64_MIN};
     const auto old = static_cast<std::uint64_t>(static_cast<std::int64_t>(number));
-    const std::uint64_t choices[] = {static_cast<std::uint64_t>(edges[pick(std::size(edges))]), draws_() % 9000, old + 1, old - 1,
-                                     old * 2, old ^ (std::uint64_t{1} << pick(63))};
+    const std::uint64_t choices[] = {static_cast<std::uint64_t>(edges[pick(std::size(edges))]),
+                                     draws_() % 9000,
+                                     old + 1,
+                                     old - 1,
+                                     old * 2,
+                                     old ^ (std::uint64_t{1} << pick(63))};
     number = static_cast<T>(choices[pick(std::size(choices))]);
   }
 
@@ -141,7 +156,8 @@ class Mutation {
       case 0: return drop_last(plan_.inputs);
       case 1: return drop_last(plan_.outputs);
       case 2: return drop_last(plan_.input_files);
-      default: plan_.tensors.push_back(one_of(plan_.tensors));
+      default:
+        plan_.tensors.push_back(one_of(plan_.tensors));
         weights_.block_of.push_back(one_of(weights_.block_of));
         options_.end = static_cast<std::int64_t>(plan_.tensors.size());
     }
