@@ -11,7 +11,8 @@ PINNED := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python
 LOG := $(VENV)/pip.log
 INSTALL := $(PINNED) -m pip install --no-compile --progress-bar off --constraint constraints.txt
 OR_SHOW := >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
-SOURCES := setup.py pyproject.toml constraints.txt $(shell find csrc -type f)
+SOURCES := setup.py pyproject.toml constraints.txt $(shell find csrc -type f -not -name "*.md")
+CPP := $(shell find csrc tests/csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 QUICKSTART := runs/quickstart
 ARGS ?=
 SECONDS ?= 60
@@ -38,6 +39,7 @@ fuzz: $(VENV)/.develop ## Fuzz what reads files and what merges, guided by cover
 lint: $(VENV)/.develop ## Check style and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 types: $(VENV)/.develop ## Check types, strictly
 	$(BIN)/mypy
