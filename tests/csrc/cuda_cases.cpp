@@ -26,7 +26,7 @@ void run_kernel(const MergeArgs& args, std::uintptr_t addresses) {
 
 }  // namespace
 
-// What merge_launch.cu does, with the emulator's stream and kernel.
+// What cuda/launch.cu does, with the emulator's stream and kernel.
 void enqueue_merge(const MergeArgs& on_device, std::uintptr_t addresses, std::uintptr_t stream) {
   EMULATED_CUDA_CALL
   if (machine.fails()) throw std::runtime_error("merge_kernel: emulated failure");
