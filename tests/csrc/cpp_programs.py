@@ -27,10 +27,7 @@ MERGE = ["core/isa", "core/merge_cpu"]
 STREAM = [*MERGE, "core/merge_device", "lora/product"]
 STREAM += [f"stream/{part}" for part in ("executor", "file", "lora_factors", "merge_pass", "plan_check")]
 SELECT = ["core/ordered_sum", "core/philox", "select/rank", "select/rows"]
-SELECT_PASS = [
-    *SELECT,
-    *(f"select/{part}" for part in ("blocks", "chunk", "experts", "select_pass", "state")),
-]
+SELECT_PASS = [f"select/{part}" for part in ("blocks", "chunk", "experts", "select_pass", "state")] + SELECT
 #: Program to the parts of csrc/ that it is linked with.
 PROGRAMS = {
     "arithmetic_cases": [],
