@@ -18,8 +18,7 @@ from m2m.errors import InputError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import config
 from m2m.pipeline.run_folder import RunFolder
-from m2m.setups.contents import contents_of
-from m2m.setups.protocol import Batch, Examples, Setup, Target
+from m2m.setups.protocol import Batch, Examples, Setup, Target, contents_of
 from m2m.support.progress import Progress
 from m2m.training import TrainRecipe
 

@@ -23,8 +23,7 @@ from analysis.curvature import Landscape, curvature, quadratic_model, second_dif
 from analysis.interaction import second_order
 from analysis.trained_run import study_setup
 from m2m.merging.stream.memory import peak_resident_bytes
-from m2m.setups.byte_gpt import Shape
-from m2m.setups.byte_model import ByteModel, Pretraining
+from m2m.setups.byte_gpt import ByteModel, Pretraining, Shape
 from m2m.setups.language import LanguageSetup
 from m2m.setups.protocol import Examples, load_state, trainable
 

@@ -18,7 +18,7 @@ from m2m.data import cache_dir
 from m2m.mixture import weight_matrix
 from m2m.pipeline.worker import Merge, Train
 from m2m.scoring import TargetScorer, score_candidates
-from m2m.setups.contents import contents_of
+from m2m.setups.protocol import contents_of
 from m2m.support.arrays import Floats, Ints
 from m2m.training import TrainRecipe
 

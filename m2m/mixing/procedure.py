@@ -21,7 +21,7 @@ from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.predicting import Predictor, spearman
 from m2m.scoring.table import ScoreTable
 from m2m.searching.simplex_optimum import fine_search, spread
-from m2m.setups.contents import contents_of
+from m2m.setups.protocol import contents_of
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import write_rows
 from m2m.support.devices import one_thread

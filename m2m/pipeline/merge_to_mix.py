@@ -19,8 +19,7 @@ from m2m.pipeline.worker import Task
 from m2m.scoring import most_similar
 from m2m.scoring.table import ScoreTable
 from m2m.searching import Exhaustive, Objective, Subsets
-from m2m.setups.contents import contents_of
-from m2m.setups.protocol import Setup
+from m2m.setups.protocol import Setup, contents_of
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
 from m2m.version import __version__

@@ -16,8 +16,7 @@ from m2m.mixture import Mixture
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import what_changed
 from m2m.scoring import LiveModel, Scores, TargetScorer, score_model
-from m2m.setups.contents import contents_of
-from m2m.setups.protocol import Setup, load_state
+from m2m.setups.protocol import Setup, contents_of, load_state
 from m2m.training import TrainRecipe, fine_tune
 
 #: A target's name and the split it is scored on.

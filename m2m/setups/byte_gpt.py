@@ -1,13 +1,29 @@
-"""A small byte-level GPT: every file is already its tokens, so text of any kind needs no tokenizer."""
+"""The byte-level language model: a small GPT, pretrained here once on text that a configuration names.
+
+Every file is already its tokens, so text of any kind needs no tokenizer.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from m2m.errors import ConfigError
+from m2m.setups.kept_tensors import keep_tensors, kept_tensors
+from m2m.setups.text import SOURCE_KEYS, TextSource
+from m2m.support.devices import one_thread
+from m2m.support.names import check_names
+from m2m.support.progress import Progress
+from m2m.support.schema import check_keys
 
 #: Tokens are the 256 byte values.
 VOCABULARY = 256
@@ -30,7 +46,7 @@ class Shape:
     context: int = 128
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm transformer block: causal self-attention, then a GELU layer of four times the width."""
 
     def __init__(self, shape: Shape) -> None:
@@ -80,7 +96,7 @@ class ByteGPT(nn.Module):
         super().__init__()
         self.bytes = nn.Embedding(VOCABULARY, shape.width)
         self.positions = nn.Embedding(shape.context, shape.width)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(TransformerBlock(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, VOCABULARY, bias=False)
 
@@ -126,3 +142,217 @@ class ByteGPT(nn.Module):
         """
         logits: Tensor = self.head(self.hidden(tokens))
         return logits
+
+
+Options = TypeVar("Options", "Shape", "Pretraining")
+
+#: Changes when pretraining would give other weights from the same text and options.
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How the base model is pretrained: AdamW, warm-up over a tenth of the steps, cosine decay to 0.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch: Sequences a step.
+        learning_rate: Highest learning rate.
+        seed: Seed of the weights and of the sampling.
+    """
+
+    steps: int = 500
+    batch: int = 16
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step.
+
+        Args:
+            step: Steps done before it.
+
+        Returns:
+            The learning rate.
+        """
+        warm_up = max(1, self.steps // 10)
+        if step < warm_up:
+            return self.learning_rate * (step + 1) / warm_up
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (self.steps - warm_up)))
+
+
+@dataclass(frozen=True)
+class ByteModel:
+    """A byte GPT and the text it is pretrained on.
+
+    Attributes:
+        shape: Size of the model.
+        pretraining: How it is pretrained.
+        text: Pretraining text, uint8. [bytes]
+    """
+
+    shape: Shape
+    pretraining: Pretraining
+    text: Tensor
+
+    @property
+    def context(self) -> int:
+        """Longest input, in bytes."""
+        return self.shape.context
+
+    @property
+    def version(self) -> str:
+        """Content hash of text and options."""
+        described = repr((REVISION, asdict(self.shape), asdict(self.pretraining)))
+        return hashlib.sha256(described.encode() + self.text.numpy().tobytes()).hexdigest()[:16]
+
+    def encode(self, documents: Sequence[str]) -> Tensor:
+        """Turn documents into one row of bytes, a newline between them.
+
+        Args:
+            documents: The documents, in order.
+
+        Returns:
+            Byte values, uint8. [bytes]
+        """
+        return encode_bytes(documents)
+
+    def build(self) -> ByteGPT:
+        """Return a new module; its weights are not drawn yet."""
+        return ByteGPT(self.shape)
+
+    def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
+        """Return θ₀, pretrained on first use.
+
+        Args:
+            cache: Folder where it is kept.
+            progress: Called with (steps done, steps, what).
+
+        Returns:
+            Tensor by name.
+        """
+        path = cache / "base" / f"byte-gpt-{self.version}.pt"
+        if not path.exists():
+            model = self.build()
+            model.initialise(self.pretraining.seed)
+            with one_thread():
+                _pretrain(model, self.text, self.pretraining, progress)
+            keep_tensors(model.state_dict(), path)
+        return kept_tensors(path)
+
+    def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Name tokens as the model's forward does.
+
+        Args:
+            tokens: Byte values, int64. [B, T]
+
+        Returns:
+            Keyword arguments of the model's forward. each [B, T]
+        """
+        return {"tokens": tokens}
+
+    def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Run everything but the head.
+
+        Args:
+            model: A module from `build`.
+            tokens: Byte values, int64. [B, T]
+
+        Returns:
+            The last hidden states. [B, T, D]
+        """
+        assert isinstance(model, ByteGPT)
+        return model.hidden(tokens)
+
+
+def from_table(
+    table: Mapping[str, Any], root: Path, cache: Path, where: str, progress: Progress | None = None
+) -> ByteModel:
+    """Make the model of a `[setup.base]` table.
+
+    Args:
+        table: Shape, pretraining options and, under `text`, the sources of the pretraining text.
+        root: Folder that relative paths start from.
+        cache: Folder of fetched packages.
+        where: Name of the table for messages.
+        progress: Told about downloads.
+
+    Returns:
+        The model; nothing is pretrained yet.
+
+    Raises:
+        ConfigError: If a key is unknown or a value cannot be used.
+    """
+    check_keys(table, [*_names(Shape), *_names(Pretraining), "text"], where)
+    shape, pretraining = _options(Shape, table, where), _options(Pretraining, table, where)
+    if shape.width % shape.heads:
+        raise ConfigError(f"{where}: `width` {shape.width} must be a multiple of `heads` {shape.heads}")
+    documents = []
+    for source in _text_sources(table, where):
+        documents += source.documents(root, cache, progress)
+    text = encode_bytes(documents)
+    if len(text) <= shape.context:
+        raise ConfigError(
+            f"{where}: pretraining text has {len(text)} bytes, wanted more than {shape.context}"
+        )
+    return ByteModel(shape, pretraining, text)
+
+
+def encode_bytes(documents: Sequence[str]) -> Tensor:
+    """Turn documents into one row of bytes, a newline between them.
+
+    Args:
+        documents: The documents, in order.
+
+    Returns:
+        Byte values, uint8. [bytes]
+    """
+    # A copy, since torch wants memory that it may write to.
+    return torch.from_numpy(np.frombuffer("\n".join(documents).encode(), dtype=np.uint8).copy())
+
+
+def _names(options: type[Shape] | type[Pretraining]) -> list[str]:
+    return [field.name for field in fields(options)]
+
+
+def _options(kind: type[Options], table: Mapping[str, Any], where: str) -> Options:
+    # A value has its default's type and is above zero; a seed may be zero.
+    values = {key: table[key] for key in _names(kind) if key in table}
+    for key, value in values.items():
+        wanted = type(getattr(kind, key))
+        if type(value) is not wanted or value < 0 or (value == 0 and key != "seed"):
+            raise ConfigError(f"{where}: `{key}` must be a positive {wanted.__name__}, got {value!r}")
+    return kind(**values)
+
+
+def _text_sources(table: Mapping[str, Any], where: str) -> list[TextSource]:
+    text = table.get("text")
+    prefix = f"{where[:-1]}.text."
+    if (
+        not isinstance(text, dict)
+        or not text
+        or not all(isinstance(source, dict) for source in text.values())
+    ):
+        raise ConfigError(f"{where}: wanted tables {prefix}NAME] that say what to pretrain on")
+    check_names(text, f"{where[:-1]}.text]: base text")
+    for name, source in text.items():
+        check_keys(source, SOURCE_KEYS, f"{prefix}{name}]")
+    return [TextSource.parse(source, f"{prefix}{name}]") for name, source in text.items()]
+
+
+def _pretrain(model: ByteGPT, text: Tensor, options: Pretraining, progress: Progress | None) -> None:
+    """Train on random windows of the text."""
+    generator = torch.Generator().manual_seed(options.seed)
+    context = model.positions.num_embeddings
+    window = torch.arange(context + 1)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    for step in range(options.steps):
+        starts = torch.randint(len(text) - context, (options.batch, 1), generator=generator)
+        tokens = text[starts + window].long()
+        loss = functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+        optimizer.param_groups[0]["lr"] = options.rate(step)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if progress:
+            progress(step + 1, options.steps, "pretraining the base model")

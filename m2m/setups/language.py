@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from m2m.errors import ConfigError, DataError
-from m2m.setups import byte_model
+from m2m.setups import byte_gpt
 from m2m.setups.protocol import Batch, Examples, Target, logits_of
 from m2m.setups.text import SOURCE_KEYS, TextSource
 from m2m.support.names import check_names
@@ -250,7 +250,7 @@ def _language_model(
     if not isinstance(trust, bool):
         raise ConfigError(f"[setup]: `trust_remote_code` must be true or false, got {trust!r}")
     if spec.get("model") == "byte-gpt":
-        return byte_model.from_table(base, root, cache, "[setup.base]", progress)
+        return byte_gpt.from_table(base, root, cache, "[setup.base]", progress)
     if not isinstance(spec.get("model"), str):
         raise ConfigError('[setup]: `model` must be "byte-gpt" or the path of a Hugging Face model folder')
     from m2m.setups import huggingface

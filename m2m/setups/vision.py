@@ -18,9 +18,8 @@ from m2m.errors import ConfigError
 from m2m.setups.efficientnet import MAX_BLOCKS, read_trunk_state
 from m2m.setups.kept_tensors import keep_tensors, kept_tensors
 from m2m.setups.protocol import Target
+from m2m.setups.vision_images import SIDE, SOURCES, LabelledImages, Parts, split_pools
 from m2m.setups.vision_setup import VisionSetup, as_examples, joined
-from m2m.setups.vision_sources import SIDE, SOURCES, Pool
-from m2m.setups.vision_split import Parts, split_pools
 from m2m.support.names import check_names
 from m2m.support.progress import Progress
 from m2m.support.schema import check_keys, did_you_mean
@@ -165,8 +164,8 @@ def _prepare(options: VisionOptions, cache: Path, progress: Progress | None) -> 
 
 
 def _resized(parts: Parts, side: int) -> Parts:
-    def resize(pool: Pool) -> Pool:
-        return Pool(_resize(pool.images, side), pool.labels)
+    def resize(pool: LabelledImages) -> LabelledImages:
+        return LabelledImages(_resize(pool.images, side), pool.labels)
 
     return Parts(resize(parts.train), resize(parts.validation), resize(parts.test))
 
@@ -189,8 +188,8 @@ def _flatten(parts: Mapping[str, Parts]) -> dict[str, Tensor]:
 
 
 def _unflatten(tensors: Mapping[str, Tensor], sources: tuple[str, ...]) -> dict[str, Parts]:
-    def pool(name: str, split: str) -> Pool:
-        return Pool(tensors[f"{name}/{split}/images"], tensors[f"{name}/{split}/labels"])
+    def pool(name: str, split: str) -> LabelledImages:
+        return LabelledImages(tensors[f"{name}/{split}/images"], tensors[f"{name}/{split}/labels"])
 
     return {name: Parts(*(pool(name, part.name) for part in fields(Parts))) for name in sources}
 

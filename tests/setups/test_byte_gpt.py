@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from m2m.errors import ConfigError
-from m2m.setups import byte_model
-from m2m.setups.byte_gpt import ByteGPT, Shape
-from m2m.setups.byte_model import Pretraining
+from m2m.setups import byte_gpt
+from m2m.setups.byte_gpt import ByteGPT, Pretraining, Shape
 
 TINY = Shape(layers=2, width=16, heads=2, context=12)
 BASE = {"layers": 1, "width": 16, "heads": 2, "context": 12, "steps": 30, "batch": 4}
@@ -25,7 +24,7 @@ def text(tmp_path):
 
 
 def make(table, tmp_path):
-    return byte_model.from_table(table, tmp_path, tmp_path, "[setup.base]")
+    return byte_gpt.from_table(table, tmp_path, tmp_path, "[setup.base]")
 
 
 def test_a_position_sees_only_itself_and_what_came_before():

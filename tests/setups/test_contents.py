@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2m.pipeline.run_folder import what_changed
-from m2m.setups.contents import contents_of
-from m2m.setups.protocol import Examples, Target
+from m2m.setups.protocol import Examples, Target, contents_of
 
 
 @given(st.sampled_from("abc"), st.integers(0, 1), st.integers(0, 10**6))

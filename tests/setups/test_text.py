@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2m.errors import ConfigError, DataError
-from m2m.setups.readers import READERS
-from m2m.setups.text import TextSource
+from m2m.setups.text import READERS, TextSource
 
 PO = """
 # Translators: somebody

@@ -9,7 +9,7 @@ from m2m.errors import ConfigError
 from m2m.pipeline.config import load as load_config
 from m2m.setups.protocol import load_state
 from m2m.setups.vision import DEFAULT_TARGETS, VisionOptions, from_spec, read_options
-from m2m.setups.vision_split import COPY_DISTANCE
+from m2m.setups.vision_images import COPY_DISTANCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -5,12 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2m.errors import FitError
-from m2m.setups import vision_head
+from m2m.setups import vision_setup
 from m2m.setups.efficientnet import EfficientNetTrunk
 from m2m.setups.protocol import Target, load_state, trainable
-from m2m.setups.vision_head import PENALTY, TOLERANCE, fit_head
-from m2m.setups.vision_setup import OFFSETS, VisionSetup, as_examples, joined
-from m2m.setups.vision_sources import SPACES, Pool
+from m2m.setups.vision_images import SPACES, LabelledImages
+from m2m.setups.vision_setup import OFFSETS, PENALTY, TOLERANCE, VisionSetup, as_examples, fit_head, joined
 
 
 def random_base():
@@ -22,7 +21,7 @@ def examples(space, count=12, seed=0):
     draw = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=draw)
     labels = torch.randint(len(SPACES[space]), (count,), generator=draw)
-    return as_examples(Pool(images, labels), space)
+    return as_examples(LabelledImages(images, labels), space)
 
 
 def make(cache, seed=0, blocks=2):
@@ -153,7 +152,7 @@ def test_a_head_that_is_not_at_its_minimum_is_refused(wrong, monkeypatch):
     features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(40) % 3
     if wrong == "too few steps":
-        monkeypatch.setattr(vision_head, "ITERATIONS", 1)
+        monkeypatch.setattr(vision_setup, "ITERATIONS", 1)
     else:
         features[7, 2] = torch.nan
     with pytest.raises(FitError, match="head of 3 classes cannot be fitted to the features of 40 images"):
@@ -164,8 +163,8 @@ def test_a_head_goes_on_where_its_iterations_ended(monkeypatch):
     features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(40) % 3
     at_once = fit_head(features, labels, 3)
-    monkeypatch.setattr(vision_head, "ITERATIONS", 6)
-    monkeypatch.setattr(vision_head, "ROUNDS", 20)
+    monkeypatch.setattr(vision_setup, "ITERATIONS", 6)
+    monkeypatch.setattr(vision_setup, "ROUNDS", 20)
     for mine, other in zip(fit_head(features, labels, 3), at_once, strict=True):
         # Within the gradient's tolerance over the penalty's curvature: strong convexity.
         assert (mine - other).norm() <= 2 * TOLERANCE * 18**0.5 / PENALTY + 1e-6 * other.norm()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from m2m.data import find
 from m2m.errors import DataError
-from m2m.setups.vision_sources import CONTEXTS, SOURCES, SPACES, read_digits, read_garments, read_icons
+from m2m.setups.vision_images import CONTEXTS, SOURCES, SPACES, read_digits, read_garments, read_icons
 
 LAYOUT = "usr/share/icons/pears/{context}/32"
 

@@ -2,8 +2,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m2m.setups.vision_sources import Pool
-from m2m.setups.vision_split import COPY_DISTANCE, in_content_order, split_pools, without_copies
+from m2m.setups.vision_images import (
+    COPY_DISTANCE,
+    LabelledImages,
+    in_content_order,
+    split_pools,
+    without_copies,
+)
 
 
 def random_pool(count, seed, distinct=None):
@@ -11,10 +16,10 @@ def random_pool(count, seed, distinct=None):
     draw = torch.Generator().manual_seed(seed)
     pictures = torch.randint(0, 250, (distinct or count, 3, 32, 32), dtype=torch.uint8, generator=draw)
     if not distinct:
-        return Pool(pictures, torch.arange(count))
+        return LabelledImages(pictures, torch.arange(count))
     number = torch.randint(distinct, (count,), generator=draw)
     grain = torch.randint(6, (count, 3, 32, 32), dtype=torch.uint8, generator=draw)
-    return Pool(pictures[number] + grain, number)
+    return LabelledImages(pictures[number] + grain, number)
 
 
 def contents(pool):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture
-from m2m.training.sampling import MixtureSampler, sampled_mixture, take_turns
+from m2m.training.fine_tune import MixtureSampler, sampled_mixture, take_turns
 
 SIZES = {"a": 5, "b": 7, "c": 3}
 

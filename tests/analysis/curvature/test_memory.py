@@ -18,7 +18,7 @@ import sys, torch
 from analysis.curvature import Landscape, curvature
 from m2m.merging.stream.memory import peak_resident_bytes as peak
 from m2m.setups.byte_gpt import Shape
-from m2m.setups.byte_model import ByteModel, Pretraining
+from m2m.setups.byte_gpt import ByteModel, Pretraining
 from m2m.setups.language import LanguageSetup
 from m2m.setups.protocol import Examples
 

