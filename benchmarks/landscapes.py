@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from m2m.mixture import Mixture
 from m2m.searching import Subsets
-from m2m.searching.polynomials import Landscape, Quadratic
+from m2m.searching.polynomials import Cubic, Quadratic
 from m2m.searching.proposals import SubsetProposals
 from m2m.support.arrays import Floats
 
@@ -49,7 +49,7 @@ class Problem:
         seed: Seeds the noise.
     """
 
-    truth: Landscape | Grown
+    truth: Cubic | Grown
     optimum: float
     poor: float
     noise: float
@@ -74,7 +74,7 @@ class Problem:
         return (self.loss(mixture) - self.optimum) / (self.poor - self.optimum)
 
 
-def lowest(truth: Landscape | Grown) -> float:
+def lowest(truth: Cubic | Grown) -> float:
     """Return the lowest value over all subsets that many descents find.
 
     The quadratic part leads to good places; from the best of them descents go on over additions, removals and
@@ -89,7 +89,7 @@ def lowest(truth: Landscape | Grown) -> float:
     return min(_descend(truth, start > 0) for start in starts)
 
 
-def _descend(truth: Landscape | Grown, chosen: NDArray[np.bool_]) -> float:
+def _descend(truth: Cubic | Grown, chosen: NDArray[np.bool_]) -> float:
     best = np.inf
     while (value := float(truth.at(_points(chosen[None]))[0])) < best:
         best = value
@@ -137,12 +137,12 @@ def aligned(n: int, seed: int) -> Problem:
     tasks *= 1.5 * np.exp(generator.normal(0, 0.25, (n, 1)))
     bent = tasks * curvature
     quadratic = Quadratic(1.0, -2 * bent @ goal, bent @ tasks.T)
-    truth = Landscape(quadratic, generator.standard_normal((8, n)), generator.standard_normal(8))
-    points = _subsets(n).choices
+    truth = Cubic(quadratic, generator.standard_normal((8, n)), generator.standard_normal(8))
+    points = _subsets(n).free_units
     sample = points.points(points.random(4000, generator))
     cubic = truth.at(sample) - quadratic.at(sample)
     share = 0.03 * quadratic.at(sample).std() / cubic.std()
-    truth = Landscape(quadratic, truth.anchors, share * truth.weights)
+    truth = Cubic(quadratic, truth.anchors, share * truth.weights)
     return Problem(truth, lowest(truth), 1.0, 0.02, seed)
 
 

@@ -33,7 +33,7 @@ from m2m.mixture import Mixture
 from m2m.predicting.validation import spearman
 from m2m.scoring.table import ScoreTable
 from m2m.searching import STRATEGIES, Evaluation, Objective, Subsets
-from m2m.searching.polynomial_posterior import Posterior
+from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.subset_quadratic import SubsetQuadratic
 from paper_figs.search.regret import draw
 
@@ -50,7 +50,7 @@ def pick(name: str, steps: tuple[Evaluation, ...]) -> Mixture:
     """Return what a strategy would choose after these evaluations."""
     losses = np.array([step.value for step in steps])
     if name == "model":
-        losses = Posterior(np.array([step.mixture.weights for step in steps]), losses).predicted()
+        losses = PolynomialPosterior(np.array([step.mixture.weights for step in steps]), losses).predicted()
     return steps[int(losses.argmin())].mixture
 
 
@@ -196,9 +196,9 @@ def enumerate_all(args: argparse.Namespace) -> None:
     objective = Objective(problem.evaluate, higher_is_better=False)
     steps = STRATEGIES["random"].search(objective, problem.space, 15 * args.datasets).trajectory
     points = np.array([step.mixture.weights for step in steps])
-    fitted = Posterior(points, np.array([step.value for step in steps])).mean().quadratic
+    fitted = PolynomialPosterior(points, np.array([step.value for step in steps])).mean().quadratic
     start = time.perf_counter()
-    best = SubsetQuadratic(fitted, problem.space.choices).best_of_all()
+    best = SubsetQuadratic(fitted, problem.space.free_units).best_of_all()
     seconds = time.perf_counter() - start
     print(f"2^{args.datasets} subsets in {seconds:.3f} s; the best has {best.sum():.0f} datasets")
 

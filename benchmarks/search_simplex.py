@@ -33,7 +33,7 @@ from simplex_rival import regmix
 
 from m2m.mixture import Mixture
 from m2m.predicting import FAMILIES, Model
-from m2m.searching import STRATEGIES, Objective, Pool, PredictorRounds, Simplex
+from m2m.searching import STRATEGIES, MixtureList, Objective, PredictorRounds, Simplex
 from m2m.searching.simplex_optimum import lattice
 from m2m.support.arrays import Floats
 
@@ -188,7 +188,7 @@ def table(args: argparse.Namespace) -> None:
 def pool(args: argparse.Namespace) -> None:
     """Search the table of real runs; print a Markdown table."""
     domains, points, losses = runs(args.data)
-    mixtures = Pool([Mixture(domains, tuple(row)) for row in points.tolist()])
+    mixtures = MixtureList([Mixture(domains, tuple(row)) for row in points.tolist()])
     print("| rows looked at | strategy | regret, % of the range: mean (10 %, 50 %, 90 %) | best row found |")
     print("| --- | --- | --- | --- |")
     for budget, name in product(args.budgets, POOLED):
@@ -205,7 +205,7 @@ def pool(args: argparse.Namespace) -> None:
         )
 
 
-def rows_seen(name: str, mixtures: Pool, values: Floats, budget: int, seed: int) -> list[int]:
+def rows_seen(name: str, mixtures: MixtureList, values: Floats, budget: int, seed: int) -> list[int]:
     """Return which rows a strategy looks at."""
     rows = {mixture.key: row for row, mixture in enumerate(mixtures)}
     objective = Objective(lambda mixture: float(values[rows[mixture.key]]), higher_is_better=False)

@@ -160,11 +160,11 @@ def _space(args: argparse.Namespace, source: Source) -> Space:
 def _strategy(args: argparse.Namespace, prior: QuadraticPrior | None) -> Strategy:
     from dataclasses import replace
 
-    from m2m.searching import ModelBased, OptunaStudy, QuadraticModel, strategy_named
+    from m2m.searching import ModelBased, OptunaStudy, TrustRegion, strategy_named
 
     strategy = strategy_named(args.strategy)
     if prior is not None:
-        if not isinstance(strategy, ModelBased | QuadraticModel):
+        if not isinstance(strategy, ModelBased | TrustRegion):
             raise ConfigError("--prior goes with --strategy model or quadratic")
         strategy = replace(strategy, prior=prior)
     if args.storage is None:

@@ -11,7 +11,7 @@ from m2m.cli.search_source import Source
 from m2m.cli.search_utility import limit, shares
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
-from m2m.searching import Pool
+from m2m.searching import MixtureList
 from m2m.support.doors import read_toml
 from m2m.support.schema import did_you_mean
 
@@ -63,7 +63,7 @@ def open_recorded(args: argparse.Namespace) -> Source:
         mixtures[mixture.key] = mixture
     _check_versions(args.run, rows)
     scored = [mixture for key, mixture in mixtures.items() if len(known[key]) == len(wanted)]
-    pool = Pool(scored)
+    pool = MixtureList(scored)
     every_subset = len(scored) == 2 ** len(pool.datasets) - 1 and all(m.is_subset for m in scored)
     return Source(
         datasets=pool.datasets,

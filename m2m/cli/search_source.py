@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from m2m.mixture import Mixture
-from m2m.searching import Pool
+from m2m.searching import MixtureList
 from m2m.support.arrays import Floats
 
 
@@ -30,4 +30,4 @@ class Source:
     scores: Callable[[Mixture], Mapping[str, float]]
     examples: Callable[[str, Mixture, Sequence[int]], Floats]
     counts: Mapping[str, int]
-    pool: Pool | None = None
+    pool: MixtureList | None = None

@@ -7,14 +7,14 @@ from m2m.predicting import AUTO, FAMILIES
 from m2m.searching.belief import Belief, Contender, assess
 from m2m.searching.hierarchical import Hierarchical
 from m2m.searching.model_based import ModelBased
-from m2m.searching.model_free import Annealing, Beam, Exhaustive, Greedy, RandomSubsets
+from m2m.searching.model_free import Annealing, Beam, Exhaustive, Greedy, RandomSearch
 from m2m.searching.objective import Evaluation, Objective
 from m2m.searching.optuna_study import OptunaStudy
 from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.predictor_rounds import PredictorRounds
-from m2m.searching.spaces import Pool, Simplex, Subsets, repetition_caps
+from m2m.searching.spaces import MixtureList, Simplex, Subsets, repetition_caps
 from m2m.searching.strategy import SearchResult, Space, Strategy
-from m2m.searching.trust_region import QuadraticModel
+from m2m.searching.trust_region import TrustRegion
 from m2m.searching.utility import Limit, Utility
 from m2m.support.schema import did_you_mean
 
@@ -29,19 +29,19 @@ __all__ = [
     "Greedy",
     "Hierarchical",
     "Limit",
+    "MixtureList",
     "ModelBased",
     "Objective",
     "OptunaStudy",
-    "Pool",
     "PredictorRounds",
-    "QuadraticModel",
     "QuadraticPrior",
-    "RandomSubsets",
+    "RandomSearch",
     "SearchResult",
     "Simplex",
     "Space",
     "Strategy",
     "Subsets",
+    "TrustRegion",
     "Utility",
     "assess",
     "repetition_caps",
@@ -52,13 +52,13 @@ __all__ = [
 #: The strategies by the name users type.
 STRATEGIES: dict[str, Strategy] = {
     "exhaustive": Exhaustive(),
-    "random": RandomSubsets(),
+    "random": RandomSearch(),
     "greedy": Greedy(),
     "backward": Greedy("backward"),
     "beam": Beam(),
     "annealing": Annealing(),
     "model": ModelBased(),
-    "quadratic": QuadraticModel(),
+    "quadratic": TrustRegion(),
     "tpe": OptunaStudy("tpe"),
     "cmaes": OptunaStudy("cmaes"),
     "gp": OptunaStudy("gp"),

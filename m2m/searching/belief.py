@@ -10,7 +10,7 @@ import numpy as np
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.searching.objective import Evaluation
-from m2m.searching.polynomial_posterior import Posterior
+from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.proposals import Proposals, proposals_for
 from m2m.searching.strategy import Space
@@ -51,7 +51,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Belief:
-    """What a search's evaluations say about its outcome, by the model of `Posterior`.
+    """What a search's evaluations say about its outcome, by the model of `PolynomialPosterior`.
 
     Attributes:
         pick: The mixture tried with the best expected score; with noise not always the best one measured.
@@ -109,7 +109,7 @@ def assess(
     sign = -1.0 if higher_is_better else 1.0
     points = np.array([evaluation.mixture.weights for evaluation in trajectory])
     values, errors = (np.array([getattr(e, name) for e in trajectory]) for name in ("value", "error"))
-    posterior = Posterior(points, sign * values, errors=errors, prior=prior)
+    posterior = PolynomialPosterior(points, sign * values, errors=errors, prior=prior)
     generator = np.random.default_rng(seed)
     belief = _Assessment(posterior, points, proposals_for(space), sign, generator).belief()
     if np.ptp(values) >= SMALLEST_DIFFERENCE:
@@ -122,7 +122,7 @@ class _Assessment:
 
     def __init__(
         self,
-        posterior: Posterior,
+        posterior: PolynomialPosterior,
         tried: Floats,
         proposals: Proposals,
         sign: float,

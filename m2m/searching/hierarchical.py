@@ -14,7 +14,7 @@ from m2m.mixture import SUM_TOLERANCE, Mixture
 from m2m.searching.objective import BudgetSpentError, Ledger, Objective
 from m2m.searching.spaces import Simplex
 from m2m.searching.strategy import Strategy
-from m2m.searching.trust_region import QuadraticModel
+from m2m.searching.trust_region import TrustRegion
 from m2m.support.arrays import Floats
 
 
@@ -37,20 +37,10 @@ class Hierarchical(Strategy):
 
     clusters: Mapping[str, Sequence[str]]
     direction: Literal["top_down", "bottom_up"] = "top_down"
-    inner: Strategy = field(default_factory=QuadraticModel)
+    inner: Strategy = field(default_factory=TrustRegion)
 
     def explore(self, ledger: Ledger, space: Simplex, random: Random) -> None:
-        """Search level by level; each gets a share of the budget by its number of pairs.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Source of all random choices.
-
-        Raises:
-            BudgetSpentError: If that is why it ended.
-            ConfigError: If clusters would have to be scored alone and bounds forbid it.
-        """
+        """Search level by level; each gets a share of the budget by its number of pairs."""
         inside = _inside(space, self.clusters)
         if self.direction == "bottom_up" and (space.lower.any() or (space.upper < 1).any()):
             raise ConfigError("bottom_up scores clusters alone, which bounds forbid; search top_down")

@@ -9,12 +9,11 @@ import numpy as np
 
 from m2m.mixture import Mixture
 from m2m.searching.objective import Ledger
-from m2m.searching.polynomial_posterior import Posterior
+from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.proposals import Proposals, proposals_for
-from m2m.searching.spaces import Pool, Simplex, Subsets
+from m2m.searching.spaces import MixtureList, Simplex, Subsets
 from m2m.searching.strategy import Space, Strategy
-from m2m.support.arrays import Floats
 
 #: How many of the most promising mixtures descents start from.
 INCUMBENTS = 12
@@ -31,9 +30,9 @@ class ModelBased(Strategy):
     """Bayesian regression on the averaged subset and its pairs, with Thompson sampling.
 
     The merged model of S is θ₀ + Σ_{n∈S} τ_n/|S|, so its loss is quadratic in x = s/|S| as far as the
-    target's loss is quadratic in θ. `Posterior` learns that quadratic from few evaluations and knows how sure
-    it is. Each round tries the lowest subset of the belief's mean and the lowest subsets of draws from it,
-    which explores where the belief is wide and settles where it is narrow (Thompson, 1933).
+    target's loss is quadratic in θ. `PolynomialPosterior` learns that quadratic from few evaluations and
+    knows how sure it is. Each round tries the lowest subset of the belief's mean and the lowest subsets of
+    draws from it, which explores where the belief is wide and settles where it is narrow (Thompson, 1933).
 
     Attributes:
         design: Evaluations before the first belief, a dataset: single ones first, then a spread of sizes.
@@ -42,20 +41,14 @@ class ModelBased(Strategy):
             the lowest mixtures by it, and there is no design.
     """
 
-    spaces = (Subsets, Simplex, Pool)
+    spaces = (Subsets, Simplex, MixtureList)
 
     design: float = 1.5
     batch: float = 0.1
     prior: QuadraticPrior | None = None
 
     def explore(self, ledger: Ledger, space: Space, random: Random) -> None:
-        """Try a spread of subsets, then what the belief proposes, until the space is used up.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Source of all random choices.
-        """
+        """Try a spread of mixtures, then what the belief proposes, until the space is used up."""
         generator = np.random.default_rng(random.getrandbits(64))
         proposals, n = proposals_for(space), len(space.datasets)
         for mixture in self._first(space, proposals, generator):
@@ -63,10 +56,12 @@ class ModelBased(Strategy):
         log_variances, fitted_at = None, 0.0
         while (tried := len(ledger.trajectory)) < space.count:
             fit = tried >= REFIT * fitted_at
-            points, losses = observed(ledger)
+            points, losses = ledger.observed()
             errors = np.array([evaluation.error for evaluation in ledger.trajectory])
             steps = REFIT_STEPS if fit else 0
-            posterior = Posterior(points, losses, log_variances, errors=errors, prior=self.prior, steps=steps)
+            posterior = PolynomialPosterior(
+                points, losses, log_variances, errors=errors, prior=self.prior, steps=steps
+            )
             log_variances, fitted_at = posterior.log_variances, tried if fit else fitted_at
             for mixture in _round(posterior, proposals, ledger, max(4, round(self.batch * n)), generator):
                 [predicted] = posterior.mean().at(np.array([mixture.weights]))
@@ -75,7 +70,6 @@ class ModelBased(Strategy):
                 ledger(_new(ledger, space, random))
 
     def _first(self, space: Space, proposals: Proposals, generator: np.random.Generator) -> list[Mixture]:
-        """Return what is tried before the first belief."""
         n = len(space.datasets)
         if self.prior is not None:
             lowest = proposals.lowest(self.prior.landscape, np.empty((0, n)), generator)
@@ -93,14 +87,14 @@ def _new(ledger: Ledger, space: Space, random: Random) -> Mixture:
 
 
 def _round(
-    posterior: Posterior,
+    posterior: PolynomialPosterior,
     proposals: Proposals,
     ledger: Ledger,
     count: int,
     generator: np.random.Generator,
 ) -> list[Mixture]:
     """Return at most `count` mixtures to try: the lowest new one of the mean, and of each draw."""
-    points, _ = observed(ledger)
+    points, _ = ledger.observed()
     incumbents = points[posterior.predicted().argsort()[:INCUMBENTS]]
     chosen: dict[str, Mixture] = {}
     for number in range(count):
@@ -110,16 +104,3 @@ def _round(
         if new is not None:
             chosen[new.key] = new
     return list(chosen.values())
-
-
-def observed(ledger: Ledger) -> tuple[Floats, Floats]:
-    """Return the ledger's evaluations as arrays.
-
-    Args:
-        ledger: What was tried.
-
-    Returns:
-        The mixtures [M, N] and their losses [M].
-    """
-    points = np.array([evaluation.mixture.weights for evaluation in ledger.trajectory])
-    return points, np.array(ledger.losses)

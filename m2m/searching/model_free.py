@@ -9,43 +9,30 @@ from statistics import pstdev
 from typing import Literal
 
 from m2m.searching.objective import Evaluation, Ledger
-from m2m.searching.spaces import Pool, Simplex, Subsets
+from m2m.searching.spaces import MixtureList, Simplex, Subsets
 from m2m.searching.strategy import Space, Strategy
 
 
 class Exhaustive(Strategy):
     """Every subset, small ones first, so that a short budget is spent on the small ones."""
 
-    spaces = (Subsets, Pool)
+    spaces = (Subsets, MixtureList)
 
-    def explore(self, ledger: Ledger, space: Subsets | Pool, random: Random) -> None:
-        """Try every mixture in order.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Not used.
-        """
+    def explore(self, ledger: Ledger, space: Subsets | MixtureList, random: Random) -> None:
+        """Try every mixture in order."""
         for mixture in space:
             ledger(mixture)
 
 
-class RandomSubsets(Strategy):
+class RandomSearch(Strategy):
     """Uniform draws without replacement, until the budget or the space is used up."""
 
-    spaces = (Subsets, Simplex, Pool)
+    spaces = (Subsets, Simplex, MixtureList)
 
     def explore(self, ledger: Ledger, space: Space, random: Random) -> None:
-        """Try mixtures in random order.
-
-        The order is a lazy Fisher-Yates shuffle of the subsets' numbers: it remembers only the places that
-        were swapped, so 2^100 subsets are as easy as 15.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Source of the draws.
-        """
+        """Try mixtures in random order."""
+        # A lazy Fisher-Yates shuffle of the subsets' numbers: it remembers only the places that were swapped,
+        # so 2^100 subsets are as easy as 15.
         while isinstance(space, Simplex):
             ledger(space.sample(random))
         moved: dict[int, int] = {}
@@ -72,13 +59,7 @@ class Greedy(Strategy):
     swaps: bool = True
 
     def explore(self, ledger: Ledger, space: Subsets, random: Random) -> None:
-        """Walk, then improve.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Not used.
-        """
+        """Walk, then improve."""
         forward = self.direction == "forward"
         neighbours = list(space.of_size(space.smallest if forward else space.largest))
         while neighbours:
@@ -107,13 +88,7 @@ class Beam(Strategy):
     width: int = 4
 
     def explore(self, ledger: Ledger, space: Subsets, random: Random) -> None:
-        """Walk from the smallest size to the largest.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Not used.
-        """
+        """Walk from the smallest size to the largest."""
         layer = list(space.of_size(space.smallest))
         while layer:
             steps = [ledger(mixture) for mixture in layer]
@@ -136,13 +111,7 @@ class Annealing(Strategy):
     moves: int = 20
 
     def explore(self, ledger: Ledger, space: Subsets, random: Random) -> None:
-        """Walk.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Source of all random choices.
-        """
+        """Walk."""
         start = [ledger(space.sample(random)) for _ in range(len(space.datasets))]
         here, hot = ledger.best(start), pstdev(ledger.losses) or 1.0
         moves = self.moves * len(space.datasets)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.support.arrays import LARGEST_SCORE
+from m2m.support.arrays import LARGEST_SCORE, Floats
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,7 @@ class BudgetSpentError(Exception):
 
 
 def no_penalty(mixture: Mixture) -> float:
-    """Prefer no mixture.
-
-    Args:
-        mixture: Any mixture.
-
-    Returns:
-        0.
-    """
+    """Prefer no mixture."""
     return 0.0
 
 
@@ -103,14 +98,7 @@ class Ledger:
         return [self.loss(evaluation) for evaluation in self._known.values()]
 
     def knows(self, mixture: Mixture) -> bool:
-        """Whether a mixture was tried.
-
-        Args:
-            mixture: Any mixture.
-
-        Returns:
-            True if asking for it again is free.
-        """
+        """Whether a mixture was tried, so that asking for it again is free."""
         return mixture.key in self._known
 
     @property
@@ -118,20 +106,13 @@ class Ledger:
         """The paid evaluations, in order."""
         return list(self._known.values())
 
+    def observed(self) -> tuple[Floats, Floats]:
+        """Return what was tried as arrays: the mixtures [M, N] and their losses [M]."""
+        points = np.array([evaluation.mixture.weights for evaluation in self.trajectory])
+        return points, np.array(self.losses)
+
     def __call__(self, mixture: Mixture, predicted_loss: float | None = None) -> Evaluation:
-        """Evaluate a mixture, or remember its value for free.
-
-        Args:
-            mixture: What to try.
-            predicted_loss: What the strategy expects, as a loss.
-
-        Returns:
-            Its evaluation.
-
-        Raises:
-            BudgetSpentError: If this would be one evaluation too many.
-            InputError: If the objective is not a finite number there, or one whose square is none.
-        """
+        """Evaluate a mixture, or remember its value for free; the strategy expects `predicted_loss`."""
         if mixture.key not in self._known:
             if self._budget is not None and len(self._known) >= self._budget:
                 raise BudgetSpentError
@@ -148,37 +129,15 @@ class Ledger:
         return self._known[mixture.key]
 
     def best(self, evaluations: list[Evaluation]) -> Evaluation:
-        """Pick the best score; ties go to fewer datasets, then to dataset order.
-
-        Args:
-            evaluations: At least one.
-
-        Returns:
-            The best of them.
-        """
+        """Pick the best score; ties go to fewer datasets, then to dataset order."""
         return min(evaluations, key=self._rank)
 
     def ranked(self, evaluations: list[Evaluation]) -> list[Evaluation]:
-        """Order evaluations, the best first, ties decided as in `best`.
-
-        Args:
-            evaluations: Any number.
-
-        Returns:
-            The same evaluations.
-        """
+        """Order evaluations, the best first, ties decided as in `best`."""
         return sorted(evaluations, key=self._rank)
 
     def loss(self, evaluation: Evaluation, *, penalised: bool = False) -> float:
-        """Return a score as a loss: lower is better.
-
-        Args:
-            evaluation: One evaluation.
-            penalised: Whether the space's penalty is added.
-
-        Returns:
-            The loss, in the score's unit.
-        """
+        """Return a score as a loss, lower is better, with the space's penalty if `penalised`."""
         loss = -evaluation.value if self._objective.higher_is_better else evaluation.value
         return loss + self._penalty(evaluation.mixture) if penalised else loss
 

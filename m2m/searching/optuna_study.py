@@ -43,13 +43,7 @@ class OptunaStudy(Strategy):
     storage: Path | None = None
 
     def explore(self, ledger: Ledger, space: Subsets | Simplex, random: Random) -> None:
-        """Try what the sampler asks for, until it asks for nothing new.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Seeds the sampler.
-        """
+        """Try what the sampler asks for, until it asks for nothing new."""
         study = self._study(random.randrange(2**32), len(space.datasets))
         stale = 0
         while stale < PATIENCE:

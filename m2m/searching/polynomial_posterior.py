@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2m.searching.polynomials import Landscape, Quadratic, QuadraticPrior, products
+from m2m.searching.polynomials import Cubic, Quadratic, QuadraticPrior, products
 from m2m.support.arrays import Floats
 
 #: Log of the variances before anything is known, in units of the scores' variance; the last is the noise's.
@@ -69,7 +69,7 @@ class _Observed:
         return cls(points, values, variances, middle, scale, kernels / units[:, None, None], units)
 
 
-class Posterior:
+class PolynomialPosterior:
     """The belief about an objective after M evaluations; lower is better.
 
     Args:
@@ -108,33 +108,19 @@ class Posterior:
         self._inverse = np.linalg.inv(_covariance(self._observed, self.log_variances))
         self._dual = self._inverse @ self._observed.values
 
-    def mean(self) -> Landscape:
-        """Return the belief's mean, in the loss's unit."""
+    def mean(self) -> Cubic:
+        """The belief's mean, in the loss's unit."""
         return self._in_units(self._explained(self._dual))
 
-    def draw(self, generator: np.random.Generator) -> Landscape:
-        """Draw a landscape from the belief (Matheron's rule).
-
-        Args:
-            generator: Where the draw comes from.
-
-        Returns:
-            The draw, in the loss's unit.
-        """
+    def draw(self, generator: np.random.Generator) -> Cubic:
+        """Draw a landscape from the belief, in the loss's unit (Matheron's rule)."""
         prior, seen = self._prior_draw(generator), self._observed
         noise = np.sqrt(self._scatter) * generator.standard_normal(len(seen.points))
         missing = self._explained(self._inverse @ (seen.values - prior.at(seen.points) - noise))
         return self._in_units(prior + missing)
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
-        """Predict the losses, all orders included, without the noise of an evaluation.
-
-        Args:
-            points: A mixture a row. [K, N]
-
-        Returns:
-            The means [K] and their covariance [K, K], in the loss's unit and its square.
-        """
+        """Means [K] at points [K, N] and their covariance [K, K], without the noise of an evaluation."""
         seen = self._observed
         cross = np.einsum("c,ckm->km", self._variances, _kernels(points, seen.points))
         prior = np.einsum("c,ckl->kl", self._variances, _kernels(points, points))
@@ -142,7 +128,7 @@ class Posterior:
         return mean, (prior - cross @ self._inverse @ cross.T) * seen.scale**2
 
     def predicted(self) -> Floats:
-        """Return the belief's mean at the mixtures that were tried, in the loss's unit: [M]."""
+        """The belief's mean at the mixtures that were tried, in the loss's unit: [M]."""
         seen = self._observed
         learnt = (seen.values - self._scatter * self._dual) * seen.scale + seen.middle
         return np.asarray(learnt + self._expected.at(seen.points))
@@ -152,16 +138,16 @@ class Posterior:
         """Standard deviation of an evaluation's noise, in the loss's unit."""
         return float(np.sqrt(self._noise) * self._observed.scale)
 
-    def _explained(self, dual: Floats) -> Landscape:
+    def _explained(self, dual: Floats) -> Cubic:
         # What weights on the evaluations stand for: Σ_m dual_m k(·, x_m).
         points, v = self._observed.points, self._variances
         squares = points**2
         pairs = v[4] * (points * dual[:, None]).T @ points
         np.fill_diagonal(pairs, v[3] * dual @ squares + v[2] * dual @ squares.sum(1))
         quadratic = Quadratic(v[0] * dual.sum(), v[1] * dual @ points, pairs)
-        return Landscape(quadratic, points, v[5] * dual)
+        return Cubic(quadratic, points, v[5] * dual)
 
-    def _prior_draw(self, generator: np.random.Generator) -> Landscape:
+    def _prior_draw(self, generator: np.random.Generator) -> Cubic:
         n, deviation = self._observed.points.shape[1], np.sqrt(self._variances)
         upper = np.triu(generator.standard_normal((n, n)), 1) * deviation[4] / np.sqrt(2)
         diagonal = deviation[3] * generator.standard_normal(n) + deviation[2] * generator.standard_normal()
@@ -173,21 +159,21 @@ class Posterior:
         # Products of three random projections have the covariance (xᵀy)³, and many of them are normal.
         weights = deviation[5] / np.sqrt(PROJECTIONS) * generator.standard_normal(PROJECTIONS)
         first, second, third = generator.standard_normal((3, PROJECTIONS, n))
-        return Landscape(quadratic, *products(first, second, third, weights))
+        return Cubic(quadratic, *products(first, second, third, weights))
 
-    def _in_units(self, landscape: Landscape) -> Landscape:
+    def _in_units(self, landscape: Cubic) -> Cubic:
         scale, middle = self._observed.scale, self._observed.middle
         old = landscape.quadratic
         quadratic = Quadratic(old.constant * scale + middle, old.linear * scale, old.pairs * scale)
-        return Landscape(quadratic, landscape.anchors, landscape.weights * scale) + self._expected
+        return Cubic(quadratic, landscape.anchors, landscape.weights * scale) + self._expected
 
 
-def _nothing(n: int) -> Landscape:
-    return Landscape(Quadratic(0.0, np.zeros(n), np.zeros((n, n))), np.empty((0, n)), np.empty(0))
+def _nothing(n: int) -> Cubic:
+    return Cubic(Quadratic(0.0, np.zeros(n), np.zeros((n, n))), np.empty((0, n)), np.empty(0))
 
 
 def _kernels(left: Floats, right: Floats) -> Floats:
-    """Return the six kernels of the module's formula, without their variances: [6, K, M]."""
+    """The six kernels of the module's formula, without their variances: [6, K, M]."""
     inner = left @ right.T
     own = left**2 @ (right**2).T
     shrinking = np.outer((left**2).sum(1), (right**2).sum(1))
@@ -201,7 +187,7 @@ def _covariance(observed: _Observed, log_variances: Floats) -> Floats:
 
 
 def _most_evident(observed: _Observed, start: Floats, steps: int) -> tuple[Floats, tuple[str, ...]]:
-    """Return the log variances of the most evidence, and what is to be said of where they ended."""
+    """The log variances of the most evidence, and what is to be said of where they ended."""
     from scipy.optimize import minimize
 
     found = minimize(
@@ -229,7 +215,7 @@ def _most_evident(observed: _Observed, start: Floats, steps: int) -> tuple[Float
 
 
 def _surprise(observed: _Observed, log_variances: Floats) -> tuple[float, Floats]:
-    """Return −log(evidence · prior) up to a constant, and its gradient [7]."""
+    """−log(evidence · prior) up to a constant, and its gradient [7]."""
     covariance = _covariance(observed, log_variances)
     inverse = np.linalg.inv(covariance)
     dual = inverse @ observed.values

@@ -35,31 +35,17 @@ class Quadratic:
         return Quadratic(self.constant + other.constant, self.linear + other.linear, self.pairs + other.pairs)
 
     def at(self, points: Floats) -> Floats:
-        """Evaluate.
-
-        Args:
-            points: A mixture a row. [M, N]
-
-        Returns:
-            The values. [M]
-        """
+        """Values [M] at mixtures [M, N]."""
         bent = np.einsum("mn,mn->m", points @ self.pairs, points)
         return np.asarray(self.constant + points @ self.linear + bent)
 
     def gradient(self, point: Floats) -> Floats:
-        """Differentiate.
-
-        Args:
-            point: One mixture. [N]
-
-        Returns:
-            g + 2Qx. [N]
-        """
+        """Slope g + 2Qx [N] at one mixture [N]."""
         return np.asarray(self.linear + 2 * point @ self.pairs)
 
 
 @dataclass(frozen=True)
-class Landscape:
+class Cubic:
     """f(x) = quadratic(x) + Σ_r c_r (a_rᵀx)³: the mean of a belief, or a draw from it.
 
     Attributes:
@@ -72,53 +58,30 @@ class Landscape:
     anchors: Floats
     weights: Floats
 
-    def __neg__(self) -> Landscape:
-        return Landscape(-self.quadratic, self.anchors, -self.weights)
+    def __neg__(self) -> Cubic:
+        return Cubic(-self.quadratic, self.anchors, -self.weights)
 
-    def __add__(self, other: Landscape) -> Landscape:
-        return Landscape(
+    def __add__(self, other: Cubic) -> Cubic:
+        return Cubic(
             self.quadratic + other.quadratic,
             np.vstack([self.anchors, other.anchors]),
             np.concatenate([self.weights, other.weights]),
         )
 
     def at(self, points: Floats) -> Floats:
-        """Evaluate.
-
-        Args:
-            points: A mixture a row. [M, N]
-
-        Returns:
-            The values. [M]
-        """
+        """Values [M] at mixtures [M, N]."""
         inner = points @ self.anchors.T
         return np.asarray(self.quadratic.at(points) + (inner * inner * inner) @ self.weights)
 
     def gradient(self, point: Floats) -> Floats:
-        """Differentiate.
-
-        Args:
-            point: One mixture. [N]
-
-        Returns:
-            The slope. [N]
-        """
+        """Slope [N] at one mixture [N]."""
         cubic = 3 * self.weights * (self.anchors @ point) ** 2
         return np.asarray(self.quadratic.gradient(point) + cubic @ self.anchors)
 
 
 def products(first: Floats, second: Floats, third: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Write products of three linear forms as cubes: 24 uvw = (u+v+w)³ − (u+v−w)³ − (u−v+w)³ + (u−v−w)³.
-
-    Args:
-        first: u. [R, N]
-        second: v. [R, N]
-        third: w. [R, N]
-        weights: c, of the R products. [R]
-
-    Returns:
-        Anchors [4R, N] and weights [4R] of Σ_r c_r (uᵀx)(vᵀx)(wᵀx).
-    """
+    """Σ_r c_r (uᵀx)(vᵀx)(wᵀx) as cubes: anchors [4R, N] and weights [4R] from u, v, w [R, N] and c [R]."""
+    # 24 uvw = (u+v+w)³ − (u+v−w)³ − (u−v+w)³ + (u−v−w)³.
     u, v, w = first, second, third
     anchors = np.vstack([u + v + w, u + v - w, u - v + w, u - v - w])
     return anchors, np.concatenate([weights, -weights, -weights, weights]) / 24
@@ -162,11 +125,11 @@ class QuadraticPrior:
             raise InputError("the Hessian of a quadratic prior must be symmetric")
 
     @cached_property
-    def landscape(self) -> Landscape:
+    def landscape(self) -> Cubic:
         """The same over mixtures, α = λ."""
         gradient, hessian = np.asarray(self.gradient, float), np.asarray(self.hessian, float)
         quadratic = Quadratic(float(self.value), gradient, (hessian + hessian.T) / 4)
-        return Landscape(quadratic, np.empty((0, len(gradient))), np.empty(0))
+        return Cubic(quadratic, np.empty((0, len(gradient))), np.empty(0))
 
     def at(self, points: Floats) -> Floats:
         """Evaluate.

@@ -10,11 +10,10 @@ import numpy as np
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.predicting import AUTO, Model, family, fit_predictor
-from m2m.searching.model_based import observed
 from m2m.searching.objective import BudgetSpentError, Ledger
 from m2m.searching.proposals import ALL_AT_ONCE, ListedProposals, proposals_for
 from m2m.searching.simplex_optimum import fine_search, spread
-from m2m.searching.spaces import Pool, Simplex, Subsets
+from m2m.searching.spaces import MixtureList, Simplex, Subsets
 from m2m.searching.strategy import Space, Strategy
 from m2m.support.arrays import Floats
 
@@ -39,7 +38,7 @@ class PredictorRounds(Strategy):
         looked_at: Mixtures that a fit predicts, where there are more than that.
     """
 
-    spaces = (Subsets, Simplex, Pool)
+    spaces = (Subsets, Simplex, MixtureList)
     ends = False
 
     model: str = AUTO
@@ -49,16 +48,7 @@ class PredictorRounds(Strategy):
     looked_at: int = 20_000
 
     def explore(self, ledger: Ledger, space: Space, random: Random) -> None:
-        """Try random mixtures, then what the predictor likes best.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Source of all random choices.
-
-        Raises:
-            BudgetSpentError: If that is why it ended.
-        """
+        """Try random mixtures, then what the predictor likes best."""
         generator = np.random.default_rng(random.getrandbits(64))
         budget = int(min(ledger.left, space.count))
         proposed = budget // 2 if self.proposed is None else min(self.proposed, budget)
@@ -91,7 +81,7 @@ class PredictorRounds(Strategy):
             )
 
     def _fitted(self, ledger: Ledger, seed: int) -> Model:
-        points, losses = observed(ledger)
+        points, losses = ledger.observed()
         if self.model == AUTO:
             return fit_predictor(points, losses, seed=seed).fitted
         return family(self.model).fit(points, losses, seed)
@@ -121,16 +111,16 @@ class PredictorRounds(Strategy):
             pool = spread(space, self.looked_at, generator)
             found = fine_search(lambda at: -model.predict(at), space, pool, generator)
             return np.vstack([found.best, pool])
-        if isinstance(space, Pool) or space.count <= ALL_AT_ONCE:
+        if isinstance(space, MixtureList) or space.count <= ALL_AT_ONCE:
             return ListedProposals(space).design(int(space.count), generator)
-        choices, half = space.choices, self.looked_at // 2
-        points, losses = observed(ledger)
-        best = (points[losses.argsort()[:INCUMBENTS]] @ choices.units.T > 0).astype(float)
+        free, half = space.free_units, self.looked_at // 2
+        points, losses = ledger.observed()
+        best = (points[losses.argsort()[:INCUMBENTS]] @ free.members.T > 0).astype(float)
         changed = best[generator.integers(len(best), size=half)]
-        changed = np.abs(changed - (generator.random(changed.shape) < 2 / choices.units.shape[0]))
+        changed = np.abs(changed - (generator.random(changed.shape) < 2 / free.members.shape[0]))
         sizes = changed.sum(1)
-        fits = (sizes >= choices.fewest) & (sizes <= choices.most)
-        return choices.points(np.vstack([choices.random(half, generator), changed[fits]]))
+        fits = (sizes >= free.fewest) & (sizes <= free.most)
+        return free.points(np.vstack([free.random(half, generator), changed[fits]]))
 
 
 def _try_new(ledger: Ledger, space: Space, random: Random, total: int) -> None:

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from m2m.mixture import Mixture
-from m2m.searching.polynomials import Landscape
+from m2m.searching.polynomials import Cubic
 from m2m.searching.simplex_optimum import edge_middles, minimise
-from m2m.searching.spaces import Pool, Simplex, Subsets
+from m2m.searching.spaces import MixtureList, Simplex, Subsets
 from m2m.searching.subset_quadratic import SubsetQuadratic
 from m2m.support.arrays import Floats
 
@@ -24,7 +24,7 @@ class Proposals(Protocol):
     def design(self, count: int, generator: np.random.Generator) -> Floats:
         """Choose about `count` mixtures to begin with: [M, N]."""
 
-    def lowest(self, landscape: Landscape, incumbents: Floats, generator: np.random.Generator) -> Floats:
+    def lowest(self, landscape: Cubic, incumbents: Floats, generator: np.random.Generator) -> Floats:
         """Find mixtures where a landscape is low, the lowest first: [M, N]."""
 
     def mixture(self, point: Floats) -> Mixture:
@@ -43,54 +43,23 @@ class ListedProposals:
         self._points = np.array(list(self._mixtures))
 
     def design(self, count: int, generator: np.random.Generator) -> Floats:
-        """Choose mixtures to begin with.
-
-        Args:
-            count: How many; fewer if the space has no more.
-            generator: Where draws come from.
-
-        Returns:
-            A mixture a row. [M, N]
-        """
+        """Choose mixtures in random order, fewer if the space has no more: [count, N]."""
         return np.asarray(self._points[generator.permutation(len(self._points))[:count]])
 
-    def lowest(self, landscape: Landscape, incumbents: Floats, generator: np.random.Generator) -> Floats:
-        """Order all mixtures.
-
-        Args:
-            landscape: The landscape.
-            incumbents: Not used.
-            generator: Not used.
-
-        Returns:
-            All mixtures, the lowest first. [M, N]
-        """
+    def lowest(self, landscape: Cubic, incumbents: Floats, generator: np.random.Generator) -> Floats:
+        """Order all mixtures, the lowest first: [M, N]."""
         return np.asarray(self._points[landscape.at(self._points).argsort(kind="stable")])
 
     def mixture(self, point: Floats) -> Mixture:
-        """Name a proposal.
-
-        Args:
-            point: One of the mixtures proposed. [N]
-
-        Returns:
-            The mixture.
-        """
+        """Name a proposal [N]."""
         return self._mixtures[tuple(point.tolist())]
 
 
-def proposals_for(space: Subsets | Simplex | Pool) -> Proposals:
-    """Choose how to find low places in a space.
-
-    Args:
-        space: The mixtures that may be tried.
-
-    Returns:
-        What proposes mixtures of that space.
-    """
+def proposals_for(space: Subsets | Simplex | MixtureList) -> Proposals:
+    """Choose how to find low places in a space."""
     if isinstance(space, Simplex):
         return SimplexProposals(space)
-    if space.count <= ALL_AT_ONCE or isinstance(space, Pool):
+    if space.count <= ALL_AT_ONCE or isinstance(space, MixtureList):
         return ListedProposals(space)
     return SubsetProposals(space)
 
@@ -110,18 +79,8 @@ class SimplexProposals:
         self._space = space
 
     def design(self, count: int, generator: np.random.Generator) -> Floats:
-        """Choose mixtures to begin with: the corners, then the middles of edges, then random ones.
-
-        Corners and middles are what a quadratic on the simplex is determined by (Scheffé, 1958). All are
-        moved into the bounds.
-
-        Args:
-            count: How many; some may be the same.
-            generator: Where draws come from.
-
-        Returns:
-            A mixture a row. [M, N]
-        """
+        """Choose corners, then middles of edges, then random points, moved into the bounds: [count, N]."""
+        # Corners and middles are what a quadratic on the simplex is determined by (Scheffé, 1958).
         n = len(self._space.datasets)
         first, second = np.triu_indices(n, 1)
         order = generator.permutation(len(first))[: max(0, count - n)]
@@ -129,29 +88,13 @@ class SimplexProposals:
         points = np.vstack([np.eye(n)[:count], edge_middles(n, first[order], second[order]), random])[:count]
         return np.array([self._space.nearest(point) for point in points])
 
-    def lowest(self, landscape: Landscape, incumbents: Floats, generator: np.random.Generator) -> Floats:
-        """Find mixtures where a landscape and the penalty are low.
-
-        Args:
-            landscape: The landscape.
-            incumbents: Mixtures to start from as well, the best first. [I, N]
-            generator: Where random starts come from.
-
-        Returns:
-            Local minima, the lowest first. [M, N]
-        """
+    def lowest(self, landscape: Cubic, incumbents: Floats, generator: np.random.Generator) -> Floats:
+        """Find minima of landscape and penalty, the lowest first, also from incumbents [I, N]: [M, N]."""
         random = generator.dirichlet(np.ones(len(self._space.datasets)), SIMPLEX_STARTS)
         return minimise(landscape, self._space, np.vstack([incumbents[:INCUMBENT_STARTS], random]))
 
     def mixture(self, point: Floats) -> Mixture:
-        """Name a proposal.
-
-        Args:
-            point: One of the mixtures proposed. [N]
-
-        Returns:
-            The mixture.
-        """
+        """Name a proposal [N]."""
         return self._space.mixture(point)
 
 
@@ -168,35 +111,18 @@ class SubsetProposals:
 
     def __init__(self, space: Subsets) -> None:
         self._space = space
-        self._choices = space.choices
+        self._free = space.free_units
 
     def design(self, count: int, generator: np.random.Generator) -> Floats:
-        """Choose mixtures to begin with.
+        """Choose random subsets, some perhaps twice: [count, N]."""
+        return self._free.points(self._free.random(count, generator))
 
-        Args:
-            count: How many; some may be the same.
-            generator: Where draws come from.
-
-        Returns:
-            A mixture a row. [M, N]
-        """
-        return self._choices.points(self._choices.random(count, generator))
-
-    def lowest(self, landscape: Landscape, incumbents: Floats, generator: np.random.Generator) -> Floats:
-        """Find mixtures where a landscape is low.
-
-        Args:
-            landscape: The landscape.
-            incumbents: Mixtures to start from as well. [I, N]
-            generator: Where random starts come from.
-
-        Returns:
-            Mixtures, the lowest first; some may be the same. [M, N]
-        """
-        quadratic = SubsetQuadratic(landscape.quadratic, self._choices)
-        starts = (incumbents @ self._choices.units.T > 0).astype(float)
-        minima = quadratic.descend(np.vstack([starts, self._choices.random(SUBSET_STARTS, generator)]))
-        points, best = self._choices.points(minima), np.inf
+    def lowest(self, landscape: Cubic, incumbents: Floats, generator: np.random.Generator) -> Floats:
+        """Find subsets by descents from incumbents [I, N] and random starts, the lowest first: [M, N]."""
+        quadratic = SubsetQuadratic(landscape.quadratic, self._free)
+        starts = (incumbents @ self._free.members.T > 0).astype(float)
+        minima = quadratic.descend(np.vstack([starts, self._free.random(SUBSET_STARTS, generator)]))
+        points, best = self._free.points(minima), np.inf
         # The quadratic leads there; the whole landscape says where exactly.
         while (values := landscape.at(points)).min() < best:
             best, found = values.min(), points[values.argmin()]
@@ -204,19 +130,12 @@ class SubsetProposals:
         return points[values.argsort(kind="stable")]
 
     def mixture(self, point: Floats) -> Mixture:
-        """Name a proposal.
-
-        Args:
-            point: One of the mixtures proposed. [N]
-
-        Returns:
-            The subset.
-        """
+        """Name a proposal [N]."""
         members = [name for name, weight in zip(self._space.datasets, point, strict=True) if weight > 0]
         return Mixture.subset(self._space.datasets, members)
 
     def _one_move_from(self, point: Floats) -> Floats:
         # Subsets with a unit more or less. [K, N]
-        moved = np.abs((point @ self._choices.units.T > 0) - np.eye(len(self._choices.units)))
+        moved = np.abs((point @ self._free.members.T > 0) - np.eye(len(self._free.members)))
         count = moved.sum(1)
-        return self._choices.points(moved[(count >= self._choices.fewest) & (count <= self._choices.most)])
+        return self._free.points(moved[(count >= self._free.fewest) & (count <= self._free.most)])

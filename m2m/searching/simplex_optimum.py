@@ -18,7 +18,7 @@ PRECISION = 1e-12
 
 
 class Smooth(Protocol):
-    """What can be minimised: a `Quadratic` or a `Landscape`."""
+    """What can be minimised: a `Quadratic` or a `Cubic`."""
 
     def at(self, points: Floats) -> Floats:
         """Evaluate: [M, N] to [M]."""
@@ -28,20 +28,10 @@ class Smooth(Protocol):
 
 
 def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
-    """Go downhill from every start by sequential quadratic programming (Kraft, 1988).
-
-    On a convex quadratic every start ends in the global minimum; otherwise in a local one each. A descent
-    that ends above its start, or nowhere, counts as ended there: whatever the optimiser says of itself, what
-    counts is the loss where it stopped, and no end is above its start.
-
-    Args:
-        landscape: What is minimised, beside the space's penalty.
-        space: The mixtures that are allowed.
-        starts: Where to start; moved into the bounds. [M, N]
-
-    Returns:
-        The end points, lowest first; ends that differ by less than 1e-6 in every share are one. [K, N]
-    """
+    """Go downhill from every start [M, N], moved into the bounds; local minima [K, N], lowest first."""
+    # Sequential quadratic programming (Kraft, 1988) on the landscape and the space's penalty; on a convex
+    # quadratic every start ends in the global minimum. A descent that ends above its start, or nowhere,
+    # counts as ended there: what counts is the loss where it stopped, whatever the optimiser says of itself.
     from scipy.optimize import minimize
 
     def loss(point: Floats) -> tuple[float, Floats]:
@@ -69,29 +59,13 @@ def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
 
 
 def lattice(n: int) -> Floats:
-    """List the corners and edge middles of the simplex: Scheffé's {N, 2} lattice.
-
-    Args:
-        n: N.
-
-    Returns:
-        N corners, then N(N − 1)/2 middles. [N(N + 1)/2, N]
-    """
+    """Scheffé's {N, 2} lattice [N(N + 1)/2, N]: the corners of the simplex, then the middles of its edges."""
     first, second = np.triu_indices(n, 1)
     return np.vstack([np.eye(n), edge_middles(n, first, second)])
 
 
 def edge_middles(n: int, first: Ints, second: Ints) -> Floats:
-    """Make middles of edges of the simplex, some of them only: all those of 1,000 datasets take 4 GB.
-
-    Args:
-        n: N.
-        first: One end of each edge. [M]
-        second: The other. [M]
-
-    Returns:
-        The middles. [M, N]
-    """
+    """Middles of the edges between corners `first` and `second` [M]: [M, N]; all of N = 1,000 take 4 GB."""
     middles = np.zeros((len(first), n))
     rows = np.arange(len(first))
     middles[rows, first] = middles[rows, second] = 0.5
@@ -128,28 +102,12 @@ class FineSearch:
     values: Floats
 
     def mean_of_top(self, count: int) -> Floats:
-        """Average the best of the points spread over the simplex (RegMix, arXiv 2407.01492, Sec. 3).
-
-        Args:
-            count: How many.
-
-        Returns:
-            Their mean. [N]
-        """
+        """Mean [N] of the best `count` of the points spread (RegMix, arXiv 2407.01492, Sec. 3)."""
         return np.asarray(self.points[np.argsort(-self.values, kind="stable")[:count]].mean(0))
 
 
 def spread(space: Simplex, count: int, generator: np.random.Generator) -> Floats:
-    """Spread points over a simplex: corners and edge middles, then uniform draws, all moved into the bounds.
-
-    Args:
-        space: The mixtures that are allowed.
-        count: How many.
-        generator: Where draws come from.
-
-    Returns:
-        A mixture a row. [M, N]
-    """
+    """Spread points [count, N]: corners, edge middles, then uniform draws, all moved into the bounds."""
     n = len(space.datasets)
     first, second = (ends[: max(0, count - n)] for ends in np.triu_indices(n, 1))
     fixed = np.vstack([np.eye(n)[:count], edge_middles(n, first, second)])
@@ -159,20 +117,9 @@ def spread(space: Simplex, count: int, generator: np.random.Generator) -> Floats
 def fine_search(
     value: Callable[[Floats], Floats], space: Simplex, points: Floats, generator: np.random.Generator
 ) -> FineSearch:
-    """Look for the highest value of a function that is cheap on many mixtures at once.
-
-    Nothing is asked of the function: it may be made of steps, as boosted trees are. The prior's penalty is
-    taken off its values.
-
-    Args:
-        value: Mixtures [M, N] to values [M], higher is better.
-        space: The mixtures that are allowed.
-        points: Where to look first, as from `spread`. [M, N]
-        generator: Where draws come from.
-
-    Returns:
-        What was found.
-    """
+    """Look for the highest value [M] of a function of many mixtures [M, N], less the prior's penalty."""
+    # Nothing is asked of the function: it may be made of steps, as boosted trees are. `points` [M, N] are
+    # looked at first, as from `spread`.
     n = len(space.datasets)
 
     def net(at: Floats) -> Floats:

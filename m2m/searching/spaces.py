@@ -11,7 +11,7 @@ import numpy as np
 
 from m2m.errors import MixtureError
 from m2m.mixture import SUM_TOLERANCE, Mixture
-from m2m.searching.subset_quadratic import Choices
+from m2m.searching.subset_quadratic import FreeUnits
 from m2m.support.arrays import Floats
 
 
@@ -71,11 +71,7 @@ class Subsets:
         return sum(self._count_of(size) for size in self._sizes)
 
     def __iter__(self) -> Iterator[Mixture]:
-        """Walk over all subsets in the order of their numbers.
-
-        Yields:
-            Mixture: The next subset.
-        """
+        """Walk over all subsets in the order of their numbers."""
         for size in self._sizes:
             yield from self.of_size(size)
 
@@ -90,7 +86,7 @@ class Subsets:
         )
 
     @property
-    def choices(self) -> Choices:
+    def free_units(self) -> FreeUnits:
         """What is left open, as arrays."""
 
         def rows(units: Iterable[Iterable[str]]) -> list[list[float]]:
@@ -98,7 +94,7 @@ class Subsets:
 
         always = rows([[name for unit in self._forced for name in unit]])[0]
         forced = len(self._forced)
-        return Choices(
+        return FreeUnits(
             np.array(rows(self._free)).reshape(-1, len(self.datasets)),
             np.array(always),
             self.smallest - forced,
@@ -106,26 +102,12 @@ class Subsets:
         )
 
     def subset(self, chosen: Iterable[tuple[str, ...]]) -> Mixture:
-        """Pool some free units with the forced ones.
-
-        Args:
-            chosen: Units that are in it; those forced in are in any case.
-
-        Returns:
-            The mixture.
-        """
+        """Pool some free units with those that are forced in."""
         units = dict.fromkeys((*self._forced, *chosen))
         return Mixture.subset(self.datasets, (name for unit in units for name in unit))
 
     def of_size(self, size: int) -> Iterator[Mixture]:
-        """Walk over the subsets of one size.
-
-        Args:
-            size: Number of members, in [smallest, largest].
-
-        Yields:
-            Mixture: The next one, in dataset order.
-        """
+        """Walk over the subsets of one size, in [smallest, largest], in dataset order."""
         for chosen in combinations(self._free, size - len(self._forced)):
             yield self.subset(chosen)
 
@@ -150,39 +132,18 @@ class Subsets:
         return self.subset(_combination(self._free, size - len(self._forced), number))
 
     def sample(self, random: Random) -> Mixture:
-        """Draw a subset, each with the same probability.
-
-        Args:
-            random: Where the draw comes from.
-
-        Returns:
-            The subset.
-        """
+        """Draw a subset, each with the same probability."""
         return self.at(random.randrange(self.count))
 
     def larger(self, mixture: Mixture) -> list[Mixture]:
-        """List the subsets with one member more.
-
-        Args:
-            mixture: A subset of this space.
-
-        Returns:
-            Those that are in the space, in dataset order of the new member.
-        """
+        """List this space's subsets with one member more, in dataset order of the new member."""
         inside = self._inside(mixture)
         if len(inside) >= self.largest:
             return []
         return [self.subset([*inside, unit]) for unit in self._free if unit not in inside]
 
     def smaller(self, mixture: Mixture) -> list[Mixture]:
-        """List the subsets with one member less.
-
-        Args:
-            mixture: A subset of this space.
-
-        Returns:
-            Those that are in the space, in dataset order of the dropped member.
-        """
+        """List this space's subsets with one member less, in dataset order of the dropped member."""
         inside = self._inside(mixture)
         if len(inside) <= self.smallest:
             return []
@@ -190,28 +151,14 @@ class Subsets:
         return [self.subset(unit for unit in free if unit != out) for out in free]
 
     def swapped(self, mixture: Mixture) -> list[Mixture]:
-        """List the subsets with one member replaced by another dataset.
-
-        Args:
-            mixture: A subset of this space.
-
-        Returns:
-            All of them, in dataset order of the dropped, then of the new member.
-        """
+        """List this space's subsets with one member replaced, in order of the dropped, then the new one."""
         inside = self._inside(mixture)
         free = [unit for unit in inside if unit not in self._forced]
         new = [unit for unit in self._free if unit not in inside]
         return [self.subset([unit for unit in free if unit != out] + [into]) for out in free for into in new]
 
     def neighbours(self, mixture: Mixture) -> list[Mixture]:
-        """List the subsets one move away: a member more, a member less, or one swapped.
-
-        Args:
-            mixture: A subset of this space.
-
-        Returns:
-            All of them, in that order.
-        """
+        """List the subsets one move away: a member more, a member less, or one swapped, in that order."""
         return self.larger(mixture) + self.smaller(mixture) + self.swapped(mixture)
 
     def _inside(self, mixture: Mixture) -> list[tuple[str, ...]]:
@@ -302,26 +249,12 @@ class Simplex:
         raise MixtureError("the simplex has no end of mixtures: name a strategy that samples it")
 
     def sample(self, random: Random) -> Mixture:
-        """Draw a mixture: uniform on the simplex, then moved into the bounds.
-
-        Args:
-            random: Where the draw comes from.
-
-        Returns:
-            The mixture.
-        """
+        """Draw a mixture: uniform on the simplex, then moved into the bounds."""
         parts = np.array([random.expovariate(1) for _ in self.datasets])
         return self.mixture(self.nearest(parts / parts.sum()))
 
     def mixture(self, point: Floats) -> Mixture:
-        """Name a point of the simplex.
-
-        Args:
-            point: Shares that sum to 1 but for rounding. [N]
-
-        Returns:
-            The mixture.
-        """
+        """Name a point [N] of the simplex, whose shares sum to 1 but for rounding."""
         shares = np.clip(point, 0, None)
         return Mixture(self.datasets, tuple((shares / shares.sum()).tolist()))
 
@@ -421,7 +354,7 @@ def _prior(datasets: Sequence[str], given: Mapping[str, float] | None) -> Floats
     return prior
 
 
-class Pool:
+class MixtureList:
     """The mixtures of a list.
 
     Args:
@@ -455,23 +388,9 @@ class Pool:
         return mixture.datasets == self.datasets and mixture.weights in self._mixtures
 
     def at(self, number: int) -> Mixture:
-        """Find a mixture by its place in the list.
-
-        Args:
-            number: In [0, count).
-
-        Returns:
-            The mixture.
-        """
+        """Find a mixture by its place in the list, in [0, count)."""
         return list(self._mixtures.values())[number]
 
     def sample(self, random: Random) -> Mixture:
-        """Draw a mixture, each with the same probability.
-
-        Args:
-            random: Where the draw comes from.
-
-        Returns:
-            The mixture.
-        """
+        """Draw a mixture, each with the same probability."""
         return self.at(random.randrange(self.count))

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.searching.objective import BudgetSpentError, Evaluation, Ledger, Objective, no_penalty
-from m2m.searching.spaces import Pool, Simplex, Subsets
+from m2m.searching.spaces import MixtureList, Simplex, Subsets
 
 #: The mixtures a strategy may try.
-Space = Subsets | Simplex | Pool
+Space = Subsets | Simplex | MixtureList
 
 
 @dataclass(frozen=True)

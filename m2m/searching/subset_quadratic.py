@@ -15,48 +15,32 @@ MOST_MOVES = 1000
 
 
 @dataclass(frozen=True)
-class Choices:
+class FreeUnits:
     """What a subset space leaves open: U units (datasets, or groups that go together), each in or out.
 
     Attributes:
-        units: Which datasets a unit brings, 0 or 1. [U, N]
+        members: Which datasets a unit brings, 0 or 1. [U, N]
         always: Which datasets are in every subset, 0 or 1. [N]
         fewest: Fewest units chosen.
         most: Most units chosen.
     """
 
-    units: Floats
+    members: Floats
     always: Floats
     fewest: int
     most: int
 
     def points(self, chosen: Floats) -> Floats:
-        """Find the mixtures x = s/|S|.
-
-        Args:
-            chosen: Units in (1) and out (0), at least one dataset a row. [M, U]
-
-        Returns:
-            The mixtures. [M, N]
-        """
-        members = self.always + chosen @ self.units
+        """Mixtures x = s/|S| [M, N] of units in (1) and out (0) [M, U], at least one dataset a row."""
+        members = self.always + chosen @ self.members
         return np.asarray(members / members.sum(1, keepdims=True))
 
     def random(self, count: int, generator: np.random.Generator) -> Floats:
-        """Draw choices whose sizes are uniform on a logarithmic scale.
-
-        Small subsets lie far from each other, which tells their members apart; large ones lie close together.
-
-        Args:
-            count: M.
-            generator: Where the draws come from.
-
-        Returns:
-            Units in and out. [M, U]
-        """
+        """Draw `count` rows of units in and out, of sizes uniform on a logarithmic scale: [M, U]."""
+        # Small subsets lie far from each other, which tells their members apart; large ones lie close.
         low, high = np.log(max(self.fewest, 0.5)), np.log(self.most + 1)
         sizes = np.exp(generator.uniform(low, high, count)).astype(int).clip(self.fewest, self.most)
-        ranks = generator.random((count, len(self.units))).argsort(1).argsort(1)
+        ranks = generator.random((count, len(self.members))).argsort(1).argsort(1)
         return np.asarray(ranks < sizes[:, None], dtype=np.float64)
 
 
@@ -65,39 +49,25 @@ class SubsetQuadratic:
 
     Args:
         quadratic: A quadratic on the simplex over N datasets.
-        choices: What may be chosen.
+        units: What may be chosen.
     """
 
-    def __init__(self, quadratic: Quadratic, choices: Choices) -> None:
-        units, always = choices.units, choices.always
-        self._choices = choices
+    def __init__(self, quadratic: Quadratic, units: FreeUnits) -> None:
+        members, always = units.members, units.always
+        self._units = units
         self._constant = quadratic.constant
-        self._linear_0, self._linear = always @ quadratic.linear, units @ quadratic.linear
+        self._linear_0, self._linear = always @ quadratic.linear, members @ quadratic.linear
         self._bent_0 = always @ quadratic.pairs @ always
-        self._bent = 2 * units @ quadratic.pairs @ always
-        self._pairs = units @ quadratic.pairs @ units.T
-        self._size_0, self._sizes = always.sum(), units.sum(1)
+        self._bent = 2 * members @ quadratic.pairs @ always
+        self._pairs = members @ quadratic.pairs @ members.T
+        self._size_0, self._sizes = always.sum(), members.sum(1)
 
     def at(self, chosen: Floats) -> Floats:
-        """Evaluate.
-
-        Args:
-            chosen: Units in and out, at least one dataset a row. [M, U]
-
-        Returns:
-            The values. [M]
-        """
+        """Values [M] of units in and out [M, U], at least one dataset a row."""
         return self._value(*self._sums(chosen))
 
     def descend(self, chosen: Floats) -> Floats:
-        """Go downhill by the best of all additions and removals, and where none helps, of all swaps.
-
-        Args:
-            chosen: Where to start, within the size limits. [M, U]
-
-        Returns:
-            A local minimum for each start. [M, U]
-        """
+        """Go downhill by the best addition or removal, where none helps by a swap: [M, U] to local minima."""
         here = chosen.copy()
         active = np.arange(len(here) if here.size else 0)
         for _ in range(MOST_MOVES):
@@ -118,7 +88,7 @@ class SubsetQuadratic:
             bent[:, None] + sign * (self._bent + 2 * rows @ self._pairs) + np.diag(self._pairs),
         )
         count = rows.sum(1)[:, None] + sign
-        values[(count < self._choices.fewest) | (count > self._choices.most)] = np.inf
+        values[(count < self._units.fewest) | (count > self._units.most)] = np.inf
         best = values.argmin(1)
         moved = _lower(np.take_along_axis(values, best[:, None], 1)[:, 0], now)
         here[active[moved], best[moved]] = sign[moved, best[moved]] > 0
@@ -147,15 +117,10 @@ class SubsetQuadratic:
         return moved
 
     def best_of_all(self) -> Floats:
-        """Evaluate all 2^U subsets, in two halves of the units, and take the lowest.
-
-        The second half is taken in Gray order, where the next subset differs by one unit, so that each step
-        costs a few additions an element.
-
-        Returns:
-            Its units in and out. [U]
-        """
-        first = _all_choices(len(self._linear) // 2)
+        """Units in and out [U] of the lowest of all 2^U subsets."""
+        # In two halves of the units: the second is taken in Gray order, where the next subset differs by one
+        # unit, so that each step costs a few additions an element of the first.
+        first = _all_rows(len(self._linear) // 2)
         split = first.shape[1]
         lower = np.hstack([first, np.zeros((len(first), len(self._linear) - split))])
         size, linear, bent = self._sums(lower)
@@ -170,7 +135,7 @@ class SubsetQuadratic:
                 own = sign * (self._bent[unit] + 2 * self._pairs[unit] @ upper) + self._pairs[unit, unit]
                 bent, count = bent + own + sign * cross[:, unit], count + sign
                 upper[unit] += sign
-            allowed = (count >= self._choices.fewest) & (count <= self._choices.most)
+            allowed = (count >= self._units.fewest) & (count <= self._units.most)
             values = self._value(size, linear, bent, allowed)
             lowest = int(values.argmin())
             if values[lowest] < best:
@@ -200,6 +165,6 @@ def _lower(new: Floats, old: Floats) -> NDArray[np.bool_]:
     return new < old - 1e-12 * (1 + np.abs(old))
 
 
-def _all_choices(units: int) -> Floats:
+def _all_rows(units: int) -> Floats:
     numbers = np.arange(2**units)
     return ((numbers[:, None] >> np.arange(units)) & 1).astype(np.float64)

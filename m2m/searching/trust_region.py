@@ -24,7 +24,7 @@ MOST_TERMS = 2000
 
 
 @dataclass(frozen=True)
-class QuadraticModel(Strategy):
+class TrustRegion(Strategy):
     """Scheffé quadratic by N(N + 1)/2 merged evaluations, exact minimum, trust-region refresh.
 
     On the simplex the constant, linear and squared terms of a quadratic in α are not independent, so that the
@@ -48,16 +48,7 @@ class QuadraticModel(Strategy):
     prior: QuadraticPrior | None = None
 
     def explore(self, ledger: Ledger, space: Simplex, random: Random) -> None:
-        """Fit, minimise, evaluate, refresh.
-
-        Args:
-            ledger: Evaluates and remembers.
-            space: The mixtures that may be tried.
-            random: Makes up for corners that the bounds move onto each other.
-
-        Raises:
-            InputError: If there are more coefficients than `MOST_TERMS`.
-        """
+        """Fit, minimise, evaluate, refresh."""
         n = len(space.datasets)
         if n * (n + 1) // 2 > MOST_TERMS:
             raise InputError(
@@ -90,15 +81,8 @@ class QuadraticModel(Strategy):
 
 
 def scheffe(points: Floats, losses: Floats) -> Quadratic:
-    """Fit Σ a_i x_i + Σ_{i<j} b_ij x_i x_j by least squares; exact on the {N, 2} lattice.
-
-    Args:
-        points: Mixtures. [M, N]
-        losses: Their losses. [M]
-
-    Returns:
-        The quadratic; of those that fit equally well the one with the smallest coefficients.
-    """
+    """Fit Σ a_i x_i + Σ_{i<j} b_ij x_i x_j to losses [M] at points [M, N]; exact on the {N, 2} lattice."""
+    # Least squares: of the quadratics that fit equally well, the one with the smallest coefficients.
     n = points.shape[1]
     coefficients = np.asarray(np.linalg.lstsq(_terms(points), losses, rcond=None)[0], dtype=np.float64)
     pairs = np.zeros((n, n))

@@ -1,4 +1,4 @@
-"""Several capabilities as one objective: a weighted utility, limits that must hold, and the Pareto front."""
+"""Several tasks as one objective: a weighted utility, limits that must hold, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRICE = 3.0
 
 @dataclass(frozen=True)
 class Limit:
-    """A capability that must not be given up.
+    """A score that must not get worse than a bound.
 
     Attributes:
         task: Its name.
@@ -28,14 +28,7 @@ class Limit:
     at_least: bool
 
     def missed_by(self, scores: Mapping[str, float]) -> float:
-        """Return how far scores are beyond the limit.
-
-        Args:
-            scores: Score by task.
-
-        Returns:
-            The distance, 0 if the limit holds.
-        """
+        """Return how far scores, by task, are beyond the limit; 0 if it holds."""
         gap = self.bound - scores[self.task]
         return max(0.0, gap if self.at_least else -gap)
 
@@ -84,14 +77,7 @@ class Utility:
         return Objective(lambda mixture: self._value(mixture, self._weights), True)
 
     def scores(self, mixture: Mixture) -> Mapping[str, float]:
-        """Return a mixture's scores, measured once.
-
-        Args:
-            mixture: The mixture.
-
-        Returns:
-            Score by task.
-        """
+        """Return a mixture's scores by task, measured once."""
         if mixture.key not in self._known:
             self._known[mixture.key] = (mixture, self._scores(mixture))
         return self._known[mixture.key][1]
@@ -121,11 +107,7 @@ class Utility:
         return held
 
     def front(self) -> list[tuple[Mixture, Mapping[str, float]]]:
-        """List the Pareto front: mixtures tried that no other one beats or equals in every task.
-
-        Returns:
-            Mixtures and their scores, in the order tried.
-        """
+        """List the Pareto front in the order tried: mixtures that no other one equals in every task."""
         known = list(self._known.values())
         gains = [
             [scores[task] if up else -scores[task] for task, up in self._upwards.items()]

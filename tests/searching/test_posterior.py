@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import OptimizeResult, check_grad
 
 from m2m.searching import polynomial_posterior as posterior
-from m2m.searching.polynomial_posterior import START, Posterior
+from m2m.searching.polynomial_posterior import START, PolynomialPosterior
 from m2m.searching.polynomials import Quadratic
 from m2m.support.arrays import Floats
 
@@ -33,7 +33,7 @@ def test_a_quadratic_is_learnt_from_as_many_points_as_it_has_coefficients(n: int
     corners = np.vstack([np.eye(n), [(a + b) / 2 for i, a in enumerate(np.eye(n)) for b in np.eye(n)[:i]]])
     unseen = np.random.default_rng(seed).dirichlet(np.ones(n), 20)
     wide = np.array([6.0, 6.0, 6.0, 6.0, 6.0, -12.0, -10.0])
-    belief = Posterior(corners, truth.at(corners), wide, steps=0)
+    belief = PolynomialPosterior(corners, truth.at(corners), wide, steps=0)
     # The prior pulls by noise / signal, e^-10 / e^6 a coefficient.
     np.testing.assert_allclose(
         belief.mean().at(unseen), truth.at(unseen), atol=1e-3 * np.ptp(truth.at(corners))
@@ -46,7 +46,7 @@ def test_mean_prediction_and_draws_agree(seed: int) -> None:
     points, unseen = mixtures(20, 6, seed), mixtures(9, 6, seed + 1)
     truth = landscape(6, seed)
     variances = np.array([0.0, 0.0, -1.0, -1.0, -1.0, -1.0, -3.0])
-    belief = Posterior(points, truth.at(points), variances, steps=0)
+    belief = PolynomialPosterior(points, truth.at(points), variances, steps=0)
     mean, covariance = belief.predict(unseen)
     scale = np.std(truth.at(points))
     np.testing.assert_allclose(belief.mean().at(unseen), mean, atol=1e-9 * scale)
@@ -73,32 +73,32 @@ def test_noise_is_told_from_signal() -> None:
     truth = landscape(8, 0)
     losses = truth.at(points)
     noise = 0.1 * losses.std() * np.random.default_rng(0).standard_normal(len(losses))
-    belief = Posterior(points, losses + noise)
+    belief = PolynomialPosterior(points, losses + noise)
     assert belief.noise == pytest.approx(noise.std(), rel=0.3)
     assert np.std(belief.predicted() - losses) < 0.8 * noise.std()
 
 
 def test_equal_scores_are_no_information() -> None:
-    belief = Posterior(np.eye(3), np.full(3, 2.5))
+    belief = PolynomialPosterior(np.eye(3), np.full(3, 2.5))
     np.testing.assert_allclose(belief.predict(np.full((1, 3), 1 / 3))[0], 2.5)
 
 
 def test_variances_that_have_not_settled_are_said() -> None:
     points = mixtures(60, 8, 0)
     losses = landscape(8, 0).at(points)
-    assert any("not settled after 2 steps" in note for note in Posterior(points, losses, steps=2).notes)
-    assert not any("settled" in note for note in Posterior(points, losses).notes)
-    assert Posterior(points, losses, steps=0).notes == ()
+    stopped = PolynomialPosterior(points, losses, steps=2)
+    assert any("not settled after 2 steps" in note for note in stopped.notes)
+    assert not any("settled" in note for note in PolynomialPosterior(points, losses).notes)
+    assert PolynomialPosterior(points, losses, steps=0).notes == ()
 
 
 def test_a_variance_at_its_bound_is_said() -> None:
     """A quadratic without noise leaves none to find; noise far above the scores' variance cannot be."""
     points = mixtures(60, 6, 0)
-    assert any(
-        "noise is at the least" in note for note in Posterior(points, landscape(6, 0).at(points)).notes
-    )
+    smooth = PolynomialPosterior(points, landscape(6, 0).at(points))
+    assert any("noise is at the least" in note for note in smooth.notes)
     rough = np.random.default_rng(0).standard_normal(len(points))
-    assert not any("noise" in note for note in Posterior(points, rough).notes)
+    assert not any("noise" in note for note in PolynomialPosterior(points, rough).notes)
 
 
 @pytest.mark.parametrize("broken", ["fun", "x"])
@@ -109,6 +109,6 @@ def test_an_optimiser_that_finds_no_numbers_leaves_the_start(
     found = OptimizeResult(fun=1.0, x=START + 1, jac=np.zeros(7), nit=3)
     found[broken] = np.full_like(found[broken], np.nan)
     monkeypatch.setattr(scipy.optimize, "minimize", lambda *_, **__: found)
-    belief = Posterior(points, landscape(4, 0).at(points))
+    belief = PolynomialPosterior(points, landscape(4, 0).at(points))
     assert (belief.log_variances == START).all()
     assert "could not be fitted" in belief.notes[0]

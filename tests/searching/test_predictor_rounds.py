@@ -6,7 +6,7 @@ import pytest
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.predicting import family
-from m2m.searching import Objective, Pool, PredictorRounds, Simplex, Subsets, search, strategy_named
+from m2m.searching import MixtureList, Objective, PredictorRounds, Simplex, Subsets, search, strategy_named
 
 NAMES = tuple("abcdef")
 GOAL = np.array([0.4, 0.3, 0.2, 0.1, 0.0, 0.0])
@@ -54,7 +54,7 @@ def test_shares_are_found_between_grid_points() -> None:
 def test_regmix_is_one_look_after_random_rows() -> None:
     generator = np.random.default_rng(0)
     rows = [Mixture(NAMES, tuple(row)) for row in generator.dirichlet(np.ones(6), 80).tolist()]
-    result = search(LOSS, Pool(rows), "regmix", budget=60)
+    result = search(LOSS, MixtureList(rows), "regmix", budget=60)
     seen, last = result.trajectory[:-1], result.trajectory[-1]
     assert [step.predicted is None for step in seen] == [True] * 59
     model = family("lightgbm-regmix").fit(

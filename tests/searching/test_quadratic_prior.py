@@ -10,13 +10,13 @@ from m2m.mixture import Mixture
 from m2m.searching import (
     ModelBased,
     Objective,
-    QuadraticModel,
     QuadraticPrior,
     Simplex,
     Subsets,
+    TrustRegion,
     assess,
 )
-from m2m.searching.polynomial_posterior import Posterior
+from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.support.arrays import Floats
 
 N = 6
@@ -54,7 +54,7 @@ def test_the_value_is_the_second_order_expansion() -> None:
 def test_far_from_what_was_tried_the_belief_is_the_prior() -> None:
     exact, tried = prior(0), points(8, 2)
     losses = exact.at(tried) + 0.25
-    belief = Posterior(tried, losses, prior=exact)
+    belief = PolynomialPosterior(tried, losses, prior=exact)
     # What is learnt is the difference, and that is 0.25 everywhere.
     unseen = points(20, 3)
     np.testing.assert_allclose(belief.mean().at(unseen), exact.at(unseen) + 0.25, rtol=1e-9)
@@ -78,7 +78,7 @@ def test_a_wrong_prior_is_unlearnt() -> None:
 
 def test_on_the_simplex_the_search_starts_at_the_priors_minimum() -> None:
     exact, space = prior(3), Simplex(NAMES, upper={"a": 0.4})
-    result = QuadraticModel(prior=exact).search(loss(exact), space, 30)
+    result = TrustRegion(prior=exact).search(loss(exact), space, 30)
     first = result.trajectory[0]
     assert first.predicted == pytest.approx(first.value, rel=1e-12)
     assert result.value == pytest.approx(first.value, abs=1e-9)
@@ -104,8 +104,8 @@ def test_scores_with_errors_are_believed_less() -> None:
     errors = np.zeros(30)
     errors[0] = 50 * np.std(losses)
     at = tried[:1]
-    fooled = Posterior(tried, losses).predict(at)[0][0]
-    told = Posterior(tried, losses, errors=errors).predict(at)[0][0]
+    fooled = PolynomialPosterior(tried, losses).predict(at)[0][0]
+    told = PolynomialPosterior(tried, losses, errors=errors).predict(at)[0][0]
     assert abs(told - exact.at(at)[0]) < 0.1 * abs(fooled - exact.at(at)[0])
 
 

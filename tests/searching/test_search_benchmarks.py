@@ -16,7 +16,7 @@ from helpers.benchmarks import benchmark
 from m2m.errors import InputError
 from m2m.mixture import Mixture, all_subsets, weight_matrix
 from m2m.scoring.table import ScoreTable
-from m2m.searching import Pool, Simplex
+from m2m.searching import MixtureList, Simplex
 
 effects = benchmark("effects")
 landscapes = benchmark("landscapes")
@@ -208,7 +208,7 @@ def test_every_strategy_looks_at_as_many_different_rows_as_it_may() -> None:
     generator = np.random.default_rng(0)
     points = generator.dirichlet(np.ones(4), 50)
     values = generator.random(50)
-    pool = Pool([Mixture(NAMES[:4], tuple(row)) for row in points.tolist()])
+    pool = MixtureList([Mixture(NAMES[:4], tuple(row)) for row in points.tolist()])
     for name in ("random", "regmix", "model"):
         seen = simplex.rows_seen(name, pool, values, 15, 0)
         assert len(set(seen)) == len(seen) == 15

@@ -14,13 +14,13 @@ from scipy.optimize import OptimizeResult
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture
 from m2m.searching import (
+    MixtureList,
     ModelBased,
     Objective,
     OptunaStudy,
-    Pool,
-    QuadraticModel,
     Simplex,
     Subsets,
+    TrustRegion,
     assess,
     repetition_caps,
     search,
@@ -88,7 +88,7 @@ def test_the_lattice_determines_a_quadratic_on_the_simplex(seed: int) -> None:
 def test_the_quadratic_strategy_is_exact_on_a_quadratic(seed: int) -> None:
     quadratic = convex(seed)
     space = Simplex(NAMES, upper={"a": 0.4})
-    result = search(objective_of(quadratic), space, QuadraticModel(), budget=30)
+    result = search(objective_of(quadratic), space, TrustRegion(), budget=30)
     [best, *_] = minimise(quadratic, space, lattice(5))
     assert result.value == pytest.approx(quadratic.at(best[None])[0], abs=1e-7)
     forecast = next(step for step in result.trajectory if step.predicted is not None)
@@ -97,9 +97,7 @@ def test_the_quadratic_strategy_is_exact_on_a_quadratic(seed: int) -> None:
     assert all(step.mixture in space for step in result.trajectory)
 
 
-@pytest.mark.parametrize(
-    "strategy", [ModelBased(), QuadraticModel(), OptunaStudy("tpe"), OptunaStudy("cmaes")]
-)
+@pytest.mark.parametrize("strategy", [ModelBased(), TrustRegion(), OptunaStudy("tpe"), OptunaStudy("cmaes")])
 def test_strategies_beat_the_corners_and_keep_the_bounds(strategy: Any) -> None:
     quadratic = convex(7)
     space = Simplex(NAMES, {"e": 0.02}, {"a": 0.4})
@@ -151,7 +149,7 @@ def test_spaces_and_strategies_must_fit() -> None:
     objective = objective_of(convex(0))
     with pytest.raises(ConfigError, match="Greedy searches Subsets, not Simplex"):
         search(objective, Simplex(NAMES), "greedy", budget=5)
-    with pytest.raises(ConfigError, match="QuadraticModel searches Simplex, not Subsets"):
+    with pytest.raises(ConfigError, match="TrustRegion searches Simplex, not Subsets"):
         search(objective, Subsets(NAMES), "quadratic", budget=5)
     with pytest.raises(InputError, match="give it a budget"):
         search(objective, Simplex(NAMES), "model")
@@ -162,16 +160,16 @@ def test_a_pool_is_searched_as_a_list() -> None:
     mixtures = [Simplex(NAMES).sample(random) for _ in range(60)]
     objective = objective_of(convex(1))
     best = min(mixtures, key=objective.function)
-    assert search(objective, Pool(mixtures), "exhaustive").best == best
-    result = search(objective, Pool(mixtures), "model", budget=30)
+    assert search(objective, MixtureList(mixtures), "exhaustive").best == best
+    result = search(objective, MixtureList(mixtures), "model", budget=30)
     assert result.best == best
-    assert assess(result.trajectory, Pool(mixtures), higher_is_better=False).pick.mixture == best
+    assert assess(result.trajectory, MixtureList(mixtures), higher_is_better=False).pick.mixture == best
     with pytest.raises(MixtureError, match="there more than once; average or drop its repeats"):
-        Pool([mixtures[0], *mixtures])
+        MixtureList([mixtures[0], *mixtures])
     with pytest.raises(MixtureError, match="at least one mixture"):
-        Pool([])
+        MixtureList([])
     with pytest.raises(MixtureError, match="different datasets"):
-        Pool([mixtures[0], Mixture.subset("abc", "a")])
+        MixtureList([mixtures[0], Mixture.subset("abc", "a")])
 
 
 @pytest.mark.parametrize("end", ["nowhere", "uphill"])
@@ -208,4 +206,4 @@ def test_design_draws_the_middles_of_the_whole_lattice() -> None:
 def test_a_quadratic_of_too_many_datasets_names_its_limit() -> None:
     space = Simplex([f"d{number}" for number in range(63)])
     with pytest.raises(InputError, match=r"2016 for 63 datasets, and at most 2000: take --strategy model"):
-        QuadraticModel().search(Objective(lambda mixture: 0.0, higher_is_better=False), space, 10)
+        TrustRegion().search(Objective(lambda mixture: 0.0, higher_is_better=False), space, 10)

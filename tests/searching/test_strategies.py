@@ -18,7 +18,7 @@ from m2m.searching import (
     Greedy,
     Objective,
     OptunaStudy,
-    RandomSubsets,
+    RandomSearch,
     Strategy,
     Subsets,
     search,
@@ -100,7 +100,7 @@ def test_exhaustive_tries_everything_small_first() -> None:
 @given(st.integers(0, 10_000))
 def test_random_draws_without_replacement_and_ends_with_the_space(seed: int) -> None:
     asked = Counted(additive(dict.fromkeys(NAMES, 1.0)))
-    result = RandomSubsets().search(Objective(asked, True), Subsets("abcd"), None, seed)
+    result = RandomSearch().search(Objective(asked, True), Subsets("abcd"), None, seed)
     assert sorted(asked.asked) == sorted(mixture.label for mixture in Subsets("abcd"))
     assert result.complete
 
@@ -108,7 +108,7 @@ def test_random_draws_without_replacement_and_ends_with_the_space(seed: int) -> 
 def test_random_orders_depend_on_the_seed_and_fit_huge_spaces() -> None:
     names = tuple(f"d{i}" for i in range(100))
     objective = Objective(lambda mixture: float(len(mixture.members)), True)
-    runs = [RandomSubsets().search(objective, Subsets(names), 30, seed) for seed in (0, 1)]
+    runs = [RandomSearch().search(objective, Subsets(names), 30, seed) for seed in (0, 1)]
     assert runs[0].trajectory != runs[1].trajectory
     assert all(30 < len(step.mixture.members) < 70 for step in runs[0].trajectory)  # 50 ± 4 σ of 5
 
