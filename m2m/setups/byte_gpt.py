@@ -60,14 +60,7 @@ class TransformerBlock(nn.Module):
         self.mlp_out = nn.Linear(4 * shape.width, shape.width)
 
     def attend(self, x: Tensor) -> Tensor:
-        """Mix positions, each looking at itself and what came before.
-
-        Args:
-            x: Normalised residual stream. [B, T, D]
-
-        Returns:
-            What attention adds to the stream. [B, T, D]
-        """
+        """Mix positions, each looking at itself and what came before: normalised [B, T, D] to [B, T, D]."""
         batch, length, width = x.shape
         heads = self.query_key_value(x).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
@@ -76,14 +69,7 @@ class TransformerBlock(nn.Module):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block.
-
-        Args:
-            x: Residual stream. [B, T, D]
-
-        Returns:
-            Residual stream after the block. [B, T, D]
-        """
+        """Apply the block: [B, T, D] to [B, T, D]."""
         x = x + self.attend(self.attention_norm(x))
         out: Tensor = x + self.mlp_out(functional.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
         return out
@@ -101,11 +87,7 @@ class ByteGPT(nn.Module):
         self.head = nn.Linear(shape.width, VOCABULARY, bias=False)
 
     def initialise(self, seed: int) -> None:
-        """Draw the starting weights: normal, std 0.02, and 0.02/√(2·layers) into the residual stream (GPT-2).
-
-        Args:
-            seed: Seed of the draw.
-        """
+        """Draw the weights as GPT-2: normal, std 0.02, and 0.02/√(2·layers) into the residual stream."""
         generator = torch.Generator().manual_seed(seed)
         into_stream = 0.02 / math.sqrt(2 * len(self.blocks))
         with torch.no_grad():
@@ -117,14 +99,7 @@ class ByteGPT(nn.Module):
                     parameter.normal_(0, std, generator=generator)
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """Run everything but the head.
-
-        Args:
-            tokens: Byte values, int64. [B, T]
-
-        Returns:
-            Normalised residual stream. [B, T, D]
-        """
+        """Run everything but the head: byte values, int64 [B, T] to [B, T, D]."""
         x = self.bytes(tokens) + self.positions.weight[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)
@@ -132,14 +107,7 @@ class ByteGPT(nn.Module):
         return out
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Predict the next byte at each position.
-
-        Args:
-            tokens: Byte values, int64. [B, T]
-
-        Returns:
-            Logits. [B, T, 256]
-        """
+        """Predict the next byte: byte values, int64 [B, T] to logits [B, T, 256]."""
         logits: Tensor = self.head(self.hidden(tokens))
         return logits
 
@@ -167,14 +135,7 @@ class Pretraining:
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step.
-
-        Args:
-            step: Steps done before it.
-
-        Returns:
-            The learning rate.
-        """
+        """Learning rate after `step` steps."""
         warm_up = max(1, self.steps // 10)
         if step < warm_up:
             return self.learning_rate * (step + 1) / warm_up
@@ -207,14 +168,7 @@ class ByteModel:
         return hashlib.sha256(described.encode() + self.text.numpy().tobytes()).hexdigest()[:16]
 
     def encode(self, documents: Sequence[str]) -> Tensor:
-        """Turn documents into one row of bytes, a newline between them.
-
-        Args:
-            documents: The documents, in order.
-
-        Returns:
-            Byte values, uint8. [bytes]
-        """
+        """Turn documents into one row of bytes, a newline between them: uint8 [bytes]."""
         return encode_bytes(documents)
 
     def build(self) -> ByteGPT:
@@ -222,15 +176,7 @@ class ByteModel:
         return ByteGPT(self.shape)
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
-        """Return θ₀, pretrained on first use.
-
-        Args:
-            cache: Folder where it is kept.
-            progress: Called with (steps done, steps, what).
-
-        Returns:
-            Tensor by name.
-        """
+        """Return θ₀, pretrained on first use and kept under `cache`."""
         path = cache / "base" / f"byte-gpt-{self.version}.pt"
         if not path.exists():
             model = self.build()
@@ -241,26 +187,11 @@ class ByteModel:
         return kept_tensors(path)
 
     def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Name tokens as the model's forward does.
-
-        Args:
-            tokens: Byte values, int64. [B, T]
-
-        Returns:
-            Keyword arguments of the model's forward. each [B, T]
-        """
+        """Name tokens as the model's forward does: int64 [B, T]."""
         return {"tokens": tokens}
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
-        """Run everything but the head.
-
-        Args:
-            model: A module from `build`.
-            tokens: Byte values, int64. [B, T]
-
-        Returns:
-            The last hidden states. [B, T, D]
-        """
+        """Run everything but the head: byte values, int64 [B, T] to [B, T, D]."""
         assert isinstance(model, ByteGPT)
         return model.hidden(tokens)
 
@@ -268,21 +199,7 @@ class ByteModel:
 def from_table(
     table: Mapping[str, Any], root: Path, cache: Path, where: str, progress: Progress | None = None
 ) -> ByteModel:
-    """Make the model of a `[setup.base]` table.
-
-    Args:
-        table: Shape, pretraining options and, under `text`, the sources of the pretraining text.
-        root: Folder that relative paths start from.
-        cache: Folder of fetched packages.
-        where: Name of the table for messages.
-        progress: Told about downloads.
-
-    Returns:
-        The model; nothing is pretrained yet.
-
-    Raises:
-        ConfigError: If a key is unknown or a value cannot be used.
-    """
+    """Make the model of a `[setup.base]` table; nothing is pretrained yet."""
     check_keys(table, [*_names(Shape), *_names(Pretraining), "text"], where)
     shape, pretraining = _options(Shape, table, where), _options(Pretraining, table, where)
     if shape.width % shape.heads:
@@ -299,14 +216,7 @@ def from_table(
 
 
 def encode_bytes(documents: Sequence[str]) -> Tensor:
-    """Turn documents into one row of bytes, a newline between them.
-
-    Args:
-        documents: The documents, in order.
-
-    Returns:
-        Byte values, uint8. [bytes]
-    """
+    """Turn documents into one row of bytes, a newline between them: uint8 [bytes]."""
     # A copy, since torch wants memory that it may write to.
     return torch.from_numpy(np.frombuffer("\n".join(documents).encode(), dtype=np.uint8).copy())
 

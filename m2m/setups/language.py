@@ -78,85 +78,33 @@ class LanguageSetup:
         return self.language_model.build()
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
-        """Return θ₀, made on first use.
-
-        Args:
-            cache: Folder where what is made is kept.
-            progress: Told about pretraining.
-
-        Returns:
-            Tensor by name.
-        """
+        """Return θ₀, made on first use."""
         return self.language_model.base_state(cache, progress)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Next-token cross-entropy, averaged over each example's positions.
-
-        Args:
-            model: A module from `build`.
-            batch: Windows of tokens. [B, T + 1]
-
-        Returns:
-            Loss of each example, nat a token. [B]
-        """
+        """Next-token cross-entropy of each window [B, T + 1], nat a token: [B]."""
         return self.judge(model(**self.inputs(batch)), batch)["loss"]
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Give the model all tokens of a window but the last.
-
-        Args:
-            batch: Windows of tokens. [B, T + 1]
-
-        Returns:
-            Keyword arguments of the model's forward. each [B, T]
-        """
+        """Give the model all tokens of a window [B, T + 1] but the last."""
         return self.language_model.inputs(batch[0].long()[:, :-1])
 
     def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Judge each example by its next-token cross-entropy, averaged over its positions.
-
-        Args:
-            output: What the model returned: logits [B, T, V], or an object that has them.
-            batch: The windows of tokens that went in. [B, T + 1]
-
-        Returns:
-            The loss of each example, nat a token. each [B]
-        """
+        """Judge windows [B, T + 1] by next-token cross-entropy, nat a token, from logits [B, T, V]: [B]."""
         following = batch[0].long()[:, 1:]
         logits = logits_of(output)
         nats = functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
         return {"loss": nats.view(len(following), -1).mean(1)}
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Average the last hidden states over positions.
-
-        Args:
-            model: A module from `build`.
-            batch: Windows of tokens. [B, T + 1]
-
-        Returns:
-            One embedding an example. [B, D]
-        """
+        """Average the last hidden states over positions: [B, D]."""
         return self.language_model.hidden(model, batch[0].long()[:, :-1]).mean(1)
 
 
 def from_spec(
     spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None
 ) -> LanguageSetup:
-    """Make the set-up of a `[setup]` table with `kind = "language"`.
-
-    Args:
-        spec: The table.
-        root: Folder that relative paths start from.
-        cache: Folder of fetched and prepared data.
-        progress: Told about downloads.
-
-    Returns:
-        The set-up.
-
-    Raises:
-        ConfigError: If a key is unknown, missing or cannot be used.
-    """
+    """Make the set-up of a `[setup]` table with `kind = "language"`."""
     check_keys(spec, ["kind", "model", "trust_remote_code", "base", "datasets", "targets"], "[setup]")
     tables = {name: _tables(spec, name) for name in ("datasets", "targets")}
     sources = {

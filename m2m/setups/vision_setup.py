@@ -43,16 +43,7 @@ ROUNDS = 3
 
 
 def fit_head(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Fit multinomial logistic regression by L-BFGS in float64, from zero: deterministic.
-
-    Args:
-        features: Features of the training images. [E, D]
-        labels: Class numbers. [E]
-        classes: Number of classes K.
-
-    Returns:
-        Weight [K, D] and bias [K] on raw features, float32.
-    """
+    """Fit logistic regression to features [E, D]: weight [K, D], bias [K], float32. Deterministic."""
     raw = features.double().numpy()
     mean, scale = raw.mean(0), raw.std(0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -62,14 +53,7 @@ def fit_head(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Te
 
 
 def _minimum(features: Floats, truth: Floats) -> tuple[Floats, Floats]:
-    """Find the minimum from features [E, D] and the truth, one-hot [E, K].
-
-    Returns:
-        Weight [K, D] and bias [K].
-
-    Raises:
-        FitError: If there is none to be found, as with features that are not finite.
-    """
+    """Find weight [K, D] and bias [K] from features [E, D] and the truth, one-hot [E, K], or `FitError`."""
     (count, size), classes = features.shape, truth.shape[1]
 
     def loss_and_gradient(point: Floats) -> tuple[float, Floats]:
@@ -118,14 +102,7 @@ class VisionModel(nn.Module):
         self.register_buffer("head_bias", head[1], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Classify images.
-
-        Args:
-            images: RGB grey levels, uint8. [B, 3, R, R]
-
-        Returns:
-            Logits over the classes of all label spaces. [B, K]
-        """
+        """Classify images, uint8 [B, 3, R, R]: logits [B, K] over the classes of all label spaces."""
         return F.linear(self.trunk(images), self.head_weight, self.head_bias)
 
 
@@ -139,13 +116,6 @@ class VisionSetup:
         read_base: Makes the state of the base trunk; called when it is first needed.
         base_key: Content hash of what `read_base` reads.
         cache: Folder where fitted heads are kept.
-
-    Attributes:
-        datasets: Training examples by dataset name.
-        targets: Targets by name.
-        metrics: Accuracy (share of examples), and loss in nat.
-        version: Content hash of examples, base and head.
-        batch_size: Examples a batch in evaluation.
     """
 
     def __init__(
@@ -170,72 +140,29 @@ class VisionSetup:
             self._allowed[number, OFFSETS[space] : OFFSETS[space] + len(classes)] = True
 
     def build(self) -> nn.Module:
-        """Make a module with fitted heads.
-
-        Returns:
-            A `VisionModel` whose trunk is still to be loaded.
-        """
+        """Make a `VisionModel` with fitted heads; its trunk is still to be loaded."""
         return VisionModel(self._blocks, self._head)
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
-        """Read the pretrained trunk.
-
-        Args:
-            cache: Not needed: the package that holds the weights is cached already.
-            progress: Not needed: it takes a moment.
-
-        Returns:
-            θ₀, float32.
-        """
+        """Read the pretrained trunk, float32."""
         return {f"trunk.{name}": tensor for name, tensor in self._read_base().items()}
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Give the cross-entropy of each example among the classes of its label space.
-
-        Args:
-            model: A module from `build`.
-            batch: Images, class numbers and label spaces.
-
-        Returns:
-            Losses, in nat. [B]
-        """
+        """Cross-entropy of each example among the classes of its label space, in nat: [B]."""
         return F.cross_entropy(self._possible(model(**self.inputs(batch)), batch), batch[1], reduction="none")
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Give the model the images.
-
-        Args:
-            batch: Images, class numbers and label spaces.
-
-        Returns:
-            Keyword arguments of the model's forward. each [B, 3, R, R]
-        """
+        """Give the model the images."""
         return {"images": batch[0]}
 
     def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Judge each example among the classes of its label space.
-
-        Args:
-            output: The logits that the model returned. [B, K]
-            batch: The images, class numbers and label spaces that they are for.
-
-        Returns:
-            Accuracy (0 or 1) and loss in nat. each [B]
-        """
+        """Judge logits [B, K] among the classes of each example's label space: accuracy, loss in nat, [B]."""
         logits = self._possible(output, batch)
         correct = (logits.argmax(dim=1) == batch[1]).to(logits.dtype)
         return {"accuracy": correct, "loss": F.cross_entropy(logits, batch[1], reduction="none")}
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Describe each example by the trunk's pooled features.
-
-        Args:
-            model: A module from `build`.
-            batch: Images, class numbers and label spaces.
-
-        Returns:
-            Features. [B, D]
-        """
+        """Describe each example by the trunk's pooled features: [B, D]."""
         features: Tensor = model.get_submodule("trunk")(batch[0])
         return features
 
@@ -271,28 +198,13 @@ class VisionSetup:
 
 
 def as_examples(pool: LabelledImages, space: str) -> Examples:
-    """Number a pool's labels among the classes of all label spaces.
-
-    Args:
-        pool: Images with labels within their space.
-        space: The label space.
-
-    Returns:
-        Fields (images, class numbers, label spaces).
-    """
+    """Number labels among the classes of all spaces; fields (images, class numbers, label spaces)."""
     spaces = torch.full((len(pool),), list(SPACES).index(space))
     return Examples((pool.images, pool.labels + OFFSETS[space], spaces))
 
 
 def joined(several: Sequence[Examples]) -> Examples:
-    """Put examples of the same fields together.
-
-    Args:
-        several: One or more sets of examples. [E_1, ...], [E_2, ...], ...
-
-    Returns:
-        All of them, in order. [E_1 + E_2 + ..., ...]
-    """
+    """Put examples of the same fields together, in order."""
     return Examples(tuple(torch.cat(same) for same in zip(*(each.tensors for each in several), strict=True)))
 
 

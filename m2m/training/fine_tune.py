@@ -148,16 +148,7 @@ def _diverged(what: str, mixture: Mixture, step: int, total: int, recipe: TrainR
 
 
 def sampled_mixture(mixture: Mixture, sizes: Mapping[str, int], sampling: Sampling) -> Mixture:
-    """Turn a mixture into the shares its examples are drawn in.
-
-    Args:
-        mixture: The mixture λ.
-        sizes: Number of examples by dataset name.
-        sampling: `balanced` leaves λ as it is; `proportional` takes λ × size, rescaled to sum to 1.
-
-    Returns:
-        The mixture of the drawn examples, with the same members.
-    """
+    """Shares that examples are drawn in: λ itself, or `proportional` to λ × dataset size."""
     if sampling == "balanced":
         return mixture
     pairs = zip(mixture.datasets, mixture.weights, strict=True)
@@ -214,18 +205,10 @@ class MixtureSampler:
 
 
 def take_turns(weights: list[float]) -> Iterator[int]:
-    """Assign slots 1, 2, 3, … to n parties so that nobody is ever a whole slot ahead or behind.
-
-    Tijdeman's rule: of the parties whose deficit λᵢk − cᵢ is at least 1/(2n − 2), the one that would soonest
-    be 1 − 1/(2n − 2) behind gets slot k; then |λᵢk − cᵢ| ≤ 1 − 1/(2n − 2) always. Whole numbers throughout:
-    no rounding piles up over the steps.
-
-    Args:
-        weights: Shares of the parties, above zero; scaled to sum to 1. [n]
-
-    Yields:
-        int: The party of the next slot, in [0, n).
-    """
+    """Assign slots to n parties of given shares [n] so that none is ever a whole slot ahead or behind."""
+    # Tijdeman's rule: of the parties whose deficit λᵢk − cᵢ is at least 1/(2n − 2), the one that would
+    # soonest be 1 − 1/(2n − 2) behind gets slot k; then |λᵢk − cᵢ| ≤ 1 − 1/(2n − 2) always. Whole numbers
+    # throughout: no rounding piles up over the steps.
     ratios = [Fraction(weight) for weight in weights]
     scale = lcm(*(ratio.denominator for ratio in ratios))
     shares = [int(ratio * scale) for ratio in ratios]
@@ -245,16 +228,7 @@ def take_turns(weights: list[float]) -> Iterator[int]:
 
 
 def shuffled_epochs(name: str, size: int, seed: int) -> Iterator[int]:
-    """Walk a dataset again and again, in a new order each epoch.
-
-    Args:
-        name: The dataset's name; with `seed` and the epoch it decides the order.
-        size: Number of examples E, at least 1.
-        seed: The training seed.
-
-    Yields:
-        int: The next example's number, in [0, E).
-    """
+    """Walk a dataset's example numbers again and again, in an order of (seed, name, epoch)."""
     epoch = 0
     while True:
         digest = hashlib.sha256(f"{seed}\n{name}\n{epoch}".encode()).digest()
