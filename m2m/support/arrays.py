@@ -18,15 +18,7 @@ SMALLEST_DIFFERENCE = 1e-150
 
 
 def range_fault(scores: Floats, kind: str = "score") -> str | None:
-    """Say why scores cannot be computed with.
-
-    Args:
-        scores: The scores; those that are not finite are not looked at. [M]
-        kind: What one of them is called.
-
-    Returns:
-        The fault; None if there is none.
-    """
+    """Why scores [M] cannot be computed with, if so; those that are not finite are not looked at."""
     finite = scores[np.isfinite(scores)]
     if not len(finite):
         return None

@@ -12,17 +12,9 @@ Part = str | int | float | None | Sequence["Part"]
 
 
 def content_key(*parts: Part) -> str:
-    """Hash what a model is made of, so that equal keys mean equal models.
-
-    A merged model is its rule, base, experts, weights and dtype; a task is its name, version, items and seed.
-    Numbers go in exactly, and parts do not run into each other: ("ab", "c") and ("a", "bc") differ.
-
-    Args:
-        *parts: Texts, numbers, None, or sequences of these.
-
-    Returns:
-        32 hex digits.
-    """
+    """Hash what a thing is made of to 32 hex digits, so that equal keys mean equal things."""
+    # A merged model is its rule, base, experts, weights and dtype; a task its name, version, items and seed.
+    # Numbers go in exactly, and parts do not run into each other: ("ab", "c") and ("a", "bc") differ.
     return hashlib.sha256(json.dumps(_exact(parts)).encode()).hexdigest()[:32]
 
 

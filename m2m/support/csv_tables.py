@@ -26,15 +26,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
 def read_rows(path: Path, what: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read a table row by row; blanks around cells are no part of them, empty lines no rows.
-
-    Args:
-        path: The file.
-        what: What it is, for messages.
-
-    Yields:
-        tuple[int, dict[str, str]]: The number of the line in the file, and the cells by column.
-    """
+    """Read a table row by row: the number of the line, and the cells by column."""
     lines = _lines(path, what, pipe=True)
     _, header = next(lines, (0, []))
     for line, cells in lines:
@@ -42,21 +34,7 @@ def read_rows(path: Path, what: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def read_frame(path: Path, what: str, *, text: bool = False) -> pd.DataFrame:
-    """Read a table of many rows.
-
-    Args:
-        path: The file.
-        what: What it is, for messages.
-        text: Whether all cells are wanted as text, empty ones as empty text; else columns are numbers where
-            all of their cells are.
-
-    Returns:
-        The table, its cells read as `read_rows` reads them.
-
-    Raises:
-        InputError: If the file cannot be read or is no CSV, columns are named alike, or a row has more or
-            fewer cells than the header.
-    """  # noqa: DOC502 - raised by what is called
+    """Read a table of many rows as `read_rows` does; columns of numbers are numbers, unless `text`."""
     import pandas as pd
 
     for _ in _lines(path, what, pipe=False):  # pandas renames columns and shifts cells in silence
@@ -69,30 +47,14 @@ def read_frame(path: Path, what: str, *, text: bool = False) -> pd.DataFrame:
 
 
 def number(cell: str) -> float:
-    """Read a number as it is written in a cell.
-
-    Args:
-        cell: Decimal digits with a decimal point, and an exponent if wanted.
-
-    Returns:
-        The number.
-
-    Raises:
-        ValueError: If it is written otherwise: Python's own `1_000`, a decimal comma, `nan`.
-    """
+    """Read a cell's number; `ValueError` on Python's own `1_000`, a decimal comma, `nan`."""
     if not _NUMBER.fullmatch(cell):
         raise ValueError(f"{cell!r} is not a number; wanted digits with a decimal point, as 0.25 or 1e-3")
     return float(cell)
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table row by row; the file appears whole or not at all.
-
-    Args:
-        path: The file.
-        header: The columns' names.
-        rows: Cells, as many in every row; numbers are written so that they read back the same.
-    """
+    """Write a table row by row, numbers so that they read back the same; it appears whole or not at all."""
     with replacing(path) as file:
         writer = csv.writer(codecs.getwriter("utf-8")(file), lineterminator="\n")
         writer.writerow(map(guarded, header))
@@ -100,39 +62,20 @@ def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """Write a data frame without its index; the file appears whole or not at all.
-
-    Args:
-        path: The file.
-        frame: The table.
-    """
+    """Write a data frame without its index; the file appears whole or not at all."""
     with replacing(path) as file:
         _with_texts(frame, guarded).to_csv(file, index=False)
 
 
 def guarded(cell: Any) -> Any:
-    """Put an apostrophe before a text that spreadsheets would compute; a number is no such text.
-
-    Args:
-        cell: A cell's content.
-
-    Returns:
-        What to write; `unguarded` gives the content back.
-    """
+    """Put an apostrophe before a text, not a number, that spreadsheets would compute."""
     if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell):
         return f"'{cell}"
     return cell
 
 
 def unguarded(cell: str) -> str:
-    """Undo `guarded`.
-
-    Args:
-        cell: A cell as it stands in a file.
-
-    Returns:
-        Its content.
-    """
+    """Undo `guarded`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 

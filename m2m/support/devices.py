@@ -12,17 +12,7 @@ _NAME = re.compile(r"cpu|cuda(?::(\d{1,3}))?")
 
 
 def cuda_number(name: str) -> int | None:
-    """Understand the name of a device.
-
-    Args:
-        name: `cpu`, `cuda`, or `cuda:1` and so on.
-
-    Returns:
-        The number of a CUDA device; nothing for the CPU.
-
-    Raises:
-        ConfigError: If there is no such kind of device.
-    """
+    """The number of a CUDA device, `cuda` or `cuda:1` and so on; None for `cpu`."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise ConfigError(f"device {name!r}: wanted cpu, cuda, or cuda:1 and so on")
@@ -30,14 +20,7 @@ def cuda_number(name: str) -> int | None:
 
 
 def check_built_for_cuda(number: int) -> None:
-    """Refuse a CUDA device where the compiled module has no kernels for one.
-
-    Args:
-        number: The device's number.
-
-    Raises:
-        ConfigError: If m2m was built without CUDA.
-    """
+    """Refuse a CUDA device where the compiled module has no kernels for one."""
     from m2m import _core
 
     if not _core.cuda_archs:
@@ -46,11 +29,7 @@ def check_built_for_cuda(number: int) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one torch thread inside the block: the same bits on any number of cores.
-
-    Yields:
-        None: Nothing; the thread count is restored afterwards.
-    """
+    """Compute on one torch thread inside the block: the same bits on any number of cores."""
     import torch
 
     threads = torch.get_num_threads()

@@ -31,19 +31,7 @@ _MOST_LETTERS = 300
 
 @contextmanager
 def reading(what: str, path: Path | str, error: type[InputError] = InputError) -> Iterator[None]:
-    """Guard the reading of a file: all that goes wrong inside is the file's fault, and said in one line.
-
-    Args:
-        what: What the file should be, as in `a merge recipe`.
-        path: The file or folder.
-        error: Class of the error.
-
-    Yields:
-        None: While it is read.
-
-    Raises:
-        InputError: Of that class, if reading failed; errors of m2m pass as they are.
-    """  # noqa: DOC501, DOC502 - of the class that is asked for
+    """Guard reading `what`, as in `a merge recipe`: what goes wrong inside is one line, of class `error`."""
     try:
         yield
     except M2MError:
@@ -66,17 +54,7 @@ def reading(what: str, path: Path | str, error: type[InputError] = InputError) -
 def require_file(
     path: Path, what: str = "a file", error: type[InputError] = InputError, *, pipe: bool = False
 ) -> None:
-    """Refuse what is there but no file: opening a pipe would wait for ever, a device has no end.
-
-    Args:
-        path: Where a file is wanted; that nothing is there is for its reader to say.
-        what: What the file should be.
-        error: Class of the error.
-        pipe: Whether a pipe of the shell, `<(…)` or /dev/stdin, will do: for what is read only once.
-
-    Raises:
-        InputError: Of that class, if there is something else.
-    """  # noqa: DOC502 - raised by what is called
+    """Refuse what is there but no file; `pipe` allows the shell's, for what is read only once."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -94,21 +72,7 @@ def read_text(
     pipe: bool = False,
     most: int | None = None,
 ) -> str:
-    """Read a text file in UTF-8; a byte order mark is taken away, and ends of lines are made alike.
-
-    Args:
-        path: The file.
-        what: What it should be.
-        error: Class of errors.
-        pipe: As for `require_file`.
-        most: Most bytes; None for any number.
-
-    Returns:
-        Its content.
-
-    Raises:
-        InputError: If it cannot be read, is no file, is too long, or is not UTF-8.
-    """  # noqa: DOC502 - of the class that is asked for
+    """Read UTF-8 text of at most `most` bytes; no byte order mark, all ends of lines alike."""
     require_file(path, what, error, pipe=pipe)
     with reading(what, path, error):
         with path.open("rb") as file:
@@ -128,32 +92,12 @@ def _read_most(file: BinaryIO, most: int) -> bytes:
 
 
 def read_json(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:
-    """Read a JSON file; no name may occur twice in an object.
-
-    Args:
-        path: The file.
-        what: What it should be.
-        error: Class of errors.
-        shape: The shape it must have, as for `check_shape`.
-
-    Returns:
-        Its content.
-    """
+    """Read a JSON file of a shape (see `check_shape`); no name may occur twice in an object."""
     return _parsed(partial(json.loads, object_pairs_hook=unique_names), path, what, error, shape)
 
 
 def read_toml(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:
-    """Read a TOML file; arguments as for `read_json`.
-
-    Args:
-        path: The file.
-        what: What it should be.
-        error: Class of errors.
-        shape: The shape it must have.
-
-    Returns:
-        Its content, a table.
-    """
+    """Read a TOML file of a shape (see `check_shape`)."""
     return _parsed(tomllib.loads, path, what, error, shape)
 
 
@@ -167,18 +111,7 @@ def _parsed(parse: Callable[[str], Any], path: Path, what: str, error: type[Inpu
 
 
 def check_data(content: Any, path: Path | str, what: str, error: type[InputError] = InputError) -> None:
-    """Refuse parsed data that nothing after it could hold: whoever copies, prints or stores it would fail.
-
-    Args:
-        content: What a parser gave; values that stand in several places count once a place.
-        path: The file.
-        what: What it should be.
-        error: Class of the error.
-
-    Raises:
-        InputError: If it is nested deeper than `MOST_LEVELS`, or holds a whole number of more than 64 bits or
-            text that UTF-8 cannot hold.
-    """  # noqa: DOC502 - raised by what is called
+    """Refuse parsed data that nothing after it could hold: whoever copies, prints or stores it would fail."""
     todo = [(content, 1)]
     while todo:
         value, level = todo.pop()
@@ -196,17 +129,7 @@ def check_data(content: Any, path: Path | str, what: str, error: type[InputError
 
 
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a table of a JSON object's pairs; for `json.loads(object_pairs_hook=...)`.
-
-    Args:
-        pairs: Names and values.
-
-    Returns:
-        The table.
-
-    Raises:
-        ValueError: If a name occurs twice.
-    """
+    """Refuse a name that occurs twice in a JSON object; for `json.loads(object_pairs_hook=...)`."""
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError(f"the name {repeated(name for name, _ in pairs)!r:.80} occurs twice")

@@ -20,36 +20,18 @@ UNFINISHED = ".new"
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Replace a file's content: a reader sees the old or the new, never a part.
-
-    Args:
-        path: The file.
-        content: Its new content; text is written as UTF-8.
-        durable: As in `replacing`.
-    """
+    """Replace a file's content: a reader sees the old or the new, never a part."""
     with replacing(path, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """Write a file that takes the place of `path` when the block ends, or vanishes if anything goes wrong.
-
-    A link is followed: what it points to is replaced, and it stays a link. Permissions stay those of the file
-    that was there. Several processes may write the same file; the last one's stays. What a killed process
-    left unfinished is cleared away by the next that writes the file.
-
-    Args:
-        path: The file.
-        durable: Whether its content is forced to the disk before it takes the place, so that a power cut
-            leaves the old or the new.
-
-    Yields:
-        BinaryIO: What to write to.
-
-    Raises:
-        OSError: If the system fails; it names `path`.
-    """
+    """Write a file that takes the place of `path` when the block ends, or vanishes if anything goes wrong."""
+    # A link is followed: what it points to is replaced, and it stays a link. Permissions stay those of the
+    # file that was there. Several processes may write the same file; the last one's stays. What a killed
+    # process left unfinished is cleared away by the next that writes the file. `durable` forces the content
+    # to the disk before it takes the place, so that a power cut leaves the old or the new.
     target = Path(os.path.realpath(path))
     temporary: Path | None = None
     try:
@@ -72,17 +54,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 @contextmanager
 def unfinished_folder(target: Path, parent: Path) -> Iterator[Path]:
-    """Make a folder that becomes `target` once it is finished; it is the caller's to rename or to remove.
-
-    What killed processes left unfinished of the same target is cleared away first.
-
-    Args:
-        target: What it will become.
-        parent: Where it is made.
-
-    Yields:
-        Path: The folder, locked until the block ends.
-    """
+    """Make a folder that becomes `target` once it is finished; it is the caller's to rename or to remove."""
+    # What killed processes left unfinished of the same target is cleared away first.
     _clear_away(target, parent)
     while True:
         work = parent / _unfinished_name(target)
@@ -100,17 +73,7 @@ def unfinished_folder(target: Path, parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Give the system's errors the name of the file that was used: reading an open file tells none.
-
-    Args:
-        path: The file.
-
-    Yields:
-        None: While it is used.
-
-    Raises:
-        OSError: The same, with a name.
-    """
+    """Give the system's errors the name of the file: reading an open file tells none."""
     try:
         yield
     except OSError as error:
@@ -120,15 +83,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def short_name(name: str, room: int) -> str:
-    """Shorten a file's name so that something can be added to it.
-
-    Args:
-        name: The name.
-        room: How many bytes are to be added.
-
-    Returns:
-        Its beginning.
-    """
+    """Shorten a file's name so that `room` bytes can be added to it."""
     return os.fsdecode(os.fsencode(name)[: NAME_MAX - room])
 
 

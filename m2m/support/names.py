@@ -18,14 +18,7 @@ Rule = Callable[[object], str | None]
 
 
 def text_fault(name: object) -> str | None:
-    """Say what keeps a text from being read as it was written: in a message, a table, an option.
-
-    Args:
-        name: The text.
-
-    Returns:
-        What is wrong; None if nothing is.
-    """
+    """What keeps a text from being read as it was written, in a message, a table, an option, if anything."""
     if not isinstance(name, str):
         return "is not a text"
     if not name:
@@ -39,28 +32,14 @@ def text_fault(name: object) -> str | None:
 
 
 def label_fault(name: object) -> str | None:
-    """Say what keeps a name from standing in a label, `a+b` or `a=0.25+b=0.75`.
-
-    Args:
-        name: The name.
-
-    Returns:
-        What is wrong; None if nothing is.
-    """
+    """What keeps a name from standing in a label, `a+b` or `a=0.25+b=0.75`, if anything."""
     if fault := text_fault(name):
         return fault
     return _holds(str(name), {"+": "joins names in labels", "=": "stands before a weight in labels"})
 
 
 def folder_fault(name: object) -> str | None:
-    """Say what keeps a text, such as a label, from being the name of a folder on any machine.
-
-    Args:
-        name: The text.
-
-    Returns:
-        What is wrong; None if nothing is.
-    """
+    """What keeps a text, such as a label, from being a folder's name on any machine, if anything."""
     if fault := text_fault(name):
         return fault
     text = str(name)
@@ -74,14 +53,7 @@ def folder_fault(name: object) -> str | None:
 
 
 def fault(name: object) -> str | None:
-    """Say what keeps a name from being used for a dataset, a target or an expert.
-
-    Args:
-        name: The name.
-
-    Returns:
-        What is wrong; None if nothing is.
-    """
+    """What keeps a name from being used for a dataset, a target or an expert, if anything."""
     if found := label_fault(name) or folder_fault(name):
         return found
     if name in COLUMNS:
@@ -92,17 +64,7 @@ def fault(name: object) -> str | None:
 def check_names(
     names: Iterable[object], what: str, rule: Rule = fault, error: type[InputError] = ConfigError
 ) -> None:
-    """Refuse names that cannot be used, or that some file system would take for one.
-
-    Args:
-        names: The names of one kind.
-        what: What they name, for messages: `dataset`, or `c.toml [setup.datasets]: dataset`.
-        rule: What is asked of each.
-        error: The error's class.
-
-    Raises:
-        InputError: If a name breaks the rule, or two differ by no more than case or Unicode form; names it.
-    """  # noqa: DOC502 - as `error`
+    """Refuse names that cannot be used, or that some file system would take for one."""
     seen: dict[str, object] = {}
     for name in names:
         if found := rule(name):
@@ -116,29 +78,12 @@ def check_names(
 
 
 def alike(name: str) -> str:
-    """Map a name to what all names have in common that some file system takes for the same.
-
-    Args:
-        name: The name.
-
-    Returns:
-        The same text for names that differ in case or Unicode normal form only.
-    """
+    """Map names that differ in case or Unicode normal form only to the same text."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 def split_label(label: str) -> list[str]:
-    """Take a label apart at its `+`.
-
-    Args:
-        label: `a+b` or `a=0.25+b=0.75`, as labels are or as a person writes them, with blanks.
-
-    Returns:
-        The parts, without blanks around them.
-
-    Raises:
-        MixtureError: If a part is empty, or there twice.
-    """
+    """Take a label apart at its `+`: `a+b` or `a=0.25+b=0.75`, also with blanks."""
     parts = [part.strip() for part in label.split("+")]
     twice = [part for part in parts if parts.count(part) > 1]
     if not all(parts) or twice:

@@ -73,26 +73,12 @@ class Output:
         return self.kind in ("folder", "work")
 
     def refusal(self, why: str) -> InputError:
-        """Make the error that says why it cannot be written.
-
-        Args:
-            why: Goes on where the name ends.
-
-        Returns:
-            The error, to be raised.
-        """
+        """Make the error that says `why` it cannot be written, going on where the name ends."""
         name = f"{self.said}: {self.path}" if self.own else self.said
         return (RunFolderError if self.is_folder else ConfigError)(f"{name}{why}")
 
     def look_at(self, path: Path) -> os.stat_result | None:
-        """Look at a place on the way to it, without following links any further.
-
-        Args:
-            path: The place.
-
-        Returns:
-            What is there; None if nothing is.
-        """
+        """What is at a place on the way to it, if anything; links are not followed any further."""
         try:
             return os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -102,20 +88,8 @@ class Output:
 
 
 def check_outputs(outputs: Sequence[Output], *, inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse to write what could not be written, or what would write over something that is needed.
-
-    Links are followed: what a link points to is what is written. Nothing is made or changed.
-
-    Args:
-        outputs: Everything that will be written.
-        inputs: Everything that is read: files, and folders of models, in which nothing is to be written. What
-            is not there (a model on the hub, a task without a file) is passed over.
-
-    Raises:
-        InputError: If one is of another kind than it should be (a folder, a device, a pipe), lies below a
-            file or in a folder that is not there or not writable, has a name that is m2m's own, is another
-            output, an input or a part of one, or belongs to a run.
-    """  # noqa: DOC502 - raised by what is called
+    """Refuse to write what could not be written, or what would write over something that is needed."""
+    # Links are followed: what a link points to is what is written. Nothing is made or changed.
     read = _identities(inputs)
     seen: dict[Path, Output] = {}
     for output in outputs:
@@ -131,16 +105,7 @@ def check_outputs(outputs: Sequence[Output], *, inputs: Iterable[str | Path] = (
 
 
 def results_in(said: str, folder: Path, beginning: str) -> list[Output]:
-    """List what an analysis will write into a folder.
-
-    Args:
-        said: How the user named the folder.
-        folder: The folder; it may not exist yet.
-        beginning: How the files' names begin.
-
-    Returns:
-        The folder, and those of the files that are there already.
-    """
+    """List what an analysis will write: the folder, and those of its files that are there already."""
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     ours = (path for path in there if path.name.startswith(beginning) and path.suffix in _RESULTS)
     return [Output(said, folder, "folder"), *(Output(said, path, own=True) for path in ours)]

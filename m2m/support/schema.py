@@ -21,16 +21,7 @@ _Item = TypeVar("_Item", bound=Hashable)
 
 
 def check_keys(table: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
-    """Refuse keys that nobody reads, because a misspelt key would silently leave its default in place.
-
-    Args:
-        table: A table as read from a configuration file.
-        allowed: The keys that mean something there.
-        where: File and table for the message, as in `run.toml [train]`.
-
-    Raises:
-        ConfigError: If `table` has keys that are not allowed; names each, and the closest allowed one.
-    """
+    """Refuse keys that nobody reads, because a misspelt key would silently leave its default in place."""
     known = sorted(allowed)
     unknown = [str(key) for key in table if key not in known]
     if unknown:
@@ -39,15 +30,7 @@ def check_keys(table: Mapping[str, Any], allowed: Iterable[str], where: str) -> 
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Suggest the word that was probably meant.
-
-    Args:
-        word: What was written.
-        known: What could have been written.
-
-    Returns:
-        ` (did you mean 'steps'?)`, with the leading space, or an empty string if nothing is close.
-    """
+    """` (did you mean 'steps'?)` of the word that was probably meant, or nothing if none is close."""
     meant = closest(word, known)
     return f" (did you mean {meant!r}?)" if meant is not None else ""
 
@@ -58,14 +41,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def repeated(items: Iterable[_Item]) -> _Item | None:
-    """Find what is there more than once.
-
-    Args:
-        items: Any items.
-
-    Returns:
-        The first of them in the order in which they were seen first; None if all differ.
-    """
+    """The first that is there more than once; None if all differ."""
     return next((item for item, count in Counter(items).items() if count > 1), None)
 
 
@@ -78,17 +54,7 @@ _NAMES = {
 
 
 def check_shape(value: Any, shape: Any, where: str, error: type[InputError] = InputError) -> None:
-    """Hold data against a shape.
-
-    Args:
-        value: The data.
-        shape: The shape; `object` for any. `bool` is no whole number, numbers are finite.
-        where: Where it stands, for the message; parts of it are told as `where: a.b[2]`.
-        error: Class of the error.
-
-    Raises:
-        InputError: If it has another shape; says where, what it got, and what it wanted.
-    """  # noqa: DOC502 - raised by what is called
+    """Hold data against a shape; `bool` is no whole number, and numbers are finite."""
     problem = None if shape is object else _problem(value, shape, "")
     if problem is not None:
         place, got = problem

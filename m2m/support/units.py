@@ -14,17 +14,7 @@ _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII)
 
 
 def parse_bytes(text: str | int) -> int:
-    """Read an amount of memory; powers of 1000 (`kB`, `MB`, …) and of 1024 (`KiB`, `MiB`, …) are told apart.
-
-    Args:
-        text: A number and a unit in any case, as in `256MiB`; a bare number is bytes.
-
-    Returns:
-        The amount in bytes, a fraction of a byte cut off; never negative.
-
-    Raises:
-        ConfigError: If there is no number, the unit is unknown, or the amount is below one byte.
-    """
+    """Read an amount of memory in bytes: `256MiB`, of 1024s, is not `256MB`; a bare number is bytes."""
     match = _AMOUNT.fullmatch(str(text).lower())
     if match is None or match[2] not in _BYTES:
         units = ", ".join([*list(_DECIMAL)[1:], *_BINARY])
@@ -36,14 +26,7 @@ def parse_bytes(text: str | int) -> int:
 
 
 def format_bytes(amount: int) -> str:
-    """Write an amount of memory for people, in powers of 1024.
-
-    Args:
-        amount: Bytes, not negative.
-
-    Returns:
-        Exact below 1 KiB (`12 B`), otherwise with one decimal (`1.5 GiB`).
-    """
+    """Write bytes for people: exact below 1 KiB (`12 B`), else with one decimal (`1.5 GiB`)."""
     if amount < 1024:
         return f"{amount} B"
     unit = max((unit for unit, size in _BINARY.items() if size <= amount), key=_BINARY.__getitem__)

@@ -29,20 +29,7 @@ _theirs: set[str] = set()
 
 
 def load_function(reference: str, root: Path, what: str) -> Callable[..., Any]:
-    """Find a user's function.
-
-    Args:
-        reference: `file.py:function` or `module:function`.
-        root: Folder that a relative file starts from.
-        what: Which option or key named it, for messages.
-
-    Returns:
-        The function.
-
-    Raises:
-        ConfigError: If the reference has another form, there is no such file, module or function, or the
-            user's code fails while it is loaded.
-    """
+    """Find a user's function by `file.py:function`, from the folder `root`, or `module:function`."""
     place, separator, name = reference.rpartition(":")
     if not separator or not place or not name:
         raise ConfigError(f"{what} must be FILE.py:FUNCTION or MODULE:FUNCTION, got {reference!r}")
@@ -57,15 +44,7 @@ def load_function(reference: str, root: Path, what: str) -> Callable[..., Any]:
 
 
 def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Have a user's function fail as the user's, and leave the process as it was.
-
-    Args:
-        function: The function.
-        name: What messages call it.
-
-    Returns:
-        The same, guarded.
-    """
+    """Have a user's function fail as the user's, and leave the process as it was."""
 
     @functools.wraps(function)
     def call(*args: Any, **more: Any) -> Any:
@@ -81,14 +60,7 @@ def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def as_users(error: BaseException) -> BaseException:
-    """Blame a user's code for what came out of it, wherever it was called from (a module's forward, say).
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        A `ConfigError` with the place, if theirs ran last and not ours; else the error.
-    """
+    """Blame a user's code, called from anywhere, for what came out of it if theirs ran last."""
     place = None if isinstance(error, M2MError) else _place(error)
     if place is None:
         return error
