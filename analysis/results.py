@@ -38,14 +38,7 @@ _PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "torch")
 
 
 def provenance(run: TrainedRun) -> dict[str, Any]:
-    """Say what a result was made from, and by what.
-
-    Args:
-        run: The run it is about.
-
-    Returns:
-        Run, configuration hash, set-up, seed and versions.
-    """
+    """Return what a result was made from and by what: run, configuration hash, set-up, seed, versions."""
     return {
         "run": run.folder.root.resolve().name,
         "config": run.identity,
@@ -56,14 +49,7 @@ def provenance(run: TrainedRun) -> dict[str, Any]:
 
 
 def run_source(root: str | Path) -> dict[str, Any]:
-    """Say which run a result is of, without opening its models.
-
-    Args:
-        root: The run folder of a finished run.
-
-    Returns:
-        Its name, the hash of its configuration (None if the folder does not say) and its training seed.
-    """
+    """Return a run's name, configuration hash (None if not known) and seed, without opening its models."""
     folder = RunFolder(Path(root))
     made_from = folder.read_identity() if folder.identity.exists() else {}
     seed = folder.read_results().get("seed")
@@ -75,11 +61,7 @@ def run_source(root: str | Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Say with what a result was made.
-
-    Returns:
-        Version by package.
-    """
+    """Return the version of each package that can change a digit."""
     ours = {"m2m": m2m.__version__, "python": platform.python_version()}
     return ours | {name: version(name) for name in _PACKAGES}
 
@@ -91,15 +73,7 @@ def write_results(
     tables: Mapping[str, pd.DataFrame],
     reasons: Reasons = MappingProxyType({}),
 ) -> None:
-    """Write `NAME.json` and `NAME_TABLE.csv` files, each in one step, the JSON last.
-
-    Args:
-        folder: Where to; made if need be.
-        name: The analysis.
-        content: What goes into the JSON.
-        tables: Table name to table; an empty name gives `NAME.csv`.
-        reasons: Why numbers may not be there.
-    """
+    """Write `NAME.json` and `NAME_TABLE.csv` (`NAME.csv` for ""), each in one step, the JSON last."""
     text = json.dumps(explained(content, reasons), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     for table, frame in tables.items():
@@ -109,15 +83,10 @@ def write_results(
 
 
 def explained(content: Mapping[str, Any], reasons: Reasons = MappingProxyType({})) -> dict[str, Any]:
-    """Lay content out for JSON, with the reasons for what is not there.
+    """Return content as from `plain`, with `undefined`: a reason a field that has no finite number.
 
-    Args:
-        content: What to lay out.
-        reasons: Why numbers may not be there, by field.
-
-    Returns:
-        As from `plain`; where a number is not finite, or a field that `reasons` knows is None, `undefined`
-        has the reason by field. What stands beside a `reason` of its own has one already.
+    A field that is None lacks something only if `reasons` knows it. What stands beside a `reason` of its own
+    has one already.
     """
     missing = dict.fromkeys(_missing("", content, reasons))
     said = {UNDEFINED: {name: reasons.get(name, UNFORESEEN) for name in missing}} if missing else {}
@@ -142,15 +111,10 @@ def _missing(name: str, value: Any, reasons: Reasons) -> Iterator[str]:
 
 
 def explained_table(frame: pd.DataFrame, reasons: Reasons = MappingProxyType({})) -> pd.DataFrame:
-    """Lay a table out for CSV, with the reasons for what is not there.
+    """Return a table for CSV: infinite numbers as empty cells, a column `undefined` with the reasons.
 
-    Args:
-        frame: The table.
-        reasons: Why numbers may not be there, by column.
-
-    Returns:
-        The table, its infinite numbers as empty cells; with a column `undefined` if `reasons` knows one of
-        its columns or a number is not finite. A row with a `reason` of its own has one already.
+    The column is there if `reasons` knows one of the table's columns or a number is not finite. A row with a
+    `reason` of its own has one already.
     """
     gone = pd.DataFrame({name: _gone(frame[name], name in reasons) for name in frame.columns})
     if "reason" in frame.columns:
@@ -173,14 +137,7 @@ def _gone(column: pd.Series[Any], known: bool) -> pd.Series[Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turn a value into what JSON has.
-
-    Args:
-        value: Mappings, sequences, arrays and scalars, nested.
-
-    Returns:
-        The same as dictionaries, lists and Python scalars; None for numbers that are not finite.
-    """
+    """Turn nested mappings, sequences, arrays and scalars into what JSON has; None for what is not finite."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analysis.curvature.loss_surface import Landscape
+from analysis.curvature.loss_surface import LossSurface
 from m2m import setups
 from m2m.checkpoint import verified_state
 from m2m.data import cache_dir
@@ -50,73 +50,27 @@ class StudySetup:
         return self.original.build().to(self.dtype)
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
-        """Return θ₀.
-
-        Args:
-            cache: Folder where what is made is kept.
-            progress: Told about pretraining.
-
-        Returns:
-            Tensor by name.
-        """
+        """Return θ₀, tensor by name."""
         return self.cast(self.original.base_state(cache, progress))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the training loss of each example.
-
-        Args:
-            model: A module from `build`.
-            batch: Fields of the examples. each [B, ...]
-
-        Returns:
-            Losses, in nat. [B]
-        """
+        """Return the training loss of each example, in nat. [B]."""
         return self.original.loss(model, self._cast_batch(batch))
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what of a batch goes into the model.
-
-        Args:
-            batch: Fields of the examples. each [B, ...]
-
-        Returns:
-            Keyword arguments of the model's forward. each [B, ...]
-        """
+        """Return what of a batch goes into the model's forward, by keyword. each [B, ...]."""
         return self.original.inputs(self._cast_batch(batch))
 
     def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Judge each example by what the model returned.
-
-        Args:
-            output: What the model returned.
-            batch: Fields of the examples. each [B, ...]
-
-        Returns:
-            Each metric's values. each [B]
-        """
+        """Judge each example by what the model returned: each metric's values. each [B]."""
         return self.original.judge(output, self._cast_batch(batch))
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return an embedding of each example.
-
-        Args:
-            model: A module from `build`.
-            batch: Fields of the examples. each [B, ...]
-
-        Returns:
-            Embeddings. [B, D]
-        """
+        """Return an embedding of each example. [B, D]."""
         return self.original.embed(model, self._cast_batch(batch))
 
     def cast(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Bring a checkpoint's tensors to this set-up's precision.
-
-        Args:
-            state: Tensor by name.
-
-        Returns:
-            The same, floating-point tensors in `dtype`.
-        """
+        """Bring a checkpoint's floating-point tensors to this set-up's precision."""
         return {name: _cast(tensor, self.dtype) for name, tensor in state.items()}
 
     def _cast_batch(self, batch: Batch) -> Batch:
@@ -165,14 +119,14 @@ def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """Models of one run folder and the landscape they lie in.
+    """Models of one run folder and the loss surface they lie on.
 
     Attributes:
         folder: The run folder.
         identity: Hash of the configuration it was made from.
         setup: The run's set-up as it is studied.
         base: θ₀ in the precision of the study, tensor by name.
-        landscape: Losses around θ₀.
+        surface: Losses around θ₀.
         datasets: Names of the datasets. [N]
         experts: Task vectors τ of the first seed's experts. [N, P]
         mixtures: Mixtures of two or more datasets that were trained with the first seed.
@@ -185,7 +139,7 @@ class TrainedRun:
     identity: str
     setup: StudySetup
     base: dict[str, Tensor]
-    landscape: Landscape
+    surface: LossSurface
     datasets: tuple[str, ...]
     experts: Tensor
     mixtures: tuple[Mixture, ...]
@@ -194,30 +148,12 @@ class TrainedRun:
     target: str
 
     def displacement(self, mixture: Mixture, seed: int) -> Tensor | None:
-        """Read what a mixture was trained to.
-
-        Args:
-            mixture: The mixture.
-            seed: Training seed.
-
-        Returns:
-            θ*(λ) − θ₀, or None if it was not trained with that seed. [P]
-        """
+        """Read θ*(λ) − θ₀ of what a mixture was trained to, or None if it was not with that seed. [P]."""
         path = self.folder.model(mixture, seed)
-        return self.landscape.displacement(verified_state(path)) if path.exists() else None
+        return self.surface.displacement(verified_state(path)) if path.exists() else None
 
     def target_named(self, name: str | None) -> tuple[str, Target]:
-        """Find a target.
-
-        Args:
-            name: Its name; None: the one the run chose for.
-
-        Returns:
-            The name and the target.
-
-        Raises:
-            InputError: If there is no such target.
-        """
+        """Find a target by name; None: the one the run chose for."""
         chosen = name or self.target
         if chosen not in self.setup.targets:
             raise InputError(f"no target {chosen!r}; the run has {list(self.setup.targets)}")
@@ -255,16 +191,16 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
             f"{root} is not a finished run: no {'expert ' + missing[0] if missing else 'base'}"
         )
     base = setup.cast(verified_state(folder.base))
-    landscape = Landscape(setup, base)
+    surface = LossSurface(setup, base)
     states = (verified_state(folder.model(m, loaded.run.seed)) for m in singles)
     return TrainedRun(
         folder=folder,
         identity=loaded.identity,
         setup=setup,
         base=base,
-        landscape=landscape,
+        surface=surface,
         datasets=tuple(setup.datasets),
-        experts=torch.stack([landscape.displacement(state) for state in states]),
+        experts=torch.stack([surface.displacement(state) for state in states]),
         mixtures=tuple(m for m in subsets[len(singles) :] if folder.model(m, loaded.run.seed).exists()),
         recipe=loaded.train,
         seed=loaded.run.seed,

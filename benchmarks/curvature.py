@@ -3,7 +3,7 @@
 python benchmarks/curvature.py products | table | large | forward
 
 A byte GPT of the quickstart's shape (`products --wide`: width 528; `large`: that width, 20 M parameters) on
-random bytes, one thread, the language set-up's own loss. One gradient pass is `Landscape.gradient` over the
+random bytes, one thread, the language set-up's own loss. One gradient pass is `LossSurface.gradient` over the
 same examples; each figure is the median of the rounds, all cases in turn. Prints a markdown table.
 """
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, autograd
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from analysis.curvature import Landscape, curvature, quadratic_model, second_differences
+from analysis.curvature import LossSurface, curvature, quadratic_expansion, second_differences
 from analysis.interaction import second_order
 from analysis.trained_run import study_setup
 from m2m.merging.stream.memory import peak_resident_bytes
@@ -75,19 +75,19 @@ def vmapped(setup: LanguageSetup, base: dict[str, Tensor], examples: Examples, v
 def products(shape: Shape, rounds: int) -> None:
     """Time one and six products of either matrix against a gradient pass."""
     setup, base = language_setup(shape, examples=4, batch=4)
-    landscape, data = Landscape(setup, base), setup.datasets["d0"]
-    vectors = torch.randn(6, landscape.size, generator=torch.Generator().manual_seed(1))
-    cases: dict[str, Callable[[], object]] = {"a gradient": lambda: landscape.gradient(data)}
+    surface, data = LossSurface(setup, base), setup.datasets["d0"]
+    vectors = torch.randn(6, surface.size, generator=torch.Generator().manual_seed(1))
+    cases: dict[str, Callable[[], object]] = {"a gradient": lambda: surface.gradient(data)}
     for matrix in ("hessian", "ggn"):
         for count in (1, 6):
             name = f"{count} × {matrix}"
-            cases[name] = lambda m=matrix, c=count: landscape.products(data, vectors[:c], matrix=m)
+            cases[name] = lambda m=matrix, c=count: surface.products(data, vectors[:c], matrix=m)
     cases["6 × hessian, vmap"] = lambda: vmapped(setup, base, data, vectors)
-    gap = (vmapped(setup, base, data, vectors) - landscape.products(data, vectors)).norm()
-    assert gap <= 1e-3 * landscape.products(data, vectors).norm()
+    gap = (vmapped(setup, base, data, vectors) - surface.products(data, vectors)).norm()
+    assert gap <= 1e-3 * surface.products(data, vectors).norm()
     seconds = medians(cases, rounds)
     unit = seconds["a gradient"]
-    print(f"{landscape.size} parameters, 4 × 128 bytes; a gradient pass takes {unit * 1e3:.0f} ms\n")
+    print(f"{surface.size} parameters, 4 × 128 bytes; a gradient pass takes {unit * 1e3:.0f} ms\n")
     print("| products | gradient passes | a product |\n| --- | ---: | ---: |")
     for name, value in seconds.items():
         if name != "a gradient":
@@ -97,17 +97,17 @@ def products(shape: Shape, rounds: int) -> None:
 def table(rounds: int) -> None:
     """Time the table of all K² products H_k τ_j against K² products one by one."""
     setup, base = language_setup(SMALL, examples=4, batch=4)
-    landscape = Landscape(setup, base)
-    tasks = torch.randn(DATASETS, landscape.size, generator=torch.Generator().manual_seed(1))
+    surface = LossSurface(setup, base)
+    tasks = torch.randn(DATASETS, surface.size, generator=torch.Generator().manual_seed(1))
 
     def together() -> None:
         for data in setup.datasets.values():
-            landscape.products(data, tasks)
+            surface.products(data, tasks)
 
     def one_by_one() -> None:
         for data in setup.datasets.values():
             for task in tasks:
-                landscape.products(data, task[None])
+                surface.products(data, task[None])
 
     seconds = medians({"together": together, "one by one": one_by_one}, rounds)
     ratio = seconds["together"] / seconds["one by one"]
@@ -120,14 +120,14 @@ def large(examples: int) -> None:
     """Measure time and memory of all H_k g_j and H_k τ_j of a 20 M-parameter model, float32."""
     empty = peak_resident_bytes()
     setup, base = language_setup(LARGE, examples=examples, batch=1)
-    landscape = Landscape(setup, base)
+    surface = LossSurface(setup, base)
     model = sum(tensor.numel() * tensor.element_size() for tensor in base.values())
-    tasks = torch.randn(DATASETS, landscape.size, generator=torch.Generator().manual_seed(1))
+    tasks = torch.randn(DATASETS, surface.size, generator=torch.Generator().manual_seed(1))
     ready, start = peak_resident_bytes(), time.perf_counter()
-    curvature(landscape, tasks)
+    curvature(surface, tasks)
     table_s, table_peak = time.perf_counter() - start, peak_resident_bytes()
     start = time.perf_counter()
-    second_order(landscape)
+    second_order(surface)
     print("| step | time | peak RSS | in models of this size |\n| --- | ---: | ---: | ---: |")
     for name, seconds, rss in (
         ("torch imported", 0.0, empty),
@@ -136,25 +136,25 @@ def large(examples: int) -> None:
         (f"{DATASETS**2} products: residual's terms", time.perf_counter() - start, peak_resident_bytes()),
     ):
         print(f"| {name} | {seconds:.0f} s | {rss >> 20} MiB | {(rss - empty) / model:.1f} |")
-    print(f"\n{landscape.size} parameters, {model >> 20} MiB; {examples} examples of 128 bytes a dataset")
+    print(f"\n{surface.size} parameters, {model >> 20} MiB; {examples} examples of 128 bytes a dataset")
 
 
 def forward(rounds: int) -> None:
     """Hold the forward-only route against products: agreement and cost, float64."""
     plain, state = language_setup(SMALL, examples=4, batch=4)
     setup = study_setup(plain)
-    landscape, data = Landscape(setup, setup.cast(state)), setup.datasets["d0"]
+    surface, data = LossSurface(setup, setup.cast(state)), setup.datasets["d0"]
     draw = torch.Generator().manual_seed(1)
-    tasks = 1e-3 * torch.randn(DATASETS, landscape.size, generator=draw, dtype=torch.float64)
+    tasks = 1e-3 * torch.randn(DATASETS, surface.size, generator=draw, dtype=torch.float64)
 
     def loss(alpha: np.ndarray) -> float:
-        return landscape.value(data, at=torch.from_numpy(alpha) @ tasks)
+        return surface.value(data, at=torch.from_numpy(alpha) @ tasks)
 
-    backward, ahead = quadratic_model(landscape, data, tasks), second_differences(loss, DATASETS)
+    backward, ahead = quadratic_expansion(surface, data, tasks), second_differences(loss, DATASETS)
     gap = np.abs(ahead.model.curvature - backward.curvature)
     cases: dict[str, Callable[[], object]] = {
-        "a gradient": lambda: landscape.gradient(data),
-        "products": lambda: quadratic_model(landscape, data, tasks),
+        "a gradient": lambda: surface.gradient(data),
+        "products": lambda: quadratic_expansion(surface, data, tasks),
         "merged losses": lambda: second_differences(loss, DATASETS),
     }
     seconds = medians(cases, rounds)

@@ -15,7 +15,7 @@ from analysis.commands.shared import add_shared_arguments, check_results, report
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
-    from analysis.fidelity import Estimate, Study
+    from analysis.fidelity import FidelityStudy, IntervalEstimate
 
 HELP = "agreement of merged and mixture-trained models: correlations, regret, noise ceiling"
 
@@ -75,18 +75,18 @@ def _required(args: argparse.Namespace, option: str) -> Any:
     return value
 
 
-def _of_run(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
+def _of_run(args: argparse.Namespace) -> tuple[FidelityStudy, dict[str, Any]]:
     if any((args.merged, args.trained, args.by, args.again, args.lower_is_better)):
         raise ConfigError(
             "--merged, --trained, --by, --again and --lower-is-better are for tables, not for a run"
         )
-    from analysis.fidelity.sources import of_run
+    from analysis.fidelity import of_run
     from analysis.results import run_source
 
     return of_run(args.source, seed=args.seed), run_source(args.source)
 
 
-def _of_table(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
+def _of_table(args: argparse.Namespace) -> tuple[FidelityStudy, dict[str, Any]]:
     from analysis.fidelity import of_table
     from m2m.support.content_keys import content_key
 
@@ -99,7 +99,7 @@ def _of_table(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     return study, {"table": args.source.name, **columns, "sha256": digest, "config": config}
 
 
-def _sentences(study: Study) -> list[str]:
+def _sentences(study: FidelityStudy) -> list[str]:
     lines = [
         f"{target}: {_in_words('Pearson', fidelity.correlations.pearson)}, "
         f"{_in_words('Spearman', fidelity.correlations.spearman)}"
@@ -119,7 +119,7 @@ def _sentences(study: Study) -> list[str]:
     ]
 
 
-def _in_words(name: str, estimate: Estimate) -> str:
+def _in_words(name: str, estimate: IntervalEstimate) -> str:
     if estimate.value is None:
         return f"{name} not defined ({estimate.reason})"
     interval = f" [{estimate.low:.2f}, {estimate.high:.2f}]" if estimate.low is not None else ""

@@ -15,7 +15,7 @@ from m2m.errors import ConfigError
 from m2m.support.command_line import add_memory, add_threads, natural
 
 if TYPE_CHECKING:
-    from analysis.orthogonality import Study
+    from analysis.orthogonality import OrthogonalityStudy
 
 HELP = "cosines, norms, signs and subspaces of experts' task vectors"
 
@@ -75,7 +75,7 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
+def _study(args: argparse.Namespace) -> tuple[OrthogonalityStudy, dict[str, Any]]:
     from analysis.orthogonality import orthogonality
     from analysis.orthogonality.study import of_run
     from analysis.results import run_source, versions
@@ -96,7 +96,7 @@ def _study(args: argparse.Namespace) -> tuple[Study, dict[str, Any]]:
     return study, {"config": content_key("orthogonality", asked)} | made_by
 
 
-def _sentences(study: Study) -> list[str]:
+def _sentences(study: OrthogonalityStudy) -> list[str]:
     width = max(map(len, study.experts))
     rows = [
         f"  {name:{width}} {' '.join(shown(value, '7.3f') for value in row)}"

@@ -1,23 +1,31 @@
 """Curvature: gradients and Hessians of each dataset's loss at the base, as far as mixing needs them."""
 
-from analysis.curvature.loss_surface import Landscape
+from analysis.curvature.loss_surface import LossSurface
 from analysis.curvature.products import Matrix
-from analysis.curvature.quadratic import Differences, QuadraticModel, quadratic_model, second_differences
+from analysis.curvature.quadratic import (
+    Differences,
+    QuadraticExpansion,
+    quadratic_expansion,
+    second_differences,
+)
 from analysis.curvature.spectrum import Density, Spectrum, Trace, density, spectral_norm, spectrum, trace
+from analysis.curvature.study import CurvatureStudy, of_run
 from analysis.curvature.tables import Curvature, curvature
 
 __all__ = [
     "Curvature",
+    "CurvatureStudy",
     "Density",
     "Differences",
-    "Landscape",
+    "LossSurface",
     "Matrix",
-    "QuadraticModel",
+    "QuadraticExpansion",
     "Spectrum",
     "Trace",
     "curvature",
     "density",
-    "quadratic_model",
+    "of_run",
+    "quadratic_expansion",
     "second_differences",
     "spectral_norm",
     "spectrum",

@@ -27,7 +27,7 @@ from m2m.setups.protocol import Batch, Examples, Setup, load_state, trainable
 _BLOCK = 1 << 20
 
 
-class Landscape:
+class LossSurface:
     """The mean training losses of a set-up as functions of the displacement x = θ − θ₀.
 
     Only what fine-tuning moves is a coordinate; frozen tensors stay the base's. The module runs in evaluation
@@ -58,7 +58,7 @@ class Landscape:
             state: Tensor by name, as from a checkpoint.
 
         Returns:
-            x = θ − θ₀ over the trained coordinates, in the precision of the landscape. [P]
+            x = θ − θ₀ over the trained coordinates, in the precision of the surface. [P]
 
         Raises:
             CheckpointError: If a trained tensor is missing or has another shape.
@@ -80,7 +80,7 @@ class Landscape:
             *rows: Leading axes.
 
         Returns:
-            Zeros in the precision of the landscape. [*rows, P]
+            Zeros in the precision of the surface. [*rows, P]
         """
         return next(iter(self._origin.values())).new_zeros(*rows, self.size)
 
@@ -201,15 +201,7 @@ class Landscape:
 
 
 def inner(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply rows with rows, in float64 whatever the rows' type.
-
-    Args:
-        left: Row vectors. [A, P]
-        right: Row vectors. [B, P]
-
-    Returns:
-        All inner products, float64. [A, B]
-    """
+    """Multiply rows [A, P] with rows [B, P], in float64 whatever their type. [A, B]."""
     total = torch.zeros(len(left), len(right), dtype=torch.float64)
     blocks = zip(torch.split(left, _BLOCK, dim=1), torch.split(right, _BLOCK, dim=1), strict=True)
     for a, b in blocks:
@@ -218,15 +210,7 @@ def inner(left: Tensor, right: Tensor) -> Tensor:
 
 
 def row_products(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply each row with the row beside it, in float64 whatever the rows' type.
-
-    Args:
-        left: Row vectors. [A, P]
-        right: As many row vectors. [A, P]
-
-    Returns:
-        Inner products, float64. [A]
-    """
+    """Multiply each row with the row beside it, in float64 whatever their type. [A]."""
     total = torch.zeros(len(left), dtype=torch.float64)
     for a, b in zip(torch.split(left, _BLOCK, dim=1), torch.split(right, _BLOCK, dim=1), strict=True):
         total += torch.linalg.vecdot(a.double(), b.double())
@@ -234,14 +218,7 @@ def row_products(left: Tensor, right: Tensor) -> Tensor:
 
 
 def norms(rows: Tensor) -> Tensor:
-    """Measure the lengths of rows, in float64.
-
-    Args:
-        rows: Row vectors. [A, P]
-
-    Returns:
-        Euclidean norms, float64. [A]
-    """
+    """Measure the lengths of rows [A, P], in float64. [A]."""
     return torch.stack([inner(row[None], row[None])[0, 0].sqrt() for row in rows])
 
 

@@ -20,28 +20,13 @@ LOSS = "loss"
 
 
 def check_matrix(name: str) -> None:
-    """Refuse an unknown kind of matrix.
-
-    Args:
-        name: What was asked for.
-
-    Raises:
-        ConfigError: If it is none of `Matrix`.
-    """
+    """Refuse an unknown kind of matrix."""
     if name not in get_args(Matrix):
         raise ConfigError(f"the matrix must be one of {', '.join(get_args(Matrix))}, got {name!r}")
 
 
 def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Multiply:
-    """Prepare H v by double backward (Pearlmutter, Neural Computation 6, 1994).
-
-    Args:
-        loss: A scalar, with its graph.
-        parameters: What it is differentiated by.
-
-    Returns:
-        Multiplies the loss's Hessian by a vector; holds the gradient's graph.
-    """
+    """Prepare H v by double backward (Pearlmutter, Neural Comput. 6, 1994); holds the gradient's graph."""
     gradients = differentiate([loss], parameters, create_graph=True)
     bent = [i for i, gradient in enumerate(gradients) if gradient.requires_grad]
 
@@ -56,18 +41,10 @@ def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Multiply:
 
 
 def gauss_newton(output: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Multiply:
-    """Prepare Jᵀ H_out J v, J the Jacobian of the output (Schraudolph, Neural Computation 14, 2002).
+    """Return what multiplies Jᵀ H_out J by a vector, J the Jacobian of the output; holds the output's graph.
 
-    Jᵀu is linear in u, so that its own derivative by u in the direction v is J v: backward mode does all
-    three steps, and whatever has a double backward will do.
-
-    Args:
-        output: What the model returned, with its graph.
-        loss: A scalar as a function of the output.
-        parameters: What the output is differentiated by.
-
-    Returns:
-        Multiplies the loss's generalised Gauss-Newton matrix by a vector; holds the output's graph.
+    Schraudolph, Neural Computation 14, 2002. Jᵀu is linear in u, so that its own derivative by u in the
+    direction v is J v: backward mode does all three steps, and whatever has a double backward will do.
     """
     place = output.detach().requires_grad_()
     [slope] = differentiate([loss(place)], [place], create_graph=True)
@@ -95,18 +72,7 @@ def differentiate(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Differentiate a weighted sum of outputs; inputs that take no part get zeros.
-
-    Args:
-        outputs: What is differentiated.
-        inputs: By what.
-        weights: Weights of the outputs' elements; None: 1, for scalars.
-        retain_graph: Whether the graph is kept for another call.
-        create_graph: Whether the result has a graph of its own.
-
-    Returns:
-        A derivative an input, of its shape.
-    """
+    """Differentiate a weighted sum of outputs (None: of scalars); inputs that take no part get zeros."""
     return autograd.grad(
         outputs,
         inputs,
@@ -123,19 +89,7 @@ def _zeros(parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def run_model(setup: Setup, model: nn.Module, batch: Batch) -> Tensor:
-    """Run the model on a batch.
-
-    Args:
-        setup: The set-up.
-        model: Its module.
-        batch: Fields of the examples. each [B, ...]
-
-    Returns:
-        The output in which the loss is expanded: the logits. [B, ...]
-
-    Raises:
-        InputError: If the model returns neither a tensor nor something with `logits`.
-    """
+    """Run the model on a batch: the logits [B, ...], in which the loss is expanded."""
     output: Any = model(**setup.inputs(batch))
     if not isinstance(output, Tensor) and not isinstance(getattr(output, "logits", None), Tensor):
         raise InputError(_refusal(f"the model returns {type(output).__name__}, neither a tensor nor logits"))
@@ -143,19 +97,7 @@ def run_model(setup: Setup, model: nn.Module, batch: Batch) -> Tensor:
 
 
 def loss_of_output(setup: Setup, output: Tensor, batch: Batch) -> Tensor:
-    """Judge an output by the training loss.
-
-    Args:
-        setup: The set-up.
-        output: Logits as from `run_model`. [B, ...]
-        batch: Fields of the examples. each [B, ...]
-
-    Returns:
-        The loss of each example, nat. [B]
-
-    Raises:
-        InputError: If `judge` has no such metric.
-    """
+    """Judge logits [B, ...] by the training loss of each example, nat. [B]."""
     values = setup.judge(output, batch)
     if LOSS not in values:
         raise InputError(_refusal(f"its judge gives {list(values)}, no metric {LOSS!r}"))
@@ -163,16 +105,7 @@ def loss_of_output(setup: Setup, output: Tensor, batch: Batch) -> Tensor:
 
 
 def check_output_loss(setup: Setup, model: nn.Module, batch: Batch) -> None:
-    """Make sure that `judge` gives the training loss as a differentiable function of the output.
-
-    Args:
-        setup: The set-up.
-        model: Its module.
-        batch: Examples to try it on. each [B, ...]
-
-    Raises:
-        InputError: If it does not.
-    """
+    """Make sure that `judge` gives the training loss as a differentiable function of the output."""
     with torch.no_grad():
         output, trained = run_model(setup, model, batch), setup.loss(model, batch)
     if not output.is_floating_point():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from analysis.curvature.loss_surface import Landscape, inner
+from analysis.curvature.loss_surface import LossSurface, inner
 from analysis.curvature.products import Matrix
 from analysis.curvature.tables import asymmetry, symmetric
 from m2m.errors import InputError, MixtureError
@@ -26,7 +26,7 @@ _SIGMAS = 3
 
 
 @dataclass(frozen=True)
-class QuadraticModel:
+class QuadraticExpansion:
     """L(θ₀ + Σ_n α_n τ_n) ≈ c + bᵀα + ½ αᵀAα: the loss at the base, its gradient and Hessian on span(τ).
 
     Attributes:
@@ -63,13 +63,13 @@ class QuadraticModel:
         )
 
 
-def quadratic_model(
-    landscape: Landscape, examples: Examples, tasks: Tensor, *, matrix: Matrix = "hessian"
-) -> QuadraticModel:
+def quadratic_expansion(
+    surface: LossSurface, examples: Examples, tasks: Tensor, *, matrix: Matrix = "hessian"
+) -> QuadraticExpansion:
     """Expand a loss at the base along the task vectors: one gradient and N products.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         examples: What the loss is averaged over, say a target's validation split.
         tasks: Task vectors, as rows. [N, P]
         matrix: What stands for the Hessian; `ggn` is the loss of the model that is linear in its parameters.
@@ -77,10 +77,10 @@ def quadratic_model(
     Returns:
         The quadratic model.
     """
-    landscape.check_deterministic(examples)
-    bent = inner(tasks, landscape.products(examples, tasks, matrix=matrix)).numpy()
-    slope = inner(landscape.gradient(examples)[None], tasks)[0].numpy()
-    return QuadraticModel(landscape.value(examples), slope, symmetric(bent), asymmetry(bent))
+    surface.check_deterministic(examples)
+    bent = inner(tasks, surface.products(examples, tasks, matrix=matrix)).numpy()
+    slope = inner(surface.gradient(examples)[None], tasks)[0].numpy()
+    return QuadraticExpansion(surface.value(examples), slope, symmetric(bent), asymmetry(bent))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Differences:
         evaluations: Losses that were computed.
     """
 
-    model: QuadraticModel
+    model: QuadraticExpansion
     slope_error: Floats
     curvature_error: Floats
     noise: float
@@ -132,7 +132,7 @@ def second_differences(loss: LossOfWeights, count: int, step: float = 0.25) -> D
     slope, slope_change = _richardson(slopes)
     curve, curve_change = _richardson(curves)
     return Differences(
-        model=QuadraticModel(constant, slope, curve),
+        model=QuadraticExpansion(constant, slope, curve),
         slope_error=slope_change + _SIGMAS * noise * _slope_amplification(steps[-1]),
         curvature_error=curve_change + _SIGMAS * noise * _curvature_amplification(count, steps[-1]),
         noise=noise,
@@ -148,18 +148,11 @@ def _richardson(values: Sequence[Floats]) -> tuple[Floats, Floats]:
 
 
 def noise_level(loss: LossOfWeights, count: int, step: float) -> float:
-    """Estimate the rounding noise of a loss value from a table of high differences.
+    """Return the standard deviation of a loss value's rounding noise, from a table of high differences, nat.
 
-    At m + 1 points close together the m-th differences of the smooth part vanish; what is left is noise,
-    of variance (2m)!/(m!)² σ² (Moré and Wild, SIAM J. Sci. Comput. 33, 2011).
-
-    Args:
-        loss: Loss of a merged model from its merging weights, nat.
-        count: N.
-        step: Step of the differences that the noise will enter; the points span 2⁻¹⁰ of it.
-
-    Returns:
-        Standard deviation σ of one loss value, at least half a unit in its last place (float64), nat.
+    At m + 1 points close together, 2⁻¹⁰ of the step, the m-th differences of the smooth part vanish; what is
+    left is noise, of variance (2m)!/(m!)² σ² (Moré and Wild, SIAM J. Sci. Comput. 33, 2011). At least half a
+    unit in the last place.
     """
     direction = np.full(count, step * 2.0**-10 / (_NOISE_ORDER * math.sqrt(count)))
     values = np.array([loss(direction * i) for i in range(_NOISE_ORDER + 1)])

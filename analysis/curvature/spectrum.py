@@ -14,7 +14,7 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from analysis.curvature.loss_surface import Landscape, norms, row_products
+from analysis.curvature.loss_surface import LossSurface, norms, row_products
 from analysis.curvature.products import Matrix
 from m2m.errors import InputError
 from m2m.setups.protocol import Examples
@@ -48,7 +48,7 @@ class Spectrum:
 
 
 def spectrum(
-    landscape: Landscape,
+    surface: LossSurface,
     examples: Examples,
     count: int = 4,
     *,
@@ -59,7 +59,7 @@ def spectrum(
     """Find the eigenvalues at both ends of a loss's curvature at the base (implicitly restarted Lanczos).
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         examples: What the loss is averaged over.
         count: Number of eigenvalues, half from either end.
         tolerance: Relative accuracy asked of the eigenvalues.
@@ -69,10 +69,10 @@ def spectrum(
     Returns:
         The eigenvalues with their residuals.
     """
-    landscape.check_deterministic(examples)
+    surface.check_deterministic(examples)
     return extremes(
-        partial(landscape.products, examples, matrix=matrix),
-        landscape.zeros(),
+        partial(surface.products, examples, matrix=matrix),
+        surface.zeros(),
         count,
         tolerance=tolerance,
         seed=seed,
@@ -95,21 +95,7 @@ def spectral_norm(products: Products, like: Tensor, *, tolerance: float = 1e-4, 
 
 
 def extremes(products: Products, like: Tensor, count: int, *, tolerance: float, seed: int) -> Spectrum:
-    """Find eigenvalues of a symmetric matrix that is given by its products.
-
-    Args:
-        products: Multiplies row vectors by A. [K, P] → [K, P]
-        like: A vector of the matrix's size, precision and device. [P]
-        count: How many; 1: the one of largest magnitude; else half from either end.
-        tolerance: Relative accuracy asked of the eigenvalues.
-        seed: Seed of the starting vector.
-
-    Returns:
-        The eigenvalues with their residuals.
-
-    Raises:
-        InputError: If the matrix is too small for so many, or Lanczos does not converge.
-    """
+    """Find eigenvalues of a symmetric matrix A from its products [K, P] → [K, P]."""
     size, used = like.numel(), 0
     if not 1 <= count < size:
         raise InputError(
@@ -155,7 +141,7 @@ class Trace:
 
 
 def trace(
-    landscape: Landscape,
+    surface: LossSurface,
     examples: Examples,
     products: int = 16,
     *,
@@ -166,7 +152,7 @@ def trace(
     """Estimate the trace of a loss's curvature at the base.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         examples: What the loss is averaged over.
         products: Matrix-vector products to spend, at least 2, or 6 for Hutch++.
         seed: Seed of the random signs.
@@ -177,29 +163,15 @@ def trace(
     Returns:
         The estimate.
     """
-    landscape.check_deterministic(examples)
-    multiply = partial(landscape.products, examples, matrix=matrix)
+    surface.check_deterministic(examples)
+    multiply = partial(surface.products, examples, matrix=matrix)
     estimate = hutch_plus_plus if sketched else hutchinson
-    return estimate(multiply, landscape.zeros(), products, seed=seed)
+    return estimate(multiply, surface.zeros(), products, seed=seed)
 
 
 def hutchinson(products: Products, like: Tensor, count: int, *, seed: int) -> Trace:
-    """Average vᵀAv over random signs v (Hutchinson, Commun. Stat. Simul. 19, 1990).
-
-    Unbiased; its variance is 2 Σ_{i≠j} A_ij² / count.
-
-    Args:
-        products: Multiplies row vectors by A. [K, P] → [K, P]
-        like: A vector of the matrix's size, precision and device. [P]
-        count: Vectors, at least 2.
-        seed: Seed of the signs.
-
-    Returns:
-        The estimate.
-
-    Raises:
-        InputError: If `count` is below 2.
-    """
+    """Average vᵀAv over at least 2 random signs v (Hutchinson, Commun. Stat. Simul. 19, 1990)."""
+    # Unbiased; its variance is 2 Σ_{i≠j} A_ij² / count.
     if count < 2:
         raise InputError(f"a trace with an error needs at least 2 products, got {count}")
     values = []
@@ -209,24 +181,10 @@ def hutchinson(products: Products, like: Tensor, count: int, *, seed: int) -> Tr
 
 
 def hutch_plus_plus(products: Products, like: Tensor, count: int, *, seed: int) -> Trace:
-    """Take the trace on the span of A times random signs exactly, and Hutchinson's estimate of the rest.
-
-    Meyer, Musco, Musco and Woodruff, SOSA 2021, algorithm 1: tr A = tr QᵀAQ + tr (I − QQᵀ)A(I − QQᵀ), Q an
-    orthonormal basis of AS. A third of the products each makes AS, AQ, and the estimate of the rest.
-    Unbiased; exact where the rank of A is at most a third of the products.
-
-    Args:
-        products: Multiplies row vectors by A. [K, P] → [K, P]
-        like: A vector of the matrix's size, precision and device. [P]
-        count: Products, at least 6; what 3 does not divide is left unused.
-        seed: Seed of the signs.
-
-    Returns:
-        The estimate.
-
-    Raises:
-        InputError: If `count` is below 6.
-    """
+    """Take the trace on the span of A times random signs exactly, and Hutchinson's estimate of the rest."""
+    # Meyer, Musco, Musco and Woodruff, SOSA 2021, algorithm 1: tr A = tr QᵀAQ + tr (I − QQᵀ)A(I − QQᵀ), Q an
+    # orthonormal basis of AS. A third of the products each makes AS, AQ, and the estimate of the rest; what 3
+    # does not divide is left unused. Unbiased; exact where the rank of A is at most a third of the products.
     third = min(count // 3, like.numel())
     if third < 2:
         raise InputError(f"Hutch++ with an error needs at least 6 products, got {count}")
@@ -239,16 +197,7 @@ def hutch_plus_plus(products: Products, like: Tensor, count: int, *, seed: int) 
 
 
 def random_signs(count: int, like: Tensor, seed: int) -> Tensor:
-    """Draw vectors of ±1; the first ones are the same whatever the count.
-
-    Args:
-        count: Number of vectors K.
-        like: A vector of their size, precision and device. [P]
-        seed: Seed of the draw.
-
-    Returns:
-        The vectors, as rows. [K, P]
-    """
+    """Draw vectors of ±1 as rows; the first ones are the same whatever the count. [K, P]."""
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.randint(0, 2, (1, like.numel()), generator=generator) for _ in range(count)]
     return torch.cat([(row * 2 - 1).to(like) for row in rows])
@@ -297,36 +246,16 @@ class Density:
         return math.pi * float(np.ptp(self.nodes)) / (4 * fewest)
 
     def share(self, low: float, high: float) -> tuple[float, float]:
-        """Estimate which share of all eigenvalues lies in [low, high].
-
-        Args:
-            low: Lower end.
-            high: Upper end.
-
-        Returns:
-            The share, and its standard error over the probes (NaN for one).
-        """
+        """Estimate the share of eigenvalues in [low, high], and its standard error (NaN for one probe)."""
         inside = np.where((self.nodes >= low) & (self.nodes <= high), self.weights, 0.0)
         return self._over_probes(inside)
 
     def mean(self) -> tuple[float, float]:
-        """Estimate the mean eigenvalue: the trace over P.
-
-        Returns:
-            The mean, and its standard error over the probes (NaN for one).
-        """
+        """Estimate the mean eigenvalue, the trace over P, and its standard error (NaN for one probe)."""
         return self._over_probes(self.weights * self.nodes)
 
     def smoothed(self, at: ArrayLike, width: float) -> Floats:
-        """Draw the density: every point becomes a normal distribution.
-
-        Args:
-            at: Where it is wanted. [G]
-            width: Standard deviation of the normal distributions, above 0.
-
-        Returns:
-            Share of eigenvalues a unit. [G]
-        """
+        """Draw the share of eigenvalues a unit, every node a normal distribution of this width. [G]."""
         z = (np.asarray(at, dtype=np.float64)[:, None] - self.nodes) / width
         bells = np.exp(-(z**2) / 2) / (width * math.sqrt(2 * math.pi))
         return np.asarray(bells @ self.weights / self.probes)
@@ -338,7 +267,7 @@ class Density:
 
 
 def density(
-    landscape: Landscape,
+    surface: LossSurface,
     examples: Examples,
     steps: int = 32,
     probes: int = 4,
@@ -351,7 +280,7 @@ def density(
     Holds steps × probes vectors of P numbers.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         examples: What the loss is averaged over.
         steps: Lanczos steps m a probe: the resolution is the spectrum's width over about 1.3 m.
         probes: Random vectors.
@@ -361,30 +290,15 @@ def density(
     Returns:
         The density.
     """
-    landscape.check_deterministic(examples)
-    multiply = partial(landscape.products, examples, matrix=matrix)
-    return lanczos_quadrature(multiply, landscape.zeros(), steps, probes, seed=seed)
+    surface.check_deterministic(examples)
+    multiply = partial(surface.products, examples, matrix=matrix)
+    return lanczos_quadrature(multiply, surface.zeros(), steps, probes, seed=seed)
 
 
 def lanczos_quadrature(products: Products, like: Tensor, steps: int, probes: int, *, seed: int) -> Density:
-    """Give every random vector v the Gauss quadrature of its spectral measure Σ_i (u_iᵀv)² δ(μ_i).
-
-    Golub and Welsch (Math. Comp. 23, 1969); Lin, Saad and Yang (SIAM Review 58, 2016). Averaged over random
-    signs the measure is the density. All probes advance together, so that they share a batch's graphs.
-
-    Args:
-        products: Multiplies row vectors by a symmetric matrix A. [K, P] → [K, P]
-        like: A vector of the matrix's size, precision and device. [P]
-        steps: Lanczos steps a probe.
-        probes: Number of probes K.
-        seed: Seed of the signs.
-
-    Returns:
-        The density.
-
-    Raises:
-        InputError: If `steps` or `probes` is below 1.
-    """
+    """Give every random vector v the Gauss quadrature of its spectral measure Σ_i (u_iᵀv)² δ(μ_i)."""
+    # Golub and Welsch (Math. Comp. 23, 1969); Lin, Saad and Yang (SIAM Review 58, 2016). Averaged over random
+    # signs the measure is the density. All probes advance together, so that they share a batch's graphs.
     if steps < 1 or probes < 1:
         raise InputError(f"a density needs at least 1 step and 1 probe, got {steps} and {probes}")
     starts = random_signs(probes, like, seed)

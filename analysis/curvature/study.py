@@ -13,7 +13,12 @@ import torch
 from scipy.stats import spearmanr
 
 from analysis.curvature.products import Matrix
-from analysis.curvature.quadratic import Differences, QuadraticModel, quadratic_model, second_differences
+from analysis.curvature.quadratic import (
+    Differences,
+    QuadraticExpansion,
+    quadratic_expansion,
+    second_differences,
+)
 from analysis.curvature.spectrum import Density, Spectrum, Trace, density, spectrum, trace
 from analysis.curvature.tables import Curvature, curvature
 from analysis.results import Reasons
@@ -74,7 +79,7 @@ class CurvatureStudy:
     matrix: Matrix
     tables: Curvature
     target: str
-    model: QuadraticModel
+    model: QuadraticExpansion
     mixtures: tuple[Mixture, ...]
     predicted: Floats
     merged: Floats
@@ -104,17 +109,17 @@ def of_run(
     """
     name, chosen = run.target_named(target)
     examples = chosen.validation
-    model = quadratic_model(run.landscape, examples, run.experts, matrix=matrix)
+    model = quadratic_expansion(run.surface, examples, run.experts, matrix=matrix)
     mixtures = tuple(all_subsets(run.datasets))
 
     def loss(weights: Floats) -> float:
         alpha = torch.from_numpy(weights).to(run.experts)
-        return run.landscape.value(examples, at=alpha @ run.experts)
+        return run.surface.value(examples, at=alpha @ run.experts)
 
     weights = np.array(weight_matrix(mixtures))
     return CurvatureStudy(
         matrix=matrix,
-        tables=curvature(run.landscape, run.experts, run.datasets, matrix=matrix),
+        tables=curvature(run.surface, run.experts, run.datasets, matrix=matrix),
         target=name,
         model=model,
         mixtures=mixtures,
@@ -126,7 +131,7 @@ def of_run(
 
 
 def _spectrum_of(run: TrainedRun, dataset: str, matrix: Matrix) -> DatasetSpectrum:
-    where = run.landscape, run.setup.datasets[dataset]
+    where = run.surface, run.setup.datasets[dataset]
     return DatasetSpectrum(
         ends=spectrum(*where, EIGENVALUES, tolerance=1e-3, seed=run.seed, matrix=matrix),
         density=density(*where, STEPS, PROBES, seed=run.seed, matrix=matrix),
@@ -136,15 +141,7 @@ def _spectrum_of(run: TrainedRun, dataset: str, matrix: Matrix) -> DatasetSpectr
 
 
 def to_json(study: CurvatureStudy) -> dict[str, Any]:
-    """Lay a study out for a JSON file.
-
-    Args:
-        study: The study.
-
-    Returns:
-        `matrix`, `datasets`, norms, `gamma`, `interactions`, `quadratic`, `spectra`, and `forward` if it was
-        asked for.
-    """
+    """Lay a study out for JSON; `forward` is there if it was asked for."""
     tables = asdict(study.tables)
     error = study.predicted - study.merged
     quadratic = asdict(study.model) | {
@@ -164,15 +161,7 @@ def to_json(study: CurvatureStudy) -> dict[str, Any]:
 
 
 def to_tables(study: CurvatureStudy) -> dict[str, pd.DataFrame]:
-    """Lay a study out as tables.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The pairs (Hessian k, direction j) with γ; the interactions (k, i, j); the quadratic predictions; the
-        points and the curve of every spectrum's density if there are any.
-    """
+    """Lay out γ by pairs, interactions by triples, quadratic predictions; points and curves of densities."""
     tables, names = study.tables, study.tables.datasets
     pairs = [
         {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from analysis.curvature.loss_surface import Landscape, inner, norms
+from analysis.curvature.loss_surface import LossSurface, inner, norms
 from analysis.curvature.products import Matrix
 from m2m.errors import InputError
 from m2m.support.arrays import Floats
@@ -55,7 +55,7 @@ class Curvature:
 
 
 def curvature(
-    landscape: Landscape,
+    surface: LossSurface,
     tasks: Tensor,
     datasets: Sequence[str] | None = None,
     *,
@@ -66,7 +66,7 @@ def curvature(
     Holds 3N vectors of P numbers at a time, and one batch's graphs.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         tasks: Task vectors of the datasets' experts, as rows. [N, P]
         datasets: Their names, in order; None: all of the set-up's.
         matrix: H_k of the tables: the Hessian, or the Gauss-Newton matrix.
@@ -77,29 +77,29 @@ def curvature(
     Raises:
         InputError: If rows and names do not match, a gradient vanishes, or gradients do not repeat.
     """
-    names = tuple(datasets if datasets is not None else landscape.setup.datasets)
-    data = [landscape.setup.datasets[name] for name in names]
+    names = tuple(datasets if datasets is not None else surface.setup.datasets)
+    data = [surface.setup.datasets[name] for name in names]
     if len(tasks) != len(names):
         raise InputError(f"got {len(tasks)} task vectors for {len(names)} datasets {list(names)}")
-    landscape.check_deterministic(data[0])
-    gradients = landscape.zeros(len(names))
+    surface.check_deterministic(data[0])
+    gradients = surface.zeros(len(names))
     for k, examples in enumerate(data):
-        gradients[k] = landscape.gradient(examples)
+        gradients[k] = surface.gradient(examples)
     lengths = norms(gradients)
     if not (lengths > 0).all():
         flat = names[int((lengths > 0).int().argmin())]
         raise InputError(f"dataset {flat!r}: the gradient at the base is zero, γ (eq. 9) is not defined")
     bent_gradients, bent_tasks, interactions = [], [], []
     for examples in data:
-        bent_gradients.append(norms(landscape.products(examples, gradients, matrix=matrix)).numpy())
-        products = landscape.products(examples, tasks, matrix=matrix)
+        bent_gradients.append(norms(surface.products(examples, gradients, matrix=matrix)).numpy())
+        products = surface.products(examples, tasks, matrix=matrix)
         bent_tasks.append(norms(products).numpy())
         interactions.append(inner(tasks, products).numpy())
         del products  # before the next ones are made
     table = np.stack(interactions)
     return Curvature(
         datasets=names,
-        losses=np.array([landscape.value(examples) for examples in data]),
+        losses=np.array([surface.value(examples) for examples in data]),
         gradient_norms=lengths.numpy(),
         task_norms=norms(tasks).numpy(),
         bent_gradients=np.stack(bent_gradients),
@@ -111,26 +111,12 @@ def curvature(
 
 
 def symmetric(matrices: Floats) -> Floats:
-    """Average matrices with their transposes.
-
-    Args:
-        matrices: Square matrices on the last two axes. [..., N, N]
-
-    Returns:
-        Their symmetric parts. [..., N, N]
-    """
+    """Average square matrices with their transposes. [..., N, N]."""
     return np.asarray((matrices + matrices.swapaxes(-1, -2)) / 2)
 
 
 def asymmetry(matrices: Floats) -> float:
-    """Compare matrices with their transposes.
-
-    Args:
-        matrices: Square matrices on the last two axes. [..., N, N]
-
-    Returns:
-        max|A − Aᵀ| / max|A|, the worst matrix; 0 for matrices of zeros.
-    """
+    """Return max|A − Aᵀ| / max|A| of the worst matrix [..., N, N]; 0 for matrices of zeros."""
     difference = np.abs(matrices - matrices.swapaxes(-1, -2)).max(axis=(-1, -2))
     size = np.abs(matrices).max(axis=(-1, -2))
     return float(np.max(np.divide(difference, size, out=np.zeros_like(size), where=size > 0)))

@@ -10,7 +10,7 @@ from math import fsum
 import torch
 from torch import Tensor
 
-from analysis.curvature.loss_surface import Landscape, norms
+from analysis.curvature.loss_surface import LossSurface, norms
 from analysis.curvature.spectrum import extremes, spectral_norm
 from analysis.interaction.predicted import SecondOrder, StepSizes, second_order
 from m2m.mixture import Mixture
@@ -43,14 +43,7 @@ class LocalShape:
     lipschitz: float
 
     def growth(self, rate: float) -> float:
-        """Bound one step's stretching.
-
-        Args:
-            rate: η.
-
-        Returns:
-            ‖I − ηH‖₂ at most.
-        """
+        """Bound one step's stretching, ‖I − ηH‖₂, at the rate η."""
         return max(abs(1 - rate * self.lowest), abs(1 - rate * self.highest))
 
 
@@ -96,14 +89,14 @@ def majorant(shape: LocalShape, steps: StepSizes) -> Majorant:
     return Majorant(travel, first, second)
 
 
-def lipschitz(landscape: Landscape, examples: Examples, points: Sequence[Tensor]) -> float:
+def lipschitz(surface: LossSurface, examples: Examples, points: Sequence[Tensor]) -> float:
     """Estimate ρ in ‖∇L(θ₀ + x) − g − Hx‖ ≤ ½ρ‖x‖² from points on the way.
 
     The largest quotient over each point and its half: exact for a quadratic (0 up to rounding), an estimate
     from below of the constant of the whole ball otherwise.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         examples: What the loss is averaged over.
         points: Displacements, say experts' and merged models'; one of zero says nothing. each [P]
 
@@ -111,11 +104,11 @@ def lipschitz(landscape: Landscape, examples: Examples, points: Sequence[Tensor]
         ρ, in nat a cubed unit of weight.
     """
     stacked = torch.stack(list(points))
-    gradient, products = landscape.gradient(examples), landscape.products(examples, stacked)
+    gradient, products = surface.gradient(examples), surface.products(examples, stacked)
     quotients: list[float] = []
     for share in _SHARES:
         for point, product in zip(stacked, products, strict=True):
-            rest = landscape.gradient(examples, at=share * point) - gradient - share * product
+            rest = surface.gradient(examples, at=share * point) - gradient - share * product
             remainder, length = norms(torch.stack([rest, share * point])).tolist()
             if length:
                 quotients.append(2 * remainder / (length * length))
@@ -143,14 +136,7 @@ class Ingredients:
     spread: float
 
     def with_lipschitz(self, constants: Sequence[float]) -> Ingredients:
-        """Set the constants of the third-order remainder.
-
-        Args:
-            constants: ρ of each member's loss; 0 for quadratics. [n]
-
-        Returns:
-            The same ingredients with these constants; the mixture's is their average.
-        """
+        """Set ρ of each member's loss [n] (0 for quadratics); the mixture's is their average."""
         experts = tuple(
             replace(shape, lipschitz=rho) for shape, rho in zip(self.experts, constants, strict=True)
         )
@@ -183,11 +169,11 @@ class Bound:
         return self.spread + self.remainder
 
 
-def ingredients(landscape: Landscape, mixture: Mixture, *, seed: int = 0) -> Ingredients:
+def ingredients(surface: LossSurface, mixture: Mixture, *, seed: int = 0) -> Ingredients:
     """Measure a mixture's gradients, curvature and spreads at the base.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         mixture: The mixture; datasets of weight zero are left out.
         seed: Seed of the Lanczos starting vectors.
 
@@ -196,10 +182,10 @@ def ingredients(landscape: Landscape, mixture: Mixture, *, seed: int = 0) -> Ing
     """
     names = mixture.members
     weights = tuple(weight for weight in mixture.weights if weight > 0)
-    data = [landscape.setup.datasets[name] for name in names]
-    terms = second_order(landscape, names)
+    data = [surface.setup.datasets[name] for name in names]
+    terms = second_order(surface, names)
     experts = tuple(
-        _shape(landscape, examples, g, bent, seed)
+        _shape(surface, examples, g, bent, seed)
         for examples, g, bent in zip(data, terms.gradients, terms.own, strict=True)
     )
     return Ingredients(
@@ -207,8 +193,8 @@ def ingredients(landscape: Landscape, mixture: Mixture, *, seed: int = 0) -> Ing
         weights=weights,
         terms=terms,
         experts=experts,
-        pooled=_pooled(landscape, data, weights, terms, experts),
-        spread=_spread(landscape, data, weights, terms.gradients, seed),
+        pooled=_pooled(surface, data, weights, terms, experts),
+        spread=_spread(surface, data, weights, terms.gradients, seed),
     )
 
 
@@ -233,23 +219,23 @@ def bound(found: Ingredients, steps: StepSizes) -> Bound:
     )
 
 
-def _shape(landscape: Landscape, examples: Examples, g: Tensor, bent: Tensor, seed: int) -> LocalShape:
-    twice = landscape.products(examples, bent[None])[0]
+def _shape(surface: LossSurface, examples: Examples, g: Tensor, bent: Tensor, seed: int) -> LocalShape:
+    twice = surface.products(examples, bent[None])[0]
     gradient, once, again = norms(torch.stack([g, bent, twice])).tolist()
-    ends = extremes(lambda v: landscape.products(examples, v), g, 2, tolerance=_TOLERANCE, seed=seed)
+    ends = extremes(lambda v: surface.products(examples, v), g, 2, tolerance=_TOLERANCE, seed=seed)
     lowest, highest = (ends.eigenvalues + ends.residuals * (-1, 1)).tolist()
     return LocalShape(gradient, once, again, lowest, highest, lipschitz=0.0)
 
 
 def _pooled(
-    landscape: Landscape,
+    surface: LossSurface,
     data: Sequence[Examples],
     weights: Sequence[float],
     terms: SecondOrder,
     experts: Sequence[LocalShape],
 ) -> LocalShape:
     def multiply(vector: Tensor) -> Tensor:
-        parts = (w * landscape.products(d, vector[None])[0] for w, d in zip(weights, data, strict=True))
+        parts = (w * surface.products(d, vector[None])[0] for w, d in zip(weights, data, strict=True))
         return torch.stack(list(parts)).sum(0)
 
     mean = terms.mean_gradient(weights)
@@ -261,11 +247,11 @@ def _pooled(
 
 
 def _spread(
-    landscape: Landscape, data: Sequence[Examples], weights: Sequence[float], gradients: Tensor, seed: int
+    surface: LossSurface, data: Sequence[Examples], weights: Sequence[float], gradients: Tensor, seed: int
 ) -> float:
     def apart(k: int, j: int) -> float:
         difference = spectral_norm(
-            lambda v: landscape.products(data[k], v) - landscape.products(data[j], v),
+            lambda v: surface.products(data[k], v) - surface.products(data[j], v),
             gradients[k],
             tolerance=_TOLERANCE,
             seed=seed,
@@ -291,42 +277,22 @@ class ScoreShape:
     curvature: float
     lipschitz: float
 
-    def moved(self, landscape: Landscape, examples: Examples, merged: Tensor) -> ScoreShape:
-        """Go from the base to a merged model.
-
-        Args:
-            landscape: The losses.
-            examples: The target's examples.
-            merged: Displacement of the merged model. [P]
-
-        Returns:
-            The shape there; its curvature is bounded by the base's and how far that can change.
-        """
-        rho = lipschitz(landscape, examples, [merged])
-        slope, length = norms(torch.stack([landscape.gradient(examples, at=merged), merged])).tolist()
+    def moved(self, surface: LossSurface, examples: Examples, merged: Tensor) -> ScoreShape:
+        """Go from the base to a merged model [P]; its curvature is the base's and how far that can change."""
+        rho = lipschitz(surface, examples, [merged])
+        slope, length = norms(torch.stack([surface.gradient(examples, at=merged), merged])).tolist()
         return ScoreShape(
-            landscape.value(examples, at=merged), slope, self.curvature + rho * length, lipschitz=rho
+            surface.value(examples, at=merged), slope, self.curvature + rho * length, lipschitz=rho
         )
 
 
-def base_shape(landscape: Landscape, examples: Examples, *, seed: int = 0) -> ScoreShape:
-    """Measure a target's loss at the base.
-
-    Args:
-        landscape: The losses.
-        examples: The target's examples.
-        seed: Seed of the Lanczos starting vector.
-
-    Returns:
-        Its value, slope and curvature.
-    """
-    gradient = landscape.gradient(examples)
+def base_shape(surface: LossSurface, examples: Examples, *, seed: int = 0) -> ScoreShape:
+    """Measure a target's loss, slope and curvature at the base."""
+    gradient = surface.gradient(examples)
     return ScoreShape(
-        loss=landscape.value(examples),
+        loss=surface.value(examples),
         gradient=norms(gradient[None]).item(),
-        curvature=spectral_norm(
-            lambda v: landscape.products(examples, v), gradient, tolerance=1e-3, seed=seed
-        ),
+        curvature=spectral_norm(lambda v: surface.products(examples, v), gradient, tolerance=1e-3, seed=seed),
         lipschitz=0.0,
     )
 

@@ -108,7 +108,7 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
     if len(chosen.members) < 2:
         raise InputError(f"the mixture {chosen.label} is a single dataset: its residual is zero")
     name, found_target = run.target_named(target)
-    found = ingredients(run.landscape, chosen, seed=run.seed)
+    found = ingredients(run.surface, chosen, seed=run.seed)
     sharpness = max(max(abs(shape.lowest), abs(shape.highest)) for shape in found.experts)
     if not sharpness:
         raise InputError(f"no loss of {chosen.label} is curved at the base: steps have no size to sweep")
@@ -117,7 +117,7 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
     recipes += [replace(plain, learning_rate=HORIZON_RATE / sharpness, steps=t) for t in HORIZONS]
     own = replace(run.recipe, steps=STEPS, warmup=0)
     recipes += [replace(own, learning_rate=share * own.learning_rate) for share in OWN_RATES]
-    points = sweep(run.landscape, run.base, found, recipes, found_target.validation, run.seed)
+    points = sweep(run.surface, run.base, found, recipes, found_target.validation, run.seed)
     first, second = len(RATES), len(RATES) + len(HORIZONS)
     return BoundStudy(
         ingredients=found,
@@ -130,14 +130,7 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
 
 
 def to_json(study: BoundStudy) -> dict[str, Any]:
-    """Lay a study out for a JSON file.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The ingredients, the exponents, and whether every bound holds.
-    """
+    """Lay a study out for JSON: ingredients, exponents, and how many bounds hold and inform."""
     found = study.ingredients
     bounded = [point for point in (*study.by_rate, *study.by_horizon, *study.own) if point.bound is not None]
     return {
@@ -159,14 +152,7 @@ def to_json(study: BoundStudy) -> dict[str, Any]:
 
 
 def to_tables(study: BoundStudy) -> dict[str, pd.DataFrame]:
-    """Lay a study out as a table.
-
-    Args:
-        study: The study.
-
-    Returns:
-        A row a trained recipe.
-    """
+    """Lay a study out as a table, a row a trained recipe."""
     sweeps = {"rate": study.by_rate, "horizon": study.by_horizon, "own": study.own}
     rows = [_row(name, point, study.sharpness) for name, points in sweeps.items() for point in points]
     return {"": pd.DataFrame(rows)}

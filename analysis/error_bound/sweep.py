@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from analysis.curvature.loss_surface import Landscape, norms
+from analysis.curvature.loss_surface import LossSurface, norms
 from analysis.error_bound.bound import (
     Bound,
     Ingredients,
@@ -68,7 +68,7 @@ class SweepPoint:
 
 
 def sweep(
-    landscape: Landscape,
+    surface: LossSurface,
     base: Mapping[str, Tensor],
     found: Ingredients,
     recipes: Iterable[TrainRecipe],
@@ -81,7 +81,7 @@ def sweep(
     trained.
 
     Args:
-        landscape: The losses; its set-up is what is trained on.
+        surface: The losses; its set-up is what is trained on.
         base: θ₀, tensor by name.
         found: The mixture's ingredients.
         recipes: The recipes; their batch is widened to the full batch.
@@ -91,13 +91,13 @@ def sweep(
     Returns:
         A point a recipe.
     """
-    shape = base_shape(landscape, target, seed=seed)
+    shape = base_shape(surface, target, seed=seed)
     experts = anchors(found.mixture.datasets, share=1.0)
     points = []
     for recipe in recipes:
-        whole = full_batch(landscape.setup, [*experts, found.mixture], recipe)
-        trained = trained_residual(landscape, base, experts, found.mixture.weights, whole, seed)
-        points.append(_point(landscape, found, whole, trained, target, shape))
+        whole = full_batch(surface.setup, [*experts, found.mixture], recipe)
+        trained = trained_residual(surface, base, experts, found.mixture.weights, whole, seed)
+        points.append(_point(surface, found, whole, trained, target, shape))
     return points
 
 
@@ -116,7 +116,7 @@ def slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
 
 
 def _point(
-    landscape: Landscape,
+    surface: LossSurface,
     found: Ingredients,
     recipe: TrainRecipe,
     trained: TrainedResidual,
@@ -124,8 +124,8 @@ def _point(
     at_base: ScoreShape,
 ) -> SweepPoint:
     steps = StepSizes.of(recipe)
-    shape = at_base.moved(landscape, target, trained.merged)
-    limit = None if outside_theory(recipe) else bound(_with_remainder(landscape, found, trained), steps)
+    shape = at_base.moved(surface, target, trained.merged)
+    limit = None if outside_theory(recipe) else bound(_with_remainder(surface, found, trained), steps)
     travel, mixture_travel = (norms(x[None]).item() for x in (trained.merged, trained.mixture))
     return SweepPoint(
         recipe=recipe,
@@ -133,12 +133,12 @@ def _point(
         travel=travel,
         mixture_travel=mixture_travel,
         bound=limit,
-        loss_error=landscape.value(target, at=trained.mixture) - shape.loss,
+        loss_error=surface.value(target, at=trained.mixture) - shape.loss,
         loss_bound=None if limit is None else score_bound(shape, limit.total),
     )
 
 
-def _with_remainder(landscape: Landscape, found: Ingredients, trained: TrainedResidual) -> Ingredients:
-    data = [landscape.setup.datasets[name] for name in found.mixture.members]
+def _with_remainder(surface: LossSurface, found: Ingredients, trained: TrainedResidual) -> Ingredients:
+    data = [surface.setup.datasets[name] for name in found.mixture.members]
     members = zip(data, trained.experts, strict=True)
-    return found.with_lipschitz([lipschitz(landscape, d, [x, trained.merged]) for d, x in members])
+    return found.with_lipschitz([lipschitz(surface, d, [x, trained.merged]) for d, x in members])

@@ -1,34 +1,36 @@
 """Fidelity: how well merged models' scores stand in for those of mixture-trained models."""
 
 from analysis.fidelity.correlation import Correlations
-from analysis.fidelity.decision import Decision, Uncertainty
-from analysis.fidelity.intervals import Estimate, Interval
+from analysis.fidelity.decision import Decision, RedrawnChoice
+from analysis.fidelity.intervals import Interval, IntervalEstimate
 from analysis.fidelity.power import Plan, Power, mixtures_needed
 from analysis.fidelity.regression import MixedEffects, RepeatedMeasures, mixed_effects, repeated_measures
 from analysis.fidelity.scores import Points
-from analysis.fidelity.sources import of_scores, of_table
-from analysis.fidelity.study import Fidelity, Pooled, Study, fidelity, of_points, study
+from analysis.fidelity.sources import of_run, of_scores, of_table, record
+from analysis.fidelity.study import Fidelity, FidelityStudy, Pooled, fidelity, of_points, study
 
 __all__ = [
     "Correlations",
     "Decision",
-    "Estimate",
     "Fidelity",
+    "FidelityStudy",
     "Interval",
+    "IntervalEstimate",
     "MixedEffects",
     "Plan",
     "Points",
     "Pooled",
     "Power",
+    "RedrawnChoice",
     "RepeatedMeasures",
-    "Study",
-    "Uncertainty",
     "fidelity",
     "mixed_effects",
     "mixtures_needed",
     "of_points",
+    "of_run",
     "of_scores",
     "of_table",
+    "record",
     "repeated_measures",
     "study",
 ]

@@ -26,16 +26,9 @@ Statistic = Callable[[Sample, Floats], Floats]
 
 
 def pair_sums(first: Floats, second: Floats, weight: Floats) -> Floats:
-    """Sum over all pairs of rows, for many row weightings.
+    """Return Σ wᵢwⱼ uv, Σ wᵢwⱼ u² and Σ wᵢwⱼ v² over all pairs of rows, for row weights [R, n]. [3, R].
 
-    Args:
-        first: One side's scores. [n]
-        second: The other side's scores. [n]
-        weight: How often each row occurs. [R, n]
-
-    Returns:
-        Σ wᵢwⱼ uv, Σ wᵢwⱼ u² and Σ wᵢwⱼ v² with u and v the signs of firstᵢ − firstⱼ and secondᵢ − secondⱼ.
-        [3, R]
+    u and v are the signs of firstᵢ − firstⱼ and secondᵢ − secondⱼ.
     """
     places, others = _places(first), _places(second)
     order = np.lexsort((others, places))
@@ -48,16 +41,7 @@ def pair_sums(first: Floats, second: Floats, weight: Floats) -> Floats:
 
 
 def permuted_pair_sums(first: Floats, second: Floats, orders: Ints) -> Floats:
-    """Sum Σ uv over all pairs as in `pair_sums`, for many orders of the second side.
-
-    Args:
-        first: One side's scores. [n]
-        second: The other side's scores. [n]
-        orders: Which row's second score each row gets. [R, n]
-
-    Returns:
-        The sums. [R]
-    """
+    """Return Σ uv as in `pair_sums`, for orders [R, n]: which row's second score each row gets. [R]."""
     places, others = _places(first), _places(second)
     kinds = int(others.max(initial=0)) + 1
     keys = np.sort(places * kinds + others[orders], axis=1)
@@ -108,15 +92,7 @@ def _inversions(places: Ints, weight: Floats) -> Floats:
 
 
 def pearson(sample: Sample, counts: Floats) -> Floats:
-    """Correlate target-centred scores.
-
-    Args:
-        sample: The paired scores, n rows.
-        counts: How often each row occurs. [R, n]
-
-    Returns:
-        Pearson's r; NaN where one side is constant within every target. [R]
-    """
+    """Correlate target-centred scores under row counts [R, n]; NaN where a side is constant. [R]."""
     moments = np.zeros((3, len(counts)))
     first, second = _unit(sample.merged), _unit(sample.trained)
     for rows in strata(sample):
@@ -125,15 +101,7 @@ def pearson(sample: Sample, counts: Floats) -> Floats:
 
 
 def spearman(sample: Sample, counts: Floats) -> Floats:
-    """Correlate ranks within the target; ties get their mean rank.
-
-    Args:
-        sample: The paired scores, n rows.
-        counts: How often each row occurs. [R, n]
-
-    Returns:
-        Spearman's rho; NaN where one side is constant within every target. [R]
-    """
+    """Correlate ranks within the target, ties at their mean rank, under row counts [R, n]. [R]."""
     moments = np.zeros((3, len(counts)))
     for rows in strata(sample):
         weight = counts[:, rows]
@@ -142,15 +110,7 @@ def spearman(sample: Sample, counts: Floats) -> Floats:
 
 
 def kendall(sample: Sample, counts: Floats) -> Floats:
-    """Count concordant less discordant pairs within the target (tau-b).
-
-    Args:
-        sample: The paired scores, n rows.
-        counts: How often each row occurs. [R, n]
-
-    Returns:
-        Kendall's tau-b; NaN where one side is constant within every target. [R]
-    """
+    """Count concordant less discordant pairs within the target (tau-b), under row counts [R, n]. [R]."""
     pairs = np.zeros((3, len(counts)))
     for rows in strata(sample):
         pairs += pair_sums(sample.merged[rows], sample.trained[rows], counts[:, rows])
@@ -162,14 +122,7 @@ COEFFICIENTS: dict[str, Statistic] = {"pearson": pearson, "spearman": spearman, 
 
 
 def strata(sample: Sample) -> Iterator[Ints]:
-    """Walk over the targets.
-
-    Args:
-        sample: The paired scores.
-
-    Yields:
-        Ints: Row numbers of one target. [n_k]
-    """
+    """Yield the row numbers of one target after the other. each [n_k]."""
     for stratum in np.unique(sample.stratum):
         yield np.flatnonzero(sample.stratum == stratum)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.fidelity import intervals
 from analysis.fidelity.coefficients import COEFFICIENTS
-from analysis.fidelity.intervals import Estimate
+from analysis.fidelity.intervals import IntervalEstimate
 from analysis.fidelity.scores import Sample
 from m2m.support.arrays import Floats
 
@@ -30,53 +30,31 @@ class Correlations:
         kendall: Agreement of pairs (tau-b).
     """
 
-    pearson: Estimate
-    spearman: Estimate
-    kendall: Estimate
+    pearson: IntervalEstimate
+    spearman: IntervalEstimate
+    kendall: IntervalEstimate
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the coefficients out for a JSON file.
-
-        Returns:
-            Coefficient name to estimate.
-        """
+        """Lay the coefficients out for JSON, by name."""
         return {name: getattr(self, name).to_json() for name in COEFFICIENTS}
 
 
 def correlations(sample: Sample | None, seed: int, absent: str = "") -> Correlations:
-    """Compute the three coefficients.
-
-    Args:
-        sample: The paired scores; None if there is none.
-        seed: Seed of bootstrap and permutations.
-        absent: Why there is no sample.
-
-    Returns:
-        The coefficients; without value, and with a reason, where the sample does not define them.
-    """
+    """Compute the three coefficients; without a sample they are missing, for the reason `absent`."""
     if sample is None:
-        return Correlations(*[Estimate.missing(0, absent)] * len(COEFFICIENTS))
+        return Correlations(*[IntervalEstimate.missing(0, absent)] * len(COEFFICIENTS))
     return Correlations(*(correlation(name, sample, seed) for name in COEFFICIENTS))
 
 
-def correlation(coefficient: str, sample: Sample, seed: int) -> Estimate:
-    """Compute one coefficient with its intervals.
-
-    Args:
-        coefficient: `pearson`, `spearman` or `kendall`.
-        sample: The paired scores.
-        seed: Seed of bootstrap and permutations.
-
-    Returns:
-        The estimate; `low` and `high` are the textbook interval.
-    """
+def correlation(coefficient: str, sample: Sample, seed: int) -> IntervalEstimate:
+    """Compute `pearson`, `spearman` or `kendall`; `low` and `high` are the textbook interval."""
     defect = sample.defect(FEWEST)
     if defect:
-        return Estimate.missing(sample.n, defect)
+        return IntervalEstimate.missing(sample.n, defect)
     statistic = COEFFICIENTS[coefficient]
     value = float(statistic(sample, np.ones((1, sample.n)))[0])
     textbook = intervals.fisher(coefficient, value, sample.effective_n)
-    return Estimate(
+    return IntervalEstimate(
         value=value,
         low=textbook.low,
         high=textbook.high,
@@ -102,16 +80,12 @@ class Ceiling:
             with the noise-free truth. May exceed 1, by chance or because surrogate and truth share a seed.
     """
 
-    agreement: dict[str, Estimate]
+    agreement: dict[str, IntervalEstimate]
     attainable: dict[str, float | None]
-    corrected: dict[str, Estimate]
+    corrected: dict[str, IntervalEstimate]
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the ceiling out for a JSON file.
-
-        Returns:
-            Coefficient name to the agreement of seeds, with `attainable` and `corrected` inside.
-        """
+        """Lay the agreement of seeds out for JSON by coefficient, `attainable` and `corrected` inside."""
         return {
             name: self.agreement[name].to_json()
             | {"attainable": self.attainable[name], "corrected": self.corrected[name].to_json()}
@@ -120,19 +94,10 @@ class Ceiling:
 
 
 def ceiling(sample: Sample, again: Floats, seed: int) -> Ceiling:
-    """Compare two seeds of the truth.
-
-    Args:
-        sample: Paired scores of surrogate and first seed.
-        again: Trained scores of the second seed, NaN where there is none. [n]
-        seed: Seed of bootstrap and permutations.
-
-    Returns:
-        The ceiling over the mixtures that have both; without values, with the reason, where there is none.
-    """
+    """Compare two seeds of the truth on the mixtures that have both; `again` is NaN for the others. [n]."""
     both = ~np.isnan(again)
     if not np.any(both):
-        nothing = Estimate.missing(0, "no second training seed")
+        nothing = IntervalEstimate.missing(0, "no second training seed")
         return Ceiling(
             dict.fromkeys(ATTENUATED, nothing), dict.fromkeys(ATTENUATED), dict.fromkeys(ATTENUATED, nothing)
         )
@@ -147,11 +112,11 @@ def ceiling(sample: Sample, again: Floats, seed: int) -> Ceiling:
     return Ceiling(agreement, attainable, corrected)
 
 
-def _corrected(coefficient: str, surrogate: Sample, seeds: Sample, seed: int) -> Estimate:
+def _corrected(coefficient: str, surrogate: Sample, seeds: Sample, seed: int) -> IntervalEstimate:
     """Return the surrogate's correlation over √(the seeds' correlation), with a bootstrap interval."""
     defect = surrogate.defect(4) or seeds.defect(4)
     if defect:
-        return Estimate.missing(surrogate.n, defect)
+        return IntervalEstimate.missing(surrogate.n, defect)
     statistic = COEFFICIENTS[coefficient]
 
     def ratio(sample: Sample, counts: Floats) -> Floats:
@@ -161,8 +126,8 @@ def _corrected(coefficient: str, surrogate: Sample, seeds: Sample, seed: int) ->
 
     value = float(ratio(surrogate, np.ones((1, surrogate.n)))[0])
     if math.isnan(value):
-        return Estimate.missing(
+        return IntervalEstimate.missing(
             surrogate.n, "the two training seeds do not agree at all: there is no signal to correct for"
         )
     interval = intervals.bootstrap(ratio, surrogate, seed)
-    return Estimate(value, interval.low, interval.high, surrogate.n, interval.method, interval.reason)
+    return IntervalEstimate(value, interval.low, interval.high, surrogate.n, interval.method, interval.reason)

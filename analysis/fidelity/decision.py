@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from analysis.fidelity import intervals
 from analysis.fidelity.coefficients import pair_sums, strata
 from analysis.fidelity.correlation import FEWEST, correlation
-from analysis.fidelity.intervals import MANY, RESAMPLES, Estimate, Interval
+from analysis.fidelity.intervals import MANY, RESAMPLES, Interval, IntervalEstimate
 from analysis.fidelity.scores import Points, Sample
 from m2m.support.arrays import Floats, Ints
 
@@ -31,7 +31,124 @@ _PAIRS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Uncertainty:
+class Decision:
+    """Quality of the choice made by surrogate scores; scores are in the metric's unit.
+
+    Attributes:
+        picked: Mixture with the best merged model.
+        oracle: Mixture with the best trained model.
+        regret: Trained score lost by the pick against the oracle, ≥ 0.
+        rank: Place of the pick by trained score, 1 = best.
+        candidates: Mixtures n.
+        regret_of_random: Expected regret of a mixture drawn at random.
+        regret_at: k to the regret if the surrogate's k best were all trained and the best of them taken.
+        recall_at: k to the share of the k best that are among the surrogate's k best.
+        ndcg: Normalised discounted cumulative gain of the surrogate's order; a mixture's gain is its place
+            within the range of trained scores, 0 … 1.
+        pairwise_accuracy: Share of the pairs with different trained scores that the surrogate orders rightly
+            (DataDecide, arXiv 2504.11393); a tie of the surrogate counts half. Interval: mixture bootstrap.
+        top_quartile_spearman: Spearman among the quarter of the mixtures (rounded up) trained best.
+        uncertainty: Source of chance (`mixtures`, `examples`, `seeds`) to intervals of regret@k, recall@k and
+            the pairwise accuracy, and how often the pick is within ε of the best.
+        reason: Why there is no decision and all else is None; empty otherwise.
+    """
+
+    picked: str | None
+    oracle: str | None
+    regret: float | None
+    rank: int | None
+    candidates: int
+    regret_of_random: float | None
+    regret_at: dict[str, float]
+    recall_at: dict[str, float]
+    ndcg: float | None
+    pairwise_accuracy: IntervalEstimate
+    top_quartile_spearman: IntervalEstimate
+    uncertainty: dict[str, RedrawnChoice] = field(default_factory=dict)
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Lay the attributes out for JSON."""
+        content = asdict(self)
+        for name in ("pairwise_accuracy", "top_quartile_spearman"):
+            content[name] = getattr(self, name).to_json()
+        content["uncertainty"] = {source: found.to_json() for source, found in self.uncertainty.items()}
+        return content
+
+
+def decision(points: Points, seed: int) -> Decision:
+    """Judge the surrogate's choice on one target by the truth."""
+    broken = int(np.sum(~(np.isfinite(points.merged) & np.isfinite(points.trained))))
+    if broken or points.n < 2:
+        reason = (
+            f"{broken} of {points.n} mixtures have a score that is not finite"
+            if broken
+            else "nothing to choose from"
+        )
+        nothing = IntervalEstimate.missing(points.n, reason)
+        return Decision(None, None, None, None, points.n, None, {}, {}, None, nothing, nothing, {}, reason)
+    chosen, best = points.order(points.merged), points.order(points.trained)
+    gain = points.trained if points.higher_is_better else -points.trained
+    ks = [k for k in SHORTLISTS if k <= points.n]
+    return Decision(
+        picked=points.labels[chosen[0]],
+        oracle=points.labels[best[0]],
+        regret=float(gain[best[0]] - gain[chosen[0]]),
+        rank=1 + int(np.sum(gain > gain[chosen[0]])),
+        candidates=points.n,
+        regret_of_random=float(np.mean(gain[best[0]] - gain)),
+        regret_at={str(k): float(gain[best[0]] - np.max(gain[chosen[:k]])) for k in ks},
+        recall_at={str(k): len(set(chosen[:k]) & set(best[:k])) / k for k in ks},
+        ndcg=ndcg(gain, chosen, best),
+        pairwise_accuracy=_pairwise(points.sample(), seed),
+        top_quartile_spearman=_top_quartile(points.sample(), best, seed),
+        uncertainty=uncertainty(points, seed),
+    )
+
+
+def ndcg(gain: Floats, chosen: list[int], best: list[int]) -> float | None:
+    """Return the surrogate's discounted gain as a share of the true order's; None if all gains are equal.
+
+    A mixture's gain, shifted and scaled to 0 … 1, counts less by the logarithm of its place (Järvelin and
+    Kekäläinen 2002). `gain` is higher for better [n]; `chosen` and `best` are row numbers in both orders [n].
+    """
+    spread = float(np.ptp(gain))
+    if spread == 0:
+        return None
+    share = (gain - np.min(gain)) / spread
+    discount = 1 / np.log2(np.arange(2, len(gain) + 2))
+    return float((share[chosen] @ discount) / (share[best] @ discount))
+
+
+def pairwise_accuracy(sample: Sample, counts: Floats) -> Floats:
+    """Return the share of pairs ordered rightly by the surrogate, for row counts [R, n]; or NaN. [R]."""
+    agree, differ = np.zeros((2, len(counts)))
+    for rows in strata(sample):
+        less_wrong, _, differs = pair_sums(sample.merged[rows], sample.trained[rows], counts[:, rows])
+        agree += (less_wrong + differs) / 2
+        differ += differs
+    return np.where(differ > 0, agree / np.where(differ > 0, differ, 1), np.nan)
+
+
+def _pairwise(sample: Sample, seed: int) -> IntervalEstimate:
+    if np.ptp(sample.trained) == 0:
+        return IntervalEstimate.missing(sample.n, "all trained scores are equal: there is no right order")
+    value = float(pairwise_accuracy(sample, np.ones((1, sample.n)))[0])
+    interval = intervals.bootstrap(pairwise_accuracy, sample, seed)
+    return IntervalEstimate(value, interval.low, interval.high, sample.n, interval.method, interval.reason)
+
+
+def _top_quartile(sample: Sample, best: list[int], seed: int) -> IntervalEstimate:
+    top = np.isin(np.arange(sample.n), best[: -(-sample.n // 4)])
+    if np.sum(top) < FEWEST:
+        return IntervalEstimate.missing(
+            int(np.sum(top)), f"the best quarter of {sample.n} mixtures is too small for a correlation"
+        )
+    return correlation("spearman", sample.keep(top), seed)
+
+
+@dataclass(frozen=True)
+class RedrawnChoice:
     """Numbers about a choice under one source of chance.
 
     Attributes:
@@ -52,6 +169,19 @@ class Uncertainty:
     within: dict[str, float]
     reason: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Lay the attributes out for JSON; where nothing was redrawn, only the reason."""
+        if not self.draws:
+            return {"draws": 0, "reason": self.reason}
+        accuracy = self.pairwise_accuracy
+        return {
+            "draws": self.draws,
+            "regret_at": {k: interval.to_json() for k, interval in self.regret_at.items()},
+            "recall_at": {k: interval.to_json() for k, interval in self.recall_at.items()},
+            "pairwise_accuracy": accuracy.to_json() if accuracy else None,
+            "within": self.within,
+        }
+
 
 @dataclass(frozen=True)
 class _Draws:
@@ -62,16 +192,8 @@ class _Draws:
     present: NDArray[np.bool_]
 
 
-def uncertainty(points: Points, seed: int) -> dict[str, Uncertainty]:
-    """Make one target's choice again under each source of chance.
-
-    Args:
-        points: The target's scores, finite, at least two.
-        seed: Seed of the redraws.
-
-    Returns:
-        `mixtures`, `examples` and `seeds`; a source that cannot be redrawn says why.
-    """
+def uncertainty(points: Points, seed: int) -> dict[str, RedrawnChoice]:
+    """Make one target's choice again under each source of chance; one that cannot be redrawn says why."""
     makers = {"mixtures": _other_mixtures, "examples": _other_examples, "seeds": _other_seeds}
     if points.n > MANY:
         return dict.fromkeys(makers, _nothing(f"left out for more than {MANY} mixtures"))
@@ -82,8 +204,8 @@ def uncertainty(points: Points, seed: int) -> dict[str, Uncertainty]:
     }
 
 
-def _nothing(reason: str) -> Uncertainty:
-    return Uncertainty(0, {}, {}, None, {}, reason)
+def _nothing(reason: str) -> RedrawnChoice:
+    return RedrawnChoice(0, {}, {}, None, {}, reason)
 
 
 def _signed(points: Points, scores: Floats) -> Floats:
@@ -119,7 +241,7 @@ def _other_seeds(points: Points, rng: np.random.Generator) -> _Draws | str:
     return _Draws(merged, _signed(points, trained), everyone)
 
 
-def _judged(draws: _Draws, points: Points, source: str) -> Uncertainty:
+def _judged(draws: _Draws, points: Points, source: str) -> RedrawnChoice:
     sizes = points.sizes
     chosen, best = (_orders(scores, draws.present, sizes) for scores in (draws.merged, draws.trained))
     gain = np.where(draws.present, draws.trained, -np.inf)
@@ -131,7 +253,7 @@ def _judged(draws: _Draws, points: Points, source: str) -> Uncertainty:
     }  # mixtures that are not there come last in both orders, the same ones
     spread = float(np.ptp(points.trained))
     accuracy = None if source == "mixtures" else _percentiles(_pair_shares(draws), source)
-    return Uncertainty(
+    return RedrawnChoice(
         draws=RESAMPLES,
         regret_at={str(k): _percentiles(values, source) for k, values in regrets.items()},
         recall_at={str(k): _percentiles(values, source) for k, values in recalls.items()},
@@ -169,172 +291,3 @@ def _percentiles(values: Floats, source: str) -> Interval:
         return Interval(None, None, method, f"not defined in {undefined} of {len(values)} redraws")
     low, high = np.percentile(values, [2.5, 97.5])
     return Interval(float(low), float(high), method)
-
-
-def to_json(found: dict[str, Uncertainty]) -> dict[str, Any]:
-    """Lay the sources out for a JSON file.
-
-    Args:
-        found: Source to what it gives.
-
-    Returns:
-        The attributes; an interval is `low`, `high`, `reason`.
-    """
-    return {source: _plain(result) for source, result in found.items()}
-
-
-def _plain(found: Uncertainty) -> dict[str, Any]:
-    if not found.draws:
-        return {"draws": 0, "reason": found.reason}
-    return {
-        "draws": found.draws,
-        "regret_at": {k: _ends(interval) for k, interval in found.regret_at.items()},
-        "recall_at": {k: _ends(interval) for k, interval in found.recall_at.items()},
-        "pairwise_accuracy": _ends(found.pairwise_accuracy) if found.pairwise_accuracy else None,
-        "within": found.within,
-    }
-
-
-def _ends(interval: Interval) -> dict[str, Any]:
-    return {"low": interval.low, "high": interval.high, "reason": interval.reason}
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Quality of the choice made by surrogate scores; scores are in the metric's unit.
-
-    Attributes:
-        picked: Mixture with the best merged model.
-        oracle: Mixture with the best trained model.
-        regret: Trained score lost by the pick against the oracle, ≥ 0.
-        rank: Place of the pick by trained score, 1 = best.
-        candidates: Mixtures n.
-        regret_of_random: Expected regret of a mixture drawn at random.
-        regret_at: k to the regret if the surrogate's k best were all trained and the best of them taken.
-        recall_at: k to the share of the k best that are among the surrogate's k best.
-        ndcg: Normalised discounted cumulative gain of the surrogate's order; a mixture's gain is its place
-            within the range of trained scores, 0 … 1.
-        pairwise_accuracy: Share of the pairs with different trained scores that the surrogate orders rightly
-            (DataDecide, arXiv 2504.11393); a tie of the surrogate counts half. Interval: mixture bootstrap.
-        top_quartile_spearman: Spearman among the quarter of the mixtures (rounded up) trained best.
-        uncertainty: Source of chance (`mixtures`, `examples`, `seeds`) to intervals of regret@k, recall@k and
-            the pairwise accuracy, and how often the pick is within ε of the best.
-        reason: Why there is no decision and all else is None; empty otherwise.
-    """
-
-    picked: str | None
-    oracle: str | None
-    regret: float | None
-    rank: int | None
-    candidates: int
-    regret_of_random: float | None
-    regret_at: dict[str, float]
-    recall_at: dict[str, float]
-    ndcg: float | None
-    pairwise_accuracy: Estimate
-    top_quartile_spearman: Estimate
-    uncertainty: dict[str, Uncertainty] = field(default_factory=dict)
-    reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Lay the decision out for a JSON file.
-
-        Returns:
-            The attributes.
-        """
-        content = asdict(self)
-        for name in ("pairwise_accuracy", "top_quartile_spearman"):
-            content[name] = getattr(self, name).to_json()
-        return content | {"uncertainty": to_json(self.uncertainty)}
-
-
-def decision(points: Points, seed: int) -> Decision:
-    """Judge the surrogate's choice by the truth.
-
-    Args:
-        points: One target's scores.
-        seed: Seed of bootstrap and permutations.
-
-    Returns:
-        The decision.
-    """
-    broken = int(np.sum(~(np.isfinite(points.merged) & np.isfinite(points.trained))))
-    if broken or points.n < 2:
-        reason = (
-            f"{broken} of {points.n} mixtures have a score that is not finite"
-            if broken
-            else "nothing to choose from"
-        )
-        nothing = Estimate.missing(points.n, reason)
-        return Decision(None, None, None, None, points.n, None, {}, {}, None, nothing, nothing, {}, reason)
-    chosen, best = points.order(points.merged), points.order(points.trained)
-    gain = points.trained if points.higher_is_better else -points.trained
-    ks = [k for k in SHORTLISTS if k <= points.n]
-    return Decision(
-        picked=points.labels[chosen[0]],
-        oracle=points.labels[best[0]],
-        regret=float(gain[best[0]] - gain[chosen[0]]),
-        rank=1 + int(np.sum(gain > gain[chosen[0]])),
-        candidates=points.n,
-        regret_of_random=float(np.mean(gain[best[0]] - gain)),
-        regret_at={str(k): float(gain[best[0]] - np.max(gain[chosen[:k]])) for k in ks},
-        recall_at={str(k): len(set(chosen[:k]) & set(best[:k])) / k for k in ks},
-        ndcg=ndcg(gain, chosen, best),
-        pairwise_accuracy=_pairwise(points.sample(), seed),
-        top_quartile_spearman=_top_quartile(points.sample(), best, seed),
-        uncertainty=uncertainty(points, seed),
-    )
-
-
-def ndcg(gain: Floats, chosen: list[int], best: list[int]) -> float | None:
-    """Discount each mixture's gain by the logarithm of its place (Järvelin and Kekäläinen 2002).
-
-    Args:
-        gain: Trained scores, higher is better; shifted and scaled here to 0 … 1. [n]
-        chosen: Row numbers in the surrogate's order. [n]
-        best: Row numbers in the true order. [n]
-
-    Returns:
-        Discounted gain of the surrogate's order as a share of the true order's; None if all gains are equal.
-    """
-    spread = float(np.ptp(gain))
-    if spread == 0:
-        return None
-    share = (gain - np.min(gain)) / spread
-    discount = 1 / np.log2(np.arange(2, len(gain) + 2))
-    return float((share[chosen] @ discount) / (share[best] @ discount))
-
-
-def pairwise_accuracy(sample: Sample, counts: Floats) -> Floats:
-    """Count the pairs of a target that the surrogate orders rightly, for many row weightings.
-
-    Args:
-        sample: The paired scores, n rows.
-        counts: How often each row occurs. [R, n]
-
-    Returns:
-        The share among pairs whose trained scores differ; NaN if there is none. [R]
-    """
-    agree, differ = np.zeros((2, len(counts)))
-    for rows in strata(sample):
-        less_wrong, _, differs = pair_sums(sample.merged[rows], sample.trained[rows], counts[:, rows])
-        agree += (less_wrong + differs) / 2
-        differ += differs
-    return np.where(differ > 0, agree / np.where(differ > 0, differ, 1), np.nan)
-
-
-def _pairwise(sample: Sample, seed: int) -> Estimate:
-    if np.ptp(sample.trained) == 0:
-        return Estimate.missing(sample.n, "all trained scores are equal: there is no right order")
-    value = float(pairwise_accuracy(sample, np.ones((1, sample.n)))[0])
-    interval = intervals.bootstrap(pairwise_accuracy, sample, seed)
-    return Estimate(value, interval.low, interval.high, sample.n, interval.method, interval.reason)
-
-
-def _top_quartile(sample: Sample, best: list[int], seed: int) -> Estimate:
-    top = np.isin(np.arange(sample.n), best[: -(-sample.n // 4)])
-    if np.sum(top) < FEWEST:
-        return Estimate.missing(
-            int(np.sum(top)), f"the best quarter of {sample.n} mixtures is too small for a correlation"
-        )
-    return correlation("spearman", sample.keep(top), seed)

@@ -48,9 +48,13 @@ class Interval:
     method: str
     reason: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Lay ends and reason out for JSON."""
+        return {"low": self.low, "high": self.high, "reason": self.reason}
+
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A statistic of n rows.
 
     Attributes:
@@ -74,44 +78,22 @@ class Estimate:
     intervals: tuple[Interval, ...] = ()
 
     @classmethod
-    def missing(cls, n: int, reason: str) -> Estimate:
-        """Say that a statistic is not defined.
-
-        Args:
-            n: Rows there were.
-            reason: Why they do not give a number.
-
-        Returns:
-            The estimate without value.
-        """
+    def missing(cls, n: int, reason: str) -> IntervalEstimate:
+        """Return an estimate without value: why the n rows there were do not give a number."""
         return cls(None, None, None, n, reason=reason)
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the estimate out for a JSON file.
-
-        Returns:
-            The attributes; `intervals` by method.
-        """
+        """Lay the attributes out for JSON, `intervals` by method."""
         content = asdict(self)
-        content["intervals"] = {
-            i.method: {"low": i.low, "high": i.high, "reason": i.reason} for i in self.intervals
-        }
+        content["intervals"] = {interval.method: interval.to_json() for interval in self.intervals}
         return content
 
 
 def standard_error(coefficient: str, value: float, n: int) -> float:
-    """Give the standard error of atanh(coefficient) for n independent rows.
+    """Return the standard error of atanh(coefficient) for n independent rows, at least `SMALLEST`.
 
     Pearson: Fisher 1921. Spearman: Bonett and Wright 2000 (Psychometrika 65:23), better than Fieller's for
     large correlations. Kendall: Fieller, Hartley and Pearson 1957 (Biometrika 44:470).
-
-    Args:
-        coefficient: `pearson`, `spearman` or `kendall`.
-        value: The estimate.
-        n: Rows; at least `SMALLEST[coefficient]`.
-
-    Returns:
-        The standard error on the atanh scale.
     """
     variance = {
         "pearson": 1 / (n - 3),
@@ -122,16 +104,7 @@ def standard_error(coefficient: str, value: float, n: int) -> float:
 
 
 def fisher(coefficient: str, value: float, n: int) -> Interval:
-    """Make the textbook interval tanh(atanh(value) ± 1.96 · standard error).
-
-    Args:
-        coefficient: `pearson`, `spearman` or `kendall`.
-        value: The estimate.
-        n: Independent rows.
-
-    Returns:
-        The interval; at |value| = 1 it collapses, which is said in its reason.
-    """
+    """Make the textbook interval tanh(atanh(value) ± 1.96 · standard error); at |value| = 1 it collapses."""
     method = {"pearson": "Fisher z", "spearman": "Bonett-Wright", "kendall": "Fieller"}[coefficient]
     if n < SMALLEST[coefficient]:
         return Interval(
@@ -147,16 +120,7 @@ def fisher(coefficient: str, value: float, n: int) -> Interval:
 
 
 def bootstrap(statistic: Statistic, sample: Sample, seed: int) -> Interval:
-    """Resample mixtures (Efron's BCa interval, scipy).
-
-    Args:
-        statistic: The coefficient.
-        sample: The paired scores.
-        seed: Seed of the resamples.
-
-    Returns:
-        The interval.
-    """
+    """Resample mixtures: Efron's BCa interval, scipy's."""
     present, cluster = np.unique(sample.mixture, return_inverse=True)
     if len(present) > MANY:
         return Interval(None, None, _BOOTSTRAP, f"left out for more than {MANY} mixtures")
@@ -200,17 +164,10 @@ def _counts(codes: Ints, kinds: int) -> Floats:
 
 
 def dataset_jackknife(statistic: Statistic, sample: Sample) -> Interval:
-    """Leave out one dataset with all its mixtures at a time (jackknife of a U-statistic: Arvesen 1969).
+    """Return the interval of leaving out one dataset, with all its mixtures, at a time (Arvesen 1969).
 
     On the atanh scale, variance (N − 1)/N · Σ (z₍₋ᵢ₎ − z̄)² with t quantiles on N − 1 degrees of freedom.
     Right when what varies is which datasets there are; too wide when rows are in truth independent.
-
-    Args:
-        statistic: The coefficient.
-        sample: The paired scores.
-
-    Returns:
-        The interval.
     """
     method, names = JACKKNIFE, sample.datasets
     if len(names) < 3:
@@ -236,16 +193,10 @@ def dataset_jackknife(statistic: Statistic, sample: Sample) -> Interval:
 
 
 def permutation_p(coefficient: str, sample: Sample, seed: int) -> float | None:
-    """Shuffle which mixture got which trained scores; all targets of a mixture move together.
+    """Return the two-sided p-value of shuffling which mixture got which trained scores, on all targets alike.
 
-    Args:
-        coefficient: `pearson`, `spearman` or `kendall`.
-        sample: The paired scores.
-        seed: Seed of the permutations; up to six mixtures all permutations are taken instead.
-
-    Returns:
-        The two-sided p-value; None above `MANY` mixtures, or if scores cannot be exchanged because some
-        target lacks some mixture.
+    Up to six mixtures all permutations are taken. None above `MANY` mixtures, or if scores cannot be
+    exchanged because some target lacks some mixture.
     """
     mixtures = sample.mixtures
     if sample.n != mixtures * sample.strata or mixtures > MANY:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.correlation import Correlations
-from analysis.fidelity.intervals import JACKKNIFE, SMALLEST, Estimate, standard_error
+from analysis.fidelity.intervals import JACKKNIFE, SMALLEST, IntervalEstimate, standard_error
 from m2m.errors import InputError
 
 #: Widths (upper less lower end) of the 95 % interval that are planned for.
@@ -52,11 +52,7 @@ class Power:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the plans out for a JSON file.
-
-        Returns:
-            The attributes, a plan a width.
-        """
+        """Lay the attributes out for JSON, a plan a width."""
         return {
             "value": self.value,
             "design_effect": self.design_effect,
@@ -108,19 +104,11 @@ def _reach(value: float, width: float) -> float:
 
 
 def power(correlations: Correlations, datasets: int) -> dict[str, Power]:
-    """Plan for each coefficient that was found.
-
-    Args:
-        correlations: What was found, with jackknife intervals where members are known.
-        datasets: Number of datasets N of the jackknife.
-
-    Returns:
-        Coefficient name to its plans.
-    """
+    """Plan for each coefficient that was found; `datasets` is the N of the dataset jackknife."""
     return {name: _power(name, getattr(correlations, name), datasets) for name in COEFFICIENTS}
 
 
-def _power(coefficient: str, found: Estimate, datasets: int) -> Power:
+def _power(coefficient: str, found: IntervalEstimate, datasets: int) -> Power:
     if found.value is None or abs(found.value) == 1:
         return Power(found.value, None, (), found.reason)
     effect = _design_effect(found, datasets)
@@ -135,7 +123,7 @@ def _plan(coefficient: str, value: float, width: float, effect: float | None) ->
     return Plan(width, alone, dependent, (dependent or alone).bit_length())
 
 
-def _design_effect(found: Estimate, datasets: int) -> float | None:
+def _design_effect(found: IntervalEstimate, datasets: int) -> float | None:
     """Return the ratio of the two intervals' variances on the atanh scale, at least 1."""
     jackknife = next((i for i in found.intervals if i.method == JACKKNIFE), None)
     ends = (found.low, found.high) + ((jackknife.low, jackknife.high) if jackknife else (None, None))

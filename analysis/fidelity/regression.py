@@ -30,7 +30,7 @@ from scipy import stats
 
 from analysis.fidelity.coefficients import strata
 from analysis.fidelity.correlation import FEWEST, correlation
-from analysis.fidelity.intervals import MANY, Estimate, Interval
+from analysis.fidelity.intervals import MANY, Interval, IntervalEstimate
 from analysis.fidelity.scores import Points, Sample
 from m2m.support.arrays import Floats, Ints
 
@@ -64,7 +64,7 @@ class RepeatedMeasures:
         reason: Why there is nothing; empty otherwise.
     """
 
-    r: Estimate
+    r: IntervalEstimate
     slope: Interval | None
     slope_value: float | None
     f: float | None
@@ -74,11 +74,7 @@ class RepeatedMeasures:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the result out for a JSON file.
-
-        Returns:
-            The attributes; the slope as `value`, `low`, `high`.
-        """
+        """Lay the result out for JSON, the slope as `value`, `low`, `high`."""
         slope = None
         if self.slope is not None:
             slope = {"value": self.slope_value, "low": self.slope.low, "high": self.slope.high}
@@ -109,16 +105,8 @@ def repeated_measures(sample: Sample, seed: int) -> RepeatedMeasures:
     return from_correlation(sample, correlation("pearson", sample, seed))
 
 
-def from_correlation(sample: Sample, r: Estimate) -> RepeatedMeasures:
-    """Fit the common slope to a sample whose pooled Pearson correlation is known.
-
-    Args:
-        sample: Paired scores of several targets.
-        r: Its pooled Pearson correlation.
-
-    Returns:
-        The fit; without numbers, with the reason, where it is not defined.
-    """
+def from_correlation(sample: Sample, r: IntervalEstimate) -> RepeatedMeasures:
+    """Fit the common slope to a sample whose pooled Pearson correlation r is known."""
     df = sample.n - sample.strata - 1
     if r.value is None:
         return RepeatedMeasures(r, None, None, None, df, None, None, r.reason)
@@ -171,7 +159,7 @@ class MixedEffects:
             out, seeds that agree.
     """
 
-    slope: Estimate
+    slope: IntervalEstimate
     slope_sd: float | None
     off_line_sd: float | None
     residual_sd: float | None
@@ -180,11 +168,7 @@ class MixedEffects:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the fit out for a JSON file.
-
-        Returns:
-            The attributes; the slope as `value`, `low`, `high`, `n`, `method`, `reason`.
-        """
+        """Lay the attributes out for JSON; the slope without p-value and other intervals."""
         slope = asdict(self.slope)
         return asdict(self) | {
             "slope": {name: slope[name] for name in ("value", "low", "high", "n", "method", "reason")},
@@ -240,11 +224,13 @@ def mixed_effects(points: Sequence[Points]) -> MixedEffects:
         reason = (
             "one target and one seed: nothing varies beside the mixtures" if used else "no target is usable"
         )
-        return MixedEffects(Estimate.missing(0, reason), None, None, None, names, seeds, notes)
+        return MixedEffects(IntervalEstimate.missing(0, reason), None, None, None, names, seeds, notes)
     rows = _rows(used)
     if _is_exact(rows):
         reason = "the line fits exactly: there is no error to divide"
-        return MixedEffects(Estimate.missing(len(rows.y), reason), None, None, None, names, seeds, notes)
+        return MixedEffects(
+            IntervalEstimate.missing(len(rows.y), reason), None, None, None, names, seeds, notes
+        )
     return _fit(rows, names, seeds, notes)
 
 
@@ -317,21 +303,23 @@ def _fit(rows: _Rows, names: tuple[str, ...], seeds: int, notes: tuple[str, ...]
         try:
             result = _model(rows, several, seeds > 1).fit(reml=True, method=_OPTIMIZER)
         except (np.linalg.LinAlgError, ValueError) as failure:
-            missing = Estimate.missing(len(rows.y), f"the regression cannot be fitted: {failure}")
+            missing = IntervalEstimate.missing(len(rows.y), f"the regression cannot be fitted: {failure}")
             return MixedEffects(missing, None, None, None, names, seeds, notes)
     variances = {"slopes between targets": float(result.cov_re[0, 0])} if several else {}
     if seeds > 1:
         variances["mixtures off the line"] = float(result.vcomp[0])
     value, residual = float(result.fe_params[-1]), float(result.scale)
     if not np.isfinite([value, residual, *variances.values()]).all():
-        missing = Estimate.missing(len(rows.y), "the regression cannot be fitted: it has no finite solution")
+        missing = IntervalEstimate.missing(
+            len(rows.y), "the regression cannot be fitted: it has no finite solution"
+        )
         return MixedEffects(missing, None, None, None, names, seeds, notes)
     whole = sum(variances.values()) + residual
     edge = [name for name, variance in variances.items() if variance <= _EDGE * whole]
     error, reason = _standard_error(result, [name not in edge for name in variances])
     reach = None if error is None else float(stats.t.ppf(0.975, df)) * error
     return MixedEffects(
-        slope=Estimate(
+        slope=IntervalEstimate(
             value,
             None if reach is None else value - reach,
             None if reach is None else value + reach,
@@ -354,15 +342,7 @@ def _fit(rows: _Rows, names: tuple[str, ...], seeds: int, notes: tuple[str, ...]
 
 
 def _standard_error(result: Any, inside: Sequence[bool]) -> tuple[float | None, str]:
-    """Return the slope's standard error, or None and why there is none.
-
-    A variance on the edge is held there: the likelihood has a slope and not a maximum in it, so only the
-    other parameters have an information matrix.
-
-    Args:
-        result: statsmodels' fit.
-        inside: Which of the variances are not on the edge.
-    """
+    """Return the slope's standard error, or None and why; `inside`: which variances are not on the edge."""
     if not result.converged:
         return None, "the fit did not converge"
     levels_and_slope = len(result.fe_params)

@@ -33,16 +33,7 @@ class Sample:
 
     @classmethod
     def single(cls, merged: Floats, trained: Floats, members: tuple[tuple[str, ...], ...] | None) -> Sample:
-        """Take one target's scores: every row is its own mixture.
-
-        Args:
-            merged: Surrogate scores. [n]
-            trained: Scores of the mixture-trained models. [n]
-            members: Dataset names of each row's mixture, or None. [n]
-
-        Returns:
-            The sample with one stratum.
-        """
+        """Take one target's scores: every row is its own mixture."""
         rows = np.arange(len(merged))
         return cls(merged, trained, np.zeros_like(rows), rows, members)
 
@@ -72,14 +63,7 @@ class Sample:
         return tuple(dict.fromkeys(name for mixture in self.members or () for name in mixture))
 
     def keep(self, rows: NDArray[np.bool_]) -> Sample:
-        """Keep some rows.
-
-        Args:
-            rows: Which. [n]
-
-        Returns:
-            The smaller sample; targets and mixtures keep their numbers.
-        """
+        """Keep some rows [n]; targets and mixtures keep their numbers."""
         return replace(
             self,
             merged=self.merged[rows],
@@ -89,25 +73,14 @@ class Sample:
         )
 
     def without_singletons(self) -> Sample | None:
-        """Drop the mixtures of one dataset, whose merged model is the expert itself.
-
-        Returns:
-            The smaller sample; None if members are not known.
-        """
+        """Drop mixtures of one dataset, whose merged model is the expert; None if members are not known."""
         if self.members is None:
             return None
         large = np.array([len(members) > 1 for members in self.members], dtype=bool)
         return self.keep(large[self.mixture])
 
     def defect(self, smallest: int) -> str | None:
-        """Say why no correlation is defined here.
-
-        Args:
-            smallest: Fewest rows (counted as `effective_n`) that are enough.
-
-        Returns:
-            The reason, or None if all is well.
-        """
+        """Return why no correlation is defined (`effective_n` below `smallest`, say); None if all is well."""
         broken = int(np.sum(~(np.isfinite(self.merged) & np.isfinite(self.trained))))
         if broken:
             return f"{broken} of {self.n} mixtures have a score that is not finite"
@@ -205,17 +178,7 @@ class Points:
 
 
 def pooled_sample(points: Sequence[Points]) -> Sample:
-    """Put all targets' points into one sample, each target a stratum; equal labels are the same mixture.
-
-    Args:
-        points: The targets. [k]
-
-    Returns:
-        The sample; members are known if they are in every target.
-
-    Raises:
-        InputError: If a label has different members in two targets.
-    """
+    """Put all targets into one sample, a stratum each; a name with two sets of members is an InputError."""
     labels = list(dict.fromkeys(label for target in points for label in target.labels))
     number = {label: i for i, label in enumerate(labels)}
     names: dict[str, tuple[str, ...]] = {}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.fidelity.scores import Points
-from analysis.fidelity.study import Study, study, write
+from analysis.fidelity.study import FidelityStudy, study, write
 from analysis.results import run_source
 from m2m.errors import InputError
 from m2m.pipeline.run_folder import RunFolder
@@ -35,7 +35,7 @@ def of_table(
     again: str | None = None,
     higher_is_better: bool = True,
     seed: int = 0,
-) -> Study:
+) -> FidelityStudy:
     """Measure fidelity in a CSV table, one mixture a row.
 
     A column `members` (`a+b` or a JSON list) tells singletons apart, a column `candidate` names the mixtures;
@@ -76,18 +76,7 @@ def of_table(
 
 
 def read_table(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a CSV table as text.
-
-    Args:
-        path: The file.
-        columns: Columns it must have, once.
-
-    Returns:
-        The table; all cells are text, empty ones are empty.
-
-    Raises:
-        InputError: If the file cannot be read, is empty, or lacks or doubles a column.
-    """
+    """Read a CSV table as text; a file that lacks or doubles one of these columns is an InputError."""
     table = read_frame(path, "the table", text=True)
     names = list(table.columns)
     for column in columns:
@@ -137,18 +126,7 @@ def _of_rows(
 
 
 def _all_members(path: str, cells: pd.Series[str]) -> list[tuple[str, ...]]:
-    """Read every row's dataset names.
-
-    Args:
-        path: The table.
-        cells: The members column.
-
-    Returns:
-        Names, in the order in which datasets first appear in the table.
-
-    Raises:
-        InputError: If a cell is broken JSON, names a dataset twice or nothing, or a name cannot be used.
-    """
+    """Read every row's dataset names, in the order in which datasets first appear in the table."""
     read: list[tuple[str, ...]] = []
     place: dict[str, int] = {}
     for line, text in enumerate(cells, start=1):
@@ -163,17 +141,7 @@ def _all_members(path: str, cells: pd.Series[str]) -> list[tuple[str, ...]]:
 
 
 def _members(text: str) -> tuple[str, ...]:
-    """Read the names in `a+b` or in a JSON list.
-
-    Args:
-        text: A cell of the members column.
-
-    Returns:
-        The names.
-
-    Raises:
-        InputError: If it is broken JSON.
-    """
+    """Read the names in `a+b` or in a JSON list."""
     if text.lstrip().startswith("["):
         try:
             return tuple(str(name) for name in json.loads(text))
@@ -191,20 +159,7 @@ def _numbers(path: str, rows: pd.DataFrame, column: str) -> Floats:
 
 
 def _number(path: str, line: Any, column: str, text: str) -> float:
-    """Read a number from a cell; an empty one is NaN.
-
-    Args:
-        path: The table.
-        line: Index of the row.
-        column: Name of the column.
-        text: The cell.
-
-    Returns:
-        The number.
-
-    Raises:
-        InputError: If the cell holds anything else.
-    """
+    """Read a number from a cell; an empty one is NaN."""
     try:
         # Python reads 1_000 as a thousand; in a table it is a mistake.
         return float(text.replace("_", "?")) if text.strip() else math.nan
@@ -222,7 +177,7 @@ def of_scores(
     trained_split: str | None = None,
     first_seed: int | None = None,
     seed: int = 0,
-) -> Study:
+) -> FidelityStudy:
     """Measure fidelity in a run's table of scores, one target a task.
 
     Args:
@@ -320,7 +275,7 @@ def _by_candidate(task: str, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.set_index(LABEL)
 
 
-def of_run(root: str | Path, *, seed: int = 0) -> Study:
+def of_run(root: str | Path, *, seed: int = 0) -> FidelityStudy:
     """Measure fidelity in a run folder's table of scores, on its headline metric.
 
     Args:
@@ -347,7 +302,7 @@ def of_run(root: str | Path, *, seed: int = 0) -> Study:
     return of_scores(frame, metric=results["metric"], first_seed=results["seed"], seed=seed)
 
 
-def record(study: Study, root: str | Path) -> None:
+def record(study: FidelityStudy, root: str | Path) -> None:
     """Put a study into its run: the files into the figures folder, the numbers into `results.json`.
 
     Args:

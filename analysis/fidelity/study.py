@@ -62,11 +62,7 @@ class Fidelity:
     decision: Decision
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the result out for a JSON file.
-
-        Returns:
-            `pearson`, `spearman`, `kendall`, `without_singletons`, `ceiling`, and the decision's numbers.
-        """
+        """Lay the result out for JSON: both sets of correlations, the ceiling, and the decision's numbers."""
         return {
             "metric": self.points.metric,
             "higher_is_better": self.points.higher_is_better,
@@ -100,12 +96,7 @@ class Pooled:
     incomplete: int
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the result out for a JSON file.
-
-        Returns:
-            As `Fidelity.to_json`, without a decision, with `uncentred`, `mean_pearson`,
-            `repeated_measures` and `incomplete`.
-        """
+        """Lay the result out for JSON: as a target's, with the regression and without a decision."""
         return {
             "pooling": _POOLING,
             **_agreement_json(self),
@@ -117,7 +108,7 @@ class Pooled:
 
 
 @dataclass(frozen=True)
-class Study:
+class FidelityStudy:
     """Fidelity on one or several targets.
 
     Attributes:
@@ -140,11 +131,7 @@ class Study:
         return self.pooled if self.pooled is not None else next(iter(self.by.values()))
 
     def targets_json(self) -> dict[str, Any]:
-        """Lay the targets out as in a run's `results.json`.
-
-        Returns:
-            Target name to its fidelity.
-        """
+        """Lay the targets out as in a run's `results.json`, by name."""
         return {target: fidelity.to_json() for target, fidelity in self.by.items()}
 
 
@@ -207,7 +194,7 @@ def of_points(points: Points, seed: int = 0) -> Fidelity:
     return Fidelity(points, *_agreement(sample, points.again, seed), decision(points, seed))
 
 
-def study(targets: Iterable[Points], seed: int = 0) -> Study:
+def study(targets: Iterable[Points], seed: int = 0) -> FidelityStudy:
     """Measure every target, and all of them together.
 
     Args:
@@ -227,7 +214,7 @@ def study(targets: Iterable[Points], seed: int = 0) -> Study:
     pooled = _pooled(found, seed) if len(found) > 1 else None
     points = [target.points for target in found]
     plans = power((pooled or found[0]).correlations, len(pooled_sample(points).datasets))
-    return Study(by, pooled, mixed_effects(points), plans, seed)
+    return FidelityStudy(by, pooled, mixed_effects(points), plans, seed)
 
 
 def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
@@ -269,16 +256,8 @@ def _vector(name: str, values: ArrayLike) -> Floats:
     return vector
 
 
-def to_json(study: Study, source: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay a study out as in `fidelity.json`.
-
-    Args:
-        study: The study.
-        source: What it was made from: file names, columns, hashes.
-
-    Returns:
-        `pearson`, `spearman`, `kendall` and so on of all targets together at the top, each target in `by`.
-    """
+def to_json(study: FidelityStudy, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a study out as in `fidelity.json`; `source` says what it was made from: files, columns, hashes."""
     return {
         **study.overall.to_json(),
         "mixed_effects": study.mixed.to_json(),
@@ -290,28 +269,14 @@ def to_json(study: Study, source: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write(study: Study, folder: Path, source: Mapping[str, Any]) -> None:
-    """Write `fidelity.json` and three CSV tables (summary, choices, points), each in one step.
-
-    Args:
-        study: The study.
-        folder: Where to; made if need be.
-        source: What it was made from: file names, columns, hashes.
-    """
+def write(study: FidelityStudy, folder: Path, source: Mapping[str, Any]) -> None:
+    """Write `fidelity.json` and three CSV tables (summary, choices, points), each in one step."""
     tables = {"": summary_table(study), "choices": choices_table(study), "points": points_table(study)}
     write_results(folder, NAME, to_json(study, source), tables, REASONS)
 
 
-def points_table(study: Study) -> pd.DataFrame:
-    """Lay out what the figures draw.
-
-    Args:
-        study: The study.
-
-    Returns:
-        A row a target and mixture: `target, metric, higher_is_better, mixture, merged, trained,
-        trained_again, singleton, pick, oracle`.
-    """
+def points_table(study: FidelityStudy) -> pd.DataFrame:
+    """Return what the figures draw: a row a target and mixture."""
     return pd.concat([_points(target.points) for target in study.by.values()], ignore_index=True)
 
 
@@ -334,33 +299,18 @@ def _points(points: Points) -> pd.DataFrame:
     )
 
 
-def summary_table(study: Study) -> pd.DataFrame:
-    """Lay out every correlation as a row.
-
-    Args:
-        study: The study.
-
-    Returns:
-        `target, mixtures (all, without singletons), coefficient, value, low, high, n, method, p, reason`.
-    """
+def summary_table(study: FidelityStudy) -> pd.DataFrame:
+    """Return every correlation as a row: a target, all mixtures or without singletons, a coefficient."""
     return pd.DataFrame(list(_summary_rows(study)))
 
 
-def choices_table(study: Study) -> pd.DataFrame:
-    """Lay out how sure the numbers about each target's choice are.
-
-    Args:
-        study: The study.
-
-    Returns:
-        `target, source (mixtures, examples, seeds), quantity (regret_at, recall_at, within), at (k, or ε as a
-        share of the range), value, low, high, reason (why there is no interval)`.
-    """
+def choices_table(study: FidelityStudy) -> pd.DataFrame:
+    """Return how sure the numbers about choices are: a row a source of chance, quantity and k or ε."""
     columns = ["target", "source", "quantity", "at", "value", "low", "high", "reason"]
     return pd.DataFrame(list(_choices_rows(study)), columns=columns)
 
 
-def _choices_rows(study: Study) -> Iterator[tuple[Any, ...]]:
+def _choices_rows(study: FidelityStudy) -> Iterator[tuple[Any, ...]]:
     for target, fidelity in study.by.items():
         chosen = fidelity.decision
         for source, found in chosen.uncertainty.items():
@@ -373,7 +323,7 @@ def _choices_rows(study: Study) -> Iterator[tuple[Any, ...]]:
                 yield target, source, "within", tolerance, share, None, None, "a chance has no interval"
 
 
-def _summary_rows(study: Study) -> Iterator[dict[str, Any]]:
+def _summary_rows(study: FidelityStudy) -> Iterator[dict[str, Any]]:
     results: dict[str, Fidelity | Pooled] = dict(study.by)
     if study.pooled is not None:
         results["(all targets)"] = study.pooled

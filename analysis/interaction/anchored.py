@@ -46,15 +46,7 @@ def anchors(datasets: Sequence[str], share: float, common: Mixture | None = None
 
 
 def reached(experts: Sequence[Mixture], weights: Sequence[float]) -> Mixture:
-    """Say which mixture a merge of (anchored) experts stands for.
-
-    Args:
-        experts: What each expert trains on: rows of A. [N]
-        weights: Merging weights w. [N]
-
-    Returns:
-        The mixture Aᵀw.
-    """
+    """Return the mixture Aᵀw that a merge of (anchored) experts with weights w stands for."""
     pairs = list(zip(experts, weights, strict=True))
     names = experts[0].datasets
     return Mixture.normalised(
@@ -82,21 +74,9 @@ class AnchoredProxy:
 
 
 def anchored_proxy(run: TrainedRun, share: float) -> AnchoredProxy:
-    """Train an anchored expert a dataset by the run's own recipe, and merge them in equal parts.
-
-    Anchored on all datasets in equal parts, their equal merge stands for the same mixture as before, which
-    the run has trained: only N experts are trained, on all the run's examples and in its own precision.
-
-    Args:
-        run: The run.
-        share: β in (0, 1].
-
-    Returns:
-        Both relative residuals.
-
-    Raises:
-        InputError: If the run did not train the mixture of all datasets.
-    """
+    """Train an anchored expert a dataset by the run's own recipe, and merge them in equal parts."""
+    # Anchored on all datasets in equal parts, their equal merge stands for the same mixture as before, which
+    # the run has trained: only N experts are trained, on all the run's examples and in its own precision.
     everything = Mixture.subset(run.datasets, run.datasets)
     trained = run.displacement(everything, run.seed)
     if trained is None:
@@ -109,7 +89,7 @@ def anchored_proxy(run: TrainedRun, share: float) -> AnchoredProxy:
             fine_tune(run.setup.original, base, row, run.recipe, run.seed)
             for row in anchors(run.datasets, share)
         )
-        experts = torch.stack([run.landscape.displacement(state) for state in states])
+        experts = torch.stack([run.surface.displacement(state) for state in states])
     rows = torch.stack([trained, trained - run.experts.mean(0), trained - experts.mean(0)])
     travel, plain, anchored = norms(rows).tolist()
     relative = quotient(plain, travel), quotient(anchored, travel), quotient(anchored, plain)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from analysis.curvature.loss_surface import Landscape, inner
+from analysis.curvature.loss_surface import LossSurface, inner
 from m2m.setups.protocol import Examples
 
 
@@ -57,25 +57,17 @@ def agreement(measured: Tensor, predicted: Tensor) -> Agreement:
 
 
 def quotient(top: float, bottom: float) -> float:
-    """Divide two lengths.
-
-    Args:
-        top: The one.
-        bottom: The other.
-
-    Returns:
-        top / bottom; NaN where nothing is divided by: a zero would be read as agreement.
-    """
+    """Divide two lengths; NaN where nothing is divided by: a zero would be read as agreement."""
     return top / bottom if bottom else math.nan
 
 
 def score_effect(
-    landscape: Landscape, examples: Examples, merged: Tensor, residuals: Sequence[Tensor]
+    surface: LossSurface, examples: Examples, merged: Tensor, residuals: Sequence[Tensor]
 ) -> list[float]:
     """Predict how much a residual changes a loss: ∇L(θ̃)ᵀΔ.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         examples: What the loss is averaged over.
         merged: Displacement of the merged model. [P]
         residuals: Residuals Δ, measured or predicted. each [P]
@@ -83,7 +75,7 @@ def score_effect(
     Returns:
         L(θ*) − L(θ̃) to first order for each residual, nat.
     """
-    gradient = landscape.gradient(examples, at=merged)[None]
+    gradient = surface.gradient(examples, at=merged)[None]
     return [inner(gradient, residual[None]).item() for residual in residuals]
 
 

@@ -78,14 +78,7 @@ class ExplainedStudy:
     points: tuple[ExplainedPoint, ...]
 
     def reach(self, horizon: int) -> float | None:
-        """Say up to which step size second-order theory explains enough.
-
-        Args:
-            horizon: T.
-
-        Returns:
-            The largest η‖H‖ up to which the share explained is 95 % or more; None if there is none.
-        """
+        """Return the largest η‖H‖ up to which 95 % or more is explained at this horizon, or None."""
         reached = None
         for point in self.points:
             if point.steps == horizon:
@@ -122,11 +115,11 @@ def explained_of_run(
         raise InputError(f"step sizes must be above 0, got {list(step_sizes)}")
     if not horizons or min(horizons) < 2:
         raise InputError(f"horizons must be at least 2 steps: one leaves no residual; got {list(horizons)}")
-    terms = second_order(run.landscape, run.datasets)
+    terms = second_order(run.surface, run.datasets)
     data = [run.setup.datasets[name] for name in chosen.members]
     sharpness = max(
         spectral_norm(
-            partial(run.landscape.products, examples), run.landscape.zeros(), tolerance=1e-3, seed=run.seed
+            partial(run.surface.products, examples), run.surface.zeros(), tolerance=1e-3, seed=run.seed
         )
         for examples in data
     )
@@ -147,9 +140,9 @@ def _point(
     plain = TrainRecipe(steps=len(steps.rates), batch=1, learning_rate=rate, optimizer="sgd")
     used = [row for row, weight in zip(experts, mixture.weights, strict=True) if weight > 0]
     recipe = full_batch(run.setup, [*used, mixture], plain)
-    trained = trained_residual(run.landscape, run.base, experts, mixture.weights, recipe, run.seed)
+    trained = trained_residual(run.surface, run.base, experts, mixture.weights, recipe, run.seed)
     size_of_residual, travel = (norms(x[None]).item() for x in (trained.residual, trained.mixture))
-    quadratic = residual_of_quadratics(run.landscape, terms, mixture, steps)
+    quadratic = residual_of_quadratics(run.surface, terms, mixture, steps)
     return ExplainedPoint(
         step_size=size,
         steps=recipe.steps,
@@ -162,14 +155,7 @@ def _point(
 
 
 def to_json(study: ExplainedStudy) -> dict[str, Any]:
-    """Lay a study out for a JSON file.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The mixture, ‖H‖, how far second order reaches, and every point.
-    """
+    """Lay a study out for JSON."""
     horizons = sorted({point.steps for point in study.points})
     return {
         "mixture": study.mixture.label,
@@ -181,14 +167,7 @@ def to_json(study: ExplainedStudy) -> dict[str, Any]:
 
 
 def to_tables(study: ExplainedStudy) -> dict[str, pd.DataFrame]:
-    """Lay a study out as a table.
-
-    Args:
-        study: The study.
-
-    Returns:
-        A row a training.
-    """
+    """Lay a study out as a table, a row a training."""
     rows = [
         {
             "steps": point.steps,

@@ -9,7 +9,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from analysis.curvature.loss_surface import Landscape, norms
+from analysis.curvature.loss_surface import LossSurface, norms
 from m2m.errors import InputError, MixtureError
 from m2m.mixture import Mixture
 from m2m.training import TrainRecipe
@@ -27,27 +27,12 @@ class StepSizes:
 
     @classmethod
     def constant(cls, rate: float, steps: int) -> StepSizes:
-        """Take T equal steps.
-
-        Args:
-            rate: η.
-            steps: T.
-
-        Returns:
-            The step sizes.
-        """
+        """Take T equal steps of one rate η."""
         return cls((rate,) * steps)
 
     @classmethod
     def of(cls, recipe: TrainRecipe) -> StepSizes:
-        """Read an expert's step sizes from its recipe.
-
-        Args:
-            recipe: The recipe.
-
-        Returns:
-            The step sizes, schedule and warm-up included.
-        """
+        """Read an expert's step sizes from its recipe, schedule and warm-up included."""
         return cls(tuple(recipe.learning_rate_at(step, recipe.steps) for step in range(recipe.steps)))
 
     @property
@@ -67,14 +52,7 @@ class StepSizes:
 
 
 def outside_theory(recipe: TrainRecipe) -> list[str]:
-    """Say in which ways a recipe is not the gradient descent that the theory is about.
-
-    Args:
-        recipe: The recipe.
-
-    Returns:
-        Reasons, empty for plain gradient descent at equal steps; minibatches are not counted.
-    """
+    """Return why a recipe is not plain gradient descent at equal steps; minibatches are not counted."""
     reasons = {
         f"the optimizer is {recipe.optimizer}": recipe.optimizer != "sgd",
         f"momentum is {recipe.momentum:g}": recipe.momentum != 0,
@@ -108,73 +86,28 @@ class SecondOrder:
     pairs: Tensor
 
     def mean_gradient(self, weights: Sequence[float]) -> Tensor:
-        """Average the gradients.
-
-        Args:
-            weights: The mixture λ. [N]
-
-        Returns:
-            ḡ = Σ_k λ_k g_k. [P]
-        """
+        """Average the gradients: ḡ = Σ_k λ_k g_k. [P]."""
         return self._row(weights) @ self.gradients
 
     def covariance(self, weights: Sequence[float]) -> Tensor:
-        """Give the covariance of Hessian and gradient over the datasets.
-
-        Args:
-            weights: The mixture λ. [N]
-
-        Returns:
-            C_λ. [P]
-        """
+        """Give C_λ, the covariance of Hessian and gradient over the datasets. [P]."""
         return pair_sum(self.pairs, self._row(weights))
 
     def self_scaling(self, weights: Sequence[float]) -> Tensor:
-        """Give the printed form's first part: each domain saturates along its own curved directions.
-
-        Args:
-            weights: The mixture λ. [N]
-
-        Returns:
-            Σ_k (λ_k² − λ_k) H_k g_k. [P]
-        """
+        """Give Σ_k (λ_k² − λ_k) H_k g_k: each domain saturates along its own curved directions. [P]."""
         row = self._row(weights)
         return (row**2 - row) @ self.own
 
     def interference(self, weights: Sequence[float]) -> Tensor:
-        """Give the printed form's second part: one domain's direction bent by another's curvature.
-
-        Args:
-            weights: The mixture λ. [N]
-
-        Returns:
-            Σ_{k≠j} λ_k λ_j H_k g_j = −C_λ − self scaling. [P]
-        """
+        """Give Σ_{k≠j} λ_k λ_j H_k g_j = −C_λ − self scaling: directions bent by others' curvature. [P]."""
         return -self.covariance(weights) - self.self_scaling(weights)
 
     def residual(self, weights: Sequence[float], steps: StepSizes, *, printed: bool = False) -> Tensor:
-        """Predict the residual of full-batch gradient descent.
-
-        Args:
-            weights: The mixture λ. [N]
-            steps: The learning rates.
-            printed: Whether to take the paper's coefficient (ηT)²/2 instead of the exact one.
-
-        Returns:
-            Δ(λ) to second order. [P]
-        """
+        """Predict Δ(λ) of gradient descent, with the exact coefficient or the printed (ηT)²/2. [P]."""
         return -(steps.printed_coefficient if printed else steps.coefficient) * self.covariance(weights)
 
     def rho(self, weights: Sequence[float], steps: StepSizes) -> float:
-        """Predict the relative residual ‖Δ‖ / ‖θ*(λ) − θ₀‖ from curvature and gradients alone.
-
-        Args:
-            weights: The mixture λ. [N]
-            steps: The learning rates.
-
-        Returns:
-            ρ₂(λ) = ηT ‖C_λ‖ / (2‖ḡ‖); infinite where ḡ vanishes and C_λ does not.
-        """
+        """Predict ‖Δ‖ / ‖θ*(λ) − θ₀‖: ρ₂(λ) = ηT ‖C_λ‖ / (2‖ḡ‖), infinite where only ḡ vanishes."""
         bent, mean = norms(torch.stack([self.covariance(weights), self.mean_gradient(weights)])).tolist()
         return steps.total * bent / (2 * mean) if mean else (float("inf") if bent else 0.0)
 
@@ -184,24 +117,24 @@ class SecondOrder:
         return torch.tensor(weights, dtype=self.gradients.dtype, device=self.gradients.device)
 
 
-def second_order(landscape: Landscape, datasets: Sequence[str] | None = None) -> SecondOrder:
+def second_order(surface: LossSurface, datasets: Sequence[str] | None = None) -> SecondOrder:
     """Measure all N² products H_k g_j, and keep what the residual needs of them.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         datasets: Names of the datasets, in order; None: all of the set-up's.
 
     Returns:
         The second-order terms; N(N−1)/2 + 2N vectors of P numbers.
     """
-    names = tuple(datasets if datasets is not None else landscape.setup.datasets)
-    data = [landscape.setup.datasets[name] for name in names]
-    landscape.check_deterministic(data[0])
-    gradients = torch.stack([landscape.gradient(examples) for examples in data])
+    names = tuple(datasets if datasets is not None else surface.setup.datasets)
+    data = [surface.setup.datasets[name] for name in names]
+    surface.check_deterministic(data[0])
+    gradients = torch.stack([surface.gradient(examples) for examples in data])
     number = {pair: i for i, pair in enumerate(combinations(range(len(names)), 2))}
-    own, pairs = torch.zeros_like(gradients), landscape.zeros(len(number))
+    own, pairs = torch.zeros_like(gradients), surface.zeros(len(number))
     for k, examples in enumerate(data):
-        products = landscape.products(examples, gradients)
+        products = surface.products(examples, gradients)
         own[k] = products[k]
         for j in range(len(data)):
             if j != k:  # H_k stands in the pair (k, j) with g_k − g_j
@@ -210,21 +143,13 @@ def second_order(landscape: Landscape, datasets: Sequence[str] | None = None) ->
 
 
 def pair_sum(pairs: Tensor, weights: Tensor) -> Tensor:
-    """Sum a vector a pair of datasets, weighted as a mixture meets the pair.
-
-    Args:
-        pairs: v_kj for k < j, in the order of `itertools.combinations`. [N(N−1)/2, P]
-        weights: The mixture λ. [N]
-
-    Returns:
-        Σ_{k<j} λ_k λ_j v_kj. [P]
-    """
+    """Sum a vector a pair [N(N−1)/2, P] as a mixture λ [N] meets the pairs: Σ_{k<j} λ_k λ_j v_kj. [P]."""
     both = [weights[k] * weights[j] for k, j in combinations(range(len(weights)), 2)]
     return torch.stack(both) @ pairs if both else pairs.new_zeros(pairs.shape[1])
 
 
 def residual_of_quadratics(
-    landscape: Landscape, terms: SecondOrder, mixture: Mixture, steps: StepSizes
+    surface: LossSurface, terms: SecondOrder, mixture: Mixture, steps: StepSizes
 ) -> Tensor:
     """Predict Δ(λ) with every order of ηH, but none of the losses' third derivatives.
 
@@ -233,7 +158,7 @@ def residual_of_quadratics(
     `SecondOrder.residual` misses beyond that is the horizon. Costs 2nT Hessian-vector products, n members.
 
     Args:
-        landscape: The losses.
+        surface: The losses.
         terms: Second-order terms of all the mixture's datasets.
         mixture: The mixture λ.
         steps: The learning rates.
@@ -243,20 +168,20 @@ def residual_of_quadratics(
     """
     shares = {name: w for name, w in zip(mixture.datasets, mixture.weights, strict=True) if w > 0}
     gradients = dict(zip(terms.datasets, terms.gradients, strict=True))
-    merged = landscape.zeros()
+    merged = surface.zeros()
     for name, share in shares.items():
-        merged += share * _follow(landscape, {name: 1.0}, gradients, steps)
-    return _follow(landscape, shares, gradients, steps) - merged
+        merged += share * _follow(surface, {name: 1.0}, gradients, steps)
+    return _follow(surface, shares, gradients, steps) - merged
 
 
 def _follow(
-    landscape: Landscape, shares: dict[str, float], gradients: dict[str, Tensor], steps: StepSizes
+    surface: LossSurface, shares: dict[str, float], gradients: dict[str, Tensor], steps: StepSizes
 ) -> Tensor:
-    x = landscape.zeros()
+    x = surface.zeros()
     for rate in steps.rates:
-        slope = landscape.zeros()
+        slope = surface.zeros()
         for name, share in shares.items():
-            bent = landscape.products(landscape.setup.datasets[name], x[None])[0]
+            bent = surface.products(surface.setup.datasets[name], x[None])[0]
             slope += share * (gradients[name] + bent)
         x -= rate * slope
     return x
@@ -275,14 +200,7 @@ class ScheffeCorrection:
     pairs: Tensor
 
     def residual(self, weights: Sequence[float]) -> Tensor:
-        """Say what to add to the merged model.
-
-        Args:
-            weights: The mixture λ. [N]
-
-        Returns:
-            Σ_{k<j} λ_k λ_j u_kj. [P]
-        """
+        """Give Σ_{k<j} λ_k λ_j u_kj, to be added to the merged model of the mixture λ. [P]."""
         return pair_sum(self.pairs, torch.tensor(weights, dtype=self.pairs.dtype))
 
 

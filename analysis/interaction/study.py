@@ -147,7 +147,7 @@ def of_run(run: TrainedRun, target: str | None = None, *, anchored: float | None
         )
     name, chosen = run.target_named(target)
     proxy = None if anchored is None else anchored_proxy(run, anchored)
-    terms = second_order(run.landscape, run.datasets)
+    terms = second_order(run.surface, run.datasets)
     correction = _correction(run)
     steps = StepSizes.of(run.recipe)
     rows = tuple(
@@ -169,13 +169,13 @@ def _residual(
     predicted = terms.residual(weights, steps)
     parts = torch.stack([terms.self_scaling(weights), terms.interference(weights)])
     own, cross = (steps.coefficient * norms(parts)).tolist()
-    effect, predicted_effect = score_effect(run.landscape, examples, merged, [measured, predicted])
+    effect, predicted_effect = score_effect(run.surface, examples, merged, [measured, predicted])
     again = run.displacement(mixture, run.seed + 1)
     corrected = corrected_loss = None
     if correction is not None and len(mixture.members) > 2:
         change = correction.residual(weights)
         corrected = quotient(_norm(measured - change), _norm(measured))
-        corrected_loss = run.landscape.value(examples, at=merged + change)
+        corrected_loss = run.surface.value(examples, at=merged + change)
     return Residual(
         mixture=mixture,
         agreement=agreement(measured, predicted),
@@ -185,8 +185,8 @@ def _residual(
         interference=cross,
         rho=terms.rho(weights, steps),
         seed_distance=None if again is None else _norm(trained - again),
-        merged_loss=run.landscape.value(examples, at=merged),
-        trained_loss=run.landscape.value(examples, at=trained),
+        merged_loss=run.surface.value(examples, at=merged),
+        trained_loss=run.surface.value(examples, at=trained),
         effect=effect,
         predicted_effect=predicted_effect,
         corrected=corrected,
@@ -223,14 +223,7 @@ def _norm(vector: Tensor) -> float:
 
 
 def to_json(study: InteractionStudy) -> dict[str, Any]:
-    """Lay a study out for a JSON file.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The residuals by mixture, what they flip, and the recipe's coefficients.
-    """
+    """Lay a study out for JSON."""
     corrected = [
         row.corrected for row in study.residuals if row.corrected is not None and math.isfinite(row.corrected)
     ]
@@ -252,14 +245,7 @@ def to_json(study: InteractionStudy) -> dict[str, Any]:
 
 
 def to_tables(study: InteractionStudy) -> dict[str, pd.DataFrame]:
-    """Lay a study out as a table.
-
-    Args:
-        study: The study.
-
-    Returns:
-        A row a mixture.
-    """
+    """Lay a study out as a table, a row a mixture."""
     return {"": pd.DataFrame([_row(row) for row in study.residuals])}
 
 

@@ -10,7 +10,7 @@ from math import lcm
 import torch
 from torch import Tensor
 
-from analysis.curvature.loss_surface import Landscape
+from analysis.curvature.loss_surface import LossSurface
 from analysis.interaction.anchored import reached
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup
@@ -42,7 +42,7 @@ class TrainedResidual:
 
 
 def trained_residual(
-    landscape: Landscape,
+    surface: LossSurface,
     base: Mapping[str, Tensor],
     experts: Sequence[Mixture],
     weights: Sequence[float],
@@ -52,7 +52,7 @@ def trained_residual(
     """Train every expert that has a weight, and the mixture their merge stands for.
 
     Args:
-        landscape: The losses; its set-up is what is trained on.
+        surface: The losses; its set-up is what is trained on.
         base: θ₀, tensor by name.
         experts: What each expert trains on: one dataset, or an anchored mixture. [N]
         weights: Merging weights w, summing to 1. [N]
@@ -64,7 +64,7 @@ def trained_residual(
     """
 
     def train(mixture: Mixture) -> Tensor:
-        return landscape.displacement(fine_tune(landscape.setup, base, mixture, recipe, seed))
+        return surface.displacement(fine_tune(surface.setup, base, mixture, recipe, seed))
 
     used = [(row, weight) for row, weight in zip(experts, weights, strict=True) if weight > 0]
     with one_thread():

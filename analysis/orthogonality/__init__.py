@@ -2,7 +2,7 @@
 
 from analysis.orthogonality.confounders import AnchorEffect, Chance, Corrected, anchor_effect, chance, correct
 from analysis.orthogonality.geometry import Geometry
-from analysis.orthogonality.study import Study, orthogonality
+from analysis.orthogonality.study import OrthogonalityStudy, of_run, orthogonality
 from analysis.orthogonality.subspaces import Angles, principal_cosines, subspace_angles
 
 __all__ = [
@@ -11,10 +11,11 @@ __all__ = [
     "Chance",
     "Corrected",
     "Geometry",
-    "Study",
+    "OrthogonalityStudy",
     "anchor_effect",
     "chance",
     "correct",
+    "of_run",
     "orthogonality",
     "principal_cosines",
     "subspace_angles",

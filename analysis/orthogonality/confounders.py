@@ -182,18 +182,7 @@ class AnchorEffect:
 
 
 def anchor_matrix(n: int, share: float) -> Floats:
-    """Say what anchored experts train on: row i is β·e_i + (1 − β)/N.
-
-    Args:
-        n: Experts, and datasets.
-        share: β.
-
-    Returns:
-        A. [N, N]
-
-    Raises:
-        InputError: If β is not in (0, 1].
-    """
+    """Return what anchored experts train on: row i is β·e_i + (1 − β)/N, β in (0, 1]. [N, N]."""
     if not 0 < share <= 1:
         raise InputError(f"an anchored expert's own share must be above 0 and at most 1, got {share}")
     return share * np.eye(n) + (1 - share) / n

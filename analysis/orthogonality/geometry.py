@@ -103,14 +103,7 @@ class Geometry:
 
 
 def of_look(look: TensorLook) -> Geometry:
-    """Take what the engine found in one tensor.
-
-    Args:
-        look: The look.
-
-    Returns:
-        Its sums.
-    """
+    """Take the sums of one tensor from what the engine found in it."""
     gram = np.array(look.gram)
     noise = look.ulp_square / 12
     finer = np.array([4.0 ** (_DIGITS[look.base_dtype] - _DIGITS[dtype]) for dtype in look.expert_dtypes])
@@ -131,15 +124,7 @@ def of_look(look: TensorLook) -> Geometry:
 
 
 def of_adapters(grams: LoraGram, elements: dict[str, int]) -> dict[str, Geometry]:
-    """Take what the factors of adapters tell.
-
-    Args:
-        grams: Gram matrices by module.
-        elements: Elements of each adapted weight.
-
-    Returns:
-        Sums by module.
-    """
+    """Take the sums that adapters' factors tell, by module; `elements` is each adapted weight's size."""
     return {
         name: Geometry(elements[name], matrix.numpy(), matrix.numpy() ** 2, tensors=1)
         for name, matrix in grams.modules.items()
@@ -147,26 +132,12 @@ def of_adapters(grams: LoraGram, elements: dict[str, int]) -> dict[str, Geometry
 
 
 def together(parts: Iterable[Geometry]) -> Geometry:
-    """Add sums over different elements.
-
-    Args:
-        parts: At least one.
-
-    Returns:
-        The sums over all their elements.
-    """
+    """Add sums over different elements."""
     return reduce(Geometry.__add__, parts)
 
 
 def cosines(gram: Floats) -> Floats:
-    """Turn inner products into cosines.
-
-    Args:
-        gram: A Gram matrix. [N, N]
-
-    Returns:
-        Signed cosines, 1 on the diagonal, NaN beside a vector without a positive norm. [N, N]
-    """
+    """Turn a Gram matrix into signed cosines, NaN beside a vector without a positive norm. [N, N]."""
     square = np.diag(gram)
     norms = np.sqrt(np.where(square > 0, square, np.nan))
     found = gram / norms[:, None] / norms[None, :]
@@ -175,15 +146,7 @@ def cosines(gram: Floats) -> Floats:
 
 
 def divide(numerator: Floats, denominator: Floats | float) -> Floats:
-    """Divide, with NaN for what is divided by zero.
-
-    Args:
-        numerator: Any array. [...]
-        denominator: The same shape, or a number. [...]
-
-    Returns:
-        The quotients. [...]
-    """
+    """Divide, with NaN for what is divided by zero. [...]."""
     bottom = np.asarray(denominator, dtype=np.float64)
     return np.asarray(numerator / np.where(bottom == 0, np.nan, bottom))
 
@@ -197,41 +160,20 @@ def _plus(first: Floats | None, second: Floats | None) -> Floats | None:
 
 
 def layer_of(tensor: str) -> str:
-    """Name the layer a tensor is in.
-
-    Args:
-        tensor: The tensor's name.
-
-    Returns:
-        Stack and number as in the name (`model.layers.7`), or `outside layers`.
-    """
+    """Name the layer a tensor is in, as in its name (`model.layers.7`), or `outside layers`."""
     parts = split_layer(tensor)
     return OUTSIDE if parts is None else f"{parts[0]}{parts[1]}"
 
 
 def kind_of(tensor: str) -> str:
-    """Name what a tensor is in its layer.
-
-    Args:
-        tensor: The tensor's name.
-
-    Returns:
-        The name without stack and number (`self_attn.q_proj.weight`), further numbers as `*`.
-    """
+    """Name what a tensor is in its layer (`self_attn.q_proj.weight`), further numbers as `*`."""
     parts = split_layer(tensor)
     rest = tensor if parts is None else parts[2].lstrip(".") or tensor
     return re.sub(r"(?<![^.])\d+(?![^.])", "*", rest)
 
 
 def group(tensors: Mapping[str, Geometry]) -> dict[Level, dict[str, Geometry]]:
-    """Add tensors up by layer, by kind and to the whole.
-
-    Args:
-        tensors: Sums by tensor, in the model's order; at least one.
-
-    Returns:
-        Sums by level and name.
-    """
+    """Add tensors up, in the model's order: sums by level and name."""
     groups: dict[Level, dict[str, list[Geometry]]] = {level: {} for level in LEVELS}
     for name, geometry in tensors.items():
         keys = {"whole": "whole", "layer": layer_of(name), "kind": kind_of(name), "tensor": name}

@@ -73,7 +73,7 @@ REASONS: Reasons = {
 
 
 @dataclass(frozen=True)
-class Study:
+class OrthogonalityStudy:
     """How N task vectors lie to each other.
 
     Attributes:
@@ -124,7 +124,7 @@ def orthogonality(
     threads: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Study:
+) -> OrthogonalityStudy:
     """Measure cosines, norms, signs and, if wanted, subspaces of experts' task vectors.
 
     The files are read once, in bounded memory; subspaces read matrices several times more.
@@ -183,7 +183,7 @@ def orthogonality(
     )
     for model in used:
         model.check_unchanged()
-    return Study(opened.path, called, groups, warnings, rank, angles, effect, seed)
+    return OrthogonalityStudy(opened.path, called, groups, warnings, rank, angles, effect, seed)
 
 
 def _check(
@@ -229,7 +229,7 @@ def of_run(
     threads: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Study:
+) -> OrthogonalityStudy:
     """Measure the experts of a run's first training seed.
 
     Args:
@@ -267,15 +267,8 @@ def of_run(
     )
 
 
-def to_json(study: Study) -> dict[str, Any]:
-    """Lay the whole model's numbers out for a JSON file.
-
-    Args:
-        study: The study.
-
-    Returns:
-        Matrices and vectors in the order of `experts`; null where something is not defined or not known.
-    """
+def to_json(study: OrthogonalityStudy) -> dict[str, Any]:
+    """Lay the whole model's numbers out for JSON, in the order of `experts`; null if not defined."""
     whole, by_chance, corrected = study.whole, study.chance, study.corrected
     return {
         "base": study.base.name,
@@ -302,16 +295,8 @@ def to_json(study: Study) -> dict[str, Any]:
     }
 
 
-def to_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """Lay a study out as tables.
-
-    Args:
-        study: The study.
-
-    Returns:
-        Rows a pair of experts and a group of tensors (the main table), rows an expert and a group, and, where
-        subspaces were compared, rows a pair, matrix and side.
-    """
+def to_tables(study: OrthogonalityStudy) -> dict[str, pd.DataFrame]:
+    """Lay out a row a pair of experts and a group, a row an expert and a group, and subspaces if any."""
     groups = [
         (level, name, geometry) for level, named in study.groups.items() for name, geometry in named.items()
     ]
@@ -327,7 +312,9 @@ def to_tables(study: Study) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _pair_rows(study: Study, level: str, name: str, geometry: Geometry) -> Iterator[dict[str, Any]]:
+def _pair_rows(
+    study: OrthogonalityStudy, level: str, name: str, geometry: Geometry
+) -> Iterator[dict[str, Any]]:
     by_chance, corrected = chance(geometry), correct(geometry)
     cosine, signs = geometry.cosine, geometry.sign_agreement
     for i, j in combinations(range(len(study.experts)), 2):
@@ -350,7 +337,9 @@ def _pair_rows(study: Study, level: str, name: str, geometry: Geometry) -> Itera
         }
 
 
-def _expert_rows(study: Study, level: str, name: str, geometry: Geometry) -> Iterator[dict[str, Any]]:
+def _expert_rows(
+    study: OrthogonalityStudy, level: str, name: str, geometry: Geometry
+) -> Iterator[dict[str, Any]]:
     corrected = correct(geometry)
     for n, expert in enumerate(study.experts):
         yield {
@@ -369,7 +358,7 @@ def _expert_rows(study: Study, level: str, name: str, geometry: Geometry) -> Ite
         }
 
 
-def _angle_rows(study: Study) -> list[dict[str, Any]]:
+def _angle_rows(study: OrthogonalityStudy) -> list[dict[str, Any]]:
     return [
         {
             "tensor": angles.tensor,
@@ -386,7 +375,7 @@ def _angle_rows(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def _subspaces(study: Study) -> dict[str, Any] | None:
+def _subspaces(study: OrthogonalityStudy) -> dict[str, Any] | None:
     if not study.angles:
         return None
     sides = {side: [row for row in study.angles if row.side == side] for side in ("output", "input")}

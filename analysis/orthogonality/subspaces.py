@@ -14,7 +14,7 @@ from m2m.checkpoint import Checkpoint, TensorInfo
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import MERGEABLE
 
-Side = Literal["output", "input"]
+MatrixSide = Literal["output", "input"]
 
 #: Columns beyond the rank that is wanted, and power steps (Halko et al., 2011, section 4).
 _OVERSAMPLING = 8
@@ -38,7 +38,7 @@ class Angles:
     """
 
     tensor: str
-    side: Side
+    side: MatrixSide
     pair: tuple[int, int]
     cosines: tuple[float, ...]
     overlap: float
@@ -103,7 +103,7 @@ def _compare(
         if first is None or second is None:
             continue
         energy = min(first.energy, second.energy)
-        sides: tuple[tuple[Side, Tensor, Tensor, int], ...] = (
+        sides: tuple[tuple[MatrixSide, Tensor, Tensor, int], ...] = (
             ("output", first.left, second.left, shape[0]),
             ("input", first.right, second.right, shape[1]),
         )

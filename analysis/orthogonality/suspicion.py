@@ -21,16 +21,7 @@ _HARMLESS = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transfor
 
 
 def suspicions(names: Sequence[str], whole: Geometry, corrected: Corrected | None) -> list[str]:
-    """Say what speaks against taking the numbers at their face value.
-
-    Args:
-        names: The experts' names. [N]
-        whole: Sums over the whole model.
-        corrected: What is left without rounding noise, where it is known.
-
-    Returns:
-        A sentence a suspicion; none if there is none.
-    """
+    """Return a sentence for each thing that speaks against taking the numbers at their face value."""
     found = [*_other_base(names, whole)]
     zero = [name for name, norm in zip(names, whole.norms, strict=True) if norm == 0]
     if zero:
@@ -71,15 +62,7 @@ def _other_base(names: Sequence[str], whole: Geometry) -> list[str]:
 
 
 def config_differences(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[str]:
-    """Compare the models' `config.json` where they have one.
-
-    Args:
-        base: The base model.
-        experts: The experts. [N]
-
-    Returns:
-        A sentence an expert whose configuration says that it computes something else than the base.
-    """
+    """Return a sentence an expert whose `config.json` says that it computes something else than the base."""
     wanted = _config(base)
     found = []
     for expert in experts:

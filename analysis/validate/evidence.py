@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from analysis.curvature.tables import curvature
-from analysis.fidelity.intervals import Estimate
-from analysis.fidelity.study import Study
+from analysis.fidelity.intervals import IntervalEstimate
+from analysis.fidelity.study import FidelityStudy
 from analysis.orthogonality.study import of_run as orthogonality_of_run
 from analysis.trained_run import TrainedRun, open_run
 from analysis.validate.grid import Grid, of_mean, over_datasets, over_mixtures, pooled_rank_correlation
@@ -26,15 +26,8 @@ _MIXTURES = "mixtures, on every target"
 EXAMPLES = 8
 
 
-def of_study(study: Study) -> dict[str, Evidence]:
-    """Take correlations and choices from a fidelity study.
-
-    Args:
-        study: The study.
-
-    Returns:
-        Evidence by claim.
-    """
+def of_study(study: FidelityStudy) -> dict[str, Evidence]:
+    """Take correlations and choices from a fidelity study: evidence by claim."""
     overall, targets = study.overall, list(study.by.values())
     pearson = of_estimate(overall.correlations.pearson)
     weakest = min((t.correlations.pearson for t in targets), key=lambda e: 2 if e.value is None else e.value)
@@ -55,15 +48,8 @@ def of_study(study: Study) -> dict[str, Evidence]:
     }
 
 
-def of_estimate(estimate: Estimate) -> Evidence:
-    """Take an estimate with the interval that resamples mixtures, as rows of a mixture are dependent.
-
-    Args:
-        estimate: The estimate.
-
-    Returns:
-        The same as evidence.
-    """
+def of_estimate(estimate: IntervalEstimate) -> Evidence:
+    """Take an estimate with the interval that resamples mixtures, as rows of a mixture are dependent."""
     resampled = next(
         (i for i in estimate.intervals if i.method == "mixture bootstrap" and i.low is not None), None
     )
@@ -76,15 +62,7 @@ def of_estimate(estimate: Estimate) -> Evidence:
 
 
 def of_grid(grid: Grid, seed: int) -> dict[str, Evidence]:
-    """Measure harm and offset.
-
-    Args:
-        grid: The scores.
-        seed: Seed of the resampling.
-
-    Returns:
-        Evidence by claim.
-    """
+    """Measure harm and offset: evidence by claim."""
     harmed = grid.trained < grid.base[:, None]
     count = len(grid.mixtures)
 
@@ -117,15 +95,7 @@ def _among_the_best(grid: Grid) -> list[float]:
 
 
 def of_transfer(small: Grid, large: Grid) -> Evidence:
-    """Measure what a small model's choices are worth on a larger one.
-
-    Args:
-        small: The small model's scores; its merged models choose, for every target.
-        large: The larger model's scores on the same mixtures and targets; its trained models judge.
-
-    Returns:
-        Regret of the choice over expected regret of a random one, mean over targets.
-    """
+    """Measure a small model's choices on a larger one: mean of regret over a random choice's regret."""
     shares = []
     for merged, truth in zip(small.merged, large.trained, strict=True):
         regret, by_chance = truth.max() - truth[np.argmax(merged)], truth.max() - truth.mean()
@@ -135,30 +105,16 @@ def of_transfer(small: Grid, large: Grid) -> Evidence:
 
 
 def centred(values: Floats) -> Floats:
-    """Take each target's mean off.
-
-    Args:
-        values: Scores. [T, M]
-
-    Returns:
-        The same around zero. [T, M]
-    """
+    """Take each target's mean off. [T, M]."""
     out: Floats = values - values.mean(1, keepdims=True)
     return out
 
 
 def advantage(grid: Grid, trained: Floats, seed: int) -> Evidence:
-    """Measure how much less merged models are harmed, over pairs where either model is worse than the base.
+    """Return the mean harm of trained minus harm of merged models, over mixtures of two or more datasets.
 
-    Choosing the pairs by one of the two models alone would favour the other.
-
-    Args:
-        grid: The scores of base and merged models.
-        trained: Scores of mixture-trained models. [T, M]
-        seed: Seed of the resampling.
-
-    Returns:
-        Mean harm of trained minus harm of merged models, over mixtures of two or more datasets.
+    Only pairs count where either model is worse than the base: choosing them by one of the two alone would
+    favour the other. `trained` are scores of mixture-trained models. [T, M]
     """
     large = grid.sizes > 1
     merged, truth = grid.merged[:, large], trained[:, large]
@@ -167,16 +123,7 @@ def advantage(grid: Grid, trained: Floats, seed: int) -> Evidence:
 
 
 def mean_over_pairs(values: Floats, pairs: np.ndarray[Any, np.dtype[np.bool_]], seed: int) -> Evidence:
-    """Average over chosen pairs of target and mixture, resampling mixtures.
-
-    Args:
-        values: A number a pair. [T, M]
-        pairs: Which pairs count. [T, M]
-        seed: Seed of the resampling.
-
-    Returns:
-        The evidence.
-    """
+    """Average values [T, M] over the chosen pairs of target and mixture, resampling mixtures."""
 
     def mean(chosen: Ints) -> float:
         used = pairs[:, chosen]
@@ -186,15 +133,7 @@ def mean_over_pairs(values: Floats, pairs: np.ndarray[Any, np.dtype[np.bool_]], 
 
 
 def of_test_scores(folder: RunFolder, results: Mapping[str, Any]) -> dict[str, Evidence]:
-    """Compare the picked mixture's model with the baselines', example by example.
-
-    Args:
-        folder: The run folder.
-        results: Content of its `results.json`.
-
-    Returns:
-        Evidence by claim; the intervals say what other test examples would have given, not other trainings.
-    """
+    """Compare the pick's model with the baselines', example by example: evidence by claim."""
     names = results["datasets"]
     with ScoreTable(folder.table, read_only=True) as table:
         found = dict(_test_rows(table, results))
@@ -221,16 +160,7 @@ def _test_rows(table: ScoreTable, results: Mapping[str, Any]) -> Iterator[tuple[
 
 
 def paired(differences: Floats, picked: str, other: str) -> Evidence:
-    """Estimate the mean difference of two models on the same examples.
-
-    Args:
-        differences: Score of the one minus score of the other. [E]
-        picked: The one's mixture.
-        other: The other's mixture.
-
-    Returns:
-        The evidence; of the same mixture it is zero, and says so.
-    """
+    """Estimate the mean difference of two models on the same examples [E]; for one mixture, zero."""
     if picked == other:
         reason = f"the pick is the same mixture, {picked}"
         return Evidence(0.0, 0.0, 0.0, len(differences), "test examples", "paired", reason)
@@ -238,14 +168,7 @@ def paired(differences: Floats, picked: str, other: str) -> Evidence:
 
 
 def of_costs(results: Mapping[str, Any]) -> dict[str, Evidence]:
-    """Compare the seconds of choosing by merging with those of training every mixture.
-
-    Args:
-        results: Content of `results.json`.
-
-    Returns:
-        Evidence by claim; a single timing, so that its interval is itself.
-    """
+    """Compare the seconds of choosing by merging with those of training every mixture, timed once."""
     seconds = results["seconds"]
     if not {"experts", "surrogate", "truth"} <= seconds.keys():
         return {}
@@ -254,16 +177,7 @@ def of_costs(results: Mapping[str, Any]) -> dict[str, Evidence]:
 
 
 def of_models(folder: RunFolder, seed: int, *, with_curvature: bool) -> dict[str, Evidence]:
-    """Measure the geometry of a run's models.
-
-    Args:
-        folder: The run folder; experts must be there.
-        seed: Seed of the resampling.
-        with_curvature: Whether curvature is measured as well, which takes longest.
-
-    Returns:
-        Evidence by claim.
-    """
+    """Measure the geometry of a run's models, without training and without scores: evidence by claim."""
     study = orthogonality_of_run(folder.root)
     found = {"orthogonal": over_datasets(abs(study.whole.cosine), "pairs of datasets")}
     run = open_run(folder.root, EXAMPLES, float64=False)  # intervals over datasets are far wider
@@ -283,7 +197,7 @@ def of_models(folder: RunFolder, seed: int, *, with_curvature: bool) -> dict[str
 def _dominance(run: TrainedRun) -> Evidence:
     rows = "pairs of datasets, both ways"
     try:
-        gamma = curvature(run.landscape, run.experts, run.datasets).gamma
+        gamma = curvature(run.surface, run.experts, run.datasets).gamma
     except InputError as error:  # one claim less is no reason to end a validation of hours
         return Evidence(None, None, None, 0, rows, "dataset jackknife", str(error))
     return over_datasets(gamma, rows)

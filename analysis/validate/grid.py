@@ -48,15 +48,7 @@ class Grid:
 
 
 def read_grid(folder: RunFolder, results: Mapping[str, Any]) -> Grid:
-    """Read a validated run's scores.
-
-    Args:
-        folder: The run folder.
-        results: Content of its `results.json`.
-
-    Returns:
-        The grid over all subsets and all targets that have all scores.
-    """
+    """Read a validated run's scores: all subsets, on all targets that have all scores."""
     sign = 1.0 if results["higher_is_better"] else -1.0
     with ScoreTable(folder.table, read_only=True) as table:
         frame = table.frame(split="validation", metric=results["metric"])
@@ -86,60 +78,29 @@ def _members(text: str) -> tuple[str, ...]:
 
 
 def comparable(first: Grid, second: Grid) -> bool:
-    """Say whether two grids are of the same mixtures and targets.
-
-    Args:
-        first: The one.
-        second: The other.
-
-    Returns:
-        Whether they are, in the same order.
-    """
+    """Return whether two grids are of the same mixtures and targets, in the same order."""
     return first.mixtures == second.mixtures and first.targets == second.targets
 
 
 def pooled_correlation(merged: Floats, trained: Floats) -> float:
-    """Correlate within targets: each target's scores are centred, then all rows count alike.
-
-    Args:
-        merged: Scores of merged models. [T, M]
-        trained: Scores of trained models. [T, M]
-
-    Returns:
-        Pearson's r; NaN if a side is constant.
-    """
+    """Correlate scores [T, M] within targets: each is centred, then all rows count alike; NaN if constant."""
     x, y = (values - values.mean(1, keepdims=True) for values in (merged, trained))
     scale = np.sqrt((x**2).sum() * (y**2).sum())
     return float((x * y).sum() / scale) if scale > 0 else float("nan")
 
 
 def pooled_rank_correlation(merged: Floats, trained: Floats) -> float:
-    """Correlate ranks within targets.
-
-    Args:
-        merged: Scores of merged models. [T, M]
-        trained: Scores of trained models. [T, M]
-
-    Returns:
-        Spearman's rho; NaN if a side is constant.
-    """
+    """Correlate ranks of scores [T, M] within targets: Spearman's rho, NaN if a side is constant."""
     return pooled_correlation(*(stats.rankdata(values, axis=1) for values in (merged, trained)))
 
 
 def over_mixtures(
     statistic: Callable[[Ints], float], count: int, seed: int, rows: str, n: int | None = None
 ) -> Evidence:
-    """Estimate a statistic of mixtures, with a percentile interval from resampling them.
+    """Return a statistic of mixtures with a percentile interval from resampling them.
 
-    Args:
-        statistic: Takes the numbers of the mixtures to use, with repeats; NaN where it is not defined.
-        count: Mixtures M.
-        seed: Seed of the resampling.
-        rows: What a row is.
-        n: Rows the value is from; M if not given.
-
-    Returns:
-        The evidence.
+    `statistic` takes numbers of mixtures, with repeats, and gives NaN where it is not defined; `rows` says
+    what a row is and `n` how many the value is from (`count` if not given).
     """
     n = count if n is None else n
     value = statistic(np.arange(count))
@@ -156,15 +117,7 @@ def over_mixtures(
 
 
 def of_mean(values: Sequence[float] | Floats, rows: str) -> Evidence:
-    """Estimate a mean, with Student's interval.
-
-    Args:
-        values: Independent rows. [n]
-        rows: What a row is.
-
-    Returns:
-        The evidence.
-    """
+    """Estimate the mean of independent rows [n], with Student's interval."""
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
         return Evidence(None, None, None, len(array), rows, "Student's t", f"{len(array)} {rows}: too few")
@@ -185,15 +138,7 @@ def _gaps(values: Floats, rows: str) -> str:
 
 
 def of_ratio(logarithms: Sequence[float] | Floats, rows: str) -> Evidence:
-    """Estimate a ratio from its logarithms in independent rows: a geometric mean with Student's interval.
-
-    Args:
-        logarithms: Natural logarithm of the ratio in each row. [n]
-        rows: What a row is.
-
-    Returns:
-        The evidence.
-    """
+    """Estimate a ratio from logarithms in independent rows [n]: geometric mean with Student's interval."""
     found = of_mean(logarithms, rows)
     value, low, high = (
         None if number is None else math.exp(number) for number in (found.value, found.low, found.high)
@@ -202,15 +147,7 @@ def of_ratio(logarithms: Sequence[float] | Floats, rows: str) -> Evidence:
 
 
 def over_datasets(matrix: Floats, rows: str) -> Evidence:
-    """Estimate the mean of a matrix over pairs of datasets, with a jackknife that leaves out datasets.
-
-    Args:
-        matrix: A number a pair; the diagonal is not used. [N, N]
-        rows: What a row is.
-
-    Returns:
-        The evidence.
-    """
+    """Estimate a mean over pairs of datasets [N, N], no diagonal; a jackknife leaves out datasets."""
     n = len(matrix)
     off = ~np.eye(n, dtype=bool)
     if n < 3:

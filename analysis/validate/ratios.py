@@ -59,14 +59,7 @@ class Ratios:
 
 
 def train_ratios(shop: Workshop) -> Ratios:
-    """Merge and train at all ratios; models that lie there already are only scored.
-
-    Args:
-        shop: What trainings need.
-
-    Returns:
-        The scores.
-    """
+    """Merge and train at all ratios; models that lie there already are only scored."""
     names = shop.singles[0].datasets
     line = tuple(Mixture(names, (share, 1 - share, *(0.0 for _ in names[2:]))) for share in LINE)
     rows = np.random.default_rng(shop.config.run.seed).dirichlet(np.ones(len(names)), DRAWN)
@@ -82,28 +75,12 @@ def _both(shop: Workshop, mixtures: tuple[Mixture, ...], where: str) -> tuple[Fl
 
 
 def mixtures_of(names: tuple[str, ...], rows: Floats) -> tuple[Mixture, ...]:
-    """Name the points of a simplex.
-
-    Args:
-        names: The datasets. [N]
-        rows: Weights, non-negative, a row summing to 1. [M, N]
-
-    Returns:
-        A mixture a row. [M]
-    """
+    """Name the points of a simplex, a row of weights a mixture. [M, N] → [M]."""
     return tuple(Mixture(names, tuple(map(float, row))) for row in rows)
 
 
 def of_ratios(ratios: Ratios, seed: int) -> dict[str, Evidence]:
-    """Measure whether merging weights stand for data weights.
-
-    Args:
-        ratios: The scores.
-        seed: Seed of the resampling.
-
-    Returns:
-        Evidence by claim.
-    """
+    """Measure whether merging weights stand for data weights: evidence by claim."""
     merged, trained = ratios.drawn_merged, ratios.drawn_trained
     bends = [
         float(np.log(roughness(curve) / roughness(truth)))
@@ -123,19 +100,12 @@ def of_ratios(ratios: Ratios, seed: int) -> dict[str, Evidence]:
 
 
 def roughness(curve: Floats) -> float:
-    """Measure how far a curve is from a line locally: root mean square of its second differences.
-
-    Args:
-        curve: Scores at even distances. [L]
-
-    Returns:
-        The roughness, in the score's unit.
-    """
+    """Return the root mean square of a curve's second differences, in the score's unit. [L]."""
     return float(np.sqrt(np.mean(np.diff(curve, 2) ** 2)))
 
 
 @dataclass(frozen=True)
-class Choice:
+class TrainedChoice:
     """A mixture and what training on it gave.
 
     Attributes:
@@ -147,18 +117,13 @@ class Choice:
     examples: Floats
 
 
-def choose_ratios(shop: Workshop, ratios: Ratios) -> dict[str, Choice]:
-    """Choose ratios in several ways by validation scores, and train each choice.
+def choose_ratios(shop: Workshop, ratios: Ratios) -> dict[str, TrainedChoice]:
+    """Return choices of ratios by validation scores, made in several ways and each really trained.
 
-    Args:
-        shop: What trainings need.
-        ratios: Merged and trained models at ratios drawn from the simplex.
-
-    Returns:
-        `uniform`, `single` (the best dataset alone), `best_seed` (the best of the merged models that the
-        regressor saw), `found` (by the regressor), `regressed` (by the same regressor from the really trained
-        ratios); with four datasets or more `coarse` and `two_levels`; where the learning rate is constant
-        `kept` and `anew`, which go on from a model half way to `found`.
+    `uniform`, `single` (the best dataset alone), `best_seed` (the best of the merged models that the
+    regressor saw), `found` (by the regressor), `regressed` (by the same regressor from the really trained
+    ratios); with four datasets or more `coarse` and `two_levels`; where the learning rate is constant `kept`
+    and `anew`, which go on from a model half way to `found`.
     """
     names = shop.singles[0].datasets
     rng = np.random.default_rng(shop.config.run.seed)
@@ -179,7 +144,7 @@ def choose_ratios(shop: Workshop, ratios: Ratios) -> dict[str, Choice]:
         chosen |= _two_levels(shop, rng)
     recipe = shop.config.train
     examples = _trained(shop, chosen, recipe, shop.config.run.seed)
-    choices = {name: Choice(mixture, examples[name]) for name, mixture in chosen.items()}
+    choices = {name: TrainedChoice(mixture, examples[name]) for name, mixture in chosen.items()}
     if recipe.schedule == "constant" and not recipe.warmup and recipe.steps > 1:
         choices |= _half_way(shop, found, wide)
     return choices
@@ -199,16 +164,7 @@ def _search(
 
 
 def scheffe(weights: Floats, scores: Floats, asked: Floats) -> Floats:
-    """Fit Scheffé's quadratic Σ b_ij λ_i λ_j by least squares, of least norm where that leaves a choice.
-
-    Args:
-        weights: Mixtures with known scores. [M, N]
-        scores: Their scores. [M]
-        asked: Mixtures to predict. [A, N]
-
-    Returns:
-        The predicted scores. [A]
-    """
+    """Predict scores [A] of mixtures by Scheffé's quadratic Σ b_ij λ_i λ_j, fitted to scores [M]."""
     rows, columns = np.triu_indices(weights.shape[1])
     known, wanted = (x[:, rows] * x[:, columns] for x in (weights, asked))
     predicted: Floats = wanted @ np.linalg.lstsq(known, scores, rcond=None)[0]
@@ -240,7 +196,7 @@ def _weighted(
     return list(zip((share, 1 - share), halves, strict=True))
 
 
-def _half_way(shop: Workshop, found: Mixture, wide: Floats) -> dict[str, Choice]:
+def _half_way(shop: Workshop, found: Mixture, wide: Floats) -> dict[str, TrainedChoice]:
     """Return how training goes on half way: with `found`, and with what a second search from there finds.
 
     The second half starts its optimizer anew and draws other batches, for both alike.
@@ -255,7 +211,7 @@ def _half_way(shop: Workshop, found: Mixture, wide: Floats) -> dict[str, Choice]
     _, anew = _search(shop, tuple(job.folder for job in jobs), wide, middle)
     chosen = {"kept": found, "anew": anew}
     examples = _trained(shop, chosen, rest, seed + 1, middle, room)
-    return {name: Choice(mixture, examples[name]) for name, mixture in chosen.items()}
+    return {name: TrainedChoice(mixture, examples[name]) for name, mixture in chosen.items()}
 
 
 def _trained(
@@ -283,15 +239,8 @@ def _folder(shop: Workshop, mixture: Mixture, seed: int, room: Path | None) -> P
     return (room or shop.models / "ratios") / mixture.key
 
 
-def of_choices(choices: dict[str, Choice]) -> dict[str, Evidence]:
-    """Compare the choices on the test examples.
-
-    Args:
-        choices: Choices by name.
-
-    Returns:
-        Evidence by claim; the intervals say what other test examples would have given, not other trainings.
-    """
+def of_choices(choices: dict[str, TrainedChoice]) -> dict[str, Evidence]:
+    """Compare the choices on the test examples; intervals are over examples, not over trainings."""
     pairs = {
         "regression": ("found", "best_seed"),
         "beats_uniform_ratio": ("found", "uniform"),
@@ -311,5 +260,5 @@ def of_choices(choices: dict[str, Choice]) -> dict[str, Evidence]:
     return evidence
 
 
-def _labels(choices: dict[str, Choice], one: str, other: str) -> tuple[str, str]:
+def _labels(choices: dict[str, TrainedChoice], one: str, other: str) -> tuple[str, str]:
     return choices[one].mixture.label, choices[other].mixture.label

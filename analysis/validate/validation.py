@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.fidelity.sources import of_run as fidelity_of_run
+from analysis.fidelity import of_run as fidelity_of_run
 from analysis.results import Reasons
 from analysis.validate.claims import CLAIMS
 from analysis.validate.evidence import of_costs, of_grid, of_models, of_study, of_test_scores, of_transfer
@@ -210,14 +210,7 @@ def _verdicts(runs: Sequence[Asked]) -> tuple[Verdict, ...]:
 
 
 def provenance(validation: Validation) -> dict[str, Any]:
-    """Say what verdicts were made from, and by what.
-
-    Args:
-        validation: The verdicts.
-
-    Returns:
-        Configuration hash by run, seed and versions.
-    """
+    """Return what verdicts were made from, and by what: configuration hash by run, seed, versions."""
     from analysis.results import versions
 
     runs = {run.name: run.identity for run in validation.runs}
@@ -225,14 +218,7 @@ def provenance(validation: Validation) -> dict[str, Any]:
 
 
 def to_json(validation: Validation) -> dict[str, Any]:
-    """Lay verdicts out for a JSON file.
-
-    Args:
-        validation: The verdicts.
-
-    Returns:
-        The rule, the counts, the verdicts with their evidence, and the ablations.
-    """
+    """Lay out the rule, the counts, the verdicts with their evidence, and the ablations for JSON."""
     return {
         "rule": RULE,
         "counts": counts(validation),
@@ -242,27 +228,13 @@ def to_json(validation: Validation) -> dict[str, Any]:
 
 
 def counts(validation: Validation) -> dict[str, int]:
-    """Count verdicts by outcome.
-
-    Args:
-        validation: The verdicts.
-
-    Returns:
-        How many hold, fail and are unresolved.
-    """
+    """Count verdicts by outcome."""
     found = Counter(verdict.outcome for verdict in validation.verdicts)
     return {outcome: found[outcome] for outcome in ("holds", "fails", "unresolved")}
 
 
 def to_tables(validation: Validation) -> dict[str, pd.DataFrame]:
-    """Lay verdicts out as tables.
-
-    Args:
-        validation: The verdicts.
-
-    Returns:
-        A row a verdict and, where recipes were varied, a row an ablation.
-    """
+    """Lay out a row a verdict and, where recipes were varied, a row an ablation."""
     tables = {"": pd.DataFrame([_row(verdict) for verdict in validation.verdicts])}
     ablations = _ablations(validation)
     if ablations:
@@ -271,14 +243,7 @@ def to_tables(validation: Validation) -> dict[str, pd.DataFrame]:
 
 
 def to_page(validation: Validation) -> str:
-    """Write verdicts for people.
-
-    Args:
-        validation: The verdicts.
-
-    Returns:
-        Markdown.
-    """
+    """Write verdicts for people, in Markdown."""
     number = counts(validation)
     summary = ", ".join(f"{count} {outcome}" for outcome, count in number.items())
     parts = ["# Verdicts", f"{summary}. {RULE}"]

@@ -78,7 +78,7 @@ def _config(args: argparse.Namespace) -> RunConfig:
 
 def _analyse(folder: RunFolder) -> dict[str, Any]:
     """Return the results, with fidelity and figures added where every mixture was really trained."""
-    from analysis.fidelity.sources import of_run, record
+    from analysis.fidelity import of_run, record
     from paper_figs.merge_to_mix import bars, scatter
 
     if folder.read_results().get("oracle"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.linear_setup import run_config
 
-from analysis.fidelity.sources import of_run
+from analysis.fidelity import of_run
 from analysis.trained_run import open_run
 from m2m import mixing, pipeline
 from m2m.checkpoint import Checkpoint, save

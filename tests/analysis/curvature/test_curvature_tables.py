@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.curvature import (
-    Landscape,
-    QuadraticModel,
+    LossSurface,
+    QuadraticExpansion,
     curvature,
     products,
-    quadratic_model,
+    quadratic_expansion,
     second_differences,
 )
 from analysis.curvature.quadratic import noise_level
@@ -37,7 +37,7 @@ def test_tables_of_quadratics_in_closed_form() -> None:
     setup = linear_setup(seed=7, examples=6)
     base = setup.base_state(Path())
     tasks = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    tables = curvature(Landscape(setup, base), tasks)
+    tables = curvature(LossSurface(setup, base), tasks)
     pairs = [closed_form(data, base["theta"]) for data in setup.datasets.values()]
     g, h = torch.stack([g for g, _ in pairs]), torch.stack([h for _, h in pairs])
     bent = torch.einsum("kab,jb->kja", h, g).norm(dim=2)
@@ -77,13 +77,13 @@ def test_a_table_of_all_pairs_costs_as_many_products_and_no_more(
     monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     setup = linear_setup(seed=7, names="abcde"[:count], examples=6)  # batches of 4 and 2
-    landscape, counted = Landscape(setup, setup.base_state(Path())), Counted(monkeypatch)
-    second_order(landscape)  # H_k g_j
+    surface, counted = LossSurface(setup, setup.base_state(Path())), Counted(monkeypatch)
+    second_order(surface)  # H_k g_j
     assert (counted.products, counted.graphs) == (2 * count**2, 2 * count)
-    curvature(landscape, torch.eye(count, 5, dtype=torch.float64))  # H_k g_j and H_k τ_j
+    curvature(surface, torch.eye(count, 5, dtype=torch.float64))  # H_k g_j and H_k τ_j
     assert (counted.products, counted.graphs) == (6 * count**2, 6 * count)
     counted.products = 0
-    quadratic_model(landscape, setup.datasets["a"], torch.eye(count, 5, dtype=torch.float64))
+    quadratic_expansion(surface, setup.datasets["a"], torch.eye(count, 5, dtype=torch.float64))
     assert counted.products == 2 * count
 
 
@@ -94,17 +94,17 @@ def test_decoupled_domains_have_the_identity() -> None:
         name: Examples((torch.tensor([row], dtype=torch.float64), torch.ones(1, dtype=torch.float64)))
         for name, row in rows.items()
     }
-    landscape = Landscape(setup, setup.base_state(Path()))
-    np.testing.assert_array_equal(curvature(landscape, torch.eye(3, 5, dtype=torch.float64)).gamma, np.eye(3))
+    surface = LossSurface(setup, setup.base_state(Path()))
+    np.testing.assert_array_equal(curvature(surface, torch.eye(3, 5, dtype=torch.float64)).gamma, np.eye(3))
 
 
 @given(st.permutations(["a", "b", "c"]))
 def test_relabelling_permutes_the_tables(order: list[str]) -> None:
     setup = linear_setup(seed=9, examples=6)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     tasks = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     index = ["abc".index(name) for name in order]
-    whole, permuted = curvature(landscape, tasks), curvature(landscape, tasks[index], order)
+    whole, permuted = curvature(surface, tasks), curvature(surface, tasks[index], order)
     np.testing.assert_allclose(permuted.gamma, whole.gamma[np.ix_(index, index)], rtol=1e-12)
     np.testing.assert_allclose(
         permuted.interactions, whole.interactions[np.ix_(index, index, index)], rtol=1e-10, atol=1e-12
@@ -113,23 +113,23 @@ def test_relabelling_permutes_the_tables(order: list[str]) -> None:
 
 def test_mismatched_or_flat_input_is_refused() -> None:
     setup = linear_setup(seed=7)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     with pytest.raises(InputError, match="got 2 task vectors for 3 datasets"):
-        curvature(landscape, landscape.zeros(2))
+        curvature(surface, surface.zeros(2))
     x = setup.datasets["b"].tensors[0]
     setup.datasets = {**setup.datasets, "b": Examples((x, x @ setup.base_state(Path())["theta"]))}
     with pytest.raises(InputError, match="dataset 'b': the gradient at the base is zero"):
-        curvature(landscape, landscape.zeros(3))
+        curvature(surface, surface.zeros(3))
 
 
 def test_a_quadratic_loss_is_predicted_everywhere() -> None:
     setup = linear_setup(seed=3)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     tasks = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     target = setup.targets["target"].validation
-    model = quadratic_model(landscape, target, tasks)
+    model = quadratic_expansion(surface, target, tasks)
     weights = np.random.default_rng(0).dirichlet(np.ones(3), size=20)
-    truth = [landscape.value(target, at=torch.from_numpy(row) @ tasks) for row in weights]
+    truth = [surface.value(target, at=torch.from_numpy(row) @ tasks) for row in weights]
     np.testing.assert_allclose(model.predict(weights), truth, rtol=1e-12)
     with pytest.raises(MixtureError, match=r"weights must be \[M, 3\], got shape \[2, 2\]"):
         model.predict([[0.5, 0.5], [1, 0]])
@@ -138,16 +138,16 @@ def test_a_quadratic_loss_is_predicted_everywhere() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_both_routes_agree_within_the_stated_error(seed: int) -> None:
     setup = small_net_setup(seed)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     generator = torch.Generator().manual_seed(seed)
-    tasks = 0.2 * torch.randn(3, landscape.size, dtype=torch.float64, generator=generator)
+    tasks = 0.2 * torch.randn(3, surface.size, dtype=torch.float64, generator=generator)
     target = setup.targets["target"].validation
-    backward = quadratic_model(landscape, target, tasks)
+    backward = quadratic_expansion(surface, target, tasks)
     calls = []
 
     def loss(alpha: np.ndarray) -> float:
         calls.append(alpha)
-        return landscape.value(target, at=torch.from_numpy(alpha) @ tasks)
+        return surface.value(target, at=torch.from_numpy(alpha) @ tasks)
 
     forward = second_differences(loss, 3)
     assert np.all(np.abs(forward.model.curvature - backward.curvature) <= forward.curvature_error)
@@ -192,5 +192,5 @@ def test_a_step_of_nothing_is_refused() -> None:
 
 
 def test_the_quadratic_model_by_hand() -> None:
-    model = QuadraticModel(1.0, np.array([1.0, -1.0]), np.array([[2.0, 1.0], [1.0, 4.0]]))
+    model = QuadraticExpansion(1.0, np.array([1.0, -1.0]), np.array([[2.0, 1.0], [1.0, 4.0]]))
     np.testing.assert_allclose(model.predict([[1, 0], [0, 1], [0.5, 0.5]]), [3.0, 2.0, 2.0])

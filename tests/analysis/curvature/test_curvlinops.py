@@ -9,7 +9,7 @@ import torch
 from helpers.small_net_setup import small_net_setup
 from torch import nn
 
-from analysis.curvature import Landscape, Matrix
+from analysis.curvature import LossSurface, Matrix
 from m2m.setups.protocol import load_state, trainable
 
 
@@ -27,11 +27,11 @@ def test_products_agree(matrix: Matrix) -> None:
     setup.build = tanh_net  # type: ignore[method-assign]
     setup.inputs = lambda batch: {"input": batch[0]}  # type: ignore[method-assign]
     base = setup.base_state(Path())
-    landscape, data = Landscape(setup, base), setup.datasets["a"]
+    surface, data = LossSurface(setup, base), setup.datasets["a"]
     model = load_state(tanh_net(), base)
     kind = {"hessian": curvlinops.HessianLinearOperator, "ggn": curvlinops.GGNLinearOperator}[matrix]
     loss, parameters = nn.CrossEntropyLoss(), list(trainable(model).values())
     operator = kind(model, loss, parameters, [data.tensors], check_deterministic=False)
-    vectors = torch.randn(3, landscape.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    vectors = torch.randn(3, surface.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     theirs = (operator @ vectors.T).T
-    assert (landscape.products(data, vectors, matrix=matrix) - theirs).norm() <= 1e-10 * theirs.norm()
+    assert (surface.products(data, vectors, matrix=matrix) - theirs).norm() <= 1e-10 * theirs.norm()

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from scipy.stats import norm, wasserstein_distance
 from torch import Tensor, nn
 
-from analysis.curvature import Landscape, Matrix, density, quadratic_model, spectrum, trace
+from analysis.curvature import LossSurface, Matrix, density, quadratic_expansion, spectrum, trace
 from analysis.curvature.spectrum import lanczos_quadrature, random_signs
 from m2m.errors import InputError
 from m2m.setups.protocol import Batch
 
 
-def landscape_of(setup: SmallNetSetup) -> Landscape:
-    return Landscape(setup, setup.base_state(Path()))
+def surface_of(setup: SmallNetSetup) -> LossSurface:
+    return LossSurface(setup, setup.base_state(Path()))
 
 
 def symmetric(size: int, seed: int) -> Tensor:
@@ -76,13 +76,13 @@ def test_cumulated_weights_enclose_the_measure(seed: int, steps: int) -> None:
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
 def test_a_small_net_within_statistical_bounds(matrix: Matrix) -> None:
     setup = small_net_setup(examples=5)  # one batch
-    landscape, data = landscape_of(setup), setup.datasets["a"]
-    size = landscape.size
-    dense = landscape.products(data, torch.eye(size, dtype=torch.float64), matrix=matrix)
+    surface, data = surface_of(setup), setup.datasets["a"]
+    size = surface.size
+    dense = surface.products(data, torch.eye(size, dtype=torch.float64), matrix=matrix)
     values, vectors = torch.linalg.eigh((dense + dense.T) / 2)
     probes, edge = 40, values.abs().max().item() / 10
     found = lanczos_quadrature(lambda v: v @ dense, dense[0], 30, probes, seed=0)
-    few = density(landscape, data, 30, 1, matrix=matrix)
+    few = density(surface, data, 30, 1, matrix=matrix)
     first = (found.probe == 0) & (found.nodes > edge)
     assert few.share(edge, np.inf)[0] == pytest.approx(found.weights[first].sum(), rel=1e-6)
     assert (few.products, found.products) == (30, 30 * probes)
@@ -131,8 +131,8 @@ def test_smoothing_by_hand() -> None:
 
 def test_the_same_seed_gives_the_same_bits() -> None:
     setup = small_net_setup(examples=5)  # one batch
-    landscape, data = landscape_of(setup), setup.datasets["a"]
-    first, again, other = (density(landscape, data, 4, 2, seed=s) for s in (1, 1, 2))
+    surface, data = surface_of(setup), setup.datasets["a"]
+    first, again, other = (density(surface, data, 4, 2, seed=s) for s in (1, 1, 2))
     assert first.nodes.tobytes() == again.nodes.tobytes()
     assert first.weights.tobytes() == again.weights.tobytes()
     assert first.nodes.tobytes() != other.nodes.tobytes()
@@ -145,14 +145,14 @@ def test_losses_that_do_not_repeat_are_refused() -> None:
         return nn.functional.cross_entropy(model(nn.functional.dropout(batch[0])), batch[1], reduction="none")
 
     setup.loss = noisy  # type: ignore[method-assign]
-    landscape, data = landscape_of(setup), setup.datasets["a"]
-    calls = (density, trace, spectrum, lambda *where: quadratic_model(*where, landscape.zeros(1)))
+    surface, data = surface_of(setup), setup.datasets["a"]
+    calls = (density, trace, spectrum, lambda *where: quadratic_expansion(*where, surface.zeros(1)))
     for call in calls:
         with pytest.raises(InputError, match="differs from one evaluation to the next"):
-            call(landscape, data)
+            call(surface, data)
     setup.loss = lambda model, batch: model(batch[0]).sum(1) * torch.nan  # type: ignore[method-assign]
     with pytest.raises(InputError, match="the gradient at the base is not finite"):
-        density(landscape_of(setup), data)
+        density(surface_of(setup), data)
 
 
 def test_nothing_is_no_density() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
 
-from analysis.curvature import Landscape
+from analysis.curvature import LossSurface
 from analysis.trained_run import study_setup
 from m2m.errors import ConfigError, InputError
 from m2m.setups.byte_gpt import ByteGPT, Shape
@@ -26,8 +26,8 @@ from m2m.setups.protocol import Batch, Examples, Setup, trainable
 CLASSES = 3
 
 
-def at_base(setup: Setup) -> Landscape:
-    return Landscape(setup, setup.base_state(Path()))
+def at_base(setup: Setup) -> LossSurface:
+    return LossSurface(setup, setup.base_state(Path()))
 
 
 def random_rows(rows: int, size: int, seed: int = 0) -> Tensor:
@@ -57,27 +57,27 @@ def dense_ggn(setup: Setup, examples: Examples, at: Tensor) -> Tensor:
 @pytest.mark.parametrize("away", [False, True])
 def test_products_are_those_of_the_dense_matrix(away: bool) -> None:
     setup = small_net_setup()
-    landscape, examples = at_base(setup), setup.datasets["b"]
-    x = 0.3 * random_rows(1, landscape.size, seed=1)[0] if away else None
-    vectors = random_rows(4, landscape.size)
-    wanted = vectors @ dense_ggn(setup, examples, x if x is not None else landscape.zeros())
-    got = landscape.products(examples, vectors, at=x, matrix="ggn")
+    surface, examples = at_base(setup), setup.datasets["b"]
+    x = 0.3 * random_rows(1, surface.size, seed=1)[0] if away else None
+    vectors = random_rows(4, surface.size)
+    wanted = vectors @ dense_ggn(setup, examples, x if x is not None else surface.zeros())
+    got = surface.products(examples, vectors, at=x, matrix="ggn")
     assert (got - wanted).norm() <= 1e-10 * wanted.norm()
     # It is another matrix than the Hessian here, so the test can fail.
-    assert (landscape.products(examples, vectors, at=x) - wanted).norm() > 0.01 * wanted.norm()
+    assert (surface.products(examples, vectors, at=x) - wanted).norm() > 0.01 * wanted.norm()
 
 
 @settings(max_examples=4)
 @given(st.integers(0, 10**6))
 def test_it_is_never_negative_though_the_hessian_is(seed: int) -> None:
     setup = small_net_setup(seed, examples=4)
-    landscape, examples = at_base(setup), setup.datasets["a"]
-    eye = torch.eye(landscape.size, dtype=torch.float64)
-    x = 0.5 * random_rows(1, landscape.size, seed)[0]
-    ggn, full = (landscape.products(examples, eye, at=x, matrix=m) for m in ("ggn", "hessian"))
+    surface, examples = at_base(setup), setup.datasets["a"]
+    eye = torch.eye(surface.size, dtype=torch.float64)
+    x = 0.5 * random_rows(1, surface.size, seed)[0]
+    ggn, full = (surface.products(examples, eye, at=x, matrix=m) for m in ("ggn", "hessian"))
     values = torch.linalg.eigvalsh((ggn + ggn.T) / 2)
     # Rounding of a symmetric matrix moves eigenvalues by at most about P u ‖G‖.
-    assert values[0] >= -landscape.size * 2.0**-52 * values[-1]
+    assert values[0] >= -surface.size * 2.0**-52 * values[-1]
     assert (ggn - ggn.T).norm() <= 1e-12 * ggn.norm()
     assert torch.linalg.eigvalsh((full + full.T) / 2)[0] < -1e-3 * values[-1]
 
@@ -88,9 +88,9 @@ def test_it_is_the_hessian_of_models_linear_in_their_parameters() -> None:
     softmax.build = lambda: nn.Linear(6, CLASSES, dtype=torch.float64)  # type: ignore[method-assign]
     softmax.inputs = lambda batch: {"input": batch[0]}  # type: ignore[method-assign]
     for setup in (squares, softmax):
-        landscape, examples = at_base(setup), setup.datasets["a"]
-        vectors = random_rows(4, landscape.size)
-        full, ggn = (landscape.products(examples, vectors, matrix=m) for m in ("hessian", "ggn"))
+        surface, examples = at_base(setup), setup.datasets["a"]
+        vectors = random_rows(4, surface.size)
+        full, ggn = (surface.products(examples, vectors, matrix=m) for m in ("hessian", "ggn"))
         assert (full - ggn).norm() <= 1e-13 * full.norm()
 
 
@@ -127,12 +127,12 @@ class Wrapped(ByteGPT):
 def test_attention_and_wrapped_logits() -> None:
     tokens = Examples((torch.randint(0, 256, (6, 6), generator=torch.Generator().manual_seed(0)),))
     setup = TextSetup({"a": tokens}, {})
-    landscape = at_base(setup)
-    v = random_rows(2, landscape.size)
-    got = landscape.products(tokens, v, matrix="ggn")
+    surface = at_base(setup)
+    v = random_rows(2, surface.size)
+    got = surface.products(tokens, v, matrix="ggn")
     wrapped = Wrapped(Shape(layers=1, width=8, heads=2, context=5)).double()
     setup.build = lambda: wrapped  # type: ignore[method-assign]
-    other = Landscape(setup, TextSetup({"a": tokens}, {}).base_state(Path()))
+    other = LossSurface(setup, TextSetup({"a": tokens}, {}).base_state(Path()))
     assert torch.equal(other.products(tokens, v, matrix="ggn"), got)
     # vᵀGv = mean of (Jv)ᵀ H_out (Jv), J v by central differences of the logits.
     base = TextSetup({"a": tokens}, {}).base_state(Path())
@@ -154,9 +154,9 @@ def test_chunks_of_the_data_add_up() -> None:
     v, results = None, []
     for size in (1, 5, 12):
         setup.batch_size = size
-        landscape = at_base(setup)
-        v = random_rows(2, landscape.size)
-        results.append(landscape.products(setup.datasets["a"], v, matrix="ggn"))
+        surface = at_base(setup)
+        v = random_rows(2, surface.size)
+        results.append(surface.products(setup.datasets["a"], v, matrix="ggn"))
     for other in results[1:]:
         assert (other - results[0]).norm() <= 1e-14 * results[0].norm()
 
@@ -169,17 +169,17 @@ def test_images_masked_to_their_own_classes() -> None:
         return {"loss": nn.functional.cross_entropy(masked, batch[1] % 2, reduction="none")}
 
     setup.judge = judge  # type: ignore[method-assign]
-    landscape, examples = at_base(setup), setup.datasets["a"]
-    v = random_rows(1, landscape.size)
-    wanted = v @ dense_ggn(setup, examples, landscape.zeros())
-    assert (landscape.products(examples, v, matrix="ggn") - wanted).norm() <= 1e-10 * wanted.norm()
+    surface, examples = at_base(setup), setup.datasets["a"]
+    v = random_rows(1, surface.size)
+    wanted = v @ dense_ggn(setup, examples, surface.zeros())
+    assert (surface.products(examples, v, matrix="ggn") - wanted).norm() <= 1e-10 * wanted.norm()
 
 
 def test_a_loss_linear_in_the_output_has_a_zero_matrix() -> None:
     setup = small_net_setup()
     setup.judge = lambda output, batch: {"loss": output.sum(1)}  # type: ignore[method-assign]
-    landscape = at_base(setup)
-    assert not landscape.products(setup.datasets["a"], random_rows(1, landscape.size), matrix="ggn").any()
+    surface = at_base(setup)
+    assert not surface.products(setup.datasets["a"], random_rows(1, surface.size), matrix="ggn").any()
 
 
 Judge = Callable[[Any, Batch], dict[str, Tensor]]
@@ -202,28 +202,28 @@ def test_why_a_set_up_has_none(judge: Judge, why: str) -> None:
     setup = small_net_setup()
     setup.loss = lambda model, batch: plain(model(batch[0]), batch)  # type: ignore[method-assign]
     setup.judge = judge  # type: ignore[method-assign]
-    landscape = at_base(setup)
+    surface = at_base(setup)
     with pytest.raises(InputError, match=rf"no Gauss-Newton matrix, take the Hessian: .*{why}"):
-        landscape.products(setup.datasets["a"], landscape.zeros(1), matrix="ggn")
+        surface.products(setup.datasets["a"], surface.zeros(1), matrix="ggn")
 
 
 def test_models_without_logits_and_unknown_matrices() -> None:
     setup = small_net_setup()
-    landscape, data = at_base(setup), setup.datasets["a"]
+    surface, data = at_base(setup), setup.datasets["a"]
     with pytest.raises(ConfigError, match="must be one of hessian, ggn, got 'fisher'"):
-        landscape.products(data, landscape.zeros(1), matrix="fisher")  # type: ignore[arg-type]
+        surface.products(data, surface.zeros(1), matrix="fisher")  # type: ignore[arg-type]
     setup.loss = lambda model, batch: plain(model(batch[0])[0], batch)  # type: ignore[method-assign]
-    landscape._model.register_forward_hook(lambda module, args, output: (output, output))
+    surface._model.register_forward_hook(lambda module, args, output: (output, output))
     with pytest.raises(InputError, match="the model returns tuple, neither a tensor nor logits"):
-        landscape.products(data, landscape.zeros(1), matrix="ggn")
+        surface.products(data, surface.zeros(1), matrix="ggn")
 
 
 def test_float64_study() -> None:
     setup = small_net_setup()
     narrow = {name: tensor.float() for name, tensor in setup.base_state(Path()).items()}
     exact = study_setup(setup, 5)
-    landscape = Landscape(exact, exact.cast(narrow))
+    surface = LossSurface(exact, exact.cast(narrow))
     data = exact.datasets["a"]
     floats = Examples((data.tensors[0].float(), data.tensors[1]))
-    got = landscape.products(floats, random_rows(1, landscape.size), matrix="ggn")
+    got = surface.products(floats, random_rows(1, surface.size), matrix="ggn")
     assert got.dtype == torch.float64

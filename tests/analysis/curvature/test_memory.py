@@ -15,7 +15,7 @@ COUNT = 2
 
 PROGRAM = """
 import sys, torch
-from analysis.curvature import Landscape, curvature
+from analysis.curvature import LossSurface, curvature
 from m2m.merging.stream.memory import peak_resident_bytes as peak
 from m2m.setups.byte_gpt import Shape
 from m2m.setups.byte_gpt import ByteModel, Pretraining
@@ -30,9 +30,9 @@ setup = LanguageSetup(model, {f"d{k}": tokens() for k in range(count)}, {}, "tes
 empty = peak()
 module = model.build()
 module.initialise(0)
-landscape = Landscape(setup, module.state_dict())
-curvature(landscape, torch.randn(count, landscape.size))
-print(landscape.size, (peak() - empty) / (4 * landscape.size))
+surface = LossSurface(setup, module.state_dict())
+curvature(surface, torch.randn(count, surface.size))
+print(surface.size, (peak() - empty) / (4 * surface.size))
 """
 
 
@@ -49,7 +49,7 @@ def test_twenty_million_parameters_in_bounded_memory() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | EXACT)
         size, used[examples] = done.stdout.split()
         assert int(size) > 20e6
-    # Three copies of the model (ours, the landscape's, θ₀), 3N vectors; of a product the gradient, the result
+    # Three copies of the model (ours, the surface's, θ₀), 3N vectors; of a product the gradient, the result
     # in parts and in one piece; at most as much again for one batch's activations, differentiated twice.
     assert float(used[1]) <= 3 + 3 * COUNT + 3 + 3
     assert float(used[4]) <= float(used[1]) + 0.1  # more data, no more memory

@@ -10,20 +10,20 @@ import torch
 from helpers.linear_setup import linear_setup
 from helpers.small_net_setup import SmallNetSetup, small_net_setup
 
-from analysis.curvature import Landscape, spectral_norm, spectrum
+from analysis.curvature import LossSurface, spectral_norm, spectrum
 from m2m.errors import InputError
 
 
-def landscape_of(setup: SmallNetSetup) -> Landscape:
-    return Landscape(setup, setup.base_state(Path()))
+def surface_of(setup: SmallNetSetup) -> LossSurface:
+    return LossSurface(setup, setup.base_state(Path()))
 
 
 def test_both_ends_of_the_spectrum() -> None:
     setup = small_net_setup()
-    landscape, data = landscape_of(setup), setup.datasets["a"]
-    dense = landscape.products(data, torch.eye(landscape.size, dtype=torch.float64)).numpy()
+    surface, data = surface_of(setup), setup.datasets["a"]
+    dense = surface.products(data, torch.eye(surface.size, dtype=torch.float64)).numpy()
     exact = np.linalg.eigvalsh((dense + dense.T) / 2)
-    found = spectrum(landscape, data, 4, tolerance=1e-10)
+    found = spectrum(surface, data, 4, tolerance=1e-10)
     np.testing.assert_allclose(found.eigenvalues, exact[[0, 1, -2, -1]], rtol=1e-8)
     assert np.all(found.residuals < 1e-6 * np.abs(exact).max())
     assert found.norm == pytest.approx(np.abs(exact).max(), rel=1e-5)
@@ -32,8 +32,8 @@ def test_both_ends_of_the_spectrum() -> None:
 
 def test_the_same_seed_gives_the_same_bits() -> None:
     setup = small_net_setup()
-    landscape, data = landscape_of(setup), setup.datasets["a"]
-    first, again = (spectrum(landscape, data, 2, seed=1) for _ in range(2))
+    surface, data = surface_of(setup), setup.datasets["a"]
+    first, again = (spectrum(surface, data, 2, seed=1) for _ in range(2))
     assert first.eigenvalues.tobytes() == again.eigenvalues.tobytes()
 
 
@@ -43,6 +43,6 @@ def test_norm_of_a_zero_matrix() -> None:
 
 def test_what_cannot_be_asked() -> None:
     setup = linear_setup(seed=0)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     with pytest.raises(InputError, match="wanted 5 eigenvalues of a 5 × 5 Hessian"):
-        spectrum(landscape, setup.datasets["a"], 5)
+        spectrum(surface, setup.datasets["a"], 5)

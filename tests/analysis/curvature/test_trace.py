@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from analysis.curvature import Landscape, Matrix, trace
+from analysis.curvature import LossSurface, Matrix, trace
 from analysis.curvature.spectrum import hutch_plus_plus, hutchinson, random_signs
 from m2m.errors import InputError
 from m2m.setups.protocol import Examples
 
 
-def landscape_of(setup: SmallNetSetup) -> Landscape:
-    return Landscape(setup, setup.base_state(Path()))
+def surface_of(setup: SmallNetSetup) -> LossSurface:
+    return LossSurface(setup, setup.base_state(Path()))
 
 
 def decaying(size: int, power: float, seed: int = 0) -> Tensor:
@@ -38,9 +38,9 @@ def hutchinson_variance(matrix: Tensor) -> float:
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
 def test_hutchinson_lies_within_its_error(matrix: Matrix) -> None:
     setup = small_net_setup(examples=5)  # one batch
-    landscape, data = landscape_of(setup), setup.datasets["a"]
-    dense = landscape.products(data, torch.eye(landscape.size, dtype=torch.float64), matrix=matrix)
-    found = trace(landscape, data, 64, matrix=matrix)
+    surface, data = surface_of(setup), setup.datasets["a"]
+    dense = surface.products(data, torch.eye(surface.size, dtype=torch.float64), matrix=matrix)
+    found = trace(surface, data, 64, matrix=matrix)
     error = (hutchinson_variance(dense) / 64) ** 0.5
     assert found.standard_error == pytest.approx(error, rel=0.5)
     assert abs(found.value - dense.trace().item()) <= 5 * error
@@ -49,13 +49,13 @@ def test_hutchinson_lies_within_its_error(matrix: Matrix) -> None:
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
 def test_hutch_plus_plus_lies_within_its_error(matrix: Matrix) -> None:
     setup = small_net_setup()
-    landscape, data = landscape_of(setup), setup.datasets["a"]
-    dense = landscape.products(data, torch.eye(landscape.size, dtype=torch.float64), matrix=matrix)
-    found = trace(landscape, data, 48, matrix=matrix, sketched=True)
+    surface, data = surface_of(setup), setup.datasets["a"]
+    dense = surface.products(data, torch.eye(surface.size, dtype=torch.float64), matrix=matrix)
+    found = trace(surface, data, 48, matrix=matrix, sketched=True)
     assert found.products == 48
     # Given the sketch, what is left is Hutchinson's estimate of (I − QQᵀ)A(I − QQᵀ) from 16 vectors.
-    basis = torch.linalg.qr((random_signs(16, landscape.zeros(), 0) @ dense).T)[0]
-    outside = torch.eye(landscape.size, dtype=torch.float64) - basis @ basis.T
+    basis = torch.linalg.qr((random_signs(16, surface.zeros(), 0) @ dense).T)[0]
+    outside = torch.eye(surface.size, dtype=torch.float64) - basis @ basis.T
     error = (hutchinson_variance(outside @ dense @ outside) / 16) ** 0.5
     assert abs(found.value - dense.trace().item()) <= 5 * error
     if matrix == "ggn":  # what it is for: few large eigenvalues, none negative
@@ -100,7 +100,7 @@ def test_a_diagonal_hessian_has_an_exact_trace() -> None:
     setup = linear_setup(seed=0)
     x = torch.diag(torch.arange(1.0, 6.0, dtype=torch.float64))
     data = Examples((x, x.sum(1)))
-    found = trace(Landscape(setup, setup.base_state(Path())), data, 2)
+    found = trace(LossSurface(setup, setup.base_state(Path())), data, 2)
     assert (found.value, found.standard_error) == (pytest.approx(11, rel=1e-14), pytest.approx(0, abs=1e-14))
 
 
@@ -113,18 +113,18 @@ def test_more_products_than_coordinates_are_not_used() -> None:
 
 def test_the_same_seed_gives_the_same_bits() -> None:
     setup = small_net_setup(examples=5)  # one batch
-    landscape, data = landscape_of(setup), setup.datasets["a"]
+    surface, data = surface_of(setup), setup.datasets["a"]
     for sketched in (False, True):
-        first, again, other = (trace(landscape, data, 9, seed=s, sketched=sketched) for s in (1, 1, 2))
+        first, again, other = (trace(surface, data, 9, seed=s, sketched=sketched) for s in (1, 1, 2))
         assert first == again
         assert first != other
-    assert torch.equal(random_signs(3, landscape.zeros(), 5), random_signs(7, landscape.zeros(), 5)[:3])
+    assert torch.equal(random_signs(3, surface.zeros(), 5), random_signs(7, surface.zeros(), 5)[:3])
 
 
 def test_too_few_products() -> None:
     setup = linear_setup(seed=0)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     with pytest.raises(InputError, match="at least 2 products, got 1"):
-        trace(landscape, setup.datasets["a"], 1)
+        trace(surface, setup.datasets["a"], 1)
     with pytest.raises(InputError, match=r"Hutch\+\+ with an error needs at least 6 products, got 5"):
-        trace(landscape, setup.datasets["a"], 5, sketched=True)
+        trace(surface, setup.datasets["a"], 5, sketched=True)

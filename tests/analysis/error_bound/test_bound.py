@@ -14,7 +14,7 @@ from helpers.small_net_setup import small_net_setup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.curvature import Landscape
+from analysis.curvature import LossSurface
 from analysis.error_bound import (
     Ingredients,
     LocalShape,
@@ -35,9 +35,9 @@ from m2m.training import TrainRecipe
 THIRDS = (0.5, 0.25, 0.25)
 
 
-def of(setup: Setup, weights: tuple[float, ...] = THIRDS) -> tuple[Landscape, Ingredients]:
-    landscape = Landscape(setup, setup.base_state(Path()))
-    return landscape, ingredients(landscape, Mixture(tuple(setup.datasets), weights))
+def of(setup: Setup, weights: tuple[float, ...] = THIRDS) -> tuple[LossSurface, Ingredients]:
+    surface = LossSurface(setup, setup.base_state(Path()))
+    return surface, ingredients(surface, Mixture(tuple(setup.datasets), weights))
 
 
 @settings(max_examples=25)
@@ -117,16 +117,16 @@ def test_a_runaway_is_infinite_not_an_error() -> None:
 
 def test_lipschitz_of_a_quadratic_is_rounding() -> None:
     setup = linear_setup(seed=3, examples=3)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     point = torch.ones(5, dtype=torch.float64)
     # ‖rest‖ rounds a few dozen times numbers of the gradient's size, some tens.
-    assert lipschitz(landscape, setup.datasets["a"], [point]) <= 1e-12
+    assert lipschitz(surface, setup.datasets["a"], [point]) <= 1e-12
 
 
 def test_a_displacement_of_zero_says_nothing_of_the_remainder() -> None:
     setup = linear_setup(seed=1)
-    landscape = Landscape(setup, setup.base_state(Path()))
-    assert lipschitz(landscape, setup.datasets["a"], [landscape.zeros()]) == 0
+    surface = LossSurface(setup, setup.base_state(Path()))
+    assert lipschitz(surface, setup.datasets["a"], [surface.zeros()]) == 0
 
 
 def test_lipschitz_of_a_cubic() -> None:
@@ -136,22 +136,22 @@ def test_lipschitz_of_a_cubic() -> None:
         / 6
         * torch.ones(len(batch[0]), dtype=torch.float64)
     )
-    landscape = Landscape(setup, setup.base_state(Path()))
-    single = landscape.zeros()
+    surface = LossSurface(setup, setup.base_state(Path()))
+    single = surface.zeros()
     single[0] = 0.5
     # L‴ = 1 along each axis: the remainder of the gradient is x²/2.
-    assert lipschitz(landscape, setup.datasets["a"], [single]) == pytest.approx(1, rel=1e-9)
+    assert lipschitz(surface, setup.datasets["a"], [single]) == pytest.approx(1, rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_bound_holds_on_small_nets_and_slopes_are_two(seed: int) -> None:
     setup = small_net_setup(seed, examples=4)
-    landscape, found = of(setup)
+    surface, found = of(setup)
     base = setup.base_state(Path())
     sharpness = max(shape.highest for shape in found.experts)
     rates = [share / sharpness for share in (2**-9, 2**-8, 0.25, 1.0)]
     recipes = [TrainRecipe(steps=6, batch=1, learning_rate=r, optimizer="sgd") for r in rates]
-    points = sweep(landscape, base, found, recipes, setup.targets["target"].validation)
+    points = sweep(surface, base, found, recipes, setup.targets["target"].validation)
     assert [point.holds for point in points] == [True] * 4
     assert points[0].informative
     measured = [point.agreement.measured for point in points]
@@ -162,9 +162,9 @@ def test_every_bound_holds_on_small_nets_and_slopes_are_two(seed: int) -> None:
 
 def test_adamw_has_a_residual_but_no_bound() -> None:
     setup = small_net_setup(examples=4)
-    landscape, found = of(setup)
+    surface, found = of(setup)
     [point] = sweep(
-        landscape,
+        surface,
         setup.base_state(Path()),
         found,
         [TrainRecipe(steps=2, batch=1, learning_rate=1e-3)],

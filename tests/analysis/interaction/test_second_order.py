@@ -13,7 +13,7 @@ from helpers.quadratic_descent import closed_residual, gradients_and_hessians
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.curvature import Landscape
+from analysis.curvature import LossSurface
 from analysis.interaction import SecondOrder, StepSizes, second_order
 from analysis.interaction.compare import quotient
 from analysis.interaction.predicted import outside_theory
@@ -28,7 +28,7 @@ simplex = st.lists(st.floats(0.05, 1), min_size=3, max_size=3).map(
 
 
 def terms_of(setup: LinearSetup) -> SecondOrder:
-    return second_order(Landscape(setup, setup.base_state(Path())))
+    return second_order(LossSurface(setup, setup.base_state(Path())))
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def test_corners_have_no_residual(terms: SecondOrder) -> None:
 
 @given(st.permutations([0, 1, 2]))
 def test_relabelling_changes_nothing(setup: LinearSetup, terms: SecondOrder, order: list[int]) -> None:
-    landscape = Landscape(setup, setup.base_state(Path()))
-    other = second_order(landscape, [list(setup.datasets)[i] for i in order])
+    surface = LossSurface(setup, setup.base_state(Path()))
+    other = second_order(surface, [list(setup.datasets)[i] for i in order])
     permuted = [MIXTURE[i] for i in order]
     torch.testing.assert_close(other.covariance(permuted), terms.covariance(MIXTURE), rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(

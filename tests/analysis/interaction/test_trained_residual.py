@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from analysis.curvature import Landscape, spectral_norm
+from analysis.curvature import LossSurface, spectral_norm
 from analysis.interaction import (
     StepSizes,
     agreement,
@@ -44,7 +44,7 @@ def measure(
     experts = anchors(list(setup.datasets), share)
     recipe = TrainRecipe(steps=steps, batch=1, learning_rate=rate, optimizer="sgd")
     recipe = full_batch(setup, [*experts, reached(experts, weights)], recipe)
-    return trained_residual(Landscape(setup, base), base, experts, weights, recipe)
+    return trained_residual(LossSurface(setup, base), base, experts, weights, recipe)
 
 
 @pytest.mark.parametrize(("weights", "steps"), [((0.5, 0.2, 0.3), 7), ((1 / 3, 1 / 3, 1 / 3), 30)])
@@ -73,13 +73,13 @@ def test_one_step_or_one_hessian_leaves_nothing(steps: int, shared: bool) -> Non
 
 def test_the_prediction_explains_a_small_net() -> None:
     setup = small_net_setup()
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     data = setup.datasets["a"]
-    sharpness = spectral_norm(lambda v: landscape.products(data, v), landscape.zeros())
+    sharpness = spectral_norm(lambda v: surface.products(data, v), surface.zeros())
     shares = []
     for travel in (0.02, 0.2, 2.0):
         steps = StepSizes.constant(travel / sharpness / 10, 10)
-        predicted = second_order(landscape).residual((0.5, 0.25, 0.25), steps)
+        predicted = second_order(surface).residual((0.5, 0.25, 0.25), steps)
         found = measure(setup, (0.5, 0.25, 0.25), steps.rates[0], 10).residual
         shares.append(agreement(found, predicted).share or 0.0)
     assert shares[0] >= 0.999
@@ -90,9 +90,9 @@ def test_the_prediction_explains_a_small_net() -> None:
 @pytest.mark.parametrize("horizon", [1, 3, 40])
 def test_any_horizon_is_the_closed_form_of_quadratics(horizon: int) -> None:
     setup, steps = linear_setup(seed=5, examples=3), StepSizes.constant(0.05, horizon)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     found = residual_of_quadratics(
-        landscape, second_order(landscape), Mixture(tuple("abc"), (0.6, 0, 0.4)), steps
+        surface, second_order(surface), Mixture(tuple("abc"), (0.6, 0, 0.4)), steps
     )
     truth = closed_residual(setup, (0.6, 0, 0.4), 0.05, horizon)
     # At T = 1 both are rounding of the travel, which is of order one.
@@ -108,20 +108,20 @@ def test_any_horizon_is_the_closed_form_of_quadratics(horizon: int) -> None:
 )
 def test_random_quadratics_at_any_horizon(seed: int, raw: list[float], rate: float, horizon: int) -> None:
     setup, weights = linear_setup(seed, examples=3), tuple(value / sum(raw) for value in raw)
-    landscape = Landscape(setup, setup.base_state(Path()))
-    terms, steps = second_order(landscape), StepSizes.constant(rate, horizon)
-    found = residual_of_quadratics(landscape, terms, Mixture(tuple("abc"), weights), steps)
+    surface = LossSurface(setup, setup.base_state(Path()))
+    terms, steps = second_order(surface), StepSizes.constant(rate, horizon)
+    found = residual_of_quadratics(surface, terms, Mixture(tuple("abc"), weights), steps)
     truth = closed_residual(setup, weights, rate, horizon)
     assert (found - truth).norm() <= 1e-10 * truth.norm()
 
 
 def test_one_hessian_leaves_nothing_at_any_horizon() -> None:
     setup = linear_setup(seed=8, examples=3, shared=True)
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     steps = StepSizes.constant(0.05, 9)
     mixture = Mixture(tuple("abc"), (0.5, 0.25, 0.25))
-    terms = second_order(landscape)
-    found = residual_of_quadratics(landscape, terms, mixture, steps)
+    terms = second_order(surface)
+    found = residual_of_quadratics(surface, terms, mixture, steps)
     # Nine steps of a few dozen roundings each, of numbers of the travel's size.
     assert found.norm() <= 900 * 2.0**-53 * steps.total * terms.mean_gradient(mixture.weights).norm()
 
@@ -135,9 +135,9 @@ def test_relabelling_changes_no_residual(order: tuple[int, ...]) -> None:
     permuted = tuple(weights[i] for i in order)
 
     def both(which: Setup, row: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-        landscape = Landscape(which, which.base_state(Path()))
+        surface = LossSurface(which, which.base_state(Path()))
         mixture = Mixture(tuple(which.datasets), row)
-        predicted = residual_of_quadratics(landscape, second_order(landscape), mixture, steps)
+        predicted = residual_of_quadratics(surface, second_order(surface), mixture, steps)
         return predicted, measure(which, row, 0.05, 6).residual
 
     for here, there in zip(both(setup, weights), both(relabelled, permuted), strict=True):
@@ -194,14 +194,14 @@ def test_what_anchored_experts_reach() -> None:
 
 def test_the_effect_on_the_loss_is_first_order() -> None:
     setup = small_net_setup()
-    landscape = Landscape(setup, setup.base_state(Path()))
+    surface = LossSurface(setup, setup.base_state(Path()))
     target = setup.targets["target"].validation
     found = measure(setup, (0.5, 0.25, 0.25), 0.05, 10)
 
     def missed(scale: float) -> float:
-        [effect] = score_effect(landscape, target, found.merged, [scale * found.residual])
-        moved = landscape.value(target, at=found.merged + scale * found.residual)
-        return moved - landscape.value(target, at=found.merged) - effect
+        [effect] = score_effect(surface, target, found.merged, [scale * found.residual])
+        moved = surface.value(target, at=found.merged + scale * found.residual)
+        return moved - surface.value(target, at=found.merged) - effect
 
     assert missed(0.5) == pytest.approx(missed(1) / 4, rel=0.05)
 

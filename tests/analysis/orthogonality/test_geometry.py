@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.orthogonality import Study, anchor_effect, chance, correct, orthogonality
+from analysis.orthogonality import OrthogonalityStudy, anchor_effect, chance, correct, orthogonality
 from analysis.orthogonality.geometry import Geometry, cosines, group, kind_of, layer_of, of_look
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, InputError
@@ -145,7 +145,7 @@ def test_chance_is_the_spread_of_random_signs() -> None:
     assert flat.spread[0, 1] == pytest.approx(flat.naive)
 
 
-def rounded(tmp_path: Path, size: float, cosine: float, *, base_too: bool) -> Study:
+def rounded(tmp_path: Path, size: float, cosine: float, *, base_too: bool) -> OrthogonalityStudy:
     """Two experts of a known cosine, stored in bfloat16; their base is exact in it, or rounded too."""
     generator = torch.Generator().manual_seed(1)
 

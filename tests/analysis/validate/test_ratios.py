@@ -13,8 +13,8 @@ from analysis.validate.evidence import of_grid, of_transfer
 from analysis.validate.grid import Grid, comparable, of_ratio, pooled_rank_correlation
 from analysis.validate.ratios import (
     LINE,
-    Choice,
     Ratios,
+    TrainedChoice,
     mixtures_of,
     of_choices,
     of_ratios,
@@ -96,8 +96,8 @@ def test_order_among_the_best() -> None:
     assert of_grid(wide, 0)["no_top_breakdown"].value == pytest.approx((-1 + 1) / 2)
 
 
-def choice(label: str, scores: list[float]) -> Choice:
-    return Choice(Mixture.subset(("a", "b", "c", "d"), label), np.array(scores))
+def choice(label: str, scores: list[float]) -> TrainedChoice:
+    return TrainedChoice(Mixture.subset(("a", "b", "c", "d"), label), np.array(scores))
 
 
 def test_choices_are_compared_example_by_example() -> None:

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.fidelity import fidelity, of_scores, of_table
-from analysis.fidelity.sources import of_run, record
+from analysis.fidelity import fidelity, of_run, of_scores, of_table, record
 from analysis.fidelity.study import points_table, summary_table
 from m2m.errors import InputError
 from m2m.mixture import Mixture, all_subsets

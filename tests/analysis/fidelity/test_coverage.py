@@ -17,8 +17,8 @@ from scipy import stats
 from analysis.fidelity import intervals, mixed_effects
 from analysis.fidelity.coefficients import COEFFICIENTS, pearson
 from analysis.fidelity.intervals import (
-    Estimate,
     Interval,
+    IntervalEstimate,
     bootstrap,
     dataset_jackknife,
     fisher,
@@ -117,7 +117,7 @@ def test_repeated_measures() -> None:
     def slope(rng: np.random.Generator) -> Interval:
         sample = several_targets(rng, 4, 20)
         value = float(pearson(sample, np.ones((1, sample.n)))[0])
-        found = from_correlation(sample, Estimate(value, None, None, sample.n)).slope
+        found = from_correlation(sample, IntervalEstimate(value, None, None, sample.n)).slope
         assert found is not None
         return found
 
