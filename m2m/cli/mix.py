@@ -18,7 +18,7 @@ from m2m.support.command_line import add_out, positive
 from m2m.support.schema import did_you_mean
 
 if TYPE_CHECKING:
-    from m2m.mixing import Candidate, MixResult
+    from m2m.mixing import MixResult, ScoredMixture
 
 HELP = "find the best shares of datasets on the simplex"
 
@@ -112,11 +112,11 @@ def _tell(result: MixResult, exports: dict[str, Path], figure: Path) -> None:
         )
     print(f"\npredicted → measured on validation (cross-validated Spearman {result.spearman:.3f}):")
     print_table(_score_rows(result))
-    surfaces = (f"{fit.capability.name} {fit.model} {fit.rank:.3f}" for fit in result.fits)
+    surfaces = (f"{fit.target.name} {fit.model} {fit.rank:.3f}" for fit in result.fits)
     print(f"surfaces and their cross-validated Spearman: {', '.join(surfaces)}")
     for fit in result.fits:
         for note in fit.notes:
-            print(f"note: {fit.capability.name}: {note}")
+            print(f"note: {fit.target.name}: {note}")
     if result.trained:
         print("\nreally trained:")
         print_table(_trained_rows(result))
@@ -144,20 +144,20 @@ def _trained_rows(result: MixResult) -> list[list[str]]:
 
 
 def _score_rows(result: MixResult) -> list[list[str]]:
-    names = [fit.capability.name for fit in result.fits]
+    names = [fit.target.name for fit in result.fits]
     by_kind = {candidate.kind: candidate for candidate in result.candidates if candidate.kind != "grid"}
     shown = {
         "λ*": result.chosen,
         "argmax": by_kind["argmax"],
         "mean of the top": by_kind["top"],
-        "best seed": result.best_seed,
+        "best seed": result.best_start,
         "equal shares": by_kind["equal"],
     }
     head = ["", "utility", *names]
     return [head, *(["  " + who, *_cells(candidate, names)] for who, candidate in shown.items())]
 
 
-def _cells(candidate: Candidate, names: list[str]) -> list[str]:
+def _cells(candidate: ScoredMixture, names: list[str]) -> list[str]:
     pairs_of = [(candidate.worth_predicted, candidate.worth)]
     pairs_of += [(candidate.predicted[name], candidate.measured[name]) for name in names]
     return [f"{predicted:.4f} → {measured:.4f}" for predicted, measured in pairs_of]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from m2m.mixing.procedure import mix
-from m2m.mixing.result import Candidate, MixResult
+from m2m.mixing.result import MixResult, ScoredMixture
 
-__all__ = ["Candidate", "MixResult", "mix"]
+__all__ = ["MixResult", "ScoredMixture", "mix"]

@@ -10,7 +10,7 @@ from math import comb
 import numpy as np
 
 from m2m.errors import ConfigError, InputError, MixtureError
-from m2m.mixing.surface import Capability
+from m2m.mixing.surface import WeightedTarget
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.mix_options import MixOptions
@@ -20,37 +20,42 @@ from m2m.setups.protocol import Setup
 from m2m.support.arrays import Floats
 from m2m.support.schema import did_you_mean
 
+#: Two mixtures closer than this in every share are one.
+SAME = 1e-9
+#: Draws a missing mixture, after which the bounds are said to leave too little room.
+PATIENCE = 10
+
+
+@dataclass(frozen=True)
+class StartingMixture:
+    """A mixture that is scored before anything is fitted.
+
+    Attributes:
+        kind: Where it comes from: `equal`, `prior`, `grid` or `drawn`.
+        mixture: The mixture.
+    """
+
+    kind: str
+    mixture: Mixture
+
 
 @dataclass(frozen=True)
 class Problem:
     """What is looked for, and where.
 
     Attributes:
-        capabilities: What the mixture should be good at. [C]
+        targets: What the mixture should be good at. [T]
         space: The mixtures that are allowed.
-        seeds: The mixtures to score first. [M]
+        starts: The mixtures to score first. [M]
     """
 
-    capabilities: tuple[Capability, ...]
+    targets: tuple[WeightedTarget, ...]
     space: Simplex
-    seeds: tuple[Seed, ...]
+    starts: tuple[StartingMixture, ...]
 
     @classmethod
     def of(cls, config: RunConfig, setup: Setup) -> Problem:
-        """Read a configuration.
-
-        Args:
-            config: The run configuration.
-            setup: Its set-up.
-
-        Returns:
-            The problem.
-
-        Raises:
-            ConfigError: If a name is unknown, there are less than two datasets, or a prior is no mixture.
-            MixtureError: If no mixture is allowed.
-            InputError: If the seeds are too few for the regressor.
-        """  # noqa: DOC502 - partly raised by what is called
+        """Read a configuration; what is wrong with it is said with the file's name."""
         options, datasets = config.mix, list(setup.datasets)
         try:
             if len(datasets) < 2:
@@ -59,21 +64,21 @@ class Problem:
                 _known("priors", prior, datasets)
             for name, bounds in (("floors", options.floors), ("caps", options.caps)):
                 _known(name, bounds, datasets)
-            capabilities, space = _capabilities(config, setup), _space(config, setup)
+            targets, space = _targets(config, setup), _space(config, setup)
             families_for(options.regressor, options.seeds, len(datasets), options.folds)
             generator = np.random.default_rng(config.run.seed)
-            return cls(capabilities, space, tuple(seed_mixtures(space, options, generator)))
+            return cls(targets, space, tuple(starting_mixtures(space, options, generator)))
         except InputError as error:
             raise type(error)(f"{config.path} [mix]: {error}") from error
 
 
-def _capabilities(config: RunConfig, setup: Setup) -> tuple[Capability, ...]:
+def _targets(config: RunConfig, setup: Setup) -> tuple[WeightedTarget, ...]:
     weights = config.mix.capabilities or {config.run.target: 1.0}
     _known("capabilities", weights, setup.targets)
     metric, higher_is_better = next(iter(setup.metrics.items()))
     total = sum(weights.values())
     return tuple(
-        Capability(name, weight / total, metric, higher_is_better) for name, weight in weights.items()
+        WeightedTarget(name, weight / total, metric, higher_is_better) for name, weight in weights.items()
     )
 
 
@@ -99,54 +104,25 @@ def _known(key: str, names: Iterable[str], known: Iterable[str]) -> None:
             raise ConfigError(f"{key}: there is no {name!r}{did_you_mean(name, there)}; there are {there}")
 
 
-#: Two mixtures closer than this in every share are one.
-SAME = 1e-9
-#: Draws a missing seed, after which the bounds are said to leave too little room.
-PATIENCE = 10
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A mixture that is scored before anything is fitted.
-
-    Attributes:
-        kind: Where it comes from: `equal`, `prior`, `grid` or `drawn`.
-        mixture: The mixture.
-    """
-
-    kind: str
-    mixture: Mixture
-
-
-def seed_mixtures(space: Simplex, options: MixOptions, generator: np.random.Generator) -> list[Seed]:
-    """Choose the seeds; bounds move what lies outside, and what falls together is one.
-
-    Args:
-        space: The mixtures that are allowed.
-        options: How many of which kind.
-        generator: Where random seeds come from.
-
-    Returns:
-        `options.seeds` different mixtures; equal shares come first.
-
-    Raises:
-        MixtureError: If the bounds leave less room than that.
-    """
+def starting_mixtures(
+    space: Simplex, options: MixOptions, generator: np.random.Generator
+) -> list[StartingMixture]:
+    """Choose `options.seeds` different mixtures, equal shares first; bounds move what lies outside."""
     chosen: list[Floats] = []
-    seeds: list[Seed] = []
+    starts: list[StartingMixture] = []
     for tried, (kind, point) in enumerate(_wanted(space, options, generator)):
         near = space.nearest(point)
         if all(np.abs(near - other).max() > SAME for other in chosen):
             chosen.append(near)
-            seeds.append(Seed(kind, space.mixture(near)))
-        if len(seeds) == options.seeds:
+            starts.append(StartingMixture(kind, space.mixture(near)))
+        if len(starts) == options.seeds:
             break
         if tried > PATIENCE * options.seeds:
             raise MixtureError(
-                f"floors and caps leave room for {len(seeds)} different mixtures, wanted {options.seeds} "
+                f"floors and caps leave room for {len(starts)} different mixtures, wanted {options.seeds} "
                 f"seeds: raise caps, lower floors, or ask for fewer seeds"
             )
-    return seeds
+    return starts
 
 
 def _wanted(

@@ -1,4 +1,4 @@
-"""MergeMix from data to λ*: experts, merged seeds, fitted surfaces, fine search, a real merge, doubts."""
+"""MergeMix from data to λ*: experts, starting mixtures, surfaces, fine search, a real merge, doubts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from m2m.exporting import render
 from m2m.mixing.problem import Problem
-from m2m.mixing.result import Candidate, Fit, MixResult
-from m2m.mixing.surface import Resampling, Surface, Uncertainty, Utility, fit_predictors
+from m2m.mixing.result import MixResult, ScoredMixture, TargetFit
+from m2m.mixing.surface import MixtureUncertainty, NormalisedUtility, Resampling, Surface, fit_predictors
 from m2m.mixture import Mixture
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
@@ -39,7 +39,7 @@ def mix(
 ) -> MixResult:
     """Find the best shares of the configuration's datasets (MergeMix, arXiv 2601.17858, Sec. 3).
 
-    Experts → merged models at seeds on the simplex, scored on every capability → a fitted surface each →
+    Experts → merged models of starting mixtures, scored on every target → a fitted surface each →
     argmax of the utility and mean of the top k → real merges of both → λ* = α*, with intervals from
     resampling. Experts, merged scores and trainings that the folder already holds are not made again, so a
     killed run goes on where it was. A folder of `m2m run` serves, and is left as that run made it.
@@ -85,7 +85,7 @@ class _Steps(RunSteps):
 
     def __post_init__(self) -> None:
         self.options, self.seed = self.config.mix, self.config.run.seed
-        self.names = [c.name for c in self.problem.capabilities]
+        self.names = [target.name for target in self.problem.targets]
         self.tasks = tuple((name, "validation") for name in self.names)
 
     def all(self, *, train: bool) -> MixResult:
@@ -93,27 +93,27 @@ class _Steps(RunSteps):
         self.base(self.tasks)
         with self.timed("experts"):
             self.train(self.experts, [self.seed], (), "experts")
-        seeds = [seed.mixture for seed in self.problem.seeds]
+        starts = [start.mixture for start in self.problem.starts]
         with self.timed("seeds"):
-            scores = self.merged_scores(seeds, "merged seeds")
+            scores = self.merged_scores(starts, "merged seeds")
         with self.timed("surfaces"):
-            points = np.array([mixture.weights for mixture in seeds])
+            points = np.array([mixture.weights for mixture in starts])
             predictors = fit_predictors(
-                self.problem.capabilities, points, scores, self.options.regressor, self.options.folds,
+                self.problem.targets, points, scores, self.options.regressor, self.options.folds,
                 self.seed, self.progress,
             )  # fmt: skip
         with self.timed("search"):
-            surface, proposed, pool = self.propose(predictors, scores)
+            surface, proposed, looked_at = self.propose(predictors, scores)
         with self.timed("verification"):
             checked = self.merged_scores(list(proposed.values()), "verified merges")
         held_out = np.column_stack([predictor.held_out(points) for predictor in predictors])
         foreseen = surface.scores(np.array([mixture.weights for mixture in proposed.values()]))
-        kinds = [seed.kind for seed in self.problem.seeds]
-        known = self.candidates(kinds, seeds, held_out, scores, surface.utility)
+        kinds = [start.kind for start in self.problem.starts]
+        known = self.candidates(kinds, starts, held_out, scores, surface.utility)
         new = self.candidates(list(proposed), list(proposed.values()), foreseen, checked, surface.utility)
         chosen = self.choose([*known, *new], surface)
         with self.timed("resamples"):
-            uncertainty = self.doubt(chosen, points, scores, predictors, pool)
+            uncertainty = self.doubt(chosen, points, scores, predictors, looked_at)
         return MixResult(
             folder=self.folder.mix,
             chosen=chosen,
@@ -130,11 +130,13 @@ class _Steps(RunSteps):
         )
 
     def merged_scores(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:
-        """Return every example's score of every merged model, by capability: each [M, E]."""
+        """Return every example's score of every merged model, by target: each [M, E]."""
         keys = self.merge(mixtures, self.tasks, step)
         return {
-            c.name: np.stack([self.examples(key, c.name, "validation", c.metric) for key in keys])
-            for c in self.problem.capabilities
+            target.name: np.stack(
+                [self.examples(key, target.name, "validation", target.metric) for key in keys]
+            )
+            for target in self.problem.targets
         }
 
     def examples(self, key: str, task: str, split: str, metric: str) -> Floats:
@@ -148,13 +150,13 @@ class _Steps(RunSteps):
     ) -> tuple[Surface, dict[str, Mixture], Floats]:
         """Return the surfaces, what they propose, and where the search looked first."""
         means = np.column_stack([scores[name].mean(1) for name in self.names])
-        utility = Utility.over(self.problem.capabilities, means)
+        utility = NormalisedUtility.over(self.problem.targets, means)
         surface = Surface([predictor.fitted for predictor in predictors], utility)
         generator, space = np.random.default_rng([self.seed, 1]), self.problem.space
-        pool = spread(space, self.options.points, generator)
-        found = fine_search(surface.worth, space, pool, generator)
+        looked_at = spread(space, self.options.points, generator)
+        found = fine_search(surface.worth, space, looked_at, generator)
         top = space.nearest(found.mean_of_top(self.options.top_k))
-        return surface, {"argmax": space.mixture(found.best), "top": space.mixture(top)}, pool
+        return surface, {"argmax": space.mixture(found.best), "top": space.mixture(top)}, looked_at
 
     def candidates(
         self,
@@ -162,13 +164,13 @@ class _Steps(RunSteps):
         mixtures: Sequence[Mixture],
         predicted: Floats,
         scores: Mapping[str, Floats],
-        utility: Utility,
-    ) -> list[Candidate]:
+        utility: NormalisedUtility,
+    ) -> list[ScoredMixture]:
         """Return what was predicted and measured of each mixture."""
         measured = np.column_stack([scores[name].mean(1) for name in self.names])
         worth = np.column_stack([utility.of(predicted), utility.of(measured)])
         return [
-            Candidate(
+            ScoredMixture(
                 kind,
                 mixture,
                 dict(zip(self.names, predicted[m].tolist(), strict=True)),
@@ -178,8 +180,8 @@ class _Steps(RunSteps):
             for m, (kind, mixture) in enumerate(zip(kinds, mixtures, strict=True))
         ]
 
-    def choose(self, candidates: Sequence[Candidate], surface: Surface) -> Candidate:
-        """Return λ*; the prediction for a seed is then that of the fit to all seeds."""
+    def choose(self, candidates: Sequence[ScoredMixture], surface: Surface) -> ScoredMixture:
+        """Return λ*; a starting mixture's prediction is then that of the fit to all of them."""
         if self.options.pick != "best":
             return next(c for c in candidates if c.kind == self.options.pick)
         best = max(candidates, key=lambda c: c.worth - self.problem.space.penalty(c.mixture))
@@ -191,37 +193,37 @@ class _Steps(RunSteps):
 
     def doubt(
         self,
-        chosen: Candidate,
+        chosen: ScoredMixture,
         points: Floats,
         scores: Mapping[str, Floats],
         predictors: Sequence[Predictor],
-        pool: Floats,
-    ) -> Uncertainty | None:
+        looked_at: Floats,
+    ) -> MixtureUncertainty | None:
         """Return how sure λ* is."""
         if not self.options.bootstrap:
             return None
         resampling = Resampling(
-            self.problem.space, self.problem.capabilities, points, scores, predictors, self.options.folds,
-            pool, self.seed,
+            self.problem.space, self.problem.targets, points, scores, predictors, self.options.folds,
+            looked_at, self.seed,
         )  # fmt: skip
         top_k = self.options.top_k if chosen.kind == "top" else None
         weights = np.array(chosen.mixture.weights)
         return resampling.assess(weights, top_k, self.options.bootstrap, self.progress)
 
-    def fits(self, chosen: Candidate, predictors: Sequence[Predictor]) -> tuple[Fit, ...]:
+    def fits(self, chosen: ScoredMixture, predictors: Sequence[Predictor]) -> tuple[TargetFit, ...]:
         """Return what was fitted, and how far it may be off at λ*."""
         point, base = np.array([chosen.mixture.weights]), self.trained_key(self.folder.base)
         fits = []
-        for c, predictor in zip(self.problem.capabilities, predictors, strict=True):
+        for target, predictor in zip(self.problem.targets, predictors, strict=True):
             at = predictor.predict(point)
             interval = (float(at.low[0]), float(at.high[0]))
-            own = float(self.examples(base, c.name, "validation", c.metric).mean())
+            own = float(self.examples(base, target.name, "validation", target.metric).mean())
             about = predictor.name, predictor.weights, predictor.spearman
-            fits.append(Fit(c, *about, interval, own, predictor.notes))
+            fits.append(TargetFit(target, *about, interval, own, predictor.notes))
         return tuple(fits)
 
     def trained(self, chosen: Mixture) -> dict[str, dict[str, dict[str, float]]]:
-        """Return scores of models really trained on λ* and on equal shares, by capability and split."""
+        """Return scores of models really trained on λ* and on equal shares, by target and split."""
         named = {"chosen": chosen, "equal": Mixture.subset(self.datasets, self.datasets)}
         tasks = tuple((name, split) for name in self.names for split in ("validation", "test"))
         with self.timed("training"):
@@ -230,10 +232,10 @@ class _Steps(RunSteps):
         for who, mixture in named.items():
             key = self.trained_key(self.folder.model(mixture, self.seed))
             scores[who] = {
-                c.name: {
-                    split: float(self.examples(key, c.name, split, c.metric).mean())
+                target.name: {
+                    split: float(self.examples(key, target.name, split, target.metric).mean())
                     for split in ("validation", "test")
                 }
-                for c in self.problem.capabilities
+                for target in self.problem.targets
             }
         return scores

@@ -7,21 +7,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m2m.mixing.surface import Capability, Uncertainty
+from m2m.mixing.surface import MixtureUncertainty, WeightedTarget
 from m2m.mixture import Mixture
 from m2m.predicting import AUTO
 from m2m.version import __version__
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScoredMixture:
     """A mixture whose merged model was scored.
 
     Attributes:
-        kind: `equal`, `prior`, `grid` or `drawn` for seeds; `argmax` or `top` for what the surfaces propose.
+        kind: `equal`, `prior`, `grid` or `drawn` for starting mixtures; `argmax` or `top` for what the
+            surfaces propose.
         mixture: The mixture.
-        predicted: Score by capability that the surfaces expect; of a seed, by fits without its fold.
-        measured: Score by capability of the merged model.
+        predicted: Score by target that the surfaces expect; of starting mixtures, by fits without their fold.
+        measured: Score by target of the merged model.
         worth_predicted: The utility of the predicted scores.
         worth: The utility of the measured scores.
     """
@@ -50,11 +51,11 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What was fitted for one capability.
+class TargetFit:
+    """What was fitted for one target.
 
     Attributes:
-        capability: The capability.
+        target: The target.
         model: The family's name, or `stack`.
         weights: Weight by family.
         spearman: Cross-validated rank correlation by family tried.
@@ -63,7 +64,7 @@ class Fit:
         notes: What is to be known of the fit: families that cannot be fitted, scores all the same.
     """
 
-    capability: Capability
+    target: WeightedTarget
     model: str
     weights: Mapping[str, float]
     spearman: Mapping[str, float]
@@ -84,12 +85,12 @@ class MixResult:
     Attributes:
         folder: Where it is written: `mix.json`, `candidates.csv`, `mixture.json`, `scores.sqlite`.
         chosen: λ*.
-        candidates: All that were merged and scored: the seeds, then `argmax` and `top`.
-        fits: What was fitted, a capability each.
-        spearman: Rank correlation of measured and predicted utility over the seeds, each by fits without its
-            fold.
+        candidates: All that were merged and scored: the starting mixtures, then `argmax` and `top`.
+        fits: What was fitted, one a target.
+        spearman: Rank correlation of measured and predicted utility over the starting mixtures, each by fits
+            without its fold.
         uncertainty: How sure λ* is; None without resamples.
-        trained: Scores by capability and split of models really trained on λ* (`chosen`) and on `equal`
+        trained: Scores by target and split of models really trained on λ* (`chosen`) and on `equal`
             shares; empty if none was trained.
         seconds: Wall seconds by step.
         options: The `[mix]` table that was used.
@@ -99,11 +100,11 @@ class MixResult:
     """
 
     folder: Path
-    chosen: Candidate
-    candidates: Sequence[Candidate]
-    fits: Sequence[Fit]
+    chosen: ScoredMixture
+    candidates: Sequence[ScoredMixture]
+    fits: Sequence[TargetFit]
     spearman: float
-    uncertainty: Uncertainty | None
+    uncertainty: MixtureUncertainty | None
     trained: Mapping[str, Mapping[str, Mapping[str, float]]]
     seconds: Mapping[str, float]
     options: Mapping[str, Any]
@@ -117,10 +118,10 @@ class MixResult:
         return self.chosen.mixture
 
     @property
-    def best_seed(self) -> Candidate:
+    def best_start(self) -> ScoredMixture:
         """The best of the mixtures that were scored before anything was fitted."""
-        seeds = [c for c in self.candidates if c.kind not in ("argmax", "top")]
-        return max(seeds, key=lambda candidate: candidate.worth)
+        starts = [c for c in self.candidates if c.kind not in ("argmax", "top")]
+        return max(starts, key=lambda start: start.worth)
 
     def to_json(self) -> dict[str, Any]:
         """Lay it out for a JSON file.
@@ -136,9 +137,9 @@ class MixResult:
             "kind": self.chosen.kind,
             "worth": self.chosen.worth,
             "worth_predicted": self.chosen.worth_predicted,
-            "capabilities": {fit.capability.name: self._capability(fit) for fit in self.fits},
+            "capabilities": {fit.target.name: self._fitted(fit) for fit in self.fits},
             "spearman": self.spearman,
-            "verified": [candidate.to_json() for candidate in (*proposed, self.best_seed)],
+            "verified": [candidate.to_json() for candidate in (*proposed, self.best_start)],
             "uncertainty": self._uncertainty(),
             "trained": self.trained,
             "seeds": len(self.candidates) - 2,
@@ -153,9 +154,9 @@ class MixResult:
 
         Returns:
             The header and the rows: `candidate`, `kind`, shares by dataset, `worth` and `worth predicted`,
-            and for each capability the score (`NAME measured` if a dataset has its name) and the prediction.
+            and for each target the score (`NAME measured` if a dataset has its name) and the prediction.
         """
-        names, datasets = [fit.capability.name for fit in self.fits], self.mixture.datasets
+        names, datasets = [fit.target.name for fit in self.fits], self.mixture.datasets
         measured = {name: f"{name} measured" if name in datasets else name for name in names}
         scores = [column for name in names for column in (measured[name], f"{name} predicted")]
         rows = [
@@ -167,9 +168,9 @@ class MixResult:
         ]  # fmt: skip
         return ["candidate", "kind", *datasets, "worth", "worth predicted", *scores], rows
 
-    def _capability(self, fit: Fit) -> dict[str, Any]:
-        name = fit.capability.name
-        content = asdict(fit.capability)
+    def _fitted(self, fit: TargetFit) -> dict[str, Any]:
+        name = fit.target.name
+        content = asdict(fit.target)
         del content["name"]
         return content | {
             "model": fit.model,

@@ -14,17 +14,13 @@ from m2m.searching.simplex_optimum import fine_search
 from m2m.support.arrays import Floats
 from m2m.support.progress import Progress
 
+#: Quantiles that the intervals go from and to.
+ENDS = (0.025, 0.975)
+
 
 @dataclass(frozen=True)
-class Capability:
-    """Something that the mixture should be good at.
-
-    Attributes:
-        name: The target's name.
-        weight: Its weight in the utility; all of them sum to 1.
-        metric: The metric that counts.
-        higher_is_better: The metric's direction.
-    """
+class WeightedTarget:
+    """A target that the mixture should be good at, by the metric that counts; all weights sum to 1."""
 
     name: str
     weight: float
@@ -33,16 +29,16 @@ class Capability:
 
 
 @dataclass(frozen=True)
-class Utility:
-    """U = Σ_c weight_c · (score_c − worst_c) / (best_c − worst_c), worst and best over the seeds.
+class NormalisedUtility:
+    """U = Σ_t weight_t · (score_t − worst_t) / (best_t − worst_t), worst and best over the starting mixtures.
 
     MergeMix (arXiv 2601.17858, Sec. 3.2) takes the mean of normalised scores and leaves the normalisation
-    open. This one makes capabilities in different units count alike.
+    open. This one makes targets in different units count alike.
 
     Attributes:
-        weights: Weight by capability. [C]
-        worst: The seeds' worst scores. [C]
-        ranges: The seeds' best scores minus their worst, negative for losses; 1 where all are equal. [C]
+        weights: Weight by target. [T]
+        worst: The worst scores. [T]
+        ranges: The best scores minus the worst, negative for losses; 1 where all are equal. [T]
     """
 
     weights: Floats
@@ -50,71 +46,37 @@ class Utility:
     ranges: Floats
 
     @classmethod
-    def over(cls, capabilities: Sequence[Capability], scores: Floats) -> Utility:
-        """Take the normalisation from scores.
-
-        Args:
-            capabilities: What counts how much. [C]
-            scores: Scores of the seeds. [M, C]
-
-        Returns:
-            The utility.
-        """
-        upwards = np.array([c.higher_is_better for c in capabilities])
+    def over(cls, targets: Sequence[WeightedTarget], scores: Floats) -> NormalisedUtility:
+        """Take worst and best from the scores [M, T] of the starting mixtures."""
+        upwards = np.array([target.higher_is_better for target in targets])
         worst = np.where(upwards, scores.min(0), scores.max(0))
         ranges = np.where(upwards, scores.max(0), scores.min(0)) - worst
-        weights = np.array([c.weight for c in capabilities])
+        weights = np.array([target.weight for target in targets])
         return cls(weights, worst, np.where(ranges == 0, 1.0, ranges))
 
     def of(self, scores: Floats) -> Floats:
-        """Return what scores are worth.
-
-        Args:
-            scores: Scores by capability. [M, C]
-
-        Returns:
-            The utilities; 1 is the best of the seeds in everything. [M]
-        """
+        """Return what scores [M, T] are worth [M]; 1 is the best starting mixture's in everything."""
         return np.asarray((scores - self.worst) / self.ranges @ self.weights)
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Fitted models of every capability, and the utility over them.
-
-    Attributes:
-        models: One a capability. [C]
-        utility: What their scores are worth.
-    """
+    """Fitted models, one a target, and the utility of what they predict."""
 
     models: Sequence[WeightedModels]
-    utility: Utility
+    utility: NormalisedUtility
 
     def scores(self, points: Floats) -> Floats:
-        """Predict the scores of mixtures.
-
-        Args:
-            points: A mixture a row. [M, N]
-
-        Returns:
-            Scores by capability. [M, C]
-        """
+        """Predict the scores [M, T] of mixtures [M, N]."""
         return np.column_stack([model.predict(points) for model in self.models])
 
     def worth(self, points: Floats) -> Floats:
-        """Predict the utility of mixtures.
-
-        Args:
-            points: A mixture a row. [M, N]
-
-        Returns:
-            The utilities. [M]
-        """
+        """Predict the utilities [M] of mixtures [M, N]."""
         return self.utility.of(self.scores(points))
 
 
 def fit_predictors(
-    capabilities: Sequence[Capability],
+    targets: Sequence[WeightedTarget],
     points: Floats,
     scores: Mapping[str, Floats],
     model: str,
@@ -122,38 +84,26 @@ def fit_predictors(
     seed: int,
     progress: Progress,
 ) -> list[Predictor]:
-    """Fit a predictor for each capability.
-
-    Args:
-        capabilities: The capabilities. [C]
-        points: The seeds. [M, N]
-        scores: Every example's score of every seed, by capability. each [M, E]
-        model: A family of `m2m.predicting`, or `auto`.
-        folds: Folds of the cross-validation.
-        seed: Decides all random choices.
-        progress: Called with (done, total, what).
-
-    Returns:
-        The predictors. [C]
-    """
+    """Fit a predictor for each target, to mixtures [M, N] and every example's score of each [M, E]."""
 
     def tell(name: str) -> Progress:
         return lambda done, total, what: progress(done, total, f"{what} to {name}")
 
     return [
         fit_predictor(
-            points, scores[c.name].mean(1), model, seed=seed, fold_count=folds, progress=tell(c.name)
+            points,
+            scores[target.name].mean(1),
+            model,
+            seed=seed,
+            fold_count=folds,
+            progress=tell(target.name),
         )
-        for c in capabilities
+        for target in targets
     ]
 
 
-#: Quantiles that the intervals go from and to.
-ENDS = (0.025, 0.975)
-
-
 @dataclass(frozen=True)
-class Uncertainty:
+class MixtureUncertainty:
     """What B resamples say about a chosen mixture λ*.
 
     Attributes:
@@ -173,50 +123,42 @@ class Uncertainty:
 
 @dataclass(frozen=True)
 class Resampling:
-    """Draws the examples anew, leaves out a fold of the seeds, and fits the same families again.
+    """Draws the examples anew, leaves out a fold of the starting mixtures, and fits the same families again.
 
-    Examples are drawn with replacement, the same ones for every seed, as scores of one example go together.
-    The folds left out go round, and are dealt anew after each round.
+    Examples are drawn with replacement, the same ones for every mixture, as scores of one example go
+    together. The folds left out go round, and are dealt anew after each round.
 
     Attributes:
         space: The mixtures that are allowed.
-        capabilities: What counts. [C]
-        points: The seeds. [M, N]
-        scores: Every example's score of every seed, by capability. each [M, E]
-        predictors: What was fitted to all of it. [C]
-        fold_count: Folds that the seeds are dealt into.
-        pool: Where the fine search looks first. [P, N]
+        targets: What counts. [T]
+        points: The starting mixtures. [M, N]
+        scores: Every example's score of each of them, by target. each [M, E]
+        predictors: What was fitted to all of it. [T]
+        fold_count: Folds that the starting mixtures are dealt into.
+        looked_at: Where the fine search looks first. [P, N]
         seed: Decides all random choices.
     """
 
     space: Simplex
-    capabilities: Sequence[Capability]
+    targets: Sequence[WeightedTarget]
     points: Floats
     scores: Mapping[str, Floats]
     predictors: Sequence[Predictor]
     fold_count: int
-    pool: Floats
+    looked_at: Floats
     seed: int
 
-    def assess(self, chosen: Floats, top_k: int | None, resamples: int, progress: Progress) -> Uncertainty:
-        """Choose again, on every resample.
-
-        Args:
-            chosen: λ*. [N]
-            top_k: How many of the best are averaged; None for the argmax.
-            resamples: B.
-            progress: Called with (done, total, what).
-
-        Returns:
-            What came of it.
-        """
+    def assess(
+        self, chosen: Floats, top_k: int | None, resamples: int, progress: Progress
+    ) -> MixtureUncertainty:
+        """Choose again on every resample: the mean of the `top_k` best, or the argmax; λ* is `chosen` [N]."""
         equal = np.full(len(chosen), 1 / len(chosen))
         fixed = np.array([chosen, self.space.nearest(equal)])
         choices, gaps, wins = [], [], []
         for number in range(resamples):
             surface = self._surface(number)
             generator = np.random.default_rng([self.seed, number])
-            found = fine_search(surface.worth, self.space, self.pool, generator)
+            found = fine_search(surface.worth, self.space, self.looked_at, generator)
             choice = found.best if top_k is None else found.mean_of_top(top_k)
             choices.append(choice)
             own, ours, even = surface.worth(np.vstack([choice, fixed]))
@@ -224,17 +166,17 @@ class Resampling:
             wins.append(ours > even)
             progress(number + 1, resamples, "resamples")
         low, high = np.quantile(choices, ENDS, axis=0)
-        return Uncertainty(np.array(choices), low, high, float(np.mean(gaps)), float(np.mean(wins)))
+        return MixtureUncertainty(np.array(choices), low, high, float(np.mean(gaps)), float(np.mean(wins)))
 
     def _surface(self, number: int) -> Surface:
-        """Return what resample `number` would have fitted."""
+        """What resample `number` would have fitted."""
         generator = np.random.default_rng([self.seed, number, 1])
         parts = folds(len(self.points), self.fold_count, self.seed + 1 + number // self.fold_count)
         kept = np.setdiff1d(np.arange(len(self.points)), parts[number % self.fold_count])
         means, models = [], []
-        for capability, predictor in zip(self.capabilities, self.predictors, strict=True):
-            values = self.scores[capability.name]
+        for target, predictor in zip(self.targets, self.predictors, strict=True):
+            values = self.scores[target.name]
             drawn = generator.integers(values.shape[1], size=values.shape[1])
             means.append(values[:, drawn].mean(1))
             models.append(predictor.refitted(self.points[kept], means[-1][kept], number))
-        return Surface(models, Utility.over(self.capabilities, np.column_stack(means)))
+        return Surface(models, NormalisedUtility.over(self.targets, np.column_stack(means)))

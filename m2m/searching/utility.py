@@ -107,7 +107,7 @@ class Utility:
         return held
 
     def front(self) -> list[tuple[Mixture, Mapping[str, float]]]:
-        """List the Pareto front in the order tried: mixtures that no other one equals in every task."""
+        """List the Pareto front in the order tried: mixtures that no other one dominates."""
         known = list(self._known.values())
         gains = [
             [scores[task] if up else -scores[task] for task, up in self._upwards.items()]

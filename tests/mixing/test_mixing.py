@@ -94,9 +94,9 @@ def test_the_choice_is_the_best_measured(found: MixResult) -> None:
 def test_the_utility_counts_the_seeds_range(found: MixResult) -> None:
     seeds = found.candidates[:24]
     assert min(candidate.worth for candidate in seeds) == 0
-    assert found.best_seed.worth == 1
+    assert found.best_start.worth == 1
     best = min(seeds, key=lambda candidate: candidate.measured["target"])
-    assert best == found.best_seed, "a loss counts downwards"
+    assert best == found.best_start, "a loss counts downwards"
 
 
 def test_intervals_hold_the_shares_and_say_how_sure(found: MixResult) -> None:
