@@ -1,5 +1,23 @@
 """Find the best data mixture for fine-tuning by merging experts instead of training every mixture.
 
+Every verb of the command line is a function here that does all of it; its options are the arguments.
+
+    run      data → experts → every subset merged and scored → the pick, really trained → report
+    mix      the best shares on the simplex instead of a subset, with intervals (MergeMix)
+    merge    checkpoints by a recipe (mergekit YAML), streamed in bounded memory
+    verify   a checkpoint folder against its hashes
+    score    merged models of given experts, without writing one
+    race     the best of them without scoring all on everything (`m2m score --race`)
+    select   the best candidate of a table of scores, and how sure the pick is
+    search   the best mixture from few evaluations
+    predict  scores of mixtures from those of others
+    export   a mixture as a trainer reads it
+    report   a run's page again
+
+Beside them: `Mixture`, `Checkpoint`, `weighted_sum` (the kernel), `build_info`, `errors` (what can go wrong)
+and `testing` (laws of merge math for your own tests). Rooms have the parts (docs/architecture.md). How well
+merged models stand in for trained ones is asked by the package `analysis` beside m2m: `help("analysis")`.
+
 Importing m2m is cheap: a name loads what it needs when it is first used.
 """
 
@@ -13,15 +31,17 @@ from m2m.version import __version__
 if TYPE_CHECKING:
     from m2m import errors, testing
     from m2m.build_info import build_info
-    from m2m.checkpoint import Checkpoint
+    from m2m.checkpoint import Checkpoint, verify
     from m2m.merging import merge
-    from m2m.mixing import mix
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
-    from m2m.pipeline import run
+    from m2m.pipeline.report import write_report as report
     from m2m.predicting import predict
-    from m2m.scoring import race, score
     from m2m.searching import search
+    from m2m.verbs.export import export
+    from m2m.verbs.run import mix, run
+    from m2m.verbs.score import race, score
+    from m2m.verbs.select import select
 
 #: Public name to (module, name in it); None for the module itself.
 _HOME: dict[str, tuple[str, str | None]] = {
@@ -29,14 +49,18 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "Mixture": ("m2m.mixture", "Mixture"),
     "build_info": ("m2m.build_info", "build_info"),
     "errors": ("m2m.errors", None),
+    "export": ("m2m.verbs.export", "export"),
     "merge": ("m2m.merging", "merge"),
-    "mix": ("m2m.mixing", "mix"),
+    "mix": ("m2m.verbs.run", "mix"),
     "predict": ("m2m.predicting", "predict"),
-    "race": ("m2m.scoring", "race"),
-    "run": ("m2m.pipeline", "run"),
-    "score": ("m2m.scoring", "score"),
+    "race": ("m2m.verbs.score", "race"),
+    "report": ("m2m.pipeline.report", "write_report"),
+    "run": ("m2m.verbs.run", "run"),
+    "score": ("m2m.verbs.score", "score"),
     "search": ("m2m.searching", "search"),
+    "select": ("m2m.verbs.select", "select"),
     "testing": ("m2m.testing", None),
+    "verify": ("m2m.checkpoint", "verify"),
     "weighted_sum": ("m2m.ops", "weighted_sum"),
 }
 
@@ -46,14 +70,18 @@ __all__ = [
     "__version__",
     "build_info",
     "errors",
+    "export",
     "merge",
     "mix",
     "predict",
     "race",
+    "report",
     "run",
     "score",
     "search",
+    "select",
     "testing",
+    "verify",
     "weighted_sum",
 ]
 

@@ -7,7 +7,6 @@ how many rows of each dataset are read: it needs --total, and older versions of 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -82,32 +81,14 @@ def sources_of(args: argparse.Namespace) -> Sources:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Write the file.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Write the file."""
     from m2m.cli.output import print_json
-    from m2m.exporting import read_mixture, render
-    from m2m.support.files import write_atomically
-    from m2m.support.outputs import Output, check_outputs
+    from m2m.verbs.export import export
 
-    read = [] if os.path.isdir(args.mixture) else [args.mixture]
-    check_outputs([Output(f"--out {args.out}", args.out)], inputs=read)
-    sources = sources_of(args)
-    mixture = read_mixture(args.mixture, sources.sizes)
-    write_atomically(args.out, render(mixture, args.to, sources))
+    mixture = export(args.mixture, args.to, args.out, sources_of(args))
     if args.json:
-        print_json(
-            {
-                "out": args.out,
-                "to": args.to,
-                "weights": dict(zip(mixture.datasets, mixture.weights, strict=True)),
-            }
-        )
+        weights = dict(zip(mixture.datasets, mixture.weights, strict=True))
+        print_json({"out": args.out, "to": args.to, "weights": weights})
     elif not args.quiet:
         print(f"{args.out}: {mixture.shown} for {args.to}")
     return 0

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from m2m.support.command_line import add_memory, add_resume, add_threads, amount
-
-if TYPE_CHECKING:
-    from m2m.merging.recipe.recipe import Recipe
 
 HELP = "merge checkpoints by a recipe"
 
@@ -81,19 +77,15 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
     from m2m.merging import merge
-    from m2m.merging.engine import outputs_of
     from m2m.merging.recipe.reader import load
-    from m2m.support.outputs import check_outputs
     from m2m.support.units import format_bytes
 
-    check_outputs(outputs_of(args.out), inputs=filter(None, [args.recipe, args.candidates]))
-    recipe = load(args.recipe)
     if not args.quiet:
-        print_notes(recipe.notes)
+        print_notes(load(args.recipe).notes)
     report = merge(
-        recipe,
+        args.recipe,
         args.out,
-        candidates=None if args.candidates is None else _candidates(args.candidates, recipe),
+        candidates=args.candidates,
         as_adapter=args.as_adapter,
         statistics=args.statistics,
         memory=args.memory,
@@ -112,10 +104,3 @@ def execute(args: argparse.Namespace) -> int:
         written, peak = format_bytes(report.written_bytes), format_bytes(report.peak_rss_bytes)
         print(f"{args.out}: {written} written in {report.wall_s:.1f} s, peak memory {peak}")
     return 0
-
-
-def _candidates(source: str, recipe: Recipe) -> dict[str, tuple[float, ...]]:
-    from m2m.cli.candidates import read_candidates
-    from m2m.merging.plan.resolve import expert_names
-
-    return {candidate.label: candidate.weights for candidate in read_candidates(source, expert_names(recipe))}

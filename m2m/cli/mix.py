@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.cli.export import add_sources, pairs, sources_of
-from m2m.errors import ConfigError
 from m2m.support.command_line import add_out, positive
-from m2m.support.schema import did_you_mean
 
 if TYPE_CHECKING:
     from m2m.mixing import MixResult, ScoredMixture
@@ -41,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--to",
+        dest="exports",
         action="append",
         default=[],
         metavar="NAME=FILE",
@@ -50,54 +49,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Do the whole search.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Do the whole search."""
     from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
-    from m2m.exporting import render
-    from m2m.mixing import mix
-    from m2m.pipeline import config
-    from m2m.support.files import write_atomically
-    from m2m.support.outputs import Output, check_outputs
-    from paper_figs.mergemix import mix as figure
+    from m2m.verbs.run import mix
 
-    exports, sources, loaded = _exports(args.to), sources_of(args), config.load(args.config)
-    outputs = [Output(f"--to {name}={path}", path) for name, path in exports.items()]
-    check_outputs(outputs, inputs=[args.config, *filter(loaded.reads, exports.values())])
+    exports = pairs("--to", args.exports)
     result = mix(
-        loaded, args.out, train=args.train, workers=args.workers,
-        progress=progress(quiet=args.quiet),
+        args.config, args.out, train=args.train, workers=args.workers, exports=exports,
+        sources=sources_of(args), progress=progress(quiet=args.quiet),
     )  # fmt: skip
-    for name, path in exports.items():
-        write_atomically(path, render(result.mixture, name, sources))
-    [png, _] = figure.draw(result.folder, result.folder)
     if not args.quiet:
         print_notes(result.notes)
     if args.json:
         print_json({**result.to_json(), "folder": result.folder, "exports": exports})
     elif not args.quiet:
-        _tell(result, exports, png)
+        _tell(result, exports)
     return 0
 
 
-def _exports(words: list[str]) -> dict[str, Path]:
-    from m2m.exporting import FORMATS
-
-    exports = {name: Path(path) for name, path in pairs("--to", words).items()}
-    for name in exports:
-        if name not in FORMATS:
-            hint = did_you_mean(name, FORMATS)
-            raise ConfigError(f"--to: there is no format {name!r}{hint}; there are {', '.join(FORMATS)}")
-    return exports
-
-
-def _tell(result: MixResult, exports: dict[str, Path], figure: Path) -> None:
+def _tell(result: MixResult, exports: dict[str, str]) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
 
@@ -122,7 +93,7 @@ def _tell(result: MixResult, exports: dict[str, Path], figure: Path) -> None:
         print_table(_trained_rows(result))
     for name, path in exports.items():
         print(f"{path}: λ* for {name}")
-    print(f"\nresults: {result.folder / 'mix.json'}, figure: {figure}")
+    print(f"\nresults: {result.folder / 'mix.json'}, figure: {result.folder / 'mix.png'}")
 
 
 def _share_rows(result: MixResult) -> list[list[str]]:

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="PATH", help="where the predictions of --at go (CSV)")
     parser.add_argument(
         "--cv",
+        dest="folds",
         type=positive,
         metavar="K",
         help="print cross-validated Spearman per model, from K folds (default: 5)",
@@ -65,27 +66,13 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.cli.output import print_json
     from m2m.cli.progress import progress
     from m2m.predicting import predict
-    from m2m.support.csv_tables import write_frame
-    from m2m.support.outputs import Output, check_outputs
 
     if (args.at is None) != (args.out is None):
         raise ConfigError("--at says which mixtures to predict and --out where to: give both, or neither")
-    if args.out is not None:
-        read = [args.mixtures, args.scores, args.at]
-        check_outputs([Output(f"--out {args.out}", args.out)], inputs=read)
     forecast = predict(
-        args.mixtures,
-        args.scores,
-        args.target,
-        at=args.at,
-        model=args.model,
-        folds=args.cv or 5,
-        seed=args.seed or 0,
-        index=args.index,
-        progress=progress(quiet=args.quiet),
-    )
-    if forecast.table is not None:
-        write_frame(args.out, forecast.table)
+        args.mixtures, args.scores, args.target, at=args.at, out=args.out, model=args.model,
+        folds=args.folds or 5, seed=args.seed or 0, index=args.index, progress=progress(quiet=args.quiet),
+    )  # fmt: skip
     if args.json:
         print_json(_outcome(args, forecast))
     elif not args.quiet:
@@ -114,7 +101,7 @@ def _tell(args: argparse.Namespace, forecast: Forecast) -> None:
     known, predictor = forecast.mixtures, forecast.predictor
     kind = "subsets, as s/|s|" if known.subsets else "mixtures"
     print(f"{args.target}: {len(known.weights)} {kind}, {len(known.domains)} domains")
-    if args.cv or forecast.table is None:
+    if args.folds or forecast.table is None:
         ranked = sorted(predictor.spearman.items(), key=lambda item: -item[1])
         print_table([["MODEL", "CROSS-VALIDATED SPEARMAN"], *([name, f"{rho:.4f}"] for name, rho in ranked)])
     parts = ", ".join(f"{name} {weight:.2f}" for name, weight in predictor.weights.items())

@@ -7,14 +7,11 @@ An interrupted run goes on where it was: run the same command again.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from m2m.support.command_line import add_out, positive
-
-if TYPE_CHECKING:
-    from m2m.pipeline.config import RunConfig
-    from m2m.pipeline.run_folder import RunFolder
 
 HELP = "find the best mixture, from data to report"
 
@@ -40,55 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Do the whole run.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Do the whole run."""
     from m2m.cli.output import print_json, print_notes
     from m2m.cli.progress import progress
-    from m2m.pipeline import run
-    from m2m.pipeline.report import write_report
+    from m2m.verbs.run import run
 
-    folder = run(_config(args), args.out, workers=args.workers, progress=progress(quiet=args.quiet))
-    results = _analyse(folder)
-    report = write_report(folder.root)
+    report = run(
+        args.config, args.out, validate=args.validate, workers=args.workers,
+        progress=progress(quiet=args.quiet),
+    )  # fmt: skip
     if not args.quiet:
-        print_notes(folder.notes)
+        print_notes(report.notes)
     if args.json:
-        print_json({**results, "report": report})
+        print_json({**report.results, "report": report.page})
     elif not args.quiet:
-        _tell(results, report)
+        _tell(report.results, report.page)
     return 0
 
 
-def _config(args: argparse.Namespace) -> RunConfig:
-    from dataclasses import replace
-
-    from m2m.pipeline import config
-
-    loaded = config.load(args.config)
-    if args.validate is None:
-        return loaded
-    return replace(loaded, run=replace(loaded.run, validate=args.validate))
-
-
-def _analyse(folder: RunFolder) -> dict[str, Any]:
-    """Return the results, with fidelity and figures added where every mixture was really trained."""
-    from analysis.fidelity import of_run, record
-    from paper_figs.merge_to_mix import bars, scatter
-
-    if folder.read_results().get("oracle"):
-        record(of_run(folder.root), folder.root)
-        scatter.draw(folder.figures, folder.figures)
-    bars.draw(folder.results, folder.figures)
-    return folder.read_results()
-
-
-def _tell(results: dict[str, Any], report: Path) -> None:
+def _tell(results: Mapping[str, Any], report: Path) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
 

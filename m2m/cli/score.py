@@ -15,9 +15,8 @@ mixture: `a+b`, `a=0.25+b=0.75`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,6 @@ from m2m.support.command_line import add_out, add_threads, amount, natural, posi
 from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
-    from m2m.mixture import Mixture
     from m2m.scoring import RaceReport, ScoreReport
     from m2m.scoring.tasks import TaskOptions
     from m2m.scoring.tasks.bench import Bench
@@ -135,32 +133,27 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
         "--trust-remote-code", action="store_true",
         help="run Python code that the model's folder brings (auto_map); without it such code never runs",
     )  # fmt: skip
-    add("--lm-eval-tasks", type=Path, metavar="FOLDER", help="task files of your own for `lm_eval` (YAML)")
+    add(
+        "--lm-eval-tasks",
+        dest="include",
+        type=Path,
+        metavar="FOLDER",
+        help="task files of your own for `lm_eval` (YAML)",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Score the candidates that are not scored yet, and write the table.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Score the candidates that are not scored yet, and write the table."""
     from m2m.cli.experts import named_paths
     from m2m.cli.output import print_json
     from m2m.cli.progress import progress
-    from m2m.scoring import race_candidates, score
+    from m2m.verbs.score import race, score
 
-    experts = named_paths(args.experts)
-    mixtures = _mixtures(args.candidates, list(experts))
-    racing = _racing(args)
-    bench, inputs = bench_of_setup(args), inputs_of_setup(args, args.out, args.examples)
-    if args.candidates != "all":
-        inputs.append(Path(args.candidates))
+    experts, racing = named_paths(args.experts), _racing(args)
+    bench_of_setup(args)
     common: dict[str, Any] = {
-        "tasks": args.task or (), "out": args.out, "examples": args.examples, "model": args.model,
-        "bench": bench, "inputs": inputs,
+        "out": args.out, "tasks": args.task or (), "setup": args.setup, "targets": args.target or (),
+        "split": args.split, "examples": args.examples, "model": args.model,
         "context": args.context, "options": options_of_tasks(args),
         "memory": args.memory, "threads": args.threads, "device": args.device,
         "progress": progress(quiet=args.quiet),
@@ -168,11 +161,11 @@ def execute(args: argparse.Namespace) -> int:
     show = not (args.json or args.quiet)
     report: ScoreReport | RaceReport
     if racing is None:
-        report = score(args.base, experts, mixtures, **common, mode=args.mode, passes=args.passes)
+        report = score(args.base, experts, args.candidates, **common, mode=args.mode, passes=args.passes)
         if show:
             _print(report)
     else:
-        report = race_candidates(args.base, experts, mixtures, **common, **racing)
+        report = race(args.base, experts, args.candidates, **common, **racing)
         if show:
             _print_race(report)
     if args.json:
@@ -196,15 +189,6 @@ def _racing(args: argparse.Namespace) -> dict[str, Any] | None:
     return said
 
 
-def _mixtures(source: str, experts: Sequence[str]) -> list[Mixture]:
-    from m2m.cli.candidates import read_candidates
-    from m2m.mixture import Mixture
-
-    candidates = read_candidates(source, experts)
-    mixtures = [Mixture(tuple(experts), candidate.weights) for candidate in candidates]
-    return list({mixture.key: mixture for mixture in mixtures}.values())
-
-
 def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     """Read what else the options of `add_tasks` say about tasks.
 
@@ -216,61 +200,25 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     """
     from m2m.scoring.tasks import TaskOptions
 
-    return TaskOptions(args.stride, args.limit, args.lm_eval_tasks, args.trust_remote_code)
+    return TaskOptions(args.stride, args.limit, args.include, args.trust_remote_code)
 
 
 def bench_of_setup(args: argparse.Namespace) -> Callable[[], Bench] | None:
-    """Find out whether the bench is a run configuration's.
+    """Return what makes the bench of a run configuration; None where the options name tasks."""
+    from m2m.cli.progress import progress
+    from m2m.verbs.score import bench_of
 
-    Args:
-        args: The parsed options of `add_tasks`.
-
-    Returns:
-        What makes the bench; None where the options name tasks.
-
-    Raises:
-        ConfigError: If the options name neither, or both.
-    """
-    if (args.setup is None) == (args.task is None):
-        raise ConfigError("score needs a task: --setup CONFIG.toml --target NAME, or --task TASK")
-    if args.setup is None:
-        if args.target is not None:
-            raise ConfigError("--target goes with --setup CONFIG.toml; --task goes without --target")
-        return None
-    if args.trust_remote_code:
+    if args.setup is not None and args.trust_remote_code:
         raise ConfigError("--trust-remote-code goes with --task; for --setup write it into its [setup] table")
-    if args.target is None or args.model is not None:
-        raise ConfigError("--setup goes with --target NAME and without --model")
-    return partial(_bench_of_setup, args)
+    told = progress(quiet=args.quiet)
+    return bench_of(args.task or (), args.setup, args.target or (), args.split, args.model, told)
 
 
 def inputs_of_setup(args: argparse.Namespace, *paths: Path | None) -> list[Path]:
-    """Find out which files must not be written over because a run configuration is used.
+    """Return what must not be written over as a run configuration is used."""
+    from m2m.verbs.score import files_of_setup
 
-    Args:
-        args: The parsed options of `add_tasks`.
-        *paths: Files that will be written; None for those that are not named.
-
-    Returns:
-        The configuration, and those of the files that it reads.
-    """
-    from m2m.pipeline import config
-
-    if args.setup is None:
-        return []
-    return [args.setup, *filter(config.load(args.setup).reads, filter(None, paths))]
-
-
-def _bench_of_setup(args: argparse.Namespace) -> Bench:
-    from m2m import setups
-    from m2m.cli.progress import progress
-    from m2m.data import cache_dir
-    from m2m.pipeline import config
-    from m2m.scoring.tasks.bench import setup_bench
-
-    loaded = config.load(args.setup)
-    setup = setups.load(loaded.setup, loaded.root, cache_dir(), progress(quiet=args.quiet))
-    return setup_bench(setup, args.target, args.split)
+    return files_of_setup(args.setup, *paths)
 
 
 def _print(report: ScoreReport) -> None:

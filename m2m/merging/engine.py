@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from m2m.candidates import read_candidates
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.header import MERGEABLE, parse_dtype
@@ -18,7 +19,7 @@ from m2m.merging.card import write_card
 from m2m.merging.lora import AdaptedCheckpoint, open_models
 from m2m.merging.methods.fisher_files import FisherFiles
 from m2m.merging.plan.plan import build_plan
-from m2m.merging.plan.resolve import Candidates, from_recipe, from_weights
+from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe, from_weights
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.reader import load
 from m2m.merging.recipe.recipe import Recipe
@@ -28,6 +29,7 @@ from m2m.merging.stream.memory import collector_paused
 from m2m.merging.stream.run import MergeOptions, run_plan
 from m2m.merging.stream.statistics import StatisticsOf
 from m2m.merging.stream.work_folder import work_folder
+from m2m.support.arguments import argument, check_count
 from m2m.support.names import check_names, folder_fault
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
@@ -46,7 +48,7 @@ def merge(
     resume: bool = False,
     verify: bool = False,
     durable: bool = False,
-    candidates: Candidates | None = None,
+    candidates: Candidates | str | Path | None = None,
     as_adapter: bool = False,
     statistics: bool = False,
     allow_nonfinite: bool = False,
@@ -65,8 +67,8 @@ def merge(
         resume: Whether to go on with what an interrupted run of the same merge left.
         verify: Whether to read the result again and check its hashes.
         durable: Whether the result is forced to the disk before it appears, so that it survives a power cut.
-        candidates: Merging weights by candidate name that take the place of the recipe's; all candidates are
-            written in one pass over the inputs. [M, N]
+        candidates: Merging weights by candidate name that take the place of the recipe's, or a CSV file of
+            them (`m2m.candidates`); all candidates are written in one pass over the inputs. [M, N]
         as_adapter: Whether to write one LoRA adapter with all experts' factors in it instead of a model; all
             experts must be adapters. Its type is `dtype`, or float32. The factors are held in memory and
             appear in one step, so memory, threads, shard_size, resume and progress do not apply.
@@ -86,10 +88,14 @@ def merge(
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
+    check_count("threads", threads)
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
+    models_read = [path for ref in _references(parsed) for path in (ref.path, ref.lora)]
+    read = [*models_read, *(file for file in (recipe, candidates) if isinstance(file, str | Path))]
+    place = _place(out, read, resume=resume)
+    if isinstance(candidates, str | Path):
+        candidates = {row.label: row.weights for row in read_candidates(candidates, expert_names(parsed))}
     check_names(candidates or (), "candidate", folder_fault, RecipeError)
-    read = [path for ref in _references(parsed) for path in (ref.path, ref.lora)]
-    place = _place(out, [*read, *([recipe] if isinstance(recipe, str | Path) else [])], resume=resume)
     models = open_models(_references(parsed), parsed.base)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
@@ -200,7 +206,7 @@ def outputs_of(out: str | Path) -> list[Output]:
     Raises:
         InputError: If the folder's name is none.
     """  # noqa: DOC502 - raised by what is called
-    result = Output(f"OUT {out}", Path(out), "folder")
+    result = Output(argument("out", out), Path(out), "folder")
     check_outputs([result])  # before anything else is asked about its name
     return [result, Output(result.said, work_folder(result.real), "work", own=True)]
 

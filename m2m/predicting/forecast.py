@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m2m.errors import InputError
+from m2m.errors import ConfigError, InputError
 from m2m.predicting.families import AUTO
 from m2m.predicting.predictor import Predictor, fit_predictor, slow_families
 from m2m.predicting.tables import INDEX, Mixtures, read_mixtures, read_scores
+from m2m.support.arguments import argument
+from m2m.support.csv_tables import write_frame
+from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def predict(
     target: str,
     *,
     at: Table | None = None,
+    out: str | Path | None = None,
     model: str = AUTO,
     folds: int = 5,
     seed: int = 0,
@@ -60,6 +64,7 @@ def predict(
         scores: Their scores, joined on the index column, or in order if there is none.
         target: The column of scores to predict.
         at: Mixtures to predict, with the same domains in any order. [M', N]
+        out: CSV file for the predictions of `at`; None for none.
         model: One of `m2m.predicting.FAMILIES`, or `auto`.
         folds: Folds of the cross-validation, at least 2.
         seed: Decides all random choices.
@@ -71,7 +76,13 @@ def predict(
 
     Raises:
         InputError: If `folds` is below 2. The readers refuse wrong tables.
+        ConfigError: If `out` cannot be written, or there is nothing to write to it.
     """
+    if out is not None:
+        if at is None:
+            raise ConfigError(f"{argument('out', out)} is for the predictions of {argument('at')}: give both")
+        read = [table for table in (mixtures, scores, at) if isinstance(table, str | Path)]
+        check_outputs([Output(argument("out", out), Path(out))], inputs=read)
     if folds < 2:
         raise InputError(f"cross-validation needs at least 2 folds, got {folds}")
     known = read_mixtures(mixtures, index)
@@ -87,7 +98,10 @@ def predict(
     for note in predictor.notes:
         if note not in slow:
             _log.warning("%s: %s", target, note)
-    return Forecast(predictor, known, None if wanted is None else _table(predictor, wanted, index))
+    table = None if wanted is None else _table(predictor, wanted, index)
+    if out is not None and table is not None:
+        write_frame(Path(out), table)
+    return Forecast(predictor, known, table)
 
 
 def _warn_of_new_domains(known: Mixtures, wanted: Mixtures) -> None:

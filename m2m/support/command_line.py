@@ -1,7 +1,7 @@
 """The command line of both programs: parser, shared options, and from whatever happens to an exit code.
 
-An option's `dest` is the name of the argument that it gives: messages that name the argument then name the
-option (`m2m.support.arguments`).
+An option's `dest` is the name of the argument that it gives, or its singular: messages that name the argument
+then name the option (`m2m.support.arguments`).
 
 Exit codes: 0 done, 2 the user's input or system, 1 our fault, 130 interrupted, 141 the reader of our output
 went away.
@@ -93,12 +93,14 @@ class Program:
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
-    # By argument; `--validate` stands for its opposite too.
-    return {
-        action.dest: next(option for option in action.option_strings if option.startswith("--"))
-        for action in parser._actions
-        if action.option_strings
-    }
+    # By argument. `--validate` stands for its opposite too; `--task A B` gives `tasks`; what has no option is
+    # called as in the usage.
+    found: dict[str, str] = {}
+    for action in parser._actions:
+        name = next((o for o in action.option_strings if o.startswith("--")), str(action.metavar))
+        several = action.nargs == "+" or isinstance(action, argparse._AppendAction)
+        found |= {action.dest: name, **({f"{action.dest}s": name} if several else {})}
+    return found
 
 
 class _Version(argparse.Action):

@@ -180,9 +180,15 @@ def test_no_arrow_between_searching_and_training() -> None:
     assert "searching" not in reachable("training", TABLE)
 
 
-def test_only_the_command_line_knows_the_analysis() -> None:
+def test_one_file_of_m2m_knows_the_theory_and_the_figures() -> None:
     knowing = {room for room in TABLE if {"analysis", "paper_figs"} & reachable(room, TABLE)}
-    assert knowing == {"cli", "analysis", "paper_figs"}
+    assert knowing == {"verbs", "cli", "analysis", "paper_figs"}
+    files = {
+        file.relative_to(ROOT / "m2m").as_posix()
+        for file in (ROOT / "m2m").rglob("*.py")
+        if any(room_of(name) in {"analysis", "paper_figs"} for _, name in imports(file))
+    }
+    assert files == {"verbs/theory.py", "cli/reference.py"}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -12,9 +12,9 @@ import pytest
 from helpers.small_files import small_files
 
 from m2m.cli import main
-from m2m.cli.select import paired_lead
 from m2m.mixture import Mixture, all_subsets
 from m2m.scoring.table import ScoreTable
+from m2m.verbs.select import paired_lead
 
 NAMES = ("a", "b", "c")
 
@@ -210,8 +210,8 @@ def test_the_interval_covers_the_truth_about_19_times_in_20() -> None:
     covered = 0
     for _ in range(trials):
         shared, own = rng.normal(size=200), rng.normal(size=200)
-        _, low, high = paired_lead((shared + own + 0.3).tolist(), shared.tolist())
-        covered += low <= 0.3 <= high
+        lead = paired_lead((shared + own + 0.3).tolist(), shared.tolist())
+        covered += lead.low <= 0.3 <= lead.high
     # Binomial(400, 0.95) has a standard deviation of 4.4; four of them either way.
     assert abs(covered - 0.95 * trials) < 4 * np.sqrt(trials * 0.95 * 0.05)
 

@@ -13,9 +13,9 @@ from unittest.mock import patch
 import torch
 from safetensors import SafetensorError, safe_open
 
+from m2m.candidates import read_candidates
 from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.header import read_header
-from m2m.cli.candidates import read_candidates
 from m2m.cli.entry import PROGRAM
 from m2m.cli.select import execute as select
 from m2m.errors import CheckpointError, M2MError

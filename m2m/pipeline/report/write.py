@@ -32,11 +32,11 @@ _NEEDED = (
 _Results = Mapping[str, Any]
 
 
-def write_report(run_folder: str | Path) -> Path:
+def write_report(run: str | Path) -> Path:
     """Write `report.html`, which needs nothing beside it.
 
     Args:
-        run_folder: A finished run folder; figures are taken in if they are there.
+        run: A finished run folder; figures are taken in if they are there.
 
     Returns:
         The page.
@@ -44,7 +44,7 @@ def write_report(run_folder: str | Path) -> Path:
     Raises:
         RunFolderError: If the folder is not a finished run.
     """
-    folder = RunFolder(Path(run_folder))
+    folder = RunFolder(Path(run))
     results = folder.read_results(*_NEEDED)
     if not results:
         raise RunFolderError(f"{folder.root} is not a finished run: it has no {folder.results.name}")

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import m2m
 from m2m.errors import InputError
 from m2m.scoring.racing import RaceResult, RecordedCandidates, race
 from m2m.scoring.racing.budget import next_rung, next_step
@@ -296,7 +295,3 @@ def test_too_small_a_budget_names_the_least() -> None:
 def test_a_confidence_that_makes_no_sense(confidence: float) -> None:
     with pytest.raises(InputError, match=r"confidence must lie between 0 and 1"):
         run(normal(0, 3, 30, 1), 0.5, confidence=confidence)
-
-
-def test_the_face_has_it() -> None:
-    assert m2m.race is race

@@ -30,8 +30,8 @@ class Candidate:
     weights: tuple[float, ...]
 
 
-def read_candidates(source: str, experts: Sequence[str]) -> list[Candidate]:
-    """Read the candidates of a command line.
+def read_candidates(source: str | Path, experts: Sequence[str]) -> list[Candidate]:
+    """Read candidates.
 
     Args:
         source: `all` for the 2^N − 1 equal-weight subsets, or a CSV file: a column of weights for every
@@ -53,9 +53,9 @@ def read_candidates(source: str, experts: Sequence[str]) -> list[Candidate]:
         raise ConfigError(f"{source} has no candidates: wanted a header and a row a candidate")
     columns = rows[0][1]
     if _MEMBERS in columns:
-        check_keys(columns, [_NAME, _MEMBERS], source)
+        check_keys(columns, [_NAME, _MEMBERS], str(source))
     else:
-        check_keys(columns, [_NAME, _MEMBERS, *experts], source)
+        check_keys(columns, [_NAME, _MEMBERS, *experts], str(source))
         missing = [name for name in experts if name not in columns]
         if missing:
             raise ConfigError(

@@ -1,0 +1,52 @@
+"""`m2m export`: a mixture the way a trainer reads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from m2m.errors import ConfigError
+from m2m.exporting import FORMATS, Sources, read_mixture, render
+from m2m.mixture import Mixture
+from m2m.support.arguments import argument
+from m2m.support.files import write_atomically
+from m2m.support.outputs import Output, check_outputs
+from m2m.support.schema import did_you_mean
+
+
+def export(
+    mixture: Mixture | str | Path, to: str, out: str | Path, sources: Sources | None = None
+) -> Mixture:
+    """Write a mixture the way a trainer reads it, with shares that sum to exactly 1.
+
+    Args:
+        mixture: The shares in which examples are drawn; or where they are: a run folder, a JSON file
+            `{"a": 0.3, …}`, or the text `a=0.3,b=0.7`.
+        to: The trainer's format, one of `m2m.exporting.FORMATS`.
+        out: The file to write.
+        sources: What the trainer needs to know beside the shares: where datasets lie, how many examples.
+
+    Returns:
+        The mixture that was written.
+
+    Raises:
+        ConfigError: If there is no such format, or `out` cannot be written.
+        InputError: If `mixture` is no mixture, or counts are asked for that the datasets do not have.
+    """  # noqa: DOC502 - partly raised by what is called
+    written = [] if isinstance(mixture, Mixture) or os.path.isdir(mixture) else [mixture]
+    check_outputs([Output(argument("out", out), Path(out))], inputs=written)
+    check_format(to)
+    sources = sources or Sources()
+    found = mixture if isinstance(mixture, Mixture) else read_mixture(str(mixture), sources.sizes)
+    write_atomically(Path(out), render(found, to, sources))
+    return found
+
+
+def check_format(name: str, what: str = "to") -> str:
+    """Return the name of a trainer's format, if it is one; `what` is the argument that names it."""
+    if name not in FORMATS:
+        hint = did_you_mean(name, FORMATS)
+        raise ConfigError(
+            f"{argument(what)}: there is no format {name!r}{hint}; there are {', '.join(FORMATS)}"
+        )
+    return name

@@ -1,0 +1,137 @@
+"""`m2m run` and `m2m mix`: the best mixture of a configuration's datasets, from data to figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m2m.exporting import Sources, render
+from m2m.mixture import Mixture
+from m2m.pipeline import config as configuration
+from m2m.pipeline import run as merge_to_mix
+from m2m.pipeline.config import RunConfig
+from m2m.pipeline.report import write_report
+from m2m.support.arguments import argument, check_count
+from m2m.support.files import write_atomically
+from m2m.support.outputs import Output, check_outputs
+from m2m.support.progress import Progress
+from m2m.verbs.export import check_format
+from m2m.verbs.theory import draw_mix, study_run
+
+if TYPE_CHECKING:
+    from m2m.mixing import MixResult
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run found.
+
+    Attributes:
+        folder: The run folder.
+        results: The content of its `results.json`: `picked`, the baselines' choices, scores on `test` and
+            `validation` by name, `fidelity` by target where every mixture was really trained.
+        page: The report, `report.html`.
+        notes: What its user should be told.
+    """
+
+    folder: Path
+    results: Mapping[str, Any]
+    page: Path
+    notes: tuple[str, ...] = ()
+
+    @property
+    def picked(self) -> Mixture:
+        """The mixture to train on."""
+        return Mixture.subset(self.results["datasets"], self.results["picked"])
+
+
+def run(
+    config: RunConfig | str | Path,
+    out: str | Path,
+    *,
+    validate: bool | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> RunReport:
+    """Find the best mixture of a configuration's datasets for its target (Merge to Mix, arXiv 2505.16066).
+
+    Experts → every subset merged and scored on validation → the pick → one real training on it → test scores
+    beside the baselines → figures and report; with `validate` every subset is really trained as well, and the
+    fidelity of merged scores measured. What a folder already holds is not done again: after an interruption
+    the same call goes on.
+
+    Args:
+        config: The run configuration, or its TOML file.
+        out: The run folder; made if need be.
+        validate: Whether every subset is really trained; None: as the configuration says.
+        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        progress: Called with (done, total, step).
+
+    Returns:
+        The pick, all scores, and where the report is.
+
+    Raises:
+        ConfigError: If the configuration or its set-up is mistaken.
+        RunFolderError: If `out` holds anything but a run of this configuration and these data.
+    """  # noqa: DOC502 - raised by what is called
+    check_count("workers", workers)
+    wanted = _loaded(config)
+    if validate is not None:
+        wanted = replace(wanted, run=replace(wanted.run, validate=validate))
+    folder = merge_to_mix(wanted, Path(out), workers=workers, progress=progress)
+    study_run(folder)
+    page = write_report(folder.root)
+    return RunReport(folder.root, folder.read_results(), page, folder.notes)
+
+
+def mix(
+    config: RunConfig | str | Path,
+    out: str | Path,
+    *,
+    train: bool = False,
+    workers: int | None = None,
+    exports: Mapping[str, str | Path] | None = None,
+    sources: Sources | None = None,
+    progress: Progress | None = None,
+) -> MixResult:
+    """Find the best shares of a configuration's datasets (MergeMix, arXiv 2601.17858, Sec. 3).
+
+    Experts → merged models at first mixtures on the simplex, scored on every target → a fitted surface each →
+    argmax of the utility and mean of the top k → real merges of both → λ*, with intervals from resampling,
+    and the figure. A folder of `m2m.run` serves, its experts are used, and it is left as that run made it.
+    After an interruption the same call goes on.
+
+    Args:
+        config: The run configuration, or its TOML file; its `[mix]` table says how to search.
+        out: The run folder; made if need be. Results go to `out/mix`.
+        train: Whether models are really trained on λ* and on equal shares, and scored.
+        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        exports: Files to write λ* to, by the trainer's format (`m2m.exporting.FORMATS`).
+        sources: What the trainers need to know beside the shares.
+        progress: Called with (done, total, step).
+
+    Returns:
+        What was found; also written.
+
+    Raises:
+        ConfigError: If the configuration or its set-up is mistaken, or there is no such format.
+        RunFolderError: If `out` holds anything but a run of this configuration and these data.
+    """  # noqa: DOC502 - raised by what is called
+    from m2m.mixing import mix as mergemix
+
+    check_count("workers", workers)
+    files = {check_format(name, "exports"): Path(path) for name, path in (exports or {}).items()}
+    wanted = _loaded(config)
+    read = [wanted.path, *filter(wanted.reads, files.values())]
+    check_outputs([Output(argument("exports", f"{n}={p}"), p) for n, p in files.items()], inputs=read)
+    result = mergemix(wanted, Path(out), train=train, workers=workers, progress=progress)
+    for name, path in files.items():
+        write_atomically(path, render(result.mixture, name, sources))
+    draw_mix(result.folder)
+    return result
+
+
+def _loaded(config: RunConfig | str | Path) -> RunConfig:
+    return config if isinstance(config, RunConfig) else configuration.load(config)

@@ -1,0 +1,234 @@
+"""`m2m score`: candidates of given experts, scored on tasks or on a set-up's targets, or in a race."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from m2m import setups
+from m2m.candidates import read_candidates
+from m2m.data import cache_dir
+from m2m.errors import ConfigError
+from m2m.mixture import Mixture
+from m2m.pipeline import config as configuration
+from m2m.scoring import RaceReport, ScoreReport, race_candidates
+from m2m.scoring import score as score_mixtures
+from m2m.scoring.models import Experts
+from m2m.scoring.racing.race_experts import BUDGET
+from m2m.scoring.tasks import TaskOptions
+from m2m.scoring.tasks.bench import Bench, setup_bench
+from m2m.support.arguments import argument, check_count
+from m2m.support.progress import Progress
+
+#: Candidates as they may be given; None and `all` stand for every subset.
+Candidates = Sequence[Mixture] | str | Path | None
+
+
+def score(
+    base: str | Path,
+    experts: Experts,
+    candidates: Candidates = None,
+    *,
+    out: str | Path,
+    tasks: Sequence[str] = (),
+    setup: str | Path | None = None,
+    targets: Sequence[str] = (),
+    split: str = "validation",
+    examples: str | Path | None = None,
+    bench: Bench | Callable[[], Bench] | None = None,
+    model: str | None = None,
+    context: int | None = None,
+    options: TaskOptions | None = None,
+    mode: str = "auto",
+    passes: int = 1,
+    memory: int | str | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    inputs: Iterable[str | Path] = (),
+    progress: Progress | None = None,
+) -> ScoreReport:
+    """Score the merged model of every candidate, without writing one, and keep each score as it comes.
+
+    Scores lie in a SQLite table beside `out`, by content: the hashes of base, experts and module, the
+    weights, the rule and the dtype; and the task's name, version and split. So a call after an interruption
+    goes on where it stopped, and nothing that changed is taken for what it was.
+
+    Args:
+        base: Checkpoint of the base model θ₀.
+        experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
+            whose last parts are then the names. [N]
+        candidates: Mixtures over the experts' names, or a CSV file of them (`m2m.candidates`); None or `all`
+            for all 2^N − 1 subsets. [M]
+        out: CSV file of the scores, `NAME.csv`; the table is its neighbour `NAME.sqlite`.
+        tasks: Tasks as the command line spells them: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`,
+            `lm_eval:NAME`, `FILE.py:FUNCTION`.
+        setup: A run configuration whose `[setup]` has the model and the targets, instead of `tasks`.
+        targets: Targets of `setup`.
+        split: Split of the targets, `validation` or `test`.
+        examples: File for every example's score, `.csv` or `.parquet`; None for none.
+        bench: Module and tasks, or what makes them, instead of `tasks` and `setup`.
+        model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
+        context: Longest input of a task's texts, in tokens.
+        options: What else is said about the tasks.
+        mode: `auto`, `resident`, `streamed` or `stacked`.
+        passes: Least passes over the experts when streamed, each with a part of the candidates: an
+            interruption loses at most the pass that it hits.
+        memory: Budget, in bytes or as in `2GiB`; None: half of what the device has free.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
+        inputs: Other files that are read, which are not written over either.
+        progress: Called with (done, total, what).
+
+    Returns:
+        What was done.
+
+    Raises:
+        ConfigError: If there is no task, no such device, or a file cannot be written where it is asked for.
+        MixtureError: If a candidate is over other names than the experts'.
+        InputError: If a task gives no proper scores; those of earlier candidates are kept.
+    """  # noqa: DOC502 - partly raised by what is called
+    check_count("passes", passes)
+    check_count("threads", threads)
+    check_count("context", context)
+    if bench is None:
+        bench = bench_of(tasks, setup, targets, split, model, progress)
+    return score_mixtures(
+        base, experts, _mixtures(candidates, experts), tasks=tasks, out=out, examples=examples, bench=bench,
+        model=model, context=context, options=options, mode=mode, passes=passes, memory=memory,
+        threads=threads, device=device, progress=progress,
+        inputs=[*inputs, *_files(candidates), *files_of_setup(setup, out, examples)],
+    )  # fmt: skip
+
+
+def race(
+    base: str | Path,
+    experts: Experts,
+    candidates: Candidates = None,
+    *,
+    out: str | Path,
+    tasks: Sequence[str] = (),
+    setup: str | Path | None = None,
+    targets: Sequence[str] = (),
+    split: str = "validation",
+    budget: float = BUDGET,
+    metric: str | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+    examples: str | Path | None = None,
+    bench: Bench | Callable[[], Bench] | None = None,
+    model: str | None = None,
+    context: int | None = None,
+    options: TaskOptions | None = None,
+    memory: int | str | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    inputs: Iterable[str | Path] = (),
+    progress: Progress | None = None,
+) -> RaceReport:
+    """Find the best candidate for a share of the example evaluations, and say how sure that is.
+
+    Candidates that reach the last example are kept in the score table beside `out`, like those of
+    `m2m.score`, and what is there already costs nothing; the rest of an interrupted race is run again.
+    Writes the report as `OUT.race.json` and a row a candidate as `OUT.race.csv`. A race of other things
+    than experts on disk is `m2m.scoring.race`.
+
+    Args:
+        base: Checkpoint of the base model θ₀.
+        experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
+            whose last parts are then the names. [N]
+        candidates: Mixtures over the experts' names, or a CSV file of them (`m2m.candidates`); None or `all`
+            for all 2^N − 1 subsets. [M]
+        out: CSV file of the scores of candidates that reached the last example, `NAME.csv`.
+        tasks: The one task, as the command line spells it.
+        setup: A run configuration whose `[setup]` has the model and the target, instead of `tasks`.
+        targets: The one target of `setup`.
+        split: Split of the target, `validation` or `test`.
+        budget: Most example evaluations: an int is their number, a float in (0, 1] the share of all M·E.
+        metric: The metric that decides; None for the task's headline metric.
+        confidence: In (0, 1); decides who is hopeless and how many contenders there are.
+        seed: Decides the order of the examples.
+        examples: File for every example's score of these candidates, `.csv` or `.parquet`; None for none.
+        bench: Module and task, or what makes them, instead of `tasks` and `setup`.
+        model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
+        context: Longest input of a task's texts, in tokens.
+        options: What else is said about the task.
+        memory: Budget, in bytes or as in `2GiB`; None: half of what the device has free.
+        threads: CPU threads of the merge; None for the kernel's own choice.
+        device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
+        inputs: Other files that are read, which are not written over either.
+        progress: Called with (done, total, what); what is counted are example evaluations of the budget.
+
+    Returns:
+        The winner, how sure that is, and what it cost.
+
+    Raises:
+        ConfigError: If there is no task, no such device, or a file cannot be written where it is asked for.
+        InputError: If the budget does not pay for two examples a candidate, or the task has no examples.
+    """  # noqa: DOC502 - raised by what is called
+    check_count("threads", threads)
+    check_count("context", context)
+    if bench is None:
+        bench = bench_of(tasks, setup, targets, split, model, progress)
+    return race_candidates(
+        base, experts, _mixtures(candidates, experts), tasks=tasks, out=out, budget=budget, metric=metric,
+        confidence=confidence, seed=seed, examples=examples, bench=bench, model=model, context=context,
+        options=options, memory=memory, threads=threads, device=device, progress=progress,
+        inputs=[*inputs, *_files(candidates), *files_of_setup(setup, out, examples)],
+    )  # fmt: skip
+
+
+def bench_of(
+    tasks: Sequence[str],
+    setup: str | Path | None,
+    targets: Sequence[str],
+    split: str,
+    model: str | None,
+    progress: Progress | None,
+) -> Callable[[], Bench] | None:
+    """Return what makes a run configuration's bench; None where tasks are named instead."""
+    if (setup is None) == (not tasks):
+        one, other = (
+            f"{argument('setup', 'CONFIG.toml')} {argument('targets', 'NAME')}",
+            argument("tasks", "TASK"),
+        )
+        raise ConfigError(f"score needs a task: {one}, or {other}")
+    if setup is None:
+        if targets:
+            raise ConfigError(
+                f"{argument('targets')} goes with {argument('setup', 'CONFIG.toml')}; "
+                f"{argument('tasks')} goes without {argument('targets')}"
+            )
+        return None
+    if not targets or model is not None:
+        raise ConfigError(
+            f"{argument('setup')} goes with {argument('targets', 'NAME')} and without {argument('model')}"
+        )
+    return partial(_bench, setup, targets, split, progress)
+
+
+def _bench(setup: str | Path, targets: Sequence[str], split: str, progress: Progress | None) -> Bench:
+    config = configuration.load(setup)
+    return setup_bench(setups.load(config.setup, config.root, cache_dir(), progress), targets, split)
+
+
+def files_of_setup(setup: str | Path | None, *outputs: str | Path | None) -> list[Path]:
+    """Return what must not be written over as a run configuration is read: it, and outputs that it names."""
+    if setup is None:
+        return []
+    written = [Path(path) for path in outputs if path is not None]
+    return [Path(setup), *filter(configuration.load(setup).reads, written)]
+
+
+def _mixtures(candidates: Candidates, experts: Experts) -> Sequence[Mixture] | None:
+    if candidates is None or candidates == "all":
+        return None
+    if not isinstance(candidates, str | Path):
+        return candidates
+    names = [*experts] if isinstance(experts, Mapping) else [Path(path).name for path in experts]
+    mixtures = [Mixture(tuple(names), row.weights) for row in read_candidates(candidates, names)]
+    return list({mixture.key: mixture for mixture in mixtures}.values())
+
+
+def _files(candidates: Candidates) -> list[str | Path]:
+    return [candidates] if isinstance(candidates, str | Path) and candidates != "all" else []

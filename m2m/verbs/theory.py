@@ -1,0 +1,28 @@
+"""The one door from m2m to the theory and the figures: what a run and a search on the simplex have drawn.
+
+Both read what a run wrote and know m2m's rooms; so m2m asks for them late, and here alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from m2m.pipeline.run_folder import RunFolder
+
+
+def study_run(folder: RunFolder) -> None:
+    """Add fidelity to the results, where every mixture was really trained, and draw the run's figures."""
+    from analysis.fidelity import of_run, record
+    from paper_figs.merge_to_mix import bars, scatter
+
+    if folder.read_results().get("oracle"):
+        record(of_run(folder.root), folder.root)
+        scatter.draw(folder.figures, folder.figures)
+    bars.draw(folder.results, folder.figures)
+
+
+def draw_mix(folder: Path) -> Path:
+    """Draw what `m2m mix` wrote into a folder; returns the figure as PNG."""
+    from paper_figs.mergemix import mix
+
+    return mix.draw(folder, folder)[0]
