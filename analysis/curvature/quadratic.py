@@ -75,7 +75,7 @@ def quadratic_expansion(
         matrix: What stands for the Hessian; `ggn` is the loss of the model that is linear in its parameters.
 
     Returns:
-        The quadratic model.
+        The quadratic expansion.
     """
     surface.check_deterministic(examples)
     bent = inner(tasks, surface.products(examples, tasks, matrix=matrix)).numpy()
@@ -85,7 +85,7 @@ def quadratic_expansion(
 
 @dataclass(frozen=True)
 class Differences:
-    """A quadratic model of the loss in the merging weights, from differences, with the error of each number.
+    """A quadratic expansion of the loss from differences of losses, with the error of each number.
 
     Attributes:
         model: Constant, slope and curvature, extrapolated to step 0 (Richardson).
@@ -118,7 +118,7 @@ def second_differences(loss: LossOfWeights, count: int, step: float = 0.25) -> D
         step: The largest step, in units of a whole task vector; the others are its half and quarter.
 
     Returns:
-        The quadratic model and its errors.
+        The expansion and its errors.
 
     Raises:
         InputError: If the step is not positive or `count` is below 1.

@@ -1,11 +1,11 @@
-"""Curvature of a finished run: tables at its base, and the quadratic model of its target's loss."""
+"""Curvature of a finished run: tables at its base, and the quadratic expansion of its target's loss."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,11 @@ from analysis.curvature.quadratic import (
 from analysis.curvature.spectrum import Density, Spectrum, Trace, density, spectrum, trace
 from analysis.curvature.tables import Curvature, curvature
 from analysis.results import Reasons
-from analysis.trained_run import TrainedRun
 from m2m.mixture import Mixture, all_subsets, weight_matrix
 from m2m.support.arrays import Floats
+
+if TYPE_CHECKING:  # it imports the loss surface, and with it this room
+    from analysis.trained_run import TrainedRun
 
 #: Eigenvalues asked of each spectrum, products of each trace, steps and probes of each density.
 EIGENVALUES, PRODUCTS, STEPS, PROBES = 4, 18, 32, 4
@@ -67,12 +69,12 @@ class CurvatureStudy:
     Attributes:
         matrix: What stands for H: the Hessian or the Gauss-Newton matrix.
         tables: γ, interactions and norms over the datasets.
-        target: Name of the target of the quadratic model.
+        target: Name of the target of the quadratic expansion.
         model: The target's loss over all mixtures, to second order.
         mixtures: Every subset of the datasets. [M]
         predicted: The model's loss of each subset's merged model, nat. [M]
         merged: The loss that model really has, nat. [M]
-        forward: The same quadratic model from merged losses alone; None if not asked for.
+        forward: The same expansion from merged losses alone; None if not asked for.
         spectra: Each dataset's spectrum; empty if not asked for.
     """
 
@@ -99,8 +101,8 @@ def of_run(
 
     Args:
         run: The run, opened.
-        target: Target of the quadratic model; None: the one the run chose for.
-        forward: Whether to make the quadratic model again from merged losses alone.
+        target: Target of the quadratic expansion; None: the one the run chose for.
+        forward: Whether to make the expansion again from merged losses alone.
         spectra: Whether to find each dataset's spectrum: its ends, its density and its trace.
         matrix: What stands for H: the Hessian or the Gauss-Newton matrix.
 
