@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's palette, safe for the common colour-vision deficiencies.
 BLUE, VERMILION, GREEN, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#6E6E6E"
+PALETTE = BLUE, VERMILION, GREEN, ORANGE, SKY, GREY
 
 #: Inches: one column and two columns of a paper.
 COLUMN, PAGE = 3.4, 7.0
@@ -52,11 +53,7 @@ _LOOK: Any = {
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Draw in the common look while the block runs.
-
-    Yields:
-        None: Nothing.
-    """
+    """Draw in the common look while the block runs."""
     with mpl.rc_context():
         backend = mpl.rcParams["backend"]
         mpl.rcdefaults()
@@ -65,25 +62,12 @@ def look() -> Iterator[None]:
 
 
 def shown(value: float | None, form: str) -> str:
-    """Write a number.
-
-    Args:
-        value: The number.
-        form: How to format it.
-
-    Returns:
-        The text; a dash where there is no number.
-    """
+    """Write a number; a dash where there is none."""
     return "–" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def footnote(figure: Figure, lines: Sequence[str]) -> None:
-    """Say below a figure why something is not in it.
-
-    Args:
-        figure: The figure.
-        lines: What to say; nothing is drawn for none.
-    """
+    """Say below a figure why something is not in it; nothing is drawn for no lines."""
     if lines:
         width = int(figure.get_figwidth() * 22)
         text = "\n".join(fill(line, width) for line in lines)
@@ -91,15 +75,7 @@ def footnote(figure: Figure, lines: Sequence[str]) -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and SVG; equal figures give equal bytes, and readers never see half a file.
-
-    Args:
-        figure: The figure.
-        stem: Path without suffix.
-
-    Returns:
-        The two files.
-    """
+    """Write a figure as PNG and SVG; equal figures give equal bytes, and readers never see half a file."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
@@ -110,15 +86,31 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return written
 
 
+def label_cells(
+    axes: Axes,
+    matrix: Sequence[Sequence[float]],
+    names: Sequence[str],
+    dark: Callable[[float], bool],
+    fontsize: float,
+) -> None:
+    """Write numbers into the cells of a drawn matrix, white where they are dark, and names beside it."""
+    axes.grid(visible=False)
+    for i, row in enumerate(matrix):
+        for j, value in enumerate(row):
+            color = "white" if dark(value) else "black"
+            axes.text(j, i, shown(value, ".2f"), ha="center", va="center", color=color, fontsize=fontsize)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+
+
+def identity(axes: Axes, at: float, **look: Any) -> None:
+    """Draw the dashed line y = x through a point of it."""
+    axes.axline((at, at), slope=1, color=GREY, linestyle=(0, (4, 3)), linewidth=0.8, **look)
+
+
 def logarithmic(axes: Axes, *which: Literal["x", "y"]) -> None:
-    """Make axes logarithmic, labelled in plain numbers: the look leaves dollar signs alone, so no mathtext.
-
-    Axes on which nothing is above zero stay as they are: zeros have no logarithm.
-
-    Args:
-        axes: The panel.
-        *which: `x`, `y` or both.
-    """
+    """Make axes logarithmic where anything is above zero, labelled in plain numbers."""
+    # The look leaves dollar signs alone, so no mathtext; axes with nothing above zero stay as they are.
     for name in which:
         axis = axes.xaxis if name == "x" else axes.yaxis
         if not math.isfinite(axes.dataLim.minposx if name == "x" else axes.dataLim.minposy):

@@ -14,38 +14,16 @@ UNDEFINED = "undefined"
 
 
 def read(path: Path) -> list[Row]:
-    """Read a table.
-
-    Args:
-        path: The CSV file.
-
-    Returns:
-        Its rows, cells as text.
-    """
+    """Read a CSV table's rows, cells as text."""
     return [row for _, row in read_rows(path, "the table")]
 
 
 def reasons(rows: Sequence[Row], *columns: str) -> list[str]:
-    """Say why cells of some columns are empty.
-
-    Args:
-        rows: The table's rows.
-        *columns: The columns that are drawn.
-
-    Returns:
-        `column: reason`, each once.
-    """
+    """Return why cells of the drawn columns are empty, each `column: reason` once."""
     said = (part for row in rows for part in row.get(UNDEFINED, "").split("; "))
     return list(dict.fromkeys(part for part in said if part.partition(":")[0] in columns))
 
 
 def number(text: str) -> float:
-    """Read a cell.
-
-    Args:
-        text: The cell.
-
-    Returns:
-        Its number; NaN if it is empty.
-    """
+    """Read a cell's number; NaN if it is empty."""
     return float(text) if text else math.nan

@@ -23,15 +23,7 @@ _NAMES = {
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw the bars from a run's results.
-
-    Args:
-        results: The run's `results.json`.
-        out: Folder for `test_scores.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw the bars of a run's `results.json`."""
     content = json.loads(results.read_text(encoding="utf-8"))
     test = {name: score for name, score in content["test"].items() if score is not None}
     names = [name for name in [*_NAMES, *test] if name in test]

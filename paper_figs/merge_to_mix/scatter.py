@@ -11,10 +11,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from m2m.support.csv_tables import read_rows
 from paper_figs import style
+from paper_figs.tables import number, read
 
-Row = dict[str, Any]
+#: A mixture on a target, its cells read.
+Point = dict[str, Any]
 Look = dict[str, Any]
 
 POINTS, RESULT, NAME = "fidelity_points.csv", "fidelity.json", "fidelity_scatter"
@@ -33,16 +34,8 @@ _ORACLE: Look = {"marker": "s", "edgecolor": style.GREEN, "label": "oracle (best
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw the scatter from what `analysis.fidelity` wrote.
-
-    Args:
-        results: Folder with `fidelity_points.csv` and `fidelity.json`.
-        out: Folder for `fidelity_scatter.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
-    rows = _read_points(results / POINTS)
+    """Draw the scatter of what `m2m-analysis fidelity` wrote."""
+    rows = [_typed(row) for row in read(results / POINTS)]
     correlations = json.loads((results / RESULT).read_text(encoding="utf-8"))["by"]
     targets = list(dict.fromkeys(row["target"] for row in rows))
     with style.look():
@@ -53,14 +46,10 @@ def draw(results: Path, out: Path) -> list[Path]:
         return style.save(figure, out / NAME)
 
 
-def _read_points(path: Path) -> list[Row]:
-    return [_typed(row) for _, row in read_rows(path, "the table")]
-
-
-def _typed(row: Mapping[str, str]) -> Row:
-    typed: Row = dict(row)
+def _typed(row: Mapping[str, str]) -> Point:
+    typed: Point = dict(row)
     for name in ("merged", "trained"):
-        typed[name] = float(row[name] or "nan")
+        typed[name] = number(row[name])
     for name in ("higher_is_better", "singleton", "pick", "oracle"):
         typed[name] = row[name] == "True"
     return typed
@@ -78,7 +67,7 @@ def _canvas(count: int) -> tuple[Figure, list[Axes]]:
     return figure, list(grid[:count])
 
 
-def _panel(axes: Axes, rows: Sequence[Row], fidelity: Mapping[str, Any]) -> None:
+def _panel(axes: Axes, rows: Sequence[Point], fidelity: Mapping[str, Any]) -> None:
     drawn = [row for row in rows if math.isfinite(row["merged"]) and math.isfinite(row["trained"])]
     _frame(axes, drawn)
     for singleton, face in ((False, style.BLUE), (True, "white")):
@@ -100,12 +89,12 @@ def _panel(axes: Axes, rows: Sequence[Row], fidelity: Mapping[str, Any]) -> None
         axes.set_ylabel(f"trained on the mixture: {rows[0]['metric']}\n({direction})")
 
 
-def _dots(axes: Axes, rows: Sequence[Row], **look: Any) -> None:
+def _dots(axes: Axes, rows: Sequence[Point], **look: Any) -> None:
     columns = ([row[name] for row in rows] for name in ("merged", "trained"))
     axes.scatter(*columns, rasterized=len(rows) > _VECTORS, **look)
 
 
-def _frame(axes: Axes, rows: Sequence[Row]) -> None:
+def _frame(axes: Axes, rows: Sequence[Point]) -> None:
     """Give both axes the same limits, so that y = x is the diagonal."""
     values = [row[name] for row in rows for name in ("merged", "trained")] or [0.0, 1.0]
     # Scores that differ by rounding alone are drawn as equal: no axis resolves an ulp.
@@ -113,12 +102,10 @@ def _frame(axes: Axes, rows: Sequence[Row]) -> None:
     limits = (min(values) - margin, max(values) + margin)
     axes.set(xlim=limits, ylim=limits, box_aspect=1)
     axes.locator_params(nbins=5)
-    axes.axline(
-        (limits[0], limits[0]), slope=1, color=style.GREY, linestyle=(0, (4, 3)), linewidth=0.8, label="y = x"
-    )
+    style.identity(axes, limits[0], label="y = x")
 
 
-def _names(axes: Axes, rows: Sequence[Row]) -> None:
+def _names(axes: Axes, rows: Sequence[Point]) -> None:
     """Name pick and oracle in whichever corner off the diagonal has fewer points."""
     names = {role: next((row["mixture"] for row in rows if row[role]), None) for role in ("pick", "oracle")}
     if names["pick"] is None:
@@ -141,7 +128,7 @@ def _names(axes: Axes, rows: Sequence[Row]) -> None:
         axes.text(x, y - _LINE * i, f"{role}: {_short(name)}", fontsize=6.5, zorder=5, **look)
 
 
-def _place(axes: Axes, row: Row) -> tuple[float, float]:
+def _place(axes: Axes, row: Point) -> tuple[float, float]:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     return (row["merged"] - left) / (right - left), (row["trained"] - bottom) / (top - bottom)
 

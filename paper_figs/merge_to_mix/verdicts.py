@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper_figs import style
-from paper_figs.mergemix.tables import number, read
+from paper_figs.tables import number, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,18 +19,9 @@ _COLOURS = {"holds": style.GREEN, "fails": style.VERMILION, "unresolved": style.
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw what `m2m-analysis validate` wrote.
-
-    Each interval is drawn from its threshold, in units of its farther end from there, the claimed side to the
-    right: quantities of different units share one axis.
-
-    Args:
-        results: Folder with `verdicts.csv`.
-        out: Folder for `verdicts.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw what `m2m-analysis validate` wrote."""
+    # Each interval is drawn from its threshold, in units of its farther end from there, the claimed side to
+    # the right: quantities of different units share one axis.
     found = read(results / TABLE)
     rows = [row for row in found if row["low"] and row["high"]]
     without = len(found) - len(rows)

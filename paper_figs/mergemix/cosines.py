@@ -9,27 +9,18 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import number, read, reasons
+from paper_figs.tables import number, read, reasons
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PAIRS, EXPERTS, NAME = "orthogonality.csv", "orthogonality_experts.csv", "orthogonality_cosines"
-_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.ORANGE, style.SKY, style.GREY)
 #: With more pairs than this, lines of single pairs are not told apart.
 _MOST_LINES = 6
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw what `m2m-analysis orthogonality` wrote.
-
-    Args:
-        results: Folder with `orthogonality.csv` and `orthogonality_experts.csv`.
-        out: Folder for `orthogonality_cosines.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw what `m2m-analysis orthogonality` wrote."""
     pairs, experts = read(results / PAIRS), read(results / EXPERTS)
     names = [row["expert"] for row in experts if row["level"] == "whole"]
     with style.look():
@@ -46,15 +37,9 @@ def _matrix(axes: Axes, names: list[str], rows: list[dict[str, str]]) -> None:
     matrix = [
         [1.0 if i == j else values.get((i, j), values.get((j, i), math.nan)) for j in names] for i in names
     ]
-    axes.grid(visible=False)
     image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
     size = 7 if len(names) <= 6 else 4
-    for i, row in enumerate(matrix):
-        for j, value in enumerate(row):
-            colour = "white" if abs(value) > 0.6 else "black"
-            axes.text(j, i, style.shown(value, ".2f"), ha="center", va="center", color=colour, fontsize=size)
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    style.label_cells(axes, matrix, names, lambda value: abs(value) > 0.6, fontsize=size)
     axes.set_title("whole model")
     axes.figure.colorbar(image, ax=axes, label="cosine of task vectors", shrink=0.85)
 
@@ -77,7 +62,7 @@ def _layers(axes: Axes, rows: list[dict[str, str]]) -> None:
     few = len(pairs) <= _MOST_LINES
     for k, pair in enumerate(pairs):
         line = [values[(group, *pair)] for group in groups]
-        colour = _COLOURS[k] if few else style.GREY
+        colour = style.PALETTE[k] if few else style.GREY
         label = " · ".join(pair) if few else None
         axes.plot(range(len(groups)), line, marker="o", markersize=3, color=colour, label=label)
     axes.axhline(0, color="black", linewidth=0.6)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import number, read
+from paper_figs.tables import number, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +20,7 @@ _COLUMNS = 4
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw a panel a dataset from what `m2m-analysis curvature --spectra` wrote.
-
-    Args:
-        results: Folder with `curvature_density.csv` and `curvature.json`.
-        out: Folder for `curvature_density.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw a panel a dataset of what `m2m-analysis curvature --spectra` wrote."""
     rows = read(results / TABLE)
     content = json.loads((results / RESULT).read_text(encoding="utf-8"))
     spectra: dict[str, Any] = content["spectra"]

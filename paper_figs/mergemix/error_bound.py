@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import Row, number, read, reasons
 from paper_figs.style import logarithmic
+from paper_figs.tables import Row, number, read, reasons
 
 TABLE, NAME = "error_bound.csv", "error_bound"
 #: Column to name, color and line style.
@@ -28,15 +28,7 @@ _PANELS = {
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw the three sweeps from what `m2m-analysis error-bound` wrote.
-
-    Args:
-        results: Folder with `error_bound.csv`.
-        out: Folder for `error_bound.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw the three sweeps of what `m2m-analysis error-bound` wrote."""
     rows = read(results / TABLE)
     with style.look():
         figure = Figure(figsize=(style.PAGE, 2.7), layout="constrained")

@@ -9,31 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper_figs import style
-from paper_figs.mergemix.tables import Row, number, read, reasons
 from paper_figs.style import logarithmic
+from paper_figs.tables import Row, number, read, reasons
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TABLE, NAME = "interaction_steps.csv", "interaction_steps"
-_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.ORANGE, style.SKY, style.GREY)
 #: Shares that leave less than this unexplained are rounding.
 _FLOOR = 1e-12
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw both panels from what `m2m-analysis interaction --step-sizes` wrote.
-
-    Args:
-        results: Folder with `interaction_steps.csv`.
-        out: Folder for `interaction_steps.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw both panels of what `m2m-analysis interaction --step-sizes` wrote."""
     rows = read(results / TABLE)
     horizons = list(dict.fromkeys(row["steps"] for row in rows))
-    colours = {steps: _COLOURS[i % len(_COLOURS)] for i, steps in enumerate(horizons)}
+    colours = {steps: style.PALETTE[i % len(style.PALETTE)] for i, steps in enumerate(horizons)}
     with style.look():
         figure = Figure(figsize=(style.PAGE, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2)

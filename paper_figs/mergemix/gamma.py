@@ -8,21 +8,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import number, read, reasons
+from paper_figs.tables import number, read, reasons
 
 TABLE, NAME = "curvature.csv", "curvature_gamma"
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw the matrix from what `m2m-analysis curvature` wrote.
-
-    Args:
-        results: Folder with `curvature.csv`.
-        out: Folder for `curvature_gamma.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw γ of what `m2m-analysis curvature` wrote."""
     rows = read(results / TABLE)
     names = list(dict.fromkeys(row["hessian"] for row in rows))
     values = {(row["hessian"], row["direction"]): number(row["gamma"]) for row in rows}
@@ -30,23 +22,9 @@ def draw(results: Path, out: Path) -> list[Path]:
     with style.look():
         figure = Figure(figsize=(style.COLUMN, style.COLUMN * 0.86), layout="constrained")
         axes = figure.subplots()
-        axes.grid(visible=False)
         largest = max((value for row in matrix for value in row if math.isfinite(value)), default=1.0)
         image = axes.imshow(matrix, cmap="cividis", vmin=0, vmax=largest)
-        for i, row in enumerate(matrix):
-            for j, value in enumerate(row):
-                dark = value < 0.55 * largest
-                axes.text(
-                    j,
-                    i,
-                    style.shown(value, ".2f"),
-                    ha="center",
-                    va="center",
-                    color="white" if dark else "black",
-                    fontsize=7,
-                )
-        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-        axes.set_yticks(range(len(names)), names)
+        style.label_cells(axes, matrix, names, lambda value: value < 0.55 * largest, fontsize=7)
         axes.set_xlabel("gradient direction of domain j")
         axes.set_ylabel("curvature of domain k")
         style.footnote(figure, reasons(rows, "gamma"))

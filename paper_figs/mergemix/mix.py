@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import Row, number, read
+from paper_figs.tables import Row, number, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +20,7 @@ _PROPOSED = {"argmax": ("argmax", "*", 70), "top": ("mean of the top", "D", 20)}
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw predicted beside measured utilities, and the shares.
-
-    Args:
-        results: Folder with `mix.json` and `candidates.csv`.
-        out: Folder for `mix.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw predicted beside measured utilities, and the shares, of what `m2m mix` wrote."""
     content = json.loads((results / RESULT).read_text(encoding="utf-8"))
     rows = read(results / TABLE)
     height = max(2.4, 0.6 + 0.28 * len(content["datasets"]))
@@ -49,7 +41,7 @@ def _scatter(axes: Axes, rows: list[Row], content: dict[str, Any]) -> None:
         place = ([number(row["worth predicted"])], [number(row["worth"])])
         color = style.VERMILION if kind == "argmax" else style.GREEN
         axes.scatter(*place, s=size, marker=marker, color=color, label=label, zorder=3)
-    axes.axline((0, 0), slope=1, color=style.GREY, linestyle=(0, (4, 3)), linewidth=0.8)
+    style.identity(axes, 0)
     axes.set_xlabel("utility predicted")
     axes.set_ylabel("utility of the merged model")
     names = ", ".join(content["capabilities"])

@@ -8,21 +8,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import number, read
+from paper_figs.tables import number, read
 
 TABLE, RESULT, NAME = "curvature_quadratic.csv", "curvature.json", "curvature_quadratic"
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw the scatter from what `m2m-analysis curvature` wrote.
-
-    Args:
-        results: Folder with `curvature_quadratic.csv` and `curvature.json`.
-        out: Folder for `curvature_quadratic.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw the scatter of what `m2m-analysis curvature` wrote."""
     rows = read(results / TABLE)
     content = json.loads((results / RESULT).read_text(encoding="utf-8"))
     model = content["quadratic"]
@@ -31,14 +23,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         figure = Figure(figsize=(style.COLUMN, style.COLUMN * 0.86), layout="constrained")
         axes = figure.subplots()
         axes.scatter(predicted, merged, s=22, facecolor=style.BLUE, label="merged models")
-        axes.axline(
-            (merged[0], merged[0]),
-            slope=1,
-            color=style.GREY,
-            linestyle=(0, (4, 3)),
-            linewidth=0.8,
-            label="y = x",
-        )
+        style.identity(axes, merged[0], label="y = x")
         axes.scatter(
             [model["constant"]], [model["constant"]], marker="x", color=style.VERMILION, label="base"
         )

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figs import style
-from paper_figs.mergemix.tables import Row, number, read, reasons
 from paper_figs.style import logarithmic
+from paper_figs.tables import Row, number, read, reasons
 
 TABLE, RESULT, NAME = "interaction.csv", "interaction.json", "interaction_residual"
 #: Column to name and color of the norms.
@@ -33,15 +33,7 @@ _SHARES = {
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw norms and cosines from what `m2m-analysis interaction` wrote.
-
-    Args:
-        results: Folder with `interaction.csv` and `interaction.json`.
-        out: Folder for `interaction_residual.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw norms and cosines of what `m2m-analysis interaction` wrote."""
     rows = read(results / TABLE)
     outside = json.loads((results / RESULT).read_text(encoding="utf-8"))["outside_theory"]
     with style.look():

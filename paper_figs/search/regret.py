@@ -35,15 +35,7 @@ _QUANTILES = np.array([0.1, 0.5, 0.9])
 
 
 def draw(results: Sequence[Path], out: Path) -> list[Path]:
-    """Draw the median over seeds and the band from the 10 % to the 90 % quantile.
-
-    Args:
-        results: What `benchmarks/search.py run` wrote: one file or several.
-        out: Folder for `search_regret.png` and `.svg`.
-
-    Returns:
-        The two files.
-    """
+    """Draw what `benchmarks/search.py run` wrote: the median over seeds, and the band from 10 % to 90 %."""
     rows = pd.concat([read_frame(path, "the table") for path in results])
     rows["kind"] = rows["landscape"].str.split(":").str[0]
     kinds, sizes = list(dict.fromkeys(rows["kind"])), sorted(set(rows["n"]))
