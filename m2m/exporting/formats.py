@@ -36,14 +36,7 @@ class Sources:
     digits: int = DIGITS
 
     def path(self, name: str) -> str:
-        """Say where a dataset lies.
-
-        Args:
-            name: The dataset's name.
-
-        Returns:
-            Its path.
-        """
+        """Where a dataset lies."""
         return self.paths.get(name, name)
 
 

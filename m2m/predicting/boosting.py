@@ -21,27 +21,14 @@ MERGEMIX: dict[str, Any] = {"n_estimators": 100, "learning_rate": 0.1, "min_chil
 
 @dataclass(frozen=True)
 class TreeModel:
-    """Fitted trees.
-
-    Attributes:
-        booster: The LightGBM booster, of standardised scores.
-        centre: Mean of the scores it was fitted to, in the score's unit.
-        scale: Their standard deviation.
-    """
+    """Fitted trees of standardised scores; `centre` and `scale` are in the score's unit."""
 
     booster: Any
     centre: float
     scale: float
 
     def predict(self, x: Floats) -> Floats:
-        """Return the trees' sums.
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The expected scores. [M]
-        """
+        """Scores [M] of mixtures [M, N]."""
         sums = np.asarray(self.booster.predict(x), dtype=np.float64)
         return self.centre + self.scale * sums
 
@@ -57,16 +44,7 @@ class BoostedTrees:
     settings: Mapping[str, Any] = field(default_factory=lambda: OURS)
 
     def __call__(self, x: Floats, y: Floats, seed: int) -> TreeModel:
-        """Fit.
-
-        Args:
-            x: Mixture weights. [M, N]
-            y: Scores. [M]
-            seed: LightGBM's seed.
-
-        Returns:
-            The fitted model.
-        """
+        """Fit."""
         import lightgbm
 
         settings = {"min_child_samples": max(2, len(y) // 100), **self.settings}

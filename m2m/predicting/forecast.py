@@ -12,7 +12,7 @@ import numpy as np
 from m2m.errors import ConfigError, InputError
 from m2m.predicting.families import AUTO
 from m2m.predicting.predictor import Predictor, fit_predictor, slow_families
-from m2m.predicting.tables import INDEX, Mixtures, read_mixtures, read_scores
+from m2m.predicting.tables import INDEX, MixtureTable, read_mixtures, read_scores
 from m2m.support.arguments import argument
 from m2m.support.csv_tables import write_frame
 from m2m.support.outputs import Output, check_outputs
@@ -40,7 +40,7 @@ class Forecast:
     """
 
     predictor: Predictor
-    mixtures: Mixtures
+    mixtures: MixtureTable
     table: pd.DataFrame | None
 
 
@@ -104,7 +104,7 @@ def predict(
     return Forecast(predictor, known, table)
 
 
-def _warn_of_new_domains(known: Mixtures, wanted: Mixtures) -> None:
+def _warn_of_new_domains(known: MixtureTable, wanted: MixtureTable) -> None:
     unseen = ~(known.weights > 0).any(axis=0)
     for number in np.flatnonzero(unseen & (wanted.weights > 0).any(axis=0)):
         rows = int((wanted.weights[:, number] > 0).sum())
@@ -116,7 +116,7 @@ def _warn_of_new_domains(known: Mixtures, wanted: Mixtures) -> None:
         )
 
 
-def _table(predictor: Predictor, wanted: Mixtures, index: str | None) -> pd.DataFrame:
+def _table(predictor: Predictor, wanted: MixtureTable, index: str | None) -> pd.DataFrame:
     import pandas as pd
 
     found = predictor.predict(wanted.weights)

@@ -46,26 +46,12 @@ class GaussianModel:
     dual: Floats
 
     def predict(self, x: Floats) -> Floats:
-        """Return the posterior means (Rasmussen & Williams 2006, eq. 2.25).
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The expected scores. [M]
-        """
+        """Posterior means [M] at mixtures [M, N] (Rasmussen & Williams 2006, eq. 2.25)."""
         mean: Floats = self.offset + self.unit * (self._across(x) @ self.dual)
         return mean
 
     def std(self, x: Floats) -> Floats:
-        """Return the posterior standard deviations of the noise-free score (Rasmussen & Williams, eq. 2.26).
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The standard deviations, in the score's unit. [M]
-        """
+        """Posterior standard deviations [M] of the noise-free score (Rasmussen & Williams, eq. 2.26)."""
         from scipy.linalg import cho_solve
 
         across = self._across(x)
@@ -103,19 +89,7 @@ class GaussianProcess:
     steps: int = 40
 
     def __call__(self, x: Floats, y: Floats, seed: int) -> GaussianModel:
-        """Fit.
-
-        Args:
-            x: Mixture weights. [M, N]
-            y: Scores. [M]
-            seed: Not used: the optimiser starts where the prior is.
-
-        Returns:
-            The fitted model.
-
-        Raises:
-            FitError: If the covariance has no factor, whatever the hyperparameters tried.
-        """
+        """Fit; the optimiser starts where the prior is, whatever the seed."""
         from scipy.linalg import cho_factor, cho_solve
         from scipy.optimize import minimize
 
@@ -146,7 +120,7 @@ class GaussianProcess:
 
 
 def _matern(left: Floats, right: Floats, hyper: Floats) -> tuple[Floats, Floats]:
-    """Return the smooth covariances and their derivatives by the squared scaled distance, each [M, M']."""
+    """Smooth covariances and their derivatives by the squared scaled distance, each [M, M']."""
     lengths = np.exp(hyper[:-3])
     a, b = left / lengths, right / lengths
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
@@ -156,7 +130,7 @@ def _matern(left: Floats, right: Floats, hyper: Floats) -> tuple[Floats, Floats]
 
 
 def _covariance(points: Floats, hyper: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return the covariance of the scores, its smooth part, that part's derivative, and the linear kernel."""
+    """Covariance of the scores, its smooth part, that part's derivative, and the linear kernel."""
     smooth, slope = _matern(points, points, hyper)
     linear = points @ points.T + 1
     noise = np.exp(hyper[-2]) + _JITTER
@@ -164,7 +138,7 @@ def _covariance(points: Floats, hyper: Floats) -> tuple[Floats, Floats, Floats, 
 
 
 def _objective(hyper: Floats, points: Floats, z: Floats, prior: Floats) -> tuple[float, Floats]:
-    """Return the negative log posterior of the hyperparameters and its gradient (R&W eq. 5.8, 5.9)."""
+    """Negative log posterior of the hyperparameters and its gradient (R&W eq. 5.8, 5.9)."""
     from scipy.linalg import LinAlgError, cholesky
     from scipy.linalg.lapack import dpotri
 

@@ -24,17 +24,9 @@ def robust_fit(
     *,
     scaled: bool = False,
 ) -> tuple[float, Floats]:
-    """Minimise Σ ρ(residual²) with ρ the soft L1 loss, downhill from one start.
-
-    Args:
-        residuals: Residuals of parameters: [P] to [R].
-        jacobian: Their derivatives: [P] to [R, P].
-        start: Where to start. [P]
-        scaled: Whether parameters are scaled by their column of the Jacobian.
-
-    Returns:
-        The cost and the parameters [P]; the cost is infinite where the start leads to no finite numbers.
-    """
+    """Minimise Σ ρ(residual²), ρ the soft L1 loss, from one start [P]; cost and parameters [P]."""
+    # Residuals are [R] and their Jacobian [R, P]; `scaled`: by its columns. The cost is infinite where the
+    # start leads to no finite numbers.
     from scipy.optimize import least_squares
 
     options = {"x_scale": "jac"} if scaled else {}
@@ -57,17 +49,7 @@ def robust_fit(
 
 
 def lowest(fits: list[tuple[float, Floats]]) -> int:
-    """Choose among starts.
-
-    Args:
-        fits: Cost and parameters of each.
-
-    Returns:
-        The number of the one with the least cost, the first of equals.
-
-    Raises:
-        FitError: If none led anywhere.
-    """
+    """Number of the (cost, parameters) of least cost, the first of equals; FitError if none is finite."""
     costs = [cost for cost, _ in fits]
     if not np.isfinite(costs).any():
         raise FitError(f"none of its {len(fits)} starts leads to finite numbers")
@@ -95,14 +77,7 @@ class MixingLaw:
     exponents: Floats
 
     def predict(self, x: Floats) -> Floats:
-        """Return c ± exp(Σ t_i x_i).
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The expected scores. [M]
-        """
+        """Scores [M] of mixtures [M, N]."""
         return self.asymptote + self.amplitude * np.exp(np.minimum(x @ self.exponents, _MOST))
 
 
@@ -123,16 +98,7 @@ class LogLinear:
     spread: float = 5.0
 
     def __call__(self, x: Floats, y: Floats, seed: int) -> MixingLaw:
-        """Fit.
-
-        Args:
-            x: Mixture weights. [M, N]
-            y: Scores. [M]
-            seed: Not used: the starts are a fixed grid.
-
-        Returns:
-            The best law of all starts.
-        """
+        """Fit; the starts are a fixed grid, whatever the seed."""
         scale = float(y.std())
         z = (y - y.mean()) / scale
         starts = [(sign, start) for sign in (1.0, -1.0) for start in _STARTS]
@@ -186,14 +152,7 @@ class PowerLaw:
     parameters: Floats
 
     def predict(self, x: Floats) -> Floats:
-        """Return the law's values.
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The expected scores. [M]
-        """
+        """Scores [M] of mixtures [M, N]."""
         return self.centre + self.scale * _values(self.parameters, *_logs(x))
 
 
@@ -218,16 +177,7 @@ class EffectiveData:
     signs: tuple[float, ...] = (1.0, -1.0)
 
     def __call__(self, x: Floats, y: Floats, seed: int) -> PowerLaw:
-        """Fit.
-
-        Args:
-            x: Mixture weights. [M, N]
-            y: Scores. [M]
-            seed: Decides where the terms start.
-
-        Returns:
-            The better law of the starts.
-        """
+        """Fit; the seed decides where the terms start."""
         centre, scale = float(y.mean()), float(y.std())
         fits = [self._from(x, (y - centre) / scale, sign, seed) for sign in self.signs]
         return PowerLaw(centre, scale, fits[lowest(fits)][1])
@@ -255,47 +205,23 @@ class EffectiveData:
 
 @dataclass(frozen=True)
 class Mean:
-    """Averages several fits: each finds another local optimum, and their errors partly cancel.
-
-    Attributes:
-        parts: What is fitted and averaged.
-    """
+    """Averages several fits: each finds another local optimum, and their errors partly cancel."""
 
     parts: Sequence[EffectiveData]
 
     def __call__(self, x: Floats, y: Floats, seed: int) -> MeanModel:
-        """Fit every part.
-
-        Args:
-            x: Mixture weights. [M, N]
-            y: Scores. [M]
-            seed: Decides all random choices.
-
-        Returns:
-            The mean model.
-        """
+        """Fit every part."""
         return MeanModel([part(x, y, seed) for part in self.parts])
 
 
 @dataclass(frozen=True)
 class MeanModel:
-    """The mean of several models.
-
-    Attributes:
-        models: The models.
-    """
+    """The mean of several models."""
 
     models: Sequence[PowerLaw]
 
     def predict(self, x: Floats) -> Floats:
-        """Return the mean of the models' predictions.
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The expected scores. [M]
-        """
+        """Scores [M] of mixtures [M, N]."""
         mean: Floats = np.mean([model.predict(x) for model in self.models], axis=0)
         return mean
 
@@ -305,7 +231,7 @@ def _expand(prior: tuple[float, float, float, float], x: Floats) -> Floats:
 
 
 def _logs(x: Floats) -> tuple[Floats, Floats]:
-    """Return where weights are positive, as 0 and 1, and their logarithms there, each [M, N]."""
+    """Where weights are positive, as 0 and 1, and their logarithms there, each [M, N]."""
     present = x > 0
     return present.astype(np.float64), np.log(np.where(present, x, 1.0))
 
@@ -319,7 +245,7 @@ def _values(p: Floats, present: Floats, logs: Floats) -> Floats:
 
 
 def _gradient(p: Floats, present: Floats, logs: Floats) -> Floats:
-    """Return the derivatives of `_values` by the parameters, [M, 1 + K·(3 + N)]."""
+    """Derivatives of `_values` by the parameters, [M, 1 + K·(3 + N)]."""
     columns = [np.ones((len(logs), 1))]
     for a, log_p, log_g, *log_t in p[1:].reshape(-1, _OWN + logs.shape[1]):
         power, exponent = np.exp(log_p), np.exp(log_g)

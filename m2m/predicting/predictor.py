@@ -13,14 +13,13 @@ from m2m.errors import InputError
 from m2m.predicting.families import AUTO, FAMILIES, family
 from m2m.predicting.protocol import Family, FamilyError, WeightedModels
 from m2m.predicting.validation import (
+    CrossValidation,
     Folded,
     Rows,
     Tick,
     best_three,
     choose,
     combined,
-    fit_folds,
-    fit_nested,
     folds,
     spearman,
     stack_weights,
@@ -200,11 +199,7 @@ def fit_predictor(
 
 
 def _checked_scores(y: Floats) -> list[str]:
-    """Return what is to be known of the scores.
-
-    Raises:
-        InputError: If their squares are no numbers.
-    """
+    """What is to be known of the scores; InputError if their squares are no numbers."""
     if not np.isfinite(y).all():
         raise InputError(f"a score is {y[~np.isfinite(y)][0]}; wanted finite numbers")
     if fault := range_fault(y):
@@ -221,11 +216,10 @@ def _fitted(
     parts = folds(len(y), fold_count, seed)
     # Sums depend on the number of threads, and results must repeat.
     with threadpool_limits(1):
-        work = _Work(
-            families, x, y, seed, _counter(len(families) * _fits(fold_count, len(families)), progress)
-        )
-        folded = fit_folds(*work.arguments(parts))
-        choice = _weighted(work, folded) if len(families) > 1 else _alone(families[0], fold_count)
+        tick = _counter(len(families) * _fits(fold_count, len(families)), progress)
+        validation = CrossValidation(families, x, y, parts, seed, tick)
+        folded = validation.folded()
+        choice = _weighted(validation, folded) if len(families) > 1 else _alone(families[0], fold_count)
         used = [(f, float(w)) for f, w in zip(families, choice.weights, strict=True) if w > 0]
         models = [f.fit(x, y, seed) for f, _ in used]
     predicted = combined(folded, choice.by_fold)
@@ -271,16 +265,7 @@ def families_for(model: str, rows: int, domains: int, fold_count: int) -> list[F
 
 
 def slow_families(model: str, rows: int, domains: int) -> list[str]:
-    """Say which families `auto` leaves out because they would take too long.
-
-    Args:
-        model: A family's name, or `auto`.
-        rows: Number of scored mixtures M.
-        domains: Number of domains N.
-
-    Returns:
-        A sentence a family; none where one family is asked for.
-    """
+    """Say in a sentence each which families `auto` leaves out because they would take too long."""
     if model != AUTO:
         return []
     return [
@@ -291,7 +276,7 @@ def slow_families(model: str, rows: int, domains: int) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Choice:
+class _FamilyWeights:
     """Weights of the families: for all rows, and fold by fold without looking at the fold."""
 
     name: str
@@ -299,41 +284,25 @@ class _Choice:
     by_fold: Sequence[Floats]
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What every fit needs."""
-
-    families: Sequence[Family]
-    x: Floats
-    y: Floats
-    seed: int
-    tick: Tick
-
-    def arguments(
-        self, parts: Sequence[Rows]
-    ) -> tuple[Sequence[Family], Floats, Floats, Sequence[Rows], int, Tick]:
-        return self.families, self.x, self.y, parts, self.seed, self.tick
+def _alone(only: Family, fold_count: int) -> _FamilyWeights:
+    return _FamilyWeights(only.name, np.ones(1), [np.ones(1)] * fold_count)
 
 
-def _alone(only: Family, fold_count: int) -> _Choice:
-    return _Choice(only.name, np.ones(1), [np.ones(1)] * fold_count)
-
-
-def _weighted(work: _Work, folded: Folded) -> _Choice:
-    """Return the weights of a choice or of the stack, whichever predicts rows it has not seen better."""
-    nested = fit_nested(*work.arguments(folded.parts))
-    best: tuple[float, _Choice] | None = None
+def _weighted(validation: CrossValidation, folded: Folded) -> _FamilyWeights:
+    """Weights of a choice or of the stack, whichever predicts rows it has not seen better."""
+    nested, y = validation.nested(), validation.y
+    best: tuple[float, _FamilyWeights] | None = None
     for weigh in (stack_weights, best_three, choose):
-        by_fold = nested.weights(weigh, work.y)
-        rank = spearman(combined(folded, by_fold), work.y)
+        by_fold = nested.weights(weigh, y)
+        rank = spearman(combined(folded, by_fold), y)
         if best is None or rank > best[0]:
-            best = rank, _Choice(AUTO, weigh(folded.predictions, work.y), by_fold)
+            best = rank, _FamilyWeights(AUTO, weigh(folded.predictions, y), by_fold)
     assert best is not None
     return best[1]
 
 
 def _numbers(parts: Sequence[Rows]) -> Rows:
-    """Return the fold of each row, [M]."""
+    """The fold of each row, [M]."""
     numbers = np.empty(sum(map(len, parts)), dtype=np.intp)
     for k, part in enumerate(parts):
         numbers[part] = k
@@ -341,7 +310,7 @@ def _numbers(parts: Sequence[Rows]) -> Rows:
 
 
 def _fits(fold_count: int, families: int) -> int:
-    """Return how often each family is fitted in cross-validation, nested where there is a choice."""
+    """How often each family is fitted in cross-validation, nested where there is a choice."""
     return fold_count + (fold_count * (fold_count - 1) // 2 if families > 1 else 0)
 
 
@@ -351,9 +320,8 @@ def _able(rows: int, domains: int, fold_count: int) -> list[Family]:
     able = [f for f in FAMILIES.values() if f.in_time(rows, domains) and f.rows_needed(domains) <= fewest]
     if not able:
         raise InputError(
-            f"{AUTO} needs more scored mixtures: got {rows} in {fold_count} folds, which leaves {fewest} "
-            f"to fit; "
-            f"add rows, or take --model ridge"
+            f"{AUTO} needs more scored mixtures: got {rows} in {fold_count} folds, which leaves {fewest} to "
+            f"fit; add rows, or take --model ridge"
         )
     return able
 
@@ -368,8 +336,7 @@ def _checked(chosen: Family, rows: int, domains: int, fold_count: int) -> Family
     if there < needed:
         raise InputError(
             f"{chosen.name} needs at least {needed} scored mixtures of {domains} domains after a fold is "
-            f"held out, "
-            f"got {there} of {rows}; add rows, or take a --model that needs fewer (ridge, gp)"
+            f"held out, got {there} of {rows}; add rows, or take a --model that needs fewer (ridge, gp)"
         )
     return chosen
 

@@ -36,7 +36,7 @@ class FamilyError(FitError):
         self.family = family
 
 
-class Fit(Protocol):
+class Fitter(Protocol):
     """The work of a family: from scored mixtures to a model; deterministic for a seed."""
 
     def __call__(self, x: Floats, y: Floats, seed: int, /) -> Model:
@@ -50,7 +50,7 @@ class Family:
     Attributes:
         name: Its name.
         about: What it assumes, in a few words.
-        work: What fits it.
+        fitter: What fits it.
         rows: Fewest scored mixtures it takes.
         rows_per_domain: And fewest a domain.
         domains: Most domains at which `auto` considers it: with more, its fits take too long.
@@ -61,7 +61,7 @@ class Family:
 
     name: str
     about: str
-    work: Fit
+    fitter: Fitter
     rows: int = 4
     rows_per_domain: float = 0.0
     domains: int = 1000
@@ -69,26 +69,11 @@ class Family:
     most: int = 1_000_000
 
     def in_time(self, rows: int, domains: int) -> bool:
-        """Say whether `auto` considers this family.
-
-        Args:
-            rows: Number of scored mixtures M.
-            domains: Number of domains N.
-
-        Returns:
-            Whether fifteen fits are a matter of minutes.
-        """
+        """Whether `auto` considers this family: fifteen fits are then a matter of minutes."""
         return domains <= self.domains and self.seconds(rows, domains) <= LONGEST_FIT
 
     def rows_needed(self, domains: int) -> int:
-        """Say how many scored mixtures this family takes at least.
-
-        Args:
-            domains: Number of domains N.
-
-        Returns:
-            The number of rows.
-        """
+        """How many scored mixtures of so many domains this family takes at least."""
         return max(self.rows, round(self.rows_per_domain * domains))
 
     def fit(self, x: Floats, y: Floats, seed: int = 0) -> Model:
@@ -111,7 +96,7 @@ class Family:
         if np.ptp(y) < SMALLEST_DIFFERENCE:
             return Constant(float(y[0]))
         try:
-            model = self.work(x, y, seed)
+            model = self.fitter(x, y, seed)
             finite = bool(np.isfinite(model.predict(x)).all())
         except (FitError, np.linalg.LinAlgError) as failure:
             raise FamilyError(self.name, len(y), str(failure)) from None
@@ -122,23 +107,12 @@ class Family:
 
 @dataclass(frozen=True)
 class Constant:
-    """Predicts one value.
-
-    Attributes:
-        value: The value, in the score's unit.
-    """
+    """Predicts one value."""
 
     value: float
 
     def predict(self, x: Floats) -> Floats:
-        """Return the value for every mixture.
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The value, M times. [M]
-        """
+        """The value, M times."""
         return np.full(len(x), self.value)
 
 
@@ -155,14 +129,7 @@ class WeightedModels:
     models: Sequence[Model]
 
     def predict(self, x: Floats) -> Floats:
-        """Return the weighted predictions.
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The expected scores. [M]
-        """
+        """Scores [M] of mixtures [M, N]."""
         total = np.zeros(len(x))
         for weight, model in zip(self.weights, self.models, strict=True):
             if weight > 0:

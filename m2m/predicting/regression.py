@@ -22,57 +22,25 @@ FeatureMap = Callable[[Floats], Features]
 
 
 def plain(x: Floats) -> Features:
-    """Weights as they are: what a mean of experts depends on, to first order.
-
-    Args:
-        x: The mixtures that are fitted to; not used. [M, N]
-
-    Returns:
-        The features: N a mixture.
-    """
+    """Weights as they are, N a mixture: what a mean of experts depends on, to first order."""
     return lambda weights: weights
 
 
 def roots(x: Floats) -> Features:
-    """√x: spreads small weights without a floor, so that zeros stay zeros.
-
-    Args:
-        x: The mixtures that are fitted to; not used. [M, N]
-
-    Returns:
-        The features: N a mixture.
-    """
+    """√x, N a mixture: spreads small weights without a floor, so that zeros stay zeros."""
     return np.sqrt
 
 
 def with_logarithms(x: Floats) -> Features:
-    """X and log(x + floor), the floor being half the smallest positive weight that was seen.
-
-    Where zeros are real, log x alone is not defined; half the smallest weight is what a table that was
-    rounded to that weight cannot tell from zero.
-
-    Args:
-        x: The mixtures that are fitted to. [M, N]
-
-    Returns:
-        The features: 2N a mixture.
-    """
+    """X and log(x + floor), 2N a mixture, the floor being half the smallest positive weight of `x`."""
+    # Where zeros are real, log x alone is not defined; half the smallest weight is what a table that was
+    # rounded to that weight cannot tell from zero.
     floor = float(x[x > 0].min()) / 2
     return lambda weights: np.hstack([weights, np.log(weights + floor)])
 
 
 def with_products(x: Floats) -> Features:
-    """Scheffé's quadratic x_i, x_i·x_j (i < j): every quadratic on the simplex once (Scheffé 1958).
-
-    Args:
-        x: The mixtures that are fitted to. [M, N]
-
-    Returns:
-        The features: N(N + 1)/2 a mixture.
-
-    Raises:
-        FitError: If all of them together are more than `MOST_PRODUCTS`.
-    """
+    """x_i and x_i·x_j (i < j), N(N + 1)/2 in all: every quadratic on the simplex once (Scheffé 1958)."""
     rows, count = x.shape[0], x.shape[1] * (x.shape[1] + 1) // 2
     if rows * count > MOST_PRODUCTS:
         raise FitError(f"{count} products each are {rows * count} numbers, it takes at most {MOST_PRODUCTS}")
@@ -103,14 +71,7 @@ class Standardised:
     regression: Any
 
     def predict(self, x: Floats) -> Floats:
-        """Return the expected scores.
-
-        Args:
-            x: Mixture weights. [M, N]
-
-        Returns:
-            The scores. [M]
-        """
+        """Scores [M] of mixtures [M, N]."""
         rows = max(1, _AT_ONCE // len(self.centre))
         parts = [self._predict(x[start : start + rows]) for start in range(0, max(len(x), 1), rows)]
         return np.concatenate(parts)
@@ -125,16 +86,7 @@ class LeastSquares:
     """y = b + Σ w_i x_i without a penalty; the shortest of several solutions."""
 
     def __call__(self, x: Floats, y: Floats, seed: int) -> Standardised:
-        """Fit.
-
-        Args:
-            x: Mixture weights. [M, N]
-            y: Scores. [M]
-            seed: Not used.
-
-        Returns:
-            The fitted model.
-        """
+        """Fit."""
         from sklearn.linear_model import LinearRegression
 
         return _standardised(plain, x, y, LinearRegression())
@@ -142,25 +94,12 @@ class LeastSquares:
 
 @dataclass(frozen=True)
 class Ridge:
-    """Ridge regression; the penalty has the least generalised cross-validation error.
-
-    Attributes:
-        features: What the mixture looks like to it.
-    """
+    """Ridge regression on features; the penalty has the least generalised cross-validation error."""
 
     features: FeatureMap
 
     def __call__(self, x: Floats, y: Floats, seed: int) -> Standardised:
-        """Fit.
-
-        Args:
-            x: Mixture weights. [M, N]
-            y: Scores. [M]
-            seed: Not used.
-
-        Returns:
-            The fitted model.
-        """
+        """Fit."""
         from sklearn.linear_model import RidgeCV
 
         return _standardised(self.features, x, y, RidgeCV(alphas=PENALTIES))
@@ -171,16 +110,7 @@ class SparsePairs:
     """Quadratic pseudo-Boolean function of the averaged subset with few pairs (the lasso over products)."""
 
     def __call__(self, x: Floats, y: Floats, seed: int) -> Standardised:
-        """Fit.
-
-        Args:
-            x: Mixture weights. [M, N]
-            y: Scores. [M]
-            seed: Decides the lasso's cross-validation folds.
-
-        Returns:
-            The fitted model.
-        """
+        """Fit; the seed decides the lasso's cross-validation folds."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LassoCV
         from sklearn.model_selection import KFold

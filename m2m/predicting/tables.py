@@ -27,7 +27,7 @@ _MOST_DECIMALS = 9
 
 
 @dataclass(frozen=True)
-class Mixtures:
+class MixtureTable:
     """A table of mixtures.
 
     Attributes:
@@ -48,19 +48,7 @@ class Mixtures:
 
 
 def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[str, pd.DataFrame, bool]:
-    """Read a table and set its index.
-
-    Args:
-        source: A CSV file or a data frame.
-        index: Name of the index column; None for `index` if there is one.
-
-    Returns:
-        A name for messages, the table, and whether it has an index column.
-
-    Raises:
-        InputError: If the file cannot be read, is no CSV, has no rows or no such index column, or an index
-            repeats.
-    """
+    """Read a table and set its index; a name for messages, the table, whether it has an index column."""
     import pandas as pd
 
     if isinstance(source, pd.DataFrame):
@@ -89,22 +77,10 @@ def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[st
 
 def read_mixtures(
     source: Path | str | pd.DataFrame, index: str | None = None, domains: Sequence[str] | None = None
-) -> Mixtures:
-    """Read mixtures: weights on the simplex, or subsets as 0 and 1, which become s/|s|.
-
-    Sums may be off by what rounding to the table's decimals explains; rows are then scaled to sum to 1.
-
-    Args:
-        source: A CSV file or a data frame; a column a domain.
-        index: Name of the index column; None for `index` if there is one.
-        domains: The domains there must be, in the order wanted; None takes the table's.
-
-    Returns:
-        The mixtures.
-
-    Raises:
-        InputError: If the domains are not those wanted, or a row is no mixture.
-    """
+) -> MixtureTable:
+    """Read mixtures: weights on the simplex, or subsets as 0 and 1, which become s/|s|."""
+    # Sums may be off by what rounding to the table's decimals explains; rows are then scaled to sum to 1.
+    # With `domains` there must be those and no others; they come in that order.
     where, table, indexed = read_table(source, index)
     if domains is not None:
         _same_domains(where, list(table.columns), domains)
@@ -128,26 +104,15 @@ def read_mixtures(
         )
     if not subsets:
         _check_sums(where, table, raw)
-    return Mixtures(where, tuple(table.columns), tuple(table.index.tolist()), indexed, averaged(raw), subsets)
+    return MixtureTable(
+        where, tuple(table.columns), tuple(table.index.tolist()), indexed, averaged(raw), subsets
+    )
 
 
 def read_scores(
-    source: Path | str | pd.DataFrame, target: str, mixtures: Mixtures, index: str | None = None
+    source: Path | str | pd.DataFrame, target: str, mixtures: MixtureTable, index: str | None = None
 ) -> Floats:
-    """Read one column of scores, in the order of the mixtures.
-
-    Args:
-        source: A CSV file or a data frame.
-        target: The column.
-        mixtures: The mixtures that were scored.
-        index: Name of the index column; None for `index` if there is one.
-
-    Returns:
-        The scores. [M]
-
-    Raises:
-        InputError: If there is no such column, rows do not match, or a score is not a finite number.
-    """
+    """Read one column of scores [M], in the order of the mixtures."""
     where, table, indexed = read_table(source, index)
     if target not in table.columns:
         raise InputError(
@@ -169,14 +134,7 @@ def read_scores(
 
 
 def averaged(indicators: Floats) -> Floats:
-    """Turn subsets into what averaging makes of them: s/|s| (Merge to Mix, arXiv 2505.16066).
-
-    Args:
-        indicators: 1 for a member, 0 otherwise; no row is empty. [M, N]
-
-    Returns:
-        Mixture weights. [M, N]
-    """
+    """What averaging makes of subsets, 1 for a member: s/|s| (Merge to Mix, arXiv 2505.16066)."""
     shares: Floats = indicators / indicators.sum(axis=1, keepdims=True)
     return shares
 
@@ -187,7 +145,7 @@ def _meant(word: str, columns: Sequence[str]) -> str:
     return f" (did you mean {holding[0]!r}?)" if len(holding) == 1 else did_you_mean(word, columns)
 
 
-def _aligned(where: str, table: pd.DataFrame, mixtures: Mixtures) -> pd.DataFrame:
+def _aligned(where: str, table: pd.DataFrame, mixtures: MixtureTable) -> pd.DataFrame:
     known = set(mixtures.labels)
     lone = [label for label in mixtures.labels if label not in table.index]
     if lone:
@@ -251,7 +209,7 @@ def _check_sums(where: str, table: pd.DataFrame, raw: Floats) -> None:
 
 
 def _decimals(raw: Floats) -> int:
-    """Return how many decimals the table was rounded to; 6 for one that was not."""
+    """How many decimals the table was rounded to; 6 for one that was not."""
     for decimals in range(1, _MOST_DECIMALS):
         if np.abs(raw - raw.round(decimals)).max() < 1e-12:
             return decimals

@@ -21,16 +21,7 @@ Tick = Callable[[str], None]
 
 
 def folds(rows: int, count: int, seed: int) -> list[Rows]:
-    """Deal the rows into folds of equal size, give or take one.
-
-    Args:
-        rows: Number of rows M.
-        count: Number of folds.
-        seed: Decides who goes where.
-
-    Returns:
-        The rows of each fold, ascending.
-    """
+    """Deal the row numbers into folds of equal size, give or take one; each ascending."""
     order = np.random.default_rng(seed).permutation(rows)
     return [np.sort(part) for part in np.array_split(order, count)]
 
@@ -53,16 +44,8 @@ def spearman(predicted: Floats, truth: Floats) -> float:
 
 
 def stack_weights(predictions: Floats, truth: Floats) -> Floats:
-    """Weigh families by non-negative least squares over out-of-fold predictions (Breiman 1996).
-
-    Args:
-        predictions: Out-of-fold predictions, a column a family. [M, L]
-        truth: True scores. [M]
-
-    Returns:
-        Weights that sum to 1, so that the stack stays between its members; all on one where none are found.
-            [L]
-    """
+    """Weigh families by non-negative least squares over out-of-fold predictions [M, L] (Breiman 1996)."""
+    # The weights [L] sum to 1, so that the stack stays between its members; all on one where none are found.
     from scipy.optimize import nnls
 
     # With Σw = 1 the stack's residuals are the same combination of the members' residuals.
@@ -83,30 +66,15 @@ def stack_weights(predictions: Floats, truth: Floats) -> Floats:
 
 
 def choose(predictions: Floats, truth: Floats) -> Floats:
-    """Choose one family by rank: all weight on the highest Spearman's ρ, the first of equals.
-
-    Args:
-        predictions: Out-of-fold predictions, a column a family. [M, L]
-        truth: True scores. [M]
-
-    Returns:
-        1 for the chosen family, 0 for the others. [L]
-    """
+    """Choose one family by rank: all weight [L] on the highest Spearman's ρ, the first of equals."""
     ranks = [spearman(column, truth) for column in predictions.T]
     chosen: Floats = np.eye(len(ranks))[int(np.argmax(ranks))]
     return chosen
 
 
 def best_three(predictions: Floats, truth: Floats) -> Floats:
-    """Average the three families of the highest Spearman's ρ: with few rows, finer weights are noise.
-
-    Args:
-        predictions: Out-of-fold predictions, a column a family. [M, L]
-        truth: True scores. [M]
-
-    Returns:
-        1/3 for the chosen families, 0 for the others; of fewer than three, equal shares. [L]
-    """
+    """Average the three families of the highest Spearman's ρ: with few rows, finer weights are noise."""
+    # Weights [L]; of fewer than three families, equal shares.
     ranks = [spearman(column, truth) for column in predictions.T]
     chosen = np.argsort(-np.array(ranks), kind="stable")[:3]
     weights = np.zeros(len(ranks))
@@ -129,32 +97,6 @@ class Folded:
     predictions: Floats
 
 
-def fit_folds(
-    families: Sequence[Family], x: Floats, y: Floats, parts: Sequence[Rows], seed: int, tick: Tick
-) -> Folded:
-    """Fit every family without each fold.
-
-    Args:
-        families: L families.
-        x: Mixture weights. [M, N]
-        y: Scores. [M]
-        parts: The folds.
-        seed: Decides all random choices of the families.
-        tick: Called after each fit with the family's name.
-
-    Returns:
-        The models and their out-of-fold predictions.
-    """
-    predictions = np.empty((len(y), len(families)))
-    models = []
-    for part in parts:
-        rows = _without(len(y), part)
-        fitted = _fit(families, x[rows], y[rows], seed, tick)
-        predictions[part] = _predict(fitted, x[part])
-        models.append(fitted)
-    return Folded(parts, models, predictions)
-
-
 @dataclass(frozen=True)
 class Nested:
     """Predictions by models that have not seen a row's fold nor the fold that is judged.
@@ -168,73 +110,71 @@ class Nested:
     inner: Sequence[Floats]
 
     def weights(self, weigh: Weigher, truth: Floats) -> list[Floats]:
-        """Find the weights for each fold from the other folds alone.
-
-        Args:
-            weigh: Finds weights from out-of-fold predictions.
-            truth: True scores. [M]
-
-        Returns:
-            The weights, fold by fold. each [L]
-        """
-        others = [_without(len(truth), part) for part in self.parts]
+        """Find the weights [L] for each fold from the other folds alone."""
+        others = [_others(len(truth), part) for part in self.parts]
         return [weigh(inner[rows], truth[rows]) for inner, rows in zip(self.inner, others, strict=True)]
 
 
-def fit_nested(
-    families: Sequence[Family], x: Floats, y: Floats, parts: Sequence[Rows], seed: int, tick: Tick
-) -> Nested:
-    """Fit every family without each pair of folds.
+@dataclass(frozen=True)
+class CrossValidation:
+    """Fits families to the rows outside of folds.
 
-    A model that has seen neither fold j nor fold k serves twice: it predicts fold j where fold k is judged,
-    and fold k where fold j is. So nested cross-validation takes K(K − 1)/2 more fits instead of K(K − 1).
-
-    Args:
+    Attributes:
         families: L families.
         x: Mixture weights. [M, N]
         y: Scores. [M]
-        parts: The folds.
+        parts: The K folds.
         seed: Decides all random choices of the families.
         tick: Called after each fit with the family's name.
-
-    Returns:
-        The inner predictions.
     """
-    inner = [np.full((len(y), len(families)), np.nan) for _ in parts]
-    for j, k in combinations(range(len(parts)), 2):
-        rows = _without(len(y), parts[j], parts[k])
-        fitted = _fit(families, x[rows], y[rows], seed, tick)
-        inner[k][parts[j]] = _predict(fitted, x[parts[j]])
-        inner[j][parts[k]] = _predict(fitted, x[parts[k]])
-    return Nested(parts, inner)
+
+    families: Sequence[Family]
+    x: Floats
+    y: Floats
+    parts: Sequence[Rows]
+    seed: int
+    tick: Tick
+
+    def folded(self) -> Folded:
+        """Fit every family without each fold."""
+        predictions = np.empty((len(self.y), len(self.families)))
+        models = []
+        for part in self.parts:
+            fitted = self._without(part)
+            predictions[part] = _predict(fitted, self.x[part])
+            models.append(fitted)
+        return Folded(self.parts, models, predictions)
+
+    def nested(self) -> Nested:
+        """Fit every family without each pair of folds."""
+        # A model that has seen neither fold j nor fold k serves twice: it predicts fold j where fold k is
+        # judged, and fold k where fold j is. So nested cross-validation takes K(K − 1)/2 more fits instead of
+        # K(K − 1).
+        inner = [np.full((len(self.y), len(self.families)), np.nan) for _ in self.parts]
+        for j, k in combinations(range(len(self.parts)), 2):
+            fitted = self._without(self.parts[j], self.parts[k])
+            for judged, part in ((k, self.parts[j]), (j, self.parts[k])):
+                inner[judged][part] = _predict(fitted, self.x[part])
+        return Nested(self.parts, inner)
+
+    def _without(self, *held_out: Rows) -> list[Model]:
+        rows, fitted = _others(len(self.y), *held_out), []
+        for family in self.families:
+            fitted.append(family.fit(self.x[rows], self.y[rows], self.seed))
+            self.tick(family.name)
+        return fitted
 
 
 def combined(folded: Folded, weights: Sequence[Floats]) -> Floats:
-    """Predict every row by the weights of its fold.
-
-    Args:
-        folded: The out-of-fold predictions.
-        weights: Weights of the families, fold by fold. each [L]
-
-    Returns:
-        The weighted predictions. [M]
-    """
+    """Predict every row [M] by the weights [L] of its fold."""
     result = np.empty(len(folded.predictions))
     for part, own in zip(folded.parts, weights, strict=True):
         result[part] = folded.predictions[part] @ own
     return result
 
 
-def _without(rows: int, *held_out: Rows) -> Rows:
+def _others(rows: int, *held_out: Rows) -> Rows:
     return np.setdiff1d(np.arange(rows), np.concatenate(held_out))
-
-
-def _fit(families: Sequence[Family], x: Floats, y: Floats, seed: int, tick: Tick) -> list[Model]:
-    fitted = []
-    for family in families:
-        fitted.append(family.fit(x, y, seed))
-        tick(family.name)
-    return fitted
 
 
 def _predict(models: Sequence[Model], x: Floats) -> Floats:

@@ -65,7 +65,7 @@ def test_small_swarms_need_small_leaves() -> None:
     """With 20 rows a leaf LightGBM has nothing to split in 39 rows; ours has."""
     x, new = mixtures(39, 4), mixtures(200, 4, seed=1)
     ours, theirs = (
-        spearman(FAMILIES[name].work(x, law_of(x), 0).predict(new), law_of(new))
+        spearman(FAMILIES[name].fitter(x, law_of(x), 0).predict(new), law_of(new))
         for name in ("lightgbm", "lightgbm-mergemix")
     )
     assert (ours > 0.8, theirs) == (True, 0.0)

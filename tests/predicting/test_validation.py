@@ -9,11 +9,10 @@ from hypothesis.extra.numpy import arrays
 
 from m2m.predicting import FAMILIES
 from m2m.predicting.validation import (
+    CrossValidation,
     best_three,
     choose,
     combined,
-    fit_folds,
-    fit_nested,
     folds,
     spearman,
     stack_weights,
@@ -46,8 +45,8 @@ def test_a_folds_scores_do_not_reach_what_judges_it() -> None:
         for weigh in (choose, best_three, stack_weights):
             before, after = (
                 (
-                    fit_folds(CHEAP, X, y, parts, 0, ignore).predictions[part],
-                    fit_nested(CHEAP, X, y, parts, 0, ignore).weights(weigh, y)[k],
+                    CrossValidation(CHEAP, X, y, parts, 0, ignore).folded().predictions[part],
+                    CrossValidation(CHEAP, X, y, parts, 0, ignore).nested().weights(weigh, y)[k],
                 )
                 for y in (Y, other)
             )
@@ -58,7 +57,7 @@ def test_a_folds_scores_do_not_reach_what_judges_it() -> None:
 def test_inner_predictions_are_those_of_plain_nesting() -> None:
     """Using a model for two pairs of folds gives what refitting for each gives."""
     parts = folds(30, 4, 1)
-    nested = fit_nested(CHEAP, X, Y, parts, 0, ignore)
+    nested = CrossValidation(CHEAP, X, Y, parts, 0, ignore).nested()
     for k, judged in enumerate(parts):
         for j, part in enumerate(parts):
             if j == k:
@@ -71,7 +70,7 @@ def test_inner_predictions_are_those_of_plain_nesting() -> None:
 
 def test_out_of_fold_means_not_seen() -> None:
     parts = folds(30, 5, 0)
-    folded = fit_folds(CHEAP, X, Y, parts, 0, ignore)
+    folded = CrossValidation(CHEAP, X, Y, parts, 0, ignore).folded()
     rows = np.setdiff1d(np.arange(30), parts[2])
     direct = CHEAP[1].fit(X[rows], Y[rows], 0).predict(X[parts[2]])
     np.testing.assert_array_equal(folded.predictions[parts[2], 1], direct)
