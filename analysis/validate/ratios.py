@@ -21,7 +21,7 @@ from analysis.validate.grid import of_ratio, over_mixtures, pooled_rank_correlat
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m.mixture import Mixture
-from m2m.pipeline.worker import Merge, Task, Train
+from m2m.pipeline.worker import Task, Train
 from m2m.support.arrays import Floats
 from m2m.training import TrainRecipe
 
@@ -69,9 +69,9 @@ def train_ratios(shop: Workshop) -> Ratios:
 
 def _both(shop: Workshop, mixtures: tuple[Mixture, ...], where: str) -> tuple[Floats, Floats]:
     recipe, seed = shop.config.train, shop.config.run.seed
-    merged = shop.work([Merge(m, shop.experts, shop.tasks) for m in mixtures], f"merges on the {where}")
+    merged = shop.merged(mixtures, shop.experts, f"merges on the {where}")
     jobs = [Train(m, seed, recipe, shop.models / "ratios" / m.key, shop.tasks) for m in mixtures]
-    return merged, shop.work(jobs, f"mixtures on the {where}")
+    return merged, shop.trained(jobs, f"mixtures on the {where}")
 
 
 def mixtures_of(names: tuple[str, ...], rows: Floats) -> tuple[Mixture, ...]:
@@ -157,7 +157,7 @@ def _search(
     names = shop.singles[0].datasets
     seeds = mixtures_of(names, wide[:SEEDS])
     tasks: tuple[Task, ...] = ((shop.config.run.target, "validation"),)
-    [scores] = shop.work([Merge(m, experts, tasks) for m in seeds], "merges to choose from", base)
+    [scores] = shop.merged(seeds, experts, "merges to choose from", tasks, base)
     predicted = scheffe(wide[:SEEDS], scores, wide)
     [found] = mixtures_of(names, wide[np.argmax(predicted)][None])
     return seeds[int(np.argmax(scores))], found
@@ -181,8 +181,8 @@ def _two_levels(shop: Workshop, rng: np.random.Generator) -> dict[str, Mixture]:
     models = tuple(shop.folder.model(Mixture.subset(names, half), shop.config.run.seed) for half in halves)
     shares = np.linspace(0, 1, COARSE + 1)
     tasks: tuple[Task, ...] = ((shop.config.run.target, "validation"),)
-    merges = [Merge(Mixture(("first", "second"), (float(w), float(1 - w))), models, tasks) for w in shares]
-    [scores] = shop.work(merges, "merges of two halves")
+    merges = [Mixture(("first", "second"), (float(w), float(1 - w))) for w in shares]
+    [scores] = shop.merged(merges, models, "merges of two halves", tasks)
     share = float(shares[np.argmax(scores)])
     parts = [weight * rng.dirichlet(np.ones(len(half)), FINE) for weight, half in _weighted(share, halves)]
     equal = [np.full(len(half), weight / len(half)) for weight, half in _weighted(share, halves)]
@@ -205,9 +205,9 @@ def _half_way(shop: Workshop, found: Mixture, wide: Floats) -> dict[str, Trained
     first = replace(recipe, steps=recipe.steps // 2)
     rest = replace(recipe, steps=recipe.steps - first.steps)
     middle = room / "middle"
-    shop.work([Train(found, seed, first, middle, ())], "half way")
+    shop.train([Train(found, seed, first, middle, ())], "half way")
     jobs = [Train(m, seed + 1, rest, room / "experts" / m.folder_name, ()) for m in shop.singles]
-    shop.work(jobs, "experts from half way", middle)
+    shop.train(jobs, "experts from half way", middle)
     _, anew = _search(shop, tuple(job.folder for job in jobs), wide, middle)
     chosen = {"kept": found, "anew": anew}
     examples = _trained(shop, chosen, rest, seed + 1, middle, room)
@@ -228,7 +228,7 @@ def _trained(
         Train(mixture, seed, recipe, folder, tasks)
         for mixture, folder in zip(chosen.values(), folders, strict=True)
     ]
-    scores = shop.score(jobs, "chosen ratios", base)
+    scores = shop.train(jobs, "chosen ratios", base)
     return {name: shop.sign * row[0].values[shop.metric] for name, row in zip(chosen, scores, strict=True)}
 
 

@@ -13,11 +13,11 @@ from analysis.validate.grid import Grid, over_mixtures, pooled_correlation, pool
 from analysis.validate.verdict import Evidence
 from analysis.validate.workshop import Workshop
 from m2m import setups
-from m2m.checkpoint import verified_state
 from m2m.data import cache_dir
 from m2m.mixture import weight_matrix
-from m2m.pipeline.worker import Merge, Train
-from m2m.scoring import TargetScorer, score_candidates
+from m2m.pipeline.worker import Train
+from m2m.scoring import Means, ScoreSource, verified_models
+from m2m.scoring.tasks.bench import setup_bench
 from m2m.setups.protocol import contents_of
 from m2m.support.arrays import Floats, Ints
 from m2m.training import TrainRecipe
@@ -97,7 +97,7 @@ def _other_horizon(shop: Workshop) -> Floats:
     room = shop.models / recipe.horizon
     jobs = [Train(m, shop.config.run.seed, recipe, room / m.folder_name, shop.tasks) for m in large]
     scores = shop.grid.trained.copy()  # a single dataset is trained for T steps either way
-    scores[:, shop.grid.sizes > 1] = shop.work(jobs, f"mixtures of the {recipe.horizon} horizon")
+    scores[:, shop.grid.sizes > 1] = shop.trained(jobs, f"mixtures of the {recipe.horizon} horizon")
     return scores
 
 
@@ -105,15 +105,19 @@ def _rescaled(shop: Workshop) -> Floats:
     # The base is one more "expert": θ₀ + s(θ̃ − θ₀) has weights s·λ and 1 − s.
     setup = setups.load(shop.config.setup, shop.root, cache_dir())
     shop.folder.check_contents(contents_of(setup))
-    base = verified_state(shop.folder.base)
-    experts = [verified_state(shop.folder.model(m, shop.config.run.seed)) for m in shop.singles]
+    models = {m.label: folder for m, folder in zip(shop.singles, shop.experts, strict=True)}
     sizes = shop.grid.sizes[:, None].astype(np.float64)
     weights = np.hstack([sizes * np.array(weight_matrix(shop.grid.mixtures)), 1 - sizes])
-    scorers = [TargetScorer(setup, target, split) for target, split in shop.tasks]
-    out = np.empty((len(scorers), len(weights)))
-    for number, scores in score_candidates(setup.build(), base, [*experts, base], weights, scorers):
-        out[:, number] = shop.values(scores)
-        shop.progress(number + 1, len(weights), "rescaled merges")
+    labels = [f"{mixture.label}, rescaled" for mixture in shop.grid.mixtures]
+    bench = setup_bench(setup, shop.grid.targets)
+    out = np.empty((len(bench.scorers), len(weights)))
+    with (
+        verified_models(shop.folder.base, models | {"the base": shop.folder.base}) as opened,
+        ScoreSource(opened, bench, Means("resident")) as source,
+    ):
+        for number, scores in source.walk(weights, labels, bench.scorers):
+            out[:, number] = shop.values(scores)
+            shop.progress(number + 1, len(weights), "rescaled merges")
     return out
 
 
@@ -129,10 +133,8 @@ def _refitted(shop: Workshop, name: str, key: str, factors: Sequence[float]) -> 
         Train(m, seed, scaled(shop.config.train, key, factor), room / m.folder_name, ())
         for m, factor in zip(shop.singles, factors, strict=True)
     ]
-    shop.work(jobs, f"experts of other recipe: {name}")
-    experts = tuple(job.folder for job in jobs)
-    merges = [Merge(m, experts, shop.tasks) for m in shop.grid.mixtures]
-    return shop.work(merges, f"merges of other recipe: {name}")
+    shop.train(jobs, f"experts of other recipe: {name}")
+    return shop.merged(shop.grid.mixtures, [job.folder for job in jobs], f"merges of other recipe: {name}")
 
 
 def spread(count: int, ratio: float, *, backwards: bool = False) -> tuple[float, ...]:

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from analysis.validate.grid import Grid
-from m2m.data import cache_dir
 from m2m.mixture import Mixture
-from m2m.pipeline import worker
 from m2m.pipeline.config import RunConfig
-from m2m.pipeline.executors import Executor, LocalProcesses, Serial
+from m2m.pipeline.crew import Crew
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.worker import Merge, Train
+from m2m.pipeline.worker import Task, Train
 from m2m.scoring import Scores
 from m2m.support.arrays import Floats
 from m2m.support.progress import Progress
@@ -58,50 +56,56 @@ class Workshop:
         return tuple(self.folder.model(m, self.config.run.seed) for m in self.singles)
 
     @property
-    def tasks(self) -> tuple[tuple[str, str], ...]:
+    def tasks(self) -> tuple[Task, ...]:
         """What models are scored on. [T]."""
         return tuple((target, "validation") for target in self.grid.targets)
 
-    def work(self, jobs: Sequence[Train | Merge], what: str, base: Path | None = None) -> Floats:
-        """Do jobs in worker processes.
+    def train(self, jobs: Sequence[Train], what: str, base: Path | None = None) -> list[list[Scores]]:
+        """Train in worker processes from `base`, the run's if None; models that lie there are only scored.
 
         Args:
-            jobs: Trainings or merges, all with the same T tasks. [J]
+            jobs: The trainings. [J]
             what: What to tell.
-            base: Checkpoint that trainings start from; the run's base model unless given.
+            base: Checkpoint that they start from.
 
         Returns:
-            Their models' scores, higher is better. [T, J]
+            Each model's scores, one a task of its job. [J]
         """
-        scores = self.score(jobs, what, base)
-        width = len(jobs[0].tasks) if jobs else len(self.tasks)
-        return np.array([self.values(row) for row in scores]).reshape(len(jobs), width).T
+        found = {job.folder: scores for job, scores in self._crew(base).train(jobs, what)}
+        return [found[job.folder] for job in jobs]
 
-    def score(self, jobs: Sequence[Train | Merge], what: str, base: Path | None = None) -> list[list[Scores]]:
-        """Do jobs in worker processes, and keep every example's score.
+    def trained(self, jobs: Sequence[Train], what: str) -> Floats:
+        """Train, and return the models' scores on the jobs' tasks, higher is better. [T, J]."""
+        return np.array([self.values(scores) for scores in self.train(jobs, what)]).T
+
+    def merged(
+        self,
+        mixtures: Sequence[Mixture],
+        experts: Sequence[Path],
+        what: str,
+        tasks: tuple[Task, ...] | None = None,
+        base: Path | None = None,
+    ) -> Floats:
+        """Merge mixtures of experts, and return their scores on T tasks, higher is better.
 
         Args:
-            jobs: Trainings or merges; models that lie there already are only scored. [J]
+            mixtures: The candidates. [J]
+            experts: Checkpoint folder of each dataset's expert. [N]
             what: What to tell.
-            base: Checkpoint that trainings start from; the run's base model unless given.
+            tasks: What they are scored on; the grid's targets unless given.
+            base: The base model's checkpoint; the run's unless given.
 
         Returns:
-            Each job's scores, one a task of the job. [J]
+            Means of the headline metric. [T, J]
         """
-        executor: Executor = LocalProcesses(self.workers) if self.workers > 1 else Serial()
-        arguments = (
-            self.config.setup,
-            self.root,
-            cache_dir(),
-            base or self.folder.base,
-            self.folder.contents,
-        )
-        out: list[list[Scores]] = [[] for _ in jobs]
-        results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
-        for done, (number, scores) in enumerate(results, start=1):
-            out[number] = scores
-            self.progress(done, len(jobs), what)
-        return out
+        wanted = {tasks or self.tasks: list(mixtures)}
+        found = self._crew(base).merge(wanted, experts, what)
+        values = {mixture.key: self.values(scores) for mixture, _, scores in found}
+        return np.array([values[mixture.key] for mixture in mixtures]).T
+
+    def _crew(self, base: Path | None) -> Crew:
+        base, contents = base or self.folder.base, self.folder.contents
+        return Crew(self.config.setup, self.root, base, contents, self.workers, self.progress)
 
     def values(self, scores: Sequence[Scores]) -> list[float]:
         """Read scores of the headline metric.

@@ -1,4 +1,7 @@
-"""Where work runs: in this process or in local worker processes; results come as jobs finish."""
+"""Where work runs: in this process or in local worker processes; results come as soon as they are there.
+
+A job whose function returns an iterator has as many results as that yields.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,14 @@ from m2m.errors import ConfigError, M2MError
 from m2m.support.user_code import as_users
 
 Job = TypeVar("Job")
-Result = TypeVar("Result")
 #: Seconds a worker gets to end before it is killed.
 GRACE = 0.3
 #: Signals by which users and systems end a process; any other is the process's own doing.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU}
 #: Environment that keeps a worker to one thread, whatever its libraries would take.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+#: What a worker's answer is: one of a job's results, its only one, that it has no more, or an error.
+_ONE, _ONLY, _NO_MORE, _ERROR = range(4)
 
 
 class WorkerError(M2MError):
@@ -45,13 +49,13 @@ class Executor(Protocol):
 
     def run(
         self,
-        function: Callable[[Job], Result],
+        function: Callable[[Job], Any],
         jobs: Sequence[Job],
         *,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
-    ) -> Iterator[tuple[int, Result]]:
-        """Return an iterator over (job number, result) in completion order."""
+    ) -> Iterator[tuple[int, Any]]:
+        """Return an iterator over (job number, result) in the order in which they come."""
 
 
 class Serial:
@@ -59,32 +63,23 @@ class Serial:
 
     def run(
         self,
-        function: Callable[[Job], Result],
+        function: Callable[[Job], Any],
         jobs: Sequence[Job],
         *,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
-    ) -> Iterator[tuple[int, Result]]:
-        """Run the jobs.
-
-        Args:
-            function: Called with each job.
-            jobs: What to call it with.
-            initializer: Called once before the first job.
-            initargs: Its arguments.
-
-        Yields:
-            tuple[int, Result]: Number and result of the next job.
-        """
+    ) -> Iterator[tuple[int, Any]]:
+        """Run the jobs, and yield the number and a result of each."""
         if initializer is not None and jobs:
             initializer(*initargs)
         for number, job in enumerate(jobs):
             try:
-                result = function(job)
+                found = function(job)
+                for result in found if isinstance(found, Iterator) else [found]:
+                    yield number, result
             except Exception as error:
                 error.add_note(f"in {_name(number, jobs)}")
                 raise
-            yield number, result
 
 
 class LocalProcesses:
@@ -108,23 +103,13 @@ class LocalProcesses:
 
     def run(
         self,
-        function: Callable[[Job], Result],
+        function: Callable[[Job], Any],
         jobs: Sequence[Job],
         *,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
-    ) -> Iterator[tuple[int, Result]]:
-        """Run the jobs.
-
-        Args:
-            function: Called with each job; like the jobs and results it must be picklable.
-            jobs: What to call it with.
-            initializer: Called once in each worker before its first job.
-            initargs: Its arguments.
-
-        Yields:
-            tuple[int, Result]: Number and result of a job, as soon as it is done.
-        """
+    ) -> Iterator[tuple[int, Any]]:
+        """Run the jobs, and yield the number and a result of each; all must be picklable."""
         setup = pickle.dumps((function, initializer, initargs))
         waiting = iter(range(len(jobs)))
         workers: list[_Worker] = []
@@ -135,11 +120,11 @@ class LocalProcesses:
             while busy := {worker.connection: worker for worker in workers if worker.number is not None}:
                 for connection in wait(list(busy)):
                     worker = busy[connection]  # type: ignore[index]
-                    number, result = worker.take(jobs)
-                    worker.number = None
-                    if (following := next(waiting, None)) is not None:
+                    number, results = worker.take(jobs)
+                    if worker.number is None and (following := next(waiting, None)) is not None:
                         worker.give(following, jobs)
-                    yield number, result
+                    for result in results:
+                        yield number, result
         finally:
             _stop(workers)
 
@@ -163,14 +148,14 @@ class _Worker:
         with suppress(BrokenPipeError):  # a dead worker is reported when its answer is due
             self.connection.send_bytes(pickle.dumps(jobs[number]))
 
-    def take(self, jobs: Sequence[Any]) -> tuple[int, Any]:
-        """Receive the answer; a worker's error is raised here.
+    def take(self, jobs: Sequence[Any]) -> tuple[int, list[Any]]:
+        """Receive a result of its job, or none and that the job is done; a worker's error is raised here.
 
         Args:
             jobs: All jobs, for the name of this one.
 
         Returns:
-            The job's number and result.
+            The job's number, and its next result if there is one.
 
         Raises:
             LostWorkerError: If the worker was ended from outside.
@@ -178,7 +163,7 @@ class _Worker:
         """
         assert self.number is not None
         try:
-            done, answer = pickle.loads(self.connection.recv_bytes())
+            kind, answer = pickle.loads(self.connection.recv_bytes())
         except (EOFError, ConnectionResetError):
             self.process.join(GRACE)
             code = self.process.exitcode
@@ -186,10 +171,13 @@ class _Worker:
             if code is not None and -code in _FROM_OUTSIDE:
                 raise LostWorkerError(message) from None
             raise WorkerError(message) from None
-        if not done:
+        if kind == _ERROR:
             answer.add_note(f"in {_name(self.number, jobs)}")
             raise answer
-        return self.number, answer
+        number = self.number
+        if kind != _ONE:
+            self.number = None
+        return number, [] if kind == _NO_MORE else [answer]
 
 
 @contextmanager
@@ -235,9 +223,13 @@ def _serve(connection: Connection, setup: bytes) -> None:
             try:
                 if function is None:
                     function = _prepare(setup)
-                answer = pickle.dumps((True, function(pickle.loads(job))))
+                found = function(pickle.loads(job))
+                if isinstance(found, Iterator):
+                    for result in found:
+                        connection.send_bytes(pickle.dumps((_ONE, result)))
+                answer = pickle.dumps((_NO_MORE, None) if isinstance(found, Iterator) else (_ONLY, found))
             except (Exception, SystemExit) as error:
-                answer = pickle.dumps((False, _portable(as_users(error))))
+                answer = pickle.dumps((_ERROR, _portable(as_users(error))))
             connection.send_bytes(answer)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -17,12 +17,11 @@ from m2m.checkpoint import save, verified_state
 from m2m.data import cache_dir
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.pipeline import worker
 from m2m.pipeline.config import RunConfig
-from m2m.pipeline.executors import Executor, LocalProcesses, Serial
+from m2m.pipeline.crew import Crew
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.worker import Merge, Task, Train
+from m2m.pipeline.worker import Task, Train
 from m2m.scoring import Scores, TargetScorer, score_model
 from m2m.scoring.table import ScoreTable
 from m2m.setups.protocol import Setup, load_state
@@ -79,6 +78,12 @@ class RunSteps:
     def experts(self) -> list[Mixture]:
         """The N single datasets."""
         return [Mixture.subset(self.datasets, [name]) for name in self.datasets]
+
+    @property
+    def crew(self) -> Crew:
+        """Who trains and merges."""
+        base, spec, root = self.folder.base, self.config.setup, self.config.root
+        return Crew(spec, root, base, self.contents, self.workers, self.progress)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -138,7 +143,7 @@ class RunSteps:
             missing = tuple(task for task in tasks if key is None or not self.scored(key, task))
             if missing or key is None:
                 jobs.append(Train(mixture, seed, self.config.train, folder, missing))
-        for job, scores in self.execute(jobs, step, spread=any(not job.folder.exists() for job in jobs)):
+        for job, scores in self.crew.train(jobs, step):
             self.record(job.mixture, "trained", job.seed, self.trained_key(job.folder), job.tasks, scores)
         models: dict[tuple[str, int | None], Path] = {
             (m.label, seed): self.folder.model(m, seed) for seed, m in product(seeds, mixtures)
@@ -160,40 +165,17 @@ class RunSteps:
         experts = tuple(self.folder.model(mixture, self.config.run.seed) for mixture in self.experts)
         made_of = (checkpoint_key(self.folder.base), [checkpoint_key(folder) for folder in experts])
         keys = {mixture.key: content_key("merged", *made_of, mixture.weights) for mixture in mixtures}
-        jobs = []
+        wanted = defaultdict[tuple[Task, ...], list[Mixture]](list)
         for mixture in {mixture.key: mixture for mixture in mixtures}.values():
-            missing = tuple(task for task in tasks if not self.scored(keys[mixture.key], task))
-            if missing:
-                jobs.append(Merge(mixture, experts, missing))
-        for job, scores in self.execute(jobs, step, spread=True):
-            self.record(job.mixture, "merged", None, keys[job.mixture.key], job.tasks, scores)
+            if missing := tuple(task for task in tasks if not self.scored(keys[mixture.key], task)):
+                wanted[missing].append(mixture)
+        for mixture, missing, scores in self.crew.merge(wanted, experts, step):
+            self.record(mixture, "merged", None, keys[mixture.key], missing, scores)
         current: dict[tuple[str, int | None], str] = {
             (mixture.label, None): keys[mixture.key] for mixture in mixtures
         }
         self.table.set_aside("merged", self.setup.version, current)
         return [keys[mixture.key] for mixture in mixtures]
-
-    def execute(self, jobs: Sequence[Any], step: str, *, spread: bool) -> Iterator[tuple[Any, list[Scores]]]:
-        """Return jobs' scores as they come: from workers, or from here where starting them takes longer.
-
-        Args:
-            jobs: `Train` and `Merge` jobs.
-            step: What progress calls them.
-            spread: Whether they are worth starting workers for.
-
-        Yields:
-            tuple[Any, list[Scores]]: A job and its scores.
-        """
-        if not jobs:
-            return
-        workers = min(self.workers, len(jobs)) if spread else 1
-        executor: Executor = LocalProcesses(workers) if workers > 1 else Serial()
-        arguments = (self.config.setup, self.config.root, cache_dir(), self.folder.base, self.contents)
-        results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
-        self.progress(0, len(jobs), step)
-        for done, (index, scores) in enumerate(results, start=1):
-            self.progress(done, len(jobs), step)
-            yield jobs[index], scores
 
     def trained_key(self, folder: Path) -> str:
         """Return the content key of a checkpoint that is scored as it is.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from m2m.errors import DataError
 from m2m.mixture import Mixture
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import what_changed
-from m2m.scoring import LiveModel, Scores, TargetScorer, score_model
+from m2m.scoring import Bench, Means, Scores, ScoreSource, TargetScorer, score_model, verified_models
 from m2m.setups.protocol import Setup, contents_of, load_state
 from m2m.training import TrainRecipe, fine_tune
 
@@ -44,36 +45,33 @@ class Train:
 
 @dataclass(frozen=True)
 class Merge:
-    """Average experts with the mixture's weights (α = λ), then score the merged model.
+    """Average experts with each mixture's weights (α = λ), and score the merged models in one walk."""
 
-    Attributes:
-        mixture: The candidate.
-        experts: Checkpoint folder of each dataset's expert. [N]
-        tasks: What to score it on.
-    """
-
-    mixture: Mixture
+    mixtures: tuple[Mixture, ...]
+    #: Checkpoint folder of each dataset's expert. [N]
     experts: tuple[Path, ...]
+    #: What to score them on.
     tasks: tuple[Task, ...]
+    #: In which way, with which part of the machine.
+    means: Means
 
 
 @dataclass
 class _Bench:
-    """One process's set-up, live module and the checkpoints it has read."""
+    """One process's set-up, and the base model that it trains from."""
 
     setup: Setup
     contents: dict[str, str]
-    model: nn.Module
-    base: dict[str, Tensor]
+    base_folder: Path
     base_key: str
-    live: dict[tuple[Path, ...], LiveModel]
 
-    def merged(self, experts: tuple[Path, ...], weights: tuple[float, ...]) -> nn.Module:
-        if experts not in self.live:  # checked against each other once a process
-            states = [verified_state(folder) for folder in experts]
-            self.live[experts] = LiveModel(self.model, self.base, states)
-        self.live[experts].merge([weights])
-        return self.model
+    @cached_property
+    def model(self) -> nn.Module:
+        return self.setup.build()
+
+    @cached_property
+    def base(self) -> dict[str, Tensor]:
+        return verified_state(self.base_folder)
 
     def scorers(self, tasks: tuple[Task, ...]) -> list[TargetScorer]:
         return [TargetScorer(self.setup, target, split) for target, split in tasks]
@@ -102,17 +100,17 @@ def prepare(
     found = contents_of(setup)
     if contents and (changed := what_changed(contents, found)):
         raise DataError(f"[setup]: {changed} while the run was going on; give it a folder of its own")
-    _bench = _Bench(setup, found, setup.build(), verified_state(base), checkpoint_key(base), {})
+    _bench = _Bench(setup, found, base, checkpoint_key(base))
 
 
-def work(job: Train | Merge) -> list[Scores]:
+def work(job: Train | Merge) -> list[Scores] | Iterator[tuple[Mixture, list[Scores]]]:
     """Do one job in a prepared process.
 
     Args:
         job: What to do.
 
     Returns:
-        The model's scores, one a task of the job.
+        A trained model's scores, one a task of the job; a walk over such scores of merged models.
 
     Raises:
         RuntimeError: If `prepare` was not called in this process.
@@ -134,5 +132,12 @@ def _train(bench: _Bench, job: Train) -> list[Scores]:
     return score_model(load_state(bench.model, state), bench.scorers(job.tasks))
 
 
-def _merge(bench: _Bench, job: Merge) -> list[Scores]:
-    return score_model(bench.merged(job.experts, job.mixture.weights), bench.scorers(job.tasks))
+def _merge(bench: _Bench, job: Merge) -> Iterator[tuple[Mixture, list[Scores]]]:
+    setup, names = bench.setup, job.mixtures[0].datasets
+    tasks = Bench(setup.build, setup.build, setup.version, bench.scorers(job.tasks))
+    experts = dict(zip(names, job.experts, strict=True))
+    with (
+        verified_models(bench.base_folder, experts) as models,
+        ScoreSource(models, tasks, job.means) as source,
+    ):
+        yield from source.scores(job.mixtures)

@@ -1,14 +1,17 @@
 """Score candidates: of experts on disk into a table, or in a race; in memory, or streamed block by block."""
 
+from m2m.scoring.choice import Means
 from m2m.scoring.live.live_model import LiveModel
 from m2m.scoring.live.resident import score_candidates, score_model, score_resident
-from m2m.scoring.models import merged_content
+from m2m.scoring.models import Models, merged_content, open_models, verified_models
 from m2m.scoring.prepare import files_of_tasks, score_outputs
 from m2m.scoring.racing import MergedCandidates, RacedObjective, RaceResult, RecordedCandidates, race
 from m2m.scoring.racing.race_experts import RaceReport, race_candidates
 from m2m.scoring.score_experts import ScoreReport, score
+from m2m.scoring.source import ScoreSource
 from m2m.scoring.streamed import Streamed, StreamedWalk, score_streamed
 from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
+from m2m.scoring.tasks.bench import Bench
 from m2m.scoring.tasks.function_scorer import FunctionScorer
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.scoring.tasks.similarity import most_similar, similarities
@@ -16,14 +19,18 @@ from m2m.scoring.tasks.target_scorer import TargetScorer
 
 __all__ = [
     "BatchedScorer",
+    "Bench",
     "FunctionScorer",
     "LiveModel",
+    "Means",
     "MergedCandidates",
+    "Models",
     "RaceReport",
     "RaceResult",
     "RacedObjective",
     "RecordedCandidates",
     "ScoreReport",
+    "ScoreSource",
     "Scorer",
     "Scores",
     "Streamed",
@@ -33,6 +40,7 @@ __all__ = [
     "files_of_tasks",
     "merged_content",
     "most_similar",
+    "open_models",
     "race",
     "race_candidates",
     "score",
@@ -42,4 +50,5 @@ __all__ = [
     "score_resident",
     "score_streamed",
     "similarities",
+    "verified_models",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.checks import check_ties
-from m2m.checkpoint.manifest import FileHashes, check_manifests
+from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest
 from m2m.errors import ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
 from m2m.scoring.adapted_sums import adapted_sums
@@ -102,6 +102,20 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
     found = {name: _open(path, root) for name, path in named.items()}
     _check_different(found)
     with FileHashes(_files(root, found)) as hashes:
+        yield Models(root, found, hashes)
+
+
+@contextmanager
+def verified_models(base: Path, experts: Mapping[str, Path]) -> Iterator[Models]:
+    """Open checkpoints that m2m wrote, each held against its manifest; one may be given twice."""
+    root = Checkpoint(base)
+    found = {name: Checkpoint(path) for name, path in experts.items()}
+    for folder in (base, *experts.values()):
+        read_manifest(folder)  # an error if there is none
+    files = _files(root, found)
+    with FileHashes(files) as hashes:
+        check_manifests(files, hashes)
+        hashes.check_unchanged()
         yield Models(root, found, hashes)
 
 

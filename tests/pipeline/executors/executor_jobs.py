@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from m2m.errors import ConfigError
@@ -31,6 +32,12 @@ def refuse(number: int) -> int:
     if number == 3:
         raise ConfigError("three is not allowed")
     return number
+
+
+def count_to(number: int) -> Iterator[int]:
+    yield from range(number)
+    if number == 3:
+        raise ConfigError("three is not allowed")
 
 
 class AwkwardError(Exception):

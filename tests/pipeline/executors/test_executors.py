@@ -49,6 +49,17 @@ def test_every_job_is_done_once_after_one_preparation(
 
 
 @pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+def test_a_job_may_have_any_number_of_results_that_come_one_by_one(executor: Executor) -> None:
+    found = list(executor.run(jobs.count_to, [2, 0, 4]))
+    assert sorted(found) == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3)]
+    walk = executor.run(jobs.count_to, [3])
+    assert [next(walk) for _ in range(3)] == [(0, 0), (0, 1), (0, 2)]
+    with pytest.raises(ConfigError, match="three is not allowed") as caught:
+        next(walk)
+    assert "in job 1 of 1: 3" in caught.value.__notes__
+
+
+@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
 def test_an_error_is_itself_and_names_its_job(executor: Executor) -> None:
     walk = executor.run(jobs.refuse, [3, 1])
     with pytest.raises(ConfigError, match="three is not allowed") as caught:

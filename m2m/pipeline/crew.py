@@ -1,0 +1,78 @@
+"""Who does a run's trainings and merges: worker processes, or this one where starting them takes longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from m2m.data import cache_dir
+from m2m.mixture import Mixture
+from m2m.pipeline import worker
+from m2m.pipeline.executors import Executor, LocalProcesses, Serial
+from m2m.pipeline.worker import Merge, Task, Train
+from m2m.scoring import Means, Scores
+from m2m.scoring.live.device import free_bytes
+from m2m.support.progress import Progress
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Workers that know a run's set-up."""
+
+    #: The configuration's `[setup]` table.
+    spec: Mapping[str, Any]
+    #: Folder that the table's relative paths start from.
+    root: Path
+    #: Checkpoint folder of θ₀.
+    base: Path
+    #: Hashes of the set-up's parts that the run began with.
+    contents: Mapping[str, str]
+    #: Most worker processes.
+    workers: int
+    progress: Progress
+
+    def train(self, jobs: Sequence[Train], step: str) -> Iterator[tuple[Train, list[Scores]]]:
+        """Do trainings, in whatever order they end; models that lie there already are only scored."""
+        new = any(not job.folder.exists() for job in jobs)
+        for number, scores in self._do(jobs, len(jobs), step, self.workers if new else 1):
+            yield jobs[number], scores
+
+    def merge(
+        self,
+        mixtures: Mapping[tuple[Task, ...], Sequence[Mixture]],
+        experts: Sequence[Path],
+        step: str,
+        means: Means | None = None,
+    ) -> Iterator[tuple[Mixture, tuple[Task, ...], list[Scores]]]:
+        """Score merged models of mixtures, given by the tasks that they miss; each worker in one walk."""
+        total = sum(map(len, mixtures.values()))
+        share = _share(means or Means("resident"), min(self.workers, max(1, total)))
+        jobs = [
+            Merge(tuple(group[first :: self.workers]), tuple(experts), tasks, share)
+            for tasks, group in mixtures.items()
+            for first in range(min(self.workers, len(group)))
+        ]
+        for number, (mixture, scores) in self._do(jobs, total, step, self.workers):
+            yield mixture, jobs[number].tasks, scores
+
+    def _do(
+        self, jobs: Sequence[Train | Merge], total: int, step: str, workers: int
+    ) -> Iterator[tuple[int, Any]]:
+        if not jobs:
+            return
+        workers = min(workers, len(jobs))
+        executor: Executor = LocalProcesses(workers) if workers > 1 else Serial()
+        arguments = (self.spec, self.root, cache_dir(), self.base, self.contents)
+        results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
+        self.progress(0, total, step)
+        for done, found in enumerate(results, start=1):
+            self.progress(done, total, step)
+            yield found
+
+
+def _share(means: Means, workers: int) -> Means:
+    # One worker's part of what may be used; scores do not depend on it.
+    memory = free_bytes(means.device) // 2 if means.memory is None else means.memory
+    return replace(means, memory=memory // workers)
