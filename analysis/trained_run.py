@@ -152,6 +152,13 @@ class TrainedRun:
         path = self.folder.model(mixture, seed)
         return self.surface.displacement(verified_state(path)) if path.exists() else None
 
+    def mixture_or_all(self, mixture: Mixture | None) -> Mixture:
+        """Return the mixture, or all datasets in equal parts; a single dataset has no residual to study."""
+        chosen = mixture or Mixture.subset(self.datasets, self.datasets)
+        if len(chosen.members) < 2:
+            raise InputError(f"the mixture {chosen.label} is a single dataset: its residual is zero")
+        return chosen
+
     def target_named(self, name: str | None) -> tuple[str, Target]:
         """Find a target by name; None: the one the run chose for."""
         chosen = name or self.target

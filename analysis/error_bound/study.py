@@ -104,9 +104,7 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
     Raises:
         InputError: If the mixture has fewer than two datasets, or no loss is curved.
     """
-    chosen = mixture or Mixture.subset(run.datasets, run.datasets)
-    if len(chosen.members) < 2:
-        raise InputError(f"the mixture {chosen.label} is a single dataset: its residual is zero")
+    chosen = run.mixture_or_all(mixture)
     name, found_target = run.target_named(target)
     found = ingredients(run.surface, chosen, seed=run.seed)
     sharpness = max(max(abs(shape.lowest), abs(shape.highest)) for shape in found.experts)

@@ -108,9 +108,7 @@ def explained_of_run(
     Raises:
         InputError: If the mixture has fewer than two datasets, or a step size or horizon cannot be.
     """
-    chosen = mixture or Mixture.subset(run.datasets, run.datasets)
-    if len(chosen.members) < 2:
-        raise InputError(f"the mixture {chosen.label} is a single dataset: its residual is zero")
+    chosen = run.mixture_or_all(mixture)
     if not step_sizes or min(step_sizes) <= 0:
         raise InputError(f"step sizes must be above 0, got {list(step_sizes)}")
     if not horizons or min(horizons) < 2:
