@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from m2m.errors import FitError
-from m2m.predicting.regression import FeatureMap, Features
+from m2m.predicting.regression import FeatureMap, Features, centre_and_scale
 from m2m.support.arrays import Floats
 
 #: Hyperparameters, all logarithms: N length scales, then the variances of the smooth part, noise and trend.
@@ -95,8 +95,7 @@ class GaussianProcess:
 
         made = self.features(x)
         raw = made(x)
-        centre, spread = raw.mean(axis=0), raw.std(axis=0)
-        scale = np.where(spread > 1e-12, spread, 1.0)
+        centre, scale = centre_and_scale(raw)
         points, offset, unit = (raw - centre) / scale, float(y.mean()), float(y.std())
         z = (y - offset) / unit
         n = points.shape[1]

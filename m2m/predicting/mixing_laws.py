@@ -15,6 +15,15 @@ from m2m.support.arrays import Floats
 MOST_EVALUATIONS = 60
 #: Residual, in units of the noise, from which on a row counts as an outlier.
 OUTLIER = 1.5
+#: Where the log-linear law's asymptote c starts: so many ranges of the scores beyond their best value.
+_ASYMPTOTES = (0.05, 0.3, 1.0, 3.0)
+#: Largest exponent there: exp() stays finite, and no mixture's prediction is more than e^8 spreads off.
+_MOST = 8.0
+#: Parameters of a power law's term beside its N usefulnesses: a, log p, log g.
+_OWN = 3
+#: Prior means and standard deviations of a (in spreads of the scores), log p, log g and log t.
+_MEAN = (0.0, -0.5, float(np.log(0.6)), 2.0)
+_SPREAD = (2.0, 1.0, 0.4, 1.0)
 
 
 def robust_fit(
@@ -56,12 +65,6 @@ def lowest(fits: list[tuple[float, Floats]]) -> int:
     return int(np.argmin(costs))
 
 
-#: Where the asymptote c starts: this many ranges of the scores beyond their best and their worst value.
-_STARTS = (0.05, 0.3, 1.0, 3.0)
-#: exp() stays finite, and no mixture's prediction is more than e^8 spreads off.
-_MOST = 8.0
-
-
 @dataclass(frozen=True)
 class MixingLaw:
     """A fitted law.
@@ -101,7 +104,7 @@ class LogLinear:
         """Fit; the starts are a fixed grid, whatever the seed."""
         scale = float(y.std())
         z = (y - y.mean()) / scale
-        starts = [(sign, start) for sign in (1.0, -1.0) for start in _STARTS]
+        starts = [(sign, start) for sign in (1.0, -1.0) for start in _ASYMPTOTES]
         fits = [self._from(x, z, sign, start) for sign, start in starts]
         best = lowest(fits)
         (sign, _), (c, *t) = starts[best], fits[best][1]
@@ -127,13 +130,6 @@ class LogLinear:
             return np.vstack([data, prior])
 
         return robust_fit(residuals, jacobian, np.r_[c, t], scaled=True)
-
-
-#: Parameters of a term beside its N usefulnesses: a, log p, log g.
-_OWN = 3
-#: Prior means and standard deviations of a (in spreads of the scores), log p, log g and log t.
-_MEAN = (0.0, -0.5, float(np.log(0.6)), 2.0)
-_SPREAD = (2.0, 1.0, 0.4, 1.0)
 
 
 @dataclass(frozen=True)

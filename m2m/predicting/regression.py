@@ -19,6 +19,10 @@ MOST_PRODUCTS = 2**26
 Features = Callable[[Floats], Floats]
 #: Makes features from the mixtures that are fitted to, which may set a floor.
 FeatureMap = Callable[[Floats], Features]
+#: Ridge penalties that generalised cross-validation chooses from, in units of standardised features.
+PENALTIES = np.logspace(-5, 4, 28)
+#: Features that are made at once when predicting: 128 MiB.
+_AT_ONCE = 2**24
 
 
 def plain(x: Floats) -> Features:
@@ -32,7 +36,7 @@ def roots(x: Floats) -> Features:
 
 
 def with_logarithms(x: Floats) -> Features:
-    """X and log(x + floor), 2N a mixture, the floor being half the smallest positive weight of `x`."""
+    """Weights and log(x + floor), 2N a mixture, the floor being half the smallest positive weight of `x`."""
     # Where zeros are real, log x alone is not defined; half the smallest weight is what a table that was
     # rounded to that weight cannot tell from zero.
     floor = float(x[x > 0].min()) / 2
@@ -46,12 +50,6 @@ def with_products(x: Floats) -> Features:
         raise FitError(f"{count} products each are {rows * count} numbers, it takes at most {MOST_PRODUCTS}")
     first, second = np.triu_indices(x.shape[1], k=1)
     return lambda weights: np.hstack([weights, weights[:, first] * weights[:, second]])
-
-
-#: Ridge penalties that generalised cross-validation chooses from, in units of standardised features.
-PENALTIES = np.logspace(-5, 4, 28)
-#: Features that are made at once when predicting: 128 MiB.
-_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
@@ -124,9 +122,14 @@ class SparsePairs:
             return _standardised(with_products, x, y, lasso)
 
 
+def centre_and_scale(features: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each feature, 1 where one never changes: [M, F] to [F] each."""
+    spread = features.std(axis=0)
+    return features.mean(axis=0), np.where(spread > 1e-12, spread, 1.0)
+
+
 def _standardised(features: FeatureMap, x: Floats, y: Floats, regression: Any) -> Standardised:
     made = features(x)
     raw = made(x)
-    spread = raw.std(axis=0)
-    centre, scale = raw.mean(axis=0), np.where(spread > 1e-12, spread, 1.0)
+    centre, scale = centre_and_scale(raw)
     return Standardised(made, centre, scale, regression.fit((raw - centre) / scale, y))

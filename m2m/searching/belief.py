@@ -144,7 +144,7 @@ class _Assessment:
         self._probability = np.bincount(self._values.argmin(1), minlength=len(self._points)) / DRAWS
 
     def belief(self) -> Belief:
-        """Return the outcome."""
+        """What the draws say of all of them."""
         pick = int(self._mean[: self._tried].argmin())
         better = (self._values < self._values[:, [pick]]).mean(0)
         others = [k for k in self._mean.argsort(kind="stable") if better[k] >= DOUBT]

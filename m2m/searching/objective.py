@@ -54,18 +54,9 @@ def no_penalty(mixture: Mixture) -> float:
 
 
 class Ledger:
-    """Evaluates an objective: each mixture once, and no more of them than the budget allows.
+    """Evaluates an objective: each mixture once, and no more of them than the budget allows, if there is one.
 
-    Args:
-        objective: What is evaluated.
-        budget: Most evaluations; None for no limit.
-        penalty: What is added to a mixture's loss when mixtures are ranked.
-
-    Attributes:
-        trajectory: The paid evaluations, in order.
-
-    Raises:
-        InputError: If the budget is below 1.
+    The penalty is added to a mixture's loss when mixtures are ranked.
     """
 
     def __init__(
@@ -83,11 +74,7 @@ class Ledger:
 
     @property
     def left(self) -> int:
-        """Evaluations that the budget still allows.
-
-        Raises:
-            InputError: If there is no budget.
-        """
+        """Evaluations that the budget still allows; InputError if there is no budget."""
         if self._budget is None:
             raise InputError("this search needs a budget")
         return self._budget - len(self._known)

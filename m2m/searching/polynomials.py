@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike
 from m2m.errors import InputError
 from m2m.support.arrays import Floats
 
+#: How far a Hessian may be from symmetric, beside its largest entry: it comes from N separate products.
+ASYMMETRY = 1e-3
+
 
 @dataclass(frozen=True)
 class Quadratic:
@@ -87,10 +90,6 @@ def products(first: Floats, second: Floats, third: Floats, weights: Floats) -> t
     return anchors, np.concatenate([weights, -weights, -weights, weights]) / 24
 
 
-#: How far a Hessian may be from symmetric, beside its largest entry: it comes from N separate products.
-ASYMMETRY = 1e-3
-
-
 @dataclass(frozen=True)
 class QuadraticPrior:
     """L(θ₀ + Σ α_n τ_n) ≈ value + gradientᵀα + ½ αᵀ·hessian·α, exact to second order from N products Hτ_n.
@@ -132,12 +131,5 @@ class QuadraticPrior:
         return Cubic(quadratic, np.empty((0, len(gradient))), np.empty(0))
 
     def at(self, points: Floats) -> Floats:
-        """Evaluate.
-
-        Args:
-            points: A mixture a row. [M, N]
-
-        Returns:
-            The losses expected. [M]
-        """
+        """Losses expected [M] of mixtures [M, N]."""
         return self.landscape.at(points)

@@ -16,6 +16,10 @@ from m2m.support.arrays import Floats
 
 #: Up to this many mixtures all are looked at; beyond, local descents from many starts.
 ALL_AT_ONCE = 4096
+#: On the simplex, random starts of the descents, and the incumbents that descents start from.
+SIMPLEX_STARTS, INCUMBENT_STARTS = 4, 4
+#: Among subsets, random starts of the descents, beside all incumbents.
+SUBSET_STARTS = 12
 
 
 class Proposals(Protocol):
@@ -32,11 +36,7 @@ class Proposals(Protocol):
 
 
 class ListedProposals:
-    """All mixtures of a space that is small enough to look at every one.
-
-    Args:
-        mixtures: The mixtures.
-    """
+    """All mixtures of a space that is small enough to look at every one."""
 
     def __init__(self, mixtures: Iterable[Mixture]) -> None:
         self._mixtures = {mixture.weights: mixture for mixture in mixtures}
@@ -56,7 +56,7 @@ class ListedProposals:
 
 
 def proposals_for(space: Subsets | Simplex | MixtureList) -> Proposals:
-    """Choose how to find low places in a space."""
+    """What finds the low places of a space."""
     if isinstance(space, Simplex):
         return SimplexProposals(space)
     if space.count <= ALL_AT_ONCE or isinstance(space, MixtureList):
@@ -64,16 +64,8 @@ def proposals_for(space: Subsets | Simplex | MixtureList) -> Proposals:
     return SubsetProposals(space)
 
 
-#: Random starts of the descents, and the incumbents that descents start from.
-SIMPLEX_STARTS, INCUMBENT_STARTS = 4, 4
-
-
 class SimplexProposals:
-    """Finds the points of a bounded simplex where a landscape and the prior's penalty are low together.
-
-    Args:
-        space: The mixtures that may be tried.
-    """
+    """Finds the points of a bounded simplex where a landscape and the prior's penalty are low together."""
 
     def __init__(self, space: Simplex) -> None:
         self._space = space
@@ -98,16 +90,8 @@ class SimplexProposals:
         return self._space.mixture(point)
 
 
-#: Random starts of the descents, beside the incumbents.
-SUBSET_STARTS = 12
-
-
 class SubsetProposals:
-    """Finds the subsets where a landscape is low.
-
-    Args:
-        space: The subsets that may be tried.
-    """
+    """Finds the subsets where a landscape is low, by local descents."""
 
     def __init__(self, space: Subsets) -> None:
         self._space = space

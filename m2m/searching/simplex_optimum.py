@@ -15,6 +15,10 @@ from m2m.support.arrays import Floats, Ints
 SMALLEST = 1e-9
 #: Change of the loss, relative to its size at the start, at which a descent ends.
 PRECISION = 1e-12
+#: Rounds of a closer look; the surroundings halve each time, so the last are 2⁻¹² of the simplex.
+ROUNDS = 12
+#: Points that a round looks around, and how many new ones around each.
+PARENTS, CHILDREN = 4, 128
 
 
 class Smooth(Protocol):
@@ -78,12 +82,6 @@ def _distinct(points: Floats) -> Floats:
         if all(np.abs(point - other).max() > 1e-6 for other in kept):
             kept.append(point)
     return np.array(kept)
-
-
-#: Rounds of a closer look; the surroundings halve each time, so the last are 2⁻¹² of the simplex.
-ROUNDS = 12
-#: Points that a round looks around, and how many new ones around each.
-PARENTS, CHILDREN = 4, 128
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import combinations
 from math import comb
 from random import Random
@@ -248,6 +249,13 @@ class Simplex:
     def __iter__(self) -> Iterator[Mixture]:
         raise MixtureError("the simplex has no end of mixtures: name a strategy that samples it")
 
+    def with_lower(self, lower: Floats) -> Simplex:
+        """Return the same space with other lower bounds [N]."""
+        other = copy(self)
+        other.lower = lower
+        other._check_bounds()
+        return other
+
     def sample(self, random: Random) -> Mixture:
         """Draw a mixture: uniform on the simplex, then moved into the bounds."""
         parts = np.array([random.expovariate(1) for _ in self.datasets])
@@ -276,25 +284,11 @@ class Simplex:
         return np.asarray(np.clip(point + high, self.lower, self.upper))
 
     def penalty(self, mixture: Mixture) -> float:
-        """Return what is added to a mixture's loss for being away from the prior.
-
-        Args:
-            mixture: A mixture of this space.
-
-        Returns:
-            β Σ λ_n log(λ_n / prior_n), with 0 log 0 = 0.
-        """
+        """Return the penalty β·KL(λ‖prior) of one mixture."""
         return float(self.penalties(np.array([mixture.weights]))[0])
 
     def penalties(self, points: Floats) -> Floats:
-        """Return what is added to the losses of mixtures for being away from the prior.
-
-        Args:
-            points: A mixture a row. [M, N]
-
-        Returns:
-            β Σ λ_n log(λ_n / prior_n) of each, with 0 log 0 = 0. [M]
-        """
+        """Return β Σ λ_n log(λ_n / prior_n) [M] of points [M, N], with 0 log 0 = 0: it is added to losses."""
         ratios = np.where(points > 0, points, self.prior) / self.prior
         return np.asarray(self.strength * (points * np.log(ratios)).sum(-1))
 

@@ -111,15 +111,7 @@ def _design(
 
 def _region(space: Simplex, centre: Floats, region: float) -> Simplex:
     # The simplex shrunken around the centre is where no share falls below (1 - region) of the centre's.
-    lower = np.minimum(np.maximum(space.lower, (1 - region) * centre), space.upper)
-    names = space.datasets
-    return Simplex(
-        names,
-        dict(zip(names, lower.tolist(), strict=True)),
-        dict(zip(names, space.upper.tolist(), strict=True)),
-        dict(zip(names, space.prior.tolist(), strict=True)),
-        space.strength,
-    )
+    return space.with_lower(np.minimum(np.maximum(space.lower, (1 - region) * centre), space.upper))
 
 
 def _loss(ledger: Ledger, step: Evaluation) -> float:
