@@ -67,7 +67,7 @@ def shown(value: float | None, form: str) -> str:
 
 
 def footnote(figure: Figure, lines: Sequence[str]) -> None:
-    """Say below a figure why something is not in it; nothing is drawn for no lines."""
+    """Write below a figure why something is not in it; without lines, nothing."""
     if lines:
         width = int(figure.get_figwidth() * 22)
         text = "\n".join(fill(line, width) for line in lines)

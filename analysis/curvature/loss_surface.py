@@ -52,7 +52,7 @@ class LossSurface:
         self.size = sum(p.numel() for p in self._parameters.values())
 
     def displacement(self, state: Mapping[str, Tensor]) -> Tensor:
-        """Say where a model lies: for an expert, its task vector τ.
+        """Return where a model lies: for an expert, its task vector τ.
 
         Args:
             state: Tensor by name, as from a checkpoint.

@@ -139,7 +139,7 @@ def orthogonality(
         memory: Most memory that reading may add to what the process holds.
         threads: Workers; as many as there are usable cores when not given.
         seed: Seed of the random starts of subspaces.
-        progress: Is told bytes looked at, bytes in all and what is going on.
+        progress: Called with (bytes looked at, bytes in all, what is going on).
 
     Returns:
         The study.
@@ -238,7 +238,7 @@ def of_run(
         memory: Most memory that reading may add to what the process holds.
         threads: Workers; as many as there are usable cores when not given.
         seed: Seed of the random starts of subspaces.
-        progress: Is told bytes looked at, bytes in all and what is going on.
+        progress: Called with (bytes looked at, bytes in all, what is going on).
 
     Returns:
         The study.

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.fidelity import of_run as fidelity_of_run
-from analysis.results import Reasons
+from analysis.results import Reasons, versions
 from analysis.validate.claims import CLAIMS
 from analysis.validate.evidence import of_costs, of_grid, of_models, of_study, of_test_scores, of_transfer
 from analysis.validate.grid import Grid, comparable, read_grid
@@ -93,7 +93,7 @@ class Options:
         curvature: Whether to measure curvature.
         workers: Worker processes.
         seed: Seed of all resampling.
-        progress: Is told what is going on.
+        progress: Called with (done, total, what is going on).
     """
 
     out: Path
@@ -211,8 +211,6 @@ def _verdicts(runs: Sequence[Asked]) -> tuple[Verdict, ...]:
 
 def provenance(validation: Validation) -> dict[str, Any]:
     """Return what verdicts were made from, and by what: configuration hash by run, seed, versions."""
-    from analysis.results import versions
-
     runs = {run.name: run.identity for run in validation.runs}
     return {"runs": runs, "seed": validation.seed, "versions": versions()}
 
