@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from m2m.errors import ConfigError
-from m2m.support.schema import check_keys
+from m2m.support.schema import check_keys, check_whole
 
 Pick = Literal["best", "argmax", "top"]
 
@@ -56,9 +56,9 @@ class MixOptions:
 
     def __post_init__(self) -> None:
         for name, least in (("seeds", 5), ("folds", 2), ("points", 1), ("top_k", 1), ("bootstrap", 0)):
-            _whole(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least)
         if self.grid is not None:
-            _whole("grid", self.grid, 0)
+            check_whole("grid", self.grid, 0)
         _real("dirichlet", self.dirichlet)
         _real("strength", self.strength, zero=True)
         if self.repetitions is not None:
@@ -109,11 +109,6 @@ def _numbers(name: str, table: Any) -> None:
     )
     if not numbers:
         raise ConfigError(f"{name} must give numbers by name, as in {{a = 0.5}}, got {table!r}")
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
 def _real(name: str, value: Any, *, zero: bool = False) -> None:

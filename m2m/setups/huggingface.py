@@ -18,7 +18,7 @@ from m2m.checkpoint.hugging_face import encode, load_config, load_model, load_to
 from m2m.errors import ConfigError
 from m2m.support.doors import reading
 from m2m.support.progress import Progress
-from m2m.support.schema import check_keys
+from m2m.support.schema import check_keys, check_whole
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ def from_table(folder: Path, table: Mapping[str, Any], where: str, *, trust: boo
             f'[setup]: `model` must be "byte-gpt" or a Hugging Face folder; {folder} has no config.json'
         )
     context, trainable = table.get("context", 128), table.get("trainable", [])
-    if type(context) is not int or context < 1:
-        raise ConfigError(f"{where}: `context` must be a whole number ≥ 1, got {context!r}")
+    check_whole(f"{where}: `context`", context, 1)
     if not isinstance(trainable, list) or not all(isinstance(pattern, str) for pattern in trainable):
         raise ConfigError(f"{where}: `trainable` must be a list of regular expressions, got {trainable!r}")
     for pattern in trainable:

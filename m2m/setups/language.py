@@ -18,7 +18,7 @@ from m2m.setups.protocol import Batch, Examples, Target, logits_of
 from m2m.setups.text import SOURCE_KEYS, TextSource
 from m2m.support.names import check_names
 from m2m.support.progress import Progress
-from m2m.support.schema import check_keys
+from m2m.support.schema import check_keys, check_whole
 
 #: Share of a dataset's documents that is kept from training once a target is its held-out text.
 HELD_OUT = 0.2
@@ -117,7 +117,7 @@ def from_spec(
             f"[setup.targets]: no dataset {sorted(unknown)} to hold text out of; there are {list(sources)}"
         )
     model = _language_model(spec, root, cache, progress)
-    reader = _Reader(model, root, cache, progress)
+    reader = _WindowReader(model, root, cache, progress)
     datasets = {
         name: reader.dataset(
             source.part(0, 1 - HELD_OUT) if name in held_out else source, tables["datasets"][name], name
@@ -129,7 +129,7 @@ def from_spec(
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _WindowReader:
     """Reads sources into windows of tokens."""
 
     model: LanguageModel
@@ -138,12 +138,11 @@ class _Reader:
     progress: Progress | None
 
     def dataset(self, source: TextSource, table: Mapping[str, Any], name: str) -> Examples:
-        windows = self.windows(source)
+        windows, where = self.windows(source), f"[setup.datasets.{name}]"
         if not len(windows):
-            raise DataError(
-                f"[setup.datasets.{name}]: less text than one example of {self.model.context} tokens"
-            )
-        return Examples((_spread(windows, min(_count(table, "limit", len(windows)), len(windows))),))
+            raise DataError(f"{where}: less text than one example of {self.model.context} tokens")
+        limit = _count(table, "limit", len(windows), where)
+        return Examples((_spread(windows, min(limit, len(windows))),))
 
     def target(self, table: Mapping[str, Any], name: str, sources: Mapping[str, TextSource]) -> Target:
         where = f"[setup.targets.{name}]"
@@ -156,7 +155,7 @@ class _Reader:
         return Target(**{split: self.split(half, table, split, where) for split, half in halves.items()})
 
     def split(self, source: TextSource, table: Mapping[str, Any], split: str, where: str) -> Examples:
-        windows, wanted = self.windows(source), _count(table, split, TARGET_EXAMPLES)
+        windows, wanted = self.windows(source), _count(table, split, TARGET_EXAMPLES, where)
         if len(windows) < wanted:
             raise DataError(
                 f"{where}: {len(windows)} {split} examples of {self.model.context} tokens, wanted {wanted}"
@@ -219,8 +218,7 @@ def _tables(spec: Mapping[str, Any], name: str) -> Mapping[str, Mapping[str, Any
     return tables
 
 
-def _count(table: Mapping[str, Any], key: str, default: int) -> int:
-    value = table.get(key, default)
-    if type(value) is not int or value < 1:
-        raise ConfigError(f"[setup]: `{key}` must be a whole number ≥ 1, got {value!r}")
+def _count(table: Mapping[str, Any], key: str, default: int, where: str) -> int:
+    value: int = table.get(key, default)
+    check_whole(f"{where}: `{key}`", value, 1)
     return value

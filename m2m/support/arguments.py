@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from m2m.errors import ConfigError
+from m2m.support.schema import check_whole
 
 #: How the command line that is running calls the arguments; empty under Python.
 _options: dict[str, str] = {}
@@ -39,5 +39,5 @@ def called(options: Mapping[str, str]) -> Iterator[None]:
 
 def check_count(name: str, value: int | None, least: int = 1) -> None:
     """Refuse what is no whole number of at least `least`; None, which stands for a default, passes."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise ConfigError(f"{argument(name)} must be a whole number of at least {least}, got {value!r:.60}")
+    if value is not None:
+        check_whole(argument(name), value, least)

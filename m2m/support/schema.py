@@ -53,6 +53,12 @@ _NAMES = {
 }  # fmt: skip
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Refuse what is no whole number of at least `least`; `name` begins the message."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r:.60}")
+
+
 def check_shape(value: Any, shape: Any, where: str, error: type[InputError] = InputError) -> None:
     """Hold data against a shape; `bool` is no whole number, and numbers are finite."""
     problem = None if shape is object else _problem(value, shape, "")

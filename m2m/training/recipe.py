@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
+from m2m.support.schema import check_whole
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
@@ -49,9 +50,8 @@ class TrainRecipe:
     horizon: Horizon = "matched"
 
     def __post_init__(self) -> None:
-        self._whole("steps", at_least=1)
-        self._whole("batch", at_least=1)
-        self._whole("warmup", at_least=0)
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
+            check_whole(f"train.{name}", getattr(self, name), least)
         self._real("learning_rate", above=0.0)
         self._real("weight_decay", at_least=0.0)
         self._real("momentum", at_least=0.0, below=1.0)
@@ -99,11 +99,6 @@ class TrainRecipe:
                 return self.learning_rate * (1 - done)
             case _:
                 return self.learning_rate
-
-    def _whole(self, name: str, at_least: int) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-            raise ConfigError(f"train.{name} must be a whole number of at least {at_least}, got {value!r}")
 
     def _real(
         self, name: str, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf

@@ -85,7 +85,7 @@ def test_the_version_follows_the_options_and_the_files(spec, root):
     [
         ({"model": "gone"}, "has no config.json"),
         ({"base": {"steps": 3}}, "unknown key 'steps'"),
-        ({"base": {"context": 0}}, "`context` must be a whole number ≥ 1"),
+        ({"base": {"context": 0}}, "`context` must be a whole number of at least 1"),
         ({"base": {"trainable": "layers"}}, "`trainable` must be a list"),
     ],
 )

@@ -115,7 +115,12 @@ def test_the_version_is_stable_and_follows_data_and_model(spec, tmp_path):
         (("base",), 3, ConfigError, "`base` must be a table"),
         (("datasets",), {}, ConfigError, r"wanted tables \[setup.datasets.NAME\]"),
         (("datasets", "red", "limits"), 3, ConfigError, r"\[setup.datasets.red\]: unknown key 'limits'"),
-        (("datasets", "red", "limit"), 0, ConfigError, "`limit` must be a whole number ≥ 1, got 0"),
+        (
+            ("datasets", "red", "limit"),
+            0,
+            ConfigError,
+            r"\[setup\.datasets\.red\]: `limit` must be a whole number of at least 1, got 0",
+        ),
         (("targets", "red", "dataset"), "rot", ConfigError, r"no dataset \['rot'\] to hold text out of"),
         (("targets", "red", "files"), "x", ConfigError, r"\[setup.targets.red\]: unknown key 'files'"),
         (("targets", "green", "test"), 9999, DataError, r"\d+ test examples of 16 tokens, wanted 9999"),

@@ -31,9 +31,9 @@ def test_targets_are_sources_or_pools_of_sources():
     [
         ("block", 3, r"\[setup\]: unknown key 'block' \(did you mean 'blocks'\?\)"),
         ("blocks", 17, r"\[setup\] blocks: EfficientNet-Lite0 has 16 blocks, got 17"),
-        ("blocks", 0, r"\[setup\] blocks: wanted a whole number of at least 1, got 0"),
-        ("resolution", 32.0, r"\[setup\] resolution: wanted a whole number of at least 1, got 32\.0"),
-        ("train_examples", True, r"\[setup\] train_examples: wanted a whole number"),
+        ("blocks", 0, r"\[setup\] blocks must be a whole number of at least 1, got 0"),
+        ("resolution", 32.0, r"\[setup\] resolution must be a whole number of at least 1, got 32\.0"),
+        ("train_examples", True, r"\[setup\] train_examples must be a whole number"),
         ("datasets", "mnist", r"\[setup\] datasets: wanted a list of source names, got 'mnist'"),
         ("datasets", [], r"\[setup\] datasets: wanted a list of source names, got \[\]"),
         ("datasets", ["mnits"], r"\[setup\] datasets: no source 'mnits' \(did you mean 'mnist'\?\)"),

@@ -23,7 +23,7 @@ from m2m.merging.plan.tensors import PlannedTensor, WantedTensor, WeightBlock, e
 
 
 @dataclass(frozen=True)
-class Output:
+class PlannedCheckpoint:
     """One checkpoint that the merge writes.
 
     Attributes:
@@ -48,7 +48,7 @@ class MergePlan:
     """
 
     opened: Mapping[Path, Identity]
-    outputs: tuple[Output, ...]
+    outputs: tuple[PlannedCheckpoint, ...]
     tensors: tuple[PlannedTensor, ...]
     blocks: tuple[WeightBlock, ...]
     method: Method | None = None
@@ -137,7 +137,7 @@ def build_plan(
     """  # noqa: DOC502 - raised by what is called
     entries = [tensor.entry for tensor in wanted]
     outputs = tuple(
-        Output(name, plan_layout(entries, notes, shard_bytes)) for name, notes in metadata.items()
+        PlannedCheckpoint(name, plan_layout(entries, notes, shard_bytes)) for name, notes in metadata.items()
     )
     by_name = {tensor.entry.name: tensor for tensor in wanted}
     blocks: dict[WeightBlock, int] = {}
