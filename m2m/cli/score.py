@@ -45,19 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--candidates", default="all", metavar="all|FILE.csv",
         help="all subsets, or a table (default: %(default)s)",
     )  # fmt: skip
-    add(
-        "--mode", choices=["auto", "resident", "streamed", "stacked"], default="auto",
-        help="whole models in memory; all candidates block by block; many small models at once",
-    )  # fmt: skip
+    add_means(parser, mode="auto")
     add(
         "--passes", type=positive, default=1, metavar="G",
         help="streamed: read the experts at least G times, each time for a part of the candidates, so that "
         "an interruption loses at most a part (default: %(default)s)",
-    )  # fmt: skip
-    add("--memory", type=amount, metavar="SIZE", help="memory budget (default: half of what is free)")
-    add(
-        "--device", default="cpu", metavar="D",
-        help="where models are merged and run: cpu, cuda, cuda:1 (default: %(default)s)",
     )  # fmt: skip
     add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
     add_out(parser, "the table of scores, NAME.csv; all that is known is kept in NAME.sqlite beside it")
@@ -101,6 +93,21 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
     add("--experts", nargs="+", required=required, metavar="[NAME=]PATH", help="the experts' checkpoints")
 
 
+def add_means(parser: argparse.ArgumentParser, *, mode: str) -> None:
+    """Add in which way merged models are scored, and with how much of the machine; `mode` is the default."""
+    add = parser.add_argument
+    add(
+        "--mode", choices=["auto", "resident", "streamed", "stacked"], default=mode,
+        help="whole models in memory; all candidates block by block; many small models at once "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    add("--memory", type=amount, metavar="SIZE", help="memory budget (default: half of what is free)")
+    add(
+        "--device", default="cpu", metavar="D",
+        help="where models are merged and run: cpu, cuda, cuda:1 (default: %(default)s)",
+    )  # fmt: skip
+
+
 def add_tasks(parser: argparse.ArgumentParser) -> None:
     """Add what merged models are scored on: tasks, or a run configuration's targets.
 
@@ -135,7 +142,6 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--lm-eval-tasks",
-        dest="include",
         type=Path,
         metavar="FOLDER",
         help="task files of your own for `lm_eval` (YAML)",
@@ -200,7 +206,7 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     """
     from m2m.scoring.tasks import TaskOptions
 
-    return TaskOptions(args.stride, args.limit, args.include, args.trust_remote_code)
+    return TaskOptions(args.stride, args.limit, args.lm_eval_tasks, args.trust_remote_code)
 
 
 def bench_of_setup(args: argparse.Namespace) -> Callable[[], Bench] | None:

@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.cli.score import add_models, add_tasks, inputs_of_setup, options_of_tasks
+from m2m.cli.score import add_means, add_models, add_tasks, inputs_of_setup, options_of_tasks
 from m2m.errors import ConfigError
 from m2m.support.command_line import add_seed, add_threads, positive
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("run", nargs="?", type=Path, metavar="RUN", help="a finished run folder, to search its merged scores")
     add_models(parser, required=False)
     add_tasks(parser)
+    add_means(parser, mode="resident")
     add("--strategy", default="model", metavar="NAME", help="how to search (default: %(default)s)")
     add("--budget", type=positive, metavar="K", help="most evaluations (default: all there are)")
     add("--space", choices=["subsets", "simplex"], default="subsets", help="(default: %(default)s)")
@@ -87,22 +88,22 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.support.outputs import check_outputs
 
     check_outputs(_outputs(args), inputs=_inputs(args))
-    source = open_source(args)
-    utility, seed = read_utility(args, source), args.seed or 0
-    prior = None if args.prior is None else read_prior(args.prior, source, utility.tasks)
-    space, strategy = _space(args, source), _strategy(args, prior)
-    race = open_race(source, utility.tasks, seed) if args.race else None
-    objective = utility.objective if race is None else race.objective
-    result = strategy.search(objective, space, args.budget, seed)
-    best = min if not objective.higher_is_better else max
-    picked = best(utility.feasible(result.trajectory), key=lambda step: step.value)
-    belief = None
-    if len(result.trajectory) >= search_report.ENOUGH:
-        upwards = objective.higher_is_better
-        belief = assess(result.trajectory, space, higher_is_better=upwards, seed=seed, prior=prior)
-    if args.out is not None:
-        search_report.write(args.out, result)
-    search_report.tell(args, picked, result, belief, utility, race)
+    with open_source(args) as source:
+        utility, seed = read_utility(args, source), args.seed or 0
+        prior = None if args.prior is None else read_prior(args.prior, source, utility.tasks)
+        space, strategy = _space(args, source), _strategy(args, prior)
+        race = open_race(source, utility.tasks, seed) if args.race else None
+        objective = utility.objective if race is None else race.objective
+        result = strategy.search(objective, space, args.budget, seed)
+        best = min if not objective.higher_is_better else max
+        picked = best(utility.feasible(result.trajectory), key=lambda step: step.value)
+        belief = None
+        if len(result.trajectory) >= search_report.ENOUGH:
+            upwards = objective.higher_is_better
+            belief = assess(result.trajectory, space, higher_is_better=upwards, seed=seed, prior=prior)
+        if args.out is not None:
+            search_report.write(args.out, result)
+        search_report.tell(args, picked, result, belief, utility, race)
     return 0
 
 

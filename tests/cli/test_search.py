@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.lora_files import save_adapter
 from safetensors.torch import save_file
 
 from m2m.checkpoint import save
@@ -89,6 +90,27 @@ def test_the_simplex_is_searched_live(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["weights"]["a"] <= 0.4 + 1e-9
     assert found["value"] == pytest.approx(0.0, abs=1e-6)
     assert found["belief"]["pick"]["tried"]
+
+
+@pytest.mark.usefixtures("bench")
+def test_adapters_are_searched_as_they_are_scored(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the adapter adds to a weight of 0 is 4: the expert `a` in another form."""
+    Path("task.py").write_text(
+        TASK.replace("torch.nn.Linear(1, 1, bias=False)", "torch.nn.Sequential(torch.nn.Linear(1, 1, False))")
+        .replace("model.weight", "model[0].weight"), "utf-8",
+    )  # fmt: skip
+    left, right = torch.tensor([[2.0]]), torch.tensor([[2.0]])
+    save_adapter(Path("lora"), {"0.A": right, "0.B": left}, r=1, lora_alpha=1, target_modules=["0"])
+    for name, slope in {"base0": 0.0, "b0": SLOPES["b"], "c0": SLOPES["c"]}.items():
+        save({"0.weight": torch.tensor([[slope]])}, Path(name))
+    ours = ["--base", "base0", "--experts", "lora", "b=b0", "c=c0", "--model", "task.py:model"]
+    ours += ["--out", "tried.csv", "--task", "task.py:loss"]
+    assert main(["search", *ours, "--strategy", "exhaustive", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["picked"], found["value"]) == ("lora+b", 0.0)
+    asked = Path("calls").read_text(encoding="utf-8")
+    assert main(["score", *ours, "-q"]) == 0
+    assert Path("calls").read_text(encoding="utf-8") == asked, "the same scores"
 
 
 @pytest.mark.usefixtures("bench")
@@ -244,6 +266,9 @@ def test_a_finished_run_is_searched_without_models(
         (["--task", "task.py:loss", "--group", "a+x"], "unknown datasets ['x'] in groups"),
         (["--task", "task.py:loss", "--metric", "los"], "no metric 'los'"),
         (["--task", "task.py:loss", "--out", "nowhere/x.csv"], "there is no folder nowhere"),
+        (["--task", "task.py:loss", "--memory", "1"], "not enough memory for mode resident"),
+        (["--task", "task.py:loss", "--mode", "streamed"], "task.py:loss needs a whole model"),
+        (["--task", "task.py:loss", "--device", "gpu"], "wanted cpu, cuda, or cuda:1"),
     ],
 )
 def test_wrong_input_is_one_line(more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
