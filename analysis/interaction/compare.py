@@ -13,7 +13,18 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from analysis.curvature.loss_surface import LossSurface, inner
+from analysis.results import Reasons
 from m2m.setups.protocol import Examples
+
+_NO_RESIDUAL = "the measured or the predicted residual is zero"
+#: Why a number of an `Agreement`, or one beside it, may not be there.
+WHY_UNDEFINED: Reasons = {
+    "cosine": _NO_RESIDUAL,
+    "share": _NO_RESIDUAL,
+    "scale": _NO_RESIDUAL,
+    "relative": "the trained model did not move",
+    "rho": "the mean gradient is zero, and what bends it is not",
+}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.curvature.loss_surface import norms
 from analysis.curvature.spectrum import spectral_norm
 from analysis.interaction.anchored import anchors
-from analysis.interaction.compare import Agreement, agreement, quotient
+from analysis.interaction.compare import WHY_UNDEFINED, Agreement, agreement, quotient
 from analysis.interaction.predicted import SecondOrder, StepSizes, residual_of_quadratics, second_order
 from analysis.interaction.trained import full_batch, trained_residual
 from analysis.results import Reasons
@@ -27,15 +27,10 @@ HORIZONS = (2, 4, 8)
 #: What counts as explained.
 ENOUGH = 0.95
 NAME = "interaction_steps"
-_NO_RESIDUAL = "the measured or the predicted residual is zero"
 #: Why a number may not be there.
 REASONS: Reasons = {
-    "cosine": _NO_RESIDUAL,
-    "share": _NO_RESIDUAL,
-    "scale": _NO_RESIDUAL,
-    "share_any_horizon": _NO_RESIDUAL,
-    "relative": "the trained model did not move",
-    "rho": "the mean gradient is zero, and what bends it is not",
+    **WHY_UNDEFINED,
+    "share_any_horizon": WHY_UNDEFINED["share"],
     "explained_up_to": "at no step size is as much explained",
 }
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from analysis.curvature.loss_surface import norms
 from analysis.interaction.anchored import AnchoredProxy, anchored_proxy
-from analysis.interaction.compare import Agreement, agreement, flips, quotient, score_effect
+from analysis.interaction.compare import WHY_UNDEFINED, Agreement, agreement, flips, quotient, score_effect
 from analysis.interaction.predicted import (
     ScheffeCorrection,
     SecondOrder,
@@ -31,16 +31,11 @@ from m2m.mixture import Mixture
 from m2m.setups.protocol import Examples
 
 NAME = "interaction"
-_NO_RESIDUAL = "the measured or the predicted residual is zero"
 _NO_CORRECTION = "the correction was fitted to pairs, not every pair was trained, or there is no residual"
 #: Why a number may not be there.
 REASONS: Reasons = {
-    "cosine": _NO_RESIDUAL,
-    "share": _NO_RESIDUAL,
-    "scale": _NO_RESIDUAL,
-    "relative": "the trained model did not move",
+    **WHY_UNDEFINED,
     "mean_relative": "no trained model moved",
-    "rho": "the mean gradient is zero, and what bends it is not",
     "seed_distance": "the mixture was not trained with a second seed",
     "corrected": _NO_CORRECTION,
     "corrected_loss": _NO_CORRECTION,
