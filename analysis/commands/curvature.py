@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import argparse
 
-from analysis.commands.on_a_run import add_run_arguments, open_for_study
-from analysis.commands.shared import report, shown
+from analysis.commands.shared import add_run_arguments, report, shown
 
 _NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix"}
 HELP = "Hessians at the base: γ, interactions, the target's quadratic model"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options.
-
-    Args:
-        parser: The verb's parser.
-    """
-    add_run_arguments(parser, examples=64, results="curvature")
+    """Add the options."""
+    add_run_arguments(parser, examples=64)
     parser.add_argument(
         "--forward", action="store_true", help="make the quadratic model again from merged losses alone"
     )
@@ -37,28 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Do what the command line says.
+    """Measure, and print γ, the quadratic model and the spectra."""
+    from analysis.studies import measure_curvature
 
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code 0.
-    """
-    run = open_for_study(args)
-    from analysis.curvature.study import NAME, REASONS, of_run, to_json, to_tables
-    from analysis.results import provenance, write_results
-    from paper_figs.mergemix import density, gamma, quadratic
-
-    study = of_run(run, args.target, forward=args.forward, spectra=args.spectra, matrix=args.matrix)
-    content = to_json(study)
-    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study), REASONS)
-    gamma.draw(args.out, args.out)
-    quadratic.draw(args.out, args.out)
-    if study.spectra:
-        density.draw(args.out, args.out)
-    model = content["quadratic"]
-    sentences = [
+    outcome = measure_curvature(
+        args.run, args.out, target=args.target, examples=args.examples, float32=args.float32,
+        forward=args.forward, matrix=args.matrix, spectra=args.spectra,
+    )  # fmt: skip
+    study, model = outcome.study, outcome.content["quadratic"]
+    lines = [
         f"γ of {', '.join(study.tables.datasets)} ({_NAMES[study.matrix]}):",
         *(" ".join(shown(value, "7.3f") for value in row) for row in study.tables.gamma),
         f"quadratic model of {study.target}: Spearman {shown(model['spearman'], '.3f')} with the losses of "
@@ -69,6 +51,6 @@ def execute(args: argparse.Namespace) -> int:
         trace = found.hutch_plus_plus if study.matrix == "ggn" else found.hutchinson
         low, *_, high = found.ends.eigenvalues
         size = f"{trace.value:.0f} ± {trace.standard_error:.0f}"
-        sentences.append(f"spectrum of {name}: {low:.3g} to {high:.3g}, trace {size}")
-    report(args, {"gamma": study.tables.gamma, "quadratic": model}, sentences, REASONS)
+        lines.append(f"spectrum of {name}: {low:.3g} to {high:.3g}, trace {size}")
+    report(args, outcome, {"gamma": study.tables.gamma, "quadratic": model}, lines)
     return 0

@@ -7,12 +7,10 @@ fidelity_choices.csv, fidelity_points.csv and the scatter figure.
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from analysis.commands.shared import add_shared_arguments, check_results, report
-from m2m.errors import ConfigError
+from analysis.commands.shared import add_shared_arguments, report
 
 if TYPE_CHECKING:
     from analysis.fidelity import FidelityStudy, IntervalEstimate
@@ -21,11 +19,7 @@ HELP = "agreement of merged and mixture-trained models: correlations, regret, no
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Add the options."""
     parser.add_argument(
         "source", type=Path, metavar="RUN|TABLE.csv", help="a finished run folder, or a table"
     )
@@ -42,61 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Do what the command line says.
+    """Compare, and print correlations."""
+    from analysis.studies import measure_fidelity
 
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code 0.
-    """
-    from analysis.fidelity.study import write
-    from paper_figs.merge_to_mix.scatter import draw
-
-    if args.source.is_dir():
-        args.out = args.out or args.source / "figures"
-    _required(args, "out")
-    check_results(args, "fidelity", [] if args.source.is_dir() else [args.source])
-    study, source = _of_run(args) if args.source.is_dir() else _of_table(args)
-    write(study, args.out, source)
-    draw(args.out, args.out)
-    found = {
-        name: getattr(study.overall.correlations, name).to_json()
-        for name in ("pearson", "spearman", "kendall")
-    }
-    report(args, found, _sentences(study))
+    outcome = measure_fidelity(
+        args.source, args.out, merged=args.merged, trained=args.trained, by=args.by, again=args.again,
+        lower_is_better=args.lower_is_better, seed=args.seed,
+    )  # fmt: skip
+    report(args, outcome, outcome.content, _sentences(outcome.study))
     return 0
-
-
-def _required(args: argparse.Namespace, option: str) -> Any:
-    value = getattr(args, option)
-    if value is None:
-        raise ConfigError(f"a table needs --{option}")
-    return value
-
-
-def _of_run(args: argparse.Namespace) -> tuple[FidelityStudy, dict[str, Any]]:
-    if any((args.merged, args.trained, args.by, args.again, args.lower_is_better)):
-        raise ConfigError(
-            "--merged, --trained, --by, --again and --lower-is-better are for tables, not for a run"
-        )
-    from analysis.fidelity import of_run
-    from analysis.results import run_source
-
-    return of_run(args.source, seed=args.seed), run_source(args.source)
-
-
-def _of_table(args: argparse.Namespace) -> tuple[FidelityStudy, dict[str, Any]]:
-    from analysis.fidelity import of_table
-    from m2m.support.content_keys import content_key
-
-    columns = {"merged": _required(args, "merged"), "trained": _required(args, "trained")}
-    columns |= {"by": args.by, "again": args.again}
-    higher = not args.lower_is_better
-    study = of_table(args.source, **columns, higher_is_better=higher, seed=args.seed)
-    digest = hashlib.sha256(args.source.read_bytes()).hexdigest()
-    config = content_key("fidelity", digest, *columns.values(), str(higher), args.seed)
-    return study, {"table": args.source.name, **columns, "sha256": digest, "config": config}
 
 
 def _sentences(study: FidelityStudy) -> list[str]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from analysis.commands.on_a_run import add_run_arguments, open_for_study
-from analysis.commands.shared import report, shown
+from analysis.commands.shared import add_run_arguments, report, shown
 from m2m.errors import ConfigError
 
 if TYPE_CHECKING:
-    from analysis.interaction import ExplainedStudy
+    from analysis.interaction.explained import ExplainedStudy
+    from analysis.interaction.study import InteractionStudy
 
 HELP = "the residual between trained and merged models: measured, predicted, corrected"
 #: Every example is in every step of full-batch gradient descent.
@@ -27,12 +27,8 @@ Number = TypeVar("Number", int, float)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options.
-
-    Args:
-        parser: The verb's parser.
-    """
-    add_run_arguments(parser, examples=64, results="interaction", note=f"; {FEW_EXAMPLES} with --step-sizes")
+    """Add the options."""
+    add_run_arguments(parser, examples=64, note=f"; {FEW_EXAMPLES} with --step-sizes")
     parser.add_argument(
         "--anchored",
         type=float,
@@ -57,75 +53,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Do what the command line says.
+    """Measure, and print what of the residual is explained and corrected."""
+    from analysis.interaction.explained import ExplainedStudy
+    from analysis.studies import measure_interaction
 
-    Args:
-        args: The parsed options.
+    outcome = measure_interaction(
+        args.run, args.out, target=args.target, examples=args.examples, float32=args.float32,
+        anchored=args.anchored, mixture=args.mixture,
+        step_sizes=_numbers(args.step_sizes, "--step-sizes", _fraction),
+        horizons=_numbers(args.horizons, "--horizons", _horizon),
+    )  # fmt: skip
+    study, content = outcome.study, outcome.content
+    lines = _found(study) if isinstance(study, ExplainedStudy) else _residual(study, content)
+    report(args, outcome, {key: content[key] for key in content if key not in ("residuals", "points")}, lines)
+    return 0
 
-    Returns:
-        The exit code 0.
 
-    Raises:
-        ConfigError: If options do not go together.
-    """
-    if args.step_sizes is not None:
-        return _step_sizes(args)
-    for name in ("horizons", "mixture"):
-        if getattr(args, name) is not None:
-            raise ConfigError(f"--{name} says what --step-sizes trains; give --step-sizes too")
-    run = open_for_study(args)
-    from analysis.interaction.study import NAME, REASONS, of_run, to_json, to_tables
-    from analysis.results import provenance, write_results
-    from paper_figs.mergemix import residual
-
-    study = of_run(run, args.target, anchored=args.anchored)
-    content = to_json(study)
-    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study), REASONS)
-    residual.draw(args.out, args.out)
-    sentences = [
+def _residual(study: InteractionStudy, content: Mapping[str, Any]) -> list[str]:
+    lines = [
         f"residual / travel: mean {shown(content['mean_relative'], '.3g')} "
         f"over {len(study.residuals)} mixtures",
         f"of {content['pairs']} pairs the residual flips {len(study.flipped)}, "
         f"its first-order effect {len(study.flipped_by_effect)}",
     ]
     if content["mean_corrected"] is not None:
-        sentences.append(f"left by the Scheffé correction: {content['mean_corrected']:.3g} of the residual")
+        lines.append(f"left by the Scheffé correction: {content['mean_corrected']:.3g} of the residual")
     if study.anchored:
-        sentences.append(f"left by anchored experts: {shown(study.anchored.ratio, '.3g')} of the residual")
+        lines.append(f"left by anchored experts: {shown(study.anchored.ratio, '.3g')} of the residual")
     if study.outside:
-        sentences.append(f"the prediction is for gradient descent, but {'; '.join(study.outside)}")
-    report(args, {key: value for key, value in content.items() if key != "residuals"}, sentences, REASONS)
-    return 0
-
-
-def _step_sizes(args: argparse.Namespace) -> int:
-    if args.anchored is not None or args.target is not None:
-        raise ConfigError(
-            "--step-sizes trains one mixture and looks at no target: no --anchored, no --target"
-        )
-    sizes = _numbers(args.step_sizes, "--step-sizes", _fraction)
-    horizons = _numbers(args.horizons, "--horizons", _horizon)
-    run = open_for_study(args, FEW_EXAMPLES)
-    from analysis.interaction.explained import (
-        HORIZONS,
-        NAME,
-        REASONS,
-        STEP_SIZES,
-        explained_of_run,
-        to_json,
-        to_tables,
-    )
-    from analysis.results import provenance, write_results
-    from m2m.mixture import Mixture
-    from paper_figs.mergemix import explained
-
-    mixture = Mixture.parse(args.mixture, run.datasets) if args.mixture else None
-    study = explained_of_run(run, mixture, sizes or STEP_SIZES, horizons or HORIZONS)
-    content = to_json(study)
-    write_results(args.out, NAME, content | {"source": provenance(run)}, to_tables(study), REASONS)
-    explained.draw(args.out, args.out)
-    report(args, {key: value for key, value in content.items() if key != "points"}, _found(study), REASONS)
-    return 0
+        lines.append(f"the prediction is for gradient descent, but {'; '.join(study.outside)}")
+    return lines
 
 
 def _found(study: ExplainedStudy) -> list[str]:
@@ -139,7 +96,9 @@ def _found(study: ExplainedStudy) -> list[str]:
     return lines
 
 
-def _numbers(text: str | None, option: str, read: Callable[[str], Number]) -> Sequence[Number]:
+def _numbers(text: str | None, option: str, read: Callable[[str], Number]) -> list[Number] | None:
+    if text is None:
+        return None
     try:
         return [read(part) for part in text.split(",")] if text else []
     except (ValueError, ZeroDivisionError):

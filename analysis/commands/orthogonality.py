@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from analysis.commands.shared import add_shared_arguments, check_results, report, shown
-from m2m.errors import ConfigError
+from analysis.commands.shared import add_shared_arguments, report, shown
 from m2m.support.command_line import add_memory, add_threads, natural
 
 if TYPE_CHECKING:
@@ -21,11 +20,7 @@ HELP = "cosines, norms, signs and subspaces of experts' task vectors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Add the options."""
     parser.add_argument(
         "run", type=Path, nargs="?", metavar="RUN", help="a finished run folder (or --base and --experts)"
     )
@@ -53,47 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Do what the command line says.
+    """Measure, and print the cosines."""
+    from analysis.studies import measure_orthogonality
 
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code 0.
-    """
-    from analysis.orthogonality.study import NAME, REASONS, to_json, to_tables
-    from analysis.results import write_results
-    from paper_figs.mergemix import cosines
-
-    models = [args.base, *(args.experts or ()), *(args.anchored or ())]
-    check_results(args, "orthogonality", [path for path in models if path])
-    study, source = _study(args)
-    content = to_json(study)
-    write_results(args.out, NAME, content | {"source": source}, to_tables(study), REASONS)
-    cosines.draw(args.out, args.out)
-    report(args, content, _sentences(study), REASONS)
+    outcome = measure_orthogonality(
+        args.run, out=args.out, base=args.base, experts=args.experts, anchored=args.anchored,
+        share=args.share, subspaces=args.subspaces, memory=args.memory, threads=args.threads, seed=args.seed,
+    )  # fmt: skip
+    report(args, outcome, outcome.content, _sentences(outcome.study))
     return 0
-
-
-def _study(args: argparse.Namespace) -> tuple[OrthogonalityStudy, dict[str, Any]]:
-    from analysis.orthogonality import orthogonality
-    from analysis.orthogonality.study import of_run
-    from analysis.results import run_source, versions
-    from m2m.support.content_keys import content_key
-
-    common = {"rank": args.subspaces, "memory": args.memory, "threads": args.threads, "seed": args.seed}
-    made_by = {"seed": args.seed, "versions": versions()}
-    if args.run is not None:
-        if args.base or args.experts or args.anchored or args.share is not None:
-            raise ConfigError(
-                "a run folder names its own models: leave --base, --experts, --anchored, --share out"
-            )
-        return of_run(args.run, **common), run_source(args.run) | made_by
-    if not (args.base and args.experts):
-        raise ConfigError("name a run folder, or --base and --experts")
-    study = orthogonality(args.base, args.experts, anchored=args.anchored or (), share=args.share, **common)
-    asked = [args.base, args.experts, args.anchored, args.share, args.subspaces, args.seed]
-    return study, {"config": content_key("orthogonality", asked)} | made_by
 
 
 def _sentences(study: OrthogonalityStudy) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import analysis
 from analysis import cli
+from m2m.errors import ConfigError
 
 ROWS = "members,x,y\na,1,1.5\nb,2,2.2\nc,3,2.9\na+b,4,4.4\na+c,5,4.1\nb+c,6,6.6\na+b+c,7,6.5\n"
 FILES = {
@@ -129,6 +132,35 @@ def test_a_wrong_option_is_two(capsys: pytest.CaptureFixture[str], arguments: li
 @pytest.mark.parametrize("sizes", ["1/0", "0", "-1", "nan", "1e999999999", "a"])
 def test_a_wrong_step_size_is_two(sizes: str, tmp_path: Path) -> None:
     assert cli.main(["interaction", "run", "--out", str(tmp_path / "o"), f"--step-sizes={sizes}"]) == 2
+
+
+#: The function of each verb.
+FUNCTIONS = {
+    "fidelity": analysis.measure_fidelity,
+    "orthogonality": analysis.measure_orthogonality,
+    "curvature": analysis.measure_curvature,
+    "interaction": analysis.measure_interaction,
+    "error-bound": analysis.bound_error,
+    "validate": analysis.validate_claims,
+}
+
+
+@pytest.mark.parametrize("verb", cli.PROGRAM.verbs)
+def test_every_option_is_an_argument(verb: str) -> None:
+    known = set(inspect.signature(FUNCTIONS[verb]).parameters)
+    options = {action.dest for action in cli.PROGRAM.verb_parser(verb)._actions}
+    assert options - {"help", "json", "verbose", "quiet"} <= known
+    assert {function.__name__ for function in FUNCTIONS.values()} == set(analysis.__all__)
+    assert all(f"{name} " in str(analysis.__doc__) for name in analysis.__all__)
+
+
+def test_python_writes_what_the_command_writes(table: Path, tmp_path: Path) -> None:
+    assert run(table, "--merged", "x", "--trained", "y", "--out", tmp_path / "command") == 0
+    outcome = analysis.measure_fidelity(table, tmp_path / "python", merged="x", trained="y")
+    written = {path.name: path.read_bytes() for path in outcome.out.iterdir()}
+    assert written == {path.name: path.read_bytes() for path in (tmp_path / "command").iterdir()}
+    with pytest.raises(ConfigError, match=r"^a table needs trained"):
+        analysis.measure_fidelity(table, tmp_path / "python", merged="x")
 
 
 def test_help_imports_nothing_heavy() -> None:
