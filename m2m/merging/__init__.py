@@ -1,7 +1,6 @@
 """Merging: a recipe becomes a plan, a plan is streamed from checkpoint to checkpoint."""
 
-from m2m.merging.engine import merge, merge_linear
-from m2m.merging.report import MergeReport
-from m2m.merging.stream.run import MergeOptions
+from m2m.merging.engine import merge
+from m2m.merging.stream.run import MergeReport
 
-__all__ = ["MergeOptions", "MergeReport", "merge", "merge_linear"]
+__all__ = ["MergeReport", "merge"]

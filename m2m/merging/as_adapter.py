@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.folder import new_folder
+from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
 from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.checkpoint.manifest import write_manifest
-from m2m.checkpoint.writer import plan_layout, write_shard
-from m2m.errors import RecipeError
+from m2m.checkpoint.writer import Entry, plan_layout, write_shard
+from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.lora.adapter import Factors
 from m2m.merging.lora.config import NAME
-from m2m.merging.lora.join import JoinedAdapter, check_sums_to_base, join_adapters
 from m2m.merging.lora.terms import resolve_terms
-from m2m.merging.plan.resolve import Candidates, point_weights, uses_task_vectors
+from m2m.merging.methods.weighted import WeightedSum
+from m2m.merging.plan.resolve import Candidates, point_weights
 from m2m.merging.plan.tensors import WeightBlock
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
-from m2m.merging.report import MergeReport
 from m2m.merging.stream.memory import anonymous_bytes, peak_resident_bytes
+from m2m.merging.stream.run import MergeReport
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Wide enough to hold every factor of at most 32 bits exactly; only the folded weights are rounded.
 _DTYPE = "F32"
@@ -55,7 +62,7 @@ def write_adapters(
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
     names = [""] if candidates is None else list(candidates)
-    rows = _weights(recipe, models, candidates)
+    rows = _weights_by_tensor(recipe, models, candidates)
     experts = _experts(recipe, models)
     joined = [
         join_adapters(experts, {tensor: block[m] for tensor, block in rows.items()})
@@ -72,32 +79,33 @@ def write_adapters(
 
 def _experts(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> list[AdaptedCheckpoint]:
     experts = []
-    for source in recipe.slices[0].sources:
-        model = models[source.model]
+    for expert in recipe.slices[0].experts:
+        model = models[expert.model]
         if not isinstance(model, AdaptedCheckpoint):
             raise RecipeError(
-                f"{source.model} is a whole model, not an adapter: the merge cannot be written as one"
+                f"{expert.model} is a whole model, not an adapter: the merge cannot be written as one"
             )
         experts.append(model)
     return experts
 
 
-def _weights(
+def _weights_by_tensor(
     recipe: Recipe, models: Mapping[ModelRef, Checkpoint], candidates: Candidates | None
 ) -> dict[str, WeightBlock]:
     # Merging weights by tensor [M, N]; every tensor is checked, the ones that no adapter changes too.
-    if recipe.rule.kind != "weights":
+    rule = recipe.rule
+    if not isinstance(rule, WeightedSum):
         raise RecipeError(
             f"merge_method {recipe.method} is no weighted sum, so what it makes of adapters is no product of "
             "low rank: leave --as-adapter (as_adapter) out to write the merged model itself"
         )
     if any(part.ranges for part in recipe.slices):
         raise RecipeError("only whole adapters can be written as an adapter, not slices of them")
-    on_task_vectors = uses_task_vectors(recipe, 0)
+    on_task_vectors = rule.on_task_vectors(with_base=recipe.slices[0].base is not None)
     inputs = [models[ref] for ref in recipe.slices[0].inputs]
     found = {}
     for output in recipe.outputs(models[recipe.donor].names):
-        rows = point_weights(recipe, output, candidates)
+        rows = point_weights(recipe, rule, output, candidates)
         terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors)
         for row, weights in zip(rows, terms.weights, strict=True):
             check_sums_to_base(output.name, weights[: len(terms.dense)], row)
@@ -136,3 +144,184 @@ def _report(out: Path, names: Sequence[str], joined: Sequence[JoinedAdapter], st
         threads=1,
         slot_bytes=0,
     )
+
+
+class WeightedFactors(NamedTuple):
+    """One adapter's part of a joined module.
+
+    Attributes:
+        factors: Its factors.
+        weight: Its merging weight α.
+    """
+
+    factors: Factors
+    weight: float
+
+
+class _Side(NamedTuple):
+    # A (axis 0: adapters below each other) or B (axis 1: side by side) of a joined module.
+    blocks: Sequence[WeightedFactors]
+    axis: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        rank = sum(block.factors.rank for block in self.blocks)
+        factors = self.blocks[0].factors
+        return (factors.b.shape[0], rank) if self.axis else (rank, factors.a.shape[1])
+
+    def parts(self) -> Iterator[Tensor]:
+        for factors, weight in self.blocks:
+            yield _read(factors.b) * (weight * factors.scale) if self.axis else _read(factors.a)
+
+
+class JoinedAdapter(NamedTuple):
+    r"""One adapter in place of N.
+
+    For each module, with ranks adding up,
+
+    .. math:: B = [\alpha_1 s_1 B_1 | \dots | \alpha_N s_N B_N], \quad A = [A_1; \dots; A_N], \quad
+        BA = \sum_n \alpha_n s_n B_n A_n ,
+
+    and a scale of one (`lora_alpha` = r, by pattern where ranks differ).
+
+    Attributes:
+        blocks: What each module is made of; adapters without weight are left out.
+        fan_in_fan_out: Whether the base model stores weights as [in, out].
+        about: `base_model_name_or_path` and `task_type` of the experts.
+    """
+
+    blocks: Mapping[str, Sequence[WeightedFactors]]
+    fan_in_fan_out: bool
+    about: Mapping[str, Any]
+
+    def entries(self, dtype: str) -> list[Entry]:
+        """List the tensors of the adapter.
+
+        Args:
+            dtype: Their type, by its safetensors name.
+
+        Returns:
+            Names as PEFT writes them, and shapes.
+        """
+        return [Entry(name, dtype, side.shape) for name, side in self._sides().items()]
+
+    def tensor(self, name: str, dtype: str) -> Tensor:
+        """Form one tensor of the adapter.
+
+        Args:
+            name: Its name, as in `entries`.
+            dtype: Its type; each number is rounded to it once.
+
+        Returns:
+            A or B of a module.
+        """
+        import torch
+
+        from m2m.merging.methods.exact import round_once
+
+        side, out = self._sides()[name], getattr(torch, TORCH_NAMES[dtype])
+        return torch.cat([round_once(part, out) for part in side.parts()], dim=side.axis)
+
+    def _sides(self) -> dict[str, _Side]:
+        sides = {}
+        for module, blocks in self.blocks.items():
+            leaf = "lora_embedding_{}" if blocks[0].factors.embedding else "lora_{}.weight"
+            for axis, letter in enumerate("AB"):
+                sides[f"base_model.model.{module}.{leaf.format(letter)}"] = _Side(blocks, axis)
+        return sides
+
+    def config(self) -> dict[str, Any]:
+        """Write the adapter's configuration.
+
+        Returns:
+            What `adapter_config.json` holds.
+        """
+        ranks = {
+            module: sum(block.factors.rank for block in blocks) for module, blocks in self.blocks.items()
+        }
+        rank = max(ranks.values())
+        # PEFT reads patterns as regular expressions; `^` keeps a name from matching the end of a longer one.
+        pattern = {f"^{module}": own for module, own in ranks.items() if own != rank}
+        return {
+            **self.about,
+            "peft_type": "LORA",
+            "r": rank,
+            "lora_alpha": rank,
+            "rank_pattern": pattern,
+            "alpha_pattern": pattern,
+            "use_rslora": False,
+            "use_dora": False,
+            "fan_in_fan_out": self.fan_in_fan_out,
+            "target_modules": list(ranks),
+            "bias": "none",
+            "lora_dropout": 0.0,
+            "init_lora_weights": True,
+            "inference_mode": True,
+        }
+
+
+def join_adapters(
+    experts: Sequence[AdaptedCheckpoint], weights: Mapping[str, Sequence[float]]
+) -> JoinedAdapter:
+    """Put adapters of one base model side by side.
+
+    Args:
+        experts: The adapters on their base model. [N]
+        weights: Merging weights α of the experts, by tensor of the base model. each [N]
+
+    Returns:
+        The joined adapter.
+
+    Raises:
+        CheckpointError: If an adapter holds whole tensors or biases, or they lay weights out differently.
+        RecipeError: If nothing is left to join.
+    """
+    for expert in experts:
+        for name in (*expert.adapter.full, *expert.adapter.biases):
+            raise CheckpointError(
+                f"{expert.adapter.file}: holds {name!r} whole, no product of factors: write a model instead"
+            )
+    configs = [expert.adapter.config for expert in experts]
+    if len({config.fan_in_fan_out for config in configs}) > 1:
+        raise CheckpointError(f"{configs[0].path} and another adapter differ in fan_in_fan_out")
+    blocks: dict[str, list[WeightedFactors]] = {}
+    for name in dict.fromkeys(name for expert in experts for name in expert.modules):
+        pairs = zip(experts, weights[name], strict=True)
+        own = [(*expert.modules[name], weight) for expert, weight in pairs if name in expert.modules]
+        used = [WeightedFactors(factors, weight) for _, factors, weight in own if weight != 0]
+        if used:
+            blocks[own[0][0]] = used
+    if not blocks:
+        raise RecipeError("all merging weights are zero: there is no adapter to write")
+    return JoinedAdapter(blocks, configs[0].fan_in_fan_out, configs[0].about)
+
+
+def check_sums_to_base(tensor: str, dense: Sequence[float], points: Sequence[float]) -> None:
+    """Refuse merging weights under which the result is not the base model plus products.
+
+    Normalising costs at most one rounding of the sum, one of each weight and one of their sum: below 4u Σ|α|.
+
+    Args:
+        tensor: The tensor, for errors.
+        dense: Weights of the tensors that are read; there must be one, the base model's, of weight one.
+        points: α. [N]
+
+    Raises:
+        RecipeError: If it is not.
+    """
+    used = [weight for weight in dense if weight != 0]
+    slack = 4 * 2.0**-53 * max(1.0, math.fsum(map(abs, points)))
+    if len(used) != 1 or abs(used[0] - 1) > slack:
+        raise RecipeError(
+            f"tensor {tensor!r}: the merged model is {used} times models plus products, and an adapter "
+            "can only add to its base model: use task_arithmetic, or linear weights that sum to one, over "
+            "adapters of one model"
+        )
+
+
+def _read(info: TensorInfo) -> Tensor:
+    tensor = read_tensor(info).double()
+    if not tensor.isfinite().all():
+        index = int((~tensor.isfinite()).reshape(-1).nonzero()[0])
+        raise CheckpointError(f"{info.file}: {info.name!r} is NaN or infinite at index {index}")
+    return tensor

@@ -1,10 +1,10 @@
-"""Merge checkpoints: from a recipe, or from weights, to a folder."""
+"""Merge checkpoints: from a recipe to a folder."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,18 @@ from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
-from m2m.errors import ConfigError, MixtureError, RecipeError
+from m2m.errors import ConfigError, RecipeError
 from m2m.merging.as_adapter import write_adapters
-from m2m.merging.card import write_card
-from m2m.merging.lora import AdaptedCheckpoint, open_models
-from m2m.merging.methods.fisher_files import FisherFiles
+from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.plan import build_plan
-from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe, from_weights
-from m2m.merging.recipe.models import ModelRef
+from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe
+from m2m.merging.recipe.models import ModelRef, open_models
 from m2m.merging.recipe.reader import load
 from m2m.merging.recipe.recipe import Recipe
-from m2m.merging.report import MergeReport
-from m2m.merging.side_files import choose_companions, write_companions
+from m2m.merging.side_files import choose_side_files, write_card, write_side_files
 from m2m.merging.stream.memory import collector_paused
-from m2m.merging.stream.run import MergeOptions, run_plan
+from m2m.merging.stream.run import MergeOptions, MergeReport, run_plan
 from m2m.merging.stream.statistics import StatisticsOf
 from m2m.merging.stream.work_folder import work_folder
 from m2m.support.arguments import argument, check_count
@@ -105,22 +103,22 @@ def merge(
         return report
     out_dtype = _float_dtype(parsed.out_dtype or parsed.dtype if dtype is None else dtype)
     about = _statistics_of(parsed, models) if statistics else None
-    fishers = FisherFiles()
-    wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics, fishers=fishers)
+    named: dict[str, Checkpoint] = {}
+    wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics, opened=named)
     metadata = _metadata(parsed, models[parsed.donor], candidates)
-    files = choose_companions(parsed, models)
+    files = choose_side_files(parsed, models)
     plan = build_plan(
-        [*models.values(), *fishers.checkpoints],
+        [*models.values(), *named.values()],
         wanted,
         metadata,
-        parse_bytes(shard_size),
         parsed.rule,
+        parse_bytes(shard_size),
         files,
     )
     layers = _stacked_layers(parsed)
 
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
-        write_companions(files, folder, dtype=out_dtype, layers=layers, chat_template=parsed.chat_template)
+        write_side_files(files, folder, dtype=out_dtype, layers=layers, chat_template=parsed.chat_template)
         row = (
             None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
         )
@@ -138,60 +136,6 @@ def _refuse_beside_adapters(device: str, *, statistics: bool, allow_nonfinite: b
         raise RecipeError("statistics of LoRA adapters come from their factors: m2m.merging.lora.lora_gram")
     if allow_nonfinite:
         raise ConfigError("factors of adapters must be finite; leave allow_nonfinite out")
-
-
-@collector_paused()
-def merge_linear(
-    models: Sequence[str | Path],
-    weights: Sequence[Sequence[float]],
-    out: str | Path,
-    *,
-    names: Sequence[str] = ("",),
-    shard_size: str | int = "5GB",
-    dtype: str | None = None,
-    options: MergeOptions | None = None,
-) -> MergeReport:
-    """Write M weighted sums of N checkpoints in one pass over them.
-
-    Args:
-        models: The checkpoints; the first lends its side files. [N]
-        weights: Merging weights, a row a candidate. [M, N]
-        out: The folder to make.
-        names: Folder of each candidate in `out`; `out` itself when there is one candidate without a name. [M]
-        shard_size: Most tensor bytes an output file.
-        dtype: Float type of what is written; the first checkpoint's when not given.
-        options: How to run it.
-
-    Returns:
-        What was done.
-
-    Raises:
-        CheckpointError: If an input is malformed, does not fit the others, changes, or is not finite.
-        MixtureError: If the weights do not fit models and names, or are not finite.
-        RunFolderError: If `out` exists or is being written, or there is no room for it.
-    """  # noqa: DOC502 - raised by what is called
-    started = time.perf_counter()
-    if not names or len(weights) != len(names):
-        raise MixtureError(f"{len(weights)} rows of weights for {len(names)} candidates {list(names)}")
-    if list(names) != [""]:
-        check_names(names, "candidate", folder_fault, MixtureError)
-    options = options or MergeOptions()
-    place = _place(out, models, resume=options.resume)
-    inputs = [Checkpoint(path) for path in models]
-    out_dtype = _float_dtype(dtype)
-    paths = [str(model.path) for model in inputs]
-    notes = [json.dumps({"models": paths, "weights": list(map(float, row))}) for row in weights]
-    wanted = from_weights(inputs, weights, out_dtype)
-    metadata = {
-        name: _notes(inputs[0], {"m2m.weights": note}) for name, note in zip(names, notes, strict=True)
-    }
-    files = inputs[0].side_files
-    plan = build_plan(inputs, wanted, metadata, parse_bytes(shard_size), companions=files)
-
-    def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
-        write_companions(files, folder, dtype=out_dtype, layers=None, chat_template=None)
-
-    return run_plan(plan, place, options, finish, started)
 
 
 def outputs_of(out: str | Path) -> list[Output]:
@@ -231,7 +175,7 @@ def _statistics_of(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Sta
     if len(recipe.slices) > 1 or recipe.slices[0].ranges:
         raise RecipeError("statistics are about whole models: merge slices without")
     for ref, model in models.items():
-        if recipe.rule.kind == "weights" and isinstance(model, AdaptedCheckpoint):
+        if isinstance(recipe.rule, WeightedSum) and isinstance(model, AdaptedCheckpoint):
             raise RecipeError(
                 f"{ref}: statistics of LoRA adapters come from their factors: m2m.merging.lora.lora_gram"
             )

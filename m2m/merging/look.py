@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.errors import CheckpointError
-from m2m.merging.methods.gram_passes import unpack_triangle, whole_tensor
+from m2m.merging.compiled import GramPass, RiderPass, compile_plan
+from m2m.merging.methods.gram import Points, look_at_products, unpack_triangle
+from m2m.merging.methods.linear import LINEAR
 from m2m.merging.plan.plan import build_plan
 from m2m.merging.plan.resolve import from_weights
 from m2m.merging.plan.tensors import PlannedTensor
-from m2m.merging.stream.compile import compile_plan
 from m2m.merging.stream.memory import collector_paused, plan_staging
 from m2m.merging.stream.pass_run import PassRun
-from m2m.merging.stream.window import Window
-from m2m.merging.stream.windows import windows
+from m2m.merging.stream.window import Window, windows
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
-if TYPE_CHECKING:
-    from m2m._core import GramPass
-
-#: A copied tensor has no task vectors: origin, first point, points, length, stride.
-_NOTHING = (-1, 0, 0, 0, 1)
 _BASE = 0
 
 
@@ -93,7 +86,7 @@ def look_at_task_vectors(
     with collector_paused():
         models = [base, *experts]
         wanted = from_weights(models, [[1.0, *(0.0 for _ in experts)]])
-        plan = build_plan(models, wanted, {"": {}})
+        plan = build_plan(models, wanted, {"": {}}, LINEAR)
     staging = plan_staging(parse_bytes(memory), threads, plan.input_slots, 1)
     core = compile_plan(plan, [Path(shard.name) for shard in plan.outputs[0].layout.shards])
     run = PassRun(plan, core, staging, (0, 0), lambda position: None, None)
@@ -115,24 +108,13 @@ def look_at_task_vectors(
 
 
 def _look(window: Window, run: PassRun) -> list[TensorLook]:
-    from m2m._core import GramPass, RiderPass
-
-    vectors = _layout(window, origin=_BASE, first=1)
-    itself = _layout(window, origin=-1, first=_BASE)
-    core, first = window.core, window.first
-    products = GramPass(core, first, layout=vectors, counts_signs=True, squares=True)
-    sizes = GramPass(core, first, layout=itself, counts_signs=False)
-    ulps = GramPass(core, first, layout=itself, counts_signs=False, squares=True, ulps=True)
-    run(RiderPass(core, products, RiderPass(core, sizes, ulps)), window)
+    vectors = [Points.whole(tensor, _BASE, 1, len(tensor.sources) - 1) for tensor in window.tensors]
+    itself = [Points.whole(tensor, -1, _BASE, 1) for tensor in window.tensors]
+    products = look_at_products(window, vectors, counts_signs=True, squares=True)
+    sizes = look_at_products(window, itself)
+    ulps = look_at_products(window, itself, squares=True, ulps=True)
+    run(RiderPass(window.core, products, RiderPass(window.core, sizes, ulps)), window)
     return [_tensor_look(number, tensor, products, sizes, ulps) for number, tensor in window.merged()]
-
-
-def _layout(window: Window, origin: int, first: int) -> array[int]:
-    rows = array("q")
-    for tensor in window.tensors:
-        points = len(tensor.sources) - 1 if origin == _BASE else 1
-        rows.extend(_NOTHING if tensor.copied else whole_tensor(tensor, origin, first, points))
-    return rows
 
 
 def _tensor_look(

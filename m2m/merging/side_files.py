@@ -1,4 +1,4 @@
-"""Config, tokenizer and chat template of a merged model: always the same donor's, never a random one's."""
+"""Config, tokenizer and chat template of a merged model, always the same donor's, and its `README.md`."""
 
 from __future__ import annotations
 
@@ -26,19 +26,9 @@ _TOKENIZER = (
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
-def choose_companions(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> tuple[Path, ...]:
-    """Choose the side files of a merged model.
-
-    Args:
-        recipe: The recipe.
-        models: An open checkpoint for each of its models.
-
-    Returns:
-        The donor's files, with the tokenizer the recipe asks for.
-
-    Raises:
-        RecipeError: If it asks for the union of tokenizers that differ.
-    """
+def choose_side_files(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> tuple[Path, ...]:
+    """Choose the donor's side files, with the tokenizer the recipe asks for."""
+    # RecipeError if it asks for the union of tokenizers that differ.
     files = models[recipe.donor].side_files
     if recipe.tokenizer == "union":
         for model in models.values():
@@ -58,17 +48,13 @@ def _tokenizer(model: Checkpoint) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in model.side_files if file.name.startswith(_TOKENIZER)}
 
 
-def write_companions(
+def write_side_files(
     files: tuple[Path, ...], folder: Path, *, dtype: str | None, layers: int | None, chat_template: str | None
 ) -> None:
     """Copy side files beside merged weights, and let them say what is true of them.
 
-    Args:
-        files: The files to copy.
-        folder: Where to; exists.
-        dtype: Safetensors name of the float type of all weights, if there is one.
-        layers: Layers of the merged model, if the recipe stacked them.
-        chat_template: A Jinja template in place of the donor's.
+    `dtype` is the safetensors name of the float type of all weights, if there is one; `layers` how many
+    layers the recipe stacked, if it did; `chat_template` a Jinja template in place of the donor's.
     """
     copy_side_files(files, folder)
     changes: dict[str, object] = {}
@@ -87,3 +73,34 @@ def write_companions(
 def _read_config(path: Path) -> dict[str, object]:
     config: dict[str, object] = read_json(path, "a model's configuration", CheckpointError, {})
     return config
+
+
+def write_card(
+    folder: Path, recipe: Recipe, weights: Mapping[str, float] | None, hashes: Mapping[str, str]
+) -> None:
+    """Write `README.md`: the recipe, what weights took its weights' place, and SHA-256 by weight file.
+
+    The same merge writes the same card.
+    """
+    import yaml
+
+    rule = recipe.rule
+    lines = [
+        "---",
+        yaml.safe_dump({"tags": ["m2m", "merge"]}, sort_keys=False).strip(),
+        "---",
+        f"# Merged with m2m: {rule.name}",
+        "",
+        f"Method: {rule.source}.",
+        "",
+        "```yaml",
+        yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).strip(),
+        "```",
+    ]
+    if weights is not None:
+        lines += ["", "Merging weights in place of the recipe's:", ""]
+        lines += ["| expert | weight |", "| --- | --- |"]
+        lines += [f"| {expert} | {weight!r} |" for expert, weight in weights.items()]
+    lines += ["", "| file | SHA-256 |", "| --- | --- |"]
+    lines += [f"| {name} | `{digest}` |" for name, digest in sorted(hashes.items())]
+    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

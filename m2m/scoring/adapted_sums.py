@@ -17,7 +17,6 @@ from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
 from m2m.merging.lora.product import Product
-from m2m.merging.lora.twin import product
 from m2m.ops import weighted_sum
 from m2m.scoring.live.mapped import mapped_tensors
 from m2m.support.arrays import Floats
@@ -87,7 +86,7 @@ class AdaptedSum:
 
 
 def formed_product(source: Product) -> Tensor:
-    """Form what an adapter adds, with the bits of its definition (`m2m.merging.lora.twin.product`).
+    """Form what an adapter adds, with the bits of its definition (`Product.form`).
 
     Factors of at most 32 bits have exact products in float64, so the kernel's fused multiply-adds round as
     a product and a sum do; its outputs are then the rows of P, its inputs the rows of the right factor.
@@ -99,7 +98,7 @@ def formed_product(source: Product) -> Tensor:
         P, float64. [rows, columns]
     """
     if "F64" in (source.left.dtype, source.right.dtype):
-        return product(source)
+        return source.form()
     left, right = read_tensor(source.left).double(), read_tensor(source.right).double()
     if source.transposed:
         left, right = left.T, right.T

@@ -20,8 +20,8 @@ from m2m.cli.entry import PROGRAM
 from m2m.cli.select import execute as select
 from m2m.errors import CheckpointError, M2MError
 from m2m.merging import engine
+from m2m.merging.compiled import compile_plan
 from m2m.merging.plan.plan import MergePlan
-from m2m.merging.stream.compile import compile_plan
 from m2m.pipeline import config
 from m2m.predicting.tables import read_table
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.linear_merges import merge_linear
 from hypothesis import given
 from hypothesis import strategies as st
 
 from m2m.checkpoint import save
 from m2m.errors import ConfigError
-from m2m.merging import MergeOptions, merge_linear
 from m2m.merging.stream import memory, pass_run
 from m2m.merging.stream.memory import plan_staging
 
@@ -25,10 +25,11 @@ MIB = 2**20
 #: Prints how much more memory the process held than before the merge.
 CHILD = """
 import json, sys
-from m2m.merging import MergeOptions, merge_linear
+from m2m.merging import merge
 from m2m.merging.stream import memory
 before = memory.peak_resident_bytes()
-report = merge_linear(sys.argv[1:3], [[0.5, 0.5]], sys.argv[3], options=MergeOptions(threads=2))
+models = [{"model": path, "parameters": {"weight": 0.5}} for path in sys.argv[1:3]]
+report = merge({"merge_method": "linear", "models": models}, sys.argv[3], threads=2)
 print(json.dumps([report.peak_rss_bytes - before, report.threads * 3 * report.slot_bytes]))
 """
 
@@ -119,7 +120,7 @@ def test_many_small_tensors_are_cheap(tmp_path: Path) -> None:
         inputs = [save(state, tmp_path / f"{count}_{i}") for i in range(2)]
         calls = itertools.count()
         sys.setprofile(lambda *_: next(calls))
-        merge_linear(inputs, [[0.5, 0.5]], tmp_path / f"out{count}", options=MergeOptions(threads=1))
+        merge_linear(inputs, [[0.5, 0.5]], tmp_path / f"out{count}", threads=1)
         sys.setprofile(None)
         return next(calls)
 
@@ -131,8 +132,7 @@ def test_many_small_tensors_are_cheap(tmp_path: Path) -> None:
 def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     inputs = [save({"a": torch.ones(100_000)}, tmp_path / f"m{i}") for i in range(2)]
     seen: list[tuple[int, int, str]] = []
-    options = MergeOptions(progress=lambda *now: seen.append(now))
-    merge_linear(inputs, [[0.5, 0.5]], tmp_path / "out", options=options)
+    merge_linear(inputs, [[0.5, 0.5]], tmp_path / "out", progress=lambda *now: seen.append(now))
     assert seen[-1][0] == seen[-1][1] == 400_000
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
 
@@ -151,6 +151,6 @@ def test_ctrl_c_stops_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
         out = tmp_path / "out"
         shutil.rmtree(out, ignore_errors=True)
         with pytest.raises(KeyboardInterrupt):
-            merge_linear(inputs, [[0.5, 0.5]], out, options=MergeOptions(threads=1, progress=interrupt))
+            merge_linear(inputs, [[0.5, 0.5]], out, threads=1, progress=interrupt)
         assert not out.exists()
-        done = merge_linear(inputs, [[0.5, 0.5]], out, options=MergeOptions(resume=True)).resumed_bytes
+        done = merge_linear(inputs, [[0.5, 0.5]], out, resume=True).resumed_bytes

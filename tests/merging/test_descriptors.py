@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.linear_merges import merge_linear
 
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import M2MError
-from m2m.merging import merge_linear
 from m2m.merging.stream import execute, work_folder
 
 #: Python with torch has less than half of them open.
@@ -23,11 +23,12 @@ LIMIT = 64
 EXPERTS, TENSORS = 5, 30
 MERGE = """
 import sys
-from m2m.merging import merge_linear
+from m2m.merging import merge
 folder = sys.argv[1]
-paths = [f"{folder}/e{n}" for n in range(5)]
-rows = [[float(m == n) for n in range(5)] for m in range(5)]
-merge_linear(paths, rows, f"{folder}/out", names=list("abcde"), shard_size=int(sys.argv[2]))
+models = [{"model": f"{folder}/e{n}", "parameters": {"weight": 1}} for n in range(5)]
+rows = {name: [float(m == n) for n in range(5)] for m, name in enumerate("abcde")}
+recipe = {"merge_method": "linear", "models": models, "parameters": {"normalize": False}}
+merge(recipe, f"{folder}/out", candidates=rows, shard_size=int(sys.argv[2]))
 """
 
 

@@ -9,12 +9,13 @@ from typing import NoReturn
 import pytest
 import torch
 from helpers.commands import contents
+from helpers.linear_merges import merge_linear
 
 from m2m import _core
 from m2m.checkpoint import save
 from m2m.errors import ConfigError
-from m2m.merging import MergeOptions, merge, merge_linear
-from m2m.merging.stream.failures import InterruptedMergeError, raise_failure
+from m2m.merging import merge
+from m2m.merging.stream.pass_run import InterruptedMergeError, raise_failure
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -32,7 +33,7 @@ def merge_on(device: str, models: list[Path], out: Path) -> None:
         [[0.2, 0.3, 0.5], [1.0, 0.0, -1.0]],
         out,
         names=["x", "y"],
-        options=MergeOptions(device=device),
+        device=device,
     )
 
 

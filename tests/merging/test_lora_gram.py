@@ -182,7 +182,7 @@ def test_an_adapter_is_never_written_over_another(folder: Path) -> None:
 def test_linear_weights_that_are_normalised_leave_the_base_model_whole(
     tmp_path_factory: pytest.TempPathFactory, weights: list[float]
 ) -> None:
-    from m2m.merging.lora.join import check_sums_to_base
+    from m2m.merging.as_adapter import check_sums_to_base
     from m2m.merging.lora.terms import resolve_terms
 
     folder = tmp_path_factory.getbasetemp() / "linear_lora"

@@ -20,12 +20,10 @@ from m2m import _core
 from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.errors import CheckpointError, ConfigError, RecipeError
-from m2m.merging import merge, methods
+from m2m.merging import MergeReport, merge, methods
 from m2m.merging.lora import AdaptedCheckpoint, AdaptedTensor, Adapter, expert_tensors
-from m2m.merging.lora.twin import adapted
 from m2m.merging.methods import Inputs, settings_of
-from m2m.merging.report import MergeReport
-from m2m.merging.stream import memory, windows
+from m2m.merging.stream import memory
 from m2m.testing.tolerance import gamma
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -83,7 +81,7 @@ def assert_is_twin_of_experts(
     models, rule = opened(paths), methods.get(method)
     for name, got in Checkpoint(out).state().items():
         tensors: list[Tensor] = [
-            adapted(source) if isinstance(source, AdaptedTensor) else read_tensor(source)
+            source.form() if isinstance(source, AdaptedTensor) else read_tensor(source)
             for source in expert_tensors(models, [name] * len(models))
         ]
         inputs = Inputs(tensors[1:], None if rule.base == "ignored" else tensors[0])
@@ -125,7 +123,7 @@ def test_streams_are_twins_of_the_formed_experts(
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(memory, "SLOT_BYTES", slot)
-            patch.setattr(windows, "WINDOW_BYTES", window)
+            patch.setattr(window, "WINDOW_BYTES", window)
             _core.use_isa(isa)
             merge(
                 make_recipe(method, paths, base=True, shared=shared, each=each),
@@ -159,7 +157,7 @@ def test_an_expert_is_base_plus_delta_rounded_once(paths: list[str]) -> None:
         b, a = read_tensor(own.b).double(), read_tensor(own.a).double()
         delta, size = own.scale * (b @ a), own.scale * (b.abs() @ a.abs())
         base = models[0].read(name).double()
-        got = adapted(source)
+        got = source.form()
         assert got.dtype == torch.float32
         # Rounded once to float32, after a float64 sum of r + 2 roundings a term.
         slack = gamma(own.rank + 2, 2.0**-53) * (base.abs() + size)
@@ -224,9 +222,7 @@ def test_statistics_are_of_the_formed_experts(paths: list[str], tmp_path: Path) 
     for name in NAMES:
         sources = expert_tensors(models, [name] * len(models))
         base = models[0].read(name).float()
-        experts = [
-            adapted(s) if isinstance(s, AdaptedTensor) else read_tensor(s).float() for s in sources[1:]
-        ]
+        experts = [s.form() if isinstance(s, AdaptedTensor) else read_tensor(s).float() for s in sources[1:]]
         largest = [float((expert - base).abs().max()) for expert in experts]
         assert tables[name]["largest"] == largest
 

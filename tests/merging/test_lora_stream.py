@@ -16,7 +16,7 @@ from m2m import _core
 from m2m.checkpoint import Checkpoint, save
 from m2m.merging import merge
 from m2m.merging.lora import AdaptedCheckpoint, Adapter
-from m2m.merging.lora.twin import merge_adapted
+from m2m.merging.lora.terms import merge_adapted
 from m2m.merging.stream import memory
 
 #: More tensors than the factors of which are in memory at a time.

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.linear_merges import linear_recipe, merge_linear
 
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError, M2MError, MixtureError, RecipeError, RunFolderError
-from m2m.merging import MergeOptions, merge, merge_linear
+from m2m.merging import merge
 from m2m.merging.stream.work_folder import open_work_folder
 
 State = dict[str, torch.Tensor]
@@ -38,15 +39,13 @@ def test_nonfinite_inputs_are_named(tmp_path: Path, value: float, dtype: str) ->
     paths = two_models(tmp_path, set_value(65_432, value))
     for threads in (1, 3):
         with pytest.raises(CheckpointError, match=r"m1/model\.safetensors: tensor 'a' is NaN .* index 65432"):
-            merge_linear(
-                paths, [[0.5, 0.5]], tmp_path / "out", dtype=dtype, options=MergeOptions(threads=threads)
-            )
+            merge_linear(paths, [[0.5, 0.5]], tmp_path / "out", dtype=dtype, threads=threads)
     assert_only_inputs_left(tmp_path)
 
 
 def test_nonfinite_inputs_pass_when_asked_for(tmp_path: Path) -> None:
     paths = two_models(tmp_path, set_value(3, float("nan")))
-    merge_linear(paths, [[0.5, 0.5]], tmp_path / "out", options=MergeOptions(allow_nonfinite=True))
+    merge_linear(paths, [[0.5, 0.5]], tmp_path / "out", allow_nonfinite=True)
     merged = Checkpoint(tmp_path / "out").read("a")
     assert merged[3].isnan()
     assert merged.isnan().sum() == 1
@@ -82,11 +81,13 @@ def test_eight_bit_floats_are_not_merged(tmp_path: Path) -> None:
         merge_linear(paths, [[0.5, 0.5]], tmp_path / "out")
 
 
-@pytest.mark.parametrize("weights", [[[0.5]], [[0.5, 0.5], [1, 0]], [[float("nan"), 1]], [[0.0, 0.0]], []])
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path, weights: list[list[float]]) -> None:
-    paths = two_models(tmp_path)
-    with pytest.raises(MixtureError):
-        merge_linear(paths, weights, tmp_path / "out")
+@pytest.mark.parametrize(
+    "candidates", [{"c": [0.5]}, {"c": [0.5] * 3}, {"c": [float("nan"), 1]}, {"c": [0.0, 0.0]}, {}]
+)
+def test_candidates_that_do_not_fit_are_refused(tmp_path: Path, candidates: dict[str, list[float]]) -> None:
+    recipe = linear_recipe(two_models(tmp_path), [0.5, 0.5])
+    with pytest.raises((MixtureError, RecipeError)):
+        merge(recipe, tmp_path / "out", candidates=candidates)
     assert_only_inputs_left(tmp_path)
 
 
@@ -126,7 +127,7 @@ def test_a_full_disk_is_found_out_before_the_merge(tmp_path: Path, monkeypatch: 
 
 def test_a_failing_write_keeps_the_work_for_resume(tmp_path: Path) -> None:
     from m2m.merging.stream import execute
-    from m2m.merging.stream.failures import InterruptedMergeError
+    from m2m.merging.stream.pass_run import InterruptedMergeError
 
     paths = two_models(tmp_path)
     original = execute.lay_out
@@ -137,7 +138,7 @@ def test_a_failing_write_keeps_the_work_for_resume(tmp_path: Path) -> None:
         with pytest.raises(InterruptedMergeError, match="cannot be written: No space left"):
             merge_linear(paths, [[0.5, 0.5]], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    merge_linear(paths, [[0.5, 0.5]], tmp_path / "out", options=MergeOptions(resume=True))
+    merge_linear(paths, [[0.5, 0.5]], tmp_path / "out", resume=True)
     assert torch.equal(Checkpoint(tmp_path / "out").read("a"), torch.ones(70_000))
 
 
@@ -164,9 +165,7 @@ def test_a_second_merge_into_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_impossible_budgets_are_refused(tmp_path: Path, memory: str, threads: int) -> None:
     paths = two_models(tmp_path)
     with pytest.raises(ConfigError):
-        merge_linear(
-            paths, [[0.5, 0.5]], tmp_path / "out", options=MergeOptions(memory=memory, threads=threads)
-        )
+        merge_linear(paths, [[0.5, 0.5]], tmp_path / "out", memory=memory, threads=threads)
     assert_only_inputs_left(tmp_path)
 
 

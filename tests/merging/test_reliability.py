@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import contents, kill_after, run, start, wait_for
+from helpers.linear_merges import merge_linear
 
 from m2m.checkpoint import save
-from m2m.merging import merge_linear
 from m2m.merging.stream import run as run_plan
-from m2m.merging.stream.failures import InterruptedMergeError
+from m2m.merging.stream.pass_run import InterruptedMergeError
 
 METHODS = {
     "linear": "weight: 0.5",

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.linear_merges import merge_linear
 
 from m2m.checkpoint import Checkpoint, save, verify
 from m2m.errors import CheckpointError, RunFolderError
-from m2m.merging import MergeOptions, MergeReport, merge_linear
+from m2m.merging import MergeReport
 from m2m.merging.stream import run as run_plan
 from m2m.merging.stream.work_folder import WorkFolder
 
@@ -25,7 +26,7 @@ NAMES = ["x", "y"]
 #: Merges the same with the smallest buffers, a journal entry a millisecond, and kills itself half-way.
 CHILD = """
 import os, signal, sys
-from m2m.merging import MergeOptions, merge_linear
+from m2m.merging import merge
 from m2m.merging.stream import memory, pass_run
 
 pass_run._POLL_SECONDS, pass_run._NOTES_EVERY, memory.SLOT_BYTES = 0.001, 1, 4096
@@ -35,10 +36,12 @@ def progress(done, total, what):
     if done >= deadline * total:
         os.kill(os.getpid(), signal.SIGKILL)
 
-options = MergeOptions(resume=True, threads=2, progress=progress)
-inputs = [folder + "/m0", folder + "/m1"]
-weights, names = [[0.25, 0.75], [1.5, -0.5]], ["x", "y"]
-report = merge_linear(inputs, weights, folder + "/out", names=names, shard_size="3MB", options=options)
+models = [{"model": folder + name, "parameters": {"weight": 0.25}} for name in ("/m0", "/m1")]
+models[1]["parameters"]["weight"] = 0.75
+recipe = {"merge_method": "linear", "models": models, "parameters": {"normalize": False}}
+candidates = {"x": [0.25, 0.75], "y": [1.5, -0.5]}
+options = {"resume": True, "threads": 2, "progress": progress, "shard_size": "3MB"}
+report = merge(recipe, folder + "/out", candidates=candidates, **options)
 print(report.resumed_bytes)
 """
 
@@ -66,7 +69,7 @@ def run(inputs: list[Path], out: Path, **options: object) -> MergeReport:
         out,
         names=NAMES,
         shard_size="3MB",
-        options=MergeOptions(**options),  # type: ignore[arg-type]
+        **options,
     )
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.linear_merges import merge_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from m2m import weighted_sum
 from m2m.checkpoint import Checkpoint, save, verify
-from m2m.merging import MergeOptions, merge_linear
 from m2m.merging.stream import memory
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -91,7 +91,7 @@ def test_streamed_bits_are_those_of_whole_tensors(
             folder / "out",
             names=names,
             shard_size=out_shard,
-            options=MergeOptions(threads=threads),
+            threads=threads,
         )
     assert report.slot_bytes == slot
     for i, name in enumerate(names):

@@ -1,10 +1,8 @@
 """LoRA experts: adapters as they are, their exact sum, their Gram matrices, one adapter in place of many."""
 
-from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.lora.adapted import AdaptedCheckpoint, AdaptedTensor, expert_tensors
 from m2m.merging.lora.adapter import Adapter, is_adapter
-from m2m.merging.lora.expert import AdaptedTensor, expert_tensors
 from m2m.merging.lora.gram import LoraGram, lora_gram
-from m2m.merging.lora.open import open_models
 from m2m.merging.lora.terms import resolve_terms
 
 __all__ = [
@@ -15,6 +13,5 @@ __all__ = [
     "expert_tensors",
     "is_adapter",
     "lora_gram",
-    "open_models",
     "resolve_terms",
 ]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import SIZES, TensorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Tensors whose factors are in memory at the same time; see `LoraCache` in `csrc/stream/lora_factors.h`.
 TENSORS_AT_ONCE = 2
@@ -51,6 +55,18 @@ class Product(NamedTuple):
         """Bytes of both factors in memory, as float32 unless one of them is wider."""
         wide = "F64" in (self.left.dtype, self.right.dtype)
         return (self.left.elements + self.right.elements) * SIZES["F64" if wide else "F32"]
+
+    def form(self) -> Tensor:
+        """Form P as the stream does, whole: its reference twin. Float64 [rows, columns]."""
+        import torch
+
+        left, right = read_tensor(self.left).double(), read_tensor(self.right).double()
+        if self.transposed:
+            left, right = left.T, right.T
+        total = torch.full(self.shape, -0.0, dtype=torch.float64)
+        for k in range(self.rank):
+            total = total + left[:, k, None] * right[k]
+        return total
 
     def __repr__(self) -> str:
         parts = [(info.name, info.dtype, info.shape, info.offset) for info in (self.left, self.right)]

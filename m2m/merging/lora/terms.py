@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.adapted import AdaptedCheckpoint, Addition
 from m2m.merging.lora.product import Product
-from m2m.merging.methods.weights import input_weights
+from m2m.merging.methods.weighted import input_weights, sum_inputs
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
 
 
 class Terms(NamedTuple):
@@ -65,6 +68,38 @@ def resolve_terms(
         _dense_weights(origin, experts, dense, row) + _added_weights(experts, row) for row in rows
     )
     return Terms(dense, added, weights)
+
+
+def merge_adapted(
+    experts: Sequence[tuple[Checkpoint, float]],
+    name: str,
+    *,
+    base: Checkpoint | None = None,
+    out_dtype: dtype | None = None,
+) -> Tensor:
+    """Merge one tensor of models of which some are adapters.
+
+    The terms (`resolve_terms`) are added by the numeric contract's weighted sum: in float64 where an adapter
+    adds a product, else in the accumulation type of what is read.
+
+    Args:
+        experts: Models and merging weights α. [N]
+        name: The tensor.
+        base: The base model of task vectors; weights are those of the models themselves when not given.
+        out_dtype: Type of the result; the first dense tensor's when not given.
+
+    Returns:
+        The merged tensor. [*shape]
+    """
+    models = [*([] if base is None else [base]), *(model for model, _ in experts)]
+    row = [weight for _, weight in experts]
+    terms = resolve_terms(models, [name] * len(models), [row], on_task_vectors=base is not None)
+    tensors = [
+        read_tensor(source) if isinstance(source, TensorInfo) else source.form()
+        for source in (*terms.dense, *terms.added)
+    ]
+    out = out_dtype or read_tensor(terms.dense[0]).dtype
+    return sum_inputs(tensors, terms.weights[0], out)
 
 
 def _point(model: Checkpoint, name: str) -> _Point:

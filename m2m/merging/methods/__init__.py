@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 from m2m.errors import RecipeError
-from m2m.merging.methods import fisher, linear, mixing, model_stock, sce, spherical, swaps, task_vectors
+from m2m.merging.methods import (
+    arcee_fusion,
+    fisher,
+    linear,
+    mixing,
+    model_stock,
+    nearswap,
+    sce,
+    spherical,
+    task_vectors,
+)
+from m2m.merging.methods.gram import GramSum
 from m2m.merging.methods.spec import Inputs, Method, Parameter, Settings, Value, settings_of
+from m2m.merging.methods.weighted import WeightedSum
 from m2m.support.schema import closest
 
-__all__ = ["METHODS", "Inputs", "Method", "Parameter", "Settings", "Value", "get", "settings_of"]
-
-_FAMILIES = (linear, spherical, task_vectors, model_stock, sce, swaps, mixing, fisher)
+__all__ = [
+    "METHODS",
+    "GramSum",
+    "Inputs",
+    "Method",
+    "Parameter",
+    "Settings",
+    "Value",
+    "WeightedSum",
+    "get",
+    "register",
+    "settings_of",
+]
 
 #: All methods by name.
-METHODS: dict[str, Method] = {method.name: method for family in _FAMILIES for method in family.METHODS}
+METHODS: dict[str, Method] = {}
+
+
+def register(method: Method) -> None:
+    """Make a method known, so that recipes can name it (`docs/add_a_method.md`).
+
+    Args:
+        method: The method.
+
+    Raises:
+        RecipeError: If another method has its name.
+    """
+    if METHODS.setdefault(method.name, method) is not method:
+        raise RecipeError(f"merge_method: {method.name!r} is the name of another method already")
 
 
 def get(name: str) -> Method:
@@ -32,3 +67,8 @@ def get(name: str) -> Method:
     meant = closest(str(name), METHODS)
     hint = f"; did you mean {meant!r}?" if meant is not None else ";"
     raise RecipeError(f"merge_method: {name!r} is unknown{hint} there are: {', '.join(METHODS)}")
+
+
+for _family in (linear, spherical, task_vectors, model_stock, sce, nearswap, arcee_fusion, mixing, fisher):
+    for _method in _family.METHODS:
+        register(_method)

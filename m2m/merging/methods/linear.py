@@ -2,72 +2,36 @@
 
 from __future__ import annotations
 
-from m2m.merging.methods.spec import Gram, Method, Parameter, Settings, flag, number
-from m2m.merging.methods.weighted import weighted_twin
-from m2m.merging.methods.weights import normalised
+from m2m.merging.methods.spec import Parameter, Settings, flag, number
+from m2m.merging.methods.weighted import WeightedSum, normalised
 
 WEIGHT = number("weight", "model")
 
 
-def linear_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weights of `linear`: w, or w / Σw.
-
-    Args:
-        gram: Not used.
-        settings: `weight`, `normalize`.
-
-    Returns:
-        α. [N]
-    """
+def linear_weights(settings: Settings) -> list[float]:
+    """w, or w / Σw [N]."""
     weights = settings.numbers("weight")
     return normalised(weights, settings) if settings.flag("normalize") else weights
 
 
-def task_arithmetic_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weights of `task_arithmetic`: λ·w, or λ·w / Σw.
-
-    Args:
-        gram: Not used.
-        settings: `weight`, `normalize`, `lambda`.
-
-    Returns:
-        α of the task vectors. [N]
-    """
-    return [settings.number("lambda") * weight for weight in linear_coefficients(gram, settings)]
+def task_arithmetic_weights(settings: Settings) -> list[float]:
+    """λ·w, or λ·w / Σw, of the task vectors [N]."""
+    return [settings.number("lambda") * weight for weight in linear_weights(settings)]
 
 
-def passthrough_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weight of `passthrough`: the scale.
-
-    Args:
-        gram: Not used.
-        settings: `scale`.
-
-    Returns:
-        One weight. [1]
-    """
-    return settings.numbers("scale")
-
-
-LINEAR = Method(
+LINEAR = WeightedSum(
     name="linear",
     base="ignored",
-    least=1,
-    most=None,
     parameters=(WEIGHT, flag("normalize", True)),
-    kind="weights",
     space="weights",
     source="Wortsman et al., Model soups, 2022, arXiv 2203.05482",
     differences="weights that cancel are refused (mergekit: NaN); weights are divided, not the sum",
-    reference=weighted_twin(linear_coefficients, needs_gram=False, on_task_vectors=False),
-    coefficients=linear_coefficients,
+    weights=linear_weights,
 )
 
-TASK_ARITHMETIC = Method(
+TASK_ARITHMETIC = WeightedSum(
     name="task_arithmetic",
     base="required",
-    least=1,
-    most=None,
     parameters=(
         WEIGHT,
         flag("normalize", False),
@@ -76,26 +40,19 @@ TASK_ARITHMETIC = Method(
         flag("int8_mask", False, effect=False),
         flag("rescale", False, effect=False),
     ),
-    kind="weights",
     space="task vectors",
     source="Ilharco et al., Editing models with task arithmetic, 2023, arXiv 2212.04089",
-    differences="",
-    reference=weighted_twin(task_arithmetic_coefficients, needs_gram=False, on_task_vectors=True),
-    coefficients=task_arithmetic_coefficients,
+    weights=task_arithmetic_weights,
 )
 
-PASSTHROUGH = Method(
+PASSTHROUGH = WeightedSum(
     name="passthrough",
     base="ignored",
-    least=1,
     most=1,
     parameters=(Parameter("scale", "model", "number", 1.0),),
-    kind="weights",
     space="weights",
     source="copies tensors; with slices it stacks layers of different models",
-    differences="",
-    reference=weighted_twin(passthrough_coefficients, needs_gram=False, on_task_vectors=False),
-    coefficients=passthrough_coefficients,
+    weights=lambda settings: settings.numbers("scale"),
 )
 
 METHODS = (LINEAR, TASK_ARITHMETIC, PASSTHROUGH)

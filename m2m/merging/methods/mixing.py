@@ -6,29 +6,18 @@ import math
 
 from m2m.errors import RecipeError
 from m2m.merging.methods.linear import WEIGHT
-from m2m.merging.methods.spec import Gram, Method, Parameter, Settings, flag, number
-from m2m.merging.methods.weighted import weighted_twin
+from m2m.merging.methods.spec import Parameter, Settings, flag, number
+from m2m.merging.methods.weighted import WeightedSum
 from m2m.mixture import SUM_TOLERANCE
 
 
-def scheffe_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weights of the {K, 2} Scheffé polynomial through experts and pair experts.
-
-    The residual Δ(λ) = θ*(λ) − Σ λ_k θ_k is quadratic in λ to leading order, so Δ(λ) = Σ_{k<j} λ_k λ_j u_kj,
-    and an expert trained on the 50/50 pool of a pair gives u_kj = 4 (θ_kj − (θ_k + θ_j)/2). Collected by
-    expert (with Σλ = 1): λ_k (2 λ_k − 1) for θ_k and 4 λ_k λ_j for θ_kj, which sum to 1.
-
-    Args:
-        gram: Not used.
-        settings: `datasets` (`a` for an expert, `a+b` for a pair expert) and `weight` (λ, of single experts
-            only).
-
-    Returns:
-        α, in the order of the experts. [N]
-
-    Raises:
-        RecipeError: If λ is not a mixture, a name repeats or is unknown, or a pair in use has no pair expert.
-    """
+def scheffe_weights(settings: Settings) -> list[float]:
+    """Weights of the {K, 2} Scheffé polynomial through experts and pair experts."""
+    # The residual Δ(λ) = θ*(λ) − Σ λ_k θ_k is quadratic in λ to leading order, so Δ(λ) = Σ_{k<j} λ_k λ_j
+    # u_kj, and an expert trained on the 50/50 pool of a pair gives u_kj = 4 (θ_kj − (θ_k + θ_j)/2). Collected
+    # by expert (with Σλ = 1): λ_k (2 λ_k − 1) for θ_k and 4 λ_k λ_j for θ_kj, which sum to 1. `datasets` is
+    # `a` for an expert, `a+b` for a pair expert; `weight` is λ, of single experts only. [N] RecipeError if λ
+    # is no mixture, a name repeats or is unknown, or a pair in use has no pair expert.
     shares = _shares(settings)
     pairs = _pairs(settings, shares)
     for index, a in enumerate(shares):
@@ -83,23 +72,13 @@ def _check_mixture(shares: list[float], total: float, method: str) -> None:
         raise RecipeError(f"{method}: shares {shares} must not be negative and must sum to {total!r}")
 
 
-def anchored_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weights that reach a mixture with experts that all saw some shared data.
-
-    Expert i is trained on β D_i + (1 − β) Σ_j s_j D_j. Averaged with weights w, Σw = 1, the data are λ_i = β
-    w_i + (1 − β) s_i, so w_i = (λ_i − (1 − β) s_i) / β. With shared data outside the N datasets, s = 0 and Σλ
-    = β. Sharing shrinks the residual by about β² (DeMix, arXiv 2602.00747, trains its components this way).
-
-    Args:
-        gram: Not used.
-        settings: `weight` (λ_i), `shared` (s_i), `anchor` (β), `extrapolate`.
-
-    Returns:
-        w. [N]
-
-    Raises:
-        RecipeError: If no w with Σw = 1 reaches λ, or only a negative one does and `extrapolate` is false.
-    """
+def anchored_weights(settings: Settings) -> list[float]:
+    """Weights that reach a mixture with experts that all saw some shared data."""
+    # Expert i is trained on β D_i + (1 − β) Σ_j s_j D_j. Averaged with weights w, Σw = 1, the data are λ_i =
+    # β w_i + (1 − β) s_i, so w_i = (λ_i − (1 − β) s_i) / β. With shared data outside the N datasets, s = 0
+    # and Σλ = β. Sharing shrinks the residual by about β² (DeMix, arXiv 2602.00747, trains its components
+    # this way). `weight` is λ, `shared` s, `anchor` β. [N] RecipeError if no w with Σw = 1 reaches λ, or only
+    # a negative one does and `extrapolate` is false.
     anchor, mixture, shared = (
         settings.number("anchor"),
         settings.numbers("weight"),
@@ -118,40 +97,32 @@ def anchored_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
     return weights
 
 
-SCHEFFE = Method(
+SCHEFFE = WeightedSum(
     name="scheffe",
     base="ignored",
-    least=1,
-    most=None,
     parameters=(
         Parameter("weight", "model", "number", low=0, high=1),
         Parameter("datasets", "model", "text", required=True),
     ),
-    kind="weights",
     space="weights",
     source="Scheffé, Experiments with mixtures, JRSS B 20(2), 1958, {q, 2} lattice, in weight space",
     differences="not in mergekit",
-    reference=weighted_twin(scheffe_coefficients, needs_gram=False, on_task_vectors=False),
-    coefficients=scheffe_coefficients,
+    weights=scheffe_weights,
 )
 
-ANCHORED = Method(
+ANCHORED = WeightedSum(
     name="anchored",
     base="ignored",
-    least=1,
-    most=None,
     parameters=(
         WEIGHT,
         number("shared", "model", 0.0, low=0, high=1),
         Parameter("anchor", "shared", "number", required=True, low=0, high=1, open_low=True),
         flag("extrapolate", False),
     ),
-    kind="weights",
     space="weights",
     source="shared-share experts as in DeMix, arXiv 2602.00747; inversion of λ = Aᵀw",
     differences="not in mergekit",
-    reference=weighted_twin(anchored_coefficients, needs_gram=False, on_task_vectors=False),
-    coefficients=anchored_coefficients,
+    weights=anchored_weights,
 )
 
 METHODS = (SCHEFFE, ANCHORED)

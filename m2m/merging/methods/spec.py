@@ -1,17 +1,23 @@
-"""What a merge method is: its inputs, its parameters, what it asks of a stream, and its reference twin."""
+"""What a merge method is: its parameters, its reference twin, and its passes over a stream."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from m2m.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
+
+    from m2m.checkpoint.checkpoint import Checkpoint
+    from m2m.checkpoint.header import TensorInfo
+    from m2m.merging.compiled import StreamPass
+    from m2m.merging.plan.tensors import PlannedTensor
+    from m2m.merging.stream.window import Window
 
 #: What a parameter of one tensor can be once gradients and filters are resolved.
 Value = float | int | bool | str
@@ -21,8 +27,6 @@ Scope = Literal["shared", "model"]
 _WORDS = {"yes": True, "on": True, "no": False, "off": False}
 #: Largest number a recipe may hold: sums of such numbers, and products of two, are finite in float64.
 LARGEST = 1e150
-#: Symmetric matrix of inner products, float64. [K, K]
-Gram = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -177,86 +181,130 @@ class Inputs:
     base: Tensor | None = None
     fisher: Sequence[Tensor] = ()
 
-
-#: Whole-tensor twin of a method: inputs, settings and output dtype to the merged tensor [*S].
-Reference = Callable[[Inputs, Settings, "dtype"], "Tensor"]
-#: Merging weights of one tensor: Gram matrix of its K points (None for `weights` methods) to K weights.
-Coefficients = Callable[[Gram | None, Settings], list[float]]
-#: Axis along which one vector lies, None for the whole tensor.
-Vectors = Callable[[Settings], int | None]
-#: Which elements of a task vector are kept: the largest, a random share, the largest but for outliers, or at
-#: random by rank.
-Trim = Literal["magnitude", "random", "outliers", "rank"]
+    @property
+    def all(self) -> tuple[Tensor, ...]:
+        """The models' tensors, the base model's first, if there is one."""
+        return (*([] if self.base is None else [self.base]), *self.experts)
 
 
-@dataclass(frozen=True)
-class Method:
-    """A merge method.
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A merge method: what a recipe may say about it, its reference twin, and its passes over a stream.
 
     Attributes:
-        name: Its name in a recipe.
-        base: Whether a base model is `required`, `optional` or `ignored` (then it only lends its files).
-        least: Fewest experts (the base model not counted).
-        most: Most experts, None for any number.
-        parameters: What a recipe may set.
-        kind: What it asks of a stream. `weights`: merging weights known before reading. `gram`: merging
+        name: Its name in a recipe. base: Whether a base model is `required`, `optional` or `ignored` (then
+        it only lends its files). least: Fewest experts (the base model not counted). most: Most experts,
+        None for any number. parameters: What a recipe may set. space: What its points are: `weights`, `task
+        vectors`, or `either` (task vectors if there is a base model). source: Where the method comes from.
+        differences: How it differs from mergekit 0.1.5 under the same name; empty if it does not. kind: What
+        it asks of a stream. `weights`: merging weights known before reading. `gram`: merging
             weights from inner products of the whole tensor, then a weighted sum. `elementwise`: each element
             alone. `selection`: thresholds, ranks or random draws over the tensor, then each element alone.
-        space: `weights`, `task vectors`, or `either` (task vectors if there is a base model).
-        source: Where the method comes from.
-        differences: How it differs from mergekit 0.1.5 under the same name; empty if it does not.
-        reference: The whole-tensor twin, which every other implementation must match.
-        coefficients: For `weights` and `gram`: the merging weights of the points, in float64.
-        trim: For the task-vector family: which elements of a task vector are kept.
-        elect: For the task-vector family: whether experts against the elected sign are left out.
-        vectors: For `gram`: axis along which one vector lies, from the settings; None takes the whole tensor
-            as one vector.
-        row: For methods that look at whole rows: what makes up a row, which a stream must hold at once. What
-            shares the `first index` (a vector is one row), or what lies along the `last axis`.
-        rejects: Raises RecipeError for settings that are each in range but make no sense together.
+        reads_once: Whether one pass does, so that nothing is read again.
+        takes_candidates: Whether one pass can write several outputs, which differ in their weights.
     """
 
     name: str
     base: Literal["required", "optional", "ignored"]
-    least: int
-    most: int | None
-    parameters: tuple[Parameter, ...]
-    kind: Literal["weights", "gram", "elementwise", "selection"]
+    least: int = 1
+    most: int | None = None
+    parameters: tuple[Parameter, ...] = ()
     space: Literal["weights", "task vectors", "either"]
     source: str
-    differences: str
-    reference: Reference
-    coefficients: Coefficients | None = None
-    trim: Trim | None = None
-    elect: bool = False
-    row: Literal["first index", "last axis"] | None = None
-    vectors: Vectors | None = None
-    rejects: Callable[[Settings], None] | None = None
+    differences: str = ""
+    kind: ClassVar[Literal["weights", "gram", "elementwise", "selection"]]
+    reads_once: ClassVar[bool] = False
+    takes_candidates: ClassVar[bool] = True
 
-    def row_length(self, shape: Sequence[int]) -> int:
-        """Measure the rows that a stream must hold whole.
+    @abstractmethod
+    def reference(self, inputs: Inputs, settings: Settings, out_dtype: dtype) -> Tensor:
+        """Merge whole tensors in plain torch: the definition, which every other implementation must match.
 
         Args:
-            shape: A tensor's shape.
+            inputs: The tensors. each [*S]
+            settings: The parameters for this tensor.
+            out_dtype: Type of the result, to which it is rounded once.
 
         Returns:
-            Elements; 1 if the method does not work by rows.
+            The merged tensor. [*S]
         """
-        if self.row is None or not shape:
-            return 1
-        whole = shape[-1] if self.row == "last axis" or len(shape) == 1 else math.prod(shape[1:])
-        return max(whole, 1)  # of a tensor without elements
+
+    @abstractmethod
+    def passes(self, window: Window) -> Iterator[StreamPass]:
+        """Give the compiled passes over a window of tensors.
+
+        Each is run to its end over the whole window before the next one is asked for, so what a pass has
+        gathered can be asked of it when the function goes on. After an interruption the looks of a window are
+        repeated and the write goes on where it stopped: a pass must not depend on anything but the window.
+
+        Args:
+            window: The tensors; those that are copied must be passed over.
+
+        Yields:
+            StreamPass: All but the last only look (`writes` is false); the last one writes.
+        """
 
     def check(self, settings: Settings) -> None:
         """Refuse settings that are each in range but make no sense together.
 
         Args:
             settings: The settings of one tensor.
+
+        Raises:
+            RecipeError: If they make none.
+        """  # noqa: DOC502 - raised by methods that check
+        del settings
+
+    def on_task_vectors(self, *, with_base: bool) -> bool:
+        """Say whether the points are task vectors.
+
+        Args:
+            with_base: Whether there is a base model.
+
+        Returns:
+            Whether they are; else they are the inputs themselves.
         """
-        if self.rejects:
-            self.rejects(settings)
-        elif self.kind == "weights" and self.coefficients:
-            self.coefficients(None, settings)
+        return self.space == "task vectors" or (self.space == "either" and with_base)
+
+    def more_inputs(
+        self, settings: Settings, experts: Sequence[TensorInfo], open_file: Callable[[str], Checkpoint]
+    ) -> tuple[TensorInfo, ...]:
+        """Find what is read of each tensor besides the models, as Fisher estimates.
+
+        Args:
+            settings: The parameters for the tensor.
+            experts: The experts' tensors. [N]
+            open_file: Opens a checkpoint that a parameter names.
+
+        Returns:
+            The tensors, which follow the experts' among a tensor's sources.
+        """
+        del settings, experts, open_file
+        return ()
+
+    def row_length(self, shape: Sequence[int]) -> int | None:
+        """Measure the rows that a stream must hold whole.
+
+        Args:
+            shape: A tensor's shape.
+
+        Returns:
+            Elements; None if the method does not work by rows.
+        """
+        del shape
+        return None
+
+    def scratch_bytes(self, tensors: Iterable[PlannedTensor]) -> int:
+        """Bound the memory that a worker needs besides its staging buffers.
+
+        Args:
+            tensors: The tensors of a plan.
+
+        Returns:
+            Bytes.
+        """
+        del tensors
+        return 0
 
     def parameter(self, name: str) -> Parameter:
         """Look up one parameter.
@@ -276,22 +324,13 @@ class Method:
         raise KeyError(name)
 
 
-def twin(module: str, **options: object) -> Reference:
-    """Name a reference twin by its module in `twins`, so that torch is imported only when it is called.
+@dataclass(frozen=True, kw_only=True)
+class Elementwise(Method):
+    """A method that takes each element alone: one pass, one output."""
 
-    Args:
-        module: Module of `m2m.merging.methods.twins` with a function `merge`.
-        **options: Passed on to it.
-
-    Returns:
-        The twin.
-    """
-
-    def reference(inputs: Inputs, settings: Settings, out_dtype: dtype) -> Tensor:
-        merge = import_module(f"m2m.merging.methods.twins.{module}").merge
-        return cast("Tensor", merge(inputs, settings, out_dtype, **options))
-
-    return reference
+    kind: ClassVar[Literal["elementwise"]] = "elementwise"
+    reads_once: ClassVar[bool] = True
+    takes_candidates: ClassVar[bool] = False
 
 
 def settings_of(method: Method, experts: int, **values: object) -> Settings:

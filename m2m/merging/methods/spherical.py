@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 
 from m2m.errors import RecipeError
+from m2m.merging.methods.gram import Gram, GramSum
 from m2m.merging.methods.linear import WEIGHT
-from m2m.merging.methods.spec import Gram, Method, Parameter, Settings, flag, number
-from m2m.merging.methods.weighted import weighted_twin
-from m2m.merging.methods.weights import normalised, normaliser
+from m2m.merging.methods.spec import Parameter, Settings, flag, number
+from m2m.merging.methods.weighted import normalised, normaliser
 
 #: 1 − cos² below this is parallel or antipodal to float64 precision: the arc is not defined, the chord is.
 _PARALLEL = 1e-16
@@ -21,16 +21,9 @@ _MERGEKIT_CHORD = 0.9995
 
 
 def arc(cosine: float, t: float, chord_above: float | None = None) -> list[float]:
-    """Weights of two points at position t of the arc between them (Shoemake, SIGGRAPH 1985, eq. for Slerp).
-
-    Args:
-        cosine: Cosine of the angle between the points.
-        t: Position, 0 at the first point.
-        chord_above: Take the chord instead where |cosine| is above this.
-
-    Returns:
-        sin((1−t)φ)/sin φ and sin(tφ)/sin φ; 1−t and t on the chord. [2]
-    """
+    """Weights [2] of two points at t on the arc between them (Shoemake, SIGGRAPH 1985, eq. for Slerp)."""
+    # sin((1−t)φ)/sin φ and sin(tφ)/sin φ; 1−t and t on the chord, which is taken where the arc is not
+    # defined, or where |cosine| is above `chord_above`.
     chord = 1 - cosine * cosine <= _PARALLEL if chord_above is None else abs(cosine) > chord_above
     if chord:
         return [1 - t, t]
@@ -39,26 +32,12 @@ def arc(cosine: float, t: float, chord_above: float | None = None) -> list[float
 
 
 def norms_of(gram: Gram) -> list[float]:
-    """Read the points' norms off the Gram matrix.
-
-    Args:
-        gram: Inner products. [K, K]
-
-    Returns:
-        Norms. [K]
-    """
+    """Norms of the points of a Gram matrix [K]."""
     return [math.sqrt(gram[i][i]) for i in range(len(gram))]
 
 
 def cosines_of(gram: Gram) -> list[list[float]]:
-    """Turn inner products into cosines; a zero vector has cosine 0 with every other one.
-
-    Args:
-        gram: Inner products. [K, K]
-
-    Returns:
-        Cosines in [−1, 1], the diagonal 1 (0 for a zero vector). [K, K]
-    """
+    """Cosines in [−1, 1], the diagonal 1; those of a zero vector are 0 [K, K]."""
     norms = norms_of(gram)
     cosines = [[0.0] * len(gram) for _ in gram]
     for i, row in enumerate(gram):
@@ -69,54 +48,24 @@ def cosines_of(gram: Gram) -> list[list[float]]:
     return cosines
 
 
-def slerp_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weights of `slerp` between the base model and one expert.
-
-    Args:
-        gram: Inner products of base model and expert. [2, 2]
-        settings: `t`.
-
-    Returns:
-        α of the base model and the expert. [2]
-    """
-    assert gram is not None
+def slerp_weights(gram: Gram, settings: Settings) -> list[float]:
+    """α of the base model and the expert, from their Gram matrix [2, 2] [2]."""
     chord_above = _MERGEKIT_CHORD if settings.definition == "mergekit" else None
     return arc(cosines_of(gram)[0][1], settings.number("t"), chord_above)
 
 
-def nuslerp_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weights of `nuslerp`: slerp with t = w₂ / (w₁ + w₂).
-
-    Args:
-        gram: Inner products of the two points. [2, 2]
-        settings: `weight`.
-
-    Returns:
-        α of the two points. [2]
-    """
-    assert gram is not None
+def nuslerp_weights(gram: Gram, settings: Settings) -> list[float]:
+    """Slerp with t = w₂ / (w₁ + w₂) [2]."""
     weights = settings.numbers("weight")
     return arc(cosines_of(gram)[0][1], weights[1] / normaliser(weights, settings))
 
 
-def multislerp_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weights of `multislerp`: the normalised mean of directions, at the mean of the norms.
-
-    The published recipe goes from that mean to its tangent space, averages there and comes back. The tangent
-    vectors at the normalised weighted mean μ = m/‖m‖ average to m − ⟨m, μ⟩ μ = 0, so the way there and back
-    is the identity and is left out.
-
-    Args:
-        gram: Inner products of the points. [N, N]
-        settings: `weight`, `normalize_weights`, `eps`.
-
-    Returns:
-        α. [N]
-
-    Raises:
-        RecipeError: If the mean direction vanishes and there are more than two points.
-    """
-    assert gram is not None
+def multislerp_weights(gram: Gram, settings: Settings) -> list[float]:
+    """The normalised mean of directions, at the mean of the norms. [N]."""
+    # The published recipe goes from that mean to its tangent space, averages there and comes back. The
+    # tangent vectors at the normalised weighted mean μ = m/‖m‖ average to m − ⟨m, μ⟩ μ = 0, so the way there
+    # and back is the identity and is left out. RecipeError if the mean direction vanishes and there are more
+    # than two points.
     weights = settings.numbers("weight")
     if len(weights) == 1:
         return [1.0]
@@ -136,21 +85,11 @@ def _quadratic(cosines: Sequence[Sequence[float]], a: Sequence[float]) -> float:
     return math.fsum(a[i] * a[j] * cosines[i][j] for i in range(len(a)) for j in range(len(a)))
 
 
-def karcher_coefficients(gram: Gram | None, settings: Settings) -> list[float]:
-    """Weights of `karcher`: the Karcher mean of the directions, at the mean of the norms, equal weights.
-
-    Gradient steps with the sphere's log and exp maps (Buss and Fillmore, ACM TOG 20(2), 2001, algorithm A1),
-    written in the basis of the experts' directions: a vector is its N coefficients, inner products come from
-    the cosines.
-
-    Args:
-        gram: Inner products of the experts. [N, N]
-        settings: `max_iter`, `tol`.
-
-    Returns:
-        α. [N]
-    """
-    assert gram is not None
+def karcher_weights(gram: Gram, settings: Settings) -> list[float]:
+    """The Karcher mean of the directions, at the mean of the norms, equal weights. [N]."""
+    # Gradient steps with the sphere's log and exp maps (Buss and Fillmore, ACM TOG 20(2), 2001, algorithm
+    # A1), written in the basis of the experts' directions: a vector is its N coefficients, inner products
+    # come from the cosines.
     norms, cosines = norms_of(gram), cosines_of(gram)
     present = [i for i, norm in enumerate(norms) if norm > 0]
     if not present:
@@ -196,66 +135,54 @@ def _nuslerp_vectors(settings: Settings) -> int | None:
     return 0 if settings.flag("nuslerp_row_wise") else -1
 
 
-def _check_nuslerp(settings: Settings) -> None:
-    normaliser(settings.numbers("weight"), settings)
-
-
 def _check_multislerp(settings: Settings) -> None:
     if settings.flag("normalize_weights"):
         normaliser(settings.numbers("weight"), settings)
 
 
-SLERP = Method(
+SLERP = GramSum(
     name="slerp",
     base="required",
     least=1,
     most=1,
     parameters=(number("t", "shared", low=0, high=1),),
-    kind="gram",
     space="weights",
     source="Shoemake, Animating rotation with quaternion curves, SIGGRAPH 1985",
     differences=(
         "the arc is followed down to angle 0; `definition: mergekit` takes the chord where |cos| > 0.9995; "
         "t outside [0, 1] is refused"
     ),
-    reference=weighted_twin(slerp_coefficients, needs_gram=True, on_task_vectors=False),
-    coefficients=slerp_coefficients,
+    weights=slerp_weights,
 )
 
-NUSLERP = Method(
+NUSLERP = GramSum(
     name="nuslerp",
     base="optional",
     least=2,
     most=2,
     parameters=(WEIGHT, flag("nuslerp_row_wise", False), flag("nuslerp_flatten", True)),
-    kind="gram",
     space="either",
     source="Shoemake 1985, on task vectors if there is a base model; the name is mergekit's",
     differences="weights that cancel are refused (mergekit takes t = 0.5)",
-    reference=weighted_twin(
-        nuslerp_coefficients, needs_gram=True, on_task_vectors=None, vectors=_nuslerp_vectors
-    ),
-    coefficients=nuslerp_coefficients,
+    weights=nuslerp_weights,
     vectors=_nuslerp_vectors,
-    rejects=_check_nuslerp,
+    rejects=lambda settings: normaliser(settings.numbers("weight"), settings),
 )
 
-MULTISLERP = Method(
+MULTISLERP = GramSum(
     name="multislerp",
     base="optional",
     least=1,
     most=None,
     parameters=(WEIGHT, flag("normalize_weights", True), number("eps", "shared", 1e-8, low=0, open_low=True)),
-    kind="gram",
     space="either",
     source="Goddard, Multi-SLERP, goddard.blog/posts/multislerp-wow-what-a-cool-idea",
     differences="eps only decides when directions cancel; mergekit also adds it to norms",
-    reference=weighted_twin(multislerp_coefficients, needs_gram=True, on_task_vectors=None),
-    coefficients=multislerp_coefficients,
+    weights=multislerp_weights,
     rejects=_check_multislerp,
 )
 
-KARCHER = Method(
+KARCHER = GramSum(
     name="karcher",
     base="ignored",
     least=1,
@@ -264,12 +191,10 @@ KARCHER = Method(
         Parameter("max_iter", "shared", "integer", 10, low=1, high=10**6),
         number("tol", "shared", 1e-5, low=0, open_low=True),
     ),
-    kind="gram",
     space="weights",
     source="Karcher, CPAM 30(5), 1977; algorithm A1 of Buss and Fillmore, ACM TOG 20(2), 2001",
     differences="tensors of norm ≤ tol still count; cancelling directions are refused",
-    reference=weighted_twin(karcher_coefficients, needs_gram=True, on_task_vectors=False),
-    coefficients=karcher_coefficients,
+    weights=karcher_weights,
 )
 
 METHODS = (SLERP, NUSLERP, MULTISLERP, KARCHER)

@@ -1,47 +1,107 @@
-"""What methods share that come down to one weight an input: their twin, and checks on weights."""
+"""Methods that come down to one weight an input, known before reading; arithmetic of such weights."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from m2m.merging.methods.spec import Coefficients, Inputs, Reference, Settings, Vectors
+from m2m.errors import RecipeError
+from m2m.merging.compiled import MergePass
+from m2m.merging.methods.spec import Inputs, Method, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
+    from m2m.merging.compiled import StreamPass
+    from m2m.merging.plan.tensors import WeightBlock
+    from m2m.merging.stream.window import Window
 
-def weighted_twin(
-    coefficients: Coefficients,
-    *,
-    needs_gram: bool,
-    on_task_vectors: bool | None,
-    vectors: Vectors | None = None,
-) -> Reference:
-    """Make the reference twin of a method from its coefficients; torch is imported when the twin is called.
+#: A sum of weights smaller than this share of Σ|w| is cancellation, not a normaliser: dividing by it would
+#: blow weights up.
+CANCELLED = 2.0**-20
+#: Stands for the weights of a copied tensor, which has none.
+NO_BLOCK = -1
 
-    Args:
-        coefficients: The method's weights of its points.
-        needs_gram: Whether they need the Gram matrix.
-        on_task_vectors: Whether the points are task vectors; None means that they are when there is a base
-            model.
-        vectors: Axis along which one vector lies, from the settings; None takes the whole tensor as one
-            vector.
 
-    Returns:
-        The twin.
+@dataclass(frozen=True, kw_only=True)
+class WeightedSum(Method):
+    """A method whose merging weights follow from its parameters: one pass, many outputs at once, CPU or CUDA.
+
+    Attributes:
+        weights: Settings to the weights α of the points, in float64; raises RecipeError for settings that
+            make no sense together. [N]
     """
 
-    def reference(inputs: Inputs, settings: Settings, out_dtype: dtype) -> Tensor:
-        from m2m.merging.methods.twins.weighted import merge_weighted
+    kind: ClassVar[Literal["weights"]] = "weights"
+    reads_once: ClassVar[bool] = True
+    weights: Callable[[Settings], list[float]]
 
-        return merge_weighted(
-            inputs,
-            settings,
-            out_dtype,
-            coefficients=coefficients,
-            needs_gram=needs_gram,
-            on_task_vectors=inputs.base is not None if on_task_vectors is None else on_task_vectors,
-            vectors=vectors(settings) if vectors else None,
-        )
+    def check(self, settings: Settings) -> None:
+        self.weights(settings)
 
-    return reference
+    def reference(self, inputs: Inputs, settings: Settings, out_dtype: dtype) -> Tensor:
+        on_task_vectors = self.on_task_vectors(with_base=inputs.base is not None)
+        weights = input_weights(self.weights(settings), on_task_vectors=on_task_vectors)
+        return sum_inputs(inputs.all, weights, out_dtype)
+
+    def passes(self, window: Window) -> Iterator[StreamPass]:
+        numbers = [NO_BLOCK if tensor.block is None else tensor.block for tensor in window.tensors]
+        yield merge_pass(window, numbers, window.blocks)
+
+
+def merge_pass(window: Window, numbers: Sequence[int], blocks: Sequence[WeightBlock]) -> MergePass:
+    """Write weighted sums: each tensor with the block of weights of its number; `NO_BLOCK` if copied."""
+    return MergePass(
+        window.core,
+        window.first,
+        block_of=array("q", numbers),
+        block_inputs=array("q", [len(block[0]) for block in blocks]),
+        weights=array("d", chain.from_iterable(chain.from_iterable(blocks))),
+        allow_nonfinite=window.allow_nonfinite,
+        device=window.device,
+    )
+
+
+def sum_inputs(tensors: Sequence[Tensor], weights: Sequence[float], out_dtype: dtype) -> Tensor:
+    """Twin of `merge_pass` for one output: inputs of different types widen first, which is exact [*S]."""
+    import torch
+
+    from m2m.merging.methods.exact import task_vector_type
+    from m2m.ops import weighted_sum_reference
+
+    if len({tensor.dtype for tensor in tensors}) > 1:
+        wide = task_vector_type(tensors)
+        tensors = [tensor.to(wide) for tensor in tensors]
+    row = torch.tensor([weights], dtype=torch.float64)
+    return weighted_sum_reference(tensors, row, out_dtype=out_dtype)[0]
+
+
+def input_weights(points: Sequence[float], *, on_task_vectors: bool) -> list[float]:
+    """Turn weights α of points into weights of the inputs, the base model first."""
+    # θ₀ + Σ α_n (θ_n − θ₀) = (1 − Σα) θ₀ + Σ α_n θ_n, with Σα added in ascending n, in float64. A driver
+    # rounds each once to its accumulation type.
+    if not on_task_vectors:
+        return list(points)
+    total = 0.0
+    for weight in points:
+        total += weight
+    return [1.0 - total, *points]
+
+
+def normalised(weights: Sequence[float], settings: Settings) -> list[float]:
+    """W / Σw [N]; RecipeError if the weights cancel."""
+    total = normaliser(weights, settings)
+    return [weight / total for weight in weights]
+
+
+def normaliser(weights: Sequence[float], settings: Settings) -> float:
+    """Σw, correctly rounded; RecipeError, naming the tensor, if the weights cancel."""
+    total = math.fsum(weights)
+    if abs(total) <= CANCELLED * math.fsum(abs(weight) for weight in weights):
+        where = f" for tensor {settings.tensor}" if settings.tensor else ""
+        raise RecipeError(f"weights {list(weights)}{where} sum to {total:g}, so they cannot be normalised")
+    return total

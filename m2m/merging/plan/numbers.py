@@ -8,7 +8,7 @@ from pathlib import Path
 
 from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.merging.lora.product import Product
-from m2m.merging.plan.tensors import Input, PlannedTensor
+from m2m.merging.plan.tensors import PlannedTensor, TensorSource
 
 #: The compiled module's numbers for element types; a copied tensor's type is without meaning there.
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}
@@ -32,12 +32,6 @@ class PlanNumbers:
     """
 
     def __init__(self, tensors: Iterable[PlannedTensor], shards: int) -> None:
-        """Number the tensors of a plan.
-
-        Args:
-            tensors: The tensors. [T]
-            shards: Files of each output.
-        """
         self.tensors, self.inputs, self.outputs = array("q"), array("q"), array("q")
         self.products, self.adapted, self.scales = array("q"), array("q"), array("d")
         self._numbers: dict[Path, int] = {}
@@ -58,7 +52,7 @@ class PlanNumbers:
         """The input files, in the order of first use."""
         return tuple(self._numbers)
 
-    def _place(self, source: Input) -> tuple[int, int, int]:
+    def _place(self, source: TensorSource) -> tuple[int, int, int]:
         if isinstance(source, TensorInfo):
             number = self._known.get(id(source.file))
             if number is None:

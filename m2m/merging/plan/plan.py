@@ -15,7 +15,7 @@ from m2m.checkpoint.header import SIZES
 from m2m.checkpoint.identity import Identity, identify
 from m2m.checkpoint.writer import Layout, plan_layout
 from m2m.errors import MixtureError
-from m2m.merging.lora.expert import AdaptedTensor
+from m2m.merging.lora.adapted import AdaptedTensor
 from m2m.merging.lora.product import TENSORS_AT_ONCE
 from m2m.merging.methods.spec import Method
 from m2m.merging.plan.numbers import PlanNumbers
@@ -44,14 +44,14 @@ class MergePlan:
         outputs: The checkpoints to write. [M]
         tensors: What is in them, in the order in which it is written.
         blocks: Different weights that tensors refer to by number. each [M, N]
-        method: How a tensor is merged that has no weights; its settings are with the tensor.
+        method: How tensors are merged; what it needs to know is with each tensor.
     """
 
     opened: Mapping[Path, Identity]
     outputs: tuple[PlannedCheckpoint, ...]
     tensors: tuple[PlannedTensor, ...]
     blocks: tuple[WeightBlock, ...]
-    method: Method | None = None
+    method: Method
 
     @cached_property
     def numbers(self) -> PlanNumbers:
@@ -71,10 +71,16 @@ class MergePlan:
     @property
     def row_bytes(self) -> int:
         """Bytes of the longest row that must be in memory whole; 0 if the method does not work by rows."""
-        method = self.method
-        if method is None or method.row is None:
+        if self.method.row_length(()) is None:
             return 0
-        return max((_row_bytes(method, tensor) for tensor in self.tensors if not tensor.copied), default=0)
+        return max(
+            (_row_bytes(self.method, tensor) for tensor in self.tensors if not tensor.copied), default=0
+        )
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that a worker needs besides its staging buffers."""
+        return self.method.scratch_bytes(self.tensors)
 
     @property
     def factor_bytes(self) -> int:
@@ -115,26 +121,14 @@ def build_plan(
     models: Iterable[Checkpoint],
     wanted: Sequence[WantedTensor],
     metadata: Mapping[str, Mapping[str, str]],
+    method: Method,
     shard_bytes: int | None = None,
-    method: Method | None = None,
-    companions: Iterable[Path] = (),
+    side_files: Iterable[Path] = (),
 ) -> MergePlan:
-    """Lay the outputs out, and put the tensors in the order in which they will be written.
-
-    Args:
-        models: What it reads of, adapters and Fisher estimates included.
-        wanted: What the outputs hold.
-        metadata: Name of each output to the free text in its headers. [M]
-        shard_bytes: Most tensor bytes an output file; one file when not given.
-        method: How tensors are merged that have no weights.
-        companions: Side files that will be copied.
-
-    Returns:
-        The plan.
-
-    Raises:
-        MixtureError: If a tensor's weights do not fit its sources or the outputs, or are not finite.
-    """  # noqa: DOC502 - raised by what is called
+    """Lay the outputs out, and put the tensors in the order in which they will be written."""
+    # `metadata` is the free text in the headers of each output, by its name [M]; a file holds at most
+    # `shard_bytes` of tensors. MixtureError if a tensor's weights do not fit its sources or the outputs, or
+    # are not finite.
     entries = [tensor.entry for tensor in wanted]
     outputs = tuple(
         PlannedCheckpoint(name, plan_layout(entries, notes, shard_bytes)) for name, notes in metadata.items()
@@ -150,7 +144,7 @@ def build_plan(
             places = tuple([(number, each[name]) for each in offsets])
             block = _block_number(tensor, blocks, len(outputs))
             tensors.append(PlannedTensor(entry, sources, places, block, settings, origin, copied))
-    opened = opened_files(models) | identify(companions)
+    opened = opened_files(models) | identify(side_files)
     return MergePlan(opened, outputs, tuple(tensors), tuple(blocks), method)
 
 
@@ -173,23 +167,15 @@ def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_output
 
 
 def _row_bytes(method: Method, tensor: PlannedTensor) -> int:
+    length = method.row_length(tensor.entry.shape) or 0
     # Inputs of different types widen to one; adapted ones are formed in float64.
     if any(isinstance(source, AdaptedTensor) for source in tensor.sources):
-        return method.row_length(tensor.entry.shape) * SIZES["F64"]
-    widest = max(4, SIZES[tensor.entry.dtype], *(SIZES[source.dtype] for source in tensor.sources))
-    return method.row_length(tensor.entry.shape) * widest
+        return length * SIZES["F64"]
+    return length * max(4, SIZES[tensor.entry.dtype], *(SIZES[source.dtype] for source in tensor.sources))
 
 
 def bytes_before(plan: MergePlan, position: tuple[int, int]) -> int:
-    """Count the tensor bytes of all outputs that lie before a position.
-
-    Args:
-        plan: The plan.
-        position: A place in its order: number of a tensor, and of its element.
-
-    Returns:
-        Bytes.
-    """
+    """Tensor bytes of all outputs before a position: number of a tensor, and of its element."""
     tensor, element = position
     whole = sum(planned.entry.nbytes for planned in plan.tensors[:tensor])
     part = element * element_size(plan.tensors[tensor]) if element else 0

@@ -1,8 +1,8 @@
-"""From a recipe, or from plain weights, to what each tensor of the outputs is made of."""
+"""A recipe, or plain weights, resolved: what each tensor of the outputs is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -11,11 +11,11 @@ from m2m.checkpoint.checks import check_same_tensors
 from m2m.checkpoint.header import MERGEABLE, TensorInfo
 from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError, RecipeError
-from m2m.merging.lora import AdaptedCheckpoint, expert_tensors, resolve_terms
-from m2m.merging.methods.fisher_files import FisherFiles
+from m2m.merging.lora.adapted import AdaptedCheckpoint, expert_tensors
+from m2m.merging.lora.terms import resolve_terms
 from m2m.merging.methods.spec import LARGEST, Settings
-from m2m.merging.methods.weights import input_weights
-from m2m.merging.plan.tensors import Input, WantedTensor, WeightBlock
+from m2m.merging.methods.weighted import WeightedSum, input_weights
+from m2m.merging.plan.tensors import TensorSource, WantedTensor, WeightBlock
 from m2m.merging.recipe.layers import OutputTensor
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
@@ -25,14 +25,8 @@ Candidates = Mapping[str, Sequence[float]]
 
 
 def expert_names(recipe: Recipe) -> tuple[str, ...]:
-    """Name a recipe's experts shortly, as the columns of a table of candidates do.
-
-    Args:
-        recipe: The recipe.
-
-    Returns:
-        The last part of each path, or the whole reference where that would be ambiguous. [N]
-    """
+    """Name a recipe's experts shortly, as the columns of a table of candidates do. [N]."""
+    # The last part of each path, or the whole reference where that would be ambiguous.
     full = [str(model) for model in recipe.models]
     short = [PurePath(model.path).name for model in recipe.models]
     return tuple(short if len(set(short)) == len(short) else full)
@@ -41,19 +35,9 @@ def expert_names(recipe: Recipe) -> tuple[str, ...]:
 def from_weights(
     models: Sequence[Checkpoint], weights: Sequence[Sequence[float]], dtype: str | None = None
 ) -> list[WantedTensor]:
-    """Give every float tensor the same weights.
-
-    Args:
-        models: The inputs; they must hold the same tensors. [N]
-        weights: Merging weights, a row a candidate. [M, N]
-        dtype: Safetensors name of the outputs' float type; the first input's when not given.
-
-    Returns:
-        The outputs' tensors, in the first input's order.
-
-    Raises:
-        CheckpointError: If the inputs differ in names, shapes or kinds, or hold a type that cannot be merged.
-    """  # noqa: DOC502 - raised by what is called
+    """Give every float tensor the same weights [M, N]; others are copied. In the first input's order."""
+    # `dtype` is the safetensors name of the outputs' float type; the first input's when not given.
+    # CheckpointError if the inputs differ in names, shapes or kinds, or hold a type that cannot be merged.
     check_same_tensors(models[0], models[1:], mixed_floats=True)
     block = tuple(tuple(map(float, row)) for row in weights)
     wanted = []
@@ -73,41 +57,29 @@ def from_recipe(
     candidates: Candidates | None = None,
     *,
     statistics: bool = False,
-    fishers: FisherFiles | None = None,
+    opened: dict[str, Checkpoint] | None = None,
 ) -> list[WantedTensor]:
-    """Resolve a recipe, tensor by tensor.
-
-    Args:
-        recipe: The recipe.
-        models: An open checkpoint for each of its models.
-        dtype: Safetensors name of the outputs' float type; each tensor's own in the donor when not given.
-        candidates: Merging weights that replace the recipe's; one output, the recipe's own, when not given.
-        statistics: Whether the base model is wanted among the sources even if the method does not use it.
-        fishers: Opens what the recipe names of Fisher estimates.
-
-    Returns:
-        The outputs' tensors.
-
-    Raises:
-        RecipeError: If the method has no weights that candidates could replace, or needs the whole tensor
-            for each of them.
-        CheckpointError: If sources do not fit each other, or hold a type that cannot be merged.
-    """  # noqa: DOC502 - raised by what is called
+    """Resolve a recipe over open checkpoints, tensor by tensor."""
+    # `dtype` is the safetensors name of the outputs' float type; each tensor's own in the donor when not
+    # given. With `statistics` the base model is among the sources even if the method does not use it. What
+    # parameters name and is opened, as files of Fisher estimates, is added to `opened`. RecipeError if the
+    # method has no weights that candidates could replace, or writes one output a pass; CheckpointError if
+    # sources do not fit each other, or hold a type that cannot be merged.
     rule = recipe.rule
-    if candidates is not None and rule.kind == "elementwise":
+    if candidates is not None and not rule.takes_candidates:
         raise RecipeError(
             f"merge_method {recipe.method} writes one checkpoint a pass: merge candidates singly"
         )
-    lead = models[recipe.donor]
-    outputs = recipe.outputs(lead.names)
+    donor = models[recipe.donor]
+    outputs = recipe.outputs(donor.names)
     sliced = any(part.ranges for part in recipe.slices)
     if not sliced:
         inputs = [models[ref] for ref in recipe.slices[0].inputs]
-        check_same_tensors(lead, [model for model in inputs if model is not lead], mixed_floats=True)
-    fishers = fishers or FisherFiles()
+        check_same_tensors(donor, [model for model in inputs if model is not donor], mixed_floats=True)
     inputs_of = [[models[ref] for ref in part.inputs] for part in recipe.slices]
     origins = [0 if part.base is not None else None for part in recipe.slices]
-    resolver = _Weights(recipe, candidates)
+    resolver = _Weights(recipe, rule, candidates) if isinstance(rule, WeightedSum) else None
+    open_file = _opener({} if opened is None else opened)
     wanted = []
     for output in outputs:
         inputs, origin = inputs_of[output.slice_index], origins[output.slice_index]
@@ -115,23 +87,32 @@ def from_recipe(
             sources = _sources(inputs, output)
         else:  # they have been compared
             sources = tuple([model.tensors[output.name] for model in inputs])
-        entry = Entry(output.name, dtype or _own_dtype(lead, output, sources), sources[0].shape)
+        entry = Entry(output.name, dtype or _own_dtype(donor, output, sources), sources[0].shape)
         if sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))
-        elif rule.kind == "weights":
+        elif resolver is not None:
             terms, block = resolver.terms(inputs, output, sources)
             wanted.append(WantedTensor(entry, terms, block, origin=origin))
         else:
             settings = _settings(recipe, output, candidates)
-            more = fishers.estimates(settings[0], sources) if recipe.method == "fisher" else ()
+            more = rule.more_inputs(settings[0], sources, open_file)
             experts = expert_tensors(inputs, output.inputs, more)
             wanted.append(WantedTensor(entry, (*experts, *more), settings=settings, origin=origin))
     return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
 
 
-def _own_dtype(lead: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo, ...]) -> str:
+def _opener(opened: dict[str, Checkpoint]) -> Callable[[str], Checkpoint]:
+    def open_once(path: str) -> Checkpoint:
+        if path not in opened:
+            opened[path] = Checkpoint(path)
+        return opened[path]
+
+    return open_once
+
+
+def _own_dtype(donor: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo, ...]) -> str:
     # The donor's, whose config travels along; stacked layers may be more than it has.
-    own = lead.tensors.get(output.name, sources[0]).dtype
+    own = donor.tensors.get(output.name, sources[0]).dtype
     return own if own in MERGEABLE else sources[0].dtype
 
 
@@ -180,21 +161,23 @@ def _sources(inputs: Sequence[Checkpoint], output: OutputTensor) -> tuple[Tensor
 class _Weights:
     """Merging weights, tensor by tensor; where no setting depends on the tensor, worked out once a slice."""
 
-    def __init__(self, recipe: Recipe, candidates: Candidates | None) -> None:
+    def __init__(self, recipe: Recipe, rule: WeightedSum, candidates: Candidates | None) -> None:
         self._recipe = recipe
+        self._rule = rule
         self._candidates = candidates
         self._rows: dict[int, WeightBlock] = {}
         self._blocks: dict[int, WeightBlock] = {}
 
     def terms(
-        self, inputs: Sequence[Checkpoint], output: OutputTensor, sources: tuple[Input, ...]
-    ) -> tuple[tuple[Input, ...], WeightBlock]:
+        self, inputs: Sequence[Checkpoint], output: OutputTensor, sources: tuple[TensorSource, ...]
+    ) -> tuple[tuple[TensorSource, ...], WeightBlock]:
         number = output.slice_index
         known = self._blocks.get(number)
         if known is not None:
             return sources, known
-        on_task_vectors = uses_task_vectors(self._recipe, number)
-        rows = self._rows.get(number) or point_weights(self._recipe, output, self._candidates)
+        with_base = self._recipe.slices[number].base is not None
+        on_task_vectors = self._rule.on_task_vectors(with_base=with_base)
+        rows = self._rows.get(number) or point_weights(self._recipe, self._rule, output, self._candidates)
         constant = self._recipe.is_constant(number)
         if constant:
             self._rows[number] = rows
@@ -207,34 +190,11 @@ class _Weights:
         return sources, block
 
 
-def uses_task_vectors(recipe: Recipe, slice_index: int) -> bool:
-    """Say whether a slice's points are task vectors, and its first input the base model.
-
-    Args:
-        recipe: The recipe.
-        slice_index: The slice.
-
-    Returns:
-        Whether they are; else the points are the inputs themselves.
-    """
-    space, base = recipe.rule.space, recipe.slices[slice_index].base
-    return space == "task vectors" or (space == "either" and base is not None)
-
-
-def point_weights(recipe: Recipe, output: OutputTensor, candidates: Candidates | None) -> WeightBlock:
-    """Resolve the merging weights α of one tensor's points.
-
-    Args:
-        recipe: A recipe whose method is a weighted sum with weights that are known before reading.
-        output: The tensor.
-        candidates: Merging weights that replace the recipe's; one row, the recipe's own, when not given.
-
-    Returns:
-        α, a row a candidate. [M, N]
-    """
-    coefficients = recipe.rule.coefficients
-    assert coefficients is not None  # every method of kind "weights" has them
-    return tuple(tuple(coefficients(None, each)) for each in _settings(recipe, output, candidates))
+def point_weights(
+    recipe: Recipe, rule: WeightedSum, output: OutputTensor, candidates: Candidates | None
+) -> WeightBlock:
+    """Merging weights α of one tensor's points [M, N]: the candidates', or one row, the recipe's own."""
+    return tuple(tuple(rule.weights(each)) for each in _settings(recipe, output, candidates))
 
 
 def _settings(recipe: Recipe, output: OutputTensor, candidates: Candidates | None) -> tuple[Settings, ...]:

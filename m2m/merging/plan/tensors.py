@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.checkpoint.writer import Entry
-from m2m.merging.lora.expert import AdaptedTensor
+from m2m.merging.lora.adapted import AdaptedTensor
 from m2m.merging.lora.product import Product
 from m2m.merging.methods.spec import Settings
 
 #: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, or an adapted tensor.
-Input = TensorInfo | Product | AdaptedTensor
+TensorSource = TensorInfo | Product | AdaptedTensor
 #: A tensor's weights: a row a candidate. [M, N]
 WeightBlock = tuple[tuple[float, ...], ...]
 
@@ -31,7 +31,7 @@ class WantedTensor(NamedTuple):
     """
 
     entry: Entry
-    sources: tuple[Input, ...]
+    sources: tuple[TensorSource, ...]
     weights: WeightBlock | None = None
     settings: tuple[Settings, ...] = ()
     origin: int | None = None
@@ -52,7 +52,7 @@ class PlannedTensor(NamedTuple):
     """
 
     entry: Entry
-    sources: tuple[Input, ...]
+    sources: tuple[TensorSource, ...]
     places: tuple[tuple[int, int], ...]
     block: int | None
     settings: tuple[Settings, ...]
@@ -60,40 +60,19 @@ class PlannedTensor(NamedTuple):
     copied: bool
 
 
-def files_of(source: Input) -> tuple[Path, ...]:
-    """List the files that an input is read from.
-
-    Args:
-        source: The input.
-
-    Returns:
-        One file, or the base model's and the adapter's.
-    """
+def files_of(source: TensorSource) -> tuple[Path, ...]:
+    """The files that an input is read from: one, or the base model's and the adapter's."""
     if isinstance(source, AdaptedTensor):
         return source.base.file, source.added.file
     return (source.file,)
 
 
-def product_of(source: Input) -> Product | None:
-    """Say what of an input is formed from factors.
-
-    Args:
-        source: The input.
-
-    Returns:
-        The product, if there is one.
-    """
+def product_of(source: TensorSource) -> Product | None:
+    """What of an input is formed from factors, if anything is."""
     added = source.added if isinstance(source, AdaptedTensor) else source
     return added if isinstance(added, Product) else None
 
 
 def element_size(tensor: PlannedTensor) -> int:
-    """Say how long one counted element of a tensor is in the outputs.
-
-    Args:
-        tensor: A planned tensor.
-
-    Returns:
-        Bytes an element; one for a copied tensor, which is counted in bytes.
-    """
+    """Bytes of one counted element in the outputs; a copied tensor is counted in bytes."""
     return 1 if tensor.copied else SIZES[tensor.entry.dtype]

@@ -12,7 +12,7 @@ from m2m.merging import methods
 from m2m.merging.methods.spec import Method
 from m2m.merging.recipe.keys import as_list, as_mapping, check_keys, refuse_if_set
 from m2m.merging.recipe.models import ModelRef, read_model
-from m2m.merging.recipe.recipe import Level, Recipe, Slice, Source
+from m2m.merging.recipe.recipe import Expert, Level, Recipe, Slice
 from m2m.merging.recipe.settings import read_setting
 
 _TOP = (
@@ -149,16 +149,16 @@ class _Reader:
             sources, base, self.level(table.get("parameters"), f"{where}.parameters", shared=True), where
         )
 
-    def _source(self, value: object, where: str, *, sliced: bool) -> Source:
+    def _source(self, value: object, where: str, *, sliced: bool) -> Expert:
         table = as_mapping(value, where)
         check_keys(table, ("model", "parameters", *(["layer_range"] if sliced else [])), where)
         if table.get("model") is None:
             raise RecipeError(f"{where} names no model")
         layers = _layer_range(table.get("layer_range"), f"{where}.layer_range") if sliced else None
         parameters = self.level(table.get("parameters"), f"{where}.parameters", shared=False)
-        return Source(read_model(table["model"], f"{where}.model"), layers, parameters)
+        return Expert(read_model(table["model"], f"{where}.model"), layers, parameters)
 
-    def _slice(self, sources: list[Source], base: ModelRef | None, level: Level, where: str) -> Slice:
+    def _slice(self, sources: list[Expert], base: ModelRef | None, level: Level, where: str) -> Slice:
         # Where the method uses the base model as the origin, it is no expert, even if it is listed among
         # them.
         if self.method.base == "ignored" or base is None:
@@ -176,7 +176,7 @@ class _Reader:
         return self._counted(Slice(experts, base, own[0].layers if own else None, level), where)
 
     def _counted(self, part: Slice, where: str) -> Slice:
-        least, most, count = self.method.least, self.method.most, len(part.sources)
+        least, most, count = self.method.least, self.method.most, len(part.experts)
         if count < least or (most is not None and count > most):
             wanted = (
                 f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"

@@ -25,7 +25,7 @@ Level = Mapping[str, Setting]
 
 
 @dataclass(frozen=True)
-class Source:
+class Expert:
     """One expert of a slice.
 
     Attributes:
@@ -44,14 +44,14 @@ class Slice:
     """A run of output layers and what it is merged from; a recipe of whole models is one slice.
 
     Attributes:
-        sources: The N experts, in the recipe's order, the base model left out where the method uses it as
+        experts: The N experts, in the recipe's order, the base model left out where the method uses it as
             such. [N]
         base: The base model the method uses, None if it uses none.
         base_layers: `[start, end)` of the base model's layers; None takes all.
         parameters: Settings that hold for the slice.
     """
 
-    sources: tuple[Source, ...]
+    experts: tuple[Expert, ...]
     base: ModelRef | None = None
     base_layers: tuple[int, int] | None = None
     parameters: Level = field(default_factory=dict)
@@ -59,12 +59,12 @@ class Slice:
     @property
     def inputs(self) -> tuple[ModelRef, ...]:
         """The models a tensor is read from: the base model first, if there is one, then the experts."""
-        return (*([self.base] if self.base else []), *(source.model for source in self.sources))
+        return (*([self.base] if self.base else []), *(expert.model for expert in self.experts))
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
         """Layer ranges of the inputs; empty in a recipe of whole models."""
-        ranges = [*([self.base_layers] if self.base else []), *(source.layers for source in self.sources)]
+        ranges = [*([self.base_layers] if self.base else []), *(expert.layers for expert in self.experts)]
         return [layers for layers in ranges if layers is not None]
 
 
@@ -114,8 +114,8 @@ class Recipe:
     def models(self) -> tuple[ModelRef, ...]:
         """The experts in the recipe's order; with slices, each model once."""
         if len(self.slices) == 1:
-            return tuple(source.model for source in self.slices[0].sources)
-        return tuple(dict.fromkeys(source.model for part in self.slices for source in part.sources))
+            return tuple(expert.model for expert in self.slices[0].experts)
+        return tuple(dict.fromkeys(expert.model for part in self.slices for expert in part.experts))
 
     @property
     def donor(self) -> ModelRef:
@@ -140,7 +140,7 @@ class Recipe:
     def parameter(
         self, name: str, model: int | None, tensor: str, layer: Layer | None = None, slice_index: int = 0
     ) -> Value | None:
-        """Resolve one parameter for one tensor: source before slice before global before default.
+        """Resolve one parameter for one tensor: expert before slice before global before default.
 
         Args:
             name: The parameter's name.
@@ -156,15 +156,15 @@ class Recipe:
             RecipeError: If the parameter is required and no entry covers this tensor.
         """
         part = self.slices[slice_index]
-        source = {} if model is None else part.sources[model].parameters
-        for level in (source, part.parameters, self.parameters):
+        own = {} if model is None else part.experts[model].parameters
+        for level in (own, part.parameters, self.parameters):
             if name in level:
                 value = level[name].at(tensor, layer.t if layer else 0.0)
                 if value is not None:
                     return value
         parameter = self.rule.parameter(name)
         if parameter.required:
-            whose = "" if model is None else f" of model {part.sources[model].model}"
+            whose = "" if model is None else f" of model {part.experts[model].model}"
             raise RecipeError(f"no value for parameter {name}{whose} covers tensor {tensor}")
         return parameter.default
 
@@ -189,13 +189,13 @@ class Recipe:
         # Settings of the slices in which nothing depends on the tensor: resolved and checked once.
         found = {}
         for number, part in enumerate(self.slices):
-            levels = [self.parameters, part.parameters, *(source.parameters for source in part.sources)]
+            levels = [self.parameters, part.parameters, *(expert.parameters for expert in part.experts)]
             if all(setting.is_constant for level in levels for setting in level.values()):
                 found[number] = self._resolve("(all tensors)", None, number)
         return found
 
     def _resolve(self, tensor: str, layer: Layer | None, slice_index: int) -> Settings:
-        count = len(self.slices[slice_index].sources)
+        count = len(self.slices[slice_index].experts)
         shared: dict[str, Value] = {}
         each: list[dict[str, Value]] = [{} for _ in range(count)]
         for parameter in self.rule.parameters:

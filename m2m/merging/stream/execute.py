@@ -7,25 +7,19 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from m2m.errors import RunFolderError
+from m2m.merging.compiled import MergeDevice, StreamPass, StreamPlan, compile_plan
 from m2m.merging.plan.plan import MergePlan
-from m2m.merging.stream.compile import compile_plan
 from m2m.merging.stream.hashing import FollowingHasher
 from m2m.merging.stream.memory import Staging
-from m2m.merging.stream.method_passes import passes_over
 from m2m.merging.stream.pass_run import PassRun
-from m2m.merging.stream.window import Window
-from m2m.merging.stream.windows import windows
+from m2m.merging.stream.window import Window, windows
 from m2m.merging.stream.work_folder import START, Position
 from m2m.support.progress import Progress
 
-if TYPE_CHECKING:
-    from m2m._core import MergeDevice, StreamPass, StreamPlan
-
 #: Runs a writing pass over a window, with something of its own riding along.
-Gather = Callable[[Window, "StreamPass", PassRun], None]
+Gather = Callable[[Window, StreamPass, PassRun], None]
 
 
 @dataclass(frozen=True)
@@ -49,19 +43,9 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
-    """Make the output files at full length, with their headers; files of an interrupted run keep their bytes.
-
-    Args:
-        plan: The plan.
-        folder: Where the outputs go: each in a folder of its candidate's name.
-
-    Returns:
-        The files, shard by shard of the first output, then of the second, and so on.
-
-    Raises:
-        RunFolderError: If there is no room for them.
-        OSError: If the system fails otherwise.
-    """
+    """Make the output files at full length, with headers; files of an interrupted run keep their bytes."""
+    # Each output lies in a folder of its candidate's name; they are given shard by shard of the first output,
+    # then of the second, and so on. RunFolderError if there is no room.
     files = []
     for output in plan.outputs:
         (folder / output.name).mkdir(exist_ok=True)
@@ -78,16 +62,7 @@ def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
 
 
 def require_written(plan: MergePlan, folder: Path, start: Position) -> None:
-    """Refuse to go on in what is no longer there: what is missing would be zeros in the result.
-
-    Args:
-        plan: What to do.
-        folder: Where the outputs lie.
-        start: Everything before it was written.
-
-    Raises:
-        RunFolderError: If a file lacks or is cut short, or there is no such position.
-    """
+    """Refuse to go on in what is no longer there: what is missing would be zeros in the result."""
     if start == START:
         return
     tensor, element = start
@@ -125,34 +100,16 @@ def execute(
     gather: Gather | None = None,
     device: MergeDevice | None = None,
 ) -> Execution:
-    """Fill the outputs.
-
-    Args:
-        plan: What to do.
-        folder: Where the outputs go.
-        staging: Workers and their buffers.
-        start: Everything before it has been written already.
-        allow_nonfinite: Whether NaN and infinities may pass.
-        note: Is told now and then how far the work has come.
-        progress: Is told several times a second.
-        gather: Looks at what passes by while it is written.
-        device: Where weighted sums are computed; nothing for the CPU.
-
-    Returns:
-        What it took.
-
-    Raises:
-        CheckpointError: If an input shrank, holds NaN or infinities, or differs where it must not.
-        InterruptedMergeError: If the system failed to read or write.
-        RunFolderError: If what was written is not there in the end.
-    """  # noqa: DOC502 - raised by what is called
+    """Fill the outputs in `folder`; everything before `start` has been written already."""
+    # `note` is told now and then how far the work has come, `gather` looks at what passes by while it is
+    # written. Raises what `PassRun` raises, and RunFolderError if what was written is not there in the end.
     files = lay_out(plan, folder)
     run = PassRun(plan, compile_plan(plan, files), staging, start, note, progress)
     hasher = FollowingHasher(plan, files, staging.threads, lambda: run.position)
     try:
         single = gather is None
         for window in windows(plan, run.core, start, staging, allow_nonfinite, single=single, device=device):
-            for stream_pass in passes_over(plan.method, window):
+            for stream_pass in plan.method.passes(window):
                 if stream_pass.writes and gather is not None:
                     gather(window, stream_pass, run)
                 else:

@@ -1,20 +1,19 @@
-"""Run compiled passes one after another and watch over them: progress, journal, memory, Ctrl-C."""
+"""Run compiled passes one after another and watch over them: progress, journal, memory, Ctrl-C, failures."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from m2m.checkpoint.header import MERGEABLE
+from m2m.errors import CheckpointError, M2MError
+from m2m.merging.compiled import Stream, StreamPass, StreamPlan
 from m2m.merging.plan.plan import MergePlan, bytes_before
-from m2m.merging.stream.failures import raise_failure
+from m2m.merging.plan.tensors import files_of, product_of
 from m2m.merging.stream.memory import Staging, anonymous_bytes
 from m2m.merging.stream.window import Window
 from m2m.merging.stream.work_folder import Position
 from m2m.support.progress import Progress
-
-if TYPE_CHECKING:
-    from m2m._core import Stream, StreamPass, StreamPlan
-
 
 _POLL_SECONDS = 0.1
 _NOTES_EVERY = 5
@@ -22,8 +21,18 @@ _NOTES_EVERY = 5
 _STOP_SECONDS = 1.0
 
 
+class InterruptedMergeError(M2MError):
+    """The user's system failed while reading or writing; what is finished stays for `resume`."""
+
+    exit_code = 2
+
+
+#: What can be done after it did.
+GO_ON = "resume goes on where it stopped"
+
+
 class PassRun:
-    """The passes of one merge.
+    """The passes of one merge; everything before `start` has been written already.
 
     Attributes:
         core: The compiled plan.
@@ -41,16 +50,6 @@ class PassRun:
         note: Callable[[Position], None],
         progress: Progress | None,
     ) -> None:
-        """Make ready.
-
-        Args:
-            plan: The plan.
-            core: The same, compiled.
-            staging: Workers and their buffers.
-            start: Everything before it has been written already.
-            note: Is told now and then how far the work has come.
-            progress: Is told several times a second.
-        """
         self.core = core
         self.read_bytes = self.written_bytes = 0
         self.peak_anon_bytes = anonymous_bytes()
@@ -68,18 +67,7 @@ class PassRun:
         return stream.position if stream is not None and self._writing else self._written_to
 
     def __call__(self, stream_pass: StreamPass, window: Window) -> None:
-        """Run a pass over a window to its end.
-
-        Args:
-            stream_pass: The pass.
-            window: The tensors.
-
-        Raises:
-            CheckpointError: If an input shrank, changed, is not finite, or differs where it must not.
-            InterruptedMergeError: If the system failed to read or write.
-        """  # noqa: DOC502 - raised by what is called
-        from m2m._core import Stream
-
+        """Run a pass over a window to its end; raises what `raise_failure` does."""
         writes = stream_pass.writes
         stream = Stream(
             window.core,
@@ -118,3 +106,51 @@ class PassRun:
             done = self._resumed + self.written_bytes + under_way
             what = "merge" if self._writing or self._stream is None else "look"
             self._progress(done, self._plan.nbytes, what)
+
+
+def raise_failure(plan: MergePlan, stream: Stream) -> None:
+    """Raise what a worker of an ended stream met, if anything, with names in place of numbers."""
+    try:
+        failure = stream.failure
+    except RuntimeError as error:  # not of the stream's own kinds: a CUDA device has failed
+        raise InterruptedMergeError(f"{error}; {GO_ON}") from error
+    if failure is None:
+        return
+    kind, number, model, element, code = failure
+    tensor = plan.tensors[number]
+    name = f"tensor {tensor.entry.name!r}"
+    if kind == "write":
+        where = f"{plan.outputs[model].name or 'output'}: {name}"
+        raise InterruptedMergeError(f"{where}: cannot be written: {os.strerror(code)}; {GO_ON}")
+    if kind == "changed":
+        files = dict.fromkeys(str(file) for source in tensor.sources for file in files_of(source))
+        raise CheckpointError(
+            f"{', '.join(files)}: one of them changed while it was used: two passes over {name} met other "
+            "values; start again when nothing writes to it"
+        )
+    file = " + ".join(map(str, files_of(tensor.sources[model]))) if kind != "overflow" else None
+    if kind == "read":
+        raise InterruptedMergeError(f"{file}: {name}: cannot be read: {os.strerror(code)}; {GO_ON}")
+    if kind == "shrunk":
+        raise CheckpointError(f"{file}: shrank during the merge: {name} is cut off")
+    if kind == "nonfinite":
+        raise CheckpointError(
+            f"{file}: {name} is NaN or infinite at index {element}; allow_nonfinite lets it pass"
+        )
+    if kind == "factor":
+        product = product_of(tensor.sources[model])
+        assert product is not None
+        factor = (product.left, product.right)[code]
+        raise CheckpointError(f"{factor.file}: {factor.name!r} is NaN or infinite at index {element}")
+    if kind == "overflow":
+        raise CheckpointError(
+            f"{name}: the merged value at index {element} of {plan.outputs[model].name or 'the output'} is "
+            f"too large for {tensor.entry.dtype}; choose a wider dtype, or allow_nonfinite"
+        )
+    if kind == "negative":
+        raise CheckpointError(f"{file}: {name} is negative at index {element}; Fisher estimates cannot be")
+    first = files_of(tensor.sources[0])[0]
+    raise CheckpointError(
+        f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {first}; "
+        f"only {', '.join(sorted(MERGEABLE))} are averaged, other types must be equal in all inputs"
+    )

@@ -5,31 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.identity import InputFiles
 from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
-from m2m.errors import CheckpointError, RecipeError, RunFolderError
-from m2m.merging.methods.gram_passes import scratch_bytes
+from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
+from m2m.merging.compiled import MergeDevice, open_device
+from m2m.merging.methods.spec import Method
+from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.plan import MergePlan, bytes_before
-from m2m.merging.report import MergeReport
-from m2m.merging.stream.device import open_device, parse_device, slot_bytes_on
 from m2m.merging.stream.execute import Execution, execute, require_written
-from m2m.merging.stream.failures import GO_ON, InterruptedMergeError
 from m2m.merging.stream.memory import Staging, peak_resident_bytes, plan_staging
+from m2m.merging.stream.pass_run import GO_ON, InterruptedMergeError
 from m2m.merging.stream.statistics import NAME as STATISTICS_NAME
 from m2m.merging.stream.statistics import StatisticsGatherer, StatisticsOf, require_statistics
 from m2m.merging.stream.work_folder import Position, WorkFolder, open_work_folder
+from m2m.support.devices import cuda_number
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
-if TYPE_CHECKING:
-    from m2m._core import MergeDevice
+#: Staging memory of one input or output, a worker, on the way to a device: long enough that starting copies
+#: and kernels does not count. A guess: no GPU was at hand to measure on.
+_CUDA_SLOT_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,45 @@ class MergeOptions:
     device: str = "cpu"
 
 
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge did.
+
+    Attributes:
+        out: The folder that was made.
+        folders: The checkpoint folders in it: itself, or one a candidate.
+        tensors: Tensors in each checkpoint.
+        wall_s: Time from the call to the finished folder, in seconds.
+        read_bytes: Tensor bytes read from the inputs.
+        written_bytes: Tensor bytes written.
+        resumed_bytes: Tensor bytes of the outputs that an earlier, interrupted run had written.
+        peak_rss_bytes: Most memory the process has held since it started, file pages included.
+        peak_anon_bytes: Most memory seen during the merge that is not a file's, if the system tells.
+        threads: Workers.
+        slot_bytes: Staging memory of one input or output, a worker.
+    """
+
+    out: Path
+    folders: tuple[Path, ...]
+    tensors: int
+    wall_s: float
+    read_bytes: int
+    written_bytes: int
+    resumed_bytes: int
+    peak_rss_bytes: int
+    peak_anon_bytes: int | None
+    threads: int
+    slot_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Turn the report into what JSON can hold.
+
+        Returns:
+            The attributes by name, paths as text.
+        """
+        return {**asdict(self), "out": str(self.out), "folders": [str(folder) for folder in self.folders]}
+
+
 #: Adds to a checkpoint folder what is not a weight: folder, name of the candidate, SHA-256 by weight file.
 Finish = Callable[[Path, str, Mapping[str, str]], None]
 
@@ -70,25 +111,12 @@ def run_plan(
     started: float,
     about: StatisticsOf | None = None,
 ) -> MergeReport:
-    """Execute a plan in a folder of its own and put the complete result in place.
-
-    Args:
-        plan: What to do.
-        out: The folder to make.
-        options: How.
-        finish: Adds to each checkpoint folder what is not a weight.
-        started: When the merge began, by `time.perf_counter`.
-        about: Whose statistics are gathered, if they are.
-
-    Returns:
-        What was done.
-
-    Raises:
-        CheckpointError: If an input changes, is not finite, or differs where it must not.
-        InterruptedMergeError: If the system fails to read or write.
-        RunFolderError: If `out` exists or is being written, or there is no room for it.
-    """  # noqa: DOC502 - raised by what is called
-    number = parse_device(options.device, plan.method)
+    """Execute a plan in a folder of its own and put the complete result in place at `out`."""
+    # `about` says whose statistics are gathered, if they are; `started` is when the merge began, by
+    # `time.perf_counter`. CheckpointError if an input changes, is not finite, or differs where it must not;
+    # InterruptedMergeError if the system fails; RunFolderError if `out` exists or is being written, or has no
+    # room.
+    number = _cuda_number(options.device, plan.method)
     staging = plan_staging(
         parse_bytes(options.memory),
         options.threads,
@@ -96,8 +124,8 @@ def run_plan(
         len(plan.outputs),
         plan.factor_bytes,
         plan.row_bytes,
-        slot_bytes_on(number),
-        scratch_bytes(plan.method, plan.tensors),
+        None if number is None else _CUDA_SLOT_BYTES,
+        plan.scratch_bytes,
     )
     device = open_device(number, staging.threads)
     inputs = InputFiles(plan.opened)
@@ -129,6 +157,15 @@ def run_plan(
     if options.verify:
         check_hashes(out)
     return _report(plan, out, done, start, staging, started)
+
+
+def _cuda_number(name: str, method: Method) -> int | None:
+    number = cuda_number(name)
+    if number is not None and not isinstance(method, WeightedSum):
+        raise ConfigError(
+            f"device {name!r}: merge_method {method.name} is computed on the CPU only; leave the device out"
+        )
+    return number
 
 
 def _begin(work: WorkFolder, plan: MergePlan, inputs: InputFiles, options: MergeOptions) -> Position:

@@ -19,10 +19,11 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from m2m.errors import RunFolderError
-from m2m.merging.methods.gram_passes import look_at_products, unpack_triangle, whole_tensor
+from m2m.merging.compiled import GramPass, RiderPass, StreamPass
+from m2m.merging.methods.gram import NO_POINTS, Points, look_at_products, unpack_triangle
 from m2m.merging.plan.plan import MergePlan
 from m2m.merging.plan.tensors import PlannedTensor
 from m2m.merging.stream.pass_run import PassRun
@@ -30,20 +31,12 @@ from m2m.merging.stream.window import Window
 from m2m.merging.stream.work_folder import Position
 from m2m.support.files import write_atomically
 
-if TYPE_CHECKING:
-    from m2m._core import GramPass, StreamPass
-
 NAME = "statistics.json"
 
 
 @dataclass(frozen=True)
 class StatisticsOf:
-    """Whose task vectors they are.
-
-    Attributes:
-        base: Name of the base model.
-        experts: Names of the experts. [N]
-    """
+    """Whose task vectors they are: names of the base model and of the experts [N]."""
 
     base: str
     experts: tuple[str, ...]
@@ -87,50 +80,27 @@ class StatisticsGatherer:
     """Gathers statistics window by window; what an interrupted merge had gathered is gone on with."""
 
     def __init__(self, about: StatisticsOf, journal: Path) -> None:
-        """Make ready.
-
-        Args:
-            about: Whose task vectors they are.
-            journal: Where what is gathered is noted: a line a tensor, in the plan's order.
-        """
+        # A line a tensor, in the plan's order, is noted in `journal`.
         self._about, self._journal = about, journal
 
     def resume(self, start: Position) -> Position:
-        """Find out from where on statistics are missing.
-
-        Args:
-            start: Everything before it has been written.
-
-        Returns:
-            Where to go on; what is written twice is the same bytes.
-        """
+        """Where to go on, so that no statistics are missing; what is written twice is the same bytes."""
         known = self._lines()[: start[0]]
         write_atomically(self._journal, "".join(known), durable=False)
         return len(known), 0
 
     def __call__(self, window: Window, writer: StreamPass, run: PassRun) -> None:
-        """Run a writing pass over a window and look at what passes by.
-
-        Args:
-            window: The tensors.
-            writer: The pass.
-            run: What runs passes.
-        """
-        from m2m._core import RiderPass
-
-        look = look_at_products(window, [_layout(tensor) for tensor in window.tensors], counts_signs=True)
+        """Run a writing pass over a window and look at what passes by."""
+        look = look_at_products(
+            window, [_task_vectors(tensor) for tensor in window.tensors], counts_signs=True
+        )
         run(RiderPass(window.core, writer, look), window)
         lines = [_line(look, number, tensor) for number, tensor in enumerate(window.tensors, window.first)]
         with self._journal.open("a", encoding="utf-8") as file:
             file.write("".join(lines))
 
     def write(self, plan: MergePlan, file: Path) -> None:
-        """Write down what was gathered.
-
-        Args:
-            plan: The plan; it has been run.
-            file: The file to write.
-        """
+        """Write down what was gathered, once the plan has been run."""
         tensors: dict[str, Any] = {}
         whole: _Sums | None = None
         for tensor, line in zip(plan.tensors, self._lines(), strict=True):
@@ -158,26 +128,19 @@ class StatisticsGatherer:
 
 
 def require_statistics(out: Path) -> None:
-    """Refuse a finished merge that was made without statistics.
-
-    Args:
-        out: The folder of the merge.
-
-    Raises:
-        RunFolderError: If it holds none.
-    """
+    """Refuse a finished merge that was made without statistics."""
     if not (out / NAME).exists():
         raise RunFolderError(
             f"{out}: is complete, but was merged without statistics; merge into another folder"
         )
 
 
-def _layout(tensor: PlannedTensor) -> tuple[int, ...]:
+def _task_vectors(tensor: PlannedTensor) -> Points:
     if tensor.copied:
-        return (-1, 0, 0, 0, 1)
+        return NO_POINTS
     assert tensor.origin is not None
     points = len(tensor.settings[0].each) if tensor.settings else len(tensor.sources) - 1
-    return whole_tensor(tensor, tensor.origin, int(tensor.origin == 0), points)
+    return Points.whole(tensor, tensor.origin, int(tensor.origin == 0), points)
 
 
 def _line(look: GramPass, number: int, tensor: PlannedTensor) -> str:

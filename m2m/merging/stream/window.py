@@ -1,37 +1,23 @@
-"""The seam between a merge method and the stream: over which tensors, which compiled passes, in which order.
-
-A method is a function that is given a `Window` of tensors and yields compiled passes
-(`m2m._core.StreamPass`). The driver runs each to its end over the whole window before it asks for the next
-one, so what a pass has gathered can be asked of it when the function goes on. All but the last one only look
-(`writes` is false); the last one writes:
-
-    def passes(method: Method | None, window: Window) -> Iterator[StreamPass]:
-        look = GramPass(window.core, ...)
-        yield look
-        yield MergePass(window.core, weights_from(look), ...)
-
-Passes see merged tensors only: the driver itself copies what must not be averaged. A window is small enough
-for the second pass to find its pages still in the page cache. After an interruption the looks of the window
-are repeated and the write pass goes on where it stopped, so a pass must not depend on anything but the
-window.
-"""
+"""Runs of tensors that are passed over several times while their pages are still in the page cache."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from m2m.merging.methods.spec import Method
+from m2m.merging.compiled import MergeDevice, StreamPlan
+from m2m.merging.plan.plan import MergePlan
 from m2m.merging.plan.tensors import PlannedTensor, WeightBlock
+from m2m.merging.stream.memory import Staging
+from m2m.merging.stream.work_folder import Position
 
-if TYPE_CHECKING:
-    from m2m._core import MergeDevice, StreamPass, StreamPlan
+#: Bytes that the inputs of one window have, counted in the output's type, unless a single tensor has more.
+WINDOW_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Window:
-    """A run of tensors that is passed over several times.
+    """A run of tensors that passes go over; the driver itself copies those that must not be averaged.
 
     Attributes:
         core: The compiled plan; passes number tensors as it does.
@@ -59,15 +45,47 @@ class Window:
         return self.first + len(self.tensors)
 
     def merged(self) -> Iterator[tuple[int, PlannedTensor]]:
-        """Go over the tensors that are merged, not copied.
-
-        Yields:
-            tuple[int, PlannedTensor]: Number in the plan, and tensor.
-        """
+        """The tensors that are merged, not copied, with their numbers in the plan."""
         for number, tensor in enumerate(self.tensors, start=self.first):
             if not tensor.copied:
                 yield number, tensor
 
 
-#: Gives the passes of a method over a window.
-Passes = Callable[[Method | None, Window], "Iterator[StreamPass]"]
+def windows(
+    plan: MergePlan,
+    core: StreamPlan,
+    start: Position,
+    staging: Staging,
+    allow_nonfinite: bool,
+    *,
+    single: bool,
+    device: MergeDevice | None = None,
+) -> Iterator[Window]:
+    """Cut what a plan has left after `start` into windows; `single` allows one if nothing is read twice."""
+    limit = None if single and plan.method.reads_once else WINDOW_BYTES
+    first = start[0]
+    while first < len(plan.tensors):
+        end = _end(plan, first, limit)
+        yield Window(
+            core,
+            first,
+            plan.tensors[first:end],
+            plan.blocks,
+            allow_nonfinite,
+            staging.slot_bytes,
+            staging.spare_bytes,
+            device,
+        )
+        first = end
+
+
+def _end(plan: MergePlan, first: int, limit: int | None) -> int:
+    if limit is None:
+        return len(plan.tensors)
+    end, nbytes = first, 0
+    while end < len(plan.tensors):
+        nbytes += plan.tensors[end].entry.nbytes * len(plan.tensors[end].sources)
+        if nbytes > limit and end > first:
+            break
+        end += 1
+    return end

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2m.merging.methods.counter_random import draw_words, keep_threshold, philox, philox_key
+from m2m.merging.methods.draws import draw_words, keep_threshold, philox, philox_key
 
 # Known answers of the authors' own implementation (Random123, kat_vectors, philox4x32-10).
 KNOWN = [

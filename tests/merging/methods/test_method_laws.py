@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2m.errors import RecipeError
-from m2m.merging.methods import METHODS, Inputs, Settings, get, settings_of
+from m2m.merging.methods import METHODS, GramSum, Inputs, Settings, WeightedSum, get, settings_of
 
 ALL = sorted(METHODS)
 
@@ -112,7 +112,8 @@ def test_task_vector_methods_commute_with_powers_of_two(name: str, seed: int, po
 def test_specifications_are_complete(name: str) -> None:
     method = METHODS[name]
     assert method.source
-    assert (method.coefficients is not None) == (method.kind in {"weights", "gram"})
+    assert isinstance(method, WeightedSum) == (method.kind == "weights")
+    assert isinstance(method, GramSum) == (method.kind == "gram")
     assert method.most is None or method.most >= method.least >= 1
     for parameter in method.parameters:
         assert (

@@ -10,9 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2m.merging.methods.twins.rounding import round_once
-from m2m.merging.methods.twins.selection import largest, magnitude_bits, ranks
-from m2m.merging.methods.twins.sums import LANES, SEGMENT, gram_matrix, ordered_sum
+from m2m.merging.methods.exact import (
+    LANES,
+    SEGMENT,
+    gram_matrix,
+    largest,
+    magnitude_bits,
+    ordered_sum,
+    ranks,
+    round_once,
+)
 
 #: Few distinct magnitudes, so that ties are common.
 TIED = st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, -3.5, 1e-40]), min_size=1, max_size=40)

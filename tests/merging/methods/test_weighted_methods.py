@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from m2m.errors import RecipeError
-from m2m.merging.methods import METHODS, Inputs, settings_of
+from m2m.merging.methods import METHODS, Inputs, WeightedSum, settings_of
 
 #: Unit roundoffs.
 U32, U64 = 2.0**-24, 2.0**-53
@@ -134,9 +134,9 @@ def test_anchored_weights_reach_the_mixture(parts: list[int], anchor: float, out
     # Mixtures that can be reached: push non-negative weights through λ = β w + (1 − β) s.
     mixture = [anchor * w + (1 - anchor) * s for w, s in zip(wanted, shared, strict=True)]
     settings = settings_of(METHODS["anchored"], len(parts), weight=mixture, shared=shared, anchor=anchor)
-    coefficients = METHODS["anchored"].coefficients
-    assert coefficients is not None
-    for got, want in zip(coefficients(None, settings), wanted, strict=True):
+    anchored = METHODS["anchored"]
+    assert isinstance(anchored, WeightedSum)
+    for got, want in zip(anchored.weights(settings), wanted, strict=True):
         assert abs(got - want) <= 6 * U64 / anchor
 
 
@@ -149,9 +149,9 @@ def test_anchored_refuses_what_cannot_be_reached() -> None:
         with pytest.raises(RecipeError, match=message):
             settings_of(METHODS["anchored"], 2, **values)
     allowed = settings_of(METHODS["anchored"], 2, weight=[1, 0], shared=0.5, anchor=0.5, extrapolate=True)
-    coefficients = METHODS["anchored"].coefficients
-    assert coefficients is not None
-    assert coefficients(None, allowed) == [1.5, -0.5]
+    anchored = METHODS["anchored"]
+    assert isinstance(anchored, WeightedSum)
+    assert anchored.weights(allowed) == [1.5, -0.5]
 
 
 # ---- on spheres ----

@@ -1,4 +1,4 @@
-"""From a merge plan to the compiled stream's own."""
+"""The one door of merging to the compiled module: plans, passes and devices of streams."""
 
 from __future__ import annotations
 
@@ -9,27 +9,52 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.merging.plan.plan import MergePlan
+from m2m import _core
+from m2m._core import (
+    ExpertSpec,
+    FisherPass,
+    GramPass,
+    MergeDevice,
+    MergePass,
+    NearSwapPass,
+    RiderPass,
+    SelectPass,
+    SelectSpec,
+    Stream,
+    StreamPass,
+    StreamPlan,
+    VectorMergePass,
+)
+from m2m.errors import ConfigError
+from m2m.support.devices import check_built_for_cuda
 
 if TYPE_CHECKING:
-    from m2m._core import StreamPlan
+    from m2m.merging.plan.plan import MergePlan
+
+__all__ = [
+    "ExpertSpec",
+    "FisherPass",
+    "GramPass",
+    "MergeDevice",
+    "MergePass",
+    "NearSwapPass",
+    "RiderPass",
+    "SelectPass",
+    "SelectSpec",
+    "Stream",
+    "StreamPass",
+    "StreamPlan",
+    "VectorMergePass",
+    "compile_plan",
+    "open_device",
+]
 
 #: Files that the rest of the process may open meanwhile.
 _OTHER_FILES = 32
 
 
 def compile_plan(plan: MergePlan, files: Sequence[Path]) -> StreamPlan:
-    """Give a plan's files and tensors to the compiled module.
-
-    Args:
-        plan: The plan.
-        files: Its output files, shard by shard of the first output, then of the second, and so on.
-
-    Returns:
-        The compiled plan.
-    """
-    from m2m._core import StreamPlan
-
+    """Give a plan, and its output files in the order of the outputs' shards, to the compiled module."""
     numbers = plan.numbers
     return StreamPlan(
         input_files=[os.fsencode(file) for file in numbers.files],
@@ -43,6 +68,17 @@ def compile_plan(plan: MergePlan, files: Sequence[Path]) -> StreamPlan:
         outputs=numbers.outputs,
         most_open=_most_open(len(numbers.files) + len(files)),
     )
+
+
+def open_device(number: int | None, workers: int) -> MergeDevice | None:
+    """Take hold of a CUDA device for so many threads; nothing for the CPU."""
+    if number is None:
+        return None
+    check_built_for_cuda(number)
+    try:
+        return _core.cuda_device(number, workers)
+    except RuntimeError as error:
+        raise ConfigError(f"device 'cuda:{number}' cannot be used: {error}") from error
 
 
 def _most_open(files: int) -> int:
