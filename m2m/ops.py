@@ -1,4 +1,4 @@
-r"""The one door to the compiled module: merge N experts into M candidates.
+r"""The weighted sum of tensors in memory: N experts become M candidates.
 
 Numeric contract, bitwise the same on every device, instruction set, thread count, chunking and M:
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from m2m.build_info import build_info
 from m2m.errors import ConfigError
 
 _NAME = re.compile(r"cpu|cuda(?::(\d{1,3}))?")
@@ -21,9 +22,7 @@ def cuda_number(name: str) -> int | None:
 
 def check_built_for_cuda(number: int) -> None:
     """Refuse a CUDA device where the compiled module has no kernels for one."""
-    from m2m import _core
-
-    if not _core.cuda_archs:
+    if not build_info()["cuda"]:
         raise ConfigError(f"device 'cuda:{number}': this m2m was built without CUDA (see `m2m doctor`)")
 
 
