@@ -14,13 +14,14 @@ from m2m.merging.methods import (
     spherical,
     task_vectors,
 )
-from m2m.merging.methods.gram import GramSum
-from m2m.merging.methods.spec import Inputs, Method, Parameter, Settings, Value, settings_of
+from m2m.merging.methods.gram import Gram, GramSum
+from m2m.merging.methods.spec import Inputs, Method, Parameter, Settings, Value, flag, number, settings_of
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.support.schema import closest
 
 __all__ = [
     "METHODS",
+    "Gram",
     "GramSum",
     "Inputs",
     "Method",
@@ -28,7 +29,9 @@ __all__ = [
     "Settings",
     "Value",
     "WeightedSum",
+    "flag",
     "get",
+    "number",
     "register",
     "settings_of",
 ]
