@@ -43,23 +43,9 @@ def write_adapters(
     dtype: str | None = None,
     candidates: Candidates | None = None,
 ) -> MergeReport:
-    """Write a recipe over adapters of one base model as an adapter.
-
-    Args:
-        recipe: The recipe; its method is a weighted sum with weights known before reading.
-        models: An open checkpoint for each of its models.
-        out: The folder to make; with candidates, a folder that holds one for each.
-        dtype: Safetensors name of the factors' type; float32 when not given.
-        candidates: Merging weights that replace the recipe's.
-
-    Returns:
-        What was done.
-
-    Raises:
-        RecipeError: If the result is not the base model plus products of factors.
-        CheckpointError: If an adapter does not fit the base model, or holds more than factors.
-        RunFolderError: If `out` exists.
-    """  # noqa: DOC502 - raised by what is called
+    """Write a recipe over adapters of one base model as an adapter, or as one a candidate."""
+    # RecipeError if the result is not the base model plus products of factors; CheckpointError if an adapter
+    # does not fit the base model, or holds more than factors.
     started = time.perf_counter()
     names = [""] if candidates is None else list(candidates)
     rows = _weights_by_tensor(recipe, models, candidates)
@@ -195,26 +181,11 @@ class JoinedAdapter(NamedTuple):
     about: Mapping[str, Any]
 
     def entries(self, dtype: str) -> list[Entry]:
-        """List the tensors of the adapter.
-
-        Args:
-            dtype: Their type, by its safetensors name.
-
-        Returns:
-            Names as PEFT writes them, and shapes.
-        """
+        """The adapter's tensors: names as PEFT writes them, and shapes."""
         return [Entry(name, dtype, side.shape) for name, side in self._sides().items()]
 
     def tensor(self, name: str, dtype: str) -> Tensor:
-        """Form one tensor of the adapter.
-
-        Args:
-            name: Its name, as in `entries`.
-            dtype: Its type; each number is rounded to it once.
-
-        Returns:
-            A or B of a module.
-        """
+        """A or B of a module, by its name in `entries`; each number is rounded to `dtype` once."""
         import torch
 
         from m2m.merging.methods.exact import round_once
@@ -231,11 +202,7 @@ class JoinedAdapter(NamedTuple):
         return sides
 
     def config(self) -> dict[str, Any]:
-        """Write the adapter's configuration.
-
-        Returns:
-            What `adapter_config.json` holds.
-        """
+        """What `adapter_config.json` holds."""
         ranks = {
             module: sum(block.factors.rank for block in blocks) for module, blocks in self.blocks.items()
         }
@@ -263,19 +230,9 @@ class JoinedAdapter(NamedTuple):
 def join_adapters(
     experts: Sequence[AdaptedCheckpoint], weights: Mapping[str, Sequence[float]]
 ) -> JoinedAdapter:
-    """Put adapters of one base model side by side.
-
-    Args:
-        experts: The adapters on their base model. [N]
-        weights: Merging weights α of the experts, by tensor of the base model. each [N]
-
-    Returns:
-        The joined adapter.
-
-    Raises:
-        CheckpointError: If an adapter holds whole tensors or biases, or they lay weights out differently.
-        RecipeError: If nothing is left to join.
-    """
+    """Put adapters of one base model side by side."""
+    # `weights` are α by tensor of the base model, each [N]. CheckpointError if an adapter holds whole tensors
+    # or biases, or they lay weights out differently; RecipeError if nothing is left to join.
     for expert in experts:
         for name in (*expert.adapter.full, *expert.adapter.biases):
             raise CheckpointError(
@@ -297,18 +254,9 @@ def join_adapters(
 
 
 def check_sums_to_base(tensor: str, dense: Sequence[float], points: Sequence[float]) -> None:
-    """Refuse merging weights under which the result is not the base model plus products.
-
-    Normalising costs at most one rounding of the sum, one of each weight and one of their sum: below 4u Σ|α|.
-
-    Args:
-        tensor: The tensor, for errors.
-        dense: Weights of the tensors that are read; there must be one, the base model's, of weight one.
-        points: α. [N]
-
-    Raises:
-        RecipeError: If it is not.
-    """
+    """Refuse merging weights under which the result is not the base model plus products."""
+    # `dense` are the weights of what is read: one, the base model's, must be 1. Normalising the α in `points`
+    # costs at most one rounding of the sum, one of each weight and one of their sum: below 4u Σ|α|.
     used = [weight for weight in dense if weight != 0]
     slack = 4 * 2.0**-53 * max(1.0, math.fsum(map(abs, points)))
     if len(used) != 1 or abs(used[0] - 1) > slack:

@@ -93,6 +93,8 @@ def merge(
     place = _place(out, read, resume=resume)
     if isinstance(candidates, str | Path):
         candidates = {row.label: row.weights for row in read_candidates(candidates, expert_names(parsed))}
+    if candidates is not None and not candidates:
+        raise RecipeError("there are no candidates to merge; wanted at least one row of weights")
     check_names(candidates or (), "candidate", folder_fault, RecipeError)
     models = open_models(_references(parsed), parsed.base)
     if as_adapter:

@@ -16,8 +16,7 @@ from m2m.merging.plan.plan import build_plan
 from m2m.merging.plan.resolve import from_weights
 from m2m.merging.plan.tensors import PlannedTensor
 from m2m.merging.stream.memory import collector_paused, plan_staging
-from m2m.merging.stream.pass_run import PassRun
-from m2m.merging.stream.window import Window, windows
+from m2m.merging.stream.passes import PassRun, Window, windows
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from m2m.checkpoint import save
 from m2m.errors import ConfigError
-from m2m.merging.stream import memory, pass_run
+from m2m.merging.stream import memory, passes
 from m2m.merging.stream.memory import plan_staging
 
 MIB = 2**20
@@ -140,7 +140,7 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
 def test_ctrl_c_stops_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 10_000_000
     inputs = [save({"a": torch.ones(size)}, tmp_path / f"m{i}") for i in range(2)]
-    monkeypatch.setattr(pass_run, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(passes, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(memory, "SLOT_BYTES", 4096)
 
     def interrupt(done: int, total: int, what: str) -> None:

@@ -20,7 +20,7 @@ from m2m.errors import CheckpointError, RunFolderError
 from m2m.merging import merge
 from m2m.merging.look import look_at_task_vectors
 from m2m.merging.methods import METHODS
-from m2m.merging.stream.pass_run import PassRun
+from m2m.merging.stream.passes import PassRun
 
 SHAPES = {"embed": (40, 400), "layers.0.w": (300, 300)}
 TRIMMED: dict[str, list[Any]] = {"weight": [0.5, 0.25], "density": [0.6, 0.5]}

@@ -15,7 +15,7 @@ from m2m import _core
 from m2m.checkpoint import save
 from m2m.errors import ConfigError
 from m2m.merging import merge
-from m2m.merging.stream.pass_run import InterruptedMergeError, raise_failure
+from m2m.merging.stream.passes import InterruptedMergeError, raise_failure
 
 HAS_GPU = torch.cuda.is_available()
 

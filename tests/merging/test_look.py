@@ -14,7 +14,7 @@ from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError
 from m2m.merging.look import TensorLook, look_at_task_vectors
 from m2m.merging.methods.exact import gram_matrix, task_vectors
-from m2m.merging.stream import memory, window
+from m2m.merging.stream import memory, passes
 
 SHAPES = {"a": (300, 70), "b": (70_001,), "c": (0,), "d": (5,)}
 DIGITS = {
@@ -59,7 +59,7 @@ def spacing(values: Tensor) -> Tensor:
 def test_a_look_finds_what_whole_tensors_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtypes: list[torch.dtype]
 ) -> None:
-    monkeypatch.setattr(window, "WINDOW_BYTES", 100_000)
+    monkeypatch.setattr(passes, "WINDOW_BYTES", 100_000)
     monkeypatch.setattr(memory, "SLOT_BYTES", 8192)
     (base, *experts), states = models(tmp_path, dtypes)
     looks = look_at_task_vectors(base, experts, threads=2)

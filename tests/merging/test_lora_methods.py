@@ -23,7 +23,7 @@ from m2m.errors import CheckpointError, ConfigError, RecipeError
 from m2m.merging import MergeReport, merge, methods
 from m2m.merging.lora import AdaptedCheckpoint, AdaptedTensor, Adapter, expert_tensors
 from m2m.merging.methods import Inputs, settings_of
-from m2m.merging.stream import memory
+from m2m.merging.stream import memory, passes
 from m2m.testing.tolerance import gamma
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -123,7 +123,7 @@ def test_streams_are_twins_of_the_formed_experts(
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(memory, "SLOT_BYTES", slot)
-            patch.setattr(window, "WINDOW_BYTES", window)
+            patch.setattr(passes, "WINDOW_BYTES", window)
             _core.use_isa(isa)
             merge(
                 make_recipe(method, paths, base=True, shared=shared, each=each),

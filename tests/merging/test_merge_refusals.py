@@ -98,16 +98,16 @@ def test_an_input_that_shrinks_during_the_merge_is_named(tmp_path: Path) -> None
         file = checkpoint / "model.safetensors"
         os.truncate(file, file.stat().st_size - 4096)
 
-    from m2m.merging.stream import run as run_plan
+    from m2m.merging.stream import run as stream_run
 
-    original = run_plan.execute
+    original = stream_run.execute
     with pytest.MonkeyPatch.context() as patch:
 
         def execute_on_shrunk(*args: object, **options: object) -> object:
             shrink(paths[1])
             return original(*args, **options)  # type: ignore[arg-type]
 
-        patch.setattr(run_plan, "execute", execute_on_shrunk)
+        patch.setattr(stream_run, "execute", execute_on_shrunk)
         with pytest.raises(CheckpointError, match=r"m1/model\.safetensors: changed while it was used"):
             merge_linear(paths, [[0.5, 0.5]], tmp_path / "out")
     assert_only_inputs_left(tmp_path)
@@ -127,7 +127,7 @@ def test_a_full_disk_is_found_out_before_the_merge(tmp_path: Path, monkeypatch: 
 
 def test_a_failing_write_keeps_the_work_for_resume(tmp_path: Path) -> None:
     from m2m.merging.stream import execute
-    from m2m.merging.stream.pass_run import InterruptedMergeError
+    from m2m.merging.stream.passes import InterruptedMergeError
 
     paths = two_models(tmp_path)
     original = execute.lay_out

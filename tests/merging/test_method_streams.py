@@ -16,7 +16,7 @@ from m2m import _core
 from m2m.checkpoint import Checkpoint
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging import merge
-from m2m.merging.stream import memory, window
+from m2m.merging.stream import memory, passes
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 #: Method, experts, whether there is a base model, shared parameters, parameters of each expert.
@@ -65,7 +65,7 @@ def test_streams_are_their_twins(
     before = _core.current_isa()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "SLOT_BYTES", slot)
-        patch.setattr(window, "WINDOW_BYTES", window)
+        patch.setattr(passes, "WINDOW_BYTES", window)
         _core.use_isa(isa)
         try:
             recipe = make_recipe(method, paths, base=base, shared=shared, each=each)
@@ -150,15 +150,14 @@ def test_weights_that_do_not_exist_leave_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_stopped_merge_looks_again_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from m2m.merging.stream import pass_run
 
     states = make_states({f"t{i}": (300, 70) for i in range(12)}, 2, [torch.float32], 7)
     paths = write_models(states, tmp_path)
     recipe = make_recipe("model_stock", paths, base=True, shared={}, each={})
     merge(recipe, tmp_path / "whole")
-    monkeypatch.setattr(window, "WINDOW_BYTES", 500_000)
+    monkeypatch.setattr(passes, "WINDOW_BYTES", 500_000)
     monkeypatch.setattr(memory, "SLOT_BYTES", 4096)
-    monkeypatch.setattr(pass_run, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(passes, "_POLL_SECONDS", 0.001)
 
     def stop(done: int, total: int, what: str) -> None:
         if done > total / 2:

@@ -16,8 +16,8 @@ from helpers.commands import contents, kill_after, run, start, wait_for
 from helpers.linear_merges import merge_linear
 
 from m2m.checkpoint import save
-from m2m.merging.stream import run as run_plan
-from m2m.merging.stream.pass_run import InterruptedMergeError
+from m2m.merging.stream import run as stream_run
+from m2m.merging.stream.passes import InterruptedMergeError
 
 METHODS = {
     "linear": "weight: 0.5",
@@ -151,7 +151,7 @@ def test_a_disk_without_room_is_found_out_before_the_merge(folder: Path, small_d
 def test_an_input_that_cannot_be_read_any_more_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    original = run_plan.execute
+    original = stream_run.execute
     file = folder / "b" / "model.safetensors"
 
     def lose_input(*arguments: object, **options: object) -> object:
@@ -160,7 +160,7 @@ def test_an_input_that_cannot_be_read_any_more_is_named(
             file.mkdir()
         return original(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_plan, "execute", lose_input)
+    monkeypatch.setattr(stream_run, "execute", lose_input)
     why = "Is a directory" if lost == "a directory" else "No such file"
     with pytest.raises(InterruptedMergeError, match=rf"b/model\.safetensors: .* cannot be read: {why}"):
         merge_linear([folder / "a", folder / "b"], [[0.5, 0.5]], folder / "out")

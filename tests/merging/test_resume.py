@@ -17,7 +17,7 @@ from helpers.linear_merges import merge_linear
 from m2m.checkpoint import Checkpoint, save, verify
 from m2m.errors import CheckpointError, RunFolderError
 from m2m.merging import MergeReport
-from m2m.merging.stream import run as run_plan
+from m2m.merging.stream import run as stream_run
 from m2m.merging.stream.work_folder import WorkFolder
 
 WEIGHTS = [[0.25, 0.75], [1.5, -0.5]]
@@ -27,9 +27,9 @@ NAMES = ["x", "y"]
 CHILD = """
 import os, signal, sys
 from m2m.merging import merge
-from m2m.merging.stream import memory, pass_run
+from m2m.merging.stream import memory, passes
 
-pass_run._POLL_SECONDS, pass_run._NOTES_EVERY, memory.SLOT_BYTES = 0.001, 1, 4096
+passes._POLL_SECONDS, passes._NOTES_EVERY, memory.SLOT_BYTES = 0.001, 1, 4096
 folder, deadline = sys.argv[1], float(sys.argv[2])
 
 def progress(done, total, what):
@@ -95,7 +95,7 @@ def test_killed_and_resumed_ends_in_the_same_bytes(tmp_path: Path) -> None:
 
 
 def stop_half_way(inputs: list[Path], out: Path, patch: pytest.MonkeyPatch) -> None:
-    from m2m.merging.stream import memory, pass_run
+    from m2m.merging.stream import memory, passes
 
     class StopError(Exception):
         pass
@@ -105,8 +105,8 @@ def stop_half_way(inputs: list[Path], out: Path, patch: pytest.MonkeyPatch) -> N
             raise StopError
 
     with patch.context() as inner:
-        inner.setattr(pass_run, "_POLL_SECONDS", 0.001)
-        inner.setattr(pass_run, "_NOTES_EVERY", 1)
+        inner.setattr(passes, "_POLL_SECONDS", 0.001)
+        inner.setattr(passes, "_NOTES_EVERY", 1)
         inner.setattr(memory, "SLOT_BYTES", 4096)
         with pytest.raises(StopError):
             run(inputs, out, progress=progress, threads=1)
@@ -211,7 +211,7 @@ def test_killed_before_the_rename_nothing_looks_complete(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_plan, "write_manifest", killed)
+        patch.setattr(stream_run, "write_manifest", killed)
         with pytest.raises(KeyboardInterrupt):
             run(inputs, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from m2m._core import available_isas, current_isa, use_isa
 from m2m.checkpoint import Checkpoint, save
 from m2m.merging import merge
 from m2m.merging.methods import METHODS, Inputs, selection, settings_of
-from m2m.merging.stream import memory
+from m2m.merging.stream import memory, passes
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 NAMES = (
@@ -154,7 +154,7 @@ def test_streamed_bits_are_those_of_the_twin(
     best = current_isa()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "SLOT_BYTES", slot)
-        patch.setattr(window, "WINDOW_BYTES", window)
+        patch.setattr(passes, "WINDOW_BYTES", window)
         patch.setattr(selection, "_DIGIT_BITS", digit_bits)
         use_isa(isa)
         try:

@@ -13,7 +13,7 @@ from merge_cases import make_recipe, make_states, write_models
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
 from m2m.merging import merge
 from m2m.merging.methods.exact import gram_matrix, task_vectors
-from m2m.merging.stream import memory, window
+from m2m.merging.stream import memory, passes
 
 SHAPES = {"a": (300, 70), "b": (70_001,), "c": (0,), "d": (5,)}
 EACH = {"weight": [0.5, 0.25]}
@@ -31,7 +31,7 @@ def read(out: Path) -> dict[str, Any]:
 def test_statistics_are_those_of_whole_tensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, method: str, base: bool
 ) -> None:
-    monkeypatch.setattr(window, "WINDOW_BYTES", 100_000)
+    monkeypatch.setattr(passes, "WINDOW_BYTES", 100_000)
     monkeypatch.setattr(memory, "SLOT_BYTES", 8192)
     states = make_states(SHAPES, 2, [dtype], 1)
     paths = write_models(states, tmp_path)
@@ -77,15 +77,14 @@ def test_the_whole_is_the_sum_of_its_tensors(tmp_path: Path) -> None:
 def test_an_interrupted_merge_ends_in_the_same_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from m2m.merging.stream import pass_run
 
     shapes = {f"t{i}": (300, 70) for i in range(12)}
     paths = write_models(make_states(shapes, 2, [torch.float32], 3), tmp_path)
     recipe = make_recipe("linear", paths, base=True, shared={}, each=EACH)
     merge(recipe, tmp_path / "whole", statistics=True)
-    monkeypatch.setattr(window, "WINDOW_BYTES", 500_000)
+    monkeypatch.setattr(passes, "WINDOW_BYTES", 500_000)
     monkeypatch.setattr(memory, "SLOT_BYTES", 4096)
-    monkeypatch.setattr(pass_run, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(passes, "_POLL_SECONDS", 0.001)
 
     def stop(done: int, total: int, what: str) -> None:
         if done > total / 2:

@@ -74,41 +74,17 @@ class LoraConfig:
         return {"base_model_name_or_path": self.base_model, "task_type": self.task_type}
 
     def rank_of(self, module: str) -> int:
-        """Look up the rank of a module.
-
-        Args:
-            module: Its name as PEFT knows it.
-
-        Returns:
-            r.
-        """
+        """R of a module, by PEFT's name."""
         return int(_match(self.ranks, module, self.rank))
 
     def scale_of(self, module: str) -> float:
-        """Work out the factor before B·A.
-
-        Args:
-            module: Its name as PEFT knows it.
-
-        Returns:
-            α/r, or α/√r.
-        """
+        """The factor before B·A of a module: α/r, or α/√r."""
         rank = self.rank_of(module)
         return float(_match(self.alphas, module, self.alpha)) / (math.sqrt(rank) if self.rslora else rank)
 
 
 def read_config(folder: Path) -> LoraConfig:
-    """Read an adapter's configuration.
-
-    Args:
-        folder: The adapter's folder.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        CheckpointError: If it cannot be read, is not LoRA's, or asks for what is not B·A added to weights.
-    """  # noqa: DOC502 - raised by what is called
+    """Read an adapter's configuration; refuse what is not LoRA's B·A added to weights."""
     path = folder / NAME
     data: dict[str, Any] = read_json(path, "an adapter's configuration", CheckpointError, {})
     _refuse_variants(path, data)

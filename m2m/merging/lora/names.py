@@ -40,19 +40,7 @@ class Part:
 
 
 def read_name(name: str, path: Path) -> Part:
-    """Read the name of an adapter's tensor.
-
-    Args:
-        name: As in `base_model.model.layers.0.q_proj.lora_A.weight`; the adapter's name may stand before the
-            last part.
-        path: The file, for errors.
-
-    Returns:
-        What it is.
-
-    Raises:
-        CheckpointError: If it is no name that LoRA gives.
-    """
+    """What an adapter's tensor is, by a name as in `base_model.model.layers.0.q_proj.lora_A.weight`."""
     parts = name.removeprefix(_PREFIX).split(".")
     for at, part in enumerate(parts):
         if part.startswith("lora_magnitude_vector"):
@@ -78,23 +66,9 @@ def _lora_part(module: str, role: Role, rest: list[str], name: str, path: Path) 
 
 
 def match_tensors(wanted: Collection[str], names: Collection[str], path: Path, base: Path) -> dict[str, str]:
-    """Find the base model's tensors that an adapter changes.
-
-    Names may differ by a prefix, the same for all: a model and the model inside it (`model.layers.0...` and
-    `layers.0...`) have different ones.
-
-    Args:
-        wanted: Names of tensors as the adapter knows them.
-        names: Names of the base model's tensors.
-        path: The adapter, for errors.
-        base: The base model, for errors.
-
-    Returns:
-        The base model's name by the adapter's.
-
-    Raises:
-        CheckpointError: If some are not there, or more than one prefix would fit.
-    """
+    """The base model's names of the tensors that an adapter changes, by the adapter's."""
+    # Names may differ by a prefix, the same for all: a model and the model inside it (`model.layers.0...` and
+    # `layers.0...`) have different ones.
     known = set(names)
     missing = sorted(name for name in wanted if name not in known)
     if not missing:

@@ -77,20 +77,10 @@ def merge_adapted(
     base: Checkpoint | None = None,
     out_dtype: dtype | None = None,
 ) -> Tensor:
-    """Merge one tensor of models of which some are adapters.
-
-    The terms (`resolve_terms`) are added by the numeric contract's weighted sum: in float64 where an adapter
-    adds a product, else in the accumulation type of what is read.
-
-    Args:
-        experts: Models and merging weights α. [N]
-        name: The tensor.
-        base: The base model of task vectors; weights are those of the models themselves when not given.
-        out_dtype: Type of the result; the first dense tensor's when not given.
-
-    Returns:
-        The merged tensor. [*shape]
-    """
+    """Merge one tensor of models of which some are adapters [*shape]."""
+    # The terms (`resolve_terms`) are added by the numeric contract's weighted sum: in float64 where an
+    # adapter adds a product, else in the accumulation type of what is read.
+    # `experts` are models and merging weights α [N]; with `base` they are those of task vectors.
     models = [*([] if base is None else [base]), *(model for model, _ in experts)]
     row = [weight for _, weight in experts]
     terms = resolve_terms(models, [name] * len(models), [row], on_task_vectors=base is not None)

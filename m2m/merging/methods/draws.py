@@ -35,30 +35,13 @@ _SHIFT = np.uint64(32)
 
 
 def philox_key(seed: int, expert: int, tensor: str) -> tuple[int, int]:
-    """Derive the 64-bit key of one tensor of one expert.
-
-    Args:
-        seed: The recipe's seed.
-        expert: Position of the expert in the recipe, from 0.
-        tensor: The output tensor's name.
-
-    Returns:
-        `key[0]` and `key[1]`, each in [0, 2³²).
-    """
+    """`key[0]` and `key[1]` of one tensor of the expert at a position from 0, each in [0, 2³²)."""
     digest = hashlib.sha256(f"m2m philox 1\n{seed}\n{expert}\n{tensor}".encode()).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
 def philox(counter: Sequence[Words], key: tuple[int, int]) -> list[Words]:
-    """Run Philox4x32-10.
-
-    Args:
-        counter: The four counter words, 32-bit values in uint64. each [B]
-        key: The two key words.
-
-    Returns:
-        The four output words, 32-bit values in uint64. each [B]
-    """
+    """Philox4x32-10 of four counter words, 32-bit values in uint64, as the four output words; each [B]."""
     words = list(counter)
     for step in range(_ROUNDS):
         round_key = [np.uint64((key[i] + step * _WEYL[i]) & 0xFFFFFFFF) for i in range(2)]
@@ -73,16 +56,7 @@ def philox(counter: Sequence[Words], key: tuple[int, int]) -> list[Words]:
 
 
 def draw_words(key: tuple[int, int], start: int, count: int) -> NDArray[np.uint32]:
-    """Draw the words of the elements [start, start + count).
-
-    Args:
-        key: The two key words.
-        start: Index of the first element.
-        count: Number of elements P.
-
-    Returns:
-        One word an element, uint32. [P]
-    """
+    """One word an element of [start, start + count), uint32 [P]."""
     first, offset = divmod(start, 4)
     block = np.uint64(first) + np.arange(-(-(offset + count) // 4), dtype=np.uint64)
     zero = np.zeros_like(block)
@@ -91,12 +65,5 @@ def draw_words(key: tuple[int, int], start: int, count: int) -> NDArray[np.uint3
 
 
 def keep_threshold(probability: float) -> int:
-    """Turn a keep probability into the integer a word is compared with.
-
-    Args:
-        probability: q in [0, 1].
-
-    Returns:
-        T = floor(q·2³²), in [0, 2³²].
-    """
+    """T = floor(q·2³²) in [0, 2³²] of a keep probability q, which a word is compared with."""
     return math.floor(math.ldexp(probability, 32))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from m2m.checkpoint.checkpoint import Checkpoint
     from m2m.checkpoint.header import TensorInfo
     from m2m.merging.compiled import StreamPass
-    from m2m.merging.stream.window import Window
+    from m2m.merging.stream.passes import Window
 
 
 @dataclass(frozen=True, kw_only=True)

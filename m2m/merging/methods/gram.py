@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from m2m.merging.compiled import StreamPass
     from m2m.merging.plan.tensors import PlannedTensor, WeightBlock
-    from m2m.merging.stream.window import Window
+    from m2m.merging.stream.passes import Window
 
 Number = TypeVar("Number")
 #: Symmetric matrix of inner products, float64. [K, K]

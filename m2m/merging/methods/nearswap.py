@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, dtype
 
     from m2m.merging.compiled import StreamPass
-    from m2m.merging.stream.window import Window
+    from m2m.merging.stream.passes import Window
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from m2m.merging.methods.spec import Method, Settings
 if TYPE_CHECKING:
     from m2m.merging.compiled import SelectSpec, StreamPass
     from m2m.merging.plan.tensors import PlannedTensor
-    from m2m.merging.stream.window import Window
+    from m2m.merging.stream.passes import Window
 
 #: Bits of a magnitude that one look at a tensor counts by: 16 find a float32 threshold in two looks.
 _DIGIT_BITS = 16

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from m2m.checkpoint.header import TensorInfo
     from m2m.merging.compiled import StreamPass
     from m2m.merging.plan.tensors import PlannedTensor
-    from m2m.merging.stream.window import Window
+    from m2m.merging.stream.passes import Window
 
 #: What a parameter of one tensor can be once gradients and filters are resolved.
 Value = float | int | bool | str

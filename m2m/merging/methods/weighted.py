@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from m2m.merging.compiled import StreamPass
     from m2m.merging.plan.tensors import WeightBlock
-    from m2m.merging.stream.window import Window
+    from m2m.merging.stream.passes import Window
 
 #: A sum of weights smaller than this share of Σ|w| is cancellation, not a normaliser: dividing by it would
 #: blow weights up.

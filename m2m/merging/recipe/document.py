@@ -97,17 +97,7 @@ _Loader.add_constructor(f"{_TAG}bool", _boolean)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML document that is a mapping.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The document.
-
-    Raises:
-        RecipeError: If the file cannot be read or is not that.
-    """
+    """Read one YAML document that is a mapping."""
     text = read_text(path, _WHAT, RecipeError, pipe=True, most=MOST_BYTES)
     with reading(_WHAT, path, RecipeError):
         try:

@@ -10,16 +10,7 @@ from m2m.support.schema import closest
 
 
 def check_keys(table: Mapping[Any, object], known: Collection[str], where: str) -> None:
-    """Refuse the first key that is not known.
-
-    Args:
-        table: A mapping of the recipe.
-        known: The keys it may have.
-        where: Its place in the recipe; empty at the top.
-
-    Raises:
-        RecipeError: If a key is not known.
-    """
+    """Refuse the first key that is not known."""
     for key in table:
         if key not in known:
             name = str(key) if str(key).isprintable() else repr(key)
@@ -30,18 +21,7 @@ def check_keys(table: Mapping[Any, object], known: Collection[str], where: str) 
 
 
 def as_mapping(value: object, where: str) -> Mapping[str, Any]:
-    """Check that a part of a recipe is a mapping.
-
-    Args:
-        value: The part; nothing counts as an empty mapping.
-        where: Its place in the recipe.
-
-    Returns:
-        The mapping.
-
-    Raises:
-        RecipeError: If it is something else.
-    """
+    """A part of a recipe that is a mapping; nothing counts as an empty one."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -50,35 +30,14 @@ def as_mapping(value: object, where: str) -> Mapping[str, Any]:
 
 
 def as_list(value: object, where: str) -> Sequence[Any]:
-    """Check that a part of a recipe is a list with something in it.
-
-    Args:
-        value: The part.
-        where: Its place in the recipe.
-
-    Returns:
-        The list.
-
-    Raises:
-        RecipeError: If it is something else, or empty.
-    """
+    """A part of a recipe that is a list with something in it."""
     if not isinstance(value, list | tuple) or not value:
         raise RecipeError(f"{where} must be a list with at least one entry, got {value!r}")
     return value
 
 
 def refuse_if_set(table: Mapping[str, Any], key: str, where: str, why: str) -> None:
-    """Refuse a key of mergekit's that has no meaning here, unless it is empty.
-
-    Args:
-        table: A mapping of the recipe.
-        key: The key.
-        where: The mapping's place; empty at the top.
-        why: What to do instead.
-
-    Raises:
-        RecipeError: If the key has a value.
-    """
+    """Refuse a key of mergekit's that has no meaning here, unless it is empty."""
     if table.get(key) is not None:
         place = f"{where}.{key}" if where else key
         raise RecipeError(f"{place} is not supported: {why}")

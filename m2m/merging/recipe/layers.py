@@ -35,27 +35,14 @@ class Layer:
 
 
 def split_layer(tensor: str) -> tuple[str, int, str] | None:
-    """Split a tensor name at its layer index.
-
-    Args:
-        tensor: The name.
-
-    Returns:
-        What is before the index, the index, what is after it; None if the tensor is in no layer.
-    """
+    """What is before a tensor name's layer index, the index, what is after it; None outside the layers."""
     match = _LAYER.match(tensor)
     return (match[1], int(match[2]), match[3]) if match and match[1] else None
 
 
 def find_layers(names: Iterable[str]) -> dict[str, Layer]:
-    """Find the layers of a checkpoint; every stack (`encoder.layers.`, `decoder.layers.`) counts on its own.
-
-    Args:
-        names: All tensor names.
-
-    Returns:
-        The layer of every tensor that is in one.
-    """
+    """The layer of every tensor that is in one."""
+    # Every stack (`encoder.layers.`, `decoder.layers.`) counts on its own.
     parts = {name: part for name in names if (part := split_layer(name))}
     counts: dict[str, int] = {}
     for stack, index, _ in parts.values():
@@ -81,21 +68,9 @@ class OutputTensor(NamedTuple):
 
 
 def stack_slices(names: Sequence[str], ranges: Sequence[Sequence[tuple[int, int]]]) -> list[OutputTensor]:
-    """Lay out the output of a recipe with slices.
-
-    Tensors before the layers (embeddings) come from the first slice's sources, those after them from the last
-    slice's.
-
-    Args:
-        names: Tensor names of the donor, whose architecture the sources share.
-        ranges: `[start, end)` of every source of every slice.
-
-    Returns:
-        The output tensors: before the layers, layer by layer, after them.
-
-    Raises:
-        RecipeError: If there is not exactly one stack of layers, or a slice wants a layer that is not there.
-    """
+    """Lay out the output of slices, from the donor's tensor names and `[start, end)` of their sources."""
+    # Tensors before the layers (embeddings) come from the first slice's sources, those after them from the
+    # last slice's.
     layers = find_layers(names)
     stacks = {part[0] for name in layers if (part := split_layer(name))}
     if len(stacks) != 1:

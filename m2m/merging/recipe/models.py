@@ -38,18 +38,7 @@ class ModelRef:
 
 
 def read_model(value: object, where: str) -> ModelRef:
-    """Read a model reference, written as text or as a mapping.
-
-    Args:
-        value: `path[@revision][+lora[@revision]]`, or `{model: {path, revision}, lora: ...}`.
-        where: Its place in the recipe, for errors.
-
-    Returns:
-        The reference.
-
-    Raises:
-        RecipeError: If it is neither, or the text has more parts than that.
-    """
+    """Read `path[@revision][+lora[@revision]]`, or `{model: {path, revision}, lora: ...}`."""
     if isinstance(value, str):
         parts = value.split("+")
         if len(parts) > 2:
@@ -90,19 +79,7 @@ def _split(text: str, where: str) -> tuple[str, str | None]:
 
 
 def open_models(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[ModelRef, Checkpoint]:
-    """Open models: checkpoints, `model+adapter`, and adapters alone, which go on top of the base model.
-
-    Args:
-        refs: The models.
-        base: The recipe's base model.
-
-    Returns:
-        An open checkpoint for each; the same base model is opened once.
-
-    Raises:
-        RecipeError: If an adapter stands alone without a base model, or the base model itself is adapted.
-        CheckpointError: If a model cannot be opened, or an adapter is another model's.
-    """  # noqa: DOC502 - raised by what is called
+    """Open checkpoints, `model+adapter`, and adapters alone, on top of the base model; each file once."""
     if base is not None and (base.lora is not None or is_adapter(base.path)):
         raise RecipeError(
             f"base_model {base} is an adapter on a model: name the model itself as base_model, or write the "

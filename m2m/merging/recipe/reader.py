@@ -34,18 +34,7 @@ _MODULES = "merge the parts of a multimodal model as one model, or one recipe a 
 
 
 def load(source: Path | str | Mapping[str, Any]) -> Recipe:
-    """Read a merge recipe.
-
-    Args:
-        source: A mergekit YAML file, or the same as a mapping.
-
-    Returns:
-        The checked recipe.
-
-    Raises:
-        RecipeError: If something in it is unknown, misspelt, out of range or not supported; the message says
-            where.
-    """
+    """Read a mergekit YAML file, or the same as a mapping; RecipeError says what is wrong where."""
     if isinstance(source, Mapping):
         return read_recipe(source)
     from m2m.merging.recipe.document import read_yaml
@@ -58,17 +47,7 @@ def load(source: Path | str | Mapping[str, Any]) -> Recipe:
 
 
 def read_recipe(data: Mapping[str, Any]) -> Recipe:
-    """Check a recipe's plain data.
-
-    Args:
-        data: As read from YAML.
-
-    Returns:
-        The recipe.
-
-    Raises:
-        RecipeError: If something in it is unknown, out of range or not supported.
-    """
+    """Check a recipe's plain data, as read from YAML."""
     check_keys(data, _TOP, "")
     if not isinstance(data.get("merge_method"), str):
         raise RecipeError(f"merge_method must name a merge method, got {data.get('merge_method')!r}")

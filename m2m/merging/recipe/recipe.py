@@ -123,14 +123,7 @@ class Recipe:
         return self.base or self.models[0]
 
     def outputs(self, names: Sequence[str]) -> list[OutputTensor]:
-        """Lay out the merged model.
-
-        Args:
-            names: Tensor names of the donor.
-
-        Returns:
-            The output tensors, each with its input names in the order of `Slice.inputs`.
-        """
+        """The output tensors, by the donor's names; names of inputs are in the order of `Slice.inputs`."""
         ranges = [part.ranges for part in self.slices]
         if ranges[0]:
             return stack_slices(names, ranges)
@@ -140,21 +133,9 @@ class Recipe:
     def parameter(
         self, name: str, model: int | None, tensor: str, layer: Layer | None = None, slice_index: int = 0
     ) -> Value | None:
-        """Resolve one parameter for one tensor: expert before slice before global before default.
-
-        Args:
-            name: The parameter's name.
-            model: Position of the expert in the slice; None for a shared parameter.
-            tensor: The tensor's name, for filters.
-            layer: Its place in the slice, for gradients; None takes their first value.
-            slice_index: The slice.
-
-        Returns:
-            The value; None if the recipe says nothing and there is no default.
-
-        Raises:
-            RecipeError: If the parameter is required and no entry covers this tensor.
-        """
+        """Resolve one parameter for one tensor: expert before slice before global before default."""
+        # `model` is the expert's position in the slice, None for a shared parameter; without a layer,
+        # gradients give their first value. RecipeError if it is required and no entry covers this tensor.
         part = self.slices[slice_index]
         own = {} if model is None else part.experts[model].parameters
         for level in (own, part.parameters, self.parameters):
@@ -169,16 +150,7 @@ class Recipe:
         return parameter.default
 
     def settings(self, tensor: str, layer: Layer | None = None, slice_index: int = 0) -> Settings:
-        """Resolve and check all parameters for one tensor.
-
-        Args:
-            tensor: The output tensor's name.
-            layer: Its place in the slice.
-            slice_index: The slice.
-
-        Returns:
-            The settings a merge method takes.
-        """
+        """Resolve and check all parameters for one tensor."""
         constant = self._constant.get(slice_index)
         if constant is not None:
             return replace(constant, tensor=tensor)
@@ -211,14 +183,7 @@ class Recipe:
         return settings
 
     def is_constant(self, slice_index: int) -> bool:
-        """Say whether all tensors of a slice have the same settings.
-
-        Args:
-            slice_index: The slice.
-
-        Returns:
-            Whether nothing depends on a tensor's name or layer.
-        """
+        """Whether nothing in a slice depends on a tensor's name or layer."""
         return slice_index in self._constant
 
     def check_constants(self) -> None:
@@ -226,11 +191,7 @@ class Recipe:
         _ = self._constant
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain data that `load` reads back.
-
-        Returns:
-            A copy of what was read.
-        """
+        """A copy of what was read, which `load` reads back."""
         return copy.deepcopy(dict(self.written))
 
     @cached_property

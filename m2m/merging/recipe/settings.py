@@ -21,14 +21,7 @@ class Gradient:
     values: tuple[Value, ...]
 
     def at(self, t: float) -> Value:
-        """Return the value at a place in the slice.
-
-        Args:
-            t: 0 at the first layer, 1 at the last.
-
-        Returns:
-            Numbers are interpolated linearly; flags and text take the step below.
-        """
+        """The value at t (0 first layer, 1 last): numbers in between, flags and text of the step below."""
         scaled = t * (len(self.values) - 1)
         index = int(scaled)
         below, above = self.values[index], self.values[min(len(self.values) - 1, index + 1)]
@@ -49,15 +42,7 @@ class Setting:
     cases: tuple[tuple[str | None, Gradient], ...]
 
     def at(self, tensor: str, t: float) -> Value | None:
-        """Return the value for a tensor.
-
-        Args:
-            tensor: The tensor's name.
-            t: Its place in the slice.
-
-        Returns:
-            The first matching case's value; None if no case matches.
-        """
+        """The value for a tensor at t, of the first case that matches; None if none does."""
         for part, gradient in self.cases:
             if part is None or part in tensor:
                 return gradient.at(t)
@@ -71,19 +56,7 @@ class Setting:
 
 
 def read_setting(parameter: Parameter, value: object, where: str) -> Setting:
-    """Read a setting: a scalar, a list of scalars, or a list of `{filter, value}`.
-
-    Args:
-        parameter: What the values must be.
-        value: As in the recipe.
-        where: Its place in the recipe.
-
-    Returns:
-        The checked setting.
-
-    Raises:
-        RecipeError: If it is none of these, a value is not allowed, or a case can never be reached.
-    """
+    """Check a setting: a scalar, a list of scalars, or a list of `{filter, value}`."""
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list | tuple) or not any(isinstance(entry, Mapping) for entry in value):

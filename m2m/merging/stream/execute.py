@@ -1,9 +1,11 @@
-"""Run a merge plan: lay out the output files, pass over the tensors window by window."""
+"""Run a merge plan: lay out the output files, pass over the tensors by windows, hash what is written."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,9 @@ from pathlib import Path
 from m2m.errors import RunFolderError
 from m2m.merging.compiled import MergeDevice, StreamPass, StreamPlan, compile_plan
 from m2m.merging.plan.plan import MergePlan
-from m2m.merging.stream.hashing import FollowingHasher
+from m2m.merging.plan.tensors import element_size
 from m2m.merging.stream.memory import Staging
-from m2m.merging.stream.pass_run import PassRun
-from m2m.merging.stream.window import Window, windows
+from m2m.merging.stream.passes import PassRun, Window, windows
 from m2m.merging.stream.work_folder import START, Position
 from m2m.support.progress import Progress
 
@@ -40,6 +41,8 @@ class Execution:
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_BLOCK_BYTES = 256 * 1024
+_WAIT_SECONDS = 0.02
 
 
 def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
@@ -131,3 +134,76 @@ def _close(core: StreamPlan, files: Sequence[Path]) -> None:
     if failed is not None:
         number, code = failed
         raise RunFolderError(f"{files[number]}: was written, but not kept: {os.strerror(code)}")
+
+
+class FollowingHasher:
+    """SHA-256 of every output file, known shortly after the last byte is written."""
+
+    def __init__(
+        self, plan: MergePlan, files: Sequence[Path], threads: int, position: Callable[[], Position]
+    ) -> None:
+        self._plan = plan
+        self._files = list(files)
+        self._position = position
+        self._stopping = threading.Event()
+        self._error: BaseException | None = None
+        self._hashes: dict[tuple[str, str], str] = {}
+        count = min(threads, len(plan.outputs))
+        self._threads = [
+            threading.Thread(target=self._work, args=(first, count), daemon=True) for first in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def result(self) -> dict[tuple[str, str], str]:
+        """SHA-256 as hex digits by output and file name, after the last write; raises what a thread met."""
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(_WAIT_SECONDS)
+        if self._error is not None:
+            raise self._error
+        return self._hashes
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, first: int, step: int) -> None:
+        try:
+            for number in range(len(self._plan.outputs[0].layout.shards)):
+                for m in range(first, len(self._plan.outputs), step):
+                    self._hash_shard(m, number)
+        except BaseException as error:  # handed to the caller of `result`
+            self._error = error
+
+    def _hash_shard(self, m: int, number: int) -> None:
+        output = self._plan.outputs[m]
+        shard = output.layout.shards[number]
+        path = self._files[m * len(output.layout.shards) + number]
+        digest, done = hashlib.sha256(), 0
+        buffer = memoryview(bytearray(_BLOCK_BYTES))
+        with path.open("rb", buffering=0) as file:
+            while done < shard.nbytes and not self._stopping.is_set():
+                ready = min(self._written(m, number), shard.nbytes)
+                if ready == done:
+                    self._stopping.wait(_WAIT_SECONDS)
+                while done < ready and not self._stopping.is_set():
+                    count = file.readinto(buffer[: min(_BLOCK_BYTES, ready - done)])
+                    if not count:
+                        raise OSError(f"{path}: shrank while it was written")
+                    digest.update(buffer[:count])
+                    done += count
+        self._hashes[output.name, shard.name] = digest.hexdigest()
+
+    def _written(self, m: int, number: int) -> int:
+        # Up to which byte is this shard written?
+        tensor, element = self._position()
+        shard = self._plan.outputs[m].layout.shards[number]
+        if tensor == len(self._plan.tensors):
+            return shard.nbytes
+        at_shard, offset = self._plan.tensors[tensor].places[m]
+        if at_shard != number:
+            return shard.nbytes if at_shard > number else len(shard.header)
+        return offset + element * element_size(self._plan.tensors[tensor])

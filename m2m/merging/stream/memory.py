@@ -49,24 +49,10 @@ def plan_staging(
     most_slot_bytes: int | None = None,
     scratch_bytes: int = 0,
 ) -> Staging:
-    """Choose buffers that fit a budget.
-
-    Args:
-        budget: Most bytes of memory that merging may add to what the process holds.
-        threads: Workers; as many as there are usable cores when not given. A small budget may allow fewer.
-        n_inputs: Inputs N.
-        n_outputs: Outputs M.
-        factor_bytes: What the factors of LoRA adapters take of the budget.
-        row_bytes: Bytes that one slot must hold at least.
-        most_slot_bytes: Bytes that one slot needs at most; what suits the CPU when not given.
-        scratch_bytes: What a worker needs besides its slots.
-
-    Returns:
-        The buffers.
-
-    Raises:
-        ConfigError: If `threads` is not positive, or not even one worker with the smallest buffers fits.
-    """
+    """Choose buffers of the workers for N inputs and M outputs that fit a budget, in bytes."""
+    # `factor_bytes` is what factors of adapters take of it, `row_bytes` what one slot must hold at least,
+    # `most_slot_bytes` what one needs at most (what suits the CPU when not given), `scratch_bytes` what a
+    # worker needs besides. ConfigError if not even one worker with the smallest buffers fits.
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     slots = n_inputs + n_outputs
@@ -91,14 +77,9 @@ def plan_staging(
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Plan and run without the cyclic garbage collector.
-
-    A plan is a few hundred thousand small objects without cycles, kept to the end; looking through them again
-    and again would take nearly as long as making them. Running it makes next to no garbage.
-
-    Yields:
-        None: While it is paused.
-    """
+    """Plan and run without the cyclic garbage collector."""
+    # A plan is a few hundred thousand small objects without cycles, kept to the end; looking through them
+    # again and again would take nearly as long as making them. Running it makes next to no garbage.
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -109,22 +90,13 @@ def collector_paused() -> Iterator[None]:
 
 
 def anonymous_bytes() -> int | None:
-    """Say how much memory the process holds that is not a file's.
-
-    Returns:
-        Bytes, or nothing where the system does not tell.
-    """
+    """Bytes that the process holds and that are no file's; nothing where the system does not tell."""
     return _status("RssAnon")
 
 
 def peak_resident_bytes() -> int:
-    """Say how much memory the process has held at most since it started, file pages included.
-
-    Linux's `ru_maxrss` begins with what the process was forked from, so that it is asked only elsewhere.
-
-    Returns:
-        Bytes.
-    """
+    """Most bytes the process has held since it started, file pages included."""
+    # Linux's `ru_maxrss` begins with what the process was forked from, so that it is asked only elsewhere.
     unit = 1 if sys.platform == "darwin" else 1024
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -62,20 +62,9 @@ class WorkFolder:
         return self.root / "statistics.jsonl"
 
     def begin(self, key: str, inputs: InputFiles, *, resume: bool) -> Position:
-        """Make ready: find out how far an earlier run of the same plan came, or clear away what it left.
-
-        Args:
-            key: Content hash of the plan.
-            inputs: The files it reads.
-            resume: Whether to go on from there.
-
-        Returns:
-            Everything before this position is written.
-
-        Raises:
-            RunFolderError: If what is there comes from another plan.
-            CheckpointError: If an input has changed since.
-        """  # noqa: DOC502 - raised by what is called
+        """Where to go on from an earlier run of the same plan; or clear away what it left, to start over."""
+        # RunFolderError if what is there comes from another plan; CheckpointError if an input has changed
+        # since.
         position = self._written_to(key, inputs) if resume else START
         if position == START:
             for path in self.root.iterdir():
@@ -116,21 +105,12 @@ class WorkFolder:
         return table if all(isinstance(row, list) and len(row) == ROW_LENGTH for row in rows) else None
 
     def note(self, key: str, position: Position) -> None:
-        """Write down how far the merge has come.
-
-        Args:
-            key: Content hash of the plan.
-            position: Everything before it is written.
-        """
+        """Write down that everything before a position of the plan with this key is written."""
         journal = {"plan": key, "boot": _boot_id(), "tensor": position[0], "element": position[1]}
         write_atomically(self._journal, json.dumps(journal), durable=False)
 
     def finish(self, *, durable: bool) -> None:
-        """Put the complete result in place and remove the rest.
-
-        Args:
-            durable: Whether it is forced to the disk first.
-        """
+        """Put the complete result in place, forced to the disk if `durable`, and remove the rest."""
         publish(self.result, self.out, durable=durable)
         self.discard()
 
@@ -148,31 +128,14 @@ class WorkFolder:
 
 
 def work_folder(out: Path) -> Path:
-    """Say where a merge works until `out` is complete.
-
-    Args:
-        out: The folder to make.
-
-    Returns:
-        A folder beside it; in it, if `out` is there already and nothing can be put in its place.
-    """
+    """The folder beside `out` where a merge works; in it, if it is there and nothing can take its place."""
     return out / MERGING if must_fill(out) else out.parent / f".{out.name}{MERGING}"
 
 
 @contextmanager
 def open_work_folder(out: Path) -> Iterator[WorkFolder]:
-    """Open and lock the folder in which `out` is made; what an interrupted run left in it stays.
-
-    Args:
-        out: The folder to make.
-
-    Yields:
-        WorkFolder: The folder, locked.
-
-    Raises:
-        RunFolderError: If another merge is making the same folder.
-        OSError: If the system fails; it names a file, or `out`.
-    """  # noqa: DOC502 - raised by what is called
+    """Open and lock the folder in which `out` is made; what an interrupted run left in it stays."""
+    # RunFolderError if another merge is making the same folder; OSError names a file, or `out`.
     root = work_folder(out)
     with naming(out):  # a write does not say to what
         root.mkdir(parents=True, exist_ok=True)
