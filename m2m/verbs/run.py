@@ -66,7 +66,8 @@ def run(
         config: The run configuration, or its TOML file.
         out: The run folder; made if need be.
         validate: Whether every subset is really trained; None: as the configuration says.
-        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        workers: Local worker processes, one thread each; 1 works in this process. None: one a core. They
+            import the script anew, so in a script this call then stands under `if __name__ == "__main__":`.
         progress: Called with (done, total, step).
 
     Returns:
