@@ -49,6 +49,7 @@ def live_source(args: argparse.Namespace) -> Iterator[Source]:
                 scores=live.scores,
                 examples=live.examples,
                 counts={task: s.count for task, s in live.scorers.items() if isinstance(s, BatchedScorer)},
+                prepare=live.prepare,
             )
 
 

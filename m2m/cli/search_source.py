@@ -22,6 +22,7 @@ class Source:
         examples: Task, mixture and example numbers to the mixture's scores on these, [e].
         counts: Number of examples by task, for those that can be scored on some of them.
         pool: The only mixtures that have scores; None if any mixture can be scored.
+        prepare: Scores mixtures together that `scores` will be asked for; None where all have scores.
     """
 
     datasets: Sequence[str]
@@ -31,3 +32,4 @@ class Source:
     examples: Callable[[str, Mixture, Sequence[int]], Floats]
     counts: Mapping[str, int]
     pool: MixtureList | None = None
+    prepare: Callable[[Sequence[Mixture]], None] | None = None

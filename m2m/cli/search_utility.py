@@ -37,7 +37,7 @@ def read_utility(args: argparse.Namespace, source: Source) -> Utility:
     for name in [*weights, *(each.task for each in limits)]:
         if name not in tasks:
             raise ConfigError(f"no task {name!r}{did_you_mean(name, tasks)}; there are {tasks}")
-    return Utility(source.scores, weights, source.higher_is_better, limits)
+    return Utility(source.scores, weights, source.higher_is_better, limits, source.prepare)
 
 
 def shares(words: Sequence[str], option: str) -> dict[str, float]:

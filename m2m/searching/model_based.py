@@ -51,8 +51,7 @@ class ModelBased(Strategy):
         """Try a spread of mixtures, then what the belief proposes, until the space is used up."""
         generator = np.random.default_rng(random.getrandbits(64))
         proposals, n = proposals_for(space), len(space.datasets)
-        for mixture in self._first(space, proposals, generator):
-            ledger(mixture)
+        ledger.round(self._first(space, proposals, generator))
         log_variances, fitted_at = None, 0.0
         while (tried := len(ledger.trajectory)) < space.count:
             fit = tried >= REFIT * fitted_at
@@ -63,9 +62,9 @@ class ModelBased(Strategy):
                 points, losses, log_variances, errors=errors, prior=self.prior, steps=steps
             )
             log_variances, fitted_at = posterior.log_variances, tried if fit else fitted_at
-            for mixture in _round(posterior, proposals, ledger, max(4, round(self.batch * n)), generator):
-                [predicted] = posterior.mean().at(np.array([mixture.weights]))
-                ledger(mixture, float(predicted))
+            found = _round(posterior, proposals, ledger, max(4, round(self.batch * n)), generator)
+            mean = posterior.mean()
+            ledger.round(found, [float(mean.at(np.array([mixture.weights]))[0]) for mixture in found])
             if len(ledger.trajectory) == tried:  # all that looks good is known
                 ledger(_new(ledger, space, random))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from statistics import pstdev
 from typing import Literal
@@ -11,6 +12,9 @@ from typing import Literal
 from m2m.searching.objective import Evaluation, Ledger
 from m2m.searching.spaces import MixtureList, Simplex, Subsets
 from m2m.searching.strategy import Space, Strategy
+
+#: Mixtures of a space that are asked for together where all are.
+TOGETHER = 256
 
 
 class Exhaustive(Strategy):
@@ -20,8 +24,9 @@ class Exhaustive(Strategy):
 
     def explore(self, ledger: Ledger, space: Subsets | MixtureList, random: Random) -> None:
         """Try every mixture in order."""
-        for mixture in space:
-            ledger(mixture)
+        mixtures = iter(space)
+        while some := list(islice(mixtures, TOGETHER)):
+            ledger.round(some)
 
 
 class RandomSearch(Strategy):
@@ -63,7 +68,7 @@ class Greedy(Strategy):
         forward = self.direction == "forward"
         neighbours = list(space.of_size(space.smallest if forward else space.largest))
         while neighbours:
-            here = ledger.best([ledger(mixture) for mixture in neighbours])
+            here = ledger.best(ledger.round(neighbours))
             neighbours = space.larger(here.mixture) if forward else space.smaller(here.mixture)
         if self.swaps:
             _improve(ledger.best(ledger.trajectory), ledger, space)
@@ -71,7 +76,7 @@ class Greedy(Strategy):
 
 def _improve(here: Evaluation, ledger: Ledger, space: Subsets) -> None:
     while True:
-        best = ledger.best([here, *(ledger(mixture) for mixture in space.neighbours(here.mixture))])
+        best = ledger.best([here, *ledger.round(space.neighbours(here.mixture))])
         if best == here:
             return
         here = best
@@ -91,7 +96,7 @@ class Beam(Strategy):
         """Walk from the smallest size to the largest."""
         layer = list(space.of_size(space.smallest))
         while layer:
-            steps = [ledger(mixture) for mixture in layer]
+            steps = ledger.round(layer)
             kept = ledger.ranked(steps)[: self.width]
             larger = [mixture for step in kept for mixture in space.larger(step.mixture)]
             layer = list({mixture.key: mixture for mixture in larger}.values())
@@ -112,7 +117,7 @@ class Annealing(Strategy):
 
     def explore(self, ledger: Ledger, space: Subsets, random: Random) -> None:
         """Walk."""
-        start = [ledger(space.sample(random)) for _ in range(len(space.datasets))]
+        start = ledger.round([space.sample(random) for _ in space.datasets])
         here, hot = ledger.best(start), pstdev(ledger.losses) or 1.0
         moves = self.moves * len(space.datasets)
         for move in range(moves):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -20,11 +21,13 @@ class Objective:
         function: Mixture to its score.
         higher_is_better: The score's direction.
         error: Mixture to the standard error of its score, asked after the score; None where scores are exact.
+        prepare: Told the mixtures that will be asked for next, in case they are scored faster together.
     """
 
     function: Callable[[Mixture], float]
     higher_is_better: bool
     error: Callable[[Mixture], float] | None = None
+    prepare: Callable[[Sequence[Mixture]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,18 @@ class Ledger:
             error = self._objective.error(mixture) if self._objective.error else 0.0
             self._known[mixture.key] = Evaluation(mixture, value, predicted, error)
         return self._known[mixture.key]
+
+    def round(
+        self, mixtures: Iterable[Mixture], predicted_losses: Iterable[float | None] = repeat(None)
+    ) -> list[Evaluation]:
+        """Evaluate mixtures that do not depend on each other's scores; the objective is told of all first."""
+        listed = list(mixtures)
+        if self._objective.prepare is not None:
+            new = {mixture.key: mixture for mixture in listed if not self.knows(mixture)}
+            left = None if self._budget is None else self.left
+            if paid := list(new.values())[:left]:
+                self._objective.prepare(paid)
+        return [self(mixture, loss) for mixture, loss in zip(listed, predicted_losses, strict=False)]
 
     def best(self, evaluations: list[Evaluation]) -> Evaluation:
         """Pick the best score; ties go to fewer datasets, then to dataset order."""

@@ -55,8 +55,7 @@ class PredictorRounds(Strategy):
         self._check(budget - proposed, proposed, len(space.datasets))
         if not isinstance(space, Simplex):
             proposals = proposals_for(space)
-            for point in proposals.design(budget - proposed, generator):
-                ledger(proposals.mixture(point))
+            ledger.round(map(proposals.mixture, proposals.design(budget - proposed, generator)))
         _try_new(ledger, space, random, budget - proposed)
         tried = -1
         while tried < len(ledger.trajectory) < budget:
@@ -64,8 +63,8 @@ class PredictorRounds(Strategy):
             batch = min(budget - tried, max(1, proposed // self.rounds))
             at_random = round(self.explored * batch) if batch > 1 else 0
             model = self._fitted(ledger, random.getrandbits(31))
-            for mixture, predicted in self._best(model, ledger, space, batch - at_random, generator):
-                ledger(mixture, predicted)
+            if best := self._best(model, ledger, space, batch - at_random, generator):
+                ledger.round(*zip(*best, strict=True))
             _try_new(ledger, space, random, tried + batch)
         if ledger.left == 0:
             raise BudgetSpentError

@@ -105,7 +105,7 @@ def _design(
         points.append(space.nearest(centre + region * (generator.dirichlet(np.ones(n)) - centre)))
         if len(points) > n * (n + 1):  # the bounds leave less than N - 1 dimensions
             break
-    steps = [ledger(space.mixture(point)) for point in points]
+    steps = ledger.round(map(space.mixture, points))
     return np.array([step.mixture.weights for step in steps]), np.array([ledger.loss(step) for step in steps])
 
 

@@ -44,6 +44,7 @@ class Utility:
         weights: Weight by task; at least one, positive. One task alone keeps its own unit and direction.
         higher_is_better: Direction by task, for every task that has a weight.
         limits: What must hold.
+        prepare: Told the mixtures that `scores` will be asked for next.
 
     Raises:
         InputError: If a weight is not positive.
@@ -55,10 +56,12 @@ class Utility:
         weights: Mapping[str, float],
         higher_is_better: Mapping[str, bool],
         limits: Sequence[Limit] = (),
+        prepare: Callable[[Sequence[Mixture]], None] | None = None,
     ) -> None:
         if not weights or min(weights.values()) <= 0:
             raise InputError(f"a utility needs positive weights, got {dict(weights)}")
         self._scores, self._weights, self._limits = scores, dict(weights), tuple(limits)
+        self._prepare = prepare
         self._upwards = {task: higher_is_better[task] for task in weights}
         self._known: dict[str, tuple[Mixture, Mapping[str, float]]] = {}
 
@@ -73,8 +76,10 @@ class Utility:
         if len(self._weights) == 1:
             [(task, upwards)] = self._upwards.items()
             sign = 1.0 if upwards else -1.0
-            return Objective(lambda mixture: sign * self._value(mixture, {task: 1.0}), upwards)
-        return Objective(lambda mixture: self._value(mixture, self._weights), True)
+            return Objective(
+                lambda mixture: sign * self._value(mixture, {task: 1.0}), upwards, prepare=self._prepare
+            )
+        return Objective(lambda mixture: self._value(mixture, self._weights), True, prepare=self._prepare)
 
     def scores(self, mixture: Mixture) -> Mapping[str, float]:
         """Return a mixture's scores by task, measured once."""

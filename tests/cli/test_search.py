@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from m2m.checkpoint import save
 from m2m.cli import main
 from m2m.mixture import Mixture, all_subsets
-from m2m.scoring import Scores
+from m2m.scoring import Scores, ScoreSource
 from m2m.scoring.table import ScoreTable
 from m2m.support.content_keys import content_key
 
@@ -111,6 +111,19 @@ def test_adapters_are_searched_as_they_are_scored(capsys: pytest.CaptureFixture[
     asked = Path("calls").read_text(encoding="utf-8")
     assert main(["score", *ours, "-q"]) == 0
     assert Path("calls").read_text(encoding="utf-8") == asked, "the same scores"
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize("strategy", ["exhaustive", "greedy", "beam", "model"])
+def test_a_round_is_merged_in_one_pass(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    walks: list[int] = []
+    walk = ScoreSource.walk
+    monkeypatch.setattr(
+        ScoreSource, "walk", lambda self, rows, *more: walks.append(len(rows)) or walk(self, rows, *more)
+    )
+    assert search("--task", "task.py:loss", "--strategy", strategy, "--budget", "5", "-q") == 0
+    assert sum(walks) == 5, "nothing is scored that was not asked for"
+    assert max(walks) >= 3
 
 
 @pytest.mark.usefixtures("bench")
