@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from m2m import _core, ops
 from m2m.checkpoint import Checkpoint, save
-from m2m.checkpoint.file_hashes import FileHashes
+from m2m.checkpoint.manifest import FileHashes
 from m2m.errors import ConfigError, InputError
 from m2m.scoring import LiveModel, Scores, score_model
 from m2m.scoring.choice import Choice, Means, choose, size_of
