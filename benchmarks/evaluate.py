@@ -157,7 +157,7 @@ def _by_hand(models: Path, mergekit: Path, subset: Mixture, text: Path, scratch:
     merged, recipe = scratch / "merged", scratch / "recipe.yml"
     parts = [
         {"model": str(models / name), "parameters": {"weight": weight}}
-        for name, weight in zip(subset.datasets, subset.weights, strict=True)
+        for name, weight in subset.shares.items()
         if weight
     ]
     plan = {"merge_method": "linear", "models": parts, "dtype": "float32"}

@@ -118,7 +118,7 @@ def score_rows(mixtures: list[Mixture], targets: list[str]) -> Iterator[tuple[ob
         for origin, noise in (("merged", 0.05), ("trained", 0.02)):
             values = (loss + noise * random.normal(size=len(loss))).tolist()
             for mixture, value in zip(mixtures, values, strict=True):
-                named = dict(zip(mixture.datasets, mixture.weights, strict=True))
+                named = mixture.shares
                 label, seed = mixture.label, None if origin == "merged" else 0
                 who = (
                     f"{origin} {label}",

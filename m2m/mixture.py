@@ -117,6 +117,11 @@ class Mixture:
         return cls(tuple(datasets), tuple(shares.get(name, 0.0) for name in datasets))
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Weight by dataset, those of weight zero included."""
+        return dict(zip(self.datasets, self.weights, strict=True))
+
+    @property
     def members(self) -> tuple[str, ...]:
         """Names of the datasets with a weight above zero, in order."""
         return tuple(name for name, weight in zip(self.datasets, self.weights, strict=True) if weight > 0)
@@ -137,8 +142,7 @@ class Mixture:
         """The label with weights rounded for people; two mixtures may share it."""
         if self.is_subset:
             return self.label
-        pairs = zip(self.datasets, self.weights, strict=True)
-        return "+".join(f"{name}={weight:.6g}" for name, weight in pairs if weight > 0)
+        return "+".join(f"{name}={weight:.6g}" for name, weight in self.shares.items() if weight > 0)
 
     @property
     def folder_name(self) -> str:
@@ -148,8 +152,7 @@ class Mixture:
     @property
     def key(self) -> str:
         """Content hash (16 hex digits) of names and exact weights."""
-        pairs = zip(self.datasets, self.weights, strict=True)
-        text = "\n".join(f"{name} {(weight + 0.0).hex()}" for name, weight in pairs)  # −0 is 0
+        text = "\n".join(f"{name} {(weight + 0.0).hex()}" for name, weight in self.shares.items())  # −0 is 0
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

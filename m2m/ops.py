@@ -226,10 +226,8 @@ def _check_no_overlap(outs: Sequence[Tensor], experts: Sequence[Tensor]) -> None
     # An output that is read again, or written twice, would make the result depend on the order of work.
     tensors = [(f"outs[{i}]", tensor) for i, tensor in enumerate(outs) if tensor.numel()]
     tensors += [(f"experts[{i}]", tensor) for i, tensor in enumerate(experts) if tensor.numel()]
-    furthest = {
-        "outs": (0, ""),
-        "experts": (0, ""),
-    }  # how far the tensors seen so far reach, and which one does
+    # How far the tensors seen so far reach, and which one does.
+    furthest = {"outs": (0, ""), "experts": (0, "")}
     for start, stop, name in sorted((*_span(tensor), name) for name, tensor in tensors):
         kind = name.partition("[")[0]
         for other in ("outs", "experts") if kind == "outs" else ("outs",):

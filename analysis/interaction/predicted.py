@@ -166,7 +166,7 @@ def residual_of_quadratics(
     Returns:
         Δ(λ) of the losses' quadratic models. [P]
     """
-    shares = {name: w for name, w in zip(mixture.datasets, mixture.weights, strict=True) if w > 0}
+    shares = {name: w for name, w in mixture.shares.items() if w > 0}
     gradients = dict(zip(terms.datasets, terms.gradients, strict=True))
     merged = surface.zeros()
     for name, share in shares.items():

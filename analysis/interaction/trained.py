@@ -91,7 +91,7 @@ def full_batch(setup: Setup, mixtures: Sequence[Mixture], recipe: TrainRecipe) -
     shares = [
         Fraction(weight).limit_denominator(_LARGEST_DENOMINATOR) / len(setup.datasets[name])
         for mixture in mixtures
-        for name, weight in zip(mixture.datasets, mixture.weights, strict=True)
+        for name, weight in mixture.shares.items()
         if weight > 0
     ]
     return replace(recipe, batch=lcm(*(share.denominator for share in shares)))

@@ -87,8 +87,7 @@ def execute(args: argparse.Namespace) -> int:
 
     mixture = export(args.mixture, args.to, args.out, sources_of(args))
     if args.json:
-        weights = dict(zip(mixture.datasets, mixture.weights, strict=True))
-        print_json({"out": args.out, "to": args.to, "weights": weights})
+        print_json({"out": args.out, "to": args.to, "weights": mixture.shares})
     elif not args.quiet:
         print(f"{args.out}: {mixture.shown} for {args.to}")
     return 0

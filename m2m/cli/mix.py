@@ -98,7 +98,7 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
 
 def _share_rows(result: MixResult) -> list[list[str]]:
     mixture, found = result.mixture, result.uncertainty
-    rows = [[name, f"{share:.3f}"] for name, share in zip(mixture.datasets, mixture.weights, strict=True)]
+    rows = [[name, f"{share:.3f}"] for name, share in mixture.shares.items()]
     if found is not None:
         for row, low, high in zip(rows, found.low, found.high, strict=True):
             row.append(f"[{low:.2f}, {high:.2f}]")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.cli.output import print_json, print_table
-from m2m.mixture import Mixture
 from m2m.searching import Belief, Contender, Evaluation, SearchResult, Utility
 from m2m.support.csv_tables import write_rows
 
@@ -98,7 +96,7 @@ def _outcome(
 ) -> dict[str, Any]:
     outcome: dict[str, Any] = {
         "picked": picked.mixture.label,
-        "weights": _weights(picked.mixture),
+        "weights": picked.mixture.shares,
         "value": picked.value,
         "scores": dict(utility.scores(picked.mixture)),
         "evaluations": result.evaluations,
@@ -121,13 +119,9 @@ def _outcome(
 def _contender(contender: Contender) -> dict[str, Any]:
     return {
         "candidate": contender.mixture.label,
-        "weights": _weights(contender.mixture),
+        "weights": contender.mixture.shares,
         "value": contender.value,
         "deviation": contender.deviation,
         "probability": contender.probability,
         "tried": contender.tried,
     }
-
-
-def _weights(mixture: Mixture) -> Mapping[str, float]:
-    return dict(zip(mixture.datasets, mixture.weights, strict=True))

@@ -83,8 +83,7 @@ def render(mixture: Mixture, to: str, sources: Sources | None = None) -> str:
 
 
 def _members(mixture: Mixture) -> tuple[list[str], list[float]]:
-    pairs = [(n, w) for n, w in zip(mixture.datasets, mixture.weights, strict=True) if w > 0]
-    return [name for name, _ in pairs], [weight for _, weight in pairs]
+    return list(mixture.members), [weight for weight in mixture.weights if weight > 0]
 
 
 def _shares(mixture: Mixture, sources: Sources) -> tuple[list[str], list[str]]:
@@ -123,7 +122,7 @@ def _json(mixture: Mixture, sources: Sources) -> str:
 
 def _yaml(mixture: Mixture, sources: Sources) -> str:
     """Return exact weights by name."""
-    return _dump({"weights": dict(zip(mixture.datasets, mixture.weights, strict=True))})
+    return _dump({"weights": mixture.shares})
 
 
 def _csv(mixture: Mixture, sources: Sources) -> str:
@@ -131,9 +130,7 @@ def _csv(mixture: Mixture, sources: Sources) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["dataset", "weight"])
-    rows.writerows(
-        (guarded(name), repr(weight)) for name, weight in zip(mixture.datasets, mixture.weights, strict=True)
-    )
+    rows.writerows((guarded(name), repr(weight)) for name, weight in mixture.shares.items())
     return text.getvalue()
 
 

@@ -42,7 +42,7 @@ class ScoredMixture:
         """
         return {
             "kind": self.kind,
-            "weights": shares(self.mixture),
+            "weights": self.mixture.shares,
             "predicted": dict(self.predicted),
             "measured": dict(self.measured),
             "worth_predicted": self.worth_predicted,
@@ -133,7 +133,7 @@ class MixResult:
         return {
             "m2m": __version__,
             "datasets": list(self.mixture.datasets),
-            "weights": shares(self.mixture),
+            "weights": self.mixture.shares,
             "kind": self.chosen.kind,
             "worth": self.chosen.worth,
             "worth_predicted": self.chosen.worth_predicted,
@@ -195,15 +195,3 @@ class MixResult:
             "regret": found.regret,
             "beats_equal": found.beats_equal,
         }
-
-
-def shares(mixture: Mixture) -> dict[str, float]:
-    """Name a mixture's weights.
-
-    Args:
-        mixture: The mixture.
-
-    Returns:
-        Weight by dataset.
-    """
-    return dict(zip(mixture.datasets, mixture.weights, strict=True))

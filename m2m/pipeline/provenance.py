@@ -57,9 +57,8 @@ def made_from(
     Returns:
         What goes into the manifest, as JSON.
     """
-    shares = zip(mixture.datasets, mixture.weights, strict=True)
     return {
-        "mixture": {name: share for name, share in shares if share > 0},
+        "mixture": {name: share for name, share in mixture.shares.items() if share > 0},
         "seed": seed,
         "recipe": asdict(recipe),
         "base": base,

@@ -195,7 +195,7 @@ class ScoreTable:
         """
         if origin not in ORIGINS:
             raise InputError(f"{self.path}: origin must be one of {', '.join(ORIGINS)}, got {origin!r}")
-        weights = dict(zip(mixture.datasets, mixture.weights, strict=True)) if mixture else {}
+        weights = mixture.shares if mixture else {}
         who = (key, mixture.label if mixture else "base", json.dumps(mixture.members if mixture else []))
         what = (json.dumps(weights), origin, seed, task, split, version)
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -151,8 +151,9 @@ def sampled_mixture(mixture: Mixture, sizes: Mapping[str, int], sampling: Sampli
     """Shares that examples are drawn in: λ itself, or `proportional` to λ × dataset size."""
     if sampling == "balanced":
         return mixture
-    pairs = zip(mixture.datasets, mixture.weights, strict=True)
-    return Mixture.normalised({name: weight * sizes[name] if weight else 0.0 for name, weight in pairs})
+    return Mixture.normalised(
+        {name: share * sizes[name] if share else 0.0 for name, share in mixture.shares.items()}
+    )
 
 
 class MixtureSampler:

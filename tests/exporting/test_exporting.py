@@ -67,13 +67,9 @@ def test_json_reads_back_exactly(tmp_path: Path) -> None:
 
 
 def test_yaml_and_csv_are_exact() -> None:
-    assert yaml.safe_load(render(MIXTURE, "yaml")) == {
-        "weights": dict(zip(MIXTURE.datasets, MIXTURE.weights, strict=True))
-    }
+    assert yaml.safe_load(render(MIXTURE, "yaml")) == {"weights": MIXTURE.shares}
     rows = list(csv.DictReader(io.StringIO(render(MIXTURE, "csv"))))
-    assert [(row["dataset"], float(row["weight"])) for row in rows] == list(
-        zip(MIXTURE.datasets, MIXTURE.weights, strict=True)
-    )
+    assert [(row["dataset"], float(row["weight"])) for row in rows] == list(MIXTURE.shares.items())
 
 
 def test_interleave_is_python_with_documented_arguments() -> None:

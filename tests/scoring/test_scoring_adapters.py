@@ -62,7 +62,7 @@ def test_scores_are_those_of_merging_to_disk_and_loading(tmp_path: Path, dtype: 
     mixture = Mixture.normalised(MIXTURE)
     experts = {name: root / name for name in MIXTURE}
     got = score(root, experts, tmp_path / "live", candidates=[mixture])
-    weights = dict(zip(mixture.datasets, mixture.weights, strict=True))
+    weights = mixture.shares
     wanted = score(root, {"merged": merged(root, tmp_path, weights)}, tmp_path / "disk")
     assert got[mixture.label] == wanted["merged"]
     base = score(root, {"base": root / "base"}, tmp_path / "plain")

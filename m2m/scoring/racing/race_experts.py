@@ -157,7 +157,7 @@ def race_candidates(
     winner = runners.mixtures[result.winner]
     report = RaceReport(
         winner=winner.label,
-        weights=dict(zip(winner.datasets, winner.weights, strict=True)),
+        weights=winner.shares,
         probability=result.probability,
         contenders=[names[m] for m in result.contenders],
         task=scorer.task,
@@ -199,7 +199,7 @@ def runner_table(runners: Runners, result: RaceResult) -> pd.DataFrame:
     left = {m: "hopeless" for turn in result.rounds for m in turn.hopeless}
     left |= {m: "budget" for turn in result.rounds for m in turn.displaced}
     mixtures, everyone = runners.mixtures, range(runners.count)
-    weights = [dict(zip(mixture.datasets, mixture.weights, strict=True)) for mixture in mixtures]
+    weights = [mixture.shares for mixture in mixtures]
     return pd.DataFrame(
         {
             "candidate": [mixture.label for mixture in mixtures],
