@@ -16,7 +16,7 @@ from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
-from m2m.merging.lora.product import Product
+from m2m.merging.lora.adapted import Product
 from m2m.ops import weighted_sum
 from m2m.scoring.live.mapped import mapped_tensors
 from m2m.support.arrays import Floats

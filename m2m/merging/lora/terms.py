@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.header import TensorInfo
-from m2m.merging.lora.adapted import AdaptedCheckpoint, Addition
-from m2m.merging.lora.product import Product
+from m2m.merging.lora.adapted import AdaptedCheckpoint, Addition, Product
 from m2m.merging.methods.weighted import input_weights, sum_inputs
 
 if TYPE_CHECKING:

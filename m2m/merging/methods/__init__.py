@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from m2m.errors import RecipeError
-from m2m.merging.methods import (
-    arcee_fusion,
-    fisher,
-    linear,
-    mixing,
-    model_stock,
-    nearswap,
-    sce,
-    spherical,
-    task_vectors,
-)
+from m2m.merging.methods import angles, fisher, linear, mixing, sce, swaps, task_vectors
 from m2m.merging.methods.gram import Gram, GramSum
 from m2m.merging.methods.spec import Inputs, Method, Parameter, Settings, Value, flag, number, settings_of
 from m2m.merging.methods.weighted import WeightedSum
@@ -72,6 +62,6 @@ def get(name: str) -> Method:
     raise RecipeError(f"merge_method: {name!r} is unknown{hint} there are: {', '.join(METHODS)}")
 
 
-for _family in (linear, spherical, task_vectors, model_stock, sce, nearswap, arcee_fusion, mixing, fisher):
+for _family in (linear, angles, task_vectors, sce, swaps, mixing, fisher):
     for _method in _family.METHODS:
         register(_method)

@@ -15,11 +15,16 @@ from m2m.checkpoint.header import SIZES
 from m2m.checkpoint.identity import Identity, identify
 from m2m.checkpoint.writer import Layout, plan_layout
 from m2m.errors import MixtureError
-from m2m.merging.lora.adapted import AdaptedTensor
-from m2m.merging.lora.product import TENSORS_AT_ONCE
+from m2m.merging.lora.adapted import TENSORS_AT_ONCE, AdaptedTensor
 from m2m.merging.methods.spec import Method
-from m2m.merging.plan.numbers import PlanNumbers
-from m2m.merging.plan.tensors import PlannedTensor, WantedTensor, WeightBlock, element_size, product_of
+from m2m.merging.plan.tensors import (
+    PlannedTensor,
+    PlanNumbers,
+    WantedTensor,
+    WeightBlock,
+    element_size,
+    product_of,
+)
 
 
 @dataclass(frozen=True)

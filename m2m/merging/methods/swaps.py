@@ -1,21 +1,55 @@
-"""arcee_fusion: the elements of one expert that matter most take the place of the base model's."""
+"""Two-model methods that take each element from one side or the other: nearswap, arcee_fusion."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from m2m.merging.compiled import ExpertSpec, SelectSpec
+from m2m.merging.compiled import ExpertSpec, NearSwapPass, SelectSpec
 from m2m.merging.methods.selection import Selecting
-from m2m.merging.methods.spec import Inputs, Settings
+from m2m.merging.methods.spec import Elementwise, Inputs, Parameter, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
+    from m2m.merging.compiled import StreamPass
+    from m2m.merging.stream.passes import Window
+
 #: Keeps the logarithm of a softmax value finite; part of the method's definition.
 _EPSILON = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearSwap(Elementwise):
+    """θ where |τ| ≤ t, else θ₀ ± t, which is θ₀ + min(1, t/|τ|)·τ; in float64, rounded once."""
+
+    def passes(self, window: Window) -> Iterator[StreamPass]:
+        steps = [0.0 if tensor.copied else tensor.settings[0].number("t") for tensor in window.tensors]
+        yield NearSwapPass(window.core, window.first, steps=steps, allow_nonfinite=window.allow_nonfinite)
+
+    def reference(self, inputs: Inputs, settings: Settings, out_dtype: dtype) -> Tensor:
+        import torch
+
+        from m2m.merging.methods.exact import round_once, task_vectors
+
+        assert inputs.base is not None
+        expert, t = inputs.experts[0], settings.number("t")
+        vector = task_vectors(inputs.base, [expert])[0].double()
+        step = torch.copysign(torch.tensor(t, dtype=torch.float64), vector)
+        moved = torch.where(vector.abs() <= t, expert.double(), inputs.base.double() + step)
+        return round_once(moved, out_dtype)
+
+
+NEARSWAP = NearSwap(
+    name="nearswap",
+    base="required",
+    most=1,
+    parameters=(Parameter("t", "shared", "number", required=True, low=0, open_low=True),),
+    space="task vectors",
+    source="alchemonaut, QuartetAnemoi-70B-t0.0001 (model card)",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,4 +110,4 @@ ARCEE_FUSION = ArceeFusion(
     differences="quartiles are exact (mergekit: of 1 M random elements); chosen elements are copied",
 )
 
-METHODS = (ARCEE_FUSION,)
+METHODS = (NEARSWAP, ARCEE_FUSION)
