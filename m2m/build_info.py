@@ -32,7 +32,7 @@ class BuildInfo(TypedDict):
 
 
 def build_info() -> BuildInfo:
-    """Say what was built and what this machine runs it with.
+    """Tell what was built and what this machine runs it with.
 
     Returns:
         The facts, ready for a bug report.

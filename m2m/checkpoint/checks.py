@@ -11,6 +11,14 @@ from m2m.support.doors import read_json
 from m2m.support.files import naming
 
 _SHOWN = 3
+#: How the names of input embeddings and of output heads end, in the layouts of transformers.
+_EMBEDDINGS = (
+    "embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tok_embeddings.weight",
+    "token_embedding.weight", "shared.weight",
+)  # fmt: skip
+_HEADS = ("lm_head.weight", "embed_out.weight", "output.weight", "output_projection.weight", "decoder.weight")
+#: Bytes that are compared at a time.
+_BLOCK = 1 << 23
 
 
 def check_same_tensors(
@@ -59,16 +67,6 @@ def _check_tensor(
     both_floats = got.dtype in MERGEABLE and wanted.dtype in MERGEABLE
     if got.dtype != wanted.dtype and not (mixed_floats and both_floats):
         raise CheckpointError(f"{where} is {got.dtype}, wanted {wanted.dtype} as in {base.path}")
-
-
-#: How the names of input embeddings and of output heads end, in the layouts of transformers.
-_EMBEDDINGS = (
-    "embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tok_embeddings.weight",
-    "token_embedding.weight", "shared.weight",
-)  # fmt: skip
-_HEADS = ("lm_head.weight", "embed_out.weight", "output.weight", "output_projection.weight", "decoder.weight")
-#: Bytes that are compared at a time.
-_BLOCK = 1 << 23
 
 
 def check_ties(checkpoint: Checkpoint) -> None:

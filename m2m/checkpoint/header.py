@@ -40,16 +40,6 @@ TORCH_NAMES = {
 
 _BY_TORCH_NAME = {torch_name: name for name, torch_name in TORCH_NAMES.items()}
 
-
-def parse_dtype(text: str) -> str:
-    """Read `bfloat16`, `torch.bfloat16` or `BF16`, as recipes and configs write it; gives `BF16`."""
-    bare = text.removeprefix("torch.")
-    name = _BY_TORCH_NAME.get(bare, bare.upper())
-    if name not in SIZES:
-        raise CheckpointError(f"unknown dtype {text!r}; known are {', '.join(_BY_TORCH_NAME)}")
-    return name
-
-
 #: Longest JSON header that is read: the limit of the safetensors library.
 MAX_HEADER_BYTES = 100_000_000
 #: Numbers in a header that are larger cannot be file offsets.
@@ -62,6 +52,15 @@ _ENTRY_KEYS = ("dtype", "shape", "data_offsets")
 _entry_values = itemgetter(*_ENTRY_KEYS)
 #: Name, dtype, shape, first byte, length.
 _Row = tuple[str, str, tuple[int, ...], int, int]
+
+
+def parse_dtype(text: str) -> str:
+    """Read `bfloat16`, `torch.bfloat16` or `BF16`, as recipes and configs write it; gives `BF16`."""
+    bare = text.removeprefix("torch.")
+    name = _BY_TORCH_NAME.get(bare, bare.upper())
+    if name not in SIZES:
+        raise CheckpointError(f"unknown dtype {text!r}; known are {', '.join(_BY_TORCH_NAME)}")
+    return name
 
 
 class TensorInfo(NamedTuple):

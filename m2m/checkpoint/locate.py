@@ -23,6 +23,15 @@ _PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
 #: What is fetched of a model on the hub: weights, configuration, tokenizer, chat template, licence.
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+#: What travels with a model's weights. Code of its own (auto_map) imports or compiles files of any name.
+_SIDE_FILES = (
+    "config.json", "generation_config.json",
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
+    "spiece.model", "sentencepiece*.model", "*.tiktoken", "chat_template*",
+    "preprocessor_config.json", "processor_config.json",
+    "*.py", "*.cpp", "*.cu", "*.cuh", "*.h",
+    "LICENSE*", "NOTICE*",
+)  # fmt: skip
 
 
 def find_folder(path: str | Path, revision: str | None = None) -> Path:
@@ -104,35 +113,10 @@ def _stays_inside(name: str) -> bool:
     return plain and bool(parts) and not name.startswith("/") and ".." not in parts and len(name) < 256
 
 
-_PATTERNS = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece*.model",
-    "*.tiktoken",
-    "chat_template*",
-    "preprocessor_config.json",
-    "processor_config.json",
-    # Code of a model's own (auto_map): what it imports or compiles has any name.
-    "*.py",
-    "*.cpp",
-    "*.cu",
-    "*.cuh",
-    "*.h",
-    "LICENSE*",
-    "NOTICE*",
-)
-
-
 def list_side_files(folder: Path) -> tuple[Path, ...]:
     """List the files that travel with a model, by name; refuses links to nothing, pipes and devices."""
     found = sorted(
-        path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in _PATTERNS)
+        path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in _SIDE_FILES)
     )
     for path in found:
         if path.is_symlink() and not path.exists():

@@ -28,6 +28,7 @@ from m2m.support.files import naming
 if TYPE_CHECKING:
     from torch import Tensor
 
+_BLOCK_BYTES = 1 << 20
 _SHAPE = {"files": {str: {"bytes": int, "sha256": str}}}
 
 
@@ -118,9 +119,6 @@ def _problems(folder: Path) -> list[str]:
         elif hash_file(path) != wanted["sha256"]:
             problems.append(f"{folder.name}/{name} has changed: its SHA-256 differs")
     return problems
-
-
-_BLOCK_BYTES = 1 << 20
 
 
 class _Hashed(NamedTuple):

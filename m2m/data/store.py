@@ -15,7 +15,7 @@ from m2m.support.progress import Progress, nobody
 
 
 def cache_dir() -> Path:
-    """Say where fetched and prepared data is kept.
+    """Return the folder where fetched and prepared data is kept.
 
     Returns:
         `$M2M_CACHE`, or `m2m` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
@@ -26,7 +26,7 @@ def cache_dir() -> Path:
 
 
 def location(package: Package, cache: Path | None = None) -> Path:
-    """Say where a package is, or would be, unpacked; the folder is there only if it is complete.
+    """Return the folder where a package is, or would be, unpacked; it is there only if it is complete.
 
     Args:
         package: The package.

@@ -27,6 +27,10 @@ from m2m.support.schema import check_keys
 
 #: Tokens are the 256 byte values.
 VOCABULARY = 256
+#: Changes when pretraining would give other weights from the same text and options.
+REVISION = 1
+
+Options = TypeVar("Options", "Shape", "Pretraining")
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,6 @@ class ByteGPT(nn.Module):
         """Predict the next byte: byte values, int64 [B, T] to logits [B, T, 256]."""
         logits: Tensor = self.head(self.hidden(tokens))
         return logits
-
-
-Options = TypeVar("Options", "Shape", "Pretraining")
-
-#: Changes when pretraining would give other weights from the same text and options.
-REVISION = 1
 
 
 @dataclass(frozen=True)

@@ -23,36 +23,22 @@ from m2m.support.doors import reading
 SIDE = 32
 #: What an icon is for: the freedesktop.org icon naming specification's contexts.
 CONTEXTS = (
-    "actions",
-    "apps",
-    "categories",
-    "devices",
-    "emblems",
-    "emotes",
-    "mimetypes",
-    "places",
-    "status",
-)
+    "actions", "apps", "categories", "devices", "emblems", "emotes", "mimetypes", "places", "status",
+)  # fmt: skip
 #: Context to what a theme may call its folder instead.
 OTHER_NAMES = {"mimetypes": "mimes"}
 GARMENTS = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
 #: Label space to its classes.
 SPACES: dict[str, tuple[str, ...]] = {
     "digits": tuple("0123456789"),
     "fashion": GARMENTS,
     "context": CONTEXTS,
 }
+#: Two images are copies if their grey levels (0 to 255) differ by no more than this, root mean square. Themes
+#: share re-rendered icons: MATE has two thirds of GNOME's within 10, and the nearest of the rest are 20 away.
+COPY_DISTANCE = 12.0
 
 
 @dataclass(frozen=True)
@@ -169,11 +155,6 @@ SOURCES: dict[str, ImageSource] = {
     "adwaita": _theme("adwaita", "Adwaita/32x32/{context}"),
     "tango": _theme("tango", "Tango/32x32/{context}"),
 }
-
-
-#: Two images are copies if their grey levels (0 to 255) differ by no more than this, root mean square. Themes
-#: share re-rendered icons: MATE has two thirds of GNOME's within 10, and the nearest of the rest are 20 away.
-COPY_DISTANCE = 12.0
 
 
 @dataclass(frozen=True)
