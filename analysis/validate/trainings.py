@@ -17,7 +17,7 @@ from m2m.data import cache_dir
 from m2m.mixture import weight_matrix
 from m2m.pipeline.worker import Train
 from m2m.scoring import Means, ScoreSource, verified_models
-from m2m.scoring.tasks.bench import setup_bench
+from m2m.scoring.bench import setup_bench
 from m2m.setups.protocol import contents_of
 from m2m.support.arrays import Floats, Ints
 from m2m.training import TrainRecipe

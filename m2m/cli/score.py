@@ -26,8 +26,8 @@ from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
     from m2m.scoring import RaceReport, ScoreReport
+    from m2m.scoring.bench import Bench
     from m2m.scoring.tasks import TaskOptions
-    from m2m.scoring.tasks.bench import Bench
 
 HELP = "score merged candidates of given experts"
 

@@ -14,11 +14,11 @@ from m2m.cli.search_source import Source
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.scoring import Means, ScoreSource, open_models
+from m2m.scoring.bench import task_bench
 from m2m.scoring.live.device import open_device
 from m2m.scoring.prepare import is_scored, keep
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks.batched_scorer import BatchedScorer, SomeExamples
-from m2m.scoring.tasks.bench import task_bench
 from m2m.support.arrays import Floats
 from m2m.support.content_keys import content_key
 

@@ -1,5 +1,6 @@
 """Score candidates: of experts on disk into a table, or in a race; in memory, or streamed block by block."""
 
+from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Means
 from m2m.scoring.live.live_model import LiveModel
 from m2m.scoring.live.resident import score_candidates, score_model, score_resident
@@ -11,7 +12,6 @@ from m2m.scoring.score_experts import ScoreReport, score
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.streamed import Streamed, StreamedWalk, score_streamed
 from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
-from m2m.scoring.tasks.bench import Bench
 from m2m.scoring.tasks.function_scorer import FunctionScorer
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.scoring.tasks.similarity import most_similar, similarities

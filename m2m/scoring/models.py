@@ -15,8 +15,8 @@ from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest
 from m2m.errors import ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
 from m2m.scoring.adapted_sums import adapted_sums
+from m2m.scoring.bench import Bench
 from m2m.scoring.live.live_model import OtherSum
-from m2m.scoring.tasks.bench import Bench
 from m2m.support.content_keys import Part
 from m2m.support.names import check_names
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture, all_subsets
+from m2m.scoring.bench import Bench, task_bench
 from m2m.scoring.example_scores import check_format
 from m2m.scoring.models import Experts, Models, open_models
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
-from m2m.scoring.tasks.bench import Bench, task_bench
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.content_keys import content_key
 from m2m.support.outputs import Output, check_outputs

@@ -11,6 +11,7 @@ from pathlib import Path
 from m2m.errors import InputError
 from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.mixture import Mixture
+from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Means
 from m2m.scoring.example_scores import export_examples
 from m2m.scoring.live.device import open_device
@@ -19,7 +20,6 @@ from m2m.scoring.prepare import is_scored, keep, prepared, score_outputs
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
-from m2m.scoring.tasks.bench import Bench
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.support.progress import Progress, nobody
 from m2m.support.units import parse_bytes

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
+from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Choice, Means, choose
 from m2m.scoring.live.device import device_errors, free_bytes
 from m2m.scoring.live.kept_memory import keeping_memory
@@ -25,7 +26,6 @@ from m2m.scoring.live.stacked import StackedWalk
 from m2m.scoring.live.staging import moved_state
 from m2m.scoring.models import Models
 from m2m.scoring.streamed import Counts, StreamedWalk
-from m2m.scoring.tasks.bench import Bench
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.progress import Progress, nobody
 

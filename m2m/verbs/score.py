@@ -14,10 +14,10 @@ from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
 from m2m.scoring import RaceReport, ScoreReport, race_candidates
 from m2m.scoring import score as score_mixtures
+from m2m.scoring.bench import Bench, setup_bench
 from m2m.scoring.models import Experts
 from m2m.scoring.racing.race_experts import BUDGET
 from m2m.scoring.tasks import TaskOptions
-from m2m.scoring.tasks.bench import Bench, setup_bench
 from m2m.support.arguments import argument, check_count
 from m2m.support.progress import Progress
 

@@ -1,4 +1,4 @@
-"""Where candidates are merged and scored: a device by its name, what it has free, what is on it."""
+"""Where candidates are merged and scored: a device by its name, and what it has free."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from m2m.errors import ConfigError, InputError
 from m2m.support.devices import check_built_for_cuda, cuda_number
@@ -66,19 +64,6 @@ def free_bytes(device: torch.device) -> int:
         return int(available.split()[1]) * 1024
     except (OSError, ValueError):  # another system: all there is
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Find where a module is.
-
-    Args:
-        model: A module whose tensors are all in one place.
-
-    Returns:
-        The device of its first tensor; the CPU if it has none.
-    """
-    tensor = next(chain(model.parameters(), model.buffers()), None)
-    return CPU if tensor is None else tensor.device
 
 
 @contextmanager

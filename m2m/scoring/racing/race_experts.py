@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.mixture import Mixture
+from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Means
 from m2m.scoring.example_scores import export_examples
 from m2m.scoring.live.device import open_device
@@ -22,7 +23,6 @@ from m2m.scoring.racing.runners import Runners, raced_task
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
-from m2m.scoring.tasks.bench import Bench
 from m2m.support.csv_tables import write_frame
 from m2m.support.files import write_atomically
 from m2m.support.progress import Progress, nobody

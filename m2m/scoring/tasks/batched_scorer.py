@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from m2m.errors import InputError
-from m2m.scoring.live.device import device_of
-from m2m.scoring.live.mode import scoring
+from m2m.scoring.tasks.mode import device_of, scoring
 from m2m.scoring.tasks.scorer import Scores
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from m2m.checkpoint.hugging_face import nobody_to_ask
 from m2m.errors import ConfigError
-from m2m.scoring.live.mode import scoring
+from m2m.scoring.tasks.mode import scoring
 from m2m.scoring.tasks.scorer import Scores
 from m2m.scoring.tasks.tokens import Tokens
 from m2m.support.doors import reading

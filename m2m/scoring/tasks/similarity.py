@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from m2m.errors import InputError
-from m2m.scoring.live.mode import scoring
+from m2m.scoring.tasks.mode import scoring
 from m2m.setups.protocol import Examples, Setup
 
 #: Examples that stand for a dataset: enough for its mean embedding, whatever its size.

@@ -19,14 +19,14 @@ from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.manifest import FileHashes
 from m2m.errors import ConfigError, InputError
 from m2m.scoring import LiveModel, Scores, score_model
+from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Choice, Means, choose, size_of
-from m2m.scoring.live.device import CPU, device_errors, device_of, free_bytes, open_device
-from m2m.scoring.live.mode import repeatable, scoring
+from m2m.scoring.live.device import CPU, device_errors, free_bytes, open_device
 from m2m.scoring.live.resident import AHEAD
 from m2m.scoring.live.staging import STAGED_BYTES, moved_state, sum_from_host
 from m2m.scoring.models import Models
 from m2m.scoring.source import ScoreSource
-from m2m.scoring.tasks.bench import Bench
+from m2m.scoring.tasks.mode import device_of, repeatable, scoring
 from m2m.testing.tolerance import gamma, unit_roundoff
 
 State = dict[str, Tensor]

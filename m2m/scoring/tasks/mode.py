@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import nn
 
-from m2m.scoring.live.device import device_of
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a module is: the device of its first tensor; the CPU if it has none."""
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
 
 
 @contextmanager
