@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from merge_cases import State, make_recipe, make_states, write_models
+from helpers.merge_cases import State, make_recipe, make_states, write_models
 
 from m2m.checkpoint import Checkpoint, save, verify
 from m2m.errors import CheckpointError, RecipeError, RunFolderError

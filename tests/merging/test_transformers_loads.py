@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.hugging_face_folders import write_llama
-from merge_cases import assert_is_twin, make_recipe
+from helpers.merge_cases import assert_is_twin, make_recipe
 
 from m2m.checkpoint import Checkpoint
 from m2m.merging import merge

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from merge_cases import make_recipe, make_states, write_models
+from helpers.merge_cases import make_recipe, make_states, write_models
 
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
 from m2m.merging import merge

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from merge_cases import make_recipe, write_models
+from helpers.merge_cases import make_recipe, write_models
 
 from m2m.checkpoint import Checkpoint
 from m2m.merging import merge

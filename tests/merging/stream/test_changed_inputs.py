@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.lora_files import factors, save_adapter
-from merge_cases import make_recipe, make_states, write_models
+from helpers.merge_cases import make_recipe, make_states, write_models
 
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, RunFolderError

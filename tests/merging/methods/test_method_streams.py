@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.merge_cases import assert_is_twin, make_recipe, make_states, write_models
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from merge_cases import assert_is_twin, make_recipe, make_states, write_models
 
 from m2m import _core
 from m2m.checkpoint import Checkpoint

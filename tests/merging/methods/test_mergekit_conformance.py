@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "conformance.py"
+BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "conformance.py"
 #: Where mergekit's result is not a rounding of the definition's.
 NOISY = "arcee_fusion"  # its divergence of nearly equal rows, taken in float32, is off by tens of per cent
 #: Share of the elements that a recipe with a draw keeps.

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from helpers.lora_files import State, factors, save_adapter
+from helpers.merge_cases import bits, make_recipe
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from merge_cases import bits, make_recipe
 from torch import Tensor
 
 from m2m import _core
