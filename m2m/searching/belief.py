@@ -12,7 +12,7 @@ from m2m.mixture import Mixture
 from m2m.searching.objective import Evaluation
 from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.polynomials import QuadraticPrior
-from m2m.searching.proposals import Proposals, proposals_for
+from m2m.searching.proposals import proposals_for
 from m2m.searching.strategy import Space
 from m2m.support.arrays import SMALLEST_DIFFERENCE, Floats
 
@@ -111,7 +111,7 @@ def assess(
     values, errors = (np.array([getattr(e, name) for e in trajectory]) for name in ("value", "error"))
     posterior = PolynomialPosterior(points, sign * values, errors=errors, prior=prior)
     generator = np.random.default_rng(seed)
-    belief = _Assessment(posterior, points, proposals_for(space), sign, generator).belief()
+    belief = _Assessment(posterior, points, space, sign, generator).belief()
     if np.ptp(values) >= SMALLEST_DIFFERENCE:
         return belief
     return replace(belief, notes=("all scores tried are the same: nothing tells the mixtures apart",))
@@ -124,11 +124,12 @@ class _Assessment:
         self,
         posterior: PolynomialPosterior,
         tried: Floats,
-        proposals: Proposals,
+        space: Space,
         sign: float,
         generator: np.random.Generator,
     ) -> None:
-        self._posterior, self._proposals, self._sign = posterior, proposals, sign
+        self._posterior, self._space, self._sign = posterior, space, sign
+        proposals = proposals_for(space)
         self._tried = len(tried)
         incumbents = tried[posterior.predicted().argsort()[:INCUMBENTS]]
         draws = [posterior.draw(generator) for _ in range(DRAWS)]
@@ -161,7 +162,7 @@ class _Assessment:
         )
 
     def _mixture(self, k: int) -> Mixture:
-        return self._proposals.mixture(self._points[k])
+        return self._space.mixture(self._points[k])
 
     def _contender(self, k: int) -> Contender:
         return Contender(

@@ -62,7 +62,8 @@ class ModelBased(Strategy):
                 points, losses, log_variances, errors=errors, prior=self.prior, steps=steps
             )
             log_variances, fitted_at = posterior.log_variances, tried if fit else fitted_at
-            found = _round(posterior, proposals, ledger, max(4, round(self.batch * n)), generator)
+            count = max(4, round(self.batch * n))
+            found = _round(posterior, space, proposals, ledger, count, generator)
             mean = posterior.mean()
             ledger.round(found, [float(mean.at(np.array([mixture.weights]))[0]) for mixture in found])
             if len(ledger.trajectory) == tried:  # all that looks good is known
@@ -72,11 +73,11 @@ class ModelBased(Strategy):
         n = len(space.datasets)
         if self.prior is not None:
             lowest = proposals.lowest(self.prior.landscape, np.empty((0, n)), generator)
-            return [proposals.mixture(point) for point in lowest[:FROM_PRIOR]]
+            return [space.mixture(point) for point in lowest[:FROM_PRIOR]]
         singles = [Mixture.subset(space.datasets, [name]) for name in space.datasets]
         first = [single for single in singles if single in space]
         count = max(4, round(self.design * n)) - len(first)
-        return [*first, *(proposals.mixture(point) for point in proposals.design(count, generator))]
+        return [*first, *(space.mixture(point) for point in proposals.design(count, generator))]
 
 
 def _new(ledger: Ledger, space: Space, random: Random) -> Mixture:
@@ -87,6 +88,7 @@ def _new(ledger: Ledger, space: Space, random: Random) -> Mixture:
 
 def _round(
     posterior: PolynomialPosterior,
+    space: Space,
     proposals: Proposals,
     ledger: Ledger,
     count: int,
@@ -98,7 +100,7 @@ def _round(
     chosen: dict[str, Mixture] = {}
     for number in range(count):
         landscape = posterior.draw(generator) if number else posterior.mean()
-        found = map(proposals.mixture, proposals.lowest(landscape, incumbents, generator))
+        found = map(space.mixture, proposals.lowest(landscape, incumbents, generator))
         new = next((m for m in found if not ledger.knows(m) and m.key not in chosen), None)
         if new is not None:
             chosen[new.key] = new

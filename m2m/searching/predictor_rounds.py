@@ -54,8 +54,7 @@ class PredictorRounds(Strategy):
         proposed = budget // 2 if self.proposed is None else min(self.proposed, budget)
         self._check(budget - proposed, proposed, len(space.datasets))
         if not isinstance(space, Simplex):
-            proposals = proposals_for(space)
-            ledger.round(map(proposals.mixture, proposals.design(budget - proposed, generator)))
+            ledger.round(map(space.mixture, proposals_for(space).design(budget - proposed, generator)))
         _try_new(ledger, space, random, budget - proposed)
         tried = -1
         while tried < len(ledger.trajectory) < budget:
@@ -89,13 +88,12 @@ class PredictorRounds(Strategy):
         self, model: Model, ledger: Ledger, space: Space, count: int, generator: np.random.Generator
     ) -> list[tuple[Mixture, float]]:
         """Return the untried mixtures of the lowest losses, with these."""
-        proposals = proposals_for(space)
         points = self._candidates(model, ledger, space, generator)
         losses = model.predict(points)
         penalties = space.penalties(points) if isinstance(space, Simplex) else 0.0
         found: dict[str, tuple[Mixture, float]] = {}
         for k in (losses + penalties).argsort(kind="stable"):
-            mixture = proposals.mixture(points[k])
+            mixture = space.mixture(points[k])
             if not ledger.knows(mixture):
                 found.setdefault(mixture.key, (mixture, float(losses[k])))
             if len(found) == count:

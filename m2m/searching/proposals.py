@@ -31,16 +31,12 @@ class Proposals(Protocol):
     def lowest(self, landscape: Cubic, incumbents: Floats, generator: np.random.Generator) -> Floats:
         """Find mixtures where a landscape is low, the lowest first: [M, N]."""
 
-    def mixture(self, point: Floats) -> Mixture:
-        """Name one of the mixtures proposed: [N]."""
-
 
 class ListedProposals:
     """All mixtures of a space that is small enough to look at every one."""
 
     def __init__(self, mixtures: Iterable[Mixture]) -> None:
-        self._mixtures = {mixture.weights: mixture for mixture in mixtures}
-        self._points = np.array(list(self._mixtures))
+        self._points = np.array([mixture.weights for mixture in mixtures])
 
     def design(self, count: int, generator: np.random.Generator) -> Floats:
         """Choose mixtures in random order, fewer if the space has no more: [count, N]."""
@@ -49,10 +45,6 @@ class ListedProposals:
     def lowest(self, landscape: Cubic, incumbents: Floats, generator: np.random.Generator) -> Floats:
         """Order all mixtures, the lowest first: [M, N]."""
         return np.asarray(self._points[landscape.at(self._points).argsort(kind="stable")])
-
-    def mixture(self, point: Floats) -> Mixture:
-        """Name a proposal [N]."""
-        return self._mixtures[tuple(point.tolist())]
 
 
 def proposals_for(space: Subsets | Simplex | MixtureList) -> Proposals:
@@ -85,16 +77,11 @@ class SimplexProposals:
         random = generator.dirichlet(np.ones(len(self._space.datasets)), SIMPLEX_STARTS)
         return minimise(landscape, self._space, np.vstack([incumbents[:INCUMBENT_STARTS], random]))
 
-    def mixture(self, point: Floats) -> Mixture:
-        """Name a proposal [N]."""
-        return self._space.mixture(point)
-
 
 class SubsetProposals:
     """Finds the subsets where a landscape is low, by local descents."""
 
     def __init__(self, space: Subsets) -> None:
-        self._space = space
         self._free = space.free_units
 
     def design(self, count: int, generator: np.random.Generator) -> Floats:
@@ -112,11 +99,6 @@ class SubsetProposals:
             best, found = values.min(), points[values.argmin()]
             points = np.vstack([points, self._one_move_from(found)])
         return points[values.argsort(kind="stable")]
-
-    def mixture(self, point: Floats) -> Mixture:
-        """Name a proposal [N]."""
-        members = [name for name, weight in zip(self._space.datasets, point, strict=True) if weight > 0]
-        return Mixture.subset(self._space.datasets, members)
 
     def _one_move_from(self, point: Floats) -> Floats:
         # Subsets with a unit more or less. [K, N]

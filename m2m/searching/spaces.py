@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from itertools import combinations
+from itertools import combinations, compress
 from math import comb
 from random import Random
 
@@ -101,6 +101,10 @@ class Subsets:
             self.smallest - forced,
             self.largest - forced,
         )
+
+    def mixture(self, point: Floats) -> Mixture:
+        """Name a point [N] of this space: the subset of its positive shares."""
+        return Mixture.subset(self.datasets, compress(self.datasets, point > 0))
 
     def subset(self, chosen: Iterable[tuple[str, ...]]) -> Mixture:
         """Pool some free units with those that are forced in."""
@@ -380,6 +384,10 @@ class MixtureList:
 
     def __contains__(self, mixture: Mixture) -> bool:
         return mixture.datasets == self.datasets and mixture.weights in self._mixtures
+
+    def mixture(self, point: Floats) -> Mixture:
+        """Name a point [N]: the mixture of the list with these very weights."""
+        return self._mixtures[tuple(point.tolist())]
 
     def at(self, number: int) -> Mixture:
         """Find a mixture by its place in the list, in [0, count)."""
