@@ -20,10 +20,11 @@ class MixOptions:
     Attributes:
         seeds: Merged models that are scored before anything is fitted.
         grid: Levels of the coarse grid over the simplex: shares in steps of 1/grid. None: the finest grid of
-            at most half of the seeds; 0: no grid.
-        priors: Mixtures believed in beforehand, by name of a dataset; each is a seed, and `strength` pulls
-            to the first one.
-        dirichlet: Concentration of the random seeds: 1 is uniform on the simplex, less goes to its corners.
+            at most half of `seeds`; 0: no grid.
+        priors: Mixtures believed in beforehand, by name of a dataset; each is a starting mixture, and
+            `strength` pulls to the first one.
+        dirichlet: Concentration of the random starting mixtures: 1 is uniform on the simplex, less goes to
+            its corners.
         strength: What a unit of KL(λ‖first prior) costs, in units of the utility.
         capabilities: Weight by target; empty: the run's target alone.
         regressor: A family of `m2m.predicting`, or `auto`.
@@ -33,8 +34,8 @@ class MixOptions:
         repetitions: How often an example may be seen in a training run, which caps shares too; None: any.
         points: Mixtures of the fine search before it looks closer.
         top_k: How many of the best of them are averaged.
-        pick: λ*: the `best` measured of the argmax, the mean of the top k and the seeds; or always the
-            `argmax`; or always that mean, `top`.
+        pick: λ*: the `best` measured of the argmax, the mean of the top k and the starting mixtures; or
+            always the `argmax`; or always that mean, `top`.
         bootstrap: Resamples behind the intervals; 0: none.
     """
 
