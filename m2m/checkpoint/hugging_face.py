@@ -18,6 +18,7 @@ import torch
 
 from m2m.checkpoint import Checkpoint
 from m2m.errors import ConfigError
+from m2m.support.arguments import argument
 from m2m.support.doors import read_json, reading
 
 #: Keys of `config.json` that say how many layers there are.
@@ -105,7 +106,8 @@ def _opening(folder: Path, what: str) -> Iterator[None]:
         if "trust_remote_code" in str(error.__cause__):
             raise ConfigError(
                 f"{folder} brings Python code of its own (auto_map), which does not run unless you trust it: "
-                "look at it, then say --trust-remote-code, or trust_remote_code = true in [setup]"
+                f"look at it, then say {argument('trust_remote_code', True)}, or "
+                "trust_remote_code = true in [setup]"
             ) from error
         raise
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture
+from m2m.support.arguments import argument
 from m2m.support.csv_tables import guarded
 from m2m.support.schema import did_you_mean
 
@@ -98,17 +99,18 @@ def _counts(mixture: Mixture, sources: Sources, trainer: str) -> list[tuple[str,
         raise InputError(
             f"{trainer} has no weights in its configuration, only how many examples of each dataset are "
             f"read: "
-            f"say how many there shall be in all (--total)"
+            f"say how many there shall be in all ({argument('total')})"
         )
     names, weights = _members(mixture)
     counts = apportioned(weights, sources.total)
     for name, count in zip(names, counts, strict=True):
         if count > sources.sizes.get(name, count):
             raise InputError(
-                f"{count} examples of {name!r} are wanted and it has {sources.sizes[name]}: lower --total"
+                f"{count} examples of {name!r} are wanted and it has {sources.sizes[name]}: "
+                f"lower {argument('total')}"
             )
         if not count:
-            raise InputError(f"--total {sources.total} leaves no example for {name!r}: raise it")
+            raise InputError(f"{argument('total', sources.total)} leaves no example for {name!r}: raise it")
     return [(sources.path(name), count) for name, count in zip(names, counts, strict=True)]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from m2m.errors import InputError, MixtureError
 from m2m.mixture import Mixture
+from m2m.support.arguments import argument
 from m2m.support.doors import read_json
 from m2m.support.schema import check_keys
 
@@ -63,7 +64,7 @@ def _of_run(folder: Path, sizes: Mapping[str, int]) -> Mixture:
         raise InputError(
             f"{folder} drew examples in proportion to the datasets' sizes: say how many examples "
             f"{missing[0]!r} has "
-            f"(--size {missing[0]}=N), and so for each of {picked}"
+            f"({argument('sizes', f'{missing[0]}=N')}), and so for each of {picked}"
         )
     return Mixture.normalised({name: float(sizes[name]) if name in picked else 0.0 for name in datasets})
 

@@ -27,6 +27,7 @@ from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
 from m2m.merging.stream.memory import anonymous_bytes, peak_resident_bytes
 from m2m.merging.stream.run import MergeReport
+from m2m.support.arguments import argument
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +84,7 @@ def _weights_by_tensor(
     if not isinstance(rule, WeightedSum):
         raise RecipeError(
             f"merge_method {recipe.method} is no weighted sum, so what it makes of adapters is no product of "
-            "low rank: leave --as-adapter (as_adapter) out to write the merged model itself"
+            f"low rank: leave {argument('as_adapter')} out to write the merged model itself"
         )
     if any(part.ranges for part in recipe.slices):
         raise RecipeError("only whole adapters can be written as an adapter, not slices of them")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from m2m.errors import RunFolderError
 from m2m.mixture import Mixture
 from m2m.scoring.table import ScoreTable
+from m2m.support.arguments import argument
 from m2m.support.doors import read_json
 from m2m.support.files import naming, write_atomically
 from m2m.support.outputs import RUN_MARK, Output, check_outputs
@@ -205,7 +206,7 @@ def check(root: Path, config: RunConfig) -> None:
     Raises:
         RunFolderError: If it cannot be written, or holds something else or another configuration's run.
     """
-    said, folder = f"--out {root}", RunFolder(root)
+    said, folder = argument("out", root), RunFolder(root)
     files = (folder.config, folder.identity, folder.csv, folder.results, folder.report)
     check_outputs(
         [
@@ -226,11 +227,11 @@ def check(root: Path, config: RunConfig) -> None:
     identity = RunFolder(root).identity
     if not identity.exists():
         raise RunFolderError(
-            f"--out {root} is not empty and not a run folder (no {identity.name}); it is left as it is"
+            f"{said} is not empty and not a run folder (no {identity.name}); it is left as it is"
         )
     if RunFolder(root).read_identity()["identity"] != config.identity:
         raise RunFolderError(
-            f"--out {root} holds a run of another configuration (see {RunFolder(root).config}); "
+            f"{said} holds a run of another configuration (see {RunFolder(root).config}); "
             f"give {config.path.name} a folder of its own; this one is left as it is"
         )
 
@@ -259,7 +260,7 @@ def claim(root: Path, config: RunConfig, contents: Mapping[str, str]) -> Iterato
             with naming(root):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunFolderError(f"--out {root} is in use by another process") from None
+            raise RunFolderError(f"{argument('out', root)} is in use by another process") from None
         known = folder.identity.exists()
         if known and not folder.contents:
             folder = _of_an_earlier_m2m(folder, contents["version"])

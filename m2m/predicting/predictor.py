@@ -24,6 +24,7 @@ from m2m.predicting.validation import (
     spearman,
     stack_weights,
 )
+from m2m.support.arguments import argument
 from m2m.support.arrays import Floats, range_fault
 from m2m.support.progress import Progress
 
@@ -321,7 +322,7 @@ def _able(rows: int, domains: int, fold_count: int) -> list[Family]:
     if not able:
         raise InputError(
             f"{AUTO} needs more scored mixtures: got {rows} in {fold_count} folds, which leaves {fewest} to "
-            f"fit; add rows, or take --model ridge"
+            f"fit; add rows, or take {argument('model', 'ridge')}"
         )
     return able
 
@@ -330,13 +331,15 @@ def _checked(chosen: Family, rows: int, domains: int, fold_count: int) -> Family
     if rows > chosen.most:
         raise InputError(
             f"{chosen.name} takes at most {chosen.most} scored mixtures, got {rows}: its memory grows with "
-            "their square, its time with their cube; take fewer rows, or a --model that copes (lightgbm)"
+            "their square, its time with their cube; take fewer rows, or a "
+            f"{argument('model')} that copes (lightgbm)"
         )
     needed, there = chosen.rows_needed(domains), _smallest(rows, fold_count, held_out=1)
     if there < needed:
         raise InputError(
             f"{chosen.name} needs at least {needed} scored mixtures of {domains} domains after a fold is "
-            f"held out, got {there} of {rows}; add rows, or take a --model that needs fewer (ridge, gp)"
+            f"held out, got {there} of {rows}; add rows, or take a {argument('model')} that "
+            "needs fewer (ridge, gp)"
         )
     return chosen
 

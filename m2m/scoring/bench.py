@@ -19,6 +19,7 @@ from m2m.scoring.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.scoring.tasks.target_scorer import TargetScorer
 from m2m.setups.protocol import Setup
+from m2m.support.arguments import argument
 from m2m.support.user_code import load_function
 
 
@@ -81,7 +82,7 @@ def task_bench(
     """
     place = root or Path()
     if model is not None:
-        factory = load_function(model, place, "--model")
+        factory = load_function(model, place, argument("model"))
         build = build_empty = _checked(factory, model)
         architecture = _source_hash(factory)
     elif is_model_folder(base):
@@ -89,7 +90,9 @@ def task_bench(
         build, build_empty, architecture = folder.build, folder.build_empty, folder.architecture
     else:
         raise ConfigError(
-            f"{base} is no Hugging Face folder (it has no config.json): --model FILE.py:FACTORY says how to "
+            f"{base} is no Hugging Face folder (it has no config.json): "
+            f"{argument('model', 'FILE.py:FACTORY')} "
+            "says how to "
             "build the module"
         )
 
@@ -97,7 +100,9 @@ def task_bench(
         if model is None:
             return folder
         if context is None:
-            raise ConfigError("a module of your own reads bytes: --context says how many at most")
+            raise ConfigError(
+                f"a module of your own reads bytes: {argument('context')} says how many at most"
+            )
         return ByteTokens(build_on_meta(build), context)
 
     scorers = [
@@ -111,7 +116,7 @@ def _checked(factory: Callable[[], Any], name: str) -> Callable[[], nn.Module]:
         made = factory()
         if not isinstance(made, nn.Module):
             got = f"the class {made.__name__}" if isinstance(made, type) else type(made).__name__
-            raise ConfigError(f"--model {name} must return a torch module, got {got}")
+            raise ConfigError(f"{argument('model', name)} must return a torch module, got {got}")
         return made
 
     return build

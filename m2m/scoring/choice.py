@@ -16,6 +16,7 @@ from m2m.scoring.live.staging import STAGED_BYTES
 from m2m.scoring.models import Models
 from m2m.scoring.tasks.batched_scorer import BatchedScorer
 from m2m.scoring.tasks.scorer import Scorer
+from m2m.support.arguments import argument
 from m2m.support.units import format_bytes
 
 MODES = ("resident", "streamed", "stacked")
@@ -127,17 +128,19 @@ def _streamed(models: Models, scorers: Sequence[Scorer], means: Means, why: str)
     if means.device != CPU:
         raise ConfigError(
             f"candidates are streamed block by block on the CPU only, not on {means.device}: {why}; use "
-            "--device cpu, or --mode resident or stacked with memory for live module and a candidate"
+            f"{argument('device', 'cpu')}, or {argument('mode', 'resident')} or stacked with "
+            "memory for live module and a candidate"
         )
     if models.sums:
         raise ConfigError(
             f"adapters need a whole model, so candidates cannot be streamed block by block: {why}; use "
-            "--mode resident with memory for live module and a candidate, or write each adapted expert with "
+            f"{argument('mode', 'resident')} with memory for live module and a candidate, or "
+            "write each adapted expert with "
             "`m2m merge` first"
         )
     if whole := _unbatched(scorers):
         raise ConfigError(
             f"the task {whole[0]} needs a whole model, so candidates cannot be streamed block by block: "
-            f"{why}; --mode resident needs memory for live module and a candidate only"
+            f"{why}; {argument('mode', 'resident')} needs memory for live module and a candidate only"
         )
     return Choice("streamed", why)

@@ -15,6 +15,7 @@ from m2m.scoring.models import Experts, Models, open_models
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.support.arguments import argument
 from m2m.support.content_keys import content_key
 from m2m.support.outputs import Output, check_outputs
 
@@ -109,7 +110,7 @@ def score_outputs(out: Path, *, examples: Path | None = None, race: bool = False
     Raises:
         ConfigError: If a file's name does not end as it must.
     """
-    said = f"--out {out}"
+    said = argument("out", out)
     if out.suffix != ".csv":
         # Else tables of two names, scores.txt and scores.tsv, would be kept in one scores.sqlite.
         raise ConfigError(
@@ -120,7 +121,7 @@ def score_outputs(out: Path, *, examples: Path | None = None, race: bool = False
     outputs += [Output(said, out.with_suffix(ending), own=True) for ending in endings]
     if examples is not None:
         check_format(examples)
-        outputs.append(Output(f"--examples {examples}", examples))
+        outputs.append(Output(argument("examples", examples), examples))
     return outputs
 
 

@@ -13,6 +13,7 @@ from m2m.searching.polynomials import Quadratic, QuadraticPrior
 from m2m.searching.simplex_optimum import lattice, minimise
 from m2m.searching.spaces import Simplex
 from m2m.searching.strategy import Strategy
+from m2m.support.arguments import argument
 from m2m.support.arrays import Floats
 
 #: A step whose gain is above this share of the predicted gain was foreseen well, so the region stays.
@@ -53,7 +54,7 @@ class TrustRegion(Strategy):
         if n * (n + 1) // 2 > MOST_TERMS:
             raise InputError(
                 f"quadratic fits N(N+1)/2 coefficients at once, {n * (n + 1) // 2} for {n} datasets, and at "
-                f"most {MOST_TERMS}: take --strategy model, which copes with more"
+                f"most {MOST_TERMS}: take {argument('strategy', 'model')}, which copes with more"
             )
         generator = np.random.default_rng(random.getrandbits(64))
         centre, region, expected = space.nearest(space.prior), self.region, None

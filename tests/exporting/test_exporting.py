@@ -118,7 +118,7 @@ def test_row_counts(to: str) -> None:
 
 
 def test_axolotl_needs_a_total() -> None:
-    with pytest.raises(InputError, match=r"axolotl has no weights in its configuration.*--total"):
+    with pytest.raises(InputError, match=r"axolotl has no weights in its configuration.*total"):
         render(MIXTURE, "axolotl")
 
 
@@ -180,7 +180,7 @@ def test_a_run_is_pooled_the_way_it_pooled(tmp_path: Path) -> None:
     assert read_mixture(str(run)).weights == (0.5, 0.0, 0.5)
     run = run_folder(tmp_path, "proportional")
     assert read_mixture(str(run), {"a": 300, "b": 5, "c": 100}).weights == (0.75, 0.0, 0.25)
-    with pytest.raises(InputError, match="--size a=N"):
+    with pytest.raises(InputError, match="sizes=a=N"):
         read_mixture(str(run))
 
 

@@ -106,9 +106,7 @@ def test_another_adapter_under_the_same_name_is_scored_again(tmp_path: Path) -> 
 
 def test_streaming_and_broken_adapters_are_refused(tmp_path: Path) -> None:
     root = write_adapters(tmp_path, torch.float32)
-    with pytest.raises(
-        ConfigError, match=r"--mode resident .* or write each adapted expert with `m2m merge`"
-    ):
+    with pytest.raises(ConfigError, match=r"mode=resident .* or write each adapted expert with `m2m merge`"):
         score(root, {"low": root / "low"}, tmp_path / "live", mode="streamed")
     bad = factors(f"{ATTENTION}.q_proj", 16, 16, 4, seed=2)
     bad[f"{ATTENTION}.q_proj.A"][1, 2] = torch.nan

@@ -205,5 +205,5 @@ def test_design_draws_the_middles_of_the_whole_lattice() -> None:
 
 def test_a_quadratic_of_too_many_datasets_names_its_limit() -> None:
     space = Simplex([f"d{number}" for number in range(63)])
-    with pytest.raises(InputError, match=r"2016 for 63 datasets, and at most 2000: take --strategy model"):
+    with pytest.raises(InputError, match=r"2016 for 63 datasets, and at most 2000: take strategy=model"):
         TrustRegion().search(Objective(lambda mixture: 0.0, higher_is_better=False), space, 10)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from m2m.errors import ConfigError, InputError
+from m2m.support.arguments import argument
 from m2m.support.devices import check_built_for_cuda, cuda_number
 
 CPU = torch.device("cpu")
@@ -84,7 +85,8 @@ def device_errors(device: torch.device) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise InputError(
-            f"{device} has too little memory: {_first_line(error)}; a smaller --memory keeps fewer models "
+            f"{device} has too little memory: {_first_line(error)}; a smaller "
+            f"{argument('memory')} keeps fewer models "
             "there and leaves more to the forward passes"
         ) from error
     except RuntimeError as error:

@@ -245,7 +245,7 @@ def test_a_large_model_passes_from_host_memory(tmp_path: Path, monkeypatch: pyte
 
 
 def test_streaming_on_a_device_names_the_ways_that_work(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="on the CPU only, not on cuda:1: asked for; use --device cpu"):
+    with pytest.raises(ConfigError, match="on the CPU only, not on cuda:1: asked for; use device=cpu"):
         chosen(tmp_path, 2**40, "streamed")
     with pytest.raises(ConfigError, match="on the CPU only, not on cuda:1: on cuda:1: live module, pieces"):
         chosen(tmp_path, 1)
