@@ -12,7 +12,7 @@ from m2m.mixture import Mixture
 from m2m.searching.objective import Evaluation
 from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.polynomials import QuadraticPrior
-from m2m.searching.proposals import proposals_for
+from m2m.searching.proposals import INCUMBENTS, proposals_for
 from m2m.searching.strategy import Space
 from m2m.support.arrays import SMALLEST_DIFFERENCE, Floats
 
@@ -26,8 +26,6 @@ DOUBT = 0.05
 FEWEST = 4
 #: Most contenders and next evaluations that are listed.
 LISTED = 10
-#: How many of the most promising mixtures descents start from.
-INCUMBENTS = 12
 
 
 @dataclass(frozen=True)

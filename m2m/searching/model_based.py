@@ -11,12 +11,10 @@ from m2m.mixture import Mixture
 from m2m.searching.objective import Ledger
 from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.polynomials import QuadraticPrior
-from m2m.searching.proposals import Proposals, proposals_for
+from m2m.searching.proposals import INCUMBENTS, Proposals, proposals_for
 from m2m.searching.spaces import MixtureList, Simplex, Subsets
 from m2m.searching.strategy import Space, Strategy
 
-#: How many of the most promising mixtures descents start from.
-INCUMBENTS = 12
 #: Mixtures that a prior chooses before anything is scored.
 FROM_PRIOR = 4
 #: The belief's variances are fitted anew when there are this many times as many evaluations,

@@ -16,9 +16,11 @@ from m2m.support.arrays import Floats
 
 #: Up to this many mixtures all are looked at; beyond, local descents from many starts.
 ALL_AT_ONCE = 4096
-#: On the simplex, random starts of the descents, and the incumbents that descents start from.
-SIMPLEX_STARTS, INCUMBENT_STARTS = 4, 4
-#: Among subsets, random starts of the descents, beside all incumbents.
+#: Descents start from so many of the most promising mixtures:
+INCUMBENTS = 12
+#: on the simplex, where they take longer, from the first so many and as many random points,
+SIMPLEX_STARTS = 4
+#: among subsets, from all of them and so many random ones.
 SUBSET_STARTS = 12
 
 
@@ -75,7 +77,7 @@ class SimplexProposals:
     def lowest(self, landscape: Cubic, incumbents: Floats, generator: np.random.Generator) -> Floats:
         """Find minima of landscape and penalty, the lowest first, also from incumbents [I, N]: [M, N]."""
         random = generator.dirichlet(np.ones(len(self._space.datasets)), SIMPLEX_STARTS)
-        return minimise(landscape, self._space, np.vstack([incumbents[:INCUMBENT_STARTS], random]))
+        return minimise(landscape, self._space, np.vstack([incumbents[:SIMPLEX_STARTS], random]))
 
 
 class SubsetProposals:

@@ -48,9 +48,7 @@ class Subsets:
         self.datasets = tuple(datasets)
         units = _units(self.datasets, [tuple(group) for group in groups])
         included, excluded = set(include), set(exclude)
-        unknown = (included | excluded) - set(datasets)
-        if unknown:
-            raise MixtureError(f"unknown datasets {sorted(unknown)}; there are {list(datasets)}")
+        _check_known(included | excluded, datasets)
         self._forced = tuple(unit for unit in units if included & set(unit))
         out = [unit for unit in units if excluded & set(unit)]
         if both := {name for unit in self._forced if unit in out for name in unit}:
@@ -181,12 +179,16 @@ class Subsets:
 def _units(datasets: Sequence[str], groups: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     # Groups and single datasets, in dataset order of their first members.
     grouped = [name for group in groups for name in group]
-    if unknown := set(grouped) - set(datasets):
-        raise MixtureError(f"unknown datasets {sorted(unknown)} in groups; there are {list(datasets)}")
+    _check_known(grouped, datasets, " in groups")
     if twice := {name for name in grouped if grouped.count(name) > 1}:
         raise MixtureError(f"datasets {sorted(twice)} are in more than one group, or twice in one")
     units = [group for group in groups if group] + [(name,) for name in datasets if name not in grouped]
     return sorted(units, key=lambda unit: min(map(datasets.index, unit)))
+
+
+def _check_known(names: Iterable[str], datasets: Sequence[str], where: str = "") -> None:
+    if unknown := set(names) - set(datasets):
+        raise MixtureError(f"unknown datasets {sorted(unknown)}{where}; there are {list(datasets)}")
 
 
 def _combination(units: Sequence[tuple[str, ...]], size: int, number: int) -> list[tuple[str, ...]]:
@@ -335,8 +337,7 @@ def repetition_caps(tokens: Mapping[str, float], total: float, repetitions: floa
 
 
 def _shares(datasets: Sequence[str], given: Mapping[str, float], default: float, what: str) -> Floats:
-    if unknown := set(given) - set(datasets):
-        raise MixtureError(f"unknown datasets {sorted(unknown)} in the {what}; there are {list(datasets)}")
+    _check_known(given, datasets, f" in the {what}")
     shares = np.array([float(given.get(name, default)) for name in datasets])
     if not (np.isfinite(shares) & (shares >= 0)).all():
         raise MixtureError(f"{what} must be finite and not negative, got {dict(given)}")
