@@ -3,7 +3,7 @@
 from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Means
 from m2m.scoring.live.live_model import LiveModel
-from m2m.scoring.live.resident import score_candidates, score_model, score_resident
+from m2m.scoring.live.resident import score_candidates, score_resident
 from m2m.scoring.models import Models, merged_content, open_models, verified_models
 from m2m.scoring.prepare import files_of_tasks, score_outputs
 from m2m.scoring.racing import MergedCandidates, RacedObjective, RaceResult, RecordedCandidates, race
@@ -13,7 +13,7 @@ from m2m.scoring.source import ScoreSource
 from m2m.scoring.streamed import Streamed, StreamedWalk, score_streamed
 from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
 from m2m.scoring.tasks.function_scorer import FunctionScorer
-from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.scoring.tasks.scorer import Scorer, Scores, score_model
 from m2m.scoring.tasks.similarity import most_similar, similarities
 from m2m.scoring.tasks.target_scorer import TargetScorer
 

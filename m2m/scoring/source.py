@@ -17,8 +17,8 @@ from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Choice, Means, choose
+from m2m.scoring.heap import keeping_memory
 from m2m.scoring.live.device import device_errors, free_bytes
-from m2m.scoring.live.kept_memory import keeping_memory
 from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.live.mapped import check_mapped, mapped_state
 from m2m.scoring.live.resident import walk

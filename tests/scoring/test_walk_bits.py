@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from m2m.scoring.live.kept_memory import keeping_memory
+from m2m.scoring.heap import keeping_memory
 from m2m.scoring.tasks import ByteTokens, TextLossScorer, likelihood
 from m2m.setups.byte_gpt import ByteGPT, Shape
 

@@ -1,4 +1,4 @@
-"""A Hugging Face model folder: its module in its own dtype, and its tokens (extra `huggingface`)."""
+"""A Hugging Face model folder: its module in its own dtype, under the names of its files, and its tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TORCH_NAMES
 from m2m.checkpoint.hugging_face import build_model, encode, load_config, load_model, load_tokenizer
 from m2m.errors import ConfigError
-from m2m.scoring.live.stored_names import use_stored_names
 
 #: Longest window unless the user says so: attention costs grow with its square.
 CONTEXT = 1024
@@ -177,3 +176,36 @@ def _stored_dtype(folder: Path) -> torch.dtype:
         raise ConfigError(f"{folder} holds no floating-point weights")
     dtype: torch.dtype = getattr(torch, TORCH_NAMES[elements.most_common(1)[0][0]])
     return dtype
+
+
+def use_stored_names(model: Any) -> None:
+    """Rename the entries of a module's state to what checkpoints of it hold, where these differ.
+
+    From version 5 on, transformers stores some layouts under their old names: the `lm_head.weight` of a
+    GPT-NeoX is `embed_out.weight` in every folder, loaded and saved through a list of renamings. Only what
+    `state_dict` says changes.
+
+    Args:
+        model: A module of transformers; a weight that transformers stores in another form keeps its name.
+    """
+    stored = _stored_names(model)
+
+    def rename(module: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
+        for name, other in stored.items():
+            if prefix + name in state:
+                state[prefix + other] = state.pop(prefix + name)
+
+    if stored:
+        model.register_state_dict_post_hook(rename)
+
+
+def _stored_names(model: Any) -> dict[str, str]:
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:  # an older version, which has one name for each
+        return {}
+    marks = {name: torch.empty(tensor.shape, device="meta") for name, tensor in model.state_dict().items()}
+    names = {id(mark): name for name, mark in marks.items()}
+    reverted: dict[str, Any] = revert_weight_conversion(model, dict(marks))
+    pairs = {names.get(id(mark)): stored for stored, mark in reverted.items()}
+    return {name: stored for name, stored in pairs.items() if name is not None and name != stored}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from m2m.errors import InputError
-from m2m.scoring.live.kept_memory import keeping_memory
+from m2m.scoring.heap import keeping_memory
 from m2m.scoring.live.live_model import LiveModel, checked_weights
-from m2m.scoring.tasks.batched_scorer import SomeExamples
-from m2m.scoring.tasks.scorer import Scorer, Scores
-from m2m.support.arrays import LARGEST_SCORE, Floats
+from m2m.scoring.tasks.scorer import Scorer, Scores, score_model
+from m2m.support.arrays import Floats
 
 #: Candidates that one pass over the experts makes; with more, clearing their memory costs what is saved.
 AHEAD = 4
@@ -105,51 +102,3 @@ def score_resident(
     """
     walk = score_candidates(model, base, experts, weights, scorers, threads=threads)
     return [scores for _, scores in walk]
-
-
-def score_model(model: nn.Module, scorers: Sequence[Scorer]) -> list[Scores]:
-    """Score a module as it is now on several tasks.
-
-    Args:
-        model: The live module.
-        scorers: The tasks.
-
-    Returns:
-        One `Scores` a task, every value finite.
-    """
-    return [checked_scores(scorer, scorer(model)) for scorer in scorers]
-
-
-def checked_scores(scorer: Scorer, scores: Scores) -> Scores:
-    """Hold what a task returned against what it promised.
-
-    Args:
-        scorer: The task.
-        scores: What it returned.
-
-    Returns:
-        The same scores.
-
-    Raises:
-        InputError: If a metric is missing or unknown, is not one number an example, or has a value or a mean
-            that is not finite.
-    """
-    where = f"task {scorer.task} ({scorer.split})"
-    if set(scores.values) != set(scorer.metrics):
-        raise InputError(f"{where}: got the metrics {list(scores.values)}, wanted {list(scorer.metrics)}")
-    for metric, values in scores.values.items():
-        if np.ndim(values) != 1 or values.dtype.kind != "f":
-            raise InputError(
-                f"{where}: {metric} must be one float an example, got {list(np.shape(values))} {values.dtype}"
-            )
-    wanted = getattr(scorer, "count", scores.count)
-    if any(len(values) != wanted for values in scores.values.values()) or not wanted:
-        counts = {metric: len(values) for metric, values in scores.values.items()}
-        raise InputError(f"{where}: every metric needs a value for each of {wanted} examples, got {counts}")
-    for metric, values in scores.values.items():
-        bad = np.flatnonzero(~(np.abs(values) <= LARGEST_SCORE))
-        if bad.size:
-            number = scorer.numbers[bad[0]] if isinstance(scorer, SomeExamples) else bad[0]
-            limit = f", wanted at most {LARGEST_SCORE:g} in size" if np.isfinite(values[bad[0]]) else ""
-            raise InputError(f"{where}: {metric} of example {number} is {values[bad[0]]}{limit}")
-    return scores

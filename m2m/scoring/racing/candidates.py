@@ -1,16 +1,22 @@
-"""What races: candidates whose scores can be had for any examples."""
+"""What races: recorded scores, merged models in memory, or merged models of experts on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from m2m.errors import ConfigError, InputError
+from m2m.mixture import Mixture
 from m2m.scoring.live.live_model import LiveModel, checked_weights
-from m2m.scoring.tasks.batched_scorer import BatchedScorer
+from m2m.scoring.prepare import keep
+from m2m.scoring.source import ScoreSource
+from m2m.scoring.table import ScoreTable
+from m2m.scoring.tasks.batched_scorer import BatchedScorer, SomeExamples
+from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.arrays import Floats
 
 
@@ -132,3 +138,134 @@ class MergedCandidates:
         finally:
             self._live.restore()
         return np.stack(rows)
+
+
+def raced_task(scorers: Sequence[Scorer], metric: str | None) -> tuple[BatchedScorer, str]:
+    """Find the one task of a race, and the metric that decides.
+
+    Args:
+        scorers: The bench's tasks.
+        metric: The metric's name; None for the task's headline metric.
+
+    Returns:
+        The task and the metric.
+
+    Raises:
+        ConfigError: If there are several tasks, the task has no such metric, or its examples cannot be
+            scored a few at a time.
+    """
+    if len(scorers) != 1:
+        raise ConfigError(f"a race is run on one task, got {[scorer.task for scorer in scorers]}")
+    [scorer] = scorers
+    if not isinstance(scorer, BatchedScorer):
+        raise ConfigError(
+            f"the task {scorer.task} is scored as a whole, but a race scores a few of its examples at a time"
+        )
+    decisive = next(iter(scorer.metrics)) if metric is None else metric
+    if decisive not in scorer.metrics:
+        raise ConfigError(f"the task {scorer.task} has no metric {metric!r}; it has {list(scorer.metrics)}")
+    return scorer, decisive
+
+
+class Runners:
+    """The candidates of a race, as `m2m.scoring.racing.race` wants them.
+
+    Args:
+        mixtures: The candidates by content key. [M]
+        scorer: The task.
+        metric: The metric that decides.
+        table: The score table's file: what it has costs nothing, and candidates that finish are added.
+        source: Where its scores come from.
+        scored: Called after each candidate with the example evaluations that it took.
+
+    Attributes:
+        mixtures: The candidates. [M]
+        count: M.
+        examples: E.
+        higher_is_better: The metric's direction.
+        evaluated: Example evaluations made, without those that the table had.
+        merges: Merged models made.
+    """
+
+    def __init__(
+        self,
+        mixtures: dict[str, Mixture],
+        scorer: BatchedScorer,
+        metric: str,
+        table: Path,
+        source: ScoreSource,
+        scored: Callable[[int], None],
+    ) -> None:
+        self._keys, self.mixtures = list(mixtures), list(mixtures.values())
+        self._numbers = {mixture.key: m for m, mixture in enumerate(self.mixtures)}
+        self._scorer, self._metric, self._table = scorer, metric, table
+        self._source, self._scored = source, scored
+        self.count, self.examples = len(mixtures), scorer.count
+        self.higher_is_better = scorer.metrics[metric]
+        self._values = {name: np.full((self.count, self.examples), np.nan) for name in scorer.metrics}
+        self.evaluated = self.merges = 0
+        if table.exists():
+            self._recall()
+
+    @property
+    def seen(self) -> NDArray[np.int64]:
+        """On how many examples each candidate has been scored. [M]."""
+        count: NDArray[np.int64] = np.count_nonzero(~np.isnan(self._values[self._metric]), axis=1)
+        return count
+
+    def mean(self, candidate: int) -> float:
+        """Average the decisive metric over what a candidate has been scored on.
+
+        Args:
+            candidate: Its number.
+
+        Returns:
+            The mean, in the metric's unit.
+        """
+        return float(np.nanmean(self._values[self._metric][candidate]))
+
+    def values(self, candidates: Sequence[int], examples: Sequence[int]) -> Floats:
+        """Merge and score what is not known yet.
+
+        Args:
+            candidates: Candidate numbers. [m]
+            examples: Example numbers. [e]
+
+        Returns:
+            Their scores. [m, e]
+        """
+        wanted = self._values[self._metric][np.ix_(candidates, examples)]
+        missing = [m for m, row in zip(candidates, wanted, strict=True) if np.isnan(row).any()]
+        mixtures = [self.mixtures[m] for m in missing]
+        for mixture, [scores] in self._source.scores(mixtures, [SomeExamples(self._scorer, examples)]):
+            self.merges += 1
+            self._note(self._numbers[mixture.key], examples, scores)
+        return self._values[self._metric][np.ix_(candidates, examples)]
+
+    def _note(self, m: int, examples: Sequence[int], scores: Scores) -> None:
+        for name, found in scores.values.items():
+            self._values[name][m, examples] = found
+        self.evaluated += len(examples)
+        self._scored(len(examples))
+        if self.seen[m] == self.examples:
+            self._keep(m)
+
+    def _keep(self, m: int) -> None:
+        whole = Scores({name: rows[m] for name, rows in self._values.items()})
+        with ScoreTable(self._table) as table:
+            keep(table, self._keys[m], self.mixtures[m], [self._scorer], [whole])
+
+    def _recall(self) -> None:
+        where = {"task": self._scorer.task, "split": self._scorer.split, "version": self._scorer.version}
+        with ScoreTable(self._table) as table:
+            rows = table.rows(**where)
+        number = {key: m for m, key in enumerate(self._keys)}
+        for row in rows:
+            if row.key not in number:
+                continue
+            if row.metric not in self._values or row.count != self.examples:
+                raise InputError(
+                    f"{self._table}: {row.candidate} has {row.count} examples of {row.metric} on {row.task}, "
+                    f"the task has {self.examples} of {list(self._values)}"
+                )
+            self._values[row.metric][number[row.key]] = row.examples

@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.scoring.racing.dropping import standing
-from m2m.scoring.racing.order import spread_order
+from m2m.scoring.racing.standing import spread_order, standing
 from m2m.support.arrays import Floats
 
 

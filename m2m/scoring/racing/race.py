@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from m2m.errors import InputError
 from m2m.scoring.racing.budget import allowed_evaluations, next_rung, next_step
 from m2m.scoring.racing.candidates import Candidates
-from m2m.scoring.racing.dropping import standing
-from m2m.scoring.racing.order import spread_order
 from m2m.scoring.racing.posterior import posterior
+from m2m.scoring.racing.standing import spread_order, standing
 from m2m.support.arrays import Floats
 
 

@@ -1,17 +1,118 @@
-"""What a paused forward pass holds: its tensors leave memory and come back when an operation needs them."""
+"""Activations of paused forward passes, in memory or in a file on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from m2m.errors import InputError
 from m2m.scoring.streamed.coroutine import Operation, tensors_in
-from m2m.scoring.streamed.spill_file import SpillFile
+from m2m.support.units import format_bytes
+
+
+class SpillFile:
+    """Keeps storages' bytes on disk; a place that was freed is used again by the next one of its length.
+
+    Args:
+        folder: Folder of the file, best not in memory (tmpfs); None for the system's temporary folder.
+
+    Attributes:
+        written: Bytes written so far.
+
+    Raises:
+        InputError: If no file can be made there.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.gettempdir())
+        self.written = 0
+        self._end = 0
+        self._free: defaultdict[int, list[int]] = defaultdict(list)
+        try:
+            self._file = tempfile.TemporaryFile(dir=self.folder, prefix="m2m-", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise InputError(f"spill folder {self.folder}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def put(self, storage: torch.UntypedStorage) -> int:
+        """Write a storage's bytes.
+
+        Args:
+            storage: The storage; it keeps its memory.
+
+        Returns:
+            Where they lie.
+
+        Raises:
+            InputError: If the disk is full.
+        """
+        size = storage.nbytes()
+        place = self._free[size].pop() if self._free[size] else self._end
+        try:
+            _move(os.pwrite, self._file.fileno(), _memory(storage), place)
+        except OSError as error:
+            raise InputError(
+                f"spill folder {self.folder}: {error.strerror}, with {format_bytes(self._end)} written"
+            ) from error
+        self._end = max(self._end, place + size)
+        self.written += size
+        return place
+
+    def get(self, storage: torch.UntypedStorage, place: int) -> None:
+        """Read bytes back; they stay in the file.
+
+        Args:
+            storage: A storage of the length that was put.
+            place: Where they lie.
+        """
+        _move(_read_at, self._file.fileno(), _memory(storage), place)
+
+    def free(self, place: int, size: int) -> None:
+        """Let a place be used again.
+
+        Args:
+            place: The place.
+            size: Bytes that were put there.
+        """
+        self._free[size].append(place)
+
+
+def _memory(storage: torch.UntypedStorage) -> memoryview:
+    # Not through numpy: a storage that numpy has seen can't be resized any more.
+    return memoryview((ctypes.c_char * storage.nbytes()).from_address(storage.data_ptr())).cast("B")
+
+
+def _read_at(file: int, memory: memoryview, place: int) -> int:
+    return os.preadv(file, [memory], place)
+
+
+def _move(call: Callable[[int, memoryview, int], int], file: int, memory: memoryview, place: int) -> None:
+    # The system moves at most 2 GiB at a time.
+    done = 0
+    while done < len(memory):
+        count = call(file, memory[done:], place + done)
+        if not count:
+            raise OSError(0, "the spill file was cut short")
+        done += count
+
 
 #: Smaller tensors stay: Python code may look into them without an operation (`tolist`), and they cost little.
 LEAST_SPILLED_BYTES = 64 * 1024

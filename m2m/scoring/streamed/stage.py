@@ -10,15 +10,13 @@ from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint
 from m2m.errors import InputError
-from m2m.scoring.live.resident import checked_scores
+from m2m.scoring.streamed.activations import SpillFile
 from m2m.scoring.streamed.forward import Forward
 from m2m.scoring.streamed.hollow import build_hollow
-from m2m.scoring.streamed.inside import MeasuredActivations
-from m2m.scoring.streamed.rehearsal import Rehearsal, rehearse
-from m2m.scoring.streamed.spill_file import SpillFile
+from m2m.scoring.streamed.rehearsal import MeasuredActivations, Rehearsal, rehearse
 from m2m.scoring.streamed.weights import Weight, Weights
 from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch, joined
-from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.scoring.tasks.scorer import Scorer, Scores, checked_scores
 
 
 class Stage:

@@ -14,16 +14,14 @@ from torch import nn
 
 from m2m.checkpoint import Checkpoint, check_same_tensors
 from m2m.errors import InputError
+from m2m.scoring.heap import returning_memory
 from m2m.scoring.live.live_model import checked_weights
-from m2m.scoring.streamed.activations import Activations
+from m2m.scoring.streamed.activations import Activations, SpillFile
 from m2m.scoring.streamed.blocks import cut, recurring
-from m2m.scoring.streamed.budget import check_operation, share
 from m2m.scoring.streamed.forward import Forward
-from m2m.scoring.streamed.heap import returning_memory
-from m2m.scoring.streamed.merger import Merger
-from m2m.scoring.streamed.spill_file import SpillFile
 from m2m.scoring.streamed.stage import Stage
-from m2m.scoring.streamed.walk import Walk
+from m2m.scoring.streamed.walk import Walk, check_operation, share
+from m2m.scoring.streamed.weights import Merger
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.arrays import Floats
 from m2m.support.progress import Progress

@@ -1,15 +1,16 @@
-"""The Scorer protocol: what turns a live model into scores that carry their examples with them."""
+"""The Scorer protocol: what turns a model into scores that carry their examples, and keeps its promises."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from torch import nn
 
-from m2m.support.arrays import Floats
+from m2m.errors import InputError
+from m2m.support.arrays import LARGEST_SCORE, Floats
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,51 @@ class Scorer(Protocol):
 
     def __call__(self, model: nn.Module) -> Scores:
         """Score the module as it is now; its weights and mode are left as they were."""
+
+
+def score_model(model: nn.Module, scorers: Sequence[Scorer]) -> list[Scores]:
+    """Score a module as it is now on several tasks.
+
+    Args:
+        model: The live module.
+        scorers: The tasks.
+
+    Returns:
+        One `Scores` a task, every value finite.
+    """
+    return [checked_scores(scorer, scorer(model)) for scorer in scorers]
+
+
+def checked_scores(scorer: Scorer, scores: Scores) -> Scores:
+    """Hold what a task returned against what it promised.
+
+    Args:
+        scorer: The task.
+        scores: What it returned.
+
+    Returns:
+        The same scores.
+
+    Raises:
+        InputError: If a metric is missing or unknown, is not one number an example, or has a value or a mean
+            that is not finite.
+    """
+    where = f"task {scorer.task} ({scorer.split})"
+    if set(scores.values) != set(scorer.metrics):
+        raise InputError(f"{where}: got the metrics {list(scores.values)}, wanted {list(scorer.metrics)}")
+    for metric, values in scores.values.items():
+        if np.ndim(values) != 1 or values.dtype.kind != "f":
+            raise InputError(
+                f"{where}: {metric} must be one float an example, got {list(np.shape(values))} {values.dtype}"
+            )
+    wanted = getattr(scorer, "count", scores.count)
+    if any(len(values) != wanted for values in scores.values.values()) or not wanted:
+        counts = {metric: len(values) for metric, values in scores.values.items()}
+        raise InputError(f"{where}: every metric needs a value for each of {wanted} examples, got {counts}")
+    for metric, values in scores.values.items():
+        bad = np.flatnonzero(~(np.abs(values) <= LARGEST_SCORE))
+        if bad.size:
+            number = getattr(scorer, "numbers", range(wanted))[bad[0]]
+            limit = f", wanted at most {LARGEST_SCORE:g} in size" if np.isfinite(values[bad[0]]) else ""
+            raise InputError(f"{where}: {metric} of example {number} is {values[bad[0]]}{limit}")
+    return scores

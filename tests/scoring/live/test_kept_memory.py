@@ -12,7 +12,7 @@ import pytest
 _COUNT = """
 import resource
 import torch
-from m2m.scoring.live.kept_memory import keeping_memory
+from m2m.scoring.heap import keeping_memory
 
 def rounds():
     for _ in range(5):

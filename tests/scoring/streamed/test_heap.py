@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from m2m.scoring.streamed.heap import returning_memory
+from m2m.scoring.heap import returning_memory
 
 MIB = 2**20
 pytestmark = pytest.mark.skipif(
