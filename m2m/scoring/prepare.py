@@ -142,8 +142,8 @@ def files_of_tasks(
         yield from map(Path, word.split(":", 1))  # `lm:FILE`, or `FILE.py:FUNCTION`
     if model is not None:
         yield Path(model.rpartition(":")[0])
-    if options is not None and options.include is not None:
-        yield options.include
+    if options is not None and options.lm_eval_tasks is not None:
+        yield options.lm_eval_tasks
 
 
 def is_scored(table: ScoreTable, key: str, task: Scorer) -> bool:

@@ -86,10 +86,14 @@ def strategy_named(name: str) -> Strategy:
     return STRATEGIES[name]
 
 
+#: The strategy where none is named, in Python and on the command line.
+DEFAULT = "model"
+
+
 def search(
     objective: Objective,
     space: Space,
-    strategy: str | Strategy = "exhaustive",
+    strategy: str | Strategy = DEFAULT,
     budget: int | None = None,
     seed: int = 0,
 ) -> SearchResult:

@@ -27,13 +27,13 @@ class TaskOptions:
     Attributes:
         stride: New tokens a window of `lm` tasks; None: the whole window.
         limit: Most examples of a built-in task; None for all.
-        include: Folder of lm-evaluation-harness task files.
+        lm_eval_tasks: Folder of lm-evaluation-harness task files.
         trust_remote_code: Whether Python code in a Hugging Face model's folder may run.
     """
 
     stride: int | None = None
     limit: int | None = None
-    include: Path | None = None
+    lm_eval_tasks: Path | None = None
     trust_remote_code: bool = False
 
 
@@ -68,7 +68,7 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
         return [ClassificationScorer.read(path, known, limit=options.limit)]
     from m2m.scoring.tasks.lm_eval_harness import load_harness_tasks
 
-    return load_harness_tasks(rest, tokens(), include=options.include, limit=options.limit)
+    return load_harness_tasks(rest, tokens(), include=options.lm_eval_tasks, limit=options.limit)
 
 
 def _check_python(word: str, place: str) -> None:
