@@ -28,12 +28,7 @@ PATIENCE = 10
 
 @dataclass(frozen=True)
 class StartingMixture:
-    """A mixture that is scored before anything is fitted.
-
-    Attributes:
-        kind: Where it comes from: `equal`, `prior`, `grid` or `drawn`.
-        mixture: The mixture.
-    """
+    """A mixture that is scored before anything is fitted; its kind is `equal`, `prior`, `grid` or `drawn`."""
 
     kind: str
     mixture: Mixture
@@ -41,13 +36,7 @@ class StartingMixture:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is looked for, and where.
-
-    Attributes:
-        targets: What the mixture should be good at. [T]
-        space: The mixtures that are allowed.
-        starts: The mixtures to score first. [M]
-    """
+    """What is looked for, where, and which mixtures are scored first."""
 
     targets: tuple[WeightedTarget, ...]
     space: Simplex
@@ -154,15 +143,7 @@ def _size(n: int, levels: int) -> int:
 
 
 def grid(n: int, levels: int) -> Iterator[Floats]:
-    """Walk over the mixtures whose shares are multiples of 1/levels: Scheffé's {N, levels} lattice.
-
-    Args:
-        n: N.
-        levels: Steps from a share of 0 to a share of 1; 0 for no mixture.
-
-    Yields:
-        Floats: The next mixture. [N]
-    """
+    """Walk over mixtures [N] with shares in steps of 1/levels, none at 0: Scheffé's {N, levels} lattice."""
     for bars in combinations(range(levels + n - 1), n - 1) if levels else ():
         edges = np.array([-1, *bars, levels + n - 1])
         yield (np.diff(edges) - 1) / levels

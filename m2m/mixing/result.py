@@ -35,11 +35,7 @@ class ScoredMixture:
     worth: float
 
     def to_json(self) -> dict[str, Any]:
-        """Lay it out for a JSON file.
-
-        Returns:
-            Its attributes, the mixture as `weights`.
-        """
+        """Lay its attributes out for a JSON file, the mixture as `weights`."""
         return {
             "kind": self.kind,
             "weights": self.mixture.shares,
@@ -124,11 +120,7 @@ class MixResult:
         return max(starts, key=lambda start: start.worth)
 
     def to_json(self) -> dict[str, Any]:
-        """Lay it out for a JSON file.
-
-        Returns:
-            `weights` is λ* by dataset; the candidates are in `candidates.csv`.
-        """
+        """Lay it out for `mix.json`: `weights` is λ* by dataset; candidates are in `candidates.csv`."""
         proposed = [c for c in self.candidates if c.kind in ("argmax", "top", "equal")]
         return {
             "m2m": __version__,

@@ -23,13 +23,7 @@ class Model(Protocol):
 
 
 class FamilyError(FitError):
-    """A family cannot be fitted to the rows it was given.
-
-    Args:
-        family: Its name.
-        rows: How many rows it was given.
-        why: What went wrong.
-    """
+    """A family cannot be fitted to the rows it was given, and why."""
 
     def __init__(self, family: str, rows: int, why: str) -> None:
         super().__init__(f"{family} cannot be fitted to {rows} scored mixtures: {why}")

@@ -273,14 +273,7 @@ class Simplex:
         return Mixture(self.datasets, tuple((shares / shares.sum()).tolist()))
 
     def nearest(self, point: Floats) -> Floats:
-        """Project onto the mixtures within the bounds: the closest one, by bisection on the common shift.
-
-        Args:
-            point: Any point, or several. [..., N]
-
-        Returns:
-            The shares. [..., N]
-        """
+        """Project points [..., N] onto the mixtures within the bounds, by bisection on the common shift."""
         low = (self.lower - point).min(-1, keepdims=True)
         high = (self.upper - point).max(-1, keepdims=True)
         for _ in range(100):  # the interval is halved each time: far below float64's resolution

@@ -45,12 +45,7 @@ class FreeUnits:
 
 
 class SubsetQuadratic:
-    """f = c + (γ₀ + γᵀu)/k + (q₀ + κᵀu + uᵀRu)/k² with k datasets chosen, u ∈ {0,1}^U.
-
-    Args:
-        quadratic: A quadratic on the simplex over N datasets.
-        units: What may be chosen.
-    """
+    """f = c + (γ₀ + γᵀu)/k + (q₀ + κᵀu + uᵀRu)/k² with k datasets chosen, u ∈ {0,1}^U."""
 
     def __init__(self, quadratic: Quadratic, units: FreeUnits) -> None:
         members, always = units.members, units.always
