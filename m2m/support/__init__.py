@@ -1,1 +1,1 @@
-"""What every room may use: files and outputs, strict tables, units, user code, the programs' front door."""
+"""What every room may use: files and outputs, doors and schemas, tables, user code, the command line."""
