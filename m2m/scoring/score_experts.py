@@ -117,11 +117,11 @@ def score(
     """  # noqa: DOC502 - partly raised by what is called
     start = time.perf_counter()
     place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
-    table = out.with_suffix(".sqlite")
     with prepared(
         base, experts, candidates, tasks=tasks, outputs=score_outputs(out, examples=examples), inputs=inputs,
         bench=bench, model=model, context=context, options=options,
     ) as what:  # fmt: skip
+        table = out.with_suffix(".sqlite")  # of a file that can be written: `.` has no suffix
         budget = None if memory is None else parse_bytes(memory)
         means = Means(mode, budget, place, threads, passes, out.parent)
         with ScoreSource(what.models, what.bench, means, progress or nobody) as source:
