@@ -27,19 +27,17 @@ class Product(NamedTuple):
 
     P[i, j] = Σ_k left[i, k] · right[k, j]: k ascending, starting at -0, each product and each addition
     rounded to float64 (products of factors of at most 32 bits are exact).
-
-    Attributes:
-        name: The tensor it is added to.
-        shape: Its shape. [rows, columns]
-        left: Where the left factor lies: [rows, r], or [r, rows] if transposed.
-        right: Where the right factor lies: [r, columns], or [columns, r] if transposed.
-        transposed: Whether both are stored with rows and columns exchanged.
     """
 
+    #: The tensor it is added to.
     name: str
+    #: Its shape. [rows, columns]
     shape: tuple[int, ...]
+    #: Where the left factor lies: [rows, r], or [r, rows] if transposed.
     left: TensorInfo
+    #: Where the right factor lies: [r, columns], or [columns, r] if transposed.
     right: TensorInfo
+    #: Whether both are stored with rows and columns exchanged.
     transposed: bool
 
     @property
@@ -81,14 +79,11 @@ class Product(NamedTuple):
 
 
 class Addition(NamedTuple):
-    """A term that an adapter adds to a tensor: scale · source.
+    """A term that an adapter adds to a tensor: scale · source."""
 
-    Attributes:
-        source: A product of factors, or a tensor that is read.
-        scale: The factor before it.
-    """
-
+    #: A product of factors, or a tensor that is read.
     source: Product | TensorInfo
+    #: The factor before it.
     scale: float
 
 

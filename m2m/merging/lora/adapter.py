@@ -30,18 +30,15 @@ def is_adapter(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Factors:
-    """What an adapter does to one module.
+    """What an adapter does to one module."""
 
-    Attributes:
-        a: Where A lies. [r, in]; of an embedding [r, rows of the table]
-        b: Where B lies. [out, r]; of an embedding [columns of the table, r]
-        scale: The factor before B·A.
-        embedding: Whether the module is an embedding, whose weight is (B·A)ᵀ.
-    """
-
+    #: Where A lies. [r, in]; of an embedding [r, rows of the table]
     a: TensorInfo
+    #: Where B lies. [out, r]; of an embedding [columns of the table, r]
     b: TensorInfo
+    #: The factor before B·A.
     scale: float
+    #: Whether the module is an embedding, whose weight is (B·A)ᵀ.
     embedding: bool
 
     @property

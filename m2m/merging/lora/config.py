@@ -44,28 +44,25 @@ _PLAIN_STARTS = frozenset({"gaussian", "eva", "orthogonal"})
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """What an adapter's configuration says about its weights.
+    """What an adapter's configuration says about its weights."""
 
-    Attributes:
-        path: The file.
-        rank: r where no pattern says otherwise.
-        alpha: α where no pattern says otherwise.
-        rslora: Whether the scale is α/√r (arXiv 2312.03732) instead of α/r (arXiv 2106.09685).
-        fan_in_fan_out: Whether the base model stores weights as [in, out].
-        base_model: Name of the base model it was trained on, if it tells.
-        ranks: r by pattern of module names, tried in order.
-        alphas: α by pattern of module names, tried in order.
-        task_type: What PEFT takes the model for, if it tells.
-    """
-
+    #: The file.
     path: Path
+    #: r where no pattern says otherwise.
     rank: int
+    #: α where no pattern says otherwise.
     alpha: float
+    #: Whether the scale is α/√r (arXiv 2312.03732) instead of α/r (arXiv 2106.09685).
     rslora: bool = False
+    #: Whether the base model stores weights as [in, out].
     fan_in_fan_out: bool = False
+    #: Name of the base model it was trained on, if it tells.
     base_model: str | None = None
+    #: r by pattern of module names, tried in order.
     ranks: Mapping[str, int] = field(default_factory=dict)
+    #: α by pattern of module names, tried in order.
     alphas: Mapping[str, float] = field(default_factory=dict)
+    #: What PEFT takes the model for, if it tells.
     task_type: str | None = None
 
     @property

@@ -26,16 +26,13 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Part:
-    """One tensor of an adapter.
+    """One tensor of an adapter."""
 
-    Attributes:
-        module: The module it belongs to, as PEFT knows it.
-        role: What it is.
-        leaf: For `full`: which tensor of the module; else empty.
-    """
-
+    #: The module it belongs to, as PEFT knows it.
     module: str
+    #: What it is.
     role: Role
+    #: For `full`: which tensor of the module; else empty.
     leaf: str = ""
 
 

@@ -16,16 +16,13 @@ if TYPE_CHECKING:
 
 
 class Terms(NamedTuple):
-    """One tensor of the outputs as a weighted sum.
+    """One tensor of the outputs as a weighted sum."""
 
-    Attributes:
-        dense: Tensors of whole models, each once. [D]
-        added: What adapters add, expert by expert. [K]
-        weights: A row a candidate. [M, D + K]
-    """
-
+    #: Tensors of whole models, each once. [D]
     dense: tuple[TensorInfo, ...]
+    #: What adapters add, expert by expert. [K]
     added: tuple[TensorInfo | Product, ...]
+    #: A row a candidate. [M, D + K]
     weights: tuple[tuple[float, ...], ...]
 
 

@@ -29,20 +29,17 @@ _SEGMENT, _LANES = 65536, 16
 
 
 class Points(NamedTuple):
-    """Between which vectors of a tensor inner products are taken.
+    """Between which vectors of a tensor inner products are taken."""
 
-    Attributes:
-        origin: Number of the source that is subtracted from the points; -1 for none.
-        first: Number of the first point among the sources.
-        points: Number of points K.
-        length: Elements of a vector.
-        stride: How far apart they lie.
-    """
-
+    #: Number of the source that is subtracted from the points; -1 for none.
     origin: int
+    #: Number of the first point among the sources.
     first: int
+    #: Number of points K.
     points: int
+    #: Elements of a vector.
     length: int
+    #: How far apart they lie.
     stride: int
 
     @classmethod

@@ -29,33 +29,27 @@ from m2m.merging.plan.tensors import (
 
 @dataclass(frozen=True)
 class PlannedCheckpoint:
-    """One checkpoint that the merge writes.
+    """One checkpoint that the merge writes."""
 
-    Attributes:
-        name: Name of the candidate and of its folder; empty when there is only one checkpoint.
-        layout: Its files.
-    """
-
+    #: Name of the candidate and of its folder; empty when there is only one checkpoint.
     name: str
+    #: Its files.
     layout: Layout
 
 
 @dataclass(frozen=True)
 class MergePlan:
-    """Everything a merge will do.
+    """Everything a merge will do."""
 
-    Attributes:
-        opened: The inputs' files, and what they were when they were opened.
-        outputs: The checkpoints to write. [M]
-        tensors: What is in them, in the order in which it is written.
-        blocks: Different weights that tensors refer to by number. each [M, N]
-        method: How tensors are merged; what it needs to know is with each tensor.
-    """
-
+    #: The inputs' files, and what they were when they were opened.
     opened: Mapping[Path, Identity]
+    #: The checkpoints to write. [M]
     outputs: tuple[PlannedCheckpoint, ...]
+    #: What is in them, in the order in which it is written.
     tensors: tuple[PlannedTensor, ...]
+    #: Different weights that tensors refer to by number. each [M, N]
     blocks: tuple[WeightBlock, ...]
+    #: How tensors are merged; what it needs to know is with each tensor.
     method: Method
 
     @cached_property

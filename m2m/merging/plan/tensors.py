@@ -46,24 +46,21 @@ class WantedTensor(NamedTuple):
 
 
 class PlannedTensor(NamedTuple):
-    """How one tensor of the outputs comes about.
+    """How one tensor of the outputs comes about."""
 
-    Attributes:
-        entry: Its name, output type and shape.
-        sources: The tensors it comes from, as in `WantedTensor`. [N]
-        places: In which shard of each output it goes, and at which byte. [M]
-        block: Number of its weights, where they are known before anything is read.
-        settings: The method's parameters for each output, where weights do not say it all. [M] or empty
-        origin: Which source is the base model's, if one is.
-        copied: Whether the sources must be equal, and are copied.
-    """
-
+    #: Its name, output type and shape.
     entry: Entry
+    #: The tensors it comes from, as in `WantedTensor`. [N]
     sources: tuple[TensorSource, ...]
+    #: In which shard of each output it goes, and at which byte. [M]
     places: tuple[tuple[int, int], ...]
+    #: Number of its weights, where they are known before anything is read.
     block: int | None
+    #: The method's parameters for each output, where weights do not say it all. [M] or empty
     settings: tuple[Settings, ...]
+    #: Which source is the base model's, if one is.
     origin: int | None
+    #: Whether the sources must be equal, and are copied.
     copied: bool
 
 

@@ -18,14 +18,11 @@ _BEFORE = re.compile(r"embed|wte|wpe|patch", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Layer:
-    """A tensor's place in its stack of layers.
+    """A tensor's place in its stack of layers."""
 
-    Attributes:
-        index: The layer, from 0.
-        count: Layers in the stack.
-    """
-
+    #: The layer, from 0.
     index: int
+    #: Layers in the stack.
     count: int
 
     @property
@@ -52,18 +49,15 @@ def find_layers(names: Iterable[str]) -> dict[str, Layer]:
 
 
 class OutputTensor(NamedTuple):
-    """One tensor of the merged model.
+    """One tensor of the merged model."""
 
-    Attributes:
-        name: Its name.
-        slice_index: The slice of the recipe it comes from; 0 where the recipe has none.
-        inputs: The name of the input tensor in every source of that slice.
-        layer: Its place in the slice, None outside the layers.
-    """
-
+    #: Its name.
     name: str
+    #: The slice of the recipe it comes from; 0 where the recipe has none.
     slice_index: int
+    #: The name of the input tensor in every source of that slice.
     inputs: tuple[str, ...]
+    #: Its place in the slice, None outside the layers.
     layer: Layer | None
 
 

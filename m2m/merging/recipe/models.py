@@ -16,18 +16,15 @@ from m2m.merging.recipe.keys import check_keys
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model named in a recipe: a folder or a hub id, perhaps with a LoRA adapter on top.
+    """A model named in a recipe: a folder or a hub id, perhaps with a LoRA adapter on top."""
 
-    Attributes:
-        path: Folder, file or hub id, as written.
-        revision: Hub revision of the model.
-        lora: Folder or hub id of an adapter.
-        lora_revision: Hub revision of the adapter.
-    """
-
+    #: Folder, file or hub id, as written.
     path: str
+    #: Hub revision of the model.
     revision: str | None = None
+    #: Folder or hub id of an adapter.
     lora: str | None = None
+    #: Hub revision of the adapter.
     lora_revision: str | None = None
 
     def __str__(self) -> str:

@@ -26,34 +26,27 @@ Level = Mapping[str, Setting]
 
 @dataclass(frozen=True)
 class Expert:
-    """One expert of a slice.
+    """One expert of a slice."""
 
-    Attributes:
-        model: Where it is.
-        layers: `[start, end)` of its layers; None takes all.
-        parameters: Settings that hold for it alone.
-    """
-
+    #: Where it is.
     model: ModelRef
+    #: `[start, end)` of its layers; None takes all.
     layers: tuple[int, int] | None = None
+    #: Settings that hold for it alone.
     parameters: Level = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A run of output layers and what it is merged from; a recipe of whole models is one slice.
+    """A run of output layers and what it is merged from; a recipe of whole models is one slice."""
 
-    Attributes:
-        experts: The N experts, in the recipe's order, the base model left out where the method uses it as
-            such. [N]
-        base: The base model the method uses, None if it uses none.
-        base_layers: `[start, end)` of the base model's layers; None takes all.
-        parameters: Settings that hold for the slice.
-    """
-
+    #: The N experts, in the recipe's order, the base model left out where the method uses it as such. [N]
     experts: tuple[Expert, ...]
+    #: The base model the method uses, None if it uses none.
     base: ModelRef | None = None
+    #: `[start, end)` of the base model's layers; None takes all.
     base_layers: tuple[int, int] | None = None
+    #: Settings that hold for the slice.
     parameters: Level = field(default_factory=dict)
 
     @property

@@ -12,12 +12,9 @@ from m2m.merging.recipe.keys import as_list, check_keys
 
 @dataclass(frozen=True)
 class Gradient:
-    """Values spread evenly over the layers of a slice; a scalar is a gradient of one value.
+    """Values spread evenly over the layers of a slice; a scalar is a gradient of one value."""
 
-    Attributes:
-        values: At least one, all checked.
-    """
-
+    #: At least one, all checked.
     values: tuple[Value, ...]
 
     def at(self, t: float) -> Value:
@@ -33,12 +30,9 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a recipe says about one parameter in one place.
+    """What a recipe says about one parameter in one place."""
 
-    Attributes:
-        cases: (part of a tensor name or None for any, values), tried in order.
-    """
-
+    #: (part of a tensor name or None for any, values), tried in order.
     cases: tuple[tuple[str | None, Gradient], ...]
 
     def at(self, tensor: str, t: float) -> Value | None:

@@ -25,18 +25,15 @@ Gather = Callable[[Window, StreamPass, PassRun], None]
 
 @dataclass(frozen=True)
 class Execution:
-    """What running a plan took.
+    """What running a plan took."""
 
-    Attributes:
-        read_bytes: Tensor bytes read.
-        written_bytes: Tensor bytes written.
-        peak_anon_bytes: Most anonymous memory that was seen.
-        hashes: SHA-256 of each output file, by candidate and file name.
-    """
-
+    #: Tensor bytes read.
     read_bytes: int
+    #: Tensor bytes written.
     written_bytes: int
+    #: Most anonymous memory that was seen.
     peak_anon_bytes: int | None
+    #: SHA-256 of each output file, by candidate and file name.
     hashes: dict[tuple[str, str], str]
 
 

@@ -26,16 +26,13 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Staging:
-    """Buffers of the workers.
+    """Buffers of the workers."""
 
-    Attributes:
-        threads: Workers.
-        slot_bytes: Memory of one input or output, a worker.
-        spare_bytes: What the budget leaves besides these buffers.
-    """
-
+    #: Workers.
     threads: int
+    #: Memory of one input or output, a worker.
     slot_bytes: int
+    #: What the budget leaves besides these buffers.
     spare_bytes: int
 
 

@@ -25,26 +25,23 @@ _STOP_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Window:
-    """A run of tensors that passes go over; the driver itself copies those that must not be averaged.
+    """A run of tensors that passes go over; the driver itself copies those that must not be averaged."""
 
-    Attributes:
-        core: The compiled plan; passes number tensors as it does.
-        first: Number of the window's first tensor in the plan.
-        tensors: The tensors, copied ones too.
-        blocks: The plan's weights, which tensors refer to by number. each [M, N]
-        allow_nonfinite: Whether NaN and infinities may pass.
-        slot_bytes: Staging memory of one input or output, a worker: no chunk is larger.
-        memory: Bytes that a pass may hold besides the staging buffers, all workers together.
-        device: Where weighted sums are computed; nothing for the CPU.
-    """
-
+    #: The compiled plan; passes number tensors as it does.
     core: StreamPlan
+    #: Number of the window's first tensor in the plan.
     first: int
+    #: The tensors, copied ones too.
     tensors: tuple[PlannedTensor, ...]
+    #: The plan's weights, which tensors refer to by number. each [M, N]
     blocks: tuple[WeightBlock, ...]
+    #: Whether NaN and infinities may pass.
     allow_nonfinite: bool
+    #: Staging memory of one input or output, a worker: no chunk is larger.
     slot_bytes: int
+    #: Bytes that a pass may hold besides the staging buffers, all workers together.
     memory: int
+    #: Where weighted sums are computed; nothing for the CPU.
     device: MergeDevice | None = None
 
     @property

@@ -33,14 +33,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """A merge's own folder, locked while it is open.
+    """A merge's own folder, locked while it is open."""
 
-    Attributes:
-        out: The folder that will appear at the end.
-        root: The folder that is worked in.
-    """
-
+    #: The folder that will appear at the end.
     out: Path
+    #: The folder that is worked in.
     root: Path
 
     @property
