@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.cli.export import add_sources, pairs, sources_of
+from m2m.cli.score import add_means
 from m2m.support.command_line import add_out, positive
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
     )
+    add_means(parser, mode="resident")
     parser.add_argument(
         "--train", action="store_true", help="really train λ* and equal shares, and compare their scores"
     )
@@ -57,6 +59,7 @@ def execute(args: argparse.Namespace) -> int:
     exports = pairs("--to", args.exports)
     result = mix(
         args.config, args.out, train=args.train, workers=args.workers, exports=exports,
+        mode=args.mode, memory=args.memory, device=args.device,
         sources=sources_of(args), progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if not args.quiet:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from m2m.cli.score import add_means
 from m2m.support.command_line import add_out, positive
 
 HELP = "find the best mixture, from data to report"
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
     )
+    add_means(parser, mode="resident")
     parser.add_argument(
         "--validate",
         action=argparse.BooleanOptionalAction,
@@ -44,6 +46,7 @@ def execute(args: argparse.Namespace) -> int:
 
     report = run(
         args.config, args.out, validate=args.validate, workers=args.workers,
+        mode=args.mode, memory=args.memory, device=args.device,
         progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if not args.quiet:

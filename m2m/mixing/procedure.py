@@ -17,8 +17,10 @@ from m2m.mixing.surface import MixtureUncertainty, NormalisedUtility, Resampling
 from m2m.mixture import Mixture
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
+from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.predicting import Predictor, spearman
+from m2m.scoring import Means
 from m2m.scoring.table import ScoreTable
 from m2m.searching.simplex_optimum import fine_search, spread
 from m2m.setups.protocol import contents_of
@@ -35,6 +37,7 @@ def mix(
     *,
     train: bool = False,
     workers: int | None = None,
+    means: Means | None = None,
     progress: Progress | None = None,
 ) -> MixResult:
     """Find the best shares of the configuration's datasets (MergeMix, arXiv 2601.17858, Sec. 3).
@@ -49,6 +52,8 @@ def mix(
         out: The run folder; made if need be. Results go to `out/mix`.
         train: Whether models are really trained on λ* and on equal shares, and scored.
         workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        means: In which way candidates are scored, and what all workers together may use; None: whole models
+            on the CPU, in half of the memory that is free.
         progress: Called with (done, total, step).
 
     Returns:
@@ -63,7 +68,7 @@ def mix(
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _Steps(
                 config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
-                problem=problem,
+                means or WHOLE, problem=problem,
             )  # fmt: skip
             result = steps.all(train=train)
         _write(result)

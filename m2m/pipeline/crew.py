@@ -16,6 +16,9 @@ from m2m.scoring import Means, Scores
 from m2m.scoring.live.device import free_bytes
 from m2m.support.progress import Progress
 
+#: How merged models are scored unless one is told otherwise: the bits do not depend on how many there are.
+WHOLE = Means("resident")
+
 
 @dataclass(frozen=True)
 class Crew:
@@ -44,11 +47,11 @@ class Crew:
         mixtures: Mapping[tuple[Task, ...], Sequence[Mixture]],
         experts: Sequence[Path],
         step: str,
-        means: Means | None = None,
+        means: Means = WHOLE,
     ) -> Iterator[tuple[Mixture, tuple[Task, ...], list[Scores]]]:
         """Score merged models of mixtures, given by the tasks that they miss; each worker in one walk."""
         total = sum(map(len, mixtures.values()))
-        share = _share(means or Means("resident"), min(self.workers, max(1, total)))
+        share = _share(means, min(self.workers, max(1, total)))
         jobs = [
             Merge(tuple(group[first :: self.workers]), tuple(experts), tasks, share)
             for tasks, group in mixtures.items()

@@ -13,10 +13,11 @@ from m2m.errors import ConfigError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
+from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.worker import Task
-from m2m.scoring import most_similar
+from m2m.scoring import Means, most_similar
 from m2m.scoring.table import ScoreTable
 from m2m.searching import Exhaustive, Objective, Subsets
 from m2m.setups.protocol import Setup, contents_of
@@ -29,7 +30,12 @@ MOST_DATASETS = 12
 
 
 def run(
-    config: RunConfig, out: Path, *, workers: int | None = None, progress: Progress | None = None
+    config: RunConfig,
+    out: Path,
+    *,
+    workers: int | None = None,
+    means: Means | None = None,
+    progress: Progress | None = None,
 ) -> RunFolder:
     """Find the best mixture of the configuration's datasets for its target (Merge to Mix, arXiv 2505.16066).
 
@@ -41,6 +47,8 @@ def run(
         config: The run configuration.
         out: The run folder; made if need be.
         workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        means: In which way candidates are scored, and what all workers together may use; None: whole models
+            on the CPU, in half of the memory that is free.
         progress: Called with (done, total, step).
 
     Returns:
@@ -52,8 +60,9 @@ def run(
     contents = contents_of(setup)
     with run_folder.claim(out, config, contents) as folder, ScoreTable(folder.table) as table, one_thread():
         steps = _Steps(
-            config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody
-        )
+            config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
+            means or WHOLE,
+        )  # fmt: skip
         folder.write_results(steps.all())
         table.export_csv(folder.csv)
     return folder

@@ -22,7 +22,7 @@ from m2m.pipeline.crew import Crew
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.worker import Task, Train
-from m2m.scoring import Scores, TargetScorer, score_model
+from m2m.scoring import Means, Scores, TargetScorer, score_model
 from m2m.scoring.table import ScoreTable
 from m2m.setups.protocol import Setup, load_state
 from m2m.support.content_keys import content_key
@@ -57,6 +57,7 @@ class RunSteps:
         table: Where scores go.
         workers: Most local worker processes.
         progress: Called with (done, total, step).
+        means: In which way merged models are scored, and what all workers together may use.
         seconds: Wall seconds by step.
     """
 
@@ -67,6 +68,7 @@ class RunSteps:
     table: ScoreTable
     workers: int
     progress: Progress
+    means: Means
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -164,12 +166,14 @@ class RunSteps:
         """
         experts = tuple(self.folder.model(mixture, self.config.run.seed) for mixture in self.experts)
         made_of = (checkpoint_key(self.folder.base), [checkpoint_key(folder) for folder in experts])
-        keys = {mixture.key: content_key("merged", *made_of, mixture.weights) for mixture in mixtures}
+        device = self.means.device.type
+        rule = "merged" if device == "cpu" else f"merged on {device}"
+        keys = {mixture.key: content_key(rule, *made_of, mixture.weights) for mixture in mixtures}
         wanted = defaultdict[tuple[Task, ...], list[Mixture]](list)
         for mixture in {mixture.key: mixture for mixture in mixtures}.values():
             if missing := tuple(task for task in tasks if not self.scored(keys[mixture.key], task)):
                 wanted[missing].append(mixture)
-        for mixture, missing, scores in self.crew.merge(wanted, experts, step):
+        for mixture, missing, scores in self.crew.merge(wanted, experts, step, self.means):
             self.record(mixture, "merged", None, keys[mixture.key], missing, scores)
         current: dict[tuple[str, int | None], str] = {
             (mixture.label, None): keys[mixture.key] for mixture in mixtures

@@ -13,10 +13,13 @@ from m2m.pipeline import config as configuration
 from m2m.pipeline import run as merge_to_mix
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.report import write_report
+from m2m.scoring import Means
+from m2m.scoring.live.device import open_device
 from m2m.support.arguments import argument, check_count
 from m2m.support.files import write_atomically
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
+from m2m.support.units import parse_bytes
 from m2m.verbs.export import check_format
 from m2m.verbs.theory import draw_mix, study_run
 
@@ -53,6 +56,9 @@ def run(
     *,
     validate: bool | None = None,
     workers: int | None = None,
+    mode: str = "resident",
+    memory: int | str | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> RunReport:
     """Find the best mixture of a configuration's datasets for its target (Merge to Mix, arXiv 2505.16066).
@@ -68,6 +74,10 @@ def run(
         validate: Whether every subset is really trained; None: as the configuration says.
         workers: Local worker processes, one thread each; 1 works in this process. None: one a core. They
             import the script anew, so in a script this call then stands under `if __name__ == "__main__":`.
+        mode: How merged models are scored: `resident`, `streamed`, `stacked`, or `auto` as in `m2m.score`.
+        memory: What all workers together may use for that, in bytes or as in `2GiB`; None: half of what the
+            device has free.
+        device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
         progress: Called with (done, total, step).
 
     Returns:
@@ -81,7 +91,9 @@ def run(
     wanted = _loaded(config)
     if validate is not None:
         wanted = replace(wanted, run=replace(wanted.run, validate=validate))
-    folder = merge_to_mix(wanted, Path(out), workers=workers, progress=progress)
+    folder = merge_to_mix(
+        wanted, Path(out), workers=workers, means=_means(mode, memory, device), progress=progress
+    )
     study_run(folder)
     page = write_report(folder.root)
     return RunReport(folder.root, folder.read_results(), page, folder.notes)
@@ -93,6 +105,9 @@ def mix(
     *,
     train: bool = False,
     workers: int | None = None,
+    mode: str = "resident",
+    memory: int | str | None = None,
+    device: str = "cpu",
     exports: Mapping[str, str | Path] | None = None,
     sources: Sources | None = None,
     progress: Progress | None = None,
@@ -109,6 +124,10 @@ def mix(
         out: The run folder; made if need be. Results go to `out/mix`.
         train: Whether models are really trained on λ* and on equal shares, and scored.
         workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        mode: How merged models are scored: `resident`, `streamed`, `stacked`, or `auto` as in `m2m.score`.
+        memory: What all workers together may use for that, in bytes or as in `2GiB`; None: half of what the
+            device has free.
+        device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
         exports: Files to write λ* to, by the trainer's format (`m2m.exporting.FORMATS`).
         sources: What the trainers need to know beside the shares.
         progress: Called with (done, total, step).
@@ -127,11 +146,18 @@ def mix(
     wanted = _loaded(config)
     read = [wanted.path, *filter(wanted.reads, files.values())]
     check_outputs([Output(argument("exports", f"{n}={p}"), p) for n, p in files.items()], inputs=read)
-    result = mergemix(wanted, Path(out), train=train, workers=workers, progress=progress)
+    result = mergemix(
+        wanted, Path(out), train=train, workers=workers, means=_means(mode, memory, device),
+        progress=progress,
+    )  # fmt: skip
     for name, path in files.items():
         write_atomically(path, render(result.mixture, name, sources))
     draw_mix(result.folder)
     return result
+
+
+def _means(mode: str, memory: int | str | None, device: str) -> Means:
+    return Means(mode, None if memory is None else parse_bytes(memory), open_device(device))
 
 
 def _loaded(config: RunConfig | str | Path) -> RunConfig:

@@ -19,6 +19,7 @@ from m2m.checkpoint import Checkpoint
 from m2m.errors import ConfigError, InputError, RunFolderError
 from m2m.mixture import all_subsets
 from m2m.pipeline import config, run_folder
+from m2m.scoring import Means
 from m2m.scoring.table import ScoreTable
 
 CONFIG = run_config("validate = true\nseed = 3")
@@ -106,6 +107,22 @@ def test_another_run_gives_the_same_results(
     again = pipeline.run(loaded, tmp_path / "again", workers=1)
     assert _results(again) == _results(finished)
     assert _scores(again) == _scores(finished)
+
+
+@pytest.mark.parametrize("mode", ["streamed", "auto"])
+def test_a_run_scores_in_any_mode_and_keeps_to_its_memory(
+    mode: str, finished: run_folder.RunFolder, loaded: config.RunConfig, tmp_path: Path
+) -> None:
+    copy = run_folder.RunFolder(tmp_path / "copy")
+    shutil.copytree(finished.root, copy.root)
+    copy.table.unlink()
+    with pytest.raises(ConfigError, match="not enough memory for mode resident"):
+        pipeline.run(loaded, copy.root, workers=1, means=Means("resident", memory=1))
+    pipeline.run(loaded, copy.root, workers=1, means=Means(mode, memory=2**26))
+    if mode == "streamed":
+        assert _scores(copy) == _scores(finished)
+    else:  # a stack of small models may sum in another order
+        assert {row[:-1] for row in _scores(copy)} == {row[:-1] for row in _scores(finished)}
 
 
 @pytest.mark.parametrize("lost", ["scores.sqlite", "experts/b", "mixtures/a+c/seed4", "base", "results.json"])
