@@ -12,6 +12,7 @@ from m2m.errors import ConfigError, InputError
 from m2m.predicting import FAMILIES, fit_predictor, predict
 from m2m.predicting.protocol import FamilyError
 from m2m.predicting.validation import spearman
+from m2m.support.arguments import called
 from m2m.support.arrays import Floats
 
 
@@ -79,13 +80,18 @@ def test_seed_decides() -> None:
         (4, "ridge", "wanted at least 5"),
         (6, "auto", "auto needs more scored mixtures: got 6 in 5 folds"),
         (8, "linear", "linear needs at least 9 scored mixtures of 9 domains"),
-        (14, "lightgbm", "add rows, or take a --model that needs fewer"),
+        (14, "lightgbm", "add rows, or take a model that needs fewer"),
     ],
 )
 def test_too_few_rows_name_the_remedy(rows: int, model: str, said: str) -> None:
     x, y = swarm(rows, 9, 0)
     with pytest.raises(InputError, match=said):
         fit_predictor(x, y, model)
+
+
+def test_on_a_command_line_the_remedy_is_an_option() -> None:
+    with called({"model": "--model"}), pytest.raises(InputError, match="take a --model that needs fewer"):
+        fit_predictor(*swarm(14, 9, 0), "lightgbm")
 
 
 def test_unknown_model() -> None:
