@@ -139,12 +139,12 @@ def test_candidates_become_an_adapter_each(folder: Path) -> None:
         (
             recipe(merge_method="model_stock", models=[{"model": "dense"}, {"model": "dense"}]),
             RecipeError,
-            "model_stock is no weighted sum, .* leave --as-adapter .* out to write the merged model",
+            "model_stock is no weighted sum, .* leave as_adapter out to write the merged model",
         ),
         (
             recipe((0.5, 0.2, 0.3), merge_method="ties", parameters={"density": 0.5}),
             RecipeError,
-            "ties is no weighted sum, .* leave --as-adapter .* out to write the merged model",
+            "ties is no weighted sum, .* leave as_adapter out to write the merged model",
         ),
     ],
 )
