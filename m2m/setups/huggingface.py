@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from m2m.checkpoint.hugging_face import encode, load_config, load_model, load_tokenizer
+from m2m.checkpoint.manifest import hash_file
 from m2m.errors import ConfigError
 from m2m.support.doors import reading
 from m2m.support.progress import Progress
@@ -44,9 +45,7 @@ class HuggingFaceModel:
         trusted = (True,) if self.trust_remote_code else ()
         content = hashlib.sha256(repr((self.context, self.trainable, *trusted)).encode())
         for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            content.update(f"{path.relative_to(self.folder)} {digest}\n".encode())
+            content.update(f"{path.relative_to(self.folder)} {hash_file(path)}\n".encode())
         return content.hexdigest()[:16]
 
     def encode(self, documents: Sequence[str]) -> Tensor:
