@@ -22,10 +22,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from analysis.curvature import LossSurface, curvature, quadratic_expansion, second_differences
 from analysis.interaction import second_order
 from analysis.trained_run import study_setup
-from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.setups.byte_gpt import ByteModel, Pretraining, Shape
 from m2m.setups.language import LanguageSetup
 from m2m.setups.protocol import Examples, load_state, trainable
+from m2m.support.process_memory import peak_resident_bytes
 
 SMALL = Shape(layers=3, width=96, heads=3, context=128)
 WIDE = Shape(layers=2, width=528, heads=8, context=128)

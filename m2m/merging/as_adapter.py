@@ -25,9 +25,9 @@ from m2m.merging.plan.resolve import Candidates, point_weights
 from m2m.merging.plan.tensors import WeightBlock
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
-from m2m.merging.stream.memory import anonymous_bytes, peak_resident_bytes
 from m2m.merging.stream.run import MergeReport
 from m2m.support.arguments import argument
+from m2m.support.process_memory import anonymous_bytes, peak_resident_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor

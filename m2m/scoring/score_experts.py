@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from m2m.errors import InputError
-from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.mixture import Mixture
 from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Means
@@ -21,6 +20,7 @@ from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.scorer import Scorer
+from m2m.support.process_memory import peak_resident_bytes
 from m2m.support.progress import Progress, nobody
 from m2m.support.units import parse_bytes
 

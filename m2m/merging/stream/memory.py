@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from m2m.errors import ConfigError
 from m2m.support.units import format_bytes
@@ -21,7 +18,6 @@ SLOT_BYTES = 128 * 1024
 _LEAST_SLOT_BYTES = 4096
 #: The compiled stream takes no more; the results do not depend on it.
 _MOST_THREADS = 4096
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -84,27 +80,3 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def anonymous_bytes() -> int | None:
-    """Bytes that the process holds and that are no file's; nothing where the system does not tell."""
-    return _status("RssAnon")
-
-
-def peak_resident_bytes() -> int:
-    """Most bytes the process has held since it started, file pages included."""
-    # Linux's `ru_maxrss` begins with what the process was forked from, so that it is asked only elsewhere.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _status(field: str) -> int | None:
-    try:
-        text = _STATUS.read_text()
-    except OSError:
-        return None
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.split()[0]) * 1024
-    return None

@@ -11,8 +11,9 @@ from m2m.errors import CheckpointError, M2MError
 from m2m.merging.compiled import MergeDevice, Stream, StreamPass, StreamPlan
 from m2m.merging.plan.plan import MergePlan, bytes_before
 from m2m.merging.plan.tensors import PlannedTensor, WeightBlock, files_of, product_of
-from m2m.merging.stream.memory import Staging, anonymous_bytes
+from m2m.merging.stream.memory import Staging
 from m2m.merging.stream.work_folder import Position
+from m2m.support.process_memory import anonymous_bytes
 from m2m.support.progress import Progress
 
 #: Bytes that the inputs of one window have, counted in the output's type, unless a single tensor has more.

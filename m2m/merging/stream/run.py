@@ -20,12 +20,13 @@ from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.plan import MergePlan, bytes_before
 from m2m.merging.stream.execute import Execution, execute, require_written
-from m2m.merging.stream.memory import Staging, peak_resident_bytes, plan_staging
+from m2m.merging.stream.memory import Staging, plan_staging
 from m2m.merging.stream.passes import GO_ON, InterruptedMergeError
 from m2m.merging.stream.statistics import NAME as STATISTICS_NAME
 from m2m.merging.stream.statistics import StatisticsGatherer, StatisticsOf, require_statistics
 from m2m.merging.stream.work_folder import Position, WorkFolder, open_work_folder
 from m2m.support.devices import cuda_number
+from m2m.support.process_memory import peak_resident_bytes
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 

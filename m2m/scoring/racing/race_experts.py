@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.merging.stream.memory import peak_resident_bytes
 from m2m.mixture import Mixture
 from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Means
@@ -25,6 +24,7 @@ from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.support.csv_tables import write_frame
 from m2m.support.files import write_atomically
+from m2m.support.process_memory import peak_resident_bytes
 from m2m.support.progress import Progress, nobody
 from m2m.support.units import parse_bytes
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from m2m.merging.stream import memory
+from m2m.support import process_memory
 
 #: Datasets N of the table.
 COUNT = 2
@@ -16,7 +16,7 @@ COUNT = 2
 PROGRAM = """
 import sys, torch
 from analysis.curvature import LossSurface, curvature
-from m2m.merging.stream.memory import peak_resident_bytes as peak
+from m2m.support.process_memory import peak_resident_bytes as peak
 from m2m.setups.byte_gpt import Shape
 from m2m.setups.byte_gpt import ByteModel, Pretraining
 from m2m.setups.language import LanguageSetup
@@ -41,7 +41,7 @@ EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(memory.anonymous_bytes() is None, reason="needs Linux's /proc")
+@pytest.mark.skipif(process_memory.anonymous_bytes() is None, reason="needs Linux's /proc")
 def test_twenty_million_parameters_in_bounded_memory() -> None:
     used = {}
     for examples in (1, 4):

@@ -26,8 +26,8 @@ MIB = 2**20
 CHILD = """
 import json, sys
 from m2m.merging import merge
-from m2m.merging.stream import memory
-before = memory.peak_resident_bytes()
+from m2m.support import process_memory
+before = process_memory.peak_resident_bytes()
 models = [{"model": path, "parameters": {"weight": 0.5}} for path in sys.argv[1:3]]
 report = merge({"merge_method": "linear", "models": models}, sys.argv[3], threads=2)
 print(json.dumps([report.peak_rss_bytes - before, report.threads * 3 * report.slot_bytes]))
@@ -67,12 +67,12 @@ def test_buffers_fit_the_budget(budget: int, threads: int | None, n: int, m: int
 
 WIDE = """
 import json, sys
-from m2m.merging.stream import memory
+from m2m.support import process_memory
 from m2m.merging import merge
 models = [{"model": path, "parameters": {"weight": 1}} for path in sys.argv[1:3]]
 parameters = {"nuslerp_flatten": False, "nuslerp_row_wise": True}
 recipe = {"merge_method": "nuslerp", "models": models, "parameters": parameters}
-before = memory.peak_resident_bytes()
+before = process_memory.peak_resident_bytes()
 report = merge(recipe, sys.argv[3], threads=2, memory=sys.argv[4])
 print(json.dumps([report.peak_rss_bytes - before, report.threads]))
 """
@@ -91,11 +91,11 @@ def test_sums_along_many_columns_count_towards_the_budget(tmp_path: Path) -> Non
 
 TRIMMED = """
 import json, sys
-from m2m.merging.stream import memory
+from m2m.support import process_memory
 from m2m.merging import merge
 each = {"weight": 1, "density": 0.5}
 models = [{"model": path, "parameters": each} for path in sys.argv[2:4]]
-before = memory.peak_resident_bytes()
+before = process_memory.peak_resident_bytes()
 recipe = {"merge_method": "breadcrumbs", "base_model": sys.argv[1], "models": models}
 report = merge(recipe, sys.argv[4], threads=2, memory=sys.argv[5])
 print(report.peak_rss_bytes - before)
