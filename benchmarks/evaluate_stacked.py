@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from m2m.scoring import score_resident
 from m2m.scoring.live.stacked import score_stacked
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
+from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch
 
 #: Name to (width, layers, examples a batch); an MLP with this many hidden layers.
 SHAPES = {

@@ -18,7 +18,7 @@ from m2m.scoring.bench import task_bench
 from m2m.scoring.live.device import open_device
 from m2m.scoring.prepare import is_scored, keep
 from m2m.scoring.table import ScoreTable
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, SomeExamples
+from m2m.scoring.tasks.scorer import BatchedScorer, SomeExamples
 from m2m.support.arrays import Floats
 from m2m.support.content_keys import content_key
 

@@ -11,11 +11,9 @@ from m2m.scoring.racing.race_experts import RaceReport, race_candidates
 from m2m.scoring.score_experts import ScoreReport, score
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.streamed import Streamed, StreamedWalk, score_streamed
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
 from m2m.scoring.tasks.function_scorer import FunctionScorer
-from m2m.scoring.tasks.scorer import Scorer, Scores, score_model
-from m2m.scoring.tasks.similarity import most_similar, similarities
-from m2m.scoring.tasks.target_scorer import TargetScorer
+from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, Scores, TaskBatch, score_model
+from m2m.scoring.tasks.targets import TargetScorer, most_similar, similarities
 
 __all__ = [
     "BatchedScorer",

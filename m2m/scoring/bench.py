@@ -17,7 +17,7 @@ from m2m.scoring.live.huggingface import HuggingFaceFolder, is_model_folder
 from m2m.scoring.streamed.hollow import build_on_meta
 from m2m.scoring.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
 from m2m.scoring.tasks.scorer import Scorer
-from m2m.scoring.tasks.target_scorer import TargetScorer
+from m2m.scoring.tasks.targets import TargetScorer
 from m2m.setups.protocol import Setup
 from m2m.support.arguments import argument
 from m2m.support.user_code import load_function

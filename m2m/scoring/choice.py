@@ -14,8 +14,7 @@ from m2m.scoring.live.resident import AHEAD
 from m2m.scoring.live.stacked import LARGEST
 from m2m.scoring.live.staging import STAGED_BYTES
 from m2m.scoring.models import Models
-from m2m.scoring.tasks.batched_scorer import BatchedScorer
-from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.scorer import BatchedScorer, Scorer
 from m2m.support.arguments import argument
 from m2m.support.units import format_bytes
 

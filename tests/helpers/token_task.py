@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
+from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch
 
 
 class TokenTask(BatchedScorer):

@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from m2m.errors import InputError
 from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.live.resident import restored, walk
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, joined
-from m2m.scoring.tasks.mode import scoring
-from m2m.scoring.tasks.scorer import Scorer, Scores, checked_scores
+from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, Scores, checked_scores, joined, scoring
 from m2m.support.arrays import Floats
 
 #: Most bytes that the stacked weights take.

@@ -15,8 +15,7 @@ from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.prepare import keep
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, SomeExamples
-from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, Scores, SomeExamples
 from m2m.support.arrays import Floats
 
 

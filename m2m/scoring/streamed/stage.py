@@ -15,8 +15,7 @@ from m2m.scoring.streamed.forward import Forward
 from m2m.scoring.streamed.hollow import build_hollow
 from m2m.scoring.streamed.rehearsal import MeasuredActivations, Rehearsal, rehearse
 from m2m.scoring.streamed.weights import Weight, Weights
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch, joined
-from m2m.scoring.tasks.scorer import Scorer, Scores, checked_scores
+from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, Scores, TaskBatch, checked_scores, joined
 
 
 class Stage:

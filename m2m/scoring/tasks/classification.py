@@ -13,9 +13,8 @@ from torch.nn import functional
 
 from m2m.checkpoint import Checkpoint
 from m2m.errors import DataError
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch, at_least_float32
-from m2m.scoring.tasks.json_lines import json_lines, text_of
-from m2m.scoring.tasks.tokens import Tokens
+from m2m.scoring.tasks.inputs import Tokens, json_lines, text_of
+from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, at_least_float32
 from m2m.setups.protocol import Examples, logits_of
 
 #: Examples a batch.
@@ -85,14 +84,7 @@ class ClassificationScorer(BatchedScorer):
         return cls(task, _padded(texts, tokens), labels)
 
     def batches(self, examples: Sequence[int] | None = None) -> Iterator[TaskBatch]:
-        """Walk over examples in batches.
-
-        Args:
-            examples: Example numbers in [0, E); None for all.
-
-        Yields:
-            TaskBatch: The next examples; its reference is the labels.
-        """
+        """Walk over examples in batches; the reference is the labels."""
         chosen = self._examples
         if examples is not None:
             chosen = Examples(chosen.take(torch.as_tensor(examples, dtype=torch.int64)))
@@ -100,18 +92,7 @@ class ClassificationScorer(BatchedScorer):
             yield TaskBatch(dict(zip(self._names, inputs, strict=True)), {LABEL: labels})
 
     def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
-        """Judge the logits of a batch.
-
-        Args:
-            output: Logits [B, K], or an object that has them.
-            batch: The batch that went in.
-
-        Returns:
-            Accuracy (0 or 1) and loss in nat. each [B]
-
-        Raises:
-            DataError: If a label is not below the number of classes K.
-        """
+        """Judge the logits [B, K] of a batch; an error if a label is not below K. each [B]."""
         logits = logits_of(output)
         labels = batch.reference[LABEL].to(logits.device)
         if int(labels.max()) >= logits.shape[-1]:

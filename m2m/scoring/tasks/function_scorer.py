@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from m2m.errors import ConfigError
-from m2m.scoring.tasks.mode import same_draws, scoring
-from m2m.scoring.tasks.scorer import Scores
+from m2m.scoring.tasks.scorer import Scores, same_draws, scoring
 from m2m.support.arrays import Floats
 from m2m.support.user_code import load_function
 

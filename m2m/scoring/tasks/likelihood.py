@@ -1,18 +1,22 @@
-"""Tasks that ask how likely a causal language model finds given tokens: the part they share."""
+"""Tasks that ask how likely a causal language model finds given tokens: text loss and multiple choice."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch, at_least_float32
+from m2m.errors import ConfigError, DataError
+from m2m.scoring.tasks.inputs import Tokens, json_lines, read_text, text_of
+from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, at_least_float32
 from m2m.setups.protocol import logits_of
 
 #: Tokens a batch, padding included: enough to keep a CPU busy, few enough for a large vocabulary's logits.
@@ -25,15 +29,10 @@ JUDGED_TOKENS = 32
 
 @dataclass(frozen=True)
 class Row:
-    """One row of tokens that goes through the model.
-
-    Attributes:
-        tokens: What is read and what is predicted: token t is predicted from all before it. [T + 1]
-        scored: How many of the last ones count.
-    """
+    """One row of tokens that goes through the model: each token is predicted from all before it. [T + 1]."""
 
     tokens: tuple[int, ...]
-    scored: int
+    scored: int  #: how many of the last ones count
 
 
 class LikelihoodScorer(BatchedScorer):
@@ -66,25 +65,10 @@ class LikelihoodScorer(BatchedScorer):
 
     @abstractmethod
     def values(self, examples: Sequence[int], nats: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Judge examples by how likely the model finds their rows.
-
-        Args:
-            examples: Example numbers. [B]
-            nats: −ln p of the scored tokens of each of an example's rows, summed, float64. [B] of [rows]
-
-        Returns:
-            Each metric's value for each example. each [B]
-        """
+        """Turn −ln p of each row's scored tokens, summed, float64, [B] of [rows], into metrics, each [B]."""
 
     def batches(self, examples: Sequence[int] | None = None) -> Iterator[TaskBatch]:
-        """Walk over examples in batches, in the order given.
-
-        Args:
-            examples: Example numbers in [0, E); None for all.
-
-        Yields:
-            TaskBatch: The next rows; its reference says which tokens are predicted, and whose they are.
-        """
+        """Walk over examples in batches; the reference: which tokens are predicted, and whose they are."""
         group: list[int] = []
         for example in range(self.count) if examples is None else examples:
             if group and self._cells([*group, example]) > self._batch_tokens:
@@ -95,15 +79,7 @@ class LikelihoodScorer(BatchedScorer):
             yield self._batch(group)
 
     def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
-        """Judge the logits of a batch.
-
-        Args:
-            output: Logits [rows, T, V], or an object that has them.
-            batch: The batch that went in.
-
-        Returns:
-            Each metric's value for each of the batch's examples. each [B]
-        """
+        """Judge the logits [rows, T, V] of a batch by the targets' likelihood. each [B]."""
         examples: list[int] = batch.reference["examples"].tolist()
         nats = _row_nats(logits_of(output), batch.reference["targets"])
         rows = [len(self._examples[example]) for example in examples]
@@ -141,3 +117,185 @@ def _row_nats(logits: Tensor, targets: Tensor) -> Tensor:
         ]
         sums.append(torch.cat(nats).double().sum())
     return torch.stack(sums)
+
+
+class TextLossScorer(LikelihoodScorer):
+    r"""Documents cut into windows that slide by `stride`: every token is predicted once.
+
+    An example is a window. Its loss is :math:`E \sum_{t \in e} -\ln p_t / T`, with E windows and T scored
+    tokens in all, so that the mean over the windows is exactly the text's loss in nat a token, whatever the
+    windows' lengths; `bits_per_byte` likewise divides bits by the text's bytes of UTF-8.
+
+    Args:
+        task: Name of the task.
+        documents: The texts; a window never spans two.
+        tokens: The model's tokens.
+        stride: New tokens a window after the first; the rest is context. None: the whole window is new.
+        limit: Most windows used; None for all.
+        batch_tokens: Most tokens a batch.
+
+    Raises:
+        ConfigError: If the stride is not in [1, context].
+        DataError: If no token can be predicted.
+    """
+
+    metrics: Mapping[str, bool] = {"loss": False, "bits_per_byte": False}
+
+    def __init__(
+        self,
+        task: str,
+        documents: Sequence[str],
+        tokens: Tokens,
+        *,
+        stride: int | None = None,
+        limit: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        step = tokens.context if stride is None else stride
+        if not 1 <= step <= tokens.context:
+            raise ConfigError(
+                f"task {task}: the stride must be from 1 to the context {tokens.context}, got {step}"
+            )
+        encoded = [[*tokens.start, *tokens.encode(document)] for document in documents]
+        rows = [row for document in encoded for row in _windows(document, tokens.context, step)]
+        if not rows:
+            raise DataError(f"task {task}: the text is too short to predict a token of it")
+        used = rows[:limit]
+        # A part of the text has its part of the bytes: those of the tokens that are predicted.
+        whole = sum(len(document) - len(tokens.start) for document in encoded)
+        share = sum(row.scored for row in used) / whole
+        self._tokens = sum(row.scored for row in used)
+        self._bytes = sum(len(document.encode()) for document in documents) * share
+        super().__init__(task, "text loss 1", [(row,) for row in used], tokens.input_name, batch_tokens)
+
+    @classmethod
+    def read(cls, path: Path, tokens: Tokens, *, stride: int | None, limit: int | None) -> TextLossScorer:
+        """Make the task of a file: a text, one document; or JSON Lines with a document under `text` each."""
+        if path.suffix == ".jsonl":
+            documents = [text_of(row, ("text",), where) for where, row in json_lines(path).items()]
+        else:
+            documents = [read_text(path)]
+        return cls(f"lm:{path.name}", documents, tokens, stride=stride, limit=limit)
+
+    def values(self, examples: Sequence[int], nats: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Scale each window's loss so that the mean over the windows is the text's. each [B]."""
+        total = torch.cat(list(nats)) * self.count
+        return {"loss": total / self._tokens, "bits_per_byte": total / (self._bytes * math.log(2))}
+
+
+def _windows(document: Sequence[int], context: int, stride: int) -> list[Row]:
+    # A window ends by predicting token `end`; all of the first is new, as it has nothing before it.
+    rows, done, end = [], 0, min(context, len(document) - 1)
+    while done < len(document) - 1:
+        rows.append(Row(tuple(document[max(0, end - context) : end + 1]), end - done))
+        done, end = end, min(end + stride, len(document) - 1)
+    return rows
+
+
+@dataclass(frozen=True)
+class Question:
+    """A context (may be empty), at least two answers to it, and the number of the right one, from 0."""
+
+    context: str
+    choices: tuple[str, ...]
+    answer: int
+
+
+class MultipleChoiceScorer(LikelihoodScorer):
+    """Accuracy of the likeliest choice, as the lm-evaluation-harness counts it, and the right one's loss.
+
+    `accuracy` compares the summed log-likelihoods of the choices' own tokens; `accuracy_norm` divides each
+    by its choice's number of characters first; `loss` is −ln p of the right choice, in nat a token. A tie
+    goes to the first choice. A choice is joined to its context by one space where neither brings white
+    space. A context that does not fit loses its beginning.
+
+    Args:
+        task: Name of the task.
+        questions: The examples.
+        tokens: The model's tokens.
+        batch_tokens: Most tokens a batch.
+
+    Raises:
+        DataError: If a choice has no token that could be predicted, or does not fit the model's context.
+    """
+
+    metrics: Mapping[str, bool] = {"accuracy": True, "accuracy_norm": True, "loss": False}
+
+    def __init__(
+        self, task: str, questions: Sequence[Question], tokens: Tokens, *, batch_tokens: int = BATCH_TOKENS
+    ) -> None:
+        self._questions = questions
+        rows = [
+            tuple(
+                _row(question.context, choice, tokens, f"task {task}, example {at}")
+                for choice in question.choices
+            )
+            for at, question in enumerate(questions)
+        ]
+        self._rows = rows
+        answers = [(question.choices, question.answer) for question in questions]
+        super().__init__(task, f"multiple choice 1 {answers!r}", rows, tokens.input_name, batch_tokens)
+
+    @classmethod
+    def read(cls, path: Path, tokens: Tokens, *, limit: int | None) -> MultipleChoiceScorer:
+        """Make the task of JSON Lines: `question` or `context`, `choices`, `answer` (text or number)."""
+        questions = [_question(row, where) for where, row in json_lines(path).items()]
+        return cls(f"choice:{path.name}", questions[:limit], tokens)
+
+    def values(self, examples: Sequence[int], nats: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Compare the choices of each example. each [B]."""
+        judged = [
+            _judged(self._questions[at], row[self._questions[at].answer].scored, own)
+            for at, row, own in zip(examples, (self._rows[at] for at in examples), nats, strict=True)
+        ]
+        return {metric: torch.stack([values[metric] for values in judged]) for metric in self.metrics}
+
+
+def _judged(question: Question, length: int, nats: Tensor) -> dict[str, Tensor]:
+    characters = torch.tensor(
+        [len(choice) for choice in question.choices], dtype=nats.dtype, device=nats.device
+    )
+    right = question.answer
+    return {
+        "accuracy": (nats.argmin() == right).to(nats.dtype),
+        "accuracy_norm": ((nats / characters).argmin() == right).to(nats.dtype),
+        "loss": nats[right] / length,
+    }
+
+
+def _row(context: str, choice: str, tokens: Tokens, where: str) -> Row:
+    # White space at the end of the context belongs to the continuation: tokenizers put it before the word.
+    stem = context.rstrip()
+    joint = context[len(stem) :] or ("" if not context or choice[:1].isspace() else " ")
+    before = tokens.encode(stem) if stem else []
+    whole = tokens.encode(stem + joint + choice)
+    scored = len(whole) - len(before)
+    if not before:
+        whole = [*tokens.start, *whole]
+        scored = min(scored, len(whole) - 1)
+    if not 1 <= scored <= tokens.context:
+        raise DataError(
+            f"{where}: the choice {choice!r:.60} has {scored} tokens to predict, wanted 1 to {tokens.context}"
+        )
+    return Row(tuple(whole[-(tokens.context + 1) :]), scored)
+
+
+def _question(row: Mapping[str, Any], where: str) -> Question:
+    context, choices, answer = (
+        text_of(row, ("question", "context"), where),
+        row.get("choices"),
+        row.get("answer"),
+    )
+    if (
+        not isinstance(choices, list)
+        or len(choices) < 2
+        or not all(isinstance(c, str) and c for c in choices)
+    ):
+        raise DataError(f"{where}: `choices` must be a list of at least two texts, got {choices!r:.80}")
+    if isinstance(answer, str) and choices.count(answer) == 1:
+        answer = choices.index(answer)
+    if type(answer) is not int or not 0 <= answer < len(choices):
+        raise DataError(
+            f"{where}: `answer` must be a choice or its number, 0 to {len(choices) - 1}; got {answer!r:.80}"
+        )
+    return Question(context, tuple(choices), answer)

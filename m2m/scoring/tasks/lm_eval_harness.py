@@ -14,9 +14,8 @@ from torch import nn
 
 from m2m.checkpoint.hugging_face import nobody_to_ask
 from m2m.errors import ConfigError
-from m2m.scoring.tasks.mode import scoring
-from m2m.scoring.tasks.scorer import Scores
-from m2m.scoring.tasks.tokens import Tokens
+from m2m.scoring.tasks.inputs import Tokens
+from m2m.scoring.tasks.scorer import Scores, scoring
 from m2m.support.doors import reading
 
 #: Rows a batch of the harness.
@@ -26,26 +25,16 @@ FEW_SHOT_SEED = 1234
 
 
 class HarnessScorer:
-    """One task of the harness as a task of ours (see `Scorer`), every example's value kept.
+    """One task of the harness as a `Scorer`, every example's value kept; refused without means over examples.
 
     The module is scored where it is, without a copy on disk. The harness's response cache is keyed by the
     request alone and would give one mixture's answers for the next, so it is never used: the harness's
     `evaluate` is called, which knows no such cache, and not its command.
 
-    Args:
-        task: The harness's task object.
-        tokens: The model's tokens; they must come from a Hugging Face tokenizer.
-        limit: Most examples; None for all.
-
-    Attributes:
-        task: `lm_eval:` and the task's name.
-        split: `validation`, whichever split of its own the harness scores.
-        version: Content hash of the task's definition, its examples, and the harness's version.
-        metrics: The task's metrics that are means over examples; one that a filter makes is `METRIC@FILTER`
-            where the task has several filters.
-
-    Raises:
-        ConfigError: If the model has no Hugging Face tokenizer, or no metric is a mean over examples.
+    The split is `validation`, whichever split of its own the harness scores. The version hashes the task's
+    definition, its examples and the harness's version. The metrics are those that are means over examples;
+    one that a filter makes is `METRIC@FILTER` where the task has several filters. The tokens must come from a
+    Hugging Face tokenizer.
     """
 
     split = "validation"
@@ -74,17 +63,7 @@ class HarnessScorer:
         self.version = _version(task, limit)
 
     def __call__(self, model: nn.Module) -> Scores:
-        """Score the module as it is now.
-
-        Args:
-            model: The live module, a `transformers.PreTrainedModel`; its modes are left as they were.
-
-        Returns:
-            Each metric's value for each example, in the order of the task's examples.
-
-        Raises:
-            ConfigError: If the module is not one of transformers.
-        """
+        """Score a `transformers.PreTrainedModel` as it is now; its modes are left as they were."""
         from lm_eval.evaluator import evaluate
         from lm_eval.models.huggingface import HFLM
         from transformers import PreTrainedModel
@@ -124,20 +103,7 @@ class HarnessScorer:
 def load_harness_tasks(
     name: str, tokens: Tokens, *, include: Path | None = None, limit: int | None = None
 ) -> list[HarnessScorer]:
-    """Find tasks of the harness.
-
-    Args:
-        name: A task, group or tag of the harness, or one of a file under `include`.
-        tokens: The model's tokens.
-        include: Folder of task files (YAML) of the user's own; they come before the harness's.
-        limit: Most examples a task; None for all.
-
-    Returns:
-        The task, or every task of the group or tag.
-
-    Raises:
-        ConfigError: If the harness is not installed, or has no such task, or cannot load it.
-    """
+    """Find a task, or all of a group or tag, of the harness; or of `include`, a folder of YAML task files."""
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:

@@ -10,10 +10,9 @@ from pathlib import Path
 from m2m.errors import ConfigError
 from m2m.scoring.tasks.classification import ClassificationScorer
 from m2m.scoring.tasks.function_scorer import FunctionScorer
-from m2m.scoring.tasks.multiple_choice import MultipleChoiceScorer
+from m2m.scoring.tasks.inputs import Tokens
+from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, TextLossScorer
 from m2m.scoring.tasks.scorer import Scorer
-from m2m.scoring.tasks.text_loss import TextLossScorer
-from m2m.scoring.tasks.tokens import Tokens
 from m2m.support.schema import did_you_mean
 
 #: What stands before the colon of a built-in task.

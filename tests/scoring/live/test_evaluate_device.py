@@ -26,7 +26,7 @@ from m2m.scoring.live.resident import AHEAD
 from m2m.scoring.live.staging import STAGED_BYTES, moved_state, sum_from_host
 from m2m.scoring.models import Models
 from m2m.scoring.source import ScoreSource
-from m2m.scoring.tasks.mode import device_of, repeatable, scoring
+from m2m.scoring.tasks.scorer import device_of, repeatable, scoring
 from m2m.testing.tolerance import gamma, unit_roundoff
 
 State = dict[str, Tensor]

@@ -14,7 +14,7 @@ from m2m import ops
 from m2m.errors import InputError, MixtureError
 from m2m.scoring import LiveModel, Scores, score_resident
 from m2m.scoring.live.stacked import score_stacked
-from m2m.scoring.tasks.batched_scorer import BatchedScorer, TaskBatch
+from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch
 
 State = dict[str, Tensor]
 WEIGHTS = np.random.default_rng(0).dirichlet(np.ones(3), size=7)

@@ -16,7 +16,7 @@ from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, InputError, MixtureError
 from m2m.scoring import FunctionScorer, score_resident
 from m2m.scoring.streamed import Streamed, score_streamed
-from m2m.scoring.tasks.batched_scorer import BatchedScorer
+from m2m.scoring.tasks.scorer import BatchedScorer
 from m2m.setups.byte_gpt import ByteGPT, Shape
 
 MIB = 2**20

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from m2m.errors import ConfigError, DataError
 from m2m.scoring.tasks import ByteTokens, MultipleChoiceScorer, TextLossScorer
-from m2m.scoring.tasks.multiple_choice import Question
+from m2m.scoring.tasks.likelihood import Question
 from m2m.setups.byte_gpt import ByteGPT, Shape
 
 CONTEXT = 16

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from m2m.errors import InputError
 from m2m.scoring import most_similar, similarities
-from m2m.scoring.tasks import similarity
+from m2m.scoring.tasks import targets
 from m2m.setups.protocol import Batch, Examples
 
 
@@ -62,10 +62,10 @@ def test_a_large_dataset_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> N
     setup = linear_setup(seed=1, examples=9)
     plain = PlainEmbedding(setup.datasets, setup.targets)
     target = setup.targets["target"].validation
-    monkeypatch.setattr(similarity, "MOST_EXAMPLES", 4)
+    monkeypatch.setattr(targets, "MOST_EXAMPLES", 4)
     got = similarities(plain, plain.build(), plain.datasets, target)
     third = {name: Examples(tuple(f[::3] for f in data.tensors)) for name, data in plain.datasets.items()}
-    monkeypatch.setattr(similarity, "MOST_EXAMPLES", 512)
+    monkeypatch.setattr(targets, "MOST_EXAMPLES", 512)
     assert got == similarities(
         replace(plain, datasets=third), plain.build(), third, Examples(tuple(f[::2] for f in target.tensors))
     )

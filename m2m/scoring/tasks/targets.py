@@ -1,20 +1,67 @@
-"""The similarity baseline: pick the datasets that look most like the target, without training anything."""
+"""A set-up's targets: scored as tasks, and compared with datasets (the similarity baseline)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from m2m.errors import InputError
-from m2m.scoring.tasks.mode import scoring
-from m2m.setups.protocol import Examples, Setup
+from m2m.errors import ConfigError, InputError
+from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, scoring
+from m2m.setups.protocol import Batch, Examples, Setup
 
 #: Examples that stand for a dataset: enough for its mean embedding, whatever its size.
 MOST_EXAMPLES = 512
+
+
+class TargetScorer(BatchedScorer):
+    """A set-up's target as a task (see `BatchedScorer`): each metric of each of its examples.
+
+    Args:
+        setup: The set-up that has the target.
+        target: The target's name.
+        split: `validation` to choose on, `test` for finished models.
+
+    Attributes:
+        task: The target's name.
+        split: The split's name.
+        version: The set-up's content hash.
+        metrics: The set-up's metrics.
+        count: Number of the split's examples E.
+
+    Raises:
+        ConfigError: If there is no such target or split, or it has no examples.
+    """
+
+    def __init__(self, setup: Setup, target: str, split: str = "validation") -> None:
+        if target not in setup.targets:
+            raise ConfigError(f"no target {target!r}; the set-up has {list(setup.targets)}")
+        if split not in ("validation", "test"):
+            raise ConfigError(f"a target is scored on 'validation' or 'test', got {split!r}")
+        self.task, self.split, self.version, self.metrics = target, split, setup.version, setup.metrics
+        self._setup = setup
+        self._examples: Examples = getattr(setup.targets[target], split)
+        self.count = len(self._examples)
+        if not self.count:
+            raise ConfigError(f"target {target!r} has no {split} examples")
+
+    def batches(self, examples: Sequence[int] | None = None) -> Iterator[TaskBatch]:
+        """Walk over examples in batches of the set-up's size; the reference is its fields, by number."""
+        chosen = self._examples if examples is None else self._chosen(examples)
+        for fields in chosen.batches(self._setup.batch_size):
+            yield TaskBatch(self._setup.inputs(fields), {str(at): field for at, field in enumerate(fields)})
+
+    def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
+        """Judge by the set-up's metrics. each [B]."""
+        fields: Batch = tuple(batch.reference.values())
+        return self._setup.judge(output, fields)
+
+    def _chosen(self, examples: Sequence[int]) -> Examples:
+        return Examples(self._examples.take(torch.as_tensor(examples, dtype=torch.int64)))
 
 
 def similarities(

@@ -1,0 +1,103 @@
+"""What tasks read: the rows of a JSON Lines file, and text as the tokens of the model."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from m2m.errors import ConfigError, DataError
+from m2m.support import doors
+
+
+def read_text(path: Path) -> str:
+    """Read a task's UTF-8 file."""
+    if not path.exists():
+        raise ConfigError(f"cannot read the task's file {path}: No such file or directory")
+    return doors.read_text(path, "a task's text", DataError)
+
+
+def json_lines(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Read objects, one a line and at least one, by where they stand (`FILE, line 3`); skip empty lines."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    # Only ends of lines end a line: texts hold U+2028 and the like.
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        with doors.reading("JSON", where, DataError):
+            row = json.loads(line, object_pairs_hook=doors.unique_names)
+        doors.check_data(row, where, "JSON of a task", DataError)
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: wanted a JSON object, got {line!r:.80}")
+        rows[where] = row
+    if not rows:
+        raise DataError(f"{path} has no examples: wanted a JSON object a line")
+    return rows
+
+
+def text_of(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
+    """Take a row's text from the first of `keys` that holds one."""
+    for key in keys:
+        if isinstance(row.get(key), str):
+            text: str = row[key]
+            return text
+    raise DataError(f"{where}: wanted text under {' or '.join(map(repr, keys))}, got the keys {list(row)}")
+
+
+class Tokens(Protocol):
+    """What a task needs to know of a language model, besides its weights."""
+
+    @property
+    def context(self) -> int:
+        """Longest input, in tokens."""
+
+    @property
+    def start(self) -> Sequence[int]:
+        """What a text with nothing before it is predicted from: one token, or none."""
+
+    @property
+    def pad(self) -> int:
+        """What fills up rows that are shorter than others."""
+
+    @property
+    def input_name(self) -> str:
+        """Name of the tokens among the arguments of the model's forward."""
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Turn text into token numbers, with the model's special tokens around it or without."""
+
+
+class ByteTokens:
+    """Bytes as tokens, for a module of the user's own that has no tokenizer.
+
+    Args:
+        model: Its forward's first argument takes the tokens.
+        context: Longest input, in bytes.
+
+    Attributes:
+        context: Longest input, in bytes.
+        start: Nothing: the first byte of a text is not predicted.
+        pad: 0.
+        input_name: Name of the forward's first argument.
+
+    Raises:
+        ConfigError: If the forward has no argument.
+    """
+
+    start: Sequence[int] = ()
+    pad = 0
+
+    def __init__(self, model: nn.Module, context: int) -> None:
+        names = list(inspect.signature(model.forward).parameters)
+        if not names:
+            raise ConfigError(f"the forward of {type(model).__name__} takes no argument, wanted tokens")
+        self.context, self.input_name = context, names[0]
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Take the bytes of a text's UTF-8; there are no special tokens."""
+        return list(text.encode())
