@@ -14,7 +14,7 @@ from torch import nn
 
 from m2m.errors import ConfigError
 from m2m.scoring.live.huggingface import HuggingFaceFolder, is_model_folder
-from m2m.scoring.streamed.hollow import build_on_meta
+from m2m.scoring.streamed.weights import build_on_meta
 from m2m.scoring.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.scoring.tasks.targets import TargetScorer

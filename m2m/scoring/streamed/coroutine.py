@@ -24,47 +24,26 @@ _stack_size = threading.Lock()
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation below autograd, about to be done.
-
-    Attributes:
-        function: The operator.
-        args: Its positional arguments.
-        kwargs: Its keyword arguments.
-    """
+    """One operation below autograd, about to be done: an operator and its arguments."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     def __call__(self) -> Any:
-        """Do it.
-
-        Returns:
-            What the operator returns.
-        """
+        """Do it."""
         # It was asked for from below autograd's layers, so it is done below them.
         with torch._C._AutoDispatchBelowADInplaceOrView():
             return self.function(*self.args, **self.kwargs)
 
     def tensors(self) -> Iterator[Tensor]:
-        """Walk over the tensors it is given.
-
-        Yields:
-            Them, in lists too.
-        """
+        """Walk over the tensors it is given, those in lists too."""
         yield from tensors_in(self.args)
         yield from tensors_in(self.kwargs.values())
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Walk over the tensors among an operation's arguments or results.
-
-    Args:
-        values: The arguments or results.
-
-    Yields:
-        The tensors, those in lists too.
-    """
+    """Walk over the tensors among arguments or results, those in lists too."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -82,10 +61,8 @@ class Coroutine(Generic[T]):
     It has a thread of its own, because only a thread can stop in the middle of other people's code, but never
     runs at the same time as who drives it. Operations are done by the driver: all of them then share one
     pool of compute threads and one heap, however many coroutines are paused. Composite operators are taken
-    apart as always, so the operations, and their bits, are those of a plain call.
-
-    Args:
-        function: What to run, in inference mode.
+    apart as always, so the operations, and their bits, are those of a plain call. The function runs in
+    inference mode.
     """
 
     def __init__(self, function: Callable[[], T]) -> None:
@@ -101,11 +78,7 @@ class Coroutine(Generic[T]):
         self._thread: threading.Thread | None = None
 
     def start(self) -> Operation | None:
-        """Run up to the first operation.
-
-        Returns:
-            The operation that it waits for; None when it has ended.
-        """
+        """Run up to the first operation, and return it; None if there is none."""
         self._thread = threading.Thread(target=self._run, name="m2m-forward", daemon=True)
         with _stack_size:
             before = threading.stack_size(_STACK_BYTES)
@@ -116,26 +89,12 @@ class Coroutine(Generic[T]):
         return self._switch()
 
     def answer(self, value: Any) -> Operation | None:
-        """Hand over the result of the operation that was asked for, and run up to the next one.
-
-        Args:
-            value: The result.
-
-        Returns:
-            The next operation; None when it has ended.
-        """
+        """Hand over the result of the operation asked for; run up to the next one, or None at the end."""
         self._answer = value
         return self._switch()
 
     def fail(self, error: Exception) -> Operation | None:
-        """Raise the error of the operation that was asked for, where it was asked for.
-
-        Args:
-            error: What doing the operation raised.
-
-        Returns:
-            The next operation, if the function goes on; None when it has ended.
-        """
+        """Raise the operation's error where it was asked for; run up to the next one, or None at the end."""
         self._error = error
         return self._switch()
 
@@ -173,9 +132,7 @@ class Coroutine(Generic[T]):
             self._error = error
         finally:
             del self._function
-            with suppress(
-                RuntimeError
-            ):  # an interrupted `_switch` has not taken the last turn that it was given
+            with suppress(RuntimeError):  # an interrupted `_switch` has not taken the turn it was given last
                 self._back.release()
 
     def _ask(self, operation: Operation) -> Any:

@@ -10,29 +10,16 @@ from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint
 from m2m.errors import InputError
-from m2m.scoring.streamed.activations import SpillFile
 from m2m.scoring.streamed.forward import Forward
-from m2m.scoring.streamed.hollow import build_hollow
-from m2m.scoring.streamed.rehearsal import MeasuredActivations, Rehearsal, rehearse
-from m2m.scoring.streamed.weights import Weight, Weights
+from m2m.scoring.streamed.plan import Needs
+from m2m.scoring.streamed.rehearsal import MeasuredActivations, rehearse
+from m2m.scoring.streamed.spill_file import SpillFile
+from m2m.scoring.streamed.weights import Weight, Weights, build_hollow
 from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, Scores, TaskBatch, checked_scores, joined
 
 
 class Stage:
-    """The module without memory for its weights, the tasks' batches, and the results so far.
-
-    Args:
-        build: Makes the module.
-        base: The base model; only its headers are read.
-        scorers: The tasks.
-
-    Attributes:
-        weights: The module's weights.
-
-    Raises:
-        InputError: If a task does not come in batches.
-        CheckpointError: If the base model and the module do not fit.
-    """
+    """The module without memory for its weights, the tasks' batches, and the results so far."""
 
     def __init__(self, build: Callable[[], nn.Module], base: Checkpoint, scorers: Sequence[Scorer]) -> None:
         self._tasks = [_in_batches(scorer) for scorer in scorers]
@@ -48,17 +35,9 @@ class Stage:
         """Number of batches of all tasks."""
         return len(self._batches)
 
-    def rehearse(self, spill: SpillFile, check: Callable[[frozenset[Weight]], None]) -> Rehearsal:
-        """Rehearse each task with its largest batch.
-
-        Args:
-            spill: Where activations would go.
-            check: Called with the weights of each operation; raises if they are too large.
-
-        Returns:
-            What was seen.
-        """
-        seen, activations = Rehearsal(), MeasuredActivations(spill)
+    def rehearse(self, spill: SpillFile, check: Callable[[frozenset[Weight]], None]) -> Needs:
+        """Rehearse each task with its largest batch; `check` refuses weights that are too large."""
+        seen, activations = Needs(), MeasuredActivations(spill)
         for number in range(len(self._tasks)):
             largest = max(self._places(number), key=lambda place: _elements(self._batches[place][1]))
             with torch.inference_mode(), closing(self.forward(0, largest)) as forward:
@@ -66,44 +45,19 @@ class Stage:
         return seen
 
     def forward(self, candidate: int, place: int) -> Forward:
-        """Prepare a batch's way through the network; nothing runs yet.
-
-        Args:
-            candidate: The candidate's number.
-            place: The batch's number.
-
-        Returns:
-            The forward pass.
-        """
+        """Prepare a candidate's pass of a batch through the network, both by number; nothing runs yet."""
         number, batch = self._batches[place]
         task = self._tasks[number]
         return Forward(candidate, place, lambda: task.judge(self._model(**batch.inputs), batch))
 
     def keep(self, forward: Forward) -> bool:
-        """Keep a result.
-
-        Args:
-            forward: A forward pass that is done.
-
-        Returns:
-            Whether it was the last of its candidate's.
-        """
+        """Keep the result of a forward pass; returns whether it was the last of its candidate's."""
         found = self._results.setdefault(forward.candidate, {})
         found[forward.place] = forward.result
         return len(found) == self.batches
 
     def scores(self, candidate: int) -> list[Scores]:
-        """Put a candidate's results together, and forget them.
-
-        Args:
-            candidate: A candidate whose last result was kept.
-
-        Returns:
-            One `Scores` a task.
-
-        Raises:
-            InputError: If a score is not finite, or not what the task promised.
-        """  # noqa: DOC502 - raised by what is called
+        """Join a candidate's results, one `Scores` a task, checked to be finite, and forget them."""
         found = self._results.pop(candidate)
         return [checked_scores(task, self._joined(found, number)) for number, task in enumerate(self._tasks)]
 

@@ -16,12 +16,11 @@ from m2m.checkpoint import Checkpoint, check_same_tensors
 from m2m.errors import InputError
 from m2m.scoring.heap import returning_memory
 from m2m.scoring.live.live_model import checked_weights
-from m2m.scoring.streamed.activations import Activations, SpillFile
-from m2m.scoring.streamed.blocks import cut, recurring
-from m2m.scoring.streamed.forward import Forward
+from m2m.scoring.streamed.forward import Activations, Forward
+from m2m.scoring.streamed.plan import check_operation, cut, recurring, share
+from m2m.scoring.streamed.spill_file import SpillFile
 from m2m.scoring.streamed.stage import Stage
-from m2m.scoring.streamed.walk import Walk, check_operation, share
-from m2m.scoring.streamed.weights import Merger
+from m2m.scoring.streamed.walk import Merger, Walk
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.arrays import Floats
 from m2m.support.progress import Progress
@@ -46,14 +45,7 @@ class Counts:
     passes: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        """Add up what two walks took.
-
-        Args:
-            other: The other's.
-
-        Returns:
-            The sums.
-        """
+        """Add up what two walks took."""
         mine, more = asdict(self), asdict(other)
         return Counts(**{name: mine[name] + more[name] for name in mine})
 
@@ -139,11 +131,7 @@ class StreamedWalk(Iterator[Scored]):
         self._walk = self._run()
 
     def __next__(self) -> Scored:
-        """Go on until a candidate is done.
-
-        Returns:
-            Its number and scores.
-        """
+        """Go on until a candidate is done: its number and scores."""
         return next(self._walk)
 
     def close(self) -> None:

@@ -1,112 +1,30 @@
-"""Forward passes go through the blocks together, and share a memory budget with one block's weights."""
+"""Walk forward passes through the network together, block by block.
+
+A block's tensors are read from the experts once, merged for each candidate while its forward passes go
+through, then dropped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
-from m2m.errors import InputError
-from m2m.scoring.streamed.activations import Activations
-from m2m.scoring.streamed.blocks import Use, cut
-from m2m.scoring.streamed.coroutine import PAUSED_BYTES
-from m2m.scoring.streamed.forward import Forward
-from m2m.scoring.streamed.rehearsal import Rehearsal
-from m2m.scoring.streamed.weights import Merger, Weight, Weights
-from m2m.support.units import format_bytes
-
-#: Memory that operators and the interpreter take for themselves, besides tensors.
-SCRATCH_BYTES = 4 * 1024 * 1024
-#: Each paused forward pass is a thread.
-_MOST_PAUSED = 4096
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How a budget is spent.
-
-    Attributes:
-        paused: Forward passes under way at a time.
-        block: Most bytes of one block's weights, counted once.
-        waiting: Bytes of activations of paused forward passes that may stay in memory; the rest goes to disk.
-    """
-
-    paused: int
-    block: int
-    waiting: int
-
-
-def check_operation(experts: int, memory: int, weights: frozenset[Weight]) -> None:
-    """Refuse a budget that the weights of a single operation exceed.
-
-    Args:
-        experts: Number of experts N.
-        memory: The budget, in bytes.
-        weights: The weights that the operation reads.
-
-    Raises:
-        InputError: If N experts' tensors and the merged ones take more.
-    """
-    needed = (experts + 1) * sum(weight.nbytes for weight in weights)
-    if needed + SCRATCH_BYTES > memory:
-        names = ", ".join(sorted(weight.name for weight in weights))
-        raise InputError(
-            f"a memory budget of {format_bytes(memory)} is too small for the block of {names}: {experts} "
-            f"experts' tensors and the merged one need at least {format_bytes(needed + SCRATCH_BYTES)}"
-        )
-
-
-def share(memory: int, experts: int, passes: int, seen: Rehearsal) -> Shares:
-    """Share a budget.
-
-    Shorter blocks cost next to nothing as long as all activations stay in memory; once they don't, each block
-    writes and reads those that don't fit, b(s) ∝ (L − s)/(R − s) for L bytes of activations, of which s stay,
-    and R bytes for both. That falls with s if L ≤ R and grows otherwise, so as many stay as fit, or none.
-
-    Args:
-        memory: The budget, in bytes.
-        experts: Number of experts N.
-        passes: Forward passes to do: candidates × batches.
-        seen: What one forward pass needs.
-
-    Returns:
-        The shares.
-
-    Raises:
-        InputError: If the budget is too small for one forward pass.
-    """
-    least_block = (experts + 1) * seen.largest
-    fixed = SCRATCH_BYTES + seen.peak + seen.copied
-    each = PAUSED_BYTES + seen.small
-    if fixed + each + least_block > memory:
-        raise InputError(
-            f"a memory budget of {format_bytes(memory)} is too small: one batch's activations take up to "
-            f"{format_bytes(seen.peak)}, a copy of the largest tensor {format_bytes(seen.copied)}, the "
-            f"largest operation's weights in {experts} experts and the merged model "
-            f"{format_bytes(least_block)}; wanted at least {format_bytes(fixed + each + least_block)}"
-        )
-    most = max(1, min((memory - fixed - least_block) // each, memory // 2 // each, _MOST_PAUSED))
-    paused = min(passes, most)
-    room = memory - fixed - paused * each
-    waiting = paused * seen.waiting
-    kept = min(waiting, room - least_block) if waiting <= room else 0
-    return Shares(paused, (room - kept) // (experts + 1), kept)
+from m2m.checkpoint import Checkpoint
+from m2m.errors import CheckpointError
+from m2m.ops import weighted_sum_into
+from m2m.scoring.streamed.forward import Activations, Forward
+from m2m.scoring.streamed.plan import Shares, Use, cut
+from m2m.scoring.streamed.spill_file import SpillFile
+from m2m.scoring.streamed.weights import Weight, Weights
+from m2m.support.arrays import Floats
 
 
 class Walk:
-    """The blocks, and what carries forward passes through them.
+    """The blocks, in the network's order, and what carries forward passes through them.
 
-    Args:
-        blocks: The weights of each block, in the order of the network.
-        shares: How large blocks and waiting activations may be.
-        weights: The module's weights.
-        activations: Does the operations.
-        merger: Brings weights in.
-        check: Called with the weights of an operation that was not foreseen; raises if they are too large.
-
-    Attributes:
-        loaded: Blocks brought in so far.
+    `check` is called with the weights of operations that were not foreseen, and raises if they are too large.
     """
 
     def __init__(
@@ -122,13 +40,10 @@ class Walk:
         self._shares = shares
         self._weights, self._activations, self._merger = weights, activations, merger
         self._check = check
-        self.loaded = 0
+        self.loaded = 0  #: blocks brought in so far
 
     def take(self, forwards: Sequence[Forward]) -> Iterator[tuple[int, Forward]]:
-        """Carry forward passes to their end.
-
-        Args:
-            forwards: The forward passes, ordered by candidate.
+        """Carry forward passes, ordered by candidate, to their end.
 
         Yields:
             tuple[int, Forward]: How many (block, forward pass) are done, of blocks × forward passes; and the
@@ -171,3 +86,115 @@ class Walk:
         self._activations.tidy(forward.pages)
         if self._activations.resident > self._shares.waiting:
             self._activations.evict(forward.pages)
+
+
+class Merger:
+    """Fills weights of a hollow module with candidates' merged weights, by a matrix [M, N].
+
+    Recurring weights are used in several blocks: their merged values wait on disk for the next one, so that
+    they too are read from the experts only once.
+    """
+
+    def __init__(
+        self,
+        experts: Sequence[Checkpoint],
+        matrix: Floats,
+        recurring: Iterable[Weight],
+        spill: SpillFile,
+        threads: int | None,
+    ) -> None:
+        self.present: frozenset[Weight] = frozenset()
+        self.bytes_read = 0  #: from the experts' shards
+        self._experts = experts
+        self._matrix = torch.from_numpy(matrix)
+        self._recurring = frozenset(recurring)
+        self._spill = spill
+        self._threads = threads
+        self._tensors: dict[Weight, list[Tensor]] = {}
+        self._kept: dict[tuple[int, Weight], int] = {}
+
+    def load(self, block: Iterable[Weight], candidates: Iterable[int]) -> None:
+        """Make a block the present one: read what candidates need of it."""
+        self.drop()
+        self.present = frozenset(block)
+        wanted = list(candidates)
+        for weight in self.present:
+            weight.allocate()
+            if any((m, weight) not in self._kept for m in wanted):
+                self._tensors[weight] = self._read(weight)
+
+    def merge(self, candidate: int) -> None:
+        """Write a candidate's merged weights into the block; the bits are those of `m2m.weighted_sum`."""
+        for weight in self.present:
+            place = self._kept.get((candidate, weight))
+            if place is not None:
+                self._spill.get(weight.live.untyped_storage(), place)
+                continue
+            self._merge(weight, candidate)
+            if weight in self._recurring:
+                self._kept[candidate, weight] = self._spill.put(weight.live.untyped_storage())
+
+    def drop(self) -> None:
+        """Take all weights' memory away."""
+        for weight in self.present:
+            weight.drop()
+        self._tensors.clear()
+        self.present = frozenset()
+
+    def forget(self) -> None:
+        """Drop everything, on disk too, when no forward pass is under way."""
+        self.drop()
+        for (_, weight), place in self._kept.items():
+            self._spill.free(place, weight.nbytes)
+        self._kept.clear()
+
+    def _merge(self, weight: Weight, candidate: int) -> None:
+        tensors = self._tensors[weight]
+        if weight.live.is_floating_point():
+            live = weight.live.detach().permute(weight.order)
+            weighted_sum_into([live], tensors, self._matrix[candidate][None], threads=self._threads)
+        else:
+            with torch.no_grad():
+                weight.live.copy_(tensors[0])
+
+    def _read(self, weight: Weight) -> list[Tensor]:
+        tensors = [self._read_one(expert, weight) for expert in self._experts]
+        if weight.live.is_floating_point():
+            return [tensor.permute(weight.order).contiguous() for tensor in tensors]
+        for expert, tensor in zip(self._experts, tensors, strict=True):
+            if not torch.equal(tensor, tensors[0]):
+                raise CheckpointError(
+                    f"{expert.path}, tensor {weight.name}: {tensor.dtype} is never averaged, but differs "
+                    f"from {self._experts[0].path}'s"
+                )
+        return tensors[:1]
+
+    def _read_one(self, expert: Checkpoint, weight: Weight) -> Tensor:
+        tensor = self._stored(expert, weight.name)
+        if tensor.is_floating_point() and not _is_finite(tensor):
+            index = (~torch.isfinite(tensor)).nonzero()[0].tolist()
+            raise CheckpointError(
+                f"{expert.path}, tensor {weight.name}: element {index} is {tensor[tuple(index)].item()}"
+            )
+        for other in weight.stored[1:]:
+            if not torch.equal(tensor, self._stored(expert, other)):
+                raise CheckpointError(
+                    f"{expert.path}: {weight.name} and {other} are tied in the module but differ"
+                )
+        return tensor
+
+    def _stored(self, expert: Checkpoint, name: str) -> Tensor:
+        try:
+            tensor = expert.read(name)
+        except OSError as error:  # a shard that was there when the headers were read
+            raise CheckpointError(
+                f"{expert.path}, tensor {name}: cannot read {error.filename}: {error.strerror}"
+            ) from error
+        self.bytes_read += tensor.nbytes
+        return tensor
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # Without a second tensor of its size, unlike torch.isfinite.
+    least, most = torch.aminmax(tensor)
+    return bool(torch.isfinite(least)) and bool(torch.isfinite(most))

@@ -1,36 +1,86 @@
-"""Weights in memory one block at a time: read once from the experts, merged for each candidate, dropped."""
+"""A hollow module: its weights have names, shapes and strides, but memory only while they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.header import TORCH_NAMES
 from m2m.errors import CheckpointError
-from m2m.ops import weighted_sum_into
-from m2m.scoring.streamed.activations import SpillFile
 from m2m.scoring.streamed.coroutine import Operation
-from m2m.scoring.streamed.hollow import weights_by_name
-from m2m.support.arrays import Floats
 
 _SHOWN = 5
 
 
+def build_hollow(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a module in evaluation mode whose parameters and persistent buffers are there without memory."""
+    # Each parameter is moved to the meta device as it is made, so that at most one has memory at a time;
+    # other buffers (rotary frequencies, masks) are computed as usual. In the end every weight is a CPU tensor
+    # with an empty storage, tied ones still one object.
+    model = build_on_meta(build)
+    kept = {id(tensor) for tensor in weights_by_name(model).values()}
+    for name, buffer in model.named_buffers():
+        if buffer.is_meta and id(buffer) not in kept:
+            raise CheckpointError(
+                f"buffer {name} is in no checkpoint, and was computed from weights when built"
+            )
+    _empty_storages(model, kept)
+    return model.eval()
+
+
+def build_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a module, as the factory leaves it, whose parameters are on the meta device."""
+    hook = register_module_parameter_registration_hook(_on_meta)  # type: ignore[arg-type]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*copying from a non-meta parameter", UserWarning)
+            return build()
+    finally:
+        hook.remove()
+
+
+def weights_by_name(model: nn.Module) -> dict[str, Tensor]:
+    """Name parameters and persistent buffers; tied ones are one object under several names."""
+    state: dict[str, object] = model.state_dict(keep_vars=True)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+    if parameter is None or parameter.is_meta:
+        return None
+    return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+
+
+def _empty_storages(model: nn.Module, kept: set[int]) -> None:
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        tensors: dict[str, Tensor | None] = {**module._parameters, **module._buffers}
+        for name, tensor in tensors.items():
+            if tensor is not None and id(tensor) in kept:
+                # setattr, so that modules with lists of their weights (recurrent ones) see the new one
+                setattr(module, name, made.setdefault(id(tensor), _without_memory(tensor)))
+
+
+def _without_memory(tensor: Tensor) -> Tensor:
+    empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+    empty.untyped_storage().resize_(0)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty
+
+
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """One tensor of a module that its checkpoint fills; tied tensors are one.
+    """One tensor of a module that its checkpoint fills; tied tensors are one."""
 
-    Attributes:
-        live: The module's tensor; its storage has memory only while it is needed. [*S]
-        stored: Names in the checkpoints, at least one; more hold the same values.
-    """
-
-    live: Tensor
-    stored: tuple[str, ...]
+    live: Tensor  #: the module's; its storage has memory only while it is needed
+    stored: tuple[str, ...]  #: names in the checkpoints, at least one; more hold the same values
 
     @property
     def name(self) -> str:
@@ -58,16 +108,7 @@ class Weight:
 
 
 class Weights:
-    """All weights of a hollow module.
-
-    Args:
-        model: The module, from `build_hollow`.
-        base: The base model; only its headers are read.
-
-    Raises:
-        CheckpointError: If the base model lacks a tensor of the module, has one too many, or one of another
-            shape or type.
-    """
+    """All weights of a hollow module; a CheckpointError where the base has others, by name, shape or type."""
 
     def __init__(self, model: nn.Module, base: Checkpoint) -> None:
         named = weights_by_name(model)
@@ -88,17 +129,7 @@ class Weights:
         return {weight: weight.nbytes for weight in self.all}
 
     def needed(self, operation: Operation) -> frozenset[Weight]:
-        """Find the weights that an operation reads.
-
-        Args:
-            operation: The operation.
-
-        Returns:
-            The weights among its operands, and those that its operands are views of.
-
-        Raises:
-            CheckpointError: If an operand was filled by no checkpoint, and not when the module was built.
-        """
+        """Find the weights among an operation's operands, and those that its operands are views of."""
         found = set()
         for tensor in operation.tensors():
             if tensor.is_meta:
@@ -138,136 +169,3 @@ def _check_kind(base: Checkpoint, weight: Weight) -> None:
                 f"{base.path}, tensor {name}: got {list(info.shape)} {dtype}, "
                 f"wanted {list(weight.live.shape)} {weight.live.dtype} as in the module"
             )
-
-
-class Merger:
-    """Fills weights of a hollow module with candidates' merged weights.
-
-    Args:
-        experts: The experts. [N]
-        matrix: Merging weights, a row a candidate. [M, N]
-        recurring: Weights that are used in several blocks: their merged values wait on disk for the next one,
-            so that they too are read from the experts only once.
-        spill: Where they wait.
-        threads: CPU threads of a merge; None for the kernel's own choice.
-
-    Attributes:
-        present: The weights that have memory.
-        bytes_read: Bytes read from the experts' shards so far.
-    """
-
-    def __init__(
-        self,
-        experts: Sequence[Checkpoint],
-        matrix: Floats,
-        recurring: Iterable[Weight],
-        spill: SpillFile,
-        threads: int | None,
-    ) -> None:
-        self.present: frozenset[Weight] = frozenset()
-        self.bytes_read = 0
-        self._experts = experts
-        self._matrix = torch.from_numpy(matrix)
-        self._recurring = frozenset(recurring)
-        self._spill = spill
-        self._threads = threads
-        self._tensors: dict[Weight, list[Tensor]] = {}
-        self._kept: dict[tuple[int, Weight], int] = {}
-
-    def load(self, block: Iterable[Weight], candidates: Iterable[int]) -> None:
-        """Make a block the present one: read what its candidates need of it.
-
-        Args:
-            block: Its weights.
-            candidates: The candidates that will be merged.
-
-        Raises:
-            CheckpointError: If a tensor cannot be read, is not finite, or is never averaged and differs.
-        """  # noqa: DOC502 - raised by what is called
-        self.drop()
-        self.present = frozenset(block)
-        wanted = list(candidates)
-        for weight in self.present:
-            weight.allocate()
-            if any((m, weight) not in self._kept for m in wanted):
-                self._tensors[weight] = self._read(weight)
-
-    def merge(self, candidate: int) -> None:
-        """Write a candidate's merged weights into the block; the bits are those of `m2m.weighted_sum`.
-
-        Args:
-            candidate: Its row of the matrix.
-        """
-        for weight in self.present:
-            place = self._kept.get((candidate, weight))
-            if place is not None:
-                self._spill.get(weight.live.untyped_storage(), place)
-                continue
-            self._merge(weight, candidate)
-            if weight in self._recurring:
-                self._kept[candidate, weight] = self._spill.put(weight.live.untyped_storage())
-
-    def drop(self) -> None:
-        """Take all weights' memory away."""
-        for weight in self.present:
-            weight.drop()
-        self._tensors.clear()
-        self.present = frozenset()
-
-    def forget(self) -> None:
-        """Drop everything, on disk too, when no forward pass is under way."""
-        self.drop()
-        for (_, weight), place in self._kept.items():
-            self._spill.free(place, weight.nbytes)
-        self._kept.clear()
-
-    def _merge(self, weight: Weight, candidate: int) -> None:
-        tensors = self._tensors[weight]
-        if weight.live.is_floating_point():
-            live = weight.live.detach().permute(weight.order)
-            weighted_sum_into([live], tensors, self._matrix[candidate][None], threads=self._threads)
-        else:
-            with torch.no_grad():
-                weight.live.copy_(tensors[0])
-
-    def _read(self, weight: Weight) -> list[Tensor]:
-        tensors = [self._read_one(expert, weight) for expert in self._experts]
-        if weight.live.is_floating_point():
-            return [tensor.permute(weight.order).contiguous() for tensor in tensors]
-        for expert, tensor in zip(self._experts, tensors, strict=True):
-            if not torch.equal(tensor, tensors[0]):
-                raise CheckpointError(
-                    f"{expert.path}, tensor {weight.name}: {tensor.dtype} is never averaged, but differs "
-                    f"from {self._experts[0].path}'s"
-                )
-        return tensors[:1]
-
-    def _read_one(self, expert: Checkpoint, weight: Weight) -> Tensor:
-        tensor = self._stored(expert, weight.name)
-        if tensor.is_floating_point() and not _is_finite(tensor):
-            index = (~torch.isfinite(tensor)).nonzero()[0].tolist()
-            raise CheckpointError(
-                f"{expert.path}, tensor {weight.name}: element {index} is {tensor[tuple(index)].item()}"
-            )
-        for other in weight.stored[1:]:
-            if not torch.equal(tensor, self._stored(expert, other)):
-                raise CheckpointError(
-                    f"{expert.path}: {weight.name} and {other} are tied in the module but differ"
-                )
-        return tensor
-
-    def _stored(self, expert: Checkpoint, name: str) -> Tensor:
-        try:
-            tensor = expert.read(name)
-        except OSError as error:  # a shard that was there when the headers were read
-            raise CheckpointError(
-                f"{expert.path}, tensor {name}: cannot read {error.filename}: {error.strerror}"
-            ) from error
-        self.bytes_read += tensor.nbytes
-        return tensor
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    # Without a second tensor of its size, unlike torch.isfinite.
-    least, most = torch.aminmax(tensor)
-    return bool(torch.isfinite(least)) and bool(torch.isfinite(most))

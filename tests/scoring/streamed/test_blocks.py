@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2m.scoring.streamed.blocks import Use, cut, recurring
+from m2m.scoring.streamed.plan import Use, cut, recurring
 
 SIZES = {name: 2**place for place, name in enumerate("abcdef")}
 USES = st.lists(
