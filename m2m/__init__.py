@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from m2m.ops import weighted_sum
     from m2m.pipeline.report import write_report as report
     from m2m.predicting import predict
-    from m2m.searching import search
     from m2m.verbs.export import export
     from m2m.verbs.run import mix, run
     from m2m.verbs.score import race, score
+    from m2m.verbs.search import search
     from m2m.verbs.select import select
 
 #: Public name to (module, name in it); None for the module itself.
@@ -57,7 +57,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "report": ("m2m.pipeline.report", "write_report"),
     "run": ("m2m.verbs.run", "run"),
     "score": ("m2m.verbs.score", "score"),
-    "search": ("m2m.searching", "search"),
+    "search": ("m2m.verbs.search", "search"),
     "select": ("m2m.verbs.select", "select"),
     "testing": ("m2m.testing", None),
     "verify": ("m2m.checkpoint", "verify"),

@@ -7,9 +7,9 @@ how many rows of each dataset are read: it needs --total, and older versions of 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from m2m.cli.words import pairs
 from m2m.errors import ConfigError
 from m2m.support.command_line import add_out, positive
 
@@ -91,30 +91,6 @@ def execute(args: argparse.Namespace) -> int:
     elif not args.quiet:
         print(f"{args.out}: {mixture.shown} for {args.to}")
     return 0
-
-
-def pairs(option: str, words: Sequence[str]) -> dict[str, str]:
-    """Read words of the form `NAME=VALUE`.
-
-    Args:
-        option: Where they come from, for messages.
-        words: The words.
-
-    Returns:
-        Value by name.
-
-    Raises:
-        ConfigError: If a word has another form, or a name is there twice.
-    """
-    parts = [word.partition("=") for word in words]
-    for word, (name, _, value) in zip(words, parts, strict=True):
-        if not name or not value:
-            raise ConfigError(f"{option} wants NAME=VALUE, got {word!r}")
-    names = [name for name, _, _ in parts]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(f"{option} says {twice[0]!r} more than once")
-    return {name: value for name, _, value in parts}
 
 
 def _count(name: str, text: str) -> int:

@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.cli.export import add_sources, pairs, sources_of
+from m2m.cli.export import add_sources, sources_of
 from m2m.cli.score import add_means
+from m2m.cli.words import pairs
 from m2m.support.command_line import add_out, positive
 
 if TYPE_CHECKING:

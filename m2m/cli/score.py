@@ -15,7 +15,6 @@ mixture: `a+b`, `a=0.25+b=0.75`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,6 @@ from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
     from m2m.scoring import RaceReport, ScoreReport
-    from m2m.scoring.bench import Bench
     from m2m.scoring.tasks import TaskOptions
 
 HELP = "score merged candidates of given experts"
@@ -150,13 +148,12 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Score the candidates that are not scored yet, and write the table."""
-    from m2m.cli.experts import named_paths
     from m2m.cli.output import print_json
     from m2m.cli.progress import progress
+    from m2m.cli.words import named_paths
     from m2m.verbs.score import race, score
 
     experts, racing = named_paths(args.experts), _racing(args)
-    bench_of_setup(args)
     common: dict[str, Any] = {
         "out": args.out, "tasks": args.task or (), "setup": args.setup, "targets": args.target or (),
         "split": args.split, "examples": args.examples, "model": args.model,
@@ -207,24 +204,6 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     from m2m.scoring.tasks import TaskOptions
 
     return TaskOptions(args.stride, args.limit, args.lm_eval_tasks, args.trust_remote_code)
-
-
-def bench_of_setup(args: argparse.Namespace) -> Callable[[], Bench] | None:
-    """Return what makes the bench of a run configuration; None where the options name tasks."""
-    from m2m.cli.progress import progress
-    from m2m.verbs.score import bench_of
-
-    if args.setup is not None and args.trust_remote_code:
-        raise ConfigError("--trust-remote-code goes with --task; for --setup write it into its [setup] table")
-    told = progress(quiet=args.quiet)
-    return bench_of(args.task or (), args.setup, args.target or (), args.split, args.model, told)
-
-
-def inputs_of_setup(args: argparse.Namespace, *paths: Path | None) -> list[Path]:
-    """Return what must not be written over as a run configuration is used."""
-    from m2m.verbs.score import files_of_setup
-
-    return files_of_setup(args.setup, *paths)
 
 
 def _print(report: ScoreReport) -> None:

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from m2m.cli.score import add_means, add_models, add_tasks, inputs_of_setup, options_of_tasks
-from m2m.errors import ConfigError
+from m2m.cli.output import print_table
+from m2m.cli.score import add_means, add_models, add_tasks, options_of_tasks
+from m2m.cli.words import limit, named_paths, shares
 from m2m.support.command_line import add_seed, add_threads, positive
 
 if TYPE_CHECKING:
-    from m2m.cli.search_source import Source
-    from m2m.searching import QuadraticPrior, Space, Strategy
-    from m2m.support.outputs import Output
+    from m2m.searching import Belief, Contender
+    from m2m.verbs.search import SearchReport
 
 HELP = "find the best mixture from few evaluations"
 
@@ -35,7 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: The verb's parser.
     """
     add = parser.add_argument
-    add("run", nargs="?", type=Path, metavar="RUN", help="a finished run folder, to search its merged scores")
+    add(
+        "source",
+        nargs="?",
+        type=Path,
+        metavar="RUN",
+        help="a finished run folder, to search its merged scores",
+    )
     add_models(parser, required=False)
     add_tasks(parser)
     add_means(parser, mode="resident")
@@ -71,105 +77,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Search.
+    """Search."""
+    from m2m.cli.output import print_json
+    from m2m.cli.progress import progress
+    from m2m.support.names import split_label
+    from m2m.verbs.search import search
 
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-    """
-    from m2m.cli import search_report
-    from m2m.cli.search_prior import read_prior
-    from m2m.cli.search_race import open_race
-    from m2m.cli.search_scores import open_source
-    from m2m.cli.search_utility import read_utility
-    from m2m.searching import assess
-    from m2m.support.outputs import check_outputs
-
-    check_outputs(_outputs(args), inputs=_inputs(args))
-    with open_source(args) as source:
-        utility, seed = read_utility(args, source), args.seed or 0
-        prior = None if args.prior is None else read_prior(args.prior, source, utility.tasks)
-        space, strategy = _space(args, source), _strategy(args, prior)
-        race = open_race(source, utility.tasks, seed) if args.race else None
-        objective = utility.objective if race is None else race.objective
-        result = strategy.search(objective, space, args.budget, seed)
-        best = min if not objective.higher_is_better else max
-        picked = best(utility.feasible(result.trajectory), key=lambda step: step.value)
-        belief = None
-        if len(result.trajectory) >= search_report.ENOUGH:
-            upwards = objective.higher_is_better
-            belief = assess(result.trajectory, space, higher_is_better=upwards, seed=seed, prior=prior)
-        if args.out is not None:
-            search_report.write(args.out, result)
-        search_report.tell(args, picked, result, belief, utility, race)
+    report = search(
+        args.source, args.space, args.strategy, args.budget, args.seed or 0, base=args.base,
+        experts=None if args.experts is None else named_paths(args.experts), tasks=args.task or (),
+        setup=args.setup, targets=args.target or (), split=args.split, model=args.model,
+        context=args.context, options=options_of_tasks(args), mode=args.mode, memory=args.memory,
+        device=args.device, threads=args.threads, smallest=args.smallest, largest=args.largest,
+        include=args.include, exclude=args.exclude, groups=[split_label(group) for group in args.group],
+        caps=shares(args.cap, "--cap"), floors=shares(args.floor, "--floor"), metric=args.metric,
+        weigh=shares(args.weigh, "--weigh"), keep=[limit(text) for text in args.keep], race=args.race,
+        prior=args.prior, storage=args.storage, out=args.out, progress=progress(quiet=args.quiet),
+    )  # fmt: skip
+    if args.json:
+        print_json(_outcome(report))
+    elif not args.quiet:
+        _tell(report)
     return 0
 
 
-def _outputs(args: argparse.Namespace) -> list[Output]:
-    from m2m.support.outputs import Output
-
-    outputs = []
-    if args.run is None and args.base is not None:
-        from m2m.scoring import score_outputs
-
-        if args.out is None:
-            raise ConfigError("live scores need --out NAME.csv: they are kept beside it")
-        outputs = score_outputs(args.out)
-    elif args.out is not None:
-        outputs = [Output(f"--out {args.out}", args.out)]
-    if args.storage is not None:
-        outputs.append(Output(f"--storage {args.storage}", args.storage, "table"))
-    return outputs
+def _tell(report: SearchReport) -> None:
+    print(f"picked: {report.best.shown}")
+    shown = ", ".join(f"{task} {value:.6g}" for task, value in report.scores.items())
+    print(f"{shown}: best of {report.result.evaluations} tried")
+    if report.raced is not None:
+        spent, whole = report.raced
+        print(f"race: {spent} of {whole} example evaluations, {1 - spent / whole:.0%} saved")
+    if report.belief is not None:
+        _tell_belief(report.belief)
 
 
-def _inputs(args: argparse.Namespace) -> list[str | Path]:
-    # A run is none of them: what it keeps is never written over, and beside that a table may lie there.
-    named = [path for path in (args.base, args.prior) if path is not None]
-    if args.run is not None:
-        return named
-    from m2m.cli.experts import named_paths
-    from m2m.scoring import files_of_tasks
-
-    tasks = files_of_tasks(args.task or (), args.model, options_of_tasks(args))
-    return [*named, *named_paths(args.experts or ()).values(), *tasks, *inputs_of_setup(args, args.out)]
-
-
-def _space(args: argparse.Namespace, source: Source) -> Space:
-    from m2m.cli.search_utility import shares
-    from m2m.searching import Simplex, Subsets
-    from m2m.support.names import split_label
-
-    limits = [args.largest, args.include, args.exclude, args.group, args.cap, args.floor]
-    if args.run is not None and args.space == "simplex":
-        raise ConfigError(f"{args.run} has the scores of certain mixtures only; leave out --space simplex")
-    if source.pool is not None:
-        if args.smallest > 1 or any(limits):
-            raise ConfigError(
-                f"{args.run} does not have every subset: search the ones it has, without limits"
-            )
-        return source.pool
-    if args.space == "simplex":
-        return Simplex(source.datasets, shares(args.floor, "--floor"), shares(args.cap, "--cap"))
-    if args.cap or args.floor:
-        raise ConfigError("--cap and --floor go with --space simplex")
-    groups = [split_label(group) for group in args.group]
-    return Subsets(source.datasets, args.smallest, args.largest, args.include, args.exclude, groups)
+def _tell_belief(belief: Belief) -> None:
+    pick = belief.pick
+    print(f"expected best: {pick.mixture.shown}, {pick.value:.6g} ± {pick.deviation:.2g}")
+    print(f"probability that it is the best of all: {pick.probability:.0%}")
+    print(f"expected regret: {belief.regret:.2g}")
+    print(f"expected worst: {belief.worst.mixture.shown}, {belief.worst.value:.6g}")
+    if belief.contenders:
+        print("not told apart from it:")
+        print_table([_cells(contender) for contender in belief.contenders])
+    if belief.next:
+        print("try next: " + ", ".join(mixture.shown for mixture in belief.next))
+    for note in belief.notes:
+        print(f"note: {note}")
 
 
-def _strategy(args: argparse.Namespace, prior: QuadraticPrior | None) -> Strategy:
-    from dataclasses import replace
+def _cells(contender: Contender) -> list[str]:
+    believed = f"{contender.value:.6g} ± {contender.deviation:.2g}"
+    tried = "tried" if contender.tried else "not tried"
+    return ["  " + contender.mixture.shown, believed, f"{contender.probability:.0%}", tried]
 
-    from m2m.searching import ModelBased, OptunaStudy, TrustRegion, strategy_named
 
-    strategy = strategy_named(args.strategy)
-    if prior is not None:
-        if not isinstance(strategy, ModelBased | TrustRegion):
-            raise ConfigError("--prior goes with --strategy model or quadratic")
-        strategy = replace(strategy, prior=prior)
-    if args.storage is None:
-        return strategy
-    if not isinstance(strategy, OptunaStudy):
-        raise ConfigError("--storage goes with --strategy tpe, cmaes, gp or genetic")
-    return replace(strategy, storage=args.storage)
+def _outcome(report: SearchReport) -> dict[str, Any]:
+    outcome: dict[str, Any] = {
+        "picked": report.best.label,
+        "weights": report.best.shares,
+        "value": report.picked.value,
+        "scores": report.scores,
+        "evaluations": report.result.evaluations,
+        "complete": report.result.complete,
+        "front": [{"candidate": mixture.label, "scores": scores} for mixture, scores in report.front],
+    }
+    belief = report.belief
+    if belief is not None:
+        outcome["belief"] = {
+            "pick": _contender(belief.pick),
+            "contenders": [_contender(contender) for contender in belief.contenders],
+            "next": [mixture.label for mixture in belief.next],
+            "regret": belief.regret,
+            "worst": _contender(belief.worst),
+            "noise": belief.noise,
+            "notes": list(belief.notes),
+        }
+    if report.raced is not None:
+        spent, whole = report.raced
+        outcome["race"] = {"evaluations": spent, "of": whole}
+    return outcome
+
+
+def _contender(contender: Contender) -> dict[str, Any]:
+    return {
+        "candidate": contender.mixture.label,
+        "weights": contender.mixture.shares,
+        "value": contender.value,
+        "deviation": contender.deviation,
+        "probability": contender.probability,
+        "tried": contender.tried,
+    }

@@ -92,7 +92,7 @@ def score(
     check_count("threads", threads)
     check_count("context", context)
     if bench is None:
-        bench = bench_of(tasks, setup, targets, split, model, progress)
+        bench = bench_of(tasks, setup, targets, split, model, options, progress)
     return score_mixtures(
         base, experts, _mixtures(candidates, experts), tasks=tasks, out=out, examples=examples, bench=bench,
         model=model, context=context, options=options, mode=mode, passes=passes, memory=memory,
@@ -169,7 +169,7 @@ def race(
     check_count("threads", threads)
     check_count("context", context)
     if bench is None:
-        bench = bench_of(tasks, setup, targets, split, model, progress)
+        bench = bench_of(tasks, setup, targets, split, model, options, progress)
     return race_candidates(
         base, experts, _mixtures(candidates, experts), tasks=tasks, out=out, budget=budget, metric=metric,
         confidence=confidence, seed=seed, examples=examples, bench=bench, model=model, context=context,
@@ -184,6 +184,7 @@ def bench_of(
     targets: Sequence[str],
     split: str,
     model: str | None,
+    options: TaskOptions | None,
     progress: Progress | None,
 ) -> Callable[[], Bench] | None:
     """Return what makes a run configuration's bench; None where tasks are named instead."""
@@ -200,6 +201,12 @@ def bench_of(
                 f"{argument('tasks')} goes without {argument('targets')}"
             )
         return None
+    if options is not None and options.trust_remote_code:
+        raise ConfigError(
+            f"{argument('trust_remote_code')} goes with {argument('tasks')}; for "
+            f"{argument('setup')} write it "
+            "into its [setup] table"
+        )
     if not targets or model is not None:
         raise ConfigError(
             f"{argument('setup')} goes with {argument('targets', 'NAME')} and without {argument('model')}"

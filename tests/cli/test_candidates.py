@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from m2m.candidates import read_candidates
-from m2m.cli.experts import named_paths
+from m2m.cli.words import named_paths
 from m2m.errors import ConfigError, InputError
 
 NAMES = ["a", "b", "c"]

@@ -26,7 +26,7 @@ def landscape(seed: int, noise: float, n: int = 7) -> Objective:
 def test_many_exact_evaluations_leave_no_doubt(seed: int) -> None:
     space = Subsets(NAMES)
     result = search(landscape(seed, 0.0), space, "model", budget=100, seed=seed)
-    best = search(landscape(seed, 0.0), space).best
+    best = search(landscape(seed, 0.0), space, "exhaustive").best
     belief = assess(result.trajectory, space, higher_is_better=False)
     assert belief.pick.mixture == best
     assert belief.pick.tried
@@ -57,7 +57,7 @@ def test_probabilities_are_calibrated() -> None:
         noisy = landscape(100 + seed, 0.7, 5)
         tried = search(noisy, space, "random", budget=20, seed=seed).trajectory
         belief = assess(tried, space, higher_is_better=False, seed=seed)
-        best = search(landscape(100 + seed, 0.0, 5), space).best
+        best = search(landscape(100 + seed, 0.0, 5), space, "exhaustive").best
         claimed.append(belief.pick.probability)
         hits.append(belief.pick.mixture == best)
     expected, spread = sum(claimed), np.sqrt(sum(p * (1 - p) for p in claimed))

@@ -17,6 +17,7 @@ from m2m.cli.entry import PROGRAM
 from m2m.errors import ConfigError
 from m2m.exporting import Sources
 from m2m.scoring.tasks import TaskOptions
+from m2m.searching import Objective, Subsets
 
 CONFIG = run_config() + "\n[mix]\nseeds = 12\npoints = 64\ntop_k = 5\nbootstrap = 3\n"
 #: Verbs about this machine, not about mixtures.
@@ -41,7 +42,7 @@ def arguments_of(*functions: object) -> set[str]:
     return names | parts
 
 
-@pytest.mark.parametrize("verb", [verb for verb in PROGRAM.verbs if verb not in {*OF_THE_MACHINE, "search"}])
+@pytest.mark.parametrize("verb", [verb for verb in PROGRAM.verbs if verb not in OF_THE_MACHINE])
 def test_every_option_is_an_argument(verb: str) -> None:
     known = arguments_of(getattr(m2m, verb), *([m2m.race] if verb == "score" else []))
     known |= {"race"} if verb == "score" else set()
@@ -105,6 +106,30 @@ def test_a_pick_and_its_export(config: Path, tmp_path: Path, capsys: pytest.Capt
     assert main(["export", str(report.folder), "--to", "json", "--out", str(tmp_path / "same.json")]) == 0
     assert (tmp_path / "pick.json").read_bytes() == (tmp_path / "same.json").read_bytes()
     assert m2m.export(written, "json", tmp_path / "again.json") == written
+
+
+def test_a_search_is_the_command_s(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = m2m.run(config, tmp_path / "out", workers=1).folder
+    found = m2m.search(folder, budget=5, seed=1, out=tmp_path / "python.csv")
+    command = ["search", str(folder), "--budget", "5", "--seed", "1", "--out", str(tmp_path / "command.csv")]
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["picked"], told["value"]) == (found.best.label, found.picked.value)
+    assert told["scores"] == found.scores
+    assert (tmp_path / "python.csv").read_bytes() == (tmp_path / "command.csv").read_bytes()
+    with pytest.raises(ConfigError, match=r"^search needs a source folder, or base and experts with a task"):
+        m2m.search()
+    with pytest.raises(ConfigError, match="leave out space=simplex"):
+        m2m.search(folder, "simplex")
+
+
+def test_an_objective_of_ones_own_is_searched() -> None:
+    space = Subsets(["a", "b", "c", "d"])
+    found = m2m.search(Objective(lambda mixture: float(len(mixture.members)), True), space)
+    assert found.best.members == ("a", "b", "c", "d")
+    assert found.belief is not None
+    with pytest.raises(ConfigError, match="is searched over a Space"):
+        m2m.search(Objective(lambda mixture: 0.0, True))
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True])

@@ -1,13 +1,42 @@
-"""What `m2m search` knows of scores, wherever they come from."""
+"""What a search is asked for, and what it knows of scores, wherever they come from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from m2m.mixture import Mixture
-from m2m.searching import MixtureList
+from m2m.scoring.models import Experts
+from m2m.scoring.tasks import TaskOptions
+from m2m.searching import Limit, MixtureList
 from m2m.support.arrays import Floats
+from m2m.support.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was asked for, as `m2m.search` has it; scores come from `run`, or from `base` and `experts`."""
+
+    run: Path | None
+    base: Path | None
+    experts: Experts | None
+    tasks: Sequence[str]
+    model: str | None
+    setup: str | Path | None
+    targets: Sequence[str]
+    split: str
+    context: int | None
+    options: TaskOptions | None
+    mode: str
+    memory: int | str | None
+    device: str
+    threads: int | None
+    metric: str | None
+    weigh: Mapping[str, float]
+    keep: Sequence[Limit]
+    out: Path | None
+    progress: Progress | None
 
 
 @dataclass(frozen=True)

@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from m2m.cli.search_source import Source
-from m2m.cli.search_utility import limit, shares
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
+from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring.table import ScoreRow, ScoreTable
 from m2m.searching import MixtureList
+from m2m.support.arguments import argument
 from m2m.support.doors import read_toml
 from m2m.support.schema import did_you_mean
-
-if TYPE_CHECKING:
-    from m2m.pipeline.run_folder import RunFolder
-    from m2m.scoring.table import ScoreRow
+from m2m.verbs.search.source import Asked, Source
 
 
-def open_recorded(args: argparse.Namespace) -> Source:
-    """Read the scores of a run's merged models.
-
-    Args:
-        args: The parsed options of `m2m search`.
-
-    Returns:
-        The source.
-
-    Raises:
-        ConfigError: If the run lacks a target or metric that is named, or has several metrics and none is.
-        InputError: If the folder has no such scores.
-    """
-    from m2m.pipeline.run_folder import RunFolder
-    from m2m.scoring.table import ScoreTable
-
-    folder = RunFolder(args.run)
+def open_recorded(asked: Asked) -> Source:
+    """Read the scores of a run's merged models."""
+    assert asked.run is not None
+    folder = RunFolder(asked.run)
     if not folder.table.exists():
-        raise InputError(f"{args.run} is no run folder: it has no {folder.table.name}")
+        raise InputError(f"{asked.run} is no run folder: it has no {folder.table.name}")
     with ScoreTable(folder.table, read_only=True) as table:
-        merged = {"origin": "merged", "split": args.split}
+        merged = {"origin": "merged", "split": asked.split}
         metrics = list(map(str, table.distinct("metric", **merged)))
         if not metrics:
-            raise InputError(f"{args.run} has no scores of merged models on the {args.split} split")
-        merged["metric"] = _the_metric(args, metrics)
-        tasks, wanted = list(map(str, table.distinct("task", **merged))), _tasks(args, folder)
+            raise InputError(f"{asked.run} has no scores of merged models on the {asked.split} split")
+        merged["metric"] = _the_metric(asked, metrics)
+        tasks, wanted = list(map(str, table.distinct("task", **merged))), _tasks(asked, folder)
         if missing := [task for task in wanted if task not in tasks]:
             raise ConfigError(
-                f"{args.run} has no target {missing[0]!r}{did_you_mean(missing[0], tasks)}; it has {tasks}"
+                f"{asked.run} has no target {missing[0]!r}{did_you_mean(missing[0], tasks)}; it has {tasks}"
             )
         rows = [row for task in wanted for row in table.rows(task=task, **merged)]
     known: dict[str, dict[str, ScoreRow]] = {}
@@ -61,7 +44,7 @@ def open_recorded(args: argparse.Namespace) -> Source:
                 "or data were not the same; run it again with `m2m run`"
             )
         mixtures[mixture.key] = mixture
-    _check_versions(args.run, rows)
+    _check_versions(asked.run, rows)
     scored = [mixture for key, mixture in mixtures.items() if len(known[key]) == len(wanted)]
     pool = MixtureList(scored)
     every_subset = len(scored) == 2 ** len(pool.datasets) - 1 and all(m.is_subset for m in scored)
@@ -85,18 +68,18 @@ def _check_versions(run: Path, rows: Sequence[ScoreRow]) -> None:
             )
 
 
-def _tasks(args: argparse.Namespace, folder: RunFolder) -> list[str]:
+def _tasks(asked: Asked, folder: RunFolder) -> list[str]:
     # The targets that are named anywhere, or the run's own.
-    named = [*(args.target or ()), *shares(args.weigh, "--weigh"), *(limit(text).task for text in args.keep)]
+    named = [*asked.targets, *asked.weigh, *(limit.task for limit in asked.keep)]
     if named:
         return list(dict.fromkeys(named))
     configured = read_toml(folder.config, "a run's configuration", shape={"run": {"target": str}})
     return [configured["run"]["target"]]
 
 
-def _the_metric(args: argparse.Namespace, there: Sequence[str]) -> str:
-    if args.metric is None and len(there) > 1:
-        raise ConfigError(f"there are several metrics, say --metric with one of {there}")
-    if args.metric is not None and args.metric not in there:
-        raise ConfigError(f"no metric {args.metric!r}{did_you_mean(args.metric, there)}; there are {there}")
-    return args.metric or there[0]
+def _the_metric(asked: Asked, there: Sequence[str]) -> str:
+    if asked.metric is None and len(there) > 1:
+        raise ConfigError(f"there are several metrics, say {argument('metric')} with one of {there}")
+    if asked.metric is not None and asked.metric not in there:
+        raise ConfigError(f"no metric {asked.metric!r}{did_you_mean(asked.metric, there)}; there are {there}")
+    return asked.metric or there[0]

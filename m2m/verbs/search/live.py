@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from m2m.cli.experts import named_paths
-from m2m.cli.score import bench_of_setup, options_of_tasks
-from m2m.cli.search_source import Source
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.scoring import Means, ScoreSource, open_models
@@ -19,27 +15,42 @@ from m2m.scoring.live.device import open_device
 from m2m.scoring.prepare import is_scored, keep
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks.scorer import BatchedScorer, SomeExamples
+from m2m.support.arguments import argument
 from m2m.support.arrays import Floats
 from m2m.support.content_keys import content_key
+from m2m.support.units import parse_bytes
+from m2m.verbs.score import bench_of
+from m2m.verbs.search.source import Asked, Source
 
 
 @contextmanager
-def live_source(args: argparse.Namespace) -> Iterator[Source]:
+def live_source(asked: Asked) -> Iterator[Source]:
     """Open experts and tasks; each mixture is scored once, ever, as scores are kept beside `--out`."""
-    device = open_device(args.device)
-    with open_models(args.base, named_paths(args.experts)) as models:
-        of_setup = bench_of_setup(args)
-        bench = (
-            of_setup()
-            if of_setup is not None
-            else task_bench(
-                args.base, args.task, model=args.model, context=args.context, options=options_of_tasks(args)
-            )
+    assert asked.base is not None
+    assert asked.experts is not None
+    assert asked.out is not None
+    device = open_device(asked.device)
+    with open_models(asked.base, asked.experts) as models:
+        of_setup = bench_of(
+            asked.tasks, asked.setup, asked.targets, asked.split, asked.model, asked.options, asked.progress
         )
-        metrics = {scorer.task: _metric(args, scorer.task, scorer.metrics) for scorer in bench.scorers}
-        means = Means(args.mode, args.memory, device, args.threads, spill=args.out.parent)
+        bench = (
+            task_bench(
+                asked.base, asked.tasks, model=asked.model, context=asked.context, options=asked.options
+            )
+            if of_setup is None
+            else of_setup()
+        )
+        metrics = {scorer.task: _metric(asked, scorer.task, scorer.metrics) for scorer in bench.scorers}
+        means = Means(
+            asked.mode,
+            None if asked.memory is None else parse_bytes(asked.memory),
+            device,
+            asked.threads,
+            spill=asked.out.parent,
+        )
         with ScoreSource(models, bench, means) as source:
-            live = _LiveScores(source, metrics, args.out.with_suffix(".sqlite"))
+            live = _LiveScores(source, metrics, asked.out.with_suffix(".sqlite"))
             yield Source(
                 datasets=list(models.experts),
                 higher_is_better={
@@ -96,9 +107,11 @@ class _LiveScores:
         return scores.values[self._metrics[task]]
 
 
-def _metric(args: argparse.Namespace, task: str, metrics: Mapping[str, bool]) -> str:
-    if args.metric is None and len(metrics) > 1:
-        raise ConfigError(f"task {task} has several metrics, say --metric with one of {list(metrics)}")
-    if args.metric is not None and args.metric not in metrics:
-        raise ConfigError(f"task {task} has no metric {args.metric!r}; it has {list(metrics)}")
-    return args.metric or next(iter(metrics))
+def _metric(asked: Asked, task: str, metrics: Mapping[str, bool]) -> str:
+    if asked.metric is None and len(metrics) > 1:
+        raise ConfigError(
+            f"task {task} has several metrics, say {argument('metric')} with one of {list(metrics)}"
+        )
+    if asked.metric is not None and asked.metric not in metrics:
+        raise ConfigError(f"task {task} has no metric {asked.metric!r}; it has {list(metrics)}")
+    return asked.metric or next(iter(metrics))
