@@ -232,17 +232,7 @@ class ScoreTable:
             raise InputError(f"{where}: {said} is better, but {other} for the models that are there")
 
     def has(self, key: str, task: str, split: str, version: str) -> bool:
-        """Whether a model's scores on a task are there.
-
-        Args:
-            key: Content key of the model.
-            task: Name of the task.
-            split: `validation` or `test`.
-            version: Content hash of the task.
-
-        Returns:
-            True if they are.
-        """
+        """Whether the model of a content key has scores on a task's split, in the task's version."""
         query = "SELECT 1 FROM scores WHERE key = ? AND task = ? AND split = ? AND version = ? LIMIT 1"
         with self._using():
             return self._connection.execute(query, (key, task, split, version)).fetchone() is not None
@@ -310,14 +300,7 @@ class ScoreTable:
             return [row[0] for row in self._connection.execute(query, tuple(equal.values()))]
 
     def frame(self, **equal: Value) -> pd.DataFrame:
-        """Read rows as a data frame: the columns of `ScoreRow` without the per-example values.
-
-        Args:
-            **equal: As for `rows`.
-
-        Returns:
-            The rows, in the same order; `members` and `weights` as JSON text.
-        """
+        """Read rows as a data frame: `ScoreRow` without examples' values; `members` and `weights` as JSON."""
         import pandas as pd
 
         columns = [name for name in ScoreRow.__dataclass_fields__ if name != "examples"]
@@ -327,11 +310,7 @@ class ScoreTable:
         return frame.astype({"seed": "Int64", "higher_is_better": bool})
 
     def export_csv(self, path: Path) -> None:
-        """Write `frame()` as CSV; the file appears whole or not at all.
-
-        Args:
-            path: The file; replaced if it is there.
-        """
+        """Write `frame()` as CSV; the file appears whole or not at all, in place of what is there."""
         write_frame(path, self.frame())
 
     def _connect(self, place: Path | str, begin: Callable[[], None]) -> None:
