@@ -271,7 +271,7 @@ class Half(Net):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Greedy, r"too little memory: CUDA out of memory. Tried to allocate 20.00 GiB.; a smaller --memory"),
+        (Greedy, r"too little memory: CUDA out of memory. Tried to allocate 20.00 GiB.; a smaller memory"),
         (Half, r"meets tensors that are not on cpu: .*; it must make new ones where its inputs are"),
     ],
 )
