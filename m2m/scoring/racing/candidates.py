@@ -62,15 +62,7 @@ class RecordedCandidates:
         self.higher_is_better = higher_is_better
 
     def values(self, candidates: Sequence[int], examples: Sequence[int]) -> Floats:
-        """Look scores up.
-
-        Args:
-            candidates: Candidate numbers. [m]
-            examples: Example numbers. [e]
-
-        Returns:
-            Their scores. [m, e]
-        """
+        """Look scores up. [m, e]."""
         return self._scores[np.ix_(candidates, examples)]
 
 
@@ -119,15 +111,7 @@ class MergedCandidates:
         self.merges = 0
 
     def values(self, candidates: Sequence[int], examples: Sequence[int]) -> Floats:
-        """Merge and score; afterwards the module has the base weights again.
-
-        Args:
-            candidates: Candidate numbers. [m]
-            examples: Example numbers. [e]
-
-        Returns:
-            Their scores. [m, e]
-        """
+        """Merge and score; afterwards the module has the base weights again. [m, e]."""
         rows = []
         try:
             for m in candidates:
@@ -140,19 +124,7 @@ class MergedCandidates:
 
 
 def raced_task(scorers: Sequence[Scorer], metric: str | None) -> tuple[BatchedScorer, str]:
-    """Find the one task of a race, and the metric that decides.
-
-    Args:
-        scorers: The bench's tasks.
-        metric: The metric's name; None for the task's headline metric.
-
-    Returns:
-        The task and the metric.
-
-    Raises:
-        ConfigError: If there are several tasks, the task has no such metric, or its examples cannot be
-            scored a few at a time.
-    """
+    """Find the one task of a race, which comes in batches, and the metric that decides; None: its first."""
     if len(scorers) != 1:
         raise ConfigError(f"a race is run on one task, got {[scorer.task for scorer in scorers]}")
     [scorer] = scorers
@@ -167,23 +139,10 @@ def raced_task(scorers: Sequence[Scorer], metric: str | None) -> tuple[BatchedSc
 
 
 class Runners:
-    """The candidates of a race, as `m2m.scoring.racing.race` wants them.
+    """Candidates [M] by content key, merged and scored by a source.
 
-    Args:
-        mixtures: The candidates by content key. [M]
-        scorer: The task.
-        metric: The metric that decides.
-        table: The score table's file: what it has costs nothing, and candidates that finish are added.
-        source: Where its scores come from.
-        scored: Called after each candidate with the example evaluations that it took.
-
-    Attributes:
-        mixtures: The candidates. [M]
-        count: M.
-        examples: E.
-        higher_is_better: The metric's direction.
-        evaluated: Example evaluations made, without those that the table had.
-        merges: Merged models made.
+    What the score table's file has costs nothing; candidates that finish are added to it. `scored` is called
+    after each candidate with the example evaluations that it took.
     """
 
     def __init__(
@@ -202,6 +161,7 @@ class Runners:
         self.count, self.examples = len(mixtures), scorer.count
         self.higher_is_better = scorer.metrics[metric]
         self._values = {name: np.full((self.count, self.examples), np.nan) for name in scorer.metrics}
+        #: Example evaluations and merged models made, without what the table had.
         self.evaluated = self.merges = 0
         if table.exists():
             self._recall()
@@ -213,26 +173,11 @@ class Runners:
         return count
 
     def mean(self, candidate: int) -> float:
-        """Average the decisive metric over what a candidate has been scored on.
-
-        Args:
-            candidate: Its number.
-
-        Returns:
-            The mean, in the metric's unit.
-        """
+        """Average the decisive metric over what a candidate has been scored on."""
         return float(np.nanmean(self._values[self._metric][candidate]))
 
     def values(self, candidates: Sequence[int], examples: Sequence[int]) -> Floats:
-        """Merge and score what is not known yet.
-
-        Args:
-            candidates: Candidate numbers. [m]
-            examples: Example numbers. [e]
-
-        Returns:
-            Their scores. [m, e]
-        """
+        """Merge and score what is not known yet. [m, e]."""
         wanted = self._values[self._metric][np.ix_(candidates, examples)]
         missing = [m for m, row in zip(candidates, wanted, strict=True) if np.isnan(row).any()]
         mixtures = [self.mixtures[m] for m in missing]

@@ -1,4 +1,4 @@
-"""The seam to searches: an objective that scores a mixture only as far as it can still be the best."""
+"""Races inside searches: an objective that scores a mixture only as far as it can still be the best."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from m2m.errors import InputError
 from m2m.mixture import Mixture
-from m2m.scoring.racing.standing import spread_order, standing
+from m2m.scoring.racing.rules import spread_order, standing
 from m2m.support.arrays import Floats
 
 

@@ -36,17 +36,11 @@ JITTER = 1e-9
 
 @dataclass(frozen=True)
 class Posterior:
-    """What is believed about the scores over all E examples.
+    """What is believed about the scores of M candidates over all E examples."""
 
-    Attributes:
-        best: Probability that a candidate has the best score, or one equal to it. [M]
-        behind: Expected amount behind the leader, in the score's unit, negative if ahead. [M]
-        behind_error: Its standard error, with N − 1 degrees of freedom. [M]
-    """
-
-    best: Floats
-    behind: Floats
-    behind_error: Floats
+    best: Floats  #: probability that a candidate has the best score, or one equal to it [M]
+    behind: Floats  #: expected amount behind the leader, in the score's unit, negative if ahead [M]
+    behind_error: Floats  #: its standard error, with N − 1 degrees of freedom [M]
 
 
 @dataclass(frozen=True)
@@ -58,18 +52,8 @@ class _Block:
 
 
 def posterior(scores: Floats, seen: NDArray[np.int64], leader: int, examples: int, seed: int) -> Posterior:
-    """Judge all candidates of a race.
-
-    Args:
-        scores: Scores, higher is better; candidate i's first `seen[i]` count. [M, N]
-        seen: Number of examples of each candidate, the leader's being N. [M]
-        leader: Number of the candidate that the others are compared with.
-        examples: Number of examples E in all.
-        seed: Decides the draws.
-
-    Returns:
-        The posterior, the same whatever the order of the candidates.
-    """
+    """Judge all candidates of a race by scores [M, N], higher is better, the same in any order of them."""
+    # Candidate i's first `seen[i]` scores count, the leader's N are all seen; `seed` decides the draws.
     count = len(scores)
     if count == 1:
         return Posterior(np.ones(1), np.zeros(1), np.zeros(1))

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2m.errors import InputError
-from m2m.scoring.racing.budget import allowed_evaluations, next_rung, next_step
 from m2m.scoring.racing.candidates import Candidates
 from m2m.scoring.racing.posterior import posterior
-from m2m.scoring.racing.standing import spread_order, standing
+from m2m.scoring.racing.rules import allowed_evaluations, next_rung, next_step, spread_order, standing
 from m2m.support.arrays import Floats
 
 
@@ -86,7 +85,7 @@ def race(candidates: Candidates, budget: float, *, confidence: float = 0.95, see
     All candidates in the race are scored on the same examples, so differences are paired. A candidate is
     dropped when its chance to be as good as the leader over all E examples is at most
     (1 − confidence)/(M − 1), and, where the budget cannot take everybody to the end, when half of the others
-    stand better at the end of a rung (see `m2m.scoring.racing.budget`). Nobody comes back.
+    stand better at the end of a rung (see `m2m.scoring.racing.rules`). Nobody comes back.
 
     Args:
         candidates: M candidates, scored when asked (`MergedCandidates`) or before (`RecordedCandidates`).

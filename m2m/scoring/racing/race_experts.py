@@ -17,8 +17,8 @@ from m2m.scoring.live.device import open_device
 from m2m.scoring.models import Experts
 from m2m.scoring.prepare import prepared, score_outputs
 from m2m.scoring.racing import RaceResult, race
-from m2m.scoring.racing.budget import allowed_evaluations
 from m2m.scoring.racing.candidates import Runners, raced_task
+from m2m.scoring.racing.rules import allowed_evaluations
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions

@@ -13,8 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from m2m.errors import InputError
 from m2m.scoring.racing import RaceResult, RecordedCandidates, race
-from m2m.scoring.racing.budget import next_rung, next_step
-from m2m.scoring.racing.standing import spread_order, standing
+from m2m.scoring.racing.rules import next_rung, next_step, spread_order, standing
 from m2m.support.arrays import Floats
 
 #: Whole numbers, so that sums are exact and ties are ties.
