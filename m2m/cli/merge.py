@@ -16,11 +16,7 @@ HELP = "merge checkpoints by a recipe"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     parser.add_argument(
         "recipe", type=Path, metavar="RECIPE.yml", help="which models, which method, which weights"
     )
@@ -66,16 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Merge.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-    """
-    from m2m.cli.output import print_json, print_notes
-    from m2m.cli.progress import progress
+    """Merge."""
+    from m2m.cli.output import print_json, print_notes, progress
     from m2m.merging import merge
     from m2m.merging.recipe.reader import load
     from m2m.support.units import format_bytes

@@ -24,11 +24,7 @@ HELP = "find the best shares of datasets on the simplex"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     parser.add_argument(
         "config", type=Path, metavar="CONFIG.toml", help="what to mix, how to train, what to choose for"
     )
@@ -53,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Do the whole search."""
-    from m2m.cli.output import print_json, print_notes
-    from m2m.cli.progress import progress
+    from m2m.cli.output import print_json, print_notes, progress
     from m2m.verbs.run import mix
 
     exports = pairs("--to", args.exports)

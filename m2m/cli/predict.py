@@ -22,11 +22,7 @@ HELP = "predict scores of mixtures from a table of scores"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     parser.add_argument(
         "--mixtures", type=Path, required=True, metavar="X.csv", help="scored mixtures, a column a domain"
     )
@@ -52,19 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Predict.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ConfigError: If one of --at and --out is given without the other.
-    """
-    from m2m.cli.output import print_json
-    from m2m.cli.progress import progress
+    """Predict."""
+    from m2m.cli.output import print_json, progress
     from m2m.predicting import predict
 
     if (args.at is None) != (args.out is None):

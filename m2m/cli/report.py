@@ -9,23 +9,12 @@ HELP = "write a run's one-page report again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Write the report.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Write the report."""
     from m2m.cli.output import print_json
     from m2m.pipeline.report import write_report
 

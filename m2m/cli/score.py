@@ -31,11 +31,7 @@ HELP = "score merged candidates of given experts"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     add_models(parser, required=True)
     add_tasks(parser)
     add = parser.add_argument
@@ -80,12 +76,7 @@ def _race_budget(text: str) -> float:
 
 
 def add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add `--base` and `--experts`.
-
-    Args:
-        parser: The verb's parser.
-        required: Whether the verb can do nothing without them.
-    """
+    """Add `--base` and `--experts`."""
     add = parser.add_argument
     add("--base", type=Path, required=required, metavar="PATH", help="checkpoint of the base model")
     add("--experts", nargs="+", required=required, metavar="[NAME=]PATH", help="the experts' checkpoints")
@@ -107,11 +98,7 @@ def add_means(parser: argparse.ArgumentParser, *, mode: str) -> None:
 
 
 def add_tasks(parser: argparse.ArgumentParser) -> None:
-    """Add what merged models are scored on: tasks, or a run configuration's targets.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Add what merged models are scored on: tasks, or a run configuration's targets."""
     add = parser.add_argument
     add("--task", nargs="+", metavar="TASK", help="what to score on, see above")
     add("--model", metavar="FILE.py:FACTORY", help="your own module: factory() -> torch module")
@@ -148,8 +135,7 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Score the candidates that are not scored yet, and write the table."""
-    from m2m.cli.output import print_json
-    from m2m.cli.progress import progress
+    from m2m.cli.output import print_json, progress
     from m2m.cli.words import named_paths
     from m2m.verbs.score import race, score
 
@@ -193,14 +179,7 @@ def _racing(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
-    """Read what else the options of `add_tasks` say about tasks.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        What they say.
-    """
+    """Read what else the options of `add_tasks` say about tasks."""
     from m2m.scoring.tasks import TaskOptions
 
     return TaskOptions(args.stride, args.limit, args.lm_eval_tasks, args.trust_remote_code)

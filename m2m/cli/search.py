@@ -29,11 +29,7 @@ HELP = "find the best mixture from few evaluations"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     add = parser.add_argument
     add(
         "source",
@@ -78,8 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Search."""
-    from m2m.cli.output import print_json
-    from m2m.cli.progress import progress
+    from m2m.cli.output import print_json, progress
     from m2m.support.names import split_label
     from m2m.verbs.search import search
 

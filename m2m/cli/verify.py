@@ -9,23 +9,12 @@ HELP = "check a merged checkpoint against its hashes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of this verb.
-
-    Args:
-        parser: The verb's parser.
-    """
+    """Declare the options of this verb."""
     parser.add_argument("folder", type=Path, metavar="OUT", help="a folder written by m2m")
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Check the folder.
-
-    Args:
-        args: The parsed options.
-
-    Returns:
-        The exit code.
-    """
+    """Check the folder."""
     from dataclasses import asdict
 
     from m2m.checkpoint import verify

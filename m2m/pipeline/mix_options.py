@@ -75,18 +75,7 @@ class MixOptions:
 
 
 def read_mix_options(table: Any, where: str) -> MixOptions:
-    """Read the `[mix]` table.
-
-    Args:
-        table: The table.
-        where: File and table, for messages.
-
-    Returns:
-        The options; names of datasets and targets are checked when the set-up is known.
-
-    Raises:
-        ConfigError: If it is no table, or a key is unknown or mistyped.
-    """
+    """Read the `[mix]` table; names of datasets and targets are checked when the set-up is known."""
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where} must be a table, got {table!r}")
     check_keys(table, [field.name for field in fields(MixOptions)], where)

@@ -30,14 +30,7 @@ _OTHER = {
 
 
 def checkpoint_key(folder: Path) -> str:
-    """Hash a checkpoint's files, as its manifest has them.
-
-    Args:
-        folder: A checkpoint that m2m wrote.
-
-    Returns:
-        A content key.
-    """
+    """Hash a checkpoint's files, as its manifest has them."""
     files = read_manifest(folder)["files"]
     return content_key([(name, entry["sha256"]) for name, entry in sorted(files.items())])
 
@@ -45,18 +38,7 @@ def checkpoint_key(folder: Path) -> str:
 def made_from(
     mixture: Mixture, seed: int, recipe: TrainRecipe, base: str, contents: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Say what training a mixture depends on.
-
-    Args:
-        mixture: What it is trained on.
-        seed: Its training seed.
-        recipe: The recipe.
-        base: Content key of the base model's checkpoint.
-        contents: Content hashes of the set-up's parts.
-
-    Returns:
-        What goes into the manifest, as JSON.
-    """
+    """Return what training a mixture depends on, as JSON for the manifest."""
     return {
         "mixture": {name: share for name, share in mixture.shares.items() if share > 0},
         "seed": seed,
@@ -68,16 +50,7 @@ def made_from(
 
 
 def check_made_from(folder: Path, wanted: Mapping[str, Any], *, noted: bool) -> None:
-    """Make sure that a checkpoint was made from what is wanted.
-
-    Args:
-        folder: The checkpoint; it is left as it is.
-        wanted: What `made_from` says of the one that should lie there.
-        noted: Whether whoever made it must have noted that; earlier versions of m2m noted nothing.
-
-    Raises:
-        RunFolderError: If it was made from something else, or does not say what from.
-    """  # noqa: DOC501, DOC502 - made in `_refusal`
+    """Refuse a checkpoint of another origin, or, where that must be `noted`, of none that it tells."""
     found = read_manifest(folder).get(KEY)
     if found is None:
         if noted or not _is_of_an_earlier_m2m(folder, wanted):

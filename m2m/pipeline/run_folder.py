@@ -123,27 +123,12 @@ class RunFolder:
         return self.root / "mix"
 
     def model(self, mixture: Mixture, seed: int) -> Path:
-        """Say where the checkpoint of a trained mixture lies; a mixture of one dataset is an expert.
-
-        Args:
-            mixture: What it is trained on.
-            seed: Its training seed.
-
-        Returns:
-            The checkpoint folder.
-        """
+        """Say where the checkpoint of a trained mixture lies; a mixture of one dataset is an expert."""
         room = "experts" if mixture.is_subset and len(mixture.members) == 1 else "mixtures"
         return self.root / room / mixture.folder_name / f"seed{seed}"
 
     def read_results(self, *needed: str) -> dict[str, Any]:
-        """Read `results.json`.
-
-        Args:
-            *needed: Keys that it must have, if it is there at all.
-
-        Returns:
-            Its content; empty before the run has finished.
-        """
+        """Read `results.json`, which must have the keys `needed`; empty before the run has finished."""
         if not self.results.exists():
             return {}
         shape = {name if name in needed else f"{name}?": inner for name, inner in _RESULTS.items()}
@@ -162,50 +147,26 @@ class RunFolder:
         return bool(self.read_identity().get("origins_noted", False))
 
     def check_contents(self, contents: Mapping[str, str]) -> None:
-        """Hold the set-up against what the run was made from, if it noted that.
-
-        Args:
-            contents: Content hashes of the set-up's parts.
-
-        Raises:
-            RunFolderError: If some have changed; names them.
-        """
+        """Refuse a set-up whose parts are not those that the run was made from, if it noted that."""
         if changed := what_changed(self.contents or contents, contents):
             raise RunFolderError(_OF_OTHER_DATA.format(self.root, changed))
 
     def read_identity(self) -> dict[str, Any]:
-        """Read `run.json`.
-
-        Returns:
-            `identity`, the hash of the configuration that the run was made from; `root`, the folder that
-            its relative paths start from; `contents` and `origins_noted`, as the properties.
-        """
+        """Read `run.json`."""
         content: dict[str, Any] = read_json(
             self.identity, "what a run writes there", RunFolderError, _IDENTITY
         )
         return content
 
     def write_results(self, content: dict[str, Any]) -> None:
-        """Replace `results.json` in one step.
-
-        Args:
-            content: The whole new content.
-        """
+        """Replace `results.json` in one step."""
         write_atomically(
             self.results, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         )
 
 
 def check(root: Path, config: RunConfig) -> None:
-    """Make sure that a run of this configuration may use a folder; nothing is touched.
-
-    Args:
-        root: The folder; it may not exist yet.
-        config: The configuration that wants it.
-
-    Raises:
-        RunFolderError: If it cannot be written, or holds something else or another configuration's run.
-    """
+    """Refuse a folder that a run of this configuration may not use; nothing is touched."""
     said, folder = argument("out", root), RunFolder(root)
     files = (folder.config, folder.identity, folder.csv, folder.results, folder.report)
     check_outputs(
@@ -238,19 +199,7 @@ def check(root: Path, config: RunConfig) -> None:
 
 @contextmanager
 def claim(root: Path, config: RunConfig, contents: Mapping[str, str]) -> Iterator[RunFolder]:
-    """Open a run folder for writing, made if need be, for one process at a time.
-
-    Args:
-        root: The folder.
-        config: The configuration that wants it.
-        contents: Content hashes of its set-up's parts.
-
-    Yields:
-        RunFolder: The folder, locked until the block ends.
-
-    Raises:
-        RunFolderError: As `check`, or if another process is using the folder, or it was made from other data.
-    """
+    """Open a run folder for writing, made if need be, for one process at a time."""
     check(root, config)
     # A link may lead to a folder that is not there yet.
     Path(os.path.realpath(root)).mkdir(parents=True, exist_ok=True)
@@ -291,15 +240,7 @@ def _of_an_earlier_m2m(folder: RunFolder, version: str) -> RunFolder:
 
 
 def what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Name the parts of a set-up that are not what they were.
-
-    Args:
-        before: Content hash by part: `dataset NAME`, `target NAME`, `version`.
-        now: The same, now.
-
-    Returns:
-        As in `dataset 'math' has changed`; empty if nothing has.
-    """
+    """Name the parts of a set-up that are not what they were: `dataset 'math' has changed`, or nothing."""
     parts = [part for part in dict.fromkeys([*before, *now]) if before.get(part) != now.get(part)]
     data = [part.partition(" ") for part in parts if part != "version"]
     if parts and not data:  # the version covers the data too: alone it says that something else has changed

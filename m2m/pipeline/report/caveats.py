@@ -10,14 +10,7 @@ _MANY = 40
 
 
 def caveats(results: Mapping[str, Any]) -> Iterator[str]:
-    """Say what limits the run's conclusions.
-
-    Args:
-        results: Content of `results.json`.
-
-    Yields:
-        str: A sentence or two.
-    """
+    """Say what limits the run's conclusions."""
     yield from _pick(results)
     found = results["fidelity"].get(results["target"])
     if found is None:

@@ -51,15 +51,7 @@ li { margin: .3rem 0; }
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """Put parts into a page.
-
-    Args:
-        title: Text for the browser's tab.
-        body: HTML parts, already escaped.
-
-    Returns:
-        The whole document.
-    """
+    """Put parts, HTML that is already escaped, into a page."""
     content = "\n".join(body)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -69,30 +61,12 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """Put parts under a heading.
-
-    Args:
-        title: Text of the heading.
-        *parts: HTML parts, already escaped.
-
-    Returns:
-        HTML.
-    """
+    """Put parts, HTML that is already escaped, under a heading."""
     return f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(parts) + "\n</section>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", picked: str = "") -> str:
-    """Lay out a table.
-
-    Args:
-        head: Texts of the column heads.
-        rows: Texts of the cells.
-        caption: Text above the table.
-        picked: First cell of the row to stand out.
-
-    Returns:
-        HTML, escaped.
-    """
+    """Lay out a table of texts; `picked` is the first cell of the row to stand out."""
     heads = "".join(f"<th>{escape(text)}</th>" for text in head)
     lines = [_row(row, standing_out=bool(picked) and row[0] == picked) for row in rows]
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
@@ -107,54 +81,22 @@ def _row(cells: Sequence[str], *, standing_out: bool) -> str:
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """Lay out a paragraph.
-
-    Args:
-        text: The text.
-        kind: CSS class.
-
-    Returns:
-        HTML, escaped.
-    """
+    """Lay out a paragraph."""
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """Lay out a list.
-
-    Args:
-        lines: Texts.
-
-    Returns:
-        HTML, escaped.
-    """
+    """Lay out a list."""
     return "<ul>\n" + "\n".join(f"<li>{escape(line)}</li>" for line in lines) + "\n</ul>"
 
 
 def folded(title: str, text: str) -> str:
-    """Lay out text as it is, folded away until asked for.
-
-    Args:
-        title: What is folded away.
-        text: The text.
-
-    Returns:
-        HTML, escaped.
-    """
+    """Lay out text as it is, folded away until asked for."""
     return f"<details><summary>{escape(title)}</summary>\n<pre>{escape(text)}</pre></details>"
 
 
 def picture(folder: Path, name: str, caption: str) -> str:
-    """Carry a figure inside the page: as SVG if there is one, otherwise as PNG.
-
-    Args:
-        folder: Where the figures lie.
-        name: File name without suffix.
-        caption: What is to be seen.
-
-    Returns:
-        HTML; nothing if there is no such figure.
-    """
+    """Carry a figure inside the page: as SVG if there is one, otherwise as PNG."""
     for suffix, media in _MEDIA.items():
         path = folder / f"{name}{suffix}"
         if path.exists():
