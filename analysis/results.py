@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-import m2m
 from m2m.pipeline.run_folder import RunFolder
 from m2m.support.csv_tables import write_frame
 from m2m.support.files import write_atomically
+from m2m.version import __version__
 
 if TYPE_CHECKING:
     from analysis.trained_run import TrainedRun
@@ -62,7 +62,7 @@ def run_source(root: str | Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the version of each package that can change a digit."""
-    ours = {"m2m": m2m.__version__, "python": platform.python_version()}
+    ours = {"m2m": __version__, "python": platform.python_version()}
     return ours | {name: version(name) for name in _PACKAGES}
 
 

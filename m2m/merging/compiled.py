@@ -29,7 +29,7 @@ from m2m.errors import ConfigError
 from m2m.support.devices import check_built_for_cuda
 
 if TYPE_CHECKING:
-    from m2m.merging.plan.plan import MergePlan
+    from m2m.merging.plan.tensors import PlanNumbers
 
 __all__ = [
     "ExpertSpec",
@@ -53,13 +53,12 @@ __all__ = [
 _OTHER_FILES = 32
 
 
-def compile_plan(plan: MergePlan, files: Sequence[Path]) -> StreamPlan:
-    """Give a plan, and its output files in the order of the outputs' shards, to the compiled module."""
-    numbers = plan.numbers
+def compile_plan(numbers: PlanNumbers, outputs: int, files: Sequence[Path]) -> StreamPlan:
+    """Give the compiled module a plan of M outputs, and the files of their shards in order."""
     return StreamPlan(
         input_files=[os.fsencode(file) for file in numbers.files],
         output_files=[os.fsencode(file) for file in files],
-        n_outputs=len(plan.outputs),
+        n_outputs=outputs,
         tensors=numbers.tensors,
         inputs=numbers.inputs,
         products=numbers.products,

@@ -15,8 +15,9 @@ from m2m.merging.methods.linear import LINEAR
 from m2m.merging.plan.plan import build_plan
 from m2m.merging.plan.resolve import from_weights
 from m2m.merging.plan.tensors import PlannedTensor
+from m2m.merging.plan.window import Window
 from m2m.merging.stream.memory import collector_paused, plan_staging
-from m2m.merging.stream.passes import PassRun, Window, windows
+from m2m.merging.stream.passes import PassRun, windows
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
@@ -87,7 +88,9 @@ def look_at_task_vectors(
         wanted = from_weights(models, [[1.0, *(0.0 for _ in experts)]])
         plan = build_plan(models, wanted, {"": {}}, LINEAR)
     staging = plan_staging(parse_bytes(memory), threads, plan.input_slots, 1)
-    core = compile_plan(plan, [Path(shard.name) for shard in plan.outputs[0].layout.shards])
+    core = compile_plan(
+        plan.numbers, len(plan.outputs), [Path(shard.name) for shard in plan.outputs[0].layout.shards]
+    )
     run = PassRun(plan, core, staging, (0, 0), lambda position: None, None)
     looks: list[TensorLook] = []
     done = 0

@@ -100,7 +100,7 @@ def recipe(content: bytes) -> None:
 
     def compiled(plan: MergePlan, *_: object) -> None:
         shards = sum(len(output.layout.shards) for output in plan.outputs)
-        compile_plan(plan, [room() / f"shard{i}" for i in range(shards)])
+        compile_plan(plan.numbers, len(plan.outputs), [room() / f"shard{i}" for i in range(shards)])
 
     path = written("recipe.yml", content)
     os.chdir(room())

@@ -12,7 +12,6 @@ from m2m.checkpoint.header import SIZES, TORCH_NAMES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
 from m2m.merging.lora.names import match_tensors
-from m2m.merging.methods.weighted import sum_inputs
 from m2m.support.doors import read_json
 
 if TYPE_CHECKING:
@@ -183,6 +182,8 @@ class AdaptedCheckpoint(Checkpoint):
         Returns:
             round(W + scale · addition), in the type of W. [*shape]
         """
+        from m2m.merging.methods.exact import sum_inputs
+
         tensor, addition = read_tensor(self.tensors[name]), self.additions.get(name)
         if addition is None:
             return sum_inputs([tensor], [1.0], tensor.dtype)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.adapted import AdaptedCheckpoint, Addition, Product
-from m2m.merging.methods.weighted import input_weights, sum_inputs
+from m2m.merging.methods.weighted import input_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -74,6 +74,8 @@ def merge_adapted(
     out_dtype: dtype | None = None,
 ) -> Tensor:
     """Merge one tensor of models of which some are adapters [*shape]."""
+    from m2m.merging.methods.exact import sum_inputs
+
     # The terms (`resolve_terms`) are added by the numeric contract's weighted sum: in float64 where an
     # adapter adds a product, else in the accumulation type of what is read.
     # `experts` are models and merging weights α [N]; with `base` they are those of task vectors.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from m2m.errors import RecipeError
 from m2m.merging.methods import angles, fisher, linear, mixing, sce, swaps, task_vectors
 from m2m.merging.methods.gram import Gram, GramSum
-from m2m.merging.methods.spec import Inputs, Method, Parameter, Settings, Value, flag, number, settings_of
+from m2m.merging.methods.parameters import Parameter, Settings, Value, flag, number
+from m2m.merging.methods.spec import Inputs, Method, settings_of
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.support.schema import closest
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from m2m.errors import RecipeError
 from m2m.merging.methods.gram import Gram, GramSum
 from m2m.merging.methods.linear import WEIGHT
-from m2m.merging.methods.spec import Parameter, Settings, flag, number
+from m2m.merging.methods.parameters import Parameter, Settings, flag, number
 from m2m.merging.methods.weighted import normalised, normaliser
 
 #: 1 − cos² below this is parallel or antipodal to float64 precision: the arc is not defined, the chord is.

@@ -110,6 +110,15 @@ def _padded(terms: Tensor) -> Tensor:
     return padded.reshape(_segments(count), -1, LANES) if count else padded.reshape(0, 0, LANES)
 
 
+def sum_inputs(tensors: Sequence[Tensor], weights: Sequence[float], out_dtype: torch.dtype) -> Tensor:
+    """The kernel's weighted sum, one output; inputs of different types widen first, which is exact [*S]."""
+    if len({tensor.dtype for tensor in tensors}) > 1:
+        wide = task_vector_type(tensors)
+        tensors = [tensor.to(wide) for tensor in tensors]
+    row = torch.tensor([weights], dtype=torch.float64)
+    return weighted_sum_reference(tensors, row, out_dtype=out_dtype)[0]
+
+
 def ascending_sum(values: Sequence[Tensor]) -> Tensor:
     """Add float64 tensors element by element, in order, starting from 0.0 [*S]."""
     total = torch.zeros_like(values[0])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from m2m.checkpoint.header import MERGEABLE
 from m2m.errors import CheckpointError
 from m2m.merging.compiled import FisherPass
-from m2m.merging.methods.spec import Elementwise, Inputs, Parameter, Settings, number
+from m2m.merging.methods.parameters import Parameter, Settings, number
+from m2m.merging.methods.spec import Elementwise, Inputs
 from m2m.merging.methods.weighted import normaliser
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from m2m.checkpoint.checkpoint import Checkpoint
     from m2m.checkpoint.header import TensorInfo
     from m2m.merging.compiled import StreamPass
-    from m2m.merging.stream.passes import Window
+    from m2m.merging.plan.window import Window
 
 
 @dataclass(frozen=True, kw_only=True)

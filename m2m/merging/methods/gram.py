@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeVar
 
 from m2m.errors import RecipeError
 from m2m.merging.compiled import GramPass, VectorMergePass
-from m2m.merging.methods.spec import Inputs, Method, Settings
-from m2m.merging.methods.weighted import NO_BLOCK, input_weights, merge_pass, sum_inputs
+from m2m.merging.methods.parameters import Settings
+from m2m.merging.methods.spec import Inputs, Method
+from m2m.merging.methods.weighted import NO_BLOCK, input_weights, merge_pass
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
     from m2m.merging.compiled import StreamPass
     from m2m.merging.plan.tensors import PlannedTensor, WeightBlock
-    from m2m.merging.stream.passes import Window
+    from m2m.merging.plan.window import Window
 
 Number = TypeVar("Number")
 #: Symmetric matrix of inner products, float64. [K, K]
@@ -117,7 +118,7 @@ class GramSum(Method):
     def _merge_vector(
         self, tensors: Sequence[Tensor], settings: Settings, out_dtype: dtype, *, with_base: bool
     ) -> Tensor:
-        from m2m.merging.methods.exact import gram_matrix, task_vector_type, task_vectors
+        from m2m.merging.methods.exact import gram_matrix, sum_inputs, task_vector_type, task_vectors
 
         on_task_vectors = self.on_task_vectors(with_base=with_base)
         if on_task_vectors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from m2m.merging.methods.spec import Parameter, Settings, flag, number
+from m2m.merging.methods.parameters import Parameter, Settings, flag, number
 from m2m.merging.methods.weighted import WeightedSum, normalised
 
 WEIGHT = number("weight", "model")

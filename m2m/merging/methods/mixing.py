@@ -6,7 +6,7 @@ import math
 
 from m2m.errors import RecipeError
 from m2m.merging.methods.linear import WEIGHT
-from m2m.merging.methods.spec import Parameter, Settings, flag, number
+from m2m.merging.methods.parameters import Parameter, Settings, flag, number
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.mixture import SUM_TOLERANCE
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from m2m.merging.compiled import ExpertSpec, SelectSpec
+from m2m.merging.methods.parameters import Settings, flag, number
 from m2m.merging.methods.selection import Selecting
-from m2m.merging.methods.spec import Inputs, Settings, flag, number
+from m2m.merging.methods.spec import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from m2m.merging.compiled import SelectPass
-from m2m.merging.methods.spec import Method, Settings
+from m2m.merging.methods.parameters import Settings
+from m2m.merging.methods.spec import Method
 
 if TYPE_CHECKING:
     from m2m.merging.compiled import SelectSpec, StreamPass
     from m2m.merging.plan.tensors import PlannedTensor
-    from m2m.merging.stream.passes import Window
+    from m2m.merging.plan.window import Window
 
 #: Bits of a magnitude that one look at a tensor counts by: 16 find a float32 threshold in two looks.
 _DIGIT_BITS = 16

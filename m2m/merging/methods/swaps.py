@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from m2m.merging.compiled import ExpertSpec, NearSwapPass, SelectSpec
+from m2m.merging.methods.parameters import Parameter, Settings
 from m2m.merging.methods.selection import Selecting
-from m2m.merging.methods.spec import Elementwise, Inputs, Parameter, Settings
+from m2m.merging.methods.spec import Elementwise, Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
     from m2m.merging.compiled import StreamPass
-    from m2m.merging.stream.passes import Window
+    from m2m.merging.plan.window import Window
 
 #: Keeps the logarithm of a softmax value finite; part of the method's definition.
 _EPSILON = 1e-8

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from m2m.errors import RecipeError
 from m2m.merging.compiled import ExpertSpec, SelectSpec
 from m2m.merging.methods.linear import WEIGHT
+from m2m.merging.methods.parameters import Parameter, Settings, flag, number
 from m2m.merging.methods.selection import Selecting
-from m2m.merging.methods.spec import Inputs, Parameter, Settings, flag, number
+from m2m.merging.methods.spec import Inputs
 from m2m.merging.methods.weighted import normaliser
 
 if TYPE_CHECKING:

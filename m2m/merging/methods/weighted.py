@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from m2m.errors import RecipeError
 from m2m.merging.compiled import MergePass
-from m2m.merging.methods.spec import Inputs, Method, Settings
+from m2m.merging.methods.parameters import Settings
+from m2m.merging.methods.spec import Inputs, Method
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
     from m2m.merging.compiled import StreamPass
     from m2m.merging.plan.tensors import WeightBlock
-    from m2m.merging.stream.passes import Window
+    from m2m.merging.plan.window import Window
 
 #: A sum of weights smaller than this share of Σ|w| is cancellation, not a normaliser: dividing by it would
 #: blow weights up.
@@ -44,6 +45,8 @@ class WeightedSum(Method):
         self.weights(settings)
 
     def reference(self, inputs: Inputs, settings: Settings, out_dtype: dtype) -> Tensor:
+        from m2m.merging.methods.exact import sum_inputs
+
         on_task_vectors = self.on_task_vectors(with_base=inputs.base is not None)
         weights = input_weights(self.weights(settings), on_task_vectors=on_task_vectors)
         return sum_inputs(inputs.all, weights, out_dtype)
@@ -64,20 +67,6 @@ def merge_pass(window: Window, numbers: Sequence[int], blocks: Sequence[WeightBl
         allow_nonfinite=window.allow_nonfinite,
         device=window.device,
     )
-
-
-def sum_inputs(tensors: Sequence[Tensor], weights: Sequence[float], out_dtype: dtype) -> Tensor:
-    """Twin of `merge_pass` for one output: inputs of different types widen first, which is exact [*S]."""
-    import torch
-
-    from m2m.merging.methods.exact import task_vector_type
-    from m2m.ops import weighted_sum_reference
-
-    if len({tensor.dtype for tensor in tensors}) > 1:
-        wide = task_vector_type(tensors)
-        tensors = [tensor.to(wide) for tensor in tensors]
-    row = torch.tensor([weights], dtype=torch.float64)
-    return weighted_sum_reference(tensors, row, out_dtype=out_dtype)[0]
 
 
 def input_weights(points: Sequence[float], *, on_task_vectors: bool) -> list[float]:

@@ -13,7 +13,7 @@ from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint, expert_tensors
 from m2m.merging.lora.terms import resolve_terms
-from m2m.merging.methods.spec import LARGEST, Settings
+from m2m.merging.methods.parameters import LARGEST, Settings
 from m2m.merging.methods.weighted import WeightedSum, input_weights
 from m2m.merging.plan.tensors import TensorSource, WantedTensor, WeightBlock
 from m2m.merging.recipe.layers import OutputTensor

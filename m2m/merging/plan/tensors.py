@@ -10,7 +10,7 @@ from typing import NamedTuple
 from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.checkpoint.writer import Entry
 from m2m.merging.lora.adapted import AdaptedTensor, Product
-from m2m.merging.methods.spec import Settings
+from m2m.merging.methods.parameters import Settings
 
 #: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, or an adapted tensor.
 TensorSource = TensorInfo | Product | AdaptedTensor

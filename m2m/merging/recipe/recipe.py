@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from m2m.errors import RecipeError
 from m2m.merging import methods
-from m2m.merging.methods.spec import Method, Settings, Value
+from m2m.merging.methods.parameters import Settings, Value
+from m2m.merging.methods.spec import Method
 from m2m.merging.recipe.layers import Layer, OutputTensor, find_layers, stack_slices
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.settings import Setting

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m2m.errors import RecipeError
-from m2m.merging.methods.spec import Parameter, Value
+from m2m.merging.methods.parameters import Parameter, Value
 from m2m.merging.recipe.keys import as_list, check_keys
 
 

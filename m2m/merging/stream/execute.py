@@ -14,8 +14,9 @@ from m2m.errors import RunFolderError
 from m2m.merging.compiled import MergeDevice, StreamPass, StreamPlan, compile_plan
 from m2m.merging.plan.plan import MergePlan
 from m2m.merging.plan.tensors import element_size
+from m2m.merging.plan.window import Window
 from m2m.merging.stream.memory import Staging
-from m2m.merging.stream.passes import PassRun, Window, windows
+from m2m.merging.stream.passes import PassRun, windows
 from m2m.merging.stream.work_folder import START, Position
 from m2m.support.progress import Progress
 
@@ -104,7 +105,7 @@ def execute(
     # `note` is told now and then how far the work has come, `gather` looks at what passes by while it is
     # written. Raises what `PassRun` raises, and RunFolderError if what was written is not there in the end.
     files = lay_out(plan, folder)
-    run = PassRun(plan, compile_plan(plan, files), staging, start, note, progress)
+    run = PassRun(plan, compile_plan(plan.numbers, len(plan.outputs), files), staging, start, note, progress)
     hasher = FollowingHasher(plan, files, staging.threads, lambda: run.position)
     try:
         single = gather is None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from m2m.checkpoint.header import MERGEABLE
 from m2m.errors import CheckpointError, M2MError
 from m2m.merging.compiled import MergeDevice, Stream, StreamPass, StreamPlan
 from m2m.merging.plan.plan import MergePlan, bytes_before
-from m2m.merging.plan.tensors import PlannedTensor, WeightBlock, files_of, product_of
+from m2m.merging.plan.tensors import files_of, product_of
+from m2m.merging.plan.window import Window
 from m2m.merging.stream.memory import Staging
 from m2m.merging.stream.work_folder import Position
 from m2m.support.process_memory import anonymous_bytes
@@ -22,39 +22,6 @@ _POLL_SECONDS = 0.1
 _NOTES_EVERY = 5
 #: Chunks take milliseconds; a disk that hangs for longer is not waited for.
 _STOP_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Window:
-    """A run of tensors that passes go over; the driver itself copies those that must not be averaged."""
-
-    #: The compiled plan; passes number tensors as it does.
-    core: StreamPlan
-    #: Number of the window's first tensor in the plan.
-    first: int
-    #: The tensors, copied ones too.
-    tensors: tuple[PlannedTensor, ...]
-    #: The plan's weights, which tensors refer to by number. each [M, N]
-    blocks: tuple[WeightBlock, ...]
-    #: Whether NaN and infinities may pass.
-    allow_nonfinite: bool
-    #: Staging memory of one input or output, a worker: no chunk is larger.
-    slot_bytes: int
-    #: Bytes that a pass may hold besides the staging buffers, all workers together.
-    memory: int
-    #: Where weighted sums are computed; nothing for the CPU.
-    device: MergeDevice | None = None
-
-    @property
-    def end(self) -> int:
-        """Number of the first tensor after the window."""
-        return self.first + len(self.tensors)
-
-    def merged(self) -> Iterator[tuple[int, PlannedTensor]]:
-        """The tensors that are merged, not copied, with their numbers in the plan."""
-        for number, tensor in enumerate(self.tensors, start=self.first):
-            if not tensor.copied:
-                yield number, tensor
 
 
 def windows(

@@ -26,7 +26,8 @@ from m2m.merging.compiled import GramPass, RiderPass, StreamPass
 from m2m.merging.methods.gram import NO_POINTS, Points, look_at_products, unpack_triangle
 from m2m.merging.plan.plan import MergePlan
 from m2m.merging.plan.tensors import PlannedTensor
-from m2m.merging.stream.passes import PassRun, Window
+from m2m.merging.plan.window import Window
+from m2m.merging.stream.passes import PassRun
 from m2m.merging.stream.work_folder import Position
 from m2m.support.files import write_atomically
 
