@@ -183,6 +183,16 @@ def test_no_file_imports_itself_in_a_circle() -> None:
         walk(module, ())
 
 
+@pytest.mark.parametrize(
+    ("part", "below"), [("tasks", set()), ("live", {"tasks"}), ("streamed", {"tasks", "live"})]
+)
+def test_parts_of_scoring_import_one_way(part: str, below: set[str]) -> None:
+    files = sorted((ROOT / "m2m" / "scoring" / part).rglob("*.py"))
+    names = {name for file in files for _, name in imports(file) if name.startswith("m2m.scoring.")}
+    # The heap's settings need nothing of scoring.
+    assert {name.split(".")[2] for name in names} - {part, "heap"} == below
+
+
 def test_the_document_names_the_doors_to_the_compiled_module() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     paragraph = next(part for part in text.split("\n\n") if part.startswith("The compiled module"))

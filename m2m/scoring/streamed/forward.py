@@ -30,6 +30,11 @@ class Page:
     size: int  #: bytes
     place: int | None = None  #: where it lies in the spill file while it has no memory
 
+    @classmethod
+    def of(cls, storage: torch.UntypedStorage) -> Page:
+        """Note a storage without keeping it alive."""
+        return cls(StorageWeakRef(storage), storage.nbytes())  # type: ignore[no-untyped-call]
+
     @property
     def is_dead(self) -> bool:
         """Whether no tensor uses it any more."""
@@ -62,8 +67,7 @@ class Activations:
         for storage in storages(tensors_in([result])):
             # What shares memory with an operand is a view of it, or the operand itself.
             if storage._cdata not in given and storage._cdata not in self._pages and storage.nbytes():
-                reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-                page = Page(reference, storage.nbytes())
+                page = Page.of(storage)
                 self._pages[storage._cdata] = page
                 self.resident += page.size
                 own.append(page)

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from m2m.scoring.streamed.coroutine import Operation, tensors_in
-from m2m.scoring.streamed.forward import LEAST_SPILLED_BYTES, Activations, Forward, storages
+from m2m.scoring.streamed.forward import LEAST_SPILLED_BYTES, Activations, Forward, Page, storages
 from m2m.scoring.streamed.plan import Needs
 from m2m.scoring.streamed.spill_file import SpillFile
 from m2m.scoring.streamed.weights import Weight, Weights
@@ -75,7 +74,7 @@ class _Parts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._known = known
-        self._made: list[tuple[StorageWeakRef, int]] = []
+        self._made: list[Page] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -91,10 +90,9 @@ class _Parts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for storage in storages(tensors_in([result])):
             if storage._cdata not in self._known:
                 self._known.add(storage._cdata)
-                reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-                self._made.append((reference, storage.nbytes()))
-        self._made = [(made, size) for made, size in self._made if not _is_dead(made)]
-        self.peak = max(self.peak, sum(size for _, size in self._made))
+                self._made.append(Page.of(storage))
+        self._made = [page for page in self._made if not page.is_dead]
+        self.peak = max(self.peak, sum(page.size for page in self._made))
 
 
 def _fill_with_zeros(weights: frozenset[Weight]) -> None:
@@ -107,8 +105,3 @@ def _fill_with_zeros(weights: frozenset[Weight]) -> None:
 def _drop(weights: frozenset[Weight]) -> None:
     for weight in weights:
         weight.drop()
-
-
-def _is_dead(memory: StorageWeakRef) -> bool:
-    dead: bool = memory.expired()  # type: ignore[no-untyped-call]
-    return dead

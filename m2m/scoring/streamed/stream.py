@@ -81,7 +81,7 @@ class StreamedWalk(Iterator[Scored]):
         scorers: The tasks, each a `BatchedScorer`.
         memory: Most bytes that scoring may add to what the process holds, besides the tasks' own examples.
         threads: CPU threads of the merge; None for the kernel's own choice.
-        progress: Told how many (block, batch, candidate) of all are done.
+        progress: Called with (done, total, what), counting each batch of each candidate in each block.
         spill: Folder for activations that don't fit; the system's folder for temporary files if None.
         passes: Least passes over the experts, each with its part of the candidates: what is lost when a
             pass is interrupted gets smaller, what is read grows.
@@ -209,7 +209,7 @@ def score_streamed(
         scorers: The tasks, each a `BatchedScorer`.
         memory: Most bytes that scoring may add to what the process holds, besides the tasks' own examples.
         threads: CPU threads of the merge; None for the kernel's own choice.
-        progress: Told how many (block, batch, candidate) of all are done.
+        progress: Called with (done, total, what), counting each batch of each candidate in each block.
         spill: Folder for activations that don't fit; the system's folder for temporary files if None.
 
     Returns:

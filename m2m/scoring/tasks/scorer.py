@@ -155,12 +155,8 @@ class SomeExamples(BatchedScorer):
     """Some of a task's examples, by number, as a task: what a race asks for."""
 
     def __init__(self, whole: BatchedScorer, numbers: Sequence[int]) -> None:
-        self.task, self.split, self.version, self.metrics = (
-            whole.task,
-            whole.split,
-            whole.version,
-            whole.metrics,
-        )
+        self.task, self.split = whole.task, whole.split
+        self.version, self.metrics = whole.version, whole.metrics
         self.numbers, self.count = numbers, len(numbers)
         self._whole = whole
 
