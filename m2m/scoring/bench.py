@@ -41,16 +41,7 @@ class Bench:
 
 
 def setup_bench(setup: Setup, targets: Sequence[str], split: str = "validation") -> Bench:
-    """Score on targets of a set-up.
-
-    Args:
-        setup: The set-up.
-        targets: Names of its targets.
-        split: `validation` or `test`.
-
-    Returns:
-        The bench.
-    """
+    """Score on targets of a set-up, by name, on `validation` or `test`."""
     scorers = [TargetScorer(setup, target, split) for target in targets]
     return Bench(setup.build, setup.build, setup.version, scorers)
 
@@ -64,22 +55,8 @@ def task_bench(
     options: TaskOptions | None = None,
     root: Path | None = None,
 ) -> Bench:
-    """Score on tasks: with a module of the user's own, or with the one that a Hugging Face folder describes.
-
-    Args:
-        base: The base model's checkpoint.
-        tasks: The tasks as users spell them (see `m2m.scoring.tasks.load_tasks`).
-        model: The user's factory, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
-        context: Longest input of a task's texts, in tokens; None: what the folder's model takes.
-        options: What else is said about the tasks.
-        root: Folder that relative paths of tasks and factory start from; None: the current one.
-
-    Returns:
-        The bench.
-
-    Raises:
-        ConfigError: If there is neither a factory nor a Hugging Face folder.
-    """
+    """Score on tasks as users spell them, with the module of a factory, or else of the base's folder."""
+    # Relative paths of tasks and factory start from `root`; None: the current folder.
     place = root or Path()
     if model is not None:
         factory = load_function(model, place, argument("model"))
@@ -91,9 +68,7 @@ def task_bench(
     else:
         raise ConfigError(
             f"{base} is no Hugging Face folder (it has no config.json): "
-            f"{argument('model', 'FILE.py:FACTORY')} "
-            "says how to "
-            "build the module"
+            f"{argument('model', 'FILE.py:FACTORY')} says how to build the module"
         )
 
     def tokens() -> Tokens:
