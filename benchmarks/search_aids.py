@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from m2m.cli.search_prior import read_prior
-from m2m.cli.search_race import open_race
-from m2m.cli.search_recorded import open_recorded
-from m2m.cli.search_source import Source
 from m2m.predicting.validation import spearman
 from m2m.searching import STRATEGIES, ModelBased, Objective, QuadraticPrior, Subsets
+from m2m.verbs.search.objective import open_race, read_prior
+from m2m.verbs.search.recorded import open_recorded
+from m2m.verbs.search.source import Asked, Source
 
 STRATEGY_NAMES = ("exhaustive", "model", "greedy")
 
@@ -80,8 +79,7 @@ def needed_by(source: Source, target: str, known: QuadraticPrior | None, budget:
 
 def recorded(run: Path, target: str) -> Source:
     """Read a run's merged validation losses on one target."""
-    options = {"split": "validation", "metric": "loss", "target": [target], "weigh": [], "keep": []}
-    return open_recorded(argparse.Namespace(run=run, **options))
+    return open_recorded(Asked(run=run, metric="loss", targets=[target]))
 
 
 def main() -> None:

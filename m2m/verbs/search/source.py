@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2m.mixture import Mixture
@@ -18,25 +18,25 @@ from m2m.support.progress import Progress
 class Asked:
     """What was asked for, as `m2m.search` has it; scores come from `run`, or from `base` and `experts`."""
 
-    run: Path | None
-    base: Path | None
-    experts: Experts | None
-    tasks: Sequence[str]
-    model: str | None
-    setup: str | Path | None
-    targets: Sequence[str]
-    split: str
-    context: int | None
-    options: TaskOptions | None
-    mode: str
-    memory: int | str | None
-    device: str
-    threads: int | None
-    metric: str | None
-    weigh: Mapping[str, float]
-    keep: Sequence[Limit]
-    out: Path | None
-    progress: Progress | None
+    run: Path | None = None
+    base: Path | None = None
+    experts: Experts | None = None
+    tasks: Sequence[str] = ()
+    model: str | None = None
+    setup: str | Path | None = None
+    targets: Sequence[str] = ()
+    split: str = "validation"
+    context: int | None = None
+    options: TaskOptions | None = None
+    mode: str = "resident"
+    memory: int | str | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    metric: str | None = None
+    weigh: Mapping[str, float] = field(default_factory=dict)
+    keep: Sequence[Limit] = ()
+    out: Path | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)

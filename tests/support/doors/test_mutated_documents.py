@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from m2m import setups
 from m2m.checkpoint.manifest import read_manifest
-from m2m.cli.search_prior import read_prior
-from m2m.cli.search_source import Source
 from m2m.errors import InputError
 from m2m.exporting.read import read_mixture
 from m2m.merging.recipe.reader import load
 from m2m.pipeline import config
 from m2m.pipeline.report import write_report
+from m2m.verbs.search.objective import read_prior
+from m2m.verbs.search.source import Source
 from tests.helpers.json_mutations import mutate_json
 from tests.pipeline.report.test_report import results
 
