@@ -96,7 +96,7 @@ def _test_row(name: str, results: _Results) -> tuple[str, ...]:
     gain = None
     if name != "base" and None not in (score, base):
         gain = score - base if results["higher_is_better"] else base - score
-    members = " + ".join(results.get(name) or ()) or "–"
+    members = " + ".join(results.get(name) or () if name in _MODELS else ()) or "–"
     validation = _number(results["validation"].get(name))
     return (
         _MODELS.get(name, name),

@@ -127,6 +127,13 @@ def test_results(tmp_path: Path, data: st.DataObject) -> None:
     works_or_is_one_line(lambda: read_mixture(str(tmp_path)))
 
 
+def test_a_model_of_the_test_table_that_no_run_has(tmp_path: Path) -> None:
+    content = results()
+    content["test"]["seed"] = 1.5  # another entry of the results, and no list of datasets
+    (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    write_report(tmp_path)
+
+
 @MUCH
 @given(data=st.data())
 def test_mixtures_priors_and_manifests(tmp_path: Path, data: st.DataObject) -> None:
