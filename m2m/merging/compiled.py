@@ -46,7 +46,7 @@ __all__ = [
     "StreamPlan",
     "VectorMergePass",
     "compile_plan",
-    "open_device",
+    "merge_device",
 ]
 
 #: Files that the rest of the process may open meanwhile.
@@ -69,7 +69,7 @@ def compile_plan(numbers: PlanNumbers, outputs: int, files: Sequence[Path]) -> S
     )
 
 
-def open_device(number: int | None, workers: int) -> MergeDevice | None:
+def merge_device(number: int | None, workers: int) -> MergeDevice | None:
     """Take hold of a CUDA device for so many threads; nothing for the CPU."""
     if number is None:
         return None

@@ -19,7 +19,7 @@ from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.plan import build_plan
 from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe
-from m2m.merging.recipe.models import ModelRef, open_models
+from m2m.merging.recipe.models import ModelRef, open_references
 from m2m.merging.recipe.reader import load
 from m2m.merging.recipe.recipe import Recipe
 from m2m.merging.side_files import choose_side_files, write_card, write_side_files
@@ -96,7 +96,7 @@ def merge(
     if candidates is not None and not candidates:
         raise RecipeError("there are no candidates to merge; wanted at least one row of weights")
     check_names(candidates or (), "candidate", folder_fault, RecipeError)
-    models = open_models(_references(parsed), parsed.base)
+    models = open_references(_references(parsed), parsed.base)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
         report = write_adapters(parsed, models, place, dtype=_float_dtype(dtype), candidates=candidates)

@@ -4,11 +4,11 @@ from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Means
 from m2m.scoring.live.live_model import LiveModel
 from m2m.scoring.live.resident import score_candidates, score_resident
-from m2m.scoring.models import Models, merged_content, open_models, verified_models
+from m2m.scoring.models import Models, open_models, verified_models
 from m2m.scoring.prepare import files_of_tasks, score_outputs
 from m2m.scoring.racing import MergedCandidates, RacedObjective, RaceResult, RecordedCandidates, race
 from m2m.scoring.racing.race_experts import RaceReport, race_candidates
-from m2m.scoring.score_experts import ScoreReport, score
+from m2m.scoring.score_experts import ScoreReport, score_mixtures
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.streamed import Streamed, StreamedWalk, score_streamed
 from m2m.scoring.tasks.function_scorer import FunctionScorer
@@ -36,13 +36,12 @@ __all__ = [
     "TargetScorer",
     "TaskBatch",
     "files_of_tasks",
-    "merged_content",
     "most_similar",
     "open_models",
     "race",
     "race_candidates",
-    "score",
     "score_candidates",
+    "score_mixtures",
     "score_model",
     "score_outputs",
     "score_resident",

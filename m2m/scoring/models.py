@@ -119,24 +119,6 @@ def verified_models(base: Path, experts: Mapping[str, Path]) -> Iterator[Models]
         yield Models(root, found, hashes)
 
 
-def merged_content(
-    bench: Bench, base: Checkpoint, experts: Mapping[str, Checkpoint], device: str = "cpu"
-) -> tuple[Part, ...]:
-    """Hash what merged models are made of, but for their weights.
-
-    Args:
-        bench: What they are scored with.
-        base: θ₀.
-        experts: The experts by name.
-        device: Kind of the device that scores; merged models have the same bits on any, scores do not.
-
-    Returns:
-        The first parts of a merged model's content key; its weights are the last.
-    """
-    with FileHashes(_files(base, experts)) as hashes:
-        return Models(base, experts, hashes).content(bench, device)
-
-
 def _open(path: str | Path, base: Checkpoint) -> Checkpoint:
     return AdaptedCheckpoint(base, Adapter(path)) if is_adapter(path) else _checked(path)
 

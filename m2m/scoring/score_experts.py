@@ -58,7 +58,7 @@ class ScoreReport:
     passes: int | None = None
 
 
-def score(
+def score_mixtures(
     base: str | Path,
     experts: Experts,
     candidates: Sequence[Mixture] | None = None,
@@ -78,43 +78,7 @@ def score(
     passes: int = 1,
     inputs: Iterable[str | Path] = (),
 ) -> ScoreReport:
-    """Score the merged model of every candidate, without writing one, and keep each score as it comes.
-
-    Scores lie in a SQLite table beside `out`, by content: the hashes of base, experts and module, the
-    weights, the rule and the dtype; and the task's name, version and split. So a call after an interruption
-    goes on where it stopped, and nothing that changed is taken for what it was.
-
-    Args:
-        base: Checkpoint of the base model θ₀.
-        experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
-            whose last parts are then the names. [N]
-        candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
-        tasks: Tasks as the command line spells them: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`,
-            `lm_eval:NAME`, `FILE.py:FUNCTION`.
-        out: CSV file of the scores, `NAME.csv`; the table is its neighbour `NAME.sqlite`.
-        examples: File for every example's score, `.csv` or `.parquet`; None for none.
-        bench: Module and tasks, or what makes them, instead of `tasks` and what follows.
-        model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
-        context: Longest input of a task's texts, in tokens.
-        options: What else is said about the tasks.
-        mode: `auto`, `resident`, `streamed` or `stacked`.
-        memory: Budget, in bytes or as in `2GiB`; None: half of what the device has free.
-        threads: CPU threads of the merge; None for the kernel's own choice.
-        device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
-        progress: Told how far it is.
-        passes: Least passes over the experts when streamed, each with a part of the candidates: an
-            interruption loses at most the pass that it hits.
-        inputs: Other files that are read, which are not written over either.
-
-    Returns:
-        What was done.
-
-    Raises:
-        ConfigError: If there is neither a task nor a bench, no such device, or a file cannot be
-            written where it is asked for.
-        MixtureError: If a candidate is over other names than the experts'.
-        InputError: If a task gives no proper scores; those of earlier candidates are kept.
-    """  # noqa: DOC502 - partly raised by what is called
+    """What `m2m.score` does once candidates and set-up are read; None stands for all subsets."""
     start = time.perf_counter()
     place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
     with prepared(

@@ -12,8 +12,7 @@ from m2m.data import cache_dir
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
-from m2m.scoring import RaceReport, ScoreReport, race_candidates
-from m2m.scoring import score as score_mixtures
+from m2m.scoring import RaceReport, ScoreReport, race_candidates, score_mixtures
 from m2m.scoring.bench import Bench, setup_bench
 from m2m.scoring.models import Experts
 from m2m.scoring.racing.race_experts import BUDGET

@@ -75,7 +75,7 @@ def _split(text: str, where: str) -> tuple[str, str | None]:
     return path, revision[0] if revision else None
 
 
-def open_models(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[ModelRef, Checkpoint]:
+def open_references(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[ModelRef, Checkpoint]:
     """Open checkpoints, `model+adapter`, and adapters alone, on top of the base model; each file once."""
     if base is not None and (base.lora is not None or is_adapter(base.path)):
         raise RecipeError(

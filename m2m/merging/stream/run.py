@@ -15,7 +15,7 @@ from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
-from m2m.merging.compiled import MergeDevice, open_device
+from m2m.merging.compiled import MergeDevice, merge_device
 from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.plan import MergePlan, bytes_before
@@ -128,7 +128,7 @@ def run_plan(
         None if number is None else _CUDA_SLOT_BYTES,
         plan.scratch_bytes,
     )
-    device = open_device(number, staging.threads)
+    device = merge_device(number, staging.threads)
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:

@@ -106,37 +106,7 @@ def race_candidates(
     progress: Progress | None = None,
     inputs: Iterable[str | Path] = (),
 ) -> RaceReport:
-    """Find the best candidate for a share of the example evaluations, and say how sure that is.
-
-    Candidates that reach the last example are kept in the score table beside `out`, like those of
-    `m2m.score`, and what is there already costs nothing; the rest of an interrupted race is run again.
-    Writes the report as `OUT.race.json` and a row a candidate as `OUT.race.csv`.
-
-    Args:
-        base: Checkpoint of the base model θ₀.
-        experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
-            whose last parts are then the names. [N]
-        candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
-        tasks: The task, as the command line spells it.
-        out: CSV file of the scores of candidates that reached the last example, `NAME.csv`.
-        budget: Most example evaluations: an int is their number, a float in (0, 1] the share of all M·E.
-        metric: The metric that decides; None for the task's headline metric.
-        confidence: In (0, 1); decides who is hopeless and how many contenders there are.
-        seed: Decides the order of the examples.
-        examples: File for every example's score of these candidates, `.csv` or `.parquet`; None for none.
-        bench: Module and task, or what makes them, instead of `tasks` and what follows.
-        model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
-        context: Longest input of a task's texts, in tokens.
-        options: What else is said about the task.
-        memory: Budget, in bytes or as in `2GiB`; None: half of what the device has free.
-        threads: CPU threads of the merge; None for the kernel's own choice.
-        device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
-        progress: Told how many example evaluations of the budget are done.
-        inputs: Other files that are read, which are not written over either.
-
-    Returns:
-        The winner, how sure that is, and what it cost.
-    """
+    """What `m2m.race` does once candidates and set-up are read; None stands for all subsets."""
     start = time.perf_counter()
     place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
     with prepared(
