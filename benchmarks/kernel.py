@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from m2m.build_info import build_info
+from m2m.build import build_info
 from m2m.ops import weighted_sum_into
 
 

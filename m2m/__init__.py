@@ -30,7 +30,7 @@ from m2m.version import __version__
 
 if TYPE_CHECKING:
     from m2m import errors, testing
-    from m2m.build_info import build_info
+    from m2m.build import build_info
     from m2m.checkpoint import Checkpoint, verify
     from m2m.merging import merge
     from m2m.mixture import Mixture
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _HOME: dict[str, tuple[str, str | None]] = {
     "Checkpoint": ("m2m.checkpoint", "Checkpoint"),
     "Mixture": ("m2m.mixture", "Mixture"),
-    "build_info": ("m2m.build_info", "build_info"),
+    "build_info": ("m2m.build", "build_info"),
     "errors": ("m2m.errors", None),
     "export": ("m2m.verbs.export", "export"),
     "merge": ("m2m.merging", "merge"),

@@ -121,7 +121,7 @@ def _cgroup_limit() -> str | None:
 
 def _extension() -> dict[str, Any]:
     try:
-        from m2m.build_info import build_info
+        from m2m.build import build_info
 
         return dict(build_info())
     except (ImportError, M2MError) as error:

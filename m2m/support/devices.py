@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from m2m.build_info import build_info
+from m2m.build import build_info
 from m2m.errors import ConfigError
 
 _NAME = re.compile(r"cpu|cuda(?::(\d{1,3}))?")

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import analysis
+import m2m
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("m2m", "analysis", "paper_figs")
 #: Headers that only one folder of csrc/ knows.
@@ -162,6 +165,13 @@ def test_the_document_names_the_imports_of_a_room(room: str) -> None:
     assert set(TABLE[room]) == set(found), f"{room} does not import {set(TABLE[room]) - set(found)}"
 
 
+def test_no_module_takes_the_place_of_a_public_function() -> None:
+    """`import m2m.NAME` sets `m2m.NAME`: whoever comes first would decide what it is."""
+    for face, package in ((m2m, "m2m"), (analysis, "analysis")):
+        called = {name for name in face.__all__ if callable(getattr(face, name))}
+        assert not [name for name in called if is_file(f"{package}.{name}")]
+
+
 def test_every_file_is_in_a_room() -> None:
     rooms = {file: room_of(".".join(file.relative_to(ROOT).with_suffix("").parts)) for file in FILES}
     assert not {file: room for file, room in rooms.items() if room not in TABLE}
@@ -244,7 +254,7 @@ def test_only_one_folder_knows_a_library(file: Path) -> None:
     [
         ("m2m", {"torch", "numpy", "pandas", "scipy", "matplotlib", "transformers"}),
         (
-            "m2m.cli, m2m.checkpoint, m2m.merging, m2m.build_info",
+            "m2m.cli, m2m.checkpoint, m2m.merging, m2m.build",
             {"torch", "pandas", "scipy", "transformers"},
         ),
         (
