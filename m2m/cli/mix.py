@@ -4,6 +4,10 @@ K experts are trained; models merged at seed weights are scored on every capabil
 each; the mixture with the best utility is merged, scored and taken as the sampling ratio. The `[mix]` table
 of the configuration says how (docs/mixing.md). A folder of `m2m run` serves, and its experts are used.
 Results go to PATH/mix. An interrupted search goes on where it was: run the same command again.
+
+With --base, --experts and a task (as for `m2m score`) the experts are those, nothing is trained, and results
+go to PATH itself; of CONFIG.toml only the `[mix]` table is read then, with weights by task as its
+capabilities, and without it all tasks count the same.
 """
 
 from __future__ import annotations
@@ -13,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.cli.export import add_sources, sources_of
-from m2m.cli.score import add_means
-from m2m.cli.words import pairs
-from m2m.support.command_line import add_out, positive
+from m2m.cli.score import add_means, add_models, add_tasks, options_of_tasks
+from m2m.cli.words import named_paths, pairs
+from m2m.support.command_line import add_out, add_seed, positive
 
 if TYPE_CHECKING:
     from m2m.mixing import MixResult, ScoredMixture
@@ -26,9 +30,13 @@ HELP = "find the best shares of datasets on the simplex"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument(
-        "config", type=Path, metavar="CONFIG.toml", help="what to mix, how to train, what to choose for"
-    )
+        "config", nargs="?", type=Path, metavar="CONFIG.toml",
+        help="what to mix, how to train, what to choose for",
+    )  # fmt: skip
     add_out(parser, "the run folder, new or of an earlier run of this configuration")
+    add_models(parser, required=False)
+    add_tasks(parser)
+    add_seed(parser, "decides all random choices for given experts (default: 0)")
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
     )
@@ -54,7 +62,11 @@ def execute(args: argparse.Namespace) -> int:
 
     exports = pairs("--to", args.exports)
     result = mix(
-        args.config, args.out, train=args.train, workers=args.workers, exports=exports,
+        args.config, args.out, base=args.base,
+        experts=None if args.experts is None else named_paths(args.experts), tasks=args.task or (),
+        setup=args.setup, targets=args.target or (), split=args.split, model=args.model,
+        context=args.context, options=options_of_tasks(args), seed=args.seed,
+        train=args.train, workers=args.workers, exports=exports,
         mode=args.mode, memory=args.memory, device=args.device,
         sources=sources_of(args), progress=progress(quiet=args.quiet),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, count
 from math import comb
@@ -15,6 +15,7 @@ from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.mix_options import MixOptions
 from m2m.predicting import families_for
+from m2m.scoring import Scorer
 from m2m.searching import Simplex, repetition_caps
 from m2m.setups.protocol import Setup
 from m2m.support.arrays import Floats
@@ -49,16 +50,48 @@ class Problem:
         try:
             if len(datasets) < 2:
                 raise ConfigError(f"mixing needs at least two datasets, the set-up has {datasets}")
-            for prior in options.priors:
-                _known("priors", prior, datasets)
-            for name, bounds in (("floors", options.floors), ("caps", options.caps)):
-                _known(name, bounds, datasets)
-            targets, space = _targets(config, setup), _space(config, setup)
-            families_for(options.regressor, options.seeds, len(datasets), options.folds)
-            generator = np.random.default_rng(config.run.seed)
-            return cls(targets, space, tuple(starting_mixtures(space, options, generator)))
+            return cls._found(
+                _targets(config, setup), datasets, options, _caps(config, setup), config.run.seed
+            )
         except InputError as error:
             raise type(error)(f"{config.path} [mix]: {error}") from error
+
+    @classmethod
+    def of_experts(
+        cls, datasets: Sequence[str], scorers: Sequence[Scorer], options: MixOptions, seed: int
+    ) -> Problem:
+        """Read options for experts that are there: `capabilities` name tasks; without, all count the same."""
+        if len(datasets) < 2:
+            raise ConfigError(f"mixing needs at least two experts, got {list(datasets)}")
+        if options.repetitions is not None:
+            raise ConfigError(
+                "repetitions needs to know how large datasets are, which experts do not tell: give caps"
+            )
+        metrics = {scorer.task: next(iter(scorer.metrics.items())) for scorer in scorers}
+        weights = options.capabilities or dict.fromkeys(metrics, 1.0)
+        _known("capabilities", weights, metrics)
+        total = sum(weights.values())
+        targets = tuple(
+            WeightedTarget(name, weight / total, *metrics[name]) for name, weight in weights.items()
+        )
+        return cls._found(targets, datasets, options, options.caps, seed)
+
+    @classmethod
+    def _found(
+        cls,
+        targets: tuple[WeightedTarget, ...],
+        datasets: Sequence[str],
+        options: MixOptions,
+        caps: Mapping[str, float],
+        seed: int,
+    ) -> Problem:
+        for prior in options.priors:
+            _known("priors", prior, datasets)
+        for name, bounds in (("floors", options.floors), ("caps", options.caps)):
+            _known(name, bounds, datasets)
+        space = _space(datasets, options, caps)
+        families_for(options.regressor, options.seeds, len(datasets), options.folds)
+        return cls(targets, space, tuple(starting_mixtures(space, options, np.random.default_rng(seed))))
 
 
 def _targets(config: RunConfig, setup: Setup) -> tuple[WeightedTarget, ...]:
@@ -71,14 +104,19 @@ def _targets(config: RunConfig, setup: Setup) -> tuple[WeightedTarget, ...]:
     )
 
 
-def _space(config: RunConfig, setup: Setup) -> Simplex:
-    options, datasets = config.mix, list(setup.datasets)
+def _caps(config: RunConfig, setup: Setup) -> dict[str, float]:
+    """Largest shares, those that `repetitions` sets among them."""
+    options = config.mix
     caps = {name: float(share) for name, share in options.caps.items()}
     if options.repetitions is not None:
         sizes = {name: len(examples) for name, examples in setup.datasets.items()}
         drawn = config.train.steps * config.train.batch
         for name, cap in repetition_caps(sizes, drawn, options.repetitions).items():
             caps[name] = min(cap, caps.get(name, 1.0))
+    return caps
+
+
+def _space(datasets: Sequence[str], options: MixOptions, caps: Mapping[str, float]) -> Simplex:
     for number, prior in enumerate(options.priors, start=1):
         if abs(sum(prior.values()) - 1) > 1e-6 or min(prior.values()) < 0:
             raise ConfigError(f"prior {number} must have shares that sum to 1, got {dict(prior)}")

@@ -1,154 +1,97 @@
-"""MergeMix from data to λ*: experts, starting mixtures, surfaces, fine search, a real merge, doubts."""
+"""MergeMix once there are experts: starting mixtures, surfaces, fine search, a real merge, doubts."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from m2m.exporting import render
 from m2m.mixing.problem import Problem
 from m2m.mixing.result import MixResult, ScoredMixture, TargetFit
-from m2m.mixing.surface import MixtureUncertainty, NormalisedUtility, Resampling, Surface, fit_predictors
+from m2m.mixing.surface import (
+    MixtureUncertainty,
+    NormalisedUtility,
+    Resampling,
+    Surface,
+    WeightedTarget,
+    fit_predictors,
+)
 from m2m.mixture import Mixture
-from m2m.pipeline import run_folder
-from m2m.pipeline.config import RunConfig
-from m2m.pipeline.crew import WHOLE
-from m2m.pipeline.steps import RunSteps, load_setup
+from m2m.pipeline.mix_options import MixOptions
 from m2m.predicting import Predictor, spearman
-from m2m.scoring import Means
-from m2m.scoring.table import ScoreTable
 from m2m.searching.simplex_optimum import fine_search, spread
-from m2m.setups.protocol import contents_of
 from m2m.support.arrays import Floats
-from m2m.support.csv_tables import write_rows
-from m2m.support.devices import one_thread
-from m2m.support.files import write_atomically
-from m2m.support.progress import Progress, nobody
+from m2m.support.progress import Progress
 
 
-def mix(
-    config: RunConfig,
-    out: Path,
-    *,
-    train: bool = False,
-    workers: int | None = None,
-    means: Means | None = None,
-    progress: Progress | None = None,
-) -> MixResult:
-    """Find the best shares of the configuration's datasets (MergeMix, arXiv 2601.17858, Sec. 3).
+class MixScores(Protocol):
+    """Where scores of merged models come from, and who times the steps."""
 
-    Experts → merged models of starting mixtures, scored on every target → a fitted surface each →
-    argmax of the utility and mean of the top k → real merges of both → λ* = α*, with intervals from
-    resampling. Experts, merged scores and trainings that the folder already holds are not made again, so a
-    killed run goes on where it was. A folder of `m2m run` serves, and is left as that run made it.
+    def merged_scores(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:
+        """Return every example's score of every merged model, by target: each [M, E]."""
 
-    Args:
-        config: The run configuration; its `[mix]` table says how to search.
-        out: The run folder; made if need be. Results go to `out/mix`.
-        train: Whether models are really trained on λ* and on equal shares, and scored.
-        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
-        means: In which way candidates are scored, and what all workers together may use; None: whole models
-            on the CPU, in half of the memory that is free.
-        progress: Called with (done, total, step).
+    def base_score(self, target: WeightedTarget) -> float:
+        """Return the base model's own score."""
 
-    Returns:
-        What was found; also written.
-    """
-    run_folder.check(out, config)
-    setup = load_setup(config, progress)
-    problem = Problem.of(config, setup)
-    contents = contents_of(setup)
-    with run_folder.claim(out, config, contents) as folder, one_thread():
-        folder.mix.mkdir(exist_ok=True)
-        with ScoreTable(folder.mix / "scores.sqlite") as table:
-            steps = _Steps(
-                config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
-                means or WHOLE, problem=problem,
-            )  # fmt: skip
-            result = steps.all(train=train)
-        _write(result)
-    return result
+    def timed(self, step: str) -> AbstractContextManager[None]:
+        """Add the block's wall seconds to the step's."""
 
 
-def _write(result: MixResult) -> None:
-    write_rows(result.folder / "candidates.csv", *result.to_rows())
-    write_atomically(result.folder / "mixture.json", render(result.mixture, "json"))
-    text = json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(result.folder / "mix.json", text + "\n")
-
-
-@dataclass(kw_only=True)
-class _Steps(RunSteps):
-    """The steps of MergeMix."""
+@dataclass
+class MixSearch:
+    """The search for λ* on the simplex (MergeMix, arXiv 2601.17858, Sec. 3)."""
 
     problem: Problem
+    options: MixOptions
+    seed: int
+    scores: MixScores
+    progress: Progress
+    names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.options, self.seed = self.config.mix, self.config.run.seed
         self.names = [target.name for target in self.problem.targets]
-        self.tasks = tuple((name, "validation") for name in self.names)
 
-    def all(self, *, train: bool) -> MixResult:
-        """Return the outcome, having taken every step in order."""
-        self.base(self.tasks)
-        with self.timed("experts"):
-            self.train(self.experts, [self.seed], (), "experts")
+    def find(self, folder: Path, *, identity: str, notes: tuple[str, ...] = ()) -> MixResult:
+        """Return λ* and all that is known of it; nothing is trained, and no seconds are noted."""
         starts = [start.mixture for start in self.problem.starts]
-        with self.timed("seeds"):
-            scores = self.merged_scores(starts, "merged seeds")
-        with self.timed("surfaces"):
+        with self.scores.timed("seeds"):
+            scores = self.scores.merged_scores(starts, "merged seeds")
+        with self.scores.timed("surfaces"):
             points = np.array([mixture.weights for mixture in starts])
             predictors = fit_predictors(
                 self.problem.targets, points, scores, self.options.regressor, self.options.folds,
                 self.seed, self.progress,
             )  # fmt: skip
-        with self.timed("search"):
+        with self.scores.timed("search"):
             surface, proposed, looked_at = self.propose(predictors, scores)
-        with self.timed("verification"):
-            checked = self.merged_scores(list(proposed.values()), "verified merges")
+        with self.scores.timed("verification"):
+            checked = self.scores.merged_scores(list(proposed.values()), "verified merges")
         held_out = np.column_stack([predictor.held_out(points) for predictor in predictors])
         foreseen = surface.scores(np.array([mixture.weights for mixture in proposed.values()]))
         kinds = [start.kind for start in self.problem.starts]
         known = self.candidates(kinds, starts, held_out, scores, surface.utility)
         new = self.candidates(list(proposed), list(proposed.values()), foreseen, checked, surface.utility)
         chosen = self.choose([*known, *new], surface)
-        with self.timed("resamples"):
+        with self.scores.timed("resamples"):
             uncertainty = self.doubt(chosen, points, scores, predictors, looked_at)
         return MixResult(
-            folder=self.folder.mix,
+            folder=folder,
             chosen=chosen,
             candidates=(*known, *new),
             fits=self.fits(chosen, predictors),
             spearman=spearman(surface.utility.of(held_out), np.array([c.worth for c in known])),
             uncertainty=uncertainty,
-            trained=self.trained(chosen.mixture) if train else {},
-            seconds=self.seconds,
+            trained={},
+            seconds={},
             options=asdict(self.options),
             seed=self.seed,
-            identity=self.config.identity,
-            notes=self.folder.notes,
+            identity=identity,
+            notes=notes,
         )
-
-    def merged_scores(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:
-        """Return every example's score of every merged model, by target: each [M, E]."""
-        keys = self.merge(mixtures, self.tasks, step)
-        return {
-            target.name: np.stack(
-                [self.examples(key, target.name, "validation", target.metric) for key in keys]
-            )
-            for target in self.problem.targets
-        }
-
-    def examples(self, key: str, task: str, split: str, metric: str) -> Floats:
-        """Return every example's score of one model: [E]."""
-        version = self.setup.version
-        [row] = self.table.rows(key=key, task=task, split=split, version=version, metric=metric)
-        return row.examples
 
     def propose(
         self, predictors: Sequence[Predictor], scores: Mapping[str, Floats]
@@ -217,30 +160,11 @@ class _Steps(RunSteps):
 
     def fits(self, chosen: ScoredMixture, predictors: Sequence[Predictor]) -> tuple[TargetFit, ...]:
         """Return what was fitted, and how far it may be off at λ*."""
-        point, base = np.array([chosen.mixture.weights]), self.trained_key(self.folder.base)
+        point = np.array([chosen.mixture.weights])
         fits = []
         for target, predictor in zip(self.problem.targets, predictors, strict=True):
             at = predictor.predict(point)
             interval = (float(at.low[0]), float(at.high[0]))
-            own = float(self.examples(base, target.name, "validation", target.metric).mean())
             about = predictor.name, predictor.weights, predictor.spearman
-            fits.append(TargetFit(target, *about, interval, own, predictor.notes))
+            fits.append(TargetFit(target, *about, interval, self.scores.base_score(target), predictor.notes))
         return tuple(fits)
-
-    def trained(self, chosen: Mixture) -> dict[str, dict[str, dict[str, float]]]:
-        """Return scores of models really trained on λ* and on equal shares, by target and split."""
-        named = {"chosen": chosen, "equal": Mixture.subset(self.datasets, self.datasets)}
-        tasks = tuple((name, split) for name in self.names for split in ("validation", "test"))
-        with self.timed("training"):
-            self.train(list(named.values()), [self.seed], tasks, "trained mixtures")
-        scores: dict[str, dict[str, dict[str, float]]] = {}
-        for who, mixture in named.items():
-            key = self.trained_key(self.folder.model(mixture, self.seed))
-            scores[who] = {
-                target.name: {
-                    split: float(self.examples(key, target.name, split, target.metric).mean())
-                    for split in ("validation", "test")
-                }
-                for target in self.problem.targets
-            }
-        return scores

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from m2m.exporting import render
 from m2m.mixing.surface import MixtureUncertainty, WeightedTarget
 from m2m.mixture import Mixture
 from m2m.predicting import AUTO
+from m2m.support.csv_tables import write_rows
+from m2m.support.files import write_atomically
 from m2m.version import __version__
 
 
@@ -118,6 +122,13 @@ class MixResult:
         """The best of the mixtures that were scored before anything was fitted."""
         starts = [c for c in self.candidates if c.kind not in ("argmax", "top")]
         return max(starts, key=lambda start: start.worth)
+
+    def write(self) -> None:
+        """Write `candidates.csv`, `mixture.json` and, last, `mix.json` into its folder."""
+        write_rows(self.folder / "candidates.csv", *self.to_rows())
+        write_atomically(self.folder / "mixture.json", render(self.mixture, "json"))
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.folder / "mix.json", text + "\n")
 
     def to_json(self) -> dict[str, Any]:
         """Lay it out for `mix.json`: `weights` is λ* by dataset; candidates are in `candidates.csv`."""

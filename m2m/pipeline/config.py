@@ -134,6 +134,13 @@ def load(path: str | Path) -> RunConfig:
     )
 
 
+def load_mix(path: str | Path) -> MixOptions:
+    """Read the `[mix]` table alone, of a run configuration or of a file that has nothing else."""
+    tables = read_toml(Path(path), "a run configuration (TOML)", ConfigError)
+    check_keys(tables, ["run", "train", "setup", "mix"], str(path))
+    return read_mix_options(tables.get("mix", {}), f"{path} [mix]")
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if "\0" not in value:

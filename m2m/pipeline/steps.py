@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -26,7 +25,7 @@ from m2m.scoring import Means, Scores, TargetScorer, score_model
 from m2m.scoring.table import ScoreTable
 from m2m.setups.protocol import Setup, load_state
 from m2m.support.content_keys import content_key
-from m2m.support.progress import Progress
+from m2m.support.progress import Progress, timed
 
 
 def load_setup(config: RunConfig, progress: Progress | None) -> Setup:
@@ -87,19 +86,9 @@ class RunSteps:
         base, spec, root = self.folder.base, self.config.setup, self.config.root
         return Crew(spec, root, base, self.contents, self.workers, self.progress)
 
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Add the block's wall seconds to the step's; a resumed run adds up.
-
-        Args:
-            step: Name of the step.
-
-        Yields:
-            None: Nothing.
-        """
-        start = time.monotonic()
-        yield
-        self.seconds[step] = round(self.seconds.get(step, 0.0) + time.monotonic() - start, 3)
+    def timed(self, step: str) -> AbstractContextManager[None]:
+        """Add the block's wall seconds to the step's."""
+        return timed(self.seconds, step)
 
     def base(self, tasks: Sequence[Task]) -> None:
         """Make θ₀ and score it.

@@ -28,6 +28,11 @@ _log = logging.getLogger(__name__)
 Experts = Mapping[str, str | Path] | Sequence[str | Path]
 
 
+def paths_of(experts: Experts) -> list[str | Path]:
+    """The experts' paths, however they were given [N]."""
+    return list(experts.values() if isinstance(experts, Mapping) else experts)
+
+
 @dataclass(frozen=True)
 class Models:
     """What candidates are merged of.

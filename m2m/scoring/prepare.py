@@ -11,7 +11,7 @@ from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture, all_subsets
 from m2m.scoring.bench import Bench, task_bench
 from m2m.scoring.example_scores import check_format
-from m2m.scoring.models import Experts, Models, open_models
+from m2m.scoring.models import Experts, Models, open_models, paths_of
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.scorer import Scorer, Scores
@@ -84,7 +84,7 @@ def prepared(
         ConfigError: If there is neither a task nor a bench, or an output cannot be written.
         MixtureError: If a candidate is over other names than the experts'.
     """  # noqa: DOC502 - partly raised by what is called
-    paths = experts.values() if isinstance(experts, Mapping) else experts
+    paths = paths_of(experts)
     check_outputs(outputs, inputs=[base, *paths, *files_of_tasks(tasks, model, options), *inputs])
     with open_models(base, experts) as models:
         mixtures = all_subsets([*models.experts]) if candidates is None else candidates

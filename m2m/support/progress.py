@@ -1,8 +1,10 @@
-"""How far long work is: a callback that is told (done, total, what)."""
+"""How far long work is, and what its steps took: a callback (done, total, what), and seconds by step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 #: Called with (done, total, what is going on); a new total, or `done` going back, starts a new stage.
 Progress = Callable[[int, int, str], None]
@@ -10,3 +12,11 @@ Progress = Callable[[int, int, str], None]
 
 def nobody(done: int, total: int, what: str) -> None:
     """Progress that nobody is told."""
+
+
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Add the block's wall seconds to the step's; a resumed run adds up."""
+    start = time.monotonic()
+    yield
+    seconds[step] = round(seconds.get(step, 0.0) + time.monotonic() - start, 3)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from m2m.errors import ConfigError
 from m2m.exporting import Sources, render
 from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
 from m2m.pipeline import run as merge_to_mix
 from m2m.pipeline.config import RunConfig
+from m2m.pipeline.mix_options import MixOptions
 from m2m.pipeline.report import write_report
-from m2m.scoring import Means
+from m2m.scoring import Means, files_of_tasks
+from m2m.scoring.bench import Bench, task_bench
 from m2m.scoring.live.device import open_device
+from m2m.scoring.models import Experts, paths_of
+from m2m.scoring.tasks import TaskOptions
 from m2m.support.arguments import argument, check_count
 from m2m.support.files import write_atomically
-from m2m.support.outputs import Output, check_outputs
+from m2m.support.outputs import Output, check_outputs, results_in
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 from m2m.verbs.export import check_format
+from m2m.verbs.score import bench_of, files_of_setup
 from m2m.verbs.theory import draw_mix, study_run
 
 if TYPE_CHECKING:
@@ -100,9 +107,19 @@ def run(
 
 
 def mix(
-    config: RunConfig | str | Path,
+    config: RunConfig | str | Path | None,
     out: str | Path,
     *,
+    base: str | Path | None = None,
+    experts: Experts | None = None,
+    tasks: Sequence[str] = (),
+    setup: str | Path | None = None,
+    targets: Sequence[str] = (),
+    split: str = "validation",
+    model: str | None = None,
+    context: int | None = None,
+    options: TaskOptions | None = None,
+    seed: int | None = None,
     train: bool = False,
     workers: int | None = None,
     mode: str = "resident",
@@ -117,11 +134,25 @@ def mix(
     Experts → merged models at first mixtures on the simplex, scored on every target → a fitted surface each →
     argmax of the utility and mean of the top k → real merges of both → λ*, with intervals from resampling,
     and the figure. A folder of `m2m.run` serves, its experts are used, and it is left as that run made it.
-    After an interruption the same call goes on.
+    With `base` and `experts` the experts are those, and nothing is trained. After an interruption the same
+    call goes on.
 
     Args:
-        config: The run configuration, or its TOML file; its `[mix]` table says how to search.
-        out: The run folder; made if need be. Results go to `out/mix`.
+        config: The run configuration, or its TOML file; its `[mix]` table says how to search. With `base`
+            and `experts` only that table is read, and its `capabilities` are weights by task; None: the
+            defaults, all tasks alike.
+        out: The run folder, results go to `out/mix`; of given experts a folder for the results. Made if need
+            be.
+        base: Checkpoint of the base model θ₀.
+        experts: The experts' checkpoints or adapters, by name; or only paths. [N]
+        tasks: Tasks as the command line spells them; their first metrics count.
+        setup: A run configuration whose `[setup]` has the model and the targets, instead of `tasks`.
+        targets: Targets of `setup`.
+        split: Split of the targets, `validation` or `test`.
+        model: Factory of the module, `FILE.py:FUNCTION`; None if `base` is a Hugging Face folder.
+        context: Longest input of a task's texts, in tokens.
+        options: What else is said about the tasks.
+        seed: Decides all random choices for given experts; a run configuration has its own.
         train: Whether models are really trained on λ* and on equal shares, and scored.
         workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
         mode: How merged models are scored: `resident`, `streamed`, `stacked`, or `auto` as in `m2m.score`.
@@ -142,18 +173,64 @@ def mix(
     from m2m.mixing import mix as mergemix
 
     check_count("workers", workers)
+    check_count("context", context)
     files = {check_format(name, "exports"): Path(path) for name, path in (exports or {}).items()}
-    wanted = _loaded(config)
-    read = [wanted.path, *filter(wanted.reads, files.values())]
-    check_outputs([Output(argument("exports", f"{n}={p}"), p) for n, p in files.items()], inputs=read)
-    result = mergemix(
-        wanted, Path(out), train=train, workers=workers, means=_means(mode, memory, device),
-        progress=progress,
-    )  # fmt: skip
+    written = [Output(argument("exports", f"{n}={p}"), p) for n, p in files.items()]
+    means = _means(mode, memory, device)
+    if base is not None or experts is not None:
+        if base is None or experts is None or train or workers is not None:
+            raise ConfigError(
+                f"{argument('base')} goes with {argument('experts')}, and without {argument('train')} and "
+                f"{argument('workers')}: nothing is trained"
+            )
+        of_setup = bench_of(tasks, setup, targets, split, model, options, progress)
+        bench = of_setup or partial(
+            task_bench, Path(base), tasks, model=model, context=context, options=options
+        )
+        read = [base, *paths_of(experts), *files_of_tasks(tasks, model, options), *files_of_setup(setup)]
+        result = _mix_experts(
+            config, Path(out), base, experts, bench, seed or 0, means, [*written], read, progress
+        )
+    else:
+        if config is None or tasks or setup is not None or seed is not None:
+            raise ConfigError(
+                f"mix needs a run configuration, or {argument('base')}, {argument('experts')} and a task; "
+                f"{argument('tasks')}, {argument('setup')} and {argument('seed')} go with the latter"
+            )
+        wanted = _loaded(config)
+        check_outputs(written, inputs=[wanted.path, *filter(wanted.reads, files.values())])
+        result = mergemix(wanted, Path(out), train=train, workers=workers, means=means, progress=progress)
     for name, path in files.items():
         write_atomically(path, render(result.mixture, name, sources))
     draw_mix(result.folder)
     return result
+
+
+def _mix_experts(
+    config: RunConfig | str | Path | None,
+    out: Path,
+    base: str | Path,
+    experts: Experts,
+    bench: Callable[[], Bench],
+    seed: int,
+    means: Means,
+    written: list[Output],
+    read: Iterable[str | Path],
+    progress: Progress | None,
+) -> MixResult:
+    from m2m.mixing import mix_experts
+
+    how = MixOptions()
+    if config is not None:
+        how = config.mix if isinstance(config, RunConfig) else configuration.load_mix(config)
+    said, table = argument("out", out), out / "scores.sqlite"
+    own = [*results_in(said, out, "mix"), *results_in(said, out, "candidates")[1:]]
+    if table.exists():
+        own.append(Output(said, table, "table", own=True))
+    inputs = [*read, *([config] if isinstance(config, str | Path) else ())]
+    check_outputs([*own, *written], inputs=inputs)
+    where = f"{config} [mix]" if isinstance(config, str | Path) else ""
+    return mix_experts(base, experts, bench, out, how, where=where, seed=seed, means=means, progress=progress)
 
 
 def _means(mode: str, memory: int | str | None, device: str) -> Means:

@@ -10,7 +10,7 @@ from pathlib import Path
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.scoring import files_of_tasks, score_outputs
-from m2m.scoring.models import Experts
+from m2m.scoring.models import Experts, paths_of
 from m2m.scoring.tasks import TaskOptions
 from m2m.searching import (
     DEFAULT,
@@ -263,7 +263,7 @@ def _inputs(asked: Asked, prior: str | Path | None) -> list[str | Path]:
     if asked.run is not None:
         return named
     experts = asked.experts or ()
-    paths = experts.values() if isinstance(experts, Mapping) else experts
+    paths = paths_of(experts)
     of_tasks = files_of_tasks(asked.tasks, asked.model, asked.options)
     return [*named, *paths, *of_tasks, *files_of_setup(asked.setup, asked.out)]
 

@@ -1,0 +1,132 @@
+"""MergeMix from a run configuration's data to λ*: experts, the search, and real trainings if wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from m2m.mixing.problem import Problem
+from m2m.mixing.procedure import MixSearch
+from m2m.mixing.result import MixResult
+from m2m.mixing.surface import WeightedTarget
+from m2m.mixture import Mixture
+from m2m.pipeline import run_folder
+from m2m.pipeline.config import RunConfig
+from m2m.pipeline.crew import WHOLE
+from m2m.pipeline.steps import RunSteps, load_setup
+from m2m.scoring import Means
+from m2m.scoring.table import ScoreTable
+from m2m.setups.protocol import contents_of
+from m2m.support.arrays import Floats
+from m2m.support.devices import one_thread
+from m2m.support.progress import Progress, nobody
+
+
+def mix(
+    config: RunConfig,
+    out: Path,
+    *,
+    train: bool = False,
+    workers: int | None = None,
+    means: Means | None = None,
+    progress: Progress | None = None,
+) -> MixResult:
+    """Find the best shares of the configuration's datasets (MergeMix, arXiv 2601.17858, Sec. 3).
+
+    Experts → merged models of starting mixtures, scored on every target → a fitted surface each →
+    argmax of the utility and mean of the top k → real merges of both → λ* = α*, with intervals from
+    resampling. Experts, merged scores and trainings that the folder already holds are not made again, so a
+    killed run goes on where it was. A folder of `m2m run` serves, and is left as that run made it.
+
+    Args:
+        config: The run configuration; its `[mix]` table says how to search.
+        out: The run folder; made if need be. Results go to `out/mix`.
+        train: Whether models are really trained on λ* and on equal shares, and scored.
+        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        means: In which way candidates are scored, and what all workers together may use; None: whole models
+            on the CPU, in half of the memory that is free.
+        progress: Called with (done, total, step).
+
+    Returns:
+        What was found; also written.
+    """
+    run_folder.check(out, config)
+    setup = load_setup(config, progress)
+    problem = Problem.of(config, setup)
+    contents = contents_of(setup)
+    with run_folder.claim(out, config, contents) as folder, one_thread():
+        folder.mix.mkdir(exist_ok=True)
+        with ScoreTable(folder.mix / "scores.sqlite") as table:
+            steps = _RunSteps(
+                config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
+                means or WHOLE, problem=problem,
+            )  # fmt: skip
+            result = steps.all(train=train)
+        result.write()
+    return result
+
+
+@dataclass(kw_only=True)
+class _RunSteps(RunSteps):
+    """The steps of MergeMix that train, and where its scores come from: a run folder."""
+
+    problem: Problem
+
+    def __post_init__(self) -> None:
+        self.seed = self.config.run.seed
+        self.tasks = tuple((target.name, "validation") for target in self.problem.targets)
+
+    def all(self, *, train: bool) -> MixResult:
+        """Return the outcome, having taken every step in order."""
+        self.base(self.tasks)
+        with self.timed("experts"):
+            self.train(self.experts, [self.seed], (), "experts")
+        search = MixSearch(self.problem, self.config.mix, self.seed, self, self.progress)
+        found = search.find(self.folder.mix, identity=self.config.identity, notes=self.folder.notes)
+        trained = self.trained(found.mixture) if train else {}
+        return replace(found, trained=trained, seconds=self.seconds)
+
+    def merged_scores(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:
+        """Return every example's score of every merged model, by target: each [M, E]."""
+        keys = self.merge(mixtures, self.tasks, step)
+        return {
+            target.name: np.stack(
+                [self.examples(key, target.name, "validation", target.metric) for key in keys]
+            )
+            for target in self.problem.targets
+        }
+
+    def base_score(self, target: WeightedTarget) -> float:
+        """Return the base model's own score."""
+        key = self.trained_key(self.folder.base)
+        return float(self.examples(key, target.name, "validation", target.metric).mean())
+
+    def examples(self, key: str, task: str, split: str, metric: str) -> Floats:
+        """Return every example's score of one model: [E]."""
+        version = self.setup.version
+        [row] = self.table.rows(key=key, task=task, split=split, version=version, metric=metric)
+        return row.examples
+
+    def trained(self, chosen: Mixture) -> dict[str, dict[str, dict[str, float]]]:
+        """Return scores of models really trained on λ* and on equal shares, by target and split."""
+        named = {"chosen": chosen, "equal": Mixture.subset(self.datasets, self.datasets)}
+        tasks = tuple(
+            (target.name, split) for target in self.problem.targets for split in ("validation", "test")
+        )
+        with self.timed("training"):
+            self.train(list(named.values()), [self.seed], tasks, "trained mixtures")
+        scores: dict[str, dict[str, dict[str, float]]] = {}
+        for who, mixture in named.items():
+            key = self.trained_key(self.folder.model(mixture, self.seed))
+            scores[who] = {
+                target.name: {
+                    split: float(self.examples(key, target.name, split, target.metric).mean())
+                    for split in ("validation", "test")
+                }
+                for target in self.problem.targets
+            }
+        return scores

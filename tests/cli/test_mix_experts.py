@@ -1,0 +1,135 @@
+"""`m2m mix` on experts that were trained elsewhere: the right shares, kept scores, wrong input in a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import m2m
+from m2m.checkpoint import save
+from m2m.cli import main
+from m2m.pipeline.mix_options import MixOptions
+
+#: Losses (w·x − x)² and (w·x + x)² of a model with one weight, for 20 x: best at w = 1 and at w = −1.
+TASK = """
+import torch
+
+METRICS = {"loss": False}
+X = torch.linspace(0.5, 1.5, 20)
+
+def model():
+    return torch.nn.Linear(1, 1, bias=False)
+
+def plus(model):
+    with open("calls", "a") as calls:
+        calls.write("x")
+    return {"loss": (model.weight[0, 0] * X - X) ** 2}
+
+def minus(model):
+    return {"loss": (model.weight[0, 0] * X + X) ** 2}
+"""
+SLOPES = {"a": 4.0, "b": -2.0, "c": 9.0}
+OPTIONS = '[mix]\nregressor = "scheffe"\nseeds = 12\npoints = 512\ntop_k = 5\nbootstrap = 3\n'
+
+
+@pytest.fixture(autouse=True)
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("task.py").write_text(TASK, encoding="utf-8")
+    Path("how.toml").write_text(OPTIONS, encoding="utf-8")
+    for name, slope in {"base": 0.0, **SLOPES}.items():
+        save({"weight": torch.tensor([[slope]])}, Path(name))
+
+
+def mix(*more: str) -> int:
+    ours = ["--base", "base", "--experts", "a", "b", "c", "--model", "task.py:model", "--out", "out"]
+    return main(["mix", "how.toml", *ours, *more])
+
+
+def slope(weights: dict[str, float]) -> float:
+    return sum(share * SLOPES[name] for name, share in weights.items())
+
+
+def test_the_best_shares_are_found_drawn_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mix("--task", "task.py:plus", "--to", "json=shares.json", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert slope(found["weights"]) == pytest.approx(1.0, abs=0.05)
+    assert found["capabilities"]["task.py:plus"]["base"] == pytest.approx(
+        float((torch.linspace(0.5, 1.5, 20) ** 2).mean())
+    )
+    assert json.loads(Path("shares.json").read_text())["datasets"] == ["a", "b", "c"]
+    for name in ("mix.json", "mix.png", "candidates.csv", "mixture.json", "scores.sqlite"):
+        assert (Path("out") / name).stat().st_size, name
+    asked = Path("calls").stat().st_size
+    assert mix("--task", "task.py:plus", "--seed", "0", "-q") == 0
+    assert Path("calls").stat().st_size == asked, "scores are kept"
+
+
+def test_tasks_are_weighed(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("how.toml").write_text(
+        OPTIONS + 'capabilities = {"task.py:plus" = 1, "task.py:minus" = 3}\n', encoding="utf-8"
+    )
+    assert mix("--task", "task.py:plus", "task.py:minus", "--json") == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert slope(whole["weights"]) < 0.5
+    weights = {name: entry["weight"] for name, entry in whole["capabilities"].items()}
+    assert weights == {
+        "task.py:plus": 0.25,
+        "task.py:minus": 0.75,
+    }
+
+
+def test_in_python_without_a_file() -> None:
+    options = MixOptions(regressor="scheffe", seeds=12, points=256, top_k=5, bootstrap=0)
+    Path("how.toml").write_text("[mix]\nregressor = 'scheffe'\nseeds = 12\nbootstrap = 0\n", encoding="utf-8")
+    found = m2m.mix(
+        "how.toml", "out", base="base", experts=["a", "b", "c"], tasks=["task.py:plus"], model="task.py:model"
+    )
+    assert slope(found.mixture.shares) == pytest.approx(1.0, abs=0.05)
+    assert found.options["seeds"] == options.seeds
+    assert found.trained == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "score needs a task"),
+        (["--task", "task.py:plus", "--train"], "nothing is trained"),
+        (["--task", "task.py:plus", "--workers", "2"], "--base goes with --experts, and without --train"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(
+    more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mix(*more) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("repetitions = 4", "give caps"),
+        (
+            "capabilities = {'task.py:puls' = 1}",
+            "[mix]: capabilities: there is no 'task.py:puls' (did you",
+        ),
+        ("caps = {d = 0.5}", "caps: there is no 'd'"),
+    ],
+)
+def test_options_that_experts_cannot_follow(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("how.toml").write_text(OPTIONS + line + "\n", encoding="utf-8")
+    assert mix("--task", "task.py:plus") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_configuration_takes_no_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mix", "how.toml", "--out", "out", "--task", "task.py:plus"]) == 2
+    assert "--base, --experts and a task" in capsys.readouterr().err
+    assert main(["mix", "--out", "out"]) == 2
+    assert "needs a run configuration" in capsys.readouterr().err
