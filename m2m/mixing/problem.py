@@ -118,7 +118,7 @@ def _caps(config: RunConfig, setup: Setup) -> dict[str, float]:
 
 def _space(datasets: Sequence[str], options: MixOptions, caps: Mapping[str, float]) -> Simplex:
     for number, prior in enumerate(options.priors, start=1):
-        if abs(sum(prior.values()) - 1) > 1e-6 or min(prior.values()) < 0:
+        if not (abs(sum(prior.values()) - 1) <= 1e-6 and min(prior.values()) >= 0):  # NaN among them
             raise ConfigError(f"prior {number} must have shares that sum to 1, got {dict(prior)}")
     pull = options.priors[0] if options.priors and options.strength else None
     return Simplex(datasets, options.floors, caps, pull, options.strength)

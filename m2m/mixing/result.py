@@ -125,9 +125,9 @@ class MixResult:
 
     def write(self) -> None:
         """Write `candidates.csv`, `mixture.json` and, last, `mix.json` into its folder."""
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         write_rows(self.folder / "candidates.csv", *self.to_rows())
         write_atomically(self.folder / "mixture.json", render(self.mixture, "json"))
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(self.folder / "mix.json", text + "\n")
 
     def to_json(self) -> dict[str, Any]:

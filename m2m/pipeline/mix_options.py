@@ -12,6 +12,9 @@ from m2m.support.schema import check_keys, check_whole
 
 Pick = Literal["best", "argmax", "top"]
 
+#: Beyond these a search would take days, or more memory than there is.
+_MOST = {"seeds": 10**5, "folds": 10**3, "points": 10**7, "top_k": 10**7, "bootstrap": 10**5}
+
 
 @dataclass(frozen=True)
 class MixOptions:
@@ -58,6 +61,8 @@ class MixOptions:
     def __post_init__(self) -> None:
         for name, least in (("seeds", 5), ("folds", 2), ("points", 1), ("top_k", 1), ("bootstrap", 0)):
             check_whole(name, getattr(self, name), least)
+            if getattr(self, name) > _MOST[name]:
+                raise ConfigError(f"{name} may be {_MOST[name]} at most, got {getattr(self, name)}")
         if self.grid is not None:
             check_whole("grid", self.grid, 0)
         _real("dirichlet", self.dirichlet)
@@ -95,7 +100,8 @@ def read_mix_options(table: Any, where: str) -> MixOptions:
 
 def _numbers(name: str, table: Any) -> None:
     numbers = isinstance(table, Mapping) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in table.values()
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in table.values()
     )
     if not numbers:
         raise ConfigError(f"{name} must give numbers by name, as in {{a = 0.5}}, got {table!r}")

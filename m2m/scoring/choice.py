@@ -38,6 +38,10 @@ class Means:
     #: Folder for activations that a streamed pass cannot keep; None: the system's.
     spill: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.mode not in ("auto", *MODES):
+            raise ConfigError(f"no mode {self.mode!r}; there are auto, {', '.join(MODES)}")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -71,12 +75,9 @@ def choose(models: Models, scorers: Sequence[Scorer], candidates: int, means: Me
         The choice.
 
     Raises:
-        ConfigError: If there is no such mode, or the one that is left does not fit the budget, the device or
-            a task.
+        ConfigError: If the mode that is left does not fit the budget, the device or a task.
     """
     mode = means.mode
-    if mode not in ("auto", *MODES):
-        raise ConfigError(f"no mode {mode!r}; there are auto, {', '.join(MODES)}")
     if mode == "streamed":
         return _streamed(models, scorers, means, "asked for")
     size = size_of(models)

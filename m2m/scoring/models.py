@@ -17,6 +17,7 @@ from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
 from m2m.scoring.adapted_sums import adapted_sums
 from m2m.scoring.bench import Bench
 from m2m.scoring.live.live_model import OtherSum
+from m2m.support.arguments import check_several
 from m2m.support.content_keys import Part
 from m2m.support.names import check_names
 
@@ -30,6 +31,7 @@ Experts = Mapping[str, str | Path] | Sequence[str | Path]
 
 def paths_of(experts: Experts) -> list[str | Path]:
     """The experts' paths, however they were given [N]."""
+    check_several("experts", experts)
     return list(experts.values() if isinstance(experts, Mapping) else experts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from m2m.errors import ConfigError
 from m2m.support.schema import check_whole
 
 #: How the command line that is running calls the arguments; empty under Python.
@@ -35,6 +36,12 @@ def called(options: Mapping[str, str]) -> Iterator[None]:
     finally:
         _options.clear()
         _options.update(before)
+
+
+def check_several(name: str, values: object) -> None:
+    """Refuse one text where several are wanted: taken apart, it would be as many letters."""
+    if isinstance(values, str):
+        raise ConfigError(f"{argument(name)} must be a list, got {values!r}: write [{values!r}]")
 
 
 def check_count(name: str, value: int | None, least: int = 1) -> None:

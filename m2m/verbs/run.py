@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.errors import ConfigError
+from m2m.errors import ConfigError, RunFolderError
 from m2m.exporting import Sources, render
 from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
@@ -95,12 +95,13 @@ def run(
         RunFolderError: If `out` holds anything but a run of this configuration and these data.
     """  # noqa: DOC502 - raised by what is called
     check_count("workers", workers)
+    if validate not in (None, True, False):
+        raise ConfigError(f"{argument('validate')} must be true or false, got {validate!r}")
+    means = _means(mode, memory, device)
     wanted = _loaded(config)
     if validate is not None:
         wanted = replace(wanted, run=replace(wanted.run, validate=validate))
-    folder = merge_to_mix(
-        wanted, Path(out), workers=workers, means=_means(mode, memory, device), progress=progress
-    )
+    folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=progress)
     study_run(folder)
     page = write_report(folder.root)
     return RunReport(folder.root, folder.read_results(), page, folder.notes)
@@ -192,10 +193,13 @@ def mix(
             config, Path(out), base, experts, bench, seed or 0, means, [*written], read, progress
         )
     else:
-        if config is None or tasks or setup is not None or seed is not None:
+        of_experts = {"tasks": tasks, "setup": setup, "targets": targets, "model": model, "context": context}
+        said = [name for name, value in {**of_experts, "seed": seed}.items() if value not in (None, (), [])]
+        said += ["split"] if split != "validation" else []
+        if config is None or said:
             raise ConfigError(
-                f"mix needs a run configuration, or {argument('base')}, {argument('experts')} and a task; "
-                f"{argument('tasks')}, {argument('setup')} and {argument('seed')} go with the latter"
+                f"mix needs a run configuration, or {argument('base')}, {argument('experts')} and a task"
+                + (f"; {argument(said[0])} goes with the latter" if said else "")
             )
         wanted = _loaded(config)
         check_outputs(written, inputs=[wanted.path, *filter(wanted.reads, files.values())])
@@ -223,6 +227,7 @@ def _mix_experts(
     how = MixOptions()
     if config is not None:
         how = config.mix if isinstance(config, RunConfig) else configuration.load_mix(config)
+    _check_own(out)
     said, table = argument("out", out), out / "scores.sqlite"
     own = [*results_in(said, out, "mix"), *results_in(said, out, "candidates")[1:]]
     if table.exists():
@@ -231,6 +236,19 @@ def _mix_experts(
     check_outputs([*own, *written], inputs=inputs)
     where = f"{config} [mix]" if isinstance(config, str | Path) else ""
     return mix_experts(base, experts, bench, out, how, where=where, seed=seed, means=means, progress=progress)
+
+
+def _check_own(out: Path) -> None:
+    # A folder of another search of experts may be gone on with; what is anybody else's is not written over.
+    ours = (out / "mix.json").exists() or (out / "scores.sqlite").exists()
+    theirs = [name for name in ("run.json", "config.toml", "results.json") if (out / name).exists()]
+    if not ours:
+        theirs += [name for name in ("mixture.json", "candidates.csv") if (out / name).exists()]
+    if theirs:
+        raise RunFolderError(
+            f"{argument('out', out)}: holds {theirs[0]} of something else; name another folder for what is "
+            "found of given experts"
+        )
 
 
 def _means(mode: str, memory: int | str | None, device: str) -> Means:

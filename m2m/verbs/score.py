@@ -17,7 +17,7 @@ from m2m.scoring.bench import Bench, setup_bench
 from m2m.scoring.models import Experts
 from m2m.scoring.racing.race_experts import BUDGET
 from m2m.scoring.tasks import TaskOptions
-from m2m.support.arguments import argument, check_count
+from m2m.support.arguments import argument, check_count, check_several
 from m2m.support.progress import Progress
 
 #: Candidates as they may be given; None and `all` stand for every subset.
@@ -187,12 +187,14 @@ def bench_of(
     progress: Progress | None,
 ) -> Callable[[], Bench] | None:
     """Return what makes a run configuration's bench; None where tasks are named instead."""
-    if (setup is None) == (not tasks):
-        one, other = (
-            f"{argument('setup', 'CONFIG.toml')} {argument('targets', 'NAME')}",
-            argument("tasks", "TASK"),
-        )
-        raise ConfigError(f"score needs a task: {one}, or {other}")
+    check_several("tasks", tasks)
+    check_several("targets", targets)
+    one = f"{argument('setup', 'CONFIG.toml')} {argument('targets', 'NAME')}"
+    other = argument("tasks", "TASK")
+    if setup is not None and tasks:
+        raise ConfigError(f"{one} and {other} were both given: scores are of one or the other")
+    if setup is None and not tasks:
+        raise ConfigError(f"there is nothing to score on: give {one}, or {other}")
     if setup is None:
         if targets:
             raise ConfigError(

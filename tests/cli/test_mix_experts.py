@@ -96,7 +96,7 @@ def test_in_python_without_a_file() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ([], "score needs a task"),
+        ([], "there is nothing to score on"),
         (["--task", "task.py:plus", "--train"], "nothing is trained"),
         (["--task", "task.py:plus", "--workers", "2"], "--base goes with --experts, and without --train"),
     ],
@@ -133,3 +133,37 @@ def test_a_configuration_takes_no_tasks(capsys: pytest.CaptureFixture[str]) -> N
     assert "--base, --experts and a task" in capsys.readouterr().err
     assert main(["mix", "--out", "out"]) == 2
     assert "needs a run configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["run.json", "candidates.csv", "mixture.json"])
+def test_what_others_keep_in_a_folder_is_not_written_over(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").mkdir()
+    (Path("out") / name).write_text("mine", encoding="utf-8")
+    assert mix("--task", "task.py:plus") == 2
+    assert f"--out out: holds {name} of something else" in capsys.readouterr().err
+    assert [path.name for path in Path("out").iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("priors = [{a = nan, b = 2}]", "must give numbers by name"),
+        ("seeds = 1_000_000_000_000", "seeds may be 100000 at most"),
+    ],
+)
+def test_options_beyond_reason(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("how.toml").write_text(f"[mix]\n{line}\n", encoding="utf-8")
+    assert mix("--task", "task.py:plus") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_configuration_takes_no_split(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mix", "how.toml", "--out", "out", "--split", "test"]) == 2
+    assert "--split goes with the latter" in capsys.readouterr().err
+
+
+def test_a_mode_that_is_none_is_refused_before_any_work() -> None:
+    with pytest.raises(m2m.errors.ConfigError, match="no mode 'foo'; there are auto, resident"):
+        m2m.run("absent.toml", "out", mode="foo")

@@ -92,7 +92,7 @@ def test_the_same_command_scores_only_what_is_new(capsys: pytest.CaptureFixture[
         (["--task", "task.py:missing"], "missing"),
         (["--model", "task.py:modle"], "no function 'modle' (did you mean 'model'?)"),
         (["--target", "t"], "without --target"),
-        (["--setup", "run.toml"], "score needs a task"),
+        (["--setup", "run.toml"], "were both given"),
         (["--out", "nowhere/scores.csv"], "no folder nowhere"),
         (
             ["--memory", "39B"],

@@ -329,3 +329,13 @@ def test_wrong_runs_are_one_line(
     ):
         assert main(["search", *words]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("bench")
+def test_scores_are_not_replaced_by_what_was_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    models = ["--base", "base", "--experts", "a", "b", "c", "--model", "task.py:model"]
+    assert main(["score", *models, "--task", "task.py:loss", "--out", "tried.csv", "-q"]) == 0
+    scores = Path("tried.csv").read_bytes()
+    assert search("--task", "task.py:loss") == 2
+    assert "holds scores of `m2m score`" in capsys.readouterr().err
+    assert Path("tried.csv").read_bytes() == scores

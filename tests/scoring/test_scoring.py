@@ -233,7 +233,7 @@ def test_a_task_that_is_new_is_all_that_is_scored(models: Path, tmp_path: Path) 
 
 
 def test_wrong_input_is_named_and_leaves_nothing(models: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="score needs a task"):
+    with pytest.raises(ConfigError, match="there is nothing to score on"):
         score(models, tmp_path, tasks=[])
     with pytest.raises(
         MixtureError, match=r"candidate a\+c is over \('a', 'c'\), the experts are \['a', 'b'\]"

@@ -163,7 +163,17 @@ def test_an_error_names_arguments_here_and_options_there(
         m2m.export("a=1", "jsn", tmp_path / "x.json")
     assert main(["export", "a=1", "--to", "jsn", "--out", str(tmp_path / "x.json")]) == 2
     assert "error: --to: there is no format 'jsn'" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match=r"a task: setup=CONFIG.toml targets=NAME, or tasks=TASK"):
+    with pytest.raises(ConfigError, match=r"give setup=CONFIG.toml targets=NAME, or tasks=TASK"):
         m2m.score(tmp_path, [tmp_path], out=tmp_path / "s.csv")
     assert main(["score", "--base", "b", "--experts", "a", "--out", "s.csv"]) == 2
-    assert "score needs a task: --setup CONFIG.toml --target NAME, or --task TASK" in capsys.readouterr().err
+    assert (
+        "there is nothing to score on: give --setup CONFIG.toml --target NAME, or --task TASK"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("named", [{"targets": "tests"}, {"tasks": "lm:a.txt"}])
+def test_one_text_is_not_taken_for_a_list(named: dict[str, str], tmp_path: Path) -> None:
+    [(name, value)] = named.items()
+    with pytest.raises(m2m.errors.ConfigError, match=rf"{name} must be a list, got '{value}'"):
+        m2m.score("base", ["a"], out=tmp_path / "s.csv", **named)  # type: ignore[arg-type]

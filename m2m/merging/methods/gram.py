@@ -125,7 +125,8 @@ class GramSum(Method):
             points = task_vectors(tensors[0], tensors[1:])
         else:
             points = [tensor.to(task_vector_type(tensors)) for tensor in tensors]
-        weights = input_weights(self.weights(gram_matrix(points), settings), on_task_vectors=on_task_vectors)
+        found = self._of_points(gram_matrix(points), settings)
+        weights = input_weights(found, on_task_vectors=on_task_vectors)
         return sum_inputs(tensors, weights, out_dtype)
 
     def passes(self, window: Window) -> Iterator[StreamPass]:
@@ -181,8 +182,14 @@ class GramSum(Method):
     def _on_its_task_vectors(self, tensor: PlannedTensor) -> bool:
         return self.on_task_vectors(with_base=tensor.origin == 0)
 
+    def _of_points(self, gram: Gram, settings: Settings) -> list[float]:
+        points = self.weights(gram, settings)
+        if len(points) != len(gram):
+            raise RecipeError(f"{self.name}: its rule gave {len(points)} weights for {len(gram)} points")
+        return points
+
     def _weights(self, tensor: PlannedTensor, gram: Gram, m: int) -> list[float]:
-        points = self.weights(gram, tensor.settings[m])
+        points = self._of_points(gram, tensor.settings[m])
         weights = input_weights(points, on_task_vectors=self._on_its_task_vectors(tensor))
         if not all(map(math.isfinite, weights)):
             raise RecipeError(f"{self.name}: tensor {tensor.entry.name!r} has merging weights {weights}")

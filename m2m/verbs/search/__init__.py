@@ -250,11 +250,24 @@ def _outputs(asked: Asked, storage: str | Path | None) -> list[Output]:
         if asked.out is None:
             raise ConfigError(f"live scores need {argument('out', 'NAME.csv')}: they are kept beside it")
         outputs = score_outputs(asked.out)
+        _keep_scores(asked.out)
     elif asked.out is not None:
         outputs = [Output(argument("out", asked.out), asked.out)]
     if storage is not None:
         outputs.append(Output(argument("storage", storage), Path(storage), "table"))
     return outputs
+
+
+def _keep_scores(out: Path) -> None:
+    # `m2m score` writes its table under such a name too; what it keeps in the SQLite file serves both.
+    if out.is_file():
+        with out.open("rb") as file:
+            head = file.readline(4096).split(b",")
+        if {b"candidate", b"members", b"task"} <= set(head):
+            raise ConfigError(
+                f"{argument('out', out)}: holds scores of `m2m score`, which what was tried would replace; "
+                f"give another name (with a copy of {out.with_suffix('.sqlite').name} they cost nothing)"
+            )
 
 
 def _inputs(asked: Asked, prior: str | Path | None) -> list[str | Path]:

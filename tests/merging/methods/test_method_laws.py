@@ -144,3 +144,13 @@ def test_settings_are_checked() -> None:
 def test_the_registry_imports_neither_torch_nor_numpy() -> None:
     code = "import sys, m2m.merging.methods; sys.exit(bool({'torch', 'numpy'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_rule_that_gives_too_few_weights_is_refused() -> None:
+    short = GramSum(
+        name="short", base="required", parameters=(), space="task vectors", source="this test",
+        weights=lambda gram, settings: [1.0],
+    )  # fmt: skip
+    inputs = Inputs((torch.ones(4), 2 * torch.ones(4)), torch.zeros(4))
+    with pytest.raises(RecipeError, match="short: its rule gave 1 weights for 2 points"):
+        short.reference(inputs, settings_of(short, 2), torch.float32)
