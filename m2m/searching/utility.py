@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,10 @@ class Limit:
     task: str
     bound: float
     at_least: bool
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.bound):
+            raise InputError(f"the limit of {self.task} must be a number, got {self.bound!r}")
 
     def missed_by(self, scores: Mapping[str, float]) -> float:
         """Return how far scores, by task, are beyond the limit; 0 if it holds."""
@@ -58,7 +63,7 @@ class Utility:
         limits: Sequence[Limit] = (),
         prepare: Callable[[Sequence[Mixture]], None] | None = None,
     ) -> None:
-        if not weights or min(weights.values()) <= 0:
+        if not weights or not all(0 < weight < math.inf for weight in weights.values()):
             raise InputError(f"a utility needs positive weights, got {dict(weights)}")
         self._scores, self._weights, self._limits = scores, dict(weights), tuple(limits)
         self._prepare = prepare

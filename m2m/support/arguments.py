@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from m2m.errors import ConfigError
 from m2m.support.schema import check_whole
 
+#: Largest count that the compiled module and torch can take.
+MOST = 2**31 - 1
 #: How the command line that is running calls the arguments; empty under Python.
 _options: dict[str, str] = {}
 
@@ -44,7 +46,9 @@ def check_several(name: str, values: object) -> None:
         raise ConfigError(f"{argument(name)} must be a list, got {values!r}: write [{values!r}]")
 
 
-def check_count(name: str, value: int | None, least: int = 1) -> None:
-    """Refuse what is no whole number of at least `least`; None, which stands for a default, passes."""
+def check_count(name: str, value: int | None, least: int = 1, most: int = MOST) -> None:
+    """Refuse what is no whole number from `least` to `most`; None, which stands for a default, passes."""
     if value is not None:
         check_whole(argument(name), value, least)
+        if value > most:
+            raise ConfigError(f"{argument(name)} may be {most} at most, got {value!r:.60}")

@@ -175,6 +175,7 @@ def mix(
 
     check_count("workers", workers)
     check_count("context", context)
+    check_count("seed", seed, 0)
     files = {check_format(name, "exports"): Path(path) for name, path in (exports or {}).items()}
     written = [Output(argument("exports", f"{n}={p}"), p) for n, p in files.items()]
     means = _means(mode, memory, device)

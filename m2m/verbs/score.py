@@ -167,6 +167,7 @@ def race(
     """  # noqa: DOC502 - raised by what is called
     check_count("threads", threads)
     check_count("context", context)
+    check_count("seed", seed, 0)
     if bench is None:
         bench = bench_of(tasks, setup, targets, split, model, options, progress)
     return race_candidates(
@@ -232,7 +233,12 @@ def _mixtures(candidates: Candidates, experts: Experts) -> Sequence[Mixture] | N
     if candidates is None or candidates == "all":
         return None
     if not isinstance(candidates, str | Path):
-        return candidates
+        given = list(candidates)
+        if not given or not all(isinstance(mixture, Mixture) for mixture in given):
+            raise ConfigError(
+                f"{argument('candidates')} must be mixtures (m2m.Mixture), at least one, got {given!r:.60}"
+            )
+        return given
     names = [*experts] if isinstance(experts, Mapping) else [Path(path).name for path in experts]
     mixtures = [Mixture(tuple(names), row.weights) for row in read_candidates(candidates, names)]
     return list({mixture.key: mixture for mixture in mixtures}.values())

@@ -177,3 +177,16 @@ def test_one_text_is_not_taken_for_a_list(named: dict[str, str], tmp_path: Path)
     [(name, value)] = named.items()
     with pytest.raises(m2m.errors.ConfigError, match=rf"{name} must be a list, got '{value}'"):
         m2m.score("base", ["a"], out=tmp_path / "s.csv", **named)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("candidates", [[], ["a"], [None]])
+def test_candidates_are_mixtures(candidates: list[object], tmp_path: Path) -> None:
+    with pytest.raises(m2m.errors.ConfigError, match="candidates must be mixtures"):
+        m2m.score("base", ["a"], candidates, tasks=["lm:x"], out=tmp_path / "s.csv")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("threads", 2**31), ("context", 0), ("seed", -1), ("seed", 1.5)])
+def test_counts_of_a_search_have_bounds(name: str, value: float, tmp_path: Path) -> None:
+    with pytest.raises(m2m.errors.ConfigError, match=name):
+        m2m.search(base="base", experts=["a", "b"], tasks=["lm:x"], out=tmp_path / "s.csv", **{name: value})  # type: ignore[arg-type]

@@ -155,8 +155,9 @@ def search(
         InputError: If the run has no scores, or a strategy cannot search the space.
     """  # noqa: DOC502 - partly raised by what is called
     counts = {"budget": budget, "threads": threads, "smallest": smallest, "largest": largest}
-    for name, count in counts.items():
+    for name, count in {**counts, "context": context}.items():
         check_count(name, count)
+    check_count("seed", seed, 0)
     place = None if out is None else Path(out)
     if isinstance(source, Objective):
         if isinstance(space, str):
