@@ -90,6 +90,9 @@ def test_score_tables_keep_their_keys_and_values(verb: str, bench: dict[str, tor
 def test_one_table_serves_scoring_and_searching() -> None:
     assert command("score") == 0
     asked = Path("calls").read_text(encoding="utf-8")
+    assert command("search", "--strategy", "exhaustive", "--metric", "loss") == 2  # it would replace the CSV
+    [scores] = Path().glob("*.csv")
+    scores.unlink()
     assert command("search", "--strategy", "exhaustive", "--metric", "loss") == 0
     assert Path("calls").read_text(encoding="utf-8") == asked
 
