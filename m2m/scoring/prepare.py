@@ -9,7 +9,7 @@ from pathlib import Path
 
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture, all_subsets
-from m2m.scoring.bench import Bench, task_bench
+from m2m.scoring.bench import Bench
 from m2m.scoring.example_scores import check_format
 from m2m.scoring.models import Experts, Models, open_models, paths_of
 from m2m.scoring.table import ScoreTable
@@ -53,13 +53,9 @@ def prepared(
     experts: Experts,
     candidates: Sequence[Mixture] | None,
     *,
-    tasks: Sequence[str],
     outputs: Sequence[Output],
     inputs: Iterable[str | Path],
-    bench: Bench | Callable[[], Bench] | None,
-    model: str | None,
-    context: int | None,
-    options: TaskOptions | None,
+    bench: Bench | Callable[[], Bench],
 ) -> Iterator[Prepared]:
     """Check what will be written, then open models and tasks.
 
@@ -69,30 +65,21 @@ def prepared(
         base: Checkpoint of the base model θ₀.
         experts: The experts' checkpoints or adapters, by name or as paths. [N]
         candidates: Mixtures over the experts' names; None for all 2^N − 1 subsets. [M]
-        tasks: Tasks as the command line spells them.
         outputs: What will be written.
         inputs: Other files that are read.
-        bench: Module and tasks, or what makes them, instead of `tasks` and what follows.
-        model: Factory of the module; None if `base` is a Hugging Face folder.
-        context: Longest input of a task's texts, in tokens.
-        options: What else is said about the tasks.
+        bench: Module and tasks, or what makes them.
 
     Yields:
         Prepared: What can be scored, while the block runs.
 
     Raises:
-        ConfigError: If there is neither a task nor a bench, or an output cannot be written.
+        ConfigError: If an output cannot be written.
         MixtureError: If a candidate is over other names than the experts'.
     """  # noqa: DOC502 - partly raised by what is called
-    paths = paths_of(experts)
-    check_outputs(outputs, inputs=[base, *paths, *files_of_tasks(tasks, model, options), *inputs])
+    check_outputs(outputs, inputs=[base, *paths_of(experts), *inputs])
     with open_models(base, experts) as models:
         mixtures = all_subsets([*models.experts]) if candidates is None else candidates
         _check_mixtures(mixtures, models.experts)
-        if bench is None:
-            if not tasks:
-                raise ConfigError("there is no task to score on")
-            bench = task_bench(Path(base), tasks, model=model, context=context, options=options)
         yield Prepared(models, bench() if callable(bench) else bench, mixtures)
 
 

@@ -18,7 +18,6 @@ from m2m.scoring.models import Experts
 from m2m.scoring.prepare import is_scored, keep, prepared, score_outputs
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
-from m2m.scoring.tasks import TaskOptions
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.support.process_memory import peak_resident_bytes
 from m2m.support.progress import Progress, nobody
@@ -61,15 +60,11 @@ class ScoreReport:
 def score_mixtures(
     base: str | Path,
     experts: Experts,
-    candidates: Sequence[Mixture] | None = None,
+    candidates: Sequence[Mixture] | None,
+    bench: Bench | Callable[[], Bench],
     *,
-    tasks: Sequence[str] = (),
     out: str | Path,
     examples: str | Path | None = None,
-    bench: Bench | Callable[[], Bench] | None = None,
-    model: str | None = None,
-    context: int | None = None,
-    options: TaskOptions | None = None,
     mode: str = "auto",
     memory: int | str | None = None,
     threads: int | None = None,
@@ -82,9 +77,8 @@ def score_mixtures(
     start = time.perf_counter()
     place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
     with prepared(
-        base, experts, candidates, tasks=tasks, outputs=score_outputs(out, examples=examples), inputs=inputs,
-        bench=bench, model=model, context=context, options=options,
-    ) as what:  # fmt: skip
+        base, experts, candidates, bench=bench, outputs=score_outputs(out, examples=examples), inputs=inputs
+    ) as what:
         table = out.with_suffix(".sqlite")  # of a file that can be written: `.` has no suffix
         budget = None if memory is None else parse_bytes(memory)
         means = Means(mode, budget, place, threads, passes, out.parent)

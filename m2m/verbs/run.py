@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from m2m.pipeline.config import RunConfig
 from m2m.pipeline.mix_options import MixOptions
 from m2m.pipeline.report import write_report
 from m2m.scoring import Means, files_of_tasks
-from m2m.scoring.bench import Bench, task_bench
+from m2m.scoring.bench import Bench
 from m2m.scoring.live.device import open_device
 from m2m.scoring.models import Experts, paths_of
 from m2m.scoring.tasks import TaskOptions
@@ -185,10 +184,7 @@ def mix(
                 f"{argument('base')} goes with {argument('experts')}, and without {argument('train')} and "
                 f"{argument('workers')}: nothing is trained"
             )
-        of_setup = bench_of(tasks, setup, targets, split, model, options, progress)
-        bench = of_setup or partial(
-            task_bench, Path(base), tasks, model=model, context=context, options=options
-        )
+        bench = bench_of(base, tasks, setup, targets, split, model, context, options, progress)
         read = [base, *paths_of(experts), *files_of_tasks(tasks, model, options), *files_of_setup(setup)]
         result = _mix_experts(
             config, Path(out), base, experts, bench, seed or 0, means, [*written], read, progress

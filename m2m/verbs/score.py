@@ -12,8 +12,8 @@ from m2m.data import cache_dir
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
-from m2m.scoring import RaceReport, ScoreReport, race_candidates, score_mixtures
-from m2m.scoring.bench import Bench, setup_bench
+from m2m.scoring import RaceReport, ScoreReport, files_of_tasks, race_candidates, score_mixtures
+from m2m.scoring.bench import Bench, setup_bench, task_bench
 from m2m.scoring.models import Experts
 from m2m.scoring.racing.race_experts import BUDGET
 from m2m.scoring.tasks import TaskOptions
@@ -91,12 +91,12 @@ def score(
     check_count("threads", threads)
     check_count("context", context)
     if bench is None:
-        bench = bench_of(tasks, setup, targets, split, model, options, progress)
+        bench = bench_of(base, tasks, setup, targets, split, model, context, options, progress)
+    of_tasks, of_setup = files_of_tasks(tasks, model, options), files_of_setup(setup, out, examples)
+    read = [*of_tasks, *inputs, *_files(candidates), *of_setup]
     return score_mixtures(
-        base, experts, _mixtures(candidates, experts), tasks=tasks, out=out, examples=examples, bench=bench,
-        model=model, context=context, options=options, mode=mode, passes=passes, memory=memory,
-        threads=threads, device=device, progress=progress,
-        inputs=[*inputs, *_files(candidates), *files_of_setup(setup, out, examples)],
+        base, experts, _mixtures(candidates, experts), bench, out=out, examples=examples, mode=mode,
+        passes=passes, memory=memory, threads=threads, device=device, progress=progress, inputs=read,
     )  # fmt: skip
 
 
@@ -169,25 +169,28 @@ def race(
     check_count("context", context)
     check_count("seed", seed, 0)
     if bench is None:
-        bench = bench_of(tasks, setup, targets, split, model, options, progress)
+        bench = bench_of(base, tasks, setup, targets, split, model, context, options, progress)
+    of_tasks, of_setup = files_of_tasks(tasks, model, options), files_of_setup(setup, out, examples)
+    read = [*of_tasks, *inputs, *_files(candidates), *of_setup]
     return race_candidates(
-        base, experts, _mixtures(candidates, experts), tasks=tasks, out=out, budget=budget, metric=metric,
-        confidence=confidence, seed=seed, examples=examples, bench=bench, model=model, context=context,
-        options=options, memory=memory, threads=threads, device=device, progress=progress,
-        inputs=[*inputs, *_files(candidates), *files_of_setup(setup, out, examples)],
+        base, experts, _mixtures(candidates, experts), bench, out=out, budget=budget, metric=metric,
+        confidence=confidence, seed=seed, examples=examples, memory=memory, threads=threads, device=device,
+        progress=progress, inputs=read,
     )  # fmt: skip
 
 
 def bench_of(
+    base: str | Path,
     tasks: Sequence[str],
     setup: str | Path | None,
     targets: Sequence[str],
     split: str,
     model: str | None,
+    context: int | None,
     options: TaskOptions | None,
     progress: Progress | None,
-) -> Callable[[], Bench] | None:
-    """Return what makes a run configuration's bench; None where tasks are named instead."""
+) -> Callable[[], Bench]:
+    """Return what makes the bench of a run configuration's targets, or of tasks in words."""
     check_several("tasks", tasks)
     check_several("targets", targets)
     one = f"{argument('setup', 'CONFIG.toml')} {argument('targets', 'NAME')}"
@@ -202,7 +205,7 @@ def bench_of(
                 f"{argument('targets')} goes with {argument('setup', 'CONFIG.toml')}; "
                 f"{argument('tasks')} goes without {argument('targets')}"
             )
-        return None
+        return partial(task_bench, Path(base), tasks, model=model, context=context, options=options)
     if options is not None and options.trust_remote_code:
         raise ConfigError(
             f"{argument('trust_remote_code')} goes with {argument('tasks')}; for "

@@ -21,7 +21,6 @@ from m2m.scoring.racing.candidates import Runners, raced_task
 from m2m.scoring.racing.rules import allowed_evaluations
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.table import ScoreTable
-from m2m.scoring.tasks import TaskOptions
 from m2m.support.csv_tables import write_frame
 from m2m.support.files import write_atomically
 from m2m.support.process_memory import peak_resident_bytes
@@ -87,19 +86,15 @@ class RaceReport:
 def race_candidates(
     base: str | Path,
     experts: Experts,
-    candidates: Sequence[Mixture] | None = None,
+    candidates: Sequence[Mixture] | None,
+    bench: Bench | Callable[[], Bench],
     *,
-    tasks: Sequence[str] = (),
     out: str | Path,
     budget: float = BUDGET,
     metric: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
     examples: str | Path | None = None,
-    bench: Bench | Callable[[], Bench] | None = None,
-    model: str | None = None,
-    context: int | None = None,
-    options: TaskOptions | None = None,
     memory: int | str | None = None,
     threads: int | None = None,
     device: str = "cpu",
@@ -110,8 +105,8 @@ def race_candidates(
     start = time.perf_counter()
     place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
     with prepared(
-        base, experts, candidates, tasks=tasks, inputs=inputs, bench=bench, model=model, context=context,
-        options=options, outputs=score_outputs(out, examples=examples, race=True),
+        base, experts, candidates, bench=bench, inputs=inputs,
+        outputs=score_outputs(out, examples=examples, race=True),
     ) as what:  # fmt: skip
         scorer, decisive = raced_task(what.bench.scorers, metric)
         limit = allowed_evaluations(budget, len(what.mixtures), scorer.count)

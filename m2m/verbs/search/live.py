@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.scoring import Means, ScoreSource, open_models
-from m2m.scoring.bench import task_bench
 from m2m.scoring.kept_scores import KeptScores
 from m2m.scoring.live.device import open_device
 from m2m.scoring.tasks.scorer import BatchedScorer, SomeExamples
@@ -27,16 +26,10 @@ def live_source(asked: Asked) -> Iterator[Source]:
     assert asked.out is not None
     device = open_device(asked.device)
     with open_models(asked.base, asked.experts) as models:
-        of_setup = bench_of(
-            asked.tasks, asked.setup, asked.targets, asked.split, asked.model, asked.options, asked.progress
-        )
-        bench = (
-            task_bench(
-                asked.base, asked.tasks, model=asked.model, context=asked.context, options=asked.options
-            )
-            if of_setup is None
-            else of_setup()
-        )
+        bench = bench_of(
+            asked.base, asked.tasks, asked.setup, asked.targets, asked.split, asked.model, asked.context,
+            asked.options, asked.progress,
+        )()  # fmt: skip
         metrics = {scorer.task: _metric(asked, scorer.task, scorer.metrics) for scorer in bench.scorers}
         means = Means(
             asked.mode,
