@@ -6,6 +6,7 @@ from m2m.predicting.families import AUTO, FAMILIES, family
 from m2m.predicting.forecast import Forecast, predict
 from m2m.predicting.predictor import Prediction, Predictor, families_for, fit_predictor
 from m2m.predicting.protocol import Family, Model, WeightedModels
+from m2m.predicting.trained_pairs import PairCorrection
 from m2m.predicting.validation import spearman
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Family",
     "Forecast",
     "Model",
+    "PairCorrection",
     "Prediction",
     "Predictor",
     "WeightedModels",
