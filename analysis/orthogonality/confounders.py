@@ -113,6 +113,7 @@ def correct(geometry: Geometry) -> Corrected | None:
     independent of each other and of τ while training moves weights by about an ulp or more (Sheppard, 1898;
     Widrow and Kollár, 2008), so they add F_n = Σ ulp²/12 to ‖τ_n‖² and nothing to inner products. If the base
     was rounded as well after the experts had left it, its error is in every task vector, and F₀ in all of G.
+    Both sums run over tensors that were moved: a frozen tensor's stored values are the base's, error and all.
 
     .. math:: G_{ij} - a\,\delta_{ij} F_i - b\,F_0, \qquad (a, b) \in \{(0, 0), (1, 0), (1, 1)\}
 
@@ -126,11 +127,11 @@ def correct(geometry: Geometry) -> Corrected | None:
     Returns:
         Norms and cosines; None for adapters, whose task vectors are not stored rounded.
     """
-    if geometry.expert_noise is None:
+    if geometry.expert_noise is None or geometry.base_noise is None:
         return None
     experts = np.diag(geometry.expert_noise)
     grams = [geometry.gram, geometry.gram - experts, geometry.gram - experts - geometry.base_noise]
-    noise = np.maximum(geometry.expert_noise, geometry.base_noise)
+    noise = np.maximum(geometry.expert_noise, np.diag(geometry.base_noise))
     energy = np.diag(geometry.gram)
     signal = np.divide(energy, noise, out=np.full_like(energy, np.inf), where=noise > 0)
     clear = signal >= LEAST_SIGNAL

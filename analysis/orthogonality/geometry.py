@@ -38,9 +38,11 @@ class Geometry:
         same_sign: Elements where both have the same sign, not zero; on the diagonal those not zero. [N, N]
         opposite_sign: Elements where the signs differ, neither is zero. [N, N]
         base_square: ‖θ₀‖².
-        base_noise: Σ_p ulp(θ₀[p])²/12 in the type the base is stored in.
-        expert_noise: The same in the type that each expert is stored in. [N]
-        noise_square: Σ_p of the square of the element's noise, base's and expert's together. [N]
+        moved: Elements of the tensors that were moved at all; the others are frozen. [N]
+        base_noise: Σ_p ulp(θ₀[p])²/12 in the type the base is stored in, over tensors that both moved: in a
+            frozen one θ_n − θ₀ is exactly 0, and no rounding is in it. [N, N]
+        expert_noise: The same in the type that each expert is stored in, over tensors that it moved. [N]
+        noise_square: Σ_p of the square of the element's noise, base's and expert's together, likewise. [N]
     """
 
     elements: int
@@ -52,7 +54,8 @@ class Geometry:
     same_sign: Floats | None = None
     opposite_sign: Floats | None = None
     base_square: float | None = None
-    base_noise: float = 0.0
+    moved: Floats | None = None
+    base_noise: Floats | None = None
     expert_noise: Floats | None = None
     noise_square: Floats | None = None
 
@@ -67,7 +70,8 @@ class Geometry:
             same_sign=_plus(self.same_sign, other.same_sign),
             opposite_sign=_plus(self.opposite_sign, other.opposite_sign),
             base_square=None if self.base_square is None else self.base_square + (other.base_square or 0.0),
-            base_noise=self.base_noise + other.base_noise,
+            moved=_plus(self.moved, other.moved),
+            base_noise=_plus(self.base_noise, other.base_noise),
             expert_noise=_plus(self.expert_noise, other.expert_noise),
             noise_square=_plus(self.noise_square, other.noise_square),
         )
@@ -95,6 +99,13 @@ class Geometry:
         return None if self.same_sign is None else 1 - divide(np.diag(self.same_sign), self.elements)
 
     @property
+    def zeros_of_moved(self) -> Floats | None:
+        """As `zeros`, of the tensors that were moved at all; NaN for an expert that moved none. [N]."""
+        if self.same_sign is None or self.moved is None:
+            return None
+        return 1 - divide(np.diag(self.same_sign), self.moved)
+
+    @property
     def sign_agreement(self) -> Floats | None:
         """Same / (same + opposite); NaN where there are no two signs to compare. [N, N]."""
         if self.same_sign is None or self.opposite_sign is None:
@@ -105,6 +116,8 @@ class Geometry:
 def of_look(look: TensorLook) -> Geometry:
     """Take the sums of one tensor from what the engine found in it."""
     gram = np.array(look.gram)
+    same = np.array(look.same_sign, dtype=np.float64)
+    moved = (np.diag(same) > 0).astype(np.float64)
     noise = look.ulp_square / 12
     finer = np.array([4.0 ** (_DIGITS[look.base_dtype] - _DIGITS[dtype]) for dtype in look.expert_dtypes])
     return Geometry(
@@ -114,12 +127,13 @@ def of_look(look: TensorLook) -> Geometry:
         tensors=1,
         squares=np.array(look.squares),
         largest=np.array(look.largest),
-        same_sign=np.array(look.same_sign, dtype=np.float64),
+        same_sign=same,
         opposite_sign=np.array(look.opposite_sign, dtype=np.float64),
         base_square=look.base_square,
-        base_noise=noise,
-        expert_noise=noise * finer,
-        noise_square=look.ulp_fourth / 144 * (1 + finer) ** 2,
+        moved=look.elements * moved,
+        base_noise=noise * np.outer(moved, moved),
+        expert_noise=noise * finer * moved,
+        noise_square=look.ulp_fourth / 144 * (1 + finer) ** 2 * moved,
     )
 
 

@@ -21,7 +21,7 @@ from analysis.orthogonality.confounders import (
 )
 from analysis.orthogonality.geometry import Geometry, Level, group, of_adapters, of_look, together
 from analysis.orthogonality.subspaces import Angles, subspace_angles
-from analysis.orthogonality.suspicion import config_differences, suspicions
+from analysis.orthogonality.suspicion import config_differences, counted_twice, suspicions
 from analysis.results import Reasons
 from m2m.checkpoint import Checkpoint, verify
 from m2m.errors import CheckpointError, InputError
@@ -62,7 +62,7 @@ REASONS: Reasons = {
     "high": _NOISE,
     "corrected_low": _NOISE,
     "corrected_high": _NOISE,
-    "signal": f"the stored types round nothing, or {_ADAPTERS}",
+    "signal": f"the stored types round nothing, the task vector is zero, or {_ADAPTERS}",
     "norm_ratio": f"the base is zero, or {_ADAPTERS}",
     "largest": _ADAPTERS,
     "zeros": f"there are no elements, or {_ADAPTERS}",
@@ -170,7 +170,9 @@ def orthogonality(
         used.extend(checkpoints)
         looks = look_at_task_vectors(opened, checkpoints, memory=memory, threads=threads, progress=progress)
         warnings.extend(config_differences(opened, checkpoints))
-        return {look.name: of_look(look) for look in looks}
+        twice = counted_twice(looks)
+        warnings.extend(f"{name} is {kept} once more, and counted once" for name, kept in twice.items())
+        return {look.name: of_look(look) for look in looks if look.name not in twice}
 
     groups = group(sums(paths))
     whole = groups["whole"]["whole"]
@@ -183,7 +185,8 @@ def orthogonality(
     )
     for model in used:
         model.check_unchanged()
-    return OrthogonalityStudy(opened.path, called, groups, warnings, rank, angles, effect, seed)
+    said = list(dict.fromkeys(warnings))
+    return OrthogonalityStudy(opened.path, called, groups, said, rank, angles, effect, seed)
 
 
 def _check(

@@ -38,6 +38,7 @@ def geometry_of(vectors: np.ndarray) -> Geometry:
         same_sign=nothing,
         opposite_sign=nothing,
         base_square=1.0,
+        base_noise=np.zeros_like(gram),
         expert_noise=np.zeros(len(vectors)),
         noise_square=np.zeros(len(vectors)),
     )
