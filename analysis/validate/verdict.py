@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scipy import stats
+
 Side = Literal["above", "below"]
 Outcome = Literal["holds", "fails", "unresolved"]
 
@@ -14,6 +16,10 @@ RULE = (
     "interval lies on the other side, and is unresolved otherwise, or where nothing was measured. Thresholds "
     "stand in the code, not in the data; where a paper gives no number, the threshold is ours and says so."
 )
+#: What an interval may leave out (`Evidence.condition`).
+ONE_TRAINING = "one training of each model: the interval is over test examples, not over training seeds"
+ONE_SEED = "experts of one training seed: the interval is over what was made with them"
+ONE_SEED_COSINES = "experts of one training seed, whose noise makes cosines smaller than training does"
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ class Evidence:
         rows: What a row is.
         method: How the interval was made.
         reason: Why something is missing; empty otherwise.
+        condition: What the interval takes as given although another run would draw it anew; empty if nothing.
+        freedom: Degrees of freedom of Student's t behind the interval; None for a normal one.
+        draws: Redraws behind the interval, 0 if there were none; no chance below 1/(draws + 1) is seen.
     """
 
     value: float | None
@@ -62,6 +71,26 @@ class Evidence:
     rows: str
     method: str
     reason: str = ""
+    condition: str = ""
+    freedom: float | None = None
+    draws: int = 0
+
+    def beyond(self, threshold: float) -> float | None:
+        """Return the one-sided p-value of the side of the threshold that the value lies on.
+
+        The interval's end on the threshold's side is a quantile of 0.975 away from the value; the threshold
+        lies so many times as far away (Altman and Bland 2011, BMJ 343:d2304). So p < 0.025 exactly where the
+        interval leaves the threshold out. None without an interval.
+        """
+        if self.value is None or self.low is None or self.high is None:
+            return None
+        near = self.low if self.value > threshold else self.high
+        seen = 1 / (self.draws + 1) if self.draws else 0.0
+        if self.value == near:
+            return 0.5 if near == threshold else seen
+        law = stats.norm() if self.freedom is None else stats.t(self.freedom)
+        far = (self.value - threshold) / (self.value - near)
+        return min(0.5, max(seen, float(law.sf(far * law.ppf(0.975)))))
 
 
 @dataclass(frozen=True)
@@ -74,6 +103,9 @@ class Verdict:
         evidence: What was measured; None if nothing was.
         outcome: `holds`, `fails` or `unresolved`.
         reason: Why it is unresolved; empty otherwise.
+        p: One-sided p-value of the side that the value lies on; None without an interval.
+        p_holm: The same after Holm's correction over all claims asked of the run.
+        outcome_holm: The verdict that is left after the correction.
     """
 
     run: str
@@ -81,6 +113,9 @@ class Verdict:
     evidence: Evidence | None
     outcome: Outcome
     reason: str
+    p: float | None = None
+    p_holm: float | None = None
+    outcome_holm: Outcome = "unresolved"
 
 
 def judge(run: str, claim: Claim, evidence: Evidence | None) -> Verdict:
@@ -92,7 +127,7 @@ def judge(run: str, claim: Claim, evidence: Evidence | None) -> Verdict:
         evidence: What the run says; None if it has nothing to say.
 
     Returns:
-        The verdict.
+        The verdict, not yet corrected for the run's other claims.
     """
     if evidence is None:
         return Verdict(run, claim, None, "unresolved", f"needs {claim.needs}")
@@ -100,9 +135,10 @@ def judge(run: str, claim: Claim, evidence: Evidence | None) -> Verdict:
         return Verdict(run, claim, evidence, "unresolved", evidence.reason or "no interval")
     sign = 1 if claim.side == "above" else -1
     ends = sorted((sign * (evidence.low - claim.threshold), sign * (evidence.high - claim.threshold)))
+    p = evidence.beyond(claim.threshold)
     if ends[0] > 0:
-        return Verdict(run, claim, evidence, "holds", "")
+        return Verdict(run, claim, evidence, "holds", "", p)
     if ends[1] < 0:
-        return Verdict(run, claim, evidence, "fails", "")
+        return Verdict(run, claim, evidence, "fails", "", p)
     reason = evidence.reason or "the interval holds the threshold"
-    return Verdict(run, claim, evidence, "unresolved", reason)
+    return Verdict(run, claim, evidence, "unresolved", reason, p)

@@ -1,0 +1,116 @@
+"""Estimates with 95 % intervals: what is resampled is what another run would draw anew, never the targets.
+
+All targets share the models that are scored on them, so they are no independent rows. Quantities that have a
+range are taken on a scale that has none (logarithm, logit), so that no interval leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import special, stats
+
+from analysis.validate.verdict import Evidence
+from m2m.support.arrays import Floats, Ints
+
+#: Resamples; the ends of a 95 % interval are then known to about a hundredth of its width.
+RESAMPLES = 1999
+#: Rows that differ by less, as a share of the largest, differ by rounding.
+_ROUNDING = 8 * float(np.finfo(float).eps)
+Scale = tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]
+#: Scales, there and back: of numbers above zero, and of numbers between zero and one.
+LOG: Scale = (np.log, np.exp)
+LOGIT: Scale = (special.logit, special.expit)
+_JACKKNIFE = "dataset jackknife"
+
+
+def over_mixtures(
+    statistic: Callable[[Ints], float], count: int, seed: int, rows: str, n: int | None = None
+) -> Evidence:
+    """Return a statistic of mixtures with a percentile interval from resampling them.
+
+    `statistic` takes numbers of mixtures, with repeats, and gives NaN where it is not defined; `rows` says
+    what a row is and `n` how many the value is from (`count` if not given).
+    """
+    n = count if n is None else n
+    value = statistic(np.arange(count))
+    if np.isnan(value):
+        return Evidence(None, None, None, n, rows, "mixture bootstrap", "nothing to measure it on")
+    rng = np.random.default_rng(seed)
+    drawn = np.array([statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)])
+    return percentiles(value, drawn, n, rows, "mixture bootstrap")
+
+
+def percentiles(value: float, drawn: Floats, n: int, rows: str, method: str) -> Evidence:
+    """Take the interval from redraws of a statistic [R], NaN where it is not defined."""
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) < 0.95 * len(drawn):
+        reason = f"{len(drawn) - len(defined)} of {len(drawn)} resamples have nothing to measure it on"
+        return Evidence(value, None, None, n, rows, method, reason)
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return Evidence(value, float(low), float(high), n, rows, method, draws=len(drawn))
+
+
+def of_mean(values: Sequence[float] | Floats, rows: str) -> Evidence:
+    """Estimate the mean of independent rows [n], with Student's interval."""
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) < 2:
+        return Evidence(None, None, None, len(array), rows, "Student's t", f"{len(array)} {rows}: too few")
+    if reason := _gaps(array, rows):
+        return Evidence(None, None, None, len(array), rows, "Student's t", reason)
+    mean, error = float(array.mean()), float(array.std(ddof=1) / np.sqrt(len(array)))
+    if np.ptp(array) <= _ROUNDING * np.abs(array).max():
+        reason = f"all {len(array)} {rows} are equal: too few to tell, not certainty"
+        return Evidence(mean, None, None, len(array), rows, "Student's t", reason)
+    freedom = len(array) - 1
+    reach = float(stats.t.ppf(0.975, freedom)) * error
+    return Evidence(
+        mean, mean - reach, mean + reach, len(array), rows, "Student's t", freedom=float(freedom)
+    )
+
+
+def _gaps(values: Floats, rows: str) -> str:
+    """Return why there is no mean; empty if there is one."""
+    gaps = int((~np.isfinite(values)).sum())
+    return f"{gaps} of {values.size} {rows} have no number" if gaps else ""
+
+
+def over_datasets(matrix: Floats, rows: str, scale: Scale) -> Evidence:
+    """Estimate a mean over pairs of datasets [N, N], no diagonal; a jackknife leaves out datasets."""
+    n = len(matrix)
+    off = ~np.eye(n, dtype=bool)
+    if n < 3:
+        return Evidence(None, None, None, n, rows, _JACKKNIFE, f"{n} datasets: three are needed")
+    if reason := _gaps(matrix[off], rows):
+        return Evidence(None, None, None, n * (n - 1) // 2, rows, _JACKKNIFE, reason)
+    kept = [np.delete(np.delete(matrix, k, 0), k, 1) for k in range(n)]
+    left = np.array([part[~np.eye(n - 1, dtype=bool)].mean() for part in kept])
+    return jackknife(float(matrix[off].mean()), left, scale, n * (n - 1) // 2, rows, _JACKKNIFE)
+
+
+def jackknife(value: float, left: Floats, scale: Scale, n: int, rows: str, method: str) -> Evidence:
+    """Take the interval from leaving out one of C independent things at a time (Arvesen 1969).
+
+    On the scale z the variance is (C − 1)/C · Σ (z₍₋ᵢ₎ − z̄)², with t quantiles on C − 1 degrees of freedom.
+
+    Args:
+        value: The estimate from all of them.
+        left: The estimates without each. [C]
+        scale: On which scale, there and back.
+        n: How many rows it is from.
+        rows: What a row is.
+        method: What to call it.
+
+    Returns:
+        The estimate; without an interval where a value has no place on the scale, as a cosine of exactly 0.
+    """
+    there, back = scale
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole, each = float(there(np.float64(value))), there(left)
+    if not (np.isfinite(whole) and np.isfinite(each).all()):
+        return Evidence(value, None, None, n, rows, method, "a value lies at the end of its range")
+    freedom = len(left) - 1
+    reach = float(stats.t.ppf(0.975, freedom)) * float(np.sqrt(freedom * np.var(each)))
+    low, high = (float(back(np.float64(whole + side * reach))) for side in (-1, 1))
+    return Evidence(value, low, high, n, rows, method, freedom=float(freedom))
