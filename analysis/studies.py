@@ -105,8 +105,8 @@ def measure_fidelity(
         study, origin = of_run(source, seed=seed), run_source(source)
     write(study, folder, origin)
     draw(folder, folder)
-    correlations = study.overall.correlations
-    found = {name: getattr(correlations, name).to_json() for name in ("pearson", "spearman", "kendall")}
+    overall = study.overall
+    found = {"mixtures": overall.mixtures.to_json(), "with_singletons": overall.with_singletons.to_json()}
     return Outcome(study, found, folder)
 
 

@@ -49,12 +49,12 @@ def execute(args: argparse.Namespace) -> int:
 
 def _sentences(study: FidelityStudy) -> list[str]:
     lines = [
-        f"{target}: {_in_words('Pearson', fidelity.correlations.pearson)}, "
-        f"{_in_words('Spearman', fidelity.correlations.spearman)}"
+        f"{target}: {_in_words('Pearson', fidelity.mixtures.pearson)}, "
+        f"{_in_words('Spearman', fidelity.mixtures.spearman)}"
         for target, fidelity in study.by.items()
     ]
     if study.pooled is not None:
-        lines.append(f"all targets: {_in_words('Pearson', study.pooled.correlations.pearson)}")
+        lines.append(f"all targets: {_in_words('Pearson', study.pooled.mixtures.pearson)}")
         if study.pooled.incomplete:
             lines.append(f"{study.pooled.incomplete} mixtures are not in every target")
     slope = study.mixed.slope

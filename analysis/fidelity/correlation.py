@@ -11,6 +11,7 @@ import numpy as np
 from analysis.fidelity import intervals
 from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.intervals import IntervalEstimate
+from analysis.fidelity.permutation import permutation_p
 from analysis.fidelity.scores import Sample
 from m2m.support.arrays import Floats
 
@@ -39,10 +40,8 @@ class Correlations:
         return {name: getattr(self, name).to_json() for name in COEFFICIENTS}
 
 
-def correlations(sample: Sample | None, seed: int, absent: str = "") -> Correlations:
-    """Compute the three coefficients; without a sample they are missing, for the reason `absent`."""
-    if sample is None:
-        return Correlations(*[IntervalEstimate.missing(0, absent)] * len(COEFFICIENTS))
+def correlations(sample: Sample, seed: int) -> Correlations:
+    """Compute the three coefficients."""
     return Correlations(*(correlation(name, sample, seed) for name in COEFFICIENTS))
 
 
@@ -61,7 +60,7 @@ def correlation(coefficient: str, sample: Sample, seed: int) -> IntervalEstimate
         n=sample.n,
         method=textbook.method,
         reason=textbook.reason,
-        p=intervals.permutation_p(coefficient, sample, seed),
+        p=permutation_p(coefficient, sample, seed),
         intervals=(
             intervals.bootstrap(statistic, sample, seed),
             intervals.dataset_jackknife(statistic, sample),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from analysis.fidelity.coefficients import Statistic, permuted_pair_sums
+from analysis.fidelity.coefficients import Statistic
 from analysis.fidelity.scores import Sample
 from m2m.support.arrays import Floats, Ints
 
@@ -190,48 +190,3 @@ def dataset_jackknife(statistic: Statistic, sample: Sample) -> Interval:
     error = math.sqrt((len(left) - 1) * float(np.var(left)))
     low, high = np.tanh(whole + error * stats.t.ppf([0.025, 0.975], len(left) - 1))
     return Interval(float(low), float(high), method)
-
-
-def permutation_p(coefficient: str, sample: Sample, seed: int) -> float | None:
-    """Return the two-sided p-value of shuffling which mixture got which trained scores, on all targets alike.
-
-    Up to six mixtures all permutations are taken. None above `MANY` mixtures, or if scores cannot be
-    exchanged because some target lacks some mixture.
-    """
-    mixtures = sample.mixtures
-    if sample.n != mixtures * sample.strata or mixtures > MANY:
-        return None
-    order = np.lexsort((sample.mixture, sample.stratum)).reshape(sample.strata, mixtures)
-    pairs = [_exchangeable(coefficient, sample, rows) for rows in order]
-    together = permuted_pair_sums if coefficient == "kendall" else _permuted_products
-
-    def permuted(codes: Ints, axis: int = -1) -> Floats:
-        orders = np.moveaxis(codes, axis, -1).reshape(-1, mixtures)
-        sums = np.sum([together(first, second, orders) for first, second in pairs], axis=0)
-        return np.reshape(sums, np.delete(codes.shape, axis))
-
-    result = stats.permutation_test(
-        (np.arange(mixtures),),
-        permuted,
-        permutation_type="pairings",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=_BATCH,
-        rng=seed,
-    )
-    return float(result.pvalue)
-
-
-def _exchangeable(coefficient: str, sample: Sample, rows: Ints) -> tuple[Floats, Floats]:
-    """Return one target's values, such that the coefficient rises with their sums of products or pairs."""
-    merged, trained = sample.merged[rows], sample.trained[rows]
-    if coefficient == "kendall":
-        return merged, trained
-    if coefficient == "spearman":
-        merged, trained = stats.rankdata(merged), stats.rankdata(trained)
-    return merged - merged.mean(), trained - trained.mean()
-
-
-def _permuted_products(first: Floats, second: Floats, orders: Ints) -> Floats:
-    sums: Floats = np.sum(first * second[orders], axis=1)
-    return sums

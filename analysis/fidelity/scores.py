@@ -72,12 +72,16 @@ class Sample:
             mixture=self.mixture[rows],
         )
 
-    def without_singletons(self) -> Sample | None:
-        """Drop mixtures of one dataset, whose merged model is the expert; None if members are not known."""
+    @property
+    def sizes(self) -> Ints:
+        """Number of datasets of each row's mixture; zeros if they are not known. [n]."""
         if self.members is None:
-            return None
-        large = np.array([len(members) > 1 for members in self.members], dtype=bool)
-        return self.keep(large[self.mixture])
+            return np.zeros(self.n, dtype=np.int64)
+        return np.array([len(names) for names in self.members], dtype=np.int64)[self.mixture]
+
+    def without_singletons(self) -> Sample:
+        """Drop mixtures of one dataset, whose merged model is the trained one; none if not known."""
+        return self.keep(self.sizes != 1)
 
     def defect(self, smallest: int) -> str | None:
         """Return why no correlation is defined (`effective_n` below `smallest`, say); None if all is well."""
@@ -145,6 +149,24 @@ class Points:
     def sample(self) -> Sample:
         """Return the points as paired scores."""
         return Sample.single(self.merged, self.trained, self.members)
+
+    @property
+    def singletons(self) -> int | None:
+        """Number of mixtures of one dataset; None if that is not known."""
+        return None if self.members is None else int(np.sum(self.sizes == 1))
+
+    def without_singletons(self) -> Points:
+        """Drop mixtures of one dataset, whose merged model is the trained one; none if not known."""
+        rows = np.flatnonzero(self.sizes != 1)
+        return replace(
+            self,
+            labels=tuple(self.labels[row] for row in rows),
+            members=None if self.members is None else tuple(self.members[row] for row in rows),
+            merged=self.merged[rows],
+            trained=self.trained[rows],
+            again=self.again[rows],
+            examples=None if self.examples is None else (self.examples[0][rows], self.examples[1][rows]),
+        )
 
     def order(self, scores: Floats) -> list[int]:
         """Rank the mixtures: best score first, then fewer datasets, then the order they came in.

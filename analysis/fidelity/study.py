@@ -16,12 +16,11 @@ from analysis.fidelity.correlation import Ceiling, Correlations, ceiling, correl
 from analysis.fidelity.decision import Decision, decision
 from analysis.fidelity.power import Power, power
 from analysis.fidelity.regression import MixedEffects, RepeatedMeasures, from_correlation, mixed_effects
-from analysis.fidelity.scores import Points, Sample, pooled_sample
+from analysis.fidelity.scores import Points, pooled_sample
 from analysis.results import Reasons, versions, write_results
 from m2m.errors import InputError
 from m2m.support.arrays import Floats
 
-_UNKNOWN_MEMBERS = "the datasets of each mixture are not known"
 _POOLING = "within-target centred (repeated-measures correlation)"
 NAME = "fidelity"
 _GIVEN = "the score that was given is no finite number"
@@ -30,7 +29,8 @@ REASONS: Reasons = {
     "merged": _GIVEN,
     "trained": _GIVEN,
     "trained_again": "the mixture was not trained with a second seed, or its score is no finite number",
-    "p": "there is no permutation test: too many mixtures, or not every mixture on every target",
+    "singletons": "which mixtures are single datasets is not known: all count as mixtures of several",
+    "p": "no permutation test: too many mixtures, not all on every target, or no two of the same size",
     "slope_sd": "slopes of one target do not vary",
     "off_line_sd": "without seeds that differ it is part of residual_sd",
     "residual_sd": "nothing was fitted",
@@ -49,15 +49,15 @@ class Fidelity:
 
     Attributes:
         points: The scores it was computed from.
-        correlations: Over all mixtures.
-        without_singletons: Over the mixtures of at least two datasets.
-        ceiling: Agreement of the truth with itself under a second seed.
+        mixtures: Over the mixtures of at least two datasets: the answer.
+        with_singletons: Over all, single datasets too, whose merged model is the trained one: flattering.
+        ceiling: Agreement of the truth with itself under a second seed, over the mixtures of at least two.
         decision: Quality of the surrogate's choice.
     """
 
     points: Points
-    correlations: Correlations
-    without_singletons: Correlations
+    mixtures: Correlations
+    with_singletons: Correlations
     ceiling: Ceiling
     decision: Decision
 
@@ -67,6 +67,7 @@ class Fidelity:
             "metric": self.points.metric,
             "higher_is_better": self.points.higher_is_better,
             "left_out": self.points.left_out,
+            "singletons": self.points.singletons,
             **_agreement_json(self),
             **self.decision.to_json(),
         }
@@ -77,8 +78,8 @@ class Pooled:
     """Agreement over several targets, compared within each.
 
     Attributes:
-        correlations: Over all mixtures.
-        without_singletons: Over the mixtures of at least two datasets.
+        mixtures: Over the mixtures of at least two datasets: the answer. So are all of the below.
+        with_singletons: Over all, single datasets too.
         ceiling: Agreement of the truth with itself under a second seed.
         uncentred: As if all rows were of one target; inflated where targets differ in difficulty.
         mean_pearson: Plain mean of the targets' Pearson correlations, None if one of them is not defined.
@@ -87,8 +88,8 @@ class Pooled:
             that there is no permutation p-value.
     """
 
-    correlations: Correlations
-    without_singletons: Correlations
+    mixtures: Correlations
+    with_singletons: Correlations
     ceiling: Ceiling
     uncentred: Correlations
     mean_pearson: float | None
@@ -114,7 +115,7 @@ class FidelityStudy:
     Attributes:
         by: Target name to its fidelity.
         pooled: All targets together; None if there is only one.
-        mixed: Regression over targets and seeds.
+        mixed: Regression over targets and seeds, of the mixtures of at least two datasets.
         power: Coefficient name to how many mixtures an interval of some width takes.
         seed: Seed of bootstraps and permutations.
     """
@@ -190,8 +191,7 @@ def of_points(points: Points, seed: int = 0) -> Fidelity:
     Returns:
         The fidelity.
     """
-    sample = points.sample()
-    return Fidelity(points, *_agreement(sample, points.again, seed), decision(points, seed))
+    return Fidelity(points, *_agreement([points], seed), decision(points, seed))
 
 
 def study(targets: Iterable[Points], seed: int = 0) -> FidelityStudy:
@@ -212,18 +212,18 @@ def study(targets: Iterable[Points], seed: int = 0) -> FidelityStudy:
         raise InputError("no target has both merged and mixture-trained scores")
     found = list(by.values())
     pooled = _pooled(found, seed) if len(found) > 1 else None
-    points = [target.points for target in found]
-    plans = power((pooled or found[0]).correlations, len(pooled_sample(points).datasets))
+    points = [target.points.without_singletons() for target in found]
+    plans = power((pooled or found[0]).mixtures, len(pooled_sample(points).datasets))
     return FidelityStudy(by, pooled, mixed_effects(points), plans, seed)
 
 
 def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
-    sample = pooled_sample([target.points for target in targets])
-    again = np.concatenate([target.points.again for target in targets])
+    points = [target.points for target in targets]
+    sample = pooled_sample([target.without_singletons() for target in points])
     one = replace(sample, stratum=np.zeros_like(sample.stratum))
-    values = [target.correlations.pearson.value for target in targets]
+    values = [target.mixtures.pearson.value for target in targets]
     known = [value for value in values if value is not None]
-    agreement = _agreement(sample, again, seed)
+    agreement = _agreement(points, seed)
     return Pooled(
         *agreement,
         uncentred=correlations(one, seed),
@@ -233,15 +233,21 @@ def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
     )
 
 
-def _agreement(sample: Sample, again: Floats, seed: int) -> tuple[Correlations, Correlations, Ceiling]:
-    large = correlations(sample.without_singletons(), seed, _UNKNOWN_MEMBERS)
-    return correlations(sample, seed), large, ceiling(sample, again, seed)
+def _agreement(points: Sequence[Points], seed: int) -> tuple[Correlations, Correlations, Ceiling]:
+    """Return correlations without and with singletons, and the ceiling of the former."""
+    large = [target.without_singletons() for target in points]
+    sample = pooled_sample(large)
+    again = np.concatenate([target.again for target in large])
+    without = both = correlations(sample, seed)
+    if any(target.singletons for target in points):
+        both = correlations(pooled_sample(points), seed)
+    return without, both, ceiling(sample, again, seed)
 
 
 def _agreement_json(result: Fidelity | Pooled) -> dict[str, Any]:
     return {
-        **result.correlations.to_json(),
-        "without_singletons": result.without_singletons.to_json(),
+        "mixtures": result.mixtures.to_json(),
+        "with_singletons": result.with_singletons.to_json(),
         "ceiling": result.ceiling.to_json(),
     }
 
@@ -300,7 +306,7 @@ def _points(points: Points) -> pd.DataFrame:
 
 
 def summary_table(study: FidelityStudy) -> pd.DataFrame:
-    """Return every correlation as a row: a target, all mixtures or without singletons, a coefficient."""
+    """Return every correlation as a row: a target, without or with singletons, a coefficient."""
     return pd.DataFrame(list(_summary_rows(study)))
 
 
@@ -328,7 +334,7 @@ def _summary_rows(study: FidelityStudy) -> Iterator[dict[str, Any]]:
     if study.pooled is not None:
         results["(all targets)"] = study.pooled
     for target, result in results.items():
-        parts = {"all": result.correlations, "without singletons": result.without_singletons}
+        parts = {"without singletons": result.mixtures, "with singletons": result.with_singletons}
         for mixtures, part in parts.items():
             for coefficient, row in _coefficients(part).items():
                 yield {"target": target, "mixtures": mixtures, "coefficient": coefficient, **row}

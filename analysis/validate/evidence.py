@@ -29,8 +29,8 @@ EXAMPLES = 8
 def of_study(study: FidelityStudy) -> dict[str, Evidence]:
     """Take correlations and choices from a fidelity study: evidence by claim."""
     overall, targets = study.overall, list(study.by.values())
-    pearson = of_estimate(overall.correlations.pearson)
-    weakest = min((t.correlations.pearson for t in targets), key=lambda e: 2 if e.value is None else e.value)
+    pearson = of_estimate(overall.mixtures.pearson)
+    weakest = min((t.mixtures.pearson for t in targets), key=lambda e: 2 if e.value is None else e.value)
     shares = [
         t.decision.regret / t.decision.regret_of_random
         for t in targets
@@ -40,8 +40,8 @@ def of_study(study: FidelityStudy) -> dict[str, Evidence]:
         "correlates": pearson,
         "correlates_language": pearson,
         "correlates_vision": pearson,
-        "ranks": of_estimate(overall.correlations.spearman),
-        "not_singletons": of_estimate(overall.without_singletons.pearson),
+        "ranks": of_estimate(overall.mixtures.spearman),
+        "not_singletons": of_estimate(overall.mixtures.pearson),
         "no_breakdown": of_estimate(weakest),
         "no_seed_noise": of_estimate(overall.ceiling.agreement["pearson"]),
         "near_oracle": of_mean(shares, "targets"),

@@ -66,8 +66,11 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
     ]
     print_table(rows)
     if results["fidelity"]:
-        print("\nfidelity, merged against really trained models (Pearson, 95 % interval):")
-        rows = [[f"  {target}", _in_words(found["pearson"])] for target, found in results["fidelity"].items()]
+        print("\nfidelity, merged against really trained models, mixtures of two or more (Pearson, 95 %):")
+        rows = [
+            [f"  {target}", _in_words(found["mixtures"]["pearson"])]
+            for target, found in results["fidelity"].items()
+        ]
         print_table(rows)
     print(f"\nreport: {report}")
 

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 _IDENTITY = {"identity": str, "root": str, "contents?": {str: str}, "origins_noted?": bool}
 _ESTIMATE = {"value": PERHAPS, "low": PERHAPS, "high": PERHAPS, "n": int, "reason?": (NoneType, str)}
 _FIDELITY = {
-    "pearson": _ESTIMATE | {"intervals?": {str: {"low?": PERHAPS, "high?": PERHAPS}}},
-    "spearman": _ESTIMATE,
-    "without_singletons?": {"pearson?": _ESTIMATE},
+    "mixtures": {
+        "pearson": _ESTIMATE | {"intervals?": {str: {"low?": PERHAPS, "high?": PERHAPS}}},
+        "spearman": _ESTIMATE,
+    },
+    "with_singletons?": {"pearson?": _ESTIMATE},
     "ceiling?": {"pearson?": {"value": PERHAPS, "low": PERHAPS, "high": PERHAPS, "attainable?": PERHAPS}},
     "regret?": PERHAPS,
     "regret_of_random?": PERHAPS,

@@ -138,10 +138,10 @@ def _short(name: str, longest: int = 34) -> str:
 
 
 def _title(target: str, fidelity: Mapping[str, Any]) -> str:
-    lines = [_short(target), _correlation("r", fidelity["pearson"])]
-    large = fidelity["without_singletons"]["pearson"]
-    if large["value"] is not None:
-        lines.append(_correlation("r(|S| ≥ 2)", large))
+    lines = [_short(target), _correlation("r", fidelity["mixtures"]["pearson"])]
+    every = fidelity["with_singletons"]["pearson"]
+    if every["value"] is not None and every["n"] > fidelity["mixtures"]["pearson"]["n"]:
+        lines.append(f"with single datasets {every['value']:.2f}, n = {every['n']}")
     return "\n".join(lines)
 
 

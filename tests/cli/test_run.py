@@ -34,7 +34,9 @@ def test_a_run_ends_in_a_report_for_people_and_for_programs(
     told, err = capsys.readouterr()
     results = json.loads(told)
     assert err == ""
-    assert results["fidelity"]["target"]["pearson"]["n"] == 2 ** len(results["datasets"]) - 1
+    found, datasets = results["fidelity"]["target"], len(results["datasets"])
+    assert found["mixtures"]["pearson"]["n"] == 2**datasets - 1 - datasets
+    assert found["with_singletons"]["pearson"]["n"] == 2**datasets - 1
     assert text.startswith(f"Train on {' + '.join(results['picked'])} for target.\n")
     assert f"{results['test']['picked']:.4f}" in text
     assert f"report: {results['report']}" in text

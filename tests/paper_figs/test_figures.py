@@ -16,7 +16,7 @@ from paper_figs import style
 from paper_figs.merge_to_mix import bars, scatter
 
 ESTIMATE = {"value": 0.9, "low": 0.7, "high": 0.97, "n": 7}
-MISSING = {"value": None, "low": None, "high": None, "n": 7}
+EVERY = {"value": 0.95, "low": 0.7, "high": 0.99, "n": 10}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -41,7 +41,8 @@ def points(folder: Path, targets: list[str], trained: str = "") -> Path:
             for i, name in enumerate(names):
                 truth = trained if trained and i == 2 else i * 1.1
                 writer.writerow([target, "loss", False, name, i, truth, len(name) == 1, i == 0, i == 3])
-    by = {target: {"pearson": ESTIMATE, "without_singletons": {"pearson": MISSING}} for target in targets}
+    found = {"mixtures": {"pearson": ESTIMATE}, "with_singletons": {"pearson": EVERY}}
+    by = dict.fromkeys(targets, found)
     (folder / scatter.RESULT).write_text(json.dumps({"by": by}), encoding="utf-8")
     return folder
 
@@ -76,7 +77,7 @@ def test_a_panel_a_target(tmp_path: Path, drawn: list[Figure], count: int) -> No
 def test_panel_names_what_was_found(tmp_path: Path, drawn: list[Figure]) -> None:
     scatter.draw(points(tmp_path, ["perl"]), tmp_path)
     found = texts(drawn[0])
-    assert "perl\nr = 0.90 [0.70, 0.97], n = 7" in found
+    assert "perl\nr = 0.90 [0.70, 0.97], n = 7\nwith single datasets 0.95, n = 10" in found
     assert {"picked: a", "oracle: a+b"} <= set(found)
     [legend] = drawn[0].legends
     names = [text.get_text() for text in legend.get_texts()]

@@ -80,7 +80,7 @@ def test_a_run_is_the_command_s(config: Path, tmp_path: Path, capsys: pytest.Cap
     assert files_of(tmp_path / "python") == files_of(tmp_path / "command")
     assert {*told} == {*report.results, "report"}
     assert {**told, "seconds": 0, "report": 0} == {**report.results, "seconds": 0, "report": 0}
-    assert report.results["fidelity"]["target"]["pearson"]["value"] is not None
+    assert report.results["fidelity"]["target"]["mixtures"]["pearson"]["value"] is not None
     assert report.picked.members == tuple(told["picked"])
     assert report.page.exists()
 

@@ -45,7 +45,7 @@ def _better(first: float, second: float, results: Mapping[str, Any]) -> bool:
 
 
 def _size(found: Mapping[str, Any], datasets: int) -> Iterator[str]:
-    pearson = found["pearson"]
+    pearson = found["mixtures"]["pearson"]
     if pearson["value"] is None:
         yield f"The correlation on the target is not defined: {pearson.get('reason')}."
         return
@@ -62,12 +62,11 @@ def _size(found: Mapping[str, Any], datasets: int) -> Iterator[str]:
 
 
 def _singletons(found: Mapping[str, Any]) -> Iterator[str]:
-    large = found.get("without_singletons", {}).get("pearson", {})
-    if large.get("value") is not None:
+    every, n = found.get("with_singletons", {}).get("pearson", {}), found["mixtures"]["pearson"]["n"]
+    if every.get("value") is not None and every["n"] > n:
         yield (
-            "For one dataset the merged model is the trained model, which flatters the correlation; over "
-            "mixtures of "
-            f"two or more it is {large['value']:.2f} (n = {large['n']})."
+            f"With the {every['n'] - n} single datasets the correlation is {every['value']:.2f}, which "
+            "flatters: for one dataset the merged model is the trained model."
         )
 
 

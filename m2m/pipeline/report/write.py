@@ -117,17 +117,17 @@ def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:
         return
     yield paragraph(
         "Every mixture was also really trained. The correlation of merged and trained scores over "
-        "mixtures says how "
-        "well merging stands in for training; regret is the score lost by taking the pick and not the "
-        "best mixture.",
+        "mixtures of two or more datasets says how well merging stands in for training. Single datasets "
+        "are left out: their merged model is the trained one, so that they agree whatever merging does. "
+        "Regret is the score lost by taking the pick and not the best mixture, single datasets among them.",
         "soft",
     )
     head = [
         "target",
         "n",
         "Pearson [95 %]",
-        "without singletons",
-        "Spearman",
+        "Spearman [95 %]",
+        "with single datasets",
         "two seeds agree",
         "regret",
         "rank",
@@ -147,10 +147,10 @@ def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
     rank = found.get("rank")
     return [
         target,
-        str(found["pearson"]["n"]),
-        _estimate(found["pearson"]),
-        _estimate(found.get("without_singletons", {}).get("pearson")),
-        _estimate(found["spearman"]),
+        str(found["mixtures"]["pearson"]["n"]),
+        _estimate(found["mixtures"]["pearson"]),
+        _estimate(found["mixtures"]["spearman"]),
+        _number(found.get("with_singletons", {}).get("pearson", {}).get("value")),
         _estimate(found.get("ceiling", {}).get("pearson")),
         _number(found.get("regret"), found.get("reason")),
         _number(None, found.get("reason")) if rank is None else f"{rank} of {found.get('candidates', '?')}",

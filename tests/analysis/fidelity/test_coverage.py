@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.fidelity import intervals, mixed_effects
+from analysis.fidelity import mixed_effects
 from analysis.fidelity.coefficients import COEFFICIENTS, pearson
 from analysis.fidelity.intervals import (
     Interval,
@@ -22,7 +22,6 @@ from analysis.fidelity.intervals import (
     bootstrap,
     dataset_jackknife,
     fisher,
-    permutation_p,
 )
 from analysis.fidelity.regression import from_correlation
 from analysis.fidelity.scores import Points, Sample
@@ -144,18 +143,3 @@ def test_mixed_effects() -> None:
         found += estimate.low <= truth <= estimate.high
     low, _ = limits(draws)
     assert low <= found
-
-
-@pytest.mark.parametrize("coefficient", COEFFICIENTS)
-def test_permutations_are_rarely_significant_by_chance(
-    coefficient: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(intervals, "RESAMPLES", 199)
-    rng, draws, found = np.random.default_rng(2), 400, 0
-    for number in range(draws):
-        first, second = rng.integers(0, 8, size=(2, 14)).astype(float)  # ties too
-        p = permutation_p(coefficient, Sample.single(first, second, None), number)
-        assert p is not None
-        found += p <= 0.05
-    # The test is exact or, with ties, conservative: at most 0.05.
-    assert found <= limits(draws, 0.05)[1]

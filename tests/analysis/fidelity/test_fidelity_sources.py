@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from analysis.fidelity import fidelity, of_run, of_scores, of_table, record
-from analysis.fidelity.study import points_table, summary_table
+from analysis.fidelity.study import REASONS, points_table, summary_table
+from analysis.results import explained
 from m2m.errors import InputError
 from m2m.mixture import Mixture, all_subsets
 from m2m.scoring.table import ScoreTable
@@ -48,34 +49,37 @@ def test_a_table_by_target(tmp_path: Path) -> None:
     study = of_table(two_targets(tmp_path), "merged", "trained", "target")
     assert list(study.by) == ["t0", "t1"]
     merged, trained = surrogate_and_truth(1)
-    assert study.by["t1"].correlations.pearson.value == pytest.approx(
-        stats.pearsonr(merged, trained).statistic
-    )
-    large = study.by["t1"].without_singletons.pearson
+    every, large = study.by["t1"].with_singletons.pearson, study.by["t1"].mixtures.pearson
+    assert (every.n, every.value) == (7, pytest.approx(stats.pearsonr(merged, trained).statistic))
     assert (large.n, large.value) == (4, pytest.approx(stats.pearsonr(merged[3:], trained[3:]).statistic))
+    assert study.by["t1"].to_json()["singletons"] == 3
     assert study.pooled is not None
-    assert study.pooled.correlations.pearson.n == 14
-    assert study.pooled.uncentred.pearson.value > study.pooled.correlations.pearson.value
+    assert (study.pooled.mixtures.pearson.n, study.pooled.with_singletons.pearson.n) == (8, 14)
+    assert study.pooled.uncentred.pearson.value > study.pooled.mixtures.pearson.value
+    assert study.mixed.slope.n == 8
 
 
 def test_a_table_without_targets_or_members(tmp_path: Path) -> None:
     study = of_table(table(tmp_path, "x,y\n1,1\n2,3\n3,2\n4,5\n"), "x", "y")
     assert study.pooled is None
     assert study.overall is study.by["all"]
-    assert study.overall.correlations.spearman.value == pytest.approx(0.8)
-    assert "not known" in study.overall.without_singletons.pearson.reason
+    assert study.overall.mixtures.spearman.value == pytest.approx(0.8)
+    assert study.overall.with_singletons == study.overall.mixtures
+    found = explained(study.by["all"].to_json(), REASONS)
+    assert found["singletons"] is None
+    assert "not known" in found["undefined"]["singletons"]
 
 
 def test_empty_cells_are_left_out_and_counted(tmp_path: Path) -> None:
     study = of_table(table(tmp_path, "x,y\n1,1\n2,\n3,2\n,4\n4,5\n5,6\n"), "x", "y")
     found = study.by["all"].to_json()
-    assert (found["pearson"]["n"], found["left_out"]) == (4, 2)
+    assert (found["mixtures"]["pearson"]["n"], found["left_out"]) == (4, 2)
 
 
 def test_nan_is_not_an_empty_cell(tmp_path: Path) -> None:
     study = of_table(table(tmp_path, "x,y\n1,1\n2,nan\n3,2\n4,5\n5,6\n"), "x", "y")
-    assert study.by["all"].correlations.pearson.value is None
-    assert "1 of 5 mixtures" in study.by["all"].correlations.pearson.reason
+    assert study.by["all"].mixtures.pearson.value is None
+    assert "1 of 5 mixtures" in study.by["all"].mixtures.pearson.reason
 
 
 @pytest.mark.parametrize(
@@ -137,15 +141,15 @@ def test_names_of_a_mixture_may_come_in_any_order(tmp_path: Path) -> None:
     assert study.by["u"].points.labels[2] == "b+a"
     assert study.pooled is not None
     # c and d are in one target each: nothing says how they would have done in the other.
-    assert (study.pooled.incomplete, study.pooled.correlations.pearson.p) == (2, None)
+    assert (study.pooled.incomplete, study.pooled.with_singletons.pearson.p) == (0, None)
 
 
 def test_a_target_too_small_for_itself_counts_in_the_pool(tmp_path: Path) -> None:
     rows = ["t,x,y", "u,1,2", "u,2,3", "u,3,1", "u,4,5", "v,1,2", "v,3,4"]
     study = of_table(table(tmp_path, "\n".join(rows)), "x", "y", "t")
-    assert study.by["v"].correlations.pearson.reason == "2 mixtures are too few: at least 4 are needed"
+    assert study.by["v"].mixtures.pearson.reason == "2 mixtures are too few: at least 4 are needed"
     assert study.pooled is not None
-    assert study.pooled.correlations.pearson.n == 6
+    assert study.pooled.mixtures.pearson.n == 6
 
 
 def test_a_missing_table(tmp_path: Path) -> None:
@@ -178,24 +182,25 @@ def test_a_table_of_scores() -> None:
     study = of_scores(frame())
     merged, trained = surrogate_and_truth(0)
     seen = study.by["seen"]
-    assert seen.correlations.pearson.value == pytest.approx(stats.pearsonr(merged, trained).statistic)
-    agreement = seen.ceiling.agreement["pearson"]
-    assert agreement.value == pytest.approx(stats.pearsonr(trained, trained + 0.1 * merged).statistic)
+    assert seen.with_singletons.pearson.value == pytest.approx(stats.pearsonr(merged, trained).statistic)
+    agreement = seen.ceiling.agreement["pearson"]  # without singletons, like the headline
+    expected = stats.pearsonr(trained[3:], (trained + 0.1 * merged)[3:]).statistic
+    assert agreement.value == pytest.approx(expected)
     assert seen.decision.picked == SUBSETS[int(np.argmin(merged))].label
     assert (seen.points.metric, seen.points.higher_is_better) == ("loss", False)
 
 
 def test_splits_may_differ() -> None:
     study = of_scores(frame(), trained_split="test")
-    assert study.by["seen"].correlations.pearson.value == pytest.approx(
-        -of_scores(frame()).by["seen"].correlations.pearson.value
+    assert study.by["seen"].with_singletons.pearson.value == pytest.approx(
+        -of_scores(frame()).by["seen"].with_singletons.pearson.value
     )
 
 
 def test_order_of_rows_does_not_matter_to_a_correlation() -> None:
     shuffled = frame().sample(frac=1, random_state=0)
     first, second = of_scores(frame()).by["seen"], of_scores(shuffled).by["seen"]
-    assert first.correlations.kendall.value == pytest.approx(second.correlations.kendall.value)
+    assert first.with_singletons.kendall.value == pytest.approx(second.with_singletons.kendall.value)
     assert first.decision.picked == second.decision.picked
 
 
@@ -246,8 +251,10 @@ def test_a_run_gets_its_fidelity(tmp_path: Path) -> None:
     found = json.loads((root / "results.json").read_text())["fidelity"]
     assert set(found) == {"seen", "unseen"}
     merged, trained = surrogate_and_truth(0)
-    assert found["seen"]["pearson"]["value"] == pytest.approx(stats.pearsonr(merged, trained).statistic)
-    assert found["seen"]["ceiling"]["spearman"]["n"] == 7
+    assert found["seen"]["mixtures"]["pearson"]["value"] == pytest.approx(
+        stats.pearsonr(merged[3:], trained[3:]).statistic
+    )
+    assert found["seen"]["ceiling"]["spearman"]["n"] == 4
     assert sorted(path.name for path in (root / "figures").iterdir()) == [
         "fidelity.csv",
         "fidelity.json",

@@ -73,8 +73,8 @@ def test_plans_follow_what_was_found() -> None:
     members = [tuple(c for i, c in enumerate(names) if bits >> i & 1) for bits in range(1, 2 ** len(names))]
     merged = rng.normal(size=len(members))
     found = fidelity(merged, merged + 0.7 * rng.normal(size=len(members)), members=members)
-    plans = power(found.correlations, len(names))["pearson"]
-    assert plans.value == found.correlations.pearson.value
+    plans = power(found.mixtures, len(names))["pearson"]
+    assert plans.value == found.mixtures.pearson.value
     assert plans.design_effect is not None
     assert plans.design_effect >= 1
     for plan in plans.plans:
@@ -85,7 +85,7 @@ def test_plans_follow_what_was_found() -> None:
 
 def test_without_members_rows_are_taken_as_independent() -> None:
     found = fidelity([1, 2, 3, 4, 6, 5], [2, 1, 3, 4, 6, 5])
-    plans = power(found.correlations, 0)["pearson"]
+    plans = power(found.mixtures, 0)["pearson"]
     assert (plans.design_effect, plans.plans[0].dependent) == (None, None)
     assert "independent" in plans.reason
 

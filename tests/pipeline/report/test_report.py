@@ -17,9 +17,11 @@ NASTY = "<script>alert(1)</script>"
 ESTIMATE = {"value": 0.8, "low": 0.5, "high": 0.93, "n": 15, "reason": ""}
 NO_ESTIMATE = {"value": None, "low": None, "high": None, "n": 0, "reason": "no second training seed"}
 FOUND = {
-    "pearson": ESTIMATE | {"intervals": {"dataset jackknife": {"low": 0.1, "high": 0.95}}},
-    "spearman": ESTIMATE,
-    "without_singletons": {"pearson": ESTIMATE | {"value": 0.6, "n": 11}},
+    "mixtures": {
+        "pearson": ESTIMATE | {"intervals": {"dataset jackknife": {"low": 0.1, "high": 0.95}}},
+        "spearman": ESTIMATE,
+    },
+    "with_singletons": {"pearson": ESTIMATE | {"value": 0.93, "n": 19}},
     "ceiling": {"pearson": ESTIMATE | {"value": 0.9, "attainable": 0.95}},
     "regret": 0.01,
     "regret_of_random": 0.2,
@@ -127,9 +129,11 @@ def test_a_run_that_trained_only_its_choice(tmp_path: Path) -> None:
 
 def test_undefined_correlations_give_their_reason(tmp_path: Path) -> None:
     found = FOUND | {
-        "pearson": NO_ESTIMATE | {"reason": "all merged scores are equal"},
+        "mixtures": {
+            "pearson": NO_ESTIMATE | {"reason": "all merged scores are equal"},
+            "spearman": ESTIMATE | {"low": None, "high": None, "reason": "too few resamples vary"},
+        },
         "regret": None,
-        "spearman": ESTIMATE | {"low": None, "high": None, "reason": "too few resamples vary"},
         "rank": None,
         "reason": "a score is not finite",
     }
@@ -144,7 +148,7 @@ def test_caveats_follow_from_the_numbers() -> None:
     for expected in (
         "15 mixtures are few",
         "between 0.10 and 0.95",
-        "two or more it is 0.60 (n = 11)",
+        "With the 4 single datasets the correlation is 0.93",
         "agree with r = 0.90, so about 0.95",
         "number 2 of 15 and loses 0.01",
     ):
