@@ -1,4 +1,4 @@
-"""Many claims at once: what chance alone would make hold, and which verdicts stand when all are asked together."""
+"""Many claims at once: what chance alone would make hold, and which verdicts stand in spite of it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ def corrected(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 
     A claim is two hypotheses, that its quantity is not above the threshold and that it is not below, so that
     "holds" and "fails" are both covered. Only the smaller p-value of the two can be of use.
+
+    Args:
+        verdicts: Verdicts of one or several runs.
+
+    Returns:
+        The same, with `p_holm` and `outcome_holm`.
     """
     out = list(verdicts)
     for run in dict.fromkeys(verdict.run for verdict in verdicts):
