@@ -65,9 +65,7 @@ def of_mean(values: Sequence[float] | Floats, rows: str) -> Evidence:
         return Evidence(mean, None, None, len(array), rows, "Student's t", reason)
     freedom = len(array) - 1
     reach = float(stats.t.ppf(0.975, freedom)) * error
-    return Evidence(
-        mean, mean - reach, mean + reach, len(array), rows, "Student's t", freedom=float(freedom)
-    )
+    return Evidence(mean, mean - reach, mean + reach, len(array), rows, "Student's t", freedom=float(freedom))
 
 
 def _gaps(values: Floats, rows: str) -> str:
