@@ -105,10 +105,10 @@ def jackknife(value: float, left: Floats, scale: Scale, n: int, rows: str, metho
     """
     there, back = scale
     with np.errstate(divide="ignore", invalid="ignore"):
-        whole, each = float(there(np.float64(value))), there(left)
-    if not (np.isfinite(whole) and np.isfinite(each).all()):
+        whole, *each = there(np.array([value, *left]))
+    if not np.isfinite([whole, *each]).all():
         return Evidence(value, None, None, n, rows, method, "a value lies at the end of its range")
     freedom = len(left) - 1
     reach = float(stats.t.ppf(0.975, freedom)) * float(np.sqrt(freedom * np.var(each)))
-    low, high = (float(back(np.float64(whole + side * reach))) for side in (-1, 1))
+    low, high = back(whole + reach * np.array([-1.0, 1.0])).tolist()
     return Evidence(value, low, high, n, rows, method, freedom=float(freedom))
