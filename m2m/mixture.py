@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -142,7 +143,7 @@ class Mixture:
         """The label with weights rounded for people; two mixtures may share it."""
         if self.is_subset:
             return self.label
-        return "+".join(f"{name}={weight:.6g}" for name, weight in self.shares.items() if weight > 0)
+        return shown_label(weights_label(self.datasets, self.weights))
 
     @property
     def folder_name(self) -> str:
@@ -168,6 +169,16 @@ def weights_label(names: Sequence[str], weights: Sequence[float]) -> str:
     """
     pairs = [(name, weight) for name, weight in zip(names, weights, strict=True) if weight]
     return "+".join(f"{name}={_digits(weight)}" for name, weight in pairs or [(name, 0.0) for name in names])
+
+
+def shown_label(label: str) -> str:
+    """Round the weights of a label, such as `a=0.25+b=0.75`, to six decimals for people."""
+    return re.sub(r"(?<==)-?[\d.]+(?:e-?\d+)?(?=\+|$)", lambda found: _rounded(float(found[0])), label)
+
+
+def _rounded(weight: float) -> str:
+    text = f"{weight:.6f}".rstrip("0").rstrip(".")
+    return text if float(text) else f"{weight:.1g}"
 
 
 def _digits(weight: float) -> str:

@@ -1,6 +1,6 @@
-"""Find the best shares of the given datasets, as MergeMix does: experts, merged seeds, surfaces, λ*.
+"""Find the best shares of the given datasets, as MergeMix does: experts, starting mixtures, surfaces, λ*.
 
-K experts are trained; models merged at seed weights are scored on every capability; a surface is fitted to
+K experts are trained; models merged at starting mixtures are scored on every target; a surface is fitted to
 each; the mixture with the best utility is merged, scored and taken as the sampling ratio. The `[mix]` table
 of the configuration says how (docs/mixing.md). A folder of `m2m run` serves, and its experts are used.
 Results go to PATH/mix. An interrupted search goes on where it was: run the same command again.
@@ -83,17 +83,20 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
 
-    how = {"argmax": "argmax", "top": "mean of the top"}.get(result.chosen.kind, "best seed")
+    how = {"argmax": "argmax", "top": "mean of the top"}.get(result.chosen.kind, "best start")
     print(f"λ*, the shares to train on ({how}):")
     print_table([["  " + name, *cells] for name, *cells in _share_rows(result)])
+    if out := [name for name, share in result.mixture.shares.items() if share == 0]:
+        print(f"not in it: {', '.join(out)}")
     if result.uncertainty is not None:
         found = result.uncertainty
         print(
             f"better than equal shares in {found.beats_equal:.0%} of {len(found.choices)} resamples; "
-            f"expected regret {found.regret:.2g} of the seeds' range"
+            f"expected regret {found.regret:.2g} of the starting mixtures' range"
         )
     print(f"\npredicted → measured on validation (cross-validated Spearman {result.spearman:.3f}):")
     print_table(_score_rows(result))
+    print("best start: the best starting mixture, predicted by surfaces that were fitted without it")
     surfaces = (f"{fit.target.name} {fit.model} {fit.rank:.3f}" for fit in result.fits)
     print(f"surfaces and their cross-validated Spearman: {', '.join(surfaces)}")
     for fit in result.fits:
@@ -113,7 +116,7 @@ def _share_rows(result: MixResult) -> list[list[str]]:
     if found is not None:
         for row, low, high in zip(rows, found.low, found.high, strict=True):
             row.append(f"[{low:.2f}, {high:.2f}]")
-    return rows
+    return [row for row, share in zip(rows, mixture.weights, strict=True) if share > 0]
 
 
 def _trained_rows(result: MixResult) -> list[list[str]]:
@@ -132,7 +135,7 @@ def _score_rows(result: MixResult) -> list[list[str]]:
         "λ*": result.chosen,
         "argmax": by_kind["argmax"],
         "mean of the top": by_kind["top"],
-        "best seed": result.best_start,
+        "best start": result.best_start,
         "equal shares": by_kind["equal"],
     }
     head = ["", "utility", *names]
@@ -140,6 +143,6 @@ def _score_rows(result: MixResult) -> list[list[str]]:
 
 
 def _cells(candidate: ScoredMixture, names: list[str]) -> list[str]:
-    pairs_of = [(candidate.worth_predicted, candidate.worth)]
+    pairs_of = [(candidate.utility_predicted, candidate.utility)]
     pairs_of += [(candidate.predicted[name], candidate.measured[name]) for name in names]
     return [f"{predicted:.4f} → {measured:.4f}" for predicted, measured in pairs_of]

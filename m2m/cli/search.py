@@ -110,7 +110,7 @@ def _tell(report: SearchReport) -> None:
 def _tell_belief(belief: Belief) -> None:
     pick = belief.pick
     print(f"expected best: {pick.mixture.shown}, {pick.value:.6g} ± {pick.deviation:.2g}")
-    print(f"probability that it is the best of all: {pick.probability:.0%}")
+    print(f"probability that it is the best of all: {_chance(pick.probability)}")
     print(f"expected regret: {belief.regret:.2g}")
     print(f"expected worst: {belief.worst.mixture.shown}, {belief.worst.value:.6g}")
     if belief.contenders:
@@ -122,10 +122,15 @@ def _tell_belief(belief: Belief) -> None:
         print(f"note: {note}")
 
 
+def _chance(probability: float) -> str:
+    # Of a few hundred draws: none of them does not make a thing impossible.
+    return f"{probability:.0%}" if probability >= 0.005 else "below 1%"
+
+
 def _cells(contender: Contender) -> list[str]:
     believed = f"{contender.value:.6g} ± {contender.deviation:.2g}"
     tried = "tried" if contender.tried else "not tried"
-    return ["  " + contender.mixture.shown, believed, f"{contender.probability:.0%}", tried]
+    return ["  " + contender.mixture.shown, believed, _chance(contender.probability), tried]
 
 
 def _outcome(report: SearchReport) -> dict[str, Any]:

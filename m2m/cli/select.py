@@ -61,9 +61,11 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _tell(found: Selection) -> None:
+    from m2m.mixture import shown_label
+
     direction = "higher" if found.higher_is_better else "lower"
     where = f"{found.metric} on {found.task} ({found.split}, {direction} is better)"
-    print(f"picked: {found.picked}")
+    print(f"picked: {shown_label(found.picked)}")
     print(f"{where}: {found.value:.6g}, best of {found.candidates}")
     if found.ties:
         ties = "1 other has" if found.ties == 1 else f"{found.ties} others have"
@@ -73,7 +75,7 @@ def _tell(found: Selection) -> None:
     other = found.runner_up
     if other is None:
         return
-    print(f"runner-up: {other.candidate}, {other.value:.6g}")
+    print(f"runner-up: {shown_label(other.candidate)}, {other.value:.6g}")
     if lead := other.difference:
         verdict = "" if lead.low > 0 or lead.high < 0 else ": these examples cannot tell the two apart"
         interval = f"{lead.value:+.3g} [{lead.low:+.3g}, {lead.high:+.3g}]"

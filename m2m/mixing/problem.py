@@ -17,12 +17,11 @@ from m2m.pipeline.mix_options import MixOptions
 from m2m.predicting import families_for
 from m2m.scoring import Scorer
 from m2m.searching import Simplex, repetition_caps
+from m2m.searching.simplex_optimum import distinct
 from m2m.setups.protocol import Setup
 from m2m.support.arrays import Floats
 from m2m.support.schema import did_you_mean
 
-#: Two mixtures closer than this in every share are one.
-SAME = 1e-9
 #: Draws a missing mixture, after which the bounds are said to leave too little room.
 PATIENCE = 10
 
@@ -139,15 +138,15 @@ def starting_mixtures(
     starts: list[StartingMixture] = []
     for tried, (kind, point) in enumerate(_wanted(space, options, generator)):
         near = space.nearest(point)
-        if all(np.abs(near - other).max() > SAME for other in chosen):
+        if len(distinct(near[None], np.reshape(chosen, (-1, near.size)))):
             chosen.append(near)
             starts.append(StartingMixture(kind, space.mixture(near)))
         if len(starts) == options.seeds:
             break
         if tried > PATIENCE * options.seeds:
             raise MixtureError(
-                f"floors and caps leave room for {len(starts)} different mixtures, wanted {options.seeds} "
-                f"seeds: raise caps, lower floors, or ask for fewer seeds"
+                f"floors and caps leave room for {len(starts)} different mixtures, wanted "
+                f"{options.seeds} to start from: raise caps, lower floors, or lower `seeds`"
             )
     return starts
 
@@ -171,7 +170,8 @@ def _levels(n: int, options: MixOptions) -> int:
     if options.grid and _size(n, options.grid) > options.seeds - 1 - len(options.priors):
         raise ConfigError(
             f"a grid of {options.grid} levels over {n} datasets has {_size(n, options.grid)} mixtures, which "
-            f"with equal shares and priors is more than {options.seeds} seeds: raise `seeds` or lower `grid`"
+            f"with equal shares and priors is more than {options.seeds} starting mixtures: raise `seeds` or "
+            f"lower `grid`"
         )
     return options.grid
 

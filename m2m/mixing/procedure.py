@@ -58,8 +58,8 @@ class MixSearch:
     def find(self, folder: Path, *, identity: str, notes: tuple[str, ...] = ()) -> MixResult:
         """Return λ* and all that is known of it; nothing is trained, and no seconds are noted."""
         starts = [start.mixture for start in self.problem.starts]
-        with self.scores.timed("seeds"):
-            scores = self.scores.merged_scores(starts, "merged seeds")
+        with self.scores.timed("starts"):
+            scores = self.scores.merged_scores(starts, "merged starting mixtures")
         with self.scores.timed("surfaces"):
             points = np.array([mixture.weights for mixture in starts])
             predictors = fit_predictors(
@@ -83,7 +83,7 @@ class MixSearch:
             chosen=chosen,
             candidates=(*known, *new),
             fits=self.fits(chosen, predictors),
-            spearman=spearman(surface.utility.of(held_out), np.array([c.worth for c in known])),
+            spearman=spearman(surface.utility.of(held_out), np.array([c.utility for c in known])),
             uncertainty=uncertainty,
             trained={},
             seconds={},
@@ -102,7 +102,7 @@ class MixSearch:
         surface = Surface([predictor.fitted for predictor in predictors], utility)
         generator, space = np.random.default_rng([self.seed, 1]), self.problem.space
         looked_at = spread(space, self.options.points, generator)
-        found = fine_search(surface.worth, space, looked_at, generator)
+        found = fine_search(surface.utilities, space, looked_at, generator)
         top = space.nearest(found.mean_of_top(self.options.top_k))
         return surface, {"argmax": space.mixture(found.best), "top": space.mixture(top)}, looked_at
 
@@ -116,14 +116,14 @@ class MixSearch:
     ) -> list[ScoredMixture]:
         """Return what was predicted and measured of each mixture."""
         measured = np.column_stack([scores[name].mean(1) for name in self.names])
-        worth = np.column_stack([utility.of(predicted), utility.of(measured)])
+        utilities = np.column_stack([utility.of(predicted), utility.of(measured)])
         return [
             ScoredMixture(
                 kind,
                 mixture,
                 dict(zip(self.names, predicted[m].tolist(), strict=True)),
                 dict(zip(self.names, measured[m].tolist(), strict=True)),
-                *worth[m].tolist(),
+                *utilities[m].tolist(),
             )
             for m, (kind, mixture) in enumerate(zip(kinds, mixtures, strict=True))
         ]
@@ -132,12 +132,12 @@ class MixSearch:
         """Return λ*; a starting mixture's prediction is then that of the fit to all of them."""
         if self.options.pick != "best":
             return next(c for c in candidates if c.kind == self.options.pick)
-        best = max(candidates, key=lambda c: c.worth - self.problem.space.penalty(c.mixture))
+        best = max(candidates, key=lambda c: c.utility - self.problem.space.penalty(c.mixture))
         if best.kind in ("argmax", "top"):
             return best
         point = np.array([best.mixture.weights])
         predicted = dict(zip(self.names, surface.scores(point)[0].tolist(), strict=True))
-        return replace(best, predicted=predicted, worth_predicted=float(surface.worth(point)[0]))
+        return replace(best, predicted=predicted, utility_predicted=float(surface.utilities(point)[0]))
 
     def doubt(
         self,

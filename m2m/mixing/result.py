@@ -27,16 +27,16 @@ class ScoredMixture:
         mixture: The mixture.
         predicted: Score by target that the surfaces expect; of starting mixtures, by fits without their fold.
         measured: Score by target of the merged model.
-        worth_predicted: The utility of the predicted scores.
-        worth: The utility of the measured scores.
+        utility_predicted: The utility of the predicted scores.
+        utility: The utility of the measured scores.
     """
 
     kind: str
     mixture: Mixture
     predicted: Mapping[str, float]
     measured: Mapping[str, float]
-    worth_predicted: float
-    worth: float
+    utility_predicted: float
+    utility: float
 
     def to_json(self) -> dict[str, Any]:
         """Lay its attributes out for a JSON file, the mixture as `weights`."""
@@ -45,8 +45,8 @@ class ScoredMixture:
             "weights": self.mixture.shares,
             "predicted": dict(self.predicted),
             "measured": dict(self.measured),
-            "worth_predicted": self.worth_predicted,
-            "worth": self.worth,
+            "utility_predicted": self.utility_predicted,
+            "utility": self.utility,
         }
 
 
@@ -121,7 +121,7 @@ class MixResult:
     def best_start(self) -> ScoredMixture:
         """The best of the mixtures that were scored before anything was fitted."""
         starts = [c for c in self.candidates if c.kind not in ("argmax", "top")]
-        return max(starts, key=lambda start: start.worth)
+        return max(starts, key=lambda start: start.utility)
 
     def write(self) -> None:
         """Write `candidates.csv`, `mixture.json` and, last, `mix.json` into its folder."""
@@ -138,14 +138,14 @@ class MixResult:
             "datasets": list(self.mixture.datasets),
             "weights": self.mixture.shares,
             "kind": self.chosen.kind,
-            "worth": self.chosen.worth,
-            "worth_predicted": self.chosen.worth_predicted,
-            "capabilities": {fit.target.name: self._fitted(fit) for fit in self.fits},
+            "utility": self.chosen.utility,
+            "utility_predicted": self.chosen.utility_predicted,
+            "targets": {fit.target.name: self._fitted(fit) for fit in self.fits},
             "spearman": self.spearman,
             "verified": [candidate.to_json() for candidate in (*proposed, self.best_start)],
             "uncertainty": self._uncertainty(),
             "trained": self.trained,
-            "seeds": len(self.candidates) - 2,
+            "starts": len(self.candidates) - 2,
             "seconds": dict(self.seconds),
             "options": dict(self.options),
             "seed": self.seed,
@@ -156,20 +156,21 @@ class MixResult:
         """Lay the candidates out as a table, a row each.
 
         Returns:
-            The header and the rows: `candidate`, `kind`, shares by dataset, `worth` and `worth predicted`,
-            and for each target the score (`NAME measured` if a dataset has its name) and the prediction.
+            The header and the rows (docs/mixing.md): `candidate`, `kind`, shares by dataset, `utility` and
+            `utility predicted`, and for each target the score (`NAME measured` if a dataset has its name) and
+            the prediction.
         """
         names, datasets = [fit.target.name for fit in self.fits], self.mixture.datasets
         measured = {name: f"{name} measured" if name in datasets else name for name in names}
         scores = [column for name in names for column in (measured[name], f"{name} predicted")]
         rows = [
             [
-                c.mixture.label, c.kind, *c.mixture.weights, c.worth, c.worth_predicted,
+                c.mixture.label, c.kind, *c.mixture.weights, c.utility, c.utility_predicted,
                 *(cell for name in names for cell in (c.measured[name], c.predicted[name])),
             ]
             for c in self.candidates
         ]  # fmt: skip
-        return ["candidate", "kind", *datasets, "worth", "worth predicted", *scores], rows
+        return ["candidate", "kind", *datasets, "utility", "utility predicted", *scores], rows
 
     def _fitted(self, fit: TargetFit) -> dict[str, Any]:
         name = fit.target.name

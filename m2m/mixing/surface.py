@@ -1,4 +1,4 @@
-"""What mixtures are worth, by fitted surfaces, and how sure that is under resampling."""
+"""The utility of mixtures by fitted surfaces, and how sure a choice by it is under resampling."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class NormalisedUtility:
         return cls(weights, worst, np.where(ranges == 0, 1.0, ranges))
 
     def of(self, scores: Floats) -> Floats:
-        """Return what scores [M, T] are worth [M]; 1 is the best starting mixture's in everything."""
+        """Return the utilities [M] of scores [M, T]; 1 is the best starting mixture's in everything."""
         return np.asarray((scores - self.worst) / self.ranges @ self.weights)
 
 
@@ -70,7 +70,7 @@ class Surface:
         """Predict the scores [M, T] of mixtures [M, N]."""
         return np.column_stack([model.predict(points) for model in self.models])
 
-    def worth(self, points: Floats) -> Floats:
+    def utilities(self, points: Floats) -> Floats:
         """Predict the utilities [M] of mixtures [M, N]."""
         return self.utility.of(self.scores(points))
 
@@ -110,8 +110,8 @@ class MixtureUncertainty:
         choices: What each resample would have chosen. [B, N]
         low: 2.5 % quantile of each share. [N]
         high: 97.5 % quantile of each share. [N]
-        regret: Mean of how much less λ* is worth than a resample's own choice, by that resample's surface.
-        beats_equal: Share of resamples by whose surface λ* is worth more than equal shares.
+        regret: Mean of how far λ*'s utility is below that of a resample's own choice, by its surface.
+        beats_equal: Share of resamples by whose surface λ* has a higher utility than equal shares.
     """
 
     choices: Floats
@@ -158,10 +158,10 @@ class Resampling:
         for number in range(resamples):
             surface = self._surface(number)
             generator = np.random.default_rng([self.seed, number])
-            found = fine_search(surface.worth, self.space, self.looked_at, generator)
+            found = fine_search(surface.utilities, self.space, self.looked_at, generator)
             choice = found.best if top_k is None else found.mean_of_top(top_k)
             choices.append(choice)
-            own, ours, even = surface.worth(np.vstack([choice, fixed]))
+            own, ours, even = surface.utilities(np.vstack([choice, fixed]))
             gaps.append(own - ours)
             wins.append(ours > even)
             progress(number + 1, resamples, "resamples")

@@ -21,7 +21,7 @@ class MixOptions:
     """How the best mixture is looked for (MergeMix, arXiv 2601.17858, Sec. 3).
 
     Attributes:
-        seeds: Merged models that are scored before anything is fitted.
+        seeds: Starting mixtures: merged models that are scored before anything is fitted.
         grid: Levels of the coarse grid over the simplex: shares in steps of 1/grid. None: the finest grid of
             at most half of `seeds`; 0: no grid.
         priors: Mixtures believed in beforehand, by name of a dataset; each is a starting mixture, and
@@ -29,7 +29,7 @@ class MixOptions:
         dirichlet: Concentration of the random starting mixtures: 1 is uniform on the simplex, less goes to
             its corners.
         strength: What a unit of KL(λ‖first prior) costs, in units of the utility.
-        capabilities: Weight by target; empty: the run's target alone.
+        capabilities: What the mixture should be good at: weight by target; empty: the run's target alone.
         regressor: A family of `m2m.predicting`, or `auto`.
         folds: Folds of the cross-validation.
         floors: Least shares by dataset.

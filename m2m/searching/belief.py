@@ -13,6 +13,8 @@ from m2m.searching.objective import Evaluation
 from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.proposals import INCUMBENTS, proposals_for
+from m2m.searching.simplex_optimum import distinct
+from m2m.searching.spaces import Simplex
 from m2m.searching.strategy import Space
 from m2m.support.arrays import SMALLEST_DIFFERENCE, Floats
 
@@ -133,10 +135,8 @@ class _Assessment:
         draws = [posterior.draw(generator) for _ in range(DRAWS)]
         lows = [proposals.lowest(draw, incumbents, generator)[:1] for draw in draws[:SEARCHED]]
         worst = proposals.lowest(-posterior.mean(), tried[-INCUMBENTS:], generator)[:1]
-        known = {tuple(point) for point in tried.tolist()}
-        new = {tuple(low[0].tolist()): low for low in [*lows, worst]}
-        self._points = np.vstack([tried, *(low for key, low in new.items() if key not in known)])
-        self._worst = int((self._points == worst).all(1).argmax())
+        self._points = np.vstack([tried, _untried(space, np.vstack([*lows, worst]), tried)])
+        self._worst = int(np.abs(self._points - worst).max(1).argmin())
         self._values = np.array([draw.at(self._points) for draw in draws])
         self._mean, covariance = posterior.predict(self._points)
         self._deviation = np.sqrt(np.diag(covariance).clip(0))
@@ -170,3 +170,12 @@ class _Assessment:
             float(self._probability[k]),
             bool(k < self._tried),
         )
+
+
+def _untried(space: Space, points: Floats, tried: Floats) -> Floats:
+    # Each new mixture once: descents on the simplex end beside each other, subsets and rows do not.
+    if isinstance(space, Simplex):
+        return distinct(points, tried)
+    known = set(map(tuple, tried.tolist()))
+    new = [point for point in dict.fromkeys(map(tuple, points.tolist())) if point not in known]
+    return np.reshape(new, (-1, points.shape[1]))

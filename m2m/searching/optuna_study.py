@@ -33,7 +33,8 @@ class OptunaStudy(Strategy):
     Attributes:
         sampler: `tpe`, `cmaes`, `gp` or `genetic` (NSGA-II; Deb et al., 2002).
         storage: SQLite file that keeps the study, so that `optuna-dashboard sqlite:///FILE` shows it, also
-            while the search runs; None keeps it in memory.
+            while the search runs; None keeps it in memory. Each search is a new study there, and does not go
+            on from an earlier one.
     """
 
     spaces = (Subsets, Simplex)

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from m2m.searching.spaces import Simplex
+from m2m.searching.spaces import SMALLEST_SHARE, Simplex
 from m2m.support.arrays import Floats, Ints
 
-#: A share below this is none: KL's slope at 0 is infinite, so descents stop here.
-SMALLEST = 1e-9
+#: Points closer than this in every share are one: a descent does not end more exactly.
+SAME = 1e-6
 #: Change of the loss, relative to its size at the start, at which a descent ends.
 PRECISION = 1e-12
 #: Rounds of a closer look; the surroundings halve each time, so the last are 2⁻¹² of the simplex.
@@ -39,7 +39,8 @@ def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
     from scipy.optimize import minimize
 
     def loss(point: Floats) -> tuple[float, Floats]:
-        ratio = np.log(np.maximum(point, SMALLEST) / space.prior)
+        # KL's slope at 0 is infinite, so descents stop where a share is none.
+        ratio = np.log(np.maximum(point, SMALLEST_SHARE) / space.prior)
         value = landscape.at(point[None])[0] + space.strength * point @ ratio
         return float(value) / unit, (landscape.gradient(point) + space.strength * (ratio + 1)) / unit
 
@@ -56,10 +57,9 @@ def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
             constraints={"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like},
             options={"maxiter": 200, "ftol": PRECISION},
         )
-        point = np.where(found.x < SMALLEST, 0.0, found.x)
-        end = space.nearest(point) if np.isfinite(point).all() else start
+        end = space.nearest(found.x) if np.isfinite(found.x).all() else start
         ends.append(min(((loss(p)[0], p) for p in (end, start)), key=lambda pair: pair[0]))
-    return _distinct(np.array([point for _, point in sorted(ends, key=lambda end: end[0])]))
+    return distinct(np.array([point for _, point in sorted(ends, key=lambda end: end[0])]))
 
 
 def lattice(n: int) -> Floats:
@@ -76,12 +76,14 @@ def edge_middles(n: int, first: Ints, second: Ints) -> Floats:
     return middles
 
 
-def _distinct(points: Floats) -> Floats:
+def distinct(points: Floats, known: Floats | None = None) -> Floats:
+    """Keep points [M, N] that are new: not the `SAME` as an earlier one, nor as one that is known [K, N]."""
+    there = np.empty((0, points.shape[1])) if known is None else known
     kept: list[Floats] = []
     for point in points:
-        if all(np.abs(point - other).max() > 1e-6 for other in kept):
+        if not (np.abs(np.vstack([there, *kept]) - point).max(1) <= SAME).any():
             kept.append(point)
-    return np.array(kept)
+    return np.reshape(kept, (-1, points.shape[1]))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from fractions import Fraction
 from itertools import combinations, compress
 from math import comb
 from random import Random
@@ -14,6 +15,12 @@ from m2m.errors import MixtureError
 from m2m.mixture import SUM_TOLERANCE, Mixture
 from m2m.searching.subset_quadratic import FreeUnits
 from m2m.support.arrays import Floats
+
+#: A smaller share is none: not one example of a thousand million.
+SMALLEST_SHARE = 1e-9
+#: A share within rounding of a fraction is that fraction, if its denominator is at most this. A share drawn
+#: at random meets one by chance once in 10⁷ times, and then moves by its last bits only.
+LARGEST_DENOMINATOR = 10**4
 
 
 class Subsets:
@@ -208,9 +215,12 @@ def _combination(units: Sequence[tuple[str, ...]], size: int, number: int) -> li
 class Simplex:
     """Mixtures with shares between bounds.
 
+    Its points are clean: a share is 0 or at least `SMALLEST_SHARE`, and a fraction such as ¼ or 2/7 where it
+    is one but for rounding, so that points that are the same have the same key.
+
     Args:
         datasets: The N dataset names, in the run's order.
-        lower: Least share by dataset; 0 where not given.
+        lower: Least share by dataset; 0 where not given, or below `SMALLEST_SHARE`.
         upper: Largest share by dataset; 1 where not given. See `repetition_caps`.
         prior: Shares to stay close to, by dataset; none may be 0.
         strength: β of the penalty β·KL(λ‖prior) that is added to the loss (as in Olmix), in the loss's unit.
@@ -238,8 +248,8 @@ class Simplex:
         strength: float = 0.0,
     ) -> None:
         self.datasets = tuple(datasets)
-        self.lower = _shares(self.datasets, lower or {}, 0.0, "lower bounds")
-        self.upper = np.minimum(_shares(self.datasets, upper or {}, 1.0, "upper bounds"), 1.0)
+        self.lower = _some(_shares(self.datasets, lower or {}, 0.0, "lower bounds"))
+        self.upper = _some(np.minimum(_shares(self.datasets, upper or {}, 1.0, "upper bounds"), 1.0))
         self._check_bounds()
         self.prior = _prior(self.datasets, prior)
         self.strength = strength
@@ -258,7 +268,7 @@ class Simplex:
     def with_lower(self, lower: Floats) -> Simplex:
         """Return the same space with other lower bounds [N]."""
         other = copy(self)
-        other.lower = lower
+        other.lower = _some(lower)
         other._check_bounds()
         return other
 
@@ -268,19 +278,49 @@ class Simplex:
         return self.mixture(self.nearest(parts / parts.sum()))
 
     def mixture(self, point: Floats) -> Mixture:
-        """Name a point [N] of the simplex, whose shares sum to 1 but for rounding."""
-        shares = np.clip(point, 0, None)
-        return Mixture(self.datasets, tuple((shares / shares.sum()).tolist()))
+        """Name a point [N] of the simplex, cleaned of what rounding left; of others, the nearest."""
+        return Mixture(self.datasets, tuple(self._fraction(share) for share in self.nearest(point).tolist()))
 
     def nearest(self, point: Floats) -> Floats:
-        """Project points [..., N] onto the mixtures within the bounds, by bisection on the common shift."""
-        low = (self.lower - point).min(-1, keepdims=True)
-        high = (self.upper - point).max(-1, keepdims=True)
+        """Project points [..., N] onto the mixtures within the bounds; what is one already keeps its bits."""
+        points = np.reshape(point, (-1, len(self.datasets)))
+        near = np.clip(points, self.lower, self.upper)
+        outside = np.abs(near.sum(-1) - 1) > self._rounding
+        if outside.any():
+            # Twice: the shift of a far point is as coarse as the point's numbers, that of shares is not.
+            near[outside] = self._shifted(self._shifted(points[outside]))
+        return self._settled(near).reshape(np.shape(point))
+
+    @property
+    def _rounding(self) -> float:
+        # N roundings of numbers ≤ 1, and as many of their sums.
+        return len(self.datasets) * float(np.finfo(np.float64).eps)
+
+    def _shifted(self, points: Floats) -> Floats:
+        # The projection [M, N] by bisection on the shift that all shares have in common.
+        low = (self.lower - points).min(-1, keepdims=True)
+        high = (self.upper - points).max(-1, keepdims=True)
         for _ in range(100):  # the interval is halved each time: far below float64's resolution
             middle = (low + high) / 2
-            below = np.clip(point + middle, self.lower, self.upper).sum(-1, keepdims=True) < 1
+            below = np.clip(points + middle, self.lower, self.upper).sum(-1, keepdims=True) < 1
             low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return np.asarray(np.clip(point + high, self.lower, self.upper))
+        return np.asarray(np.clip(points + high, self.lower, self.upper))
+
+    def _settled(self, near: Floats) -> Floats:
+        # Shares so small that they are none go to the share with the most room, if that can take them.
+        settled = _some(near)
+        gap = 1 - settled.sum(-1)
+        room = np.where(gap[:, None] > 0, (self.upper - settled) * (settled > 0), settled - self.lower)
+        rows, most = np.arange(len(near)), room.argmax(-1)
+        off = np.abs(gap) > self._rounding
+        settled[rows, most] += np.where(off, gap, 0.0)
+        lost = off & (room[rows, most] < np.abs(gap))
+        settled[lost] = near[lost]
+        return np.asarray(np.clip(settled, self.lower, self.upper))
+
+    def _fraction(self, share: float) -> float:
+        fraction = float(Fraction(share).limit_denominator(LARGEST_DENOMINATOR))
+        return fraction if abs(fraction - share) <= self._rounding else share
 
     def penalty(self, mixture: Mixture) -> float:
         """Return the penalty β·KL(λ‖prior) of one mixture."""
@@ -335,6 +375,10 @@ def _shares(datasets: Sequence[str], given: Mapping[str, float], default: float,
     if not (np.isfinite(shares) & (shares >= 0)).all():
         raise MixtureError(f"{what} must be finite and not negative, got {dict(given)}")
     return shares
+
+
+def _some(shares: Floats) -> Floats:
+    return np.where(shares < SMALLEST_SHARE, 0.0, shares)
 
 
 def _prior(datasets: Sequence[str], given: Mapping[str, float] | None) -> Floats:

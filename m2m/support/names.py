@@ -11,7 +11,7 @@ from m2m.errors import ConfigError, InputError, MixtureError
 #: Most bytes of a name; a folder's has at most 255, and temporary names add 14.
 LONGEST = 240
 #: Columns that tables of candidates have beside a column a dataset.
-COLUMNS = frozenset({"candidate", "members", "kind", "value", "error", "predicted", "worth", "index"})
+COLUMNS = frozenset({"candidate", "members", "kind", "value", "error", "predicted", "utility", "index"})
 
 #: Says what is wrong with a name; None for a good one.
 Rule = Callable[[object], str | None]

@@ -33,18 +33,18 @@ def draw(results: Path, out: Path) -> list[Path]:
 
 
 def _scatter(axes: Axes, rows: list[Row], content: dict[str, Any]) -> None:
-    seeds = [row for row in rows if row["kind"] not in _PROPOSED]
-    predicted, measured = ([number(row[key]) for row in seeds] for key in ("worth predicted", "worth"))
-    axes.scatter(predicted, measured, s=16, facecolor=style.SKY, label="seeds, held out")
+    starts = [row for row in rows if row["kind"] not in _PROPOSED]
+    predicted, measured = ([number(row[key]) for row in starts] for key in ("utility predicted", "utility"))
+    axes.scatter(predicted, measured, s=16, facecolor=style.SKY, label="starting mixtures, held out")
     for kind, (label, marker, size) in _PROPOSED.items():
         [row] = [row for row in rows if row["kind"] == kind]
-        place = ([number(row["worth predicted"])], [number(row["worth"])])
+        place = ([number(row["utility predicted"])], [number(row["utility"])])
         color = style.VERMILION if kind == "argmax" else style.GREEN
         axes.scatter(*place, s=size, marker=marker, color=color, label=label, zorder=3)
     style.identity(axes, 0)
     axes.set_xlabel("utility predicted")
     axes.set_ylabel("utility of the merged model")
-    names = ", ".join(content["capabilities"])
+    names = ", ".join(content["targets"])
     axes.set_title(f"{names}: held-out Spearman {content['spearman']:.3f}", loc="left")
     axes.legend()
 

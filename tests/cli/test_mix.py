@@ -37,7 +37,7 @@ def test_shares_are_told_drawn_and_exported(
     command = ["mix", config, "--out", str(out), "--workers", "1"]
     assert main([*command, "--to", f"megatron={blend}", "--path", "a=/data/a"]) == 0
     text, err = capsys.readouterr()
-    assert "merged seeds" in err
+    assert "merged starting mixtures" in err
     assert text.startswith("λ*, the shares to train on (")
     assert "surfaces and their cross-validated Spearman: target scheffe " in text
     assert "better than equal shares in" in text

@@ -57,7 +57,7 @@ def test_the_best_shares_are_found_drawn_and_kept(capsys: pytest.CaptureFixture[
     assert mix("--task", "task.py:plus", "--to", "json=shares.json", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert slope(found["weights"]) == pytest.approx(1.0, abs=0.05)
-    assert found["capabilities"]["task.py:plus"]["base"] == pytest.approx(
+    assert found["targets"]["task.py:plus"]["base"] == pytest.approx(
         float((torch.linspace(0.5, 1.5, 20) ** 2).mean())
     )
     assert json.loads(Path("shares.json").read_text())["datasets"] == ["a", "b", "c"]
@@ -75,7 +75,7 @@ def test_tasks_are_weighed(capsys: pytest.CaptureFixture[str]) -> None:
     assert mix("--task", "task.py:plus", "task.py:minus", "--json") == 0
     whole = json.loads(capsys.readouterr().out)
     assert slope(whole["weights"]) < 0.5
-    weights = {name: entry["weight"] for name, entry in whole["capabilities"].items()}
+    weights = {name: entry["weight"] for name, entry in whole["targets"].items()}
     assert weights == {
         "task.py:plus": 0.25,
         "task.py:minus": 0.75,

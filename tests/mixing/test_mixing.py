@@ -74,7 +74,7 @@ def test_the_shares_are_the_best_of_all(found: MixResult, loaded: config.RunConf
         bounds=[(0, 1)] * n,
         constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
     )
-    # A fiftieth of the seeds' range above the best loss there is, by a fit to 24 of them.
+    # A fiftieth of the starting mixtures' range above the best loss there is, by a fit to 24 of them.
     losses = [candidate.measured["target"] for candidate in found.candidates]
     assert found.chosen.measured["target"] <= exact.fun + 0.02 * np.ptp(losses)
     assert found.chosen.measured["target"] == pytest.approx(
@@ -83,7 +83,7 @@ def test_the_shares_are_the_best_of_all(found: MixResult, loaded: config.RunConf
 
 
 def test_the_choice_is_the_best_measured(found: MixResult) -> None:
-    assert found.chosen.worth == max(candidate.worth for candidate in found.candidates)
+    assert found.chosen.utility == max(candidate.utility for candidate in found.candidates)
     kinds = [candidate.kind for candidate in found.candidates]
     assert kinds[0] == "equal"
     assert kinds[-2:] == ["argmax", "top"]
@@ -91,11 +91,11 @@ def test_the_choice_is_the_best_measured(found: MixResult) -> None:
     assert {"grid", "drawn"} <= set(kinds)
 
 
-def test_the_utility_counts_the_seeds_range(found: MixResult) -> None:
-    seeds = found.candidates[:24]
-    assert min(candidate.worth for candidate in seeds) == 0
-    assert found.best_start.worth == 1
-    best = min(seeds, key=lambda candidate: candidate.measured["target"])
+def test_the_utility_counts_the_range_of_the_starting_mixtures(found: MixResult) -> None:
+    starts = found.candidates[:24]
+    assert min(candidate.utility for candidate in starts) == 0
+    assert found.best_start.utility == 1
+    best = min(starts, key=lambda candidate: candidate.measured["target"])
     assert best == found.best_start, "a loss counts downwards"
 
 
@@ -114,8 +114,17 @@ def test_what_is_written_can_be_read(found: MixResult) -> None:
     assert content == json.loads(json.dumps(found.to_json()))
     assert read_mixture(str(found.folder / "mixture.json")) == found.mixture
     lines = (found.folder / "candidates.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "candidate,kind,a,b,c,worth,worth predicted,target,target predicted"
+    assert lines[0] == "candidate,kind,a,b,c,utility,utility predicted,target,target predicted"
     assert len(lines) == 1 + len(found.candidates)
+
+
+def test_every_column_of_the_candidates_is_documented(found: MixResult) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mixing.md").read_text(encoding="utf-8")
+    section = page.partition("## `candidates.csv`")[2].partition("\n## ")[0]
+    told = {line.split("|")[1].strip(" `") for line in section.splitlines() if line.startswith("|")}
+    header, _ = found.to_rows()
+    named = {**dict.fromkeys("abc", "DATASET"), "target": "TARGET", "target predicted": "TARGET predicted"}
+    assert {named.get(column, column) for column in header} == told - {"column", "---"}
 
 
 def test_training_is_real_and_reported_beside_equal_shares(found: MixResult) -> None:
@@ -220,7 +229,7 @@ def test_the_top_is_averaged_where_that_is_asked_for(
             "upper bounds sum to 0.6, below 1; raise some",
         ),
         ({"floors": {"a": 0.7, "b": 0.7}}, MixtureError, "lower bounds sum to 1.4, above 1; lower some"),
-        ({"floors": {"a": 1.0}}, MixtureError, "room for 1 different mixtures, wanted 24 seeds"),
+        ({"floors": {"a": 1.0}}, MixtureError, "room for 1 different mixtures, wanted 24 to start from"),
         ({"priors": ({"a": 0.9, "b": 0.9},)}, ConfigError, "prior 1 must have shares that sum to 1"),
         ({"priors": ({"a": 1.0},), "strength": 1.0}, MixtureError, "a positive share for each of"),
         ({"regressor": "lightgbm-mergemix"}, InputError, "needs at least 48 scored mixtures"),

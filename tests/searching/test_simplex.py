@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import tracemalloc
 from random import Random
 from typing import Any
@@ -18,7 +19,9 @@ from m2m.searching import (
     ModelBased,
     Objective,
     OptunaStudy,
+    PredictorRounds,
     Simplex,
+    Strategy,
     Subsets,
     TrustRegion,
     assess,
@@ -56,8 +59,66 @@ def test_the_nearest_mixture_is_nearest(point: list[float], lower: list[float], 
     assert space.mixture(near) in space
     generator = np.random.default_rng(0)
     # The projection onto a convex set makes an obtuse angle with all of it.
-    others = [space.nearest(generator.standard_normal(5)) for _ in range(20)]
+    others = space.nearest(generator.standard_normal((20, 5)))
     assert all((np.array(point) - near) @ (other - near) < 1e-9 for other in others)
+
+
+BOUNDS = st.sampled_from([0.0, 1e-12, 0.05, 0.1, 1 / 7, 0.2])
+CAPS = st.sampled_from([0.3, 1 / 3, 0.4, 0.55, 1.0])
+PARTS = st.one_of(
+    st.floats(-3, 3), st.floats(-1e9, 1e9), st.sampled_from([0.0, 5e-17, 1e-12, 0.25, 1 / 3, 1.0])
+)
+
+
+@given(*[st.lists(each, min_size=5, max_size=5) for each in (PARTS, BOUNDS, CAPS)])
+def test_the_nearest_mixture_is_clean(point: list[float], lower: list[float], upper: list[float]) -> None:
+    space = Simplex(NAMES, dict(zip(NAMES, lower, strict=True)), dict(zip(NAMES, upper, strict=True)))
+    near = space.nearest(np.array(point))
+    mixture = space.mixture(near)
+    assert np.array_equal(space.nearest(near), near), "a mixture of the space stays as it is"
+    for shares in (near, np.array(mixture.weights)):
+        assert abs(math.fsum(shares) - 1) <= 5 * 5 * np.finfo(float).eps
+        assert not ((shares > 0) & (shares < 1e-9)).any()
+        assert (shares >= space.lower).all()
+        assert (shares <= space.upper).all()
+    assert space.mixture(np.array(mixture.weights)).key == mixture.key
+
+
+@given(st.lists(st.integers(0, 40), min_size=5, max_size=5).filter(any), st.integers(0, 1000))
+def test_fractions_survive_rounding(parts: list[int], seed: int) -> None:
+    """Points of a grid, subsets and typed decimals are what they were, and so are their keys."""
+    exact = Mixture(NAMES, tuple(part / sum(parts) for part in parts))
+    noise = np.random.default_rng(seed).uniform(-1, 1, 5) * np.finfo(float).eps
+    space = Simplex(NAMES)
+    assert space.mixture(np.array(exact.weights)).key == exact.key
+    assert space.mixture(np.array(exact.weights) + noise).key == exact.key
+
+
+def test_tiny_shares_go_to_the_rest() -> None:
+    assert Simplex("abc").mixture(np.array([0.25, 0.75, 6e-18])).label == "a=0.25+b=0.75"
+    assert Simplex("abc").nearest(np.array([0.5, 0.5 - 5e-10, 5e-10])).tolist() == [0.5, 0.5, 0.0]
+    capped = Simplex("abc", upper={"a": 0.5, "b": 0.5 - 5e-10})  # nowhere else to go
+    assert capped.nearest(np.array([0.6, 0.6, 0.0])) == pytest.approx([0.5, 0.5 - 5e-10, 5e-10], abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [ModelBased(), TrustRegion(), OptunaStudy("tpe"), PredictorRounds("ridge", rounds=2, looked_at=99)],
+)
+def test_nothing_is_evaluated_or_counted_twice(strategy: Strategy) -> None:
+    quadratic, asked = convex(7), []
+
+    def value(mixture: Mixture) -> float:
+        asked.append(mixture.weights)
+        return float(quadratic.at(np.array([mixture.weights]))[0])
+
+    space = Simplex(NAMES, upper={"a": 0.4})
+    result = strategy.search(Objective(value, False), space, 30, seed=1)
+    assert len(asked) == len(set(asked)) == result.evaluations <= 30
+    belief = assess(result.trajectory, space, higher_is_better=False)
+    shown = [mixture.shown for mixture in belief.next]
+    assert len(shown) == len(set(shown)), "what to try next is said once"
+    assert not {mixture.key for mixture in belief.next} & {step.mixture.key for step in result.trajectory}
 
 
 @given(st.integers(0, 200), st.sampled_from([0.0, 0.5]))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import m2m
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture
 from m2m.searching import (
@@ -200,3 +201,12 @@ def test_the_model_needs_fewer_evaluations_than_greedy_or_chance() -> None:
     assert max(regret["model"]) < 1e-9
     assert sum(regret["greedy"]) > 0
     assert min(regret["random"]) > 0.1
+
+
+def test_a_studys_own_file_is_an_output(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    objective = Objective(lambda mixture: mixture.weights[0], higher_is_better=True)
+    for place in ("notes.txt", "no/where.sqlite"):
+        with pytest.raises(InputError, match=place):
+            m2m.search(objective, Subsets("abc"), OptunaStudy("tpe", tmp_path / place), budget=3)
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"

@@ -159,12 +159,15 @@ def search(
         check_count(name, count)
     check_count("seed", seed, 0)
     place = None if out is None else Path(out)
+    if storage is None and isinstance(strategy, OptunaStudy):
+        storage = strategy.storage
     if isinstance(source, Objective):
         if isinstance(space, str):
             raise ConfigError(
                 f"an objective of your own is searched over a Space, got {argument('space', space)}"
             )
-        check_outputs([] if place is None else [Output(argument("out", place), place)])
+        out_of_search = [] if place is None else [Output(argument("out", place), place)]
+        check_outputs([*out_of_search, *_study_file(storage)])
         return _searched(source, space, _strategy(strategy, None, storage), budget, seed, place)
     asked = Asked(
         run=None if source is None else Path(source), base=None if base is None else Path(base),
@@ -254,9 +257,11 @@ def _outputs(asked: Asked, storage: str | Path | None) -> list[Output]:
         _keep_scores(asked.out)
     elif asked.out is not None:
         outputs = [Output(argument("out", asked.out), asked.out)]
-    if storage is not None:
-        outputs.append(Output(argument("storage", storage), Path(storage), "table"))
-    return outputs
+    return [*outputs, *_study_file(storage)]
+
+
+def _study_file(storage: str | Path | None) -> list[Output]:
+    return [] if storage is None else [Output(argument("storage", storage), Path(storage), "table")]
 
 
 def _keep_scores(out: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from m2m.errors import MixtureError
-from m2m.mixture import Mixture, all_subsets, weights_label
+from m2m.mixture import Mixture, all_subsets, shown_label, weights_label
 from m2m.pipeline.run_folder import RunFolder
 from m2m.support.names import alike, fault, folder_fault, label_fault
 from m2m.testing.strategies import mixtures
@@ -134,3 +134,17 @@ def test_forty_long_names_fit_into_a_folder(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     assert math.isclose(sum(mixture.weights), 1)
     assert fault(folder.parent.name) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("a=0.24999999999999994+b=0.75", "a=0.25+b=0.75"),
+        ("a=2.5e-01+b=-0.333333333333", "a=0.25+b=-0.333333"),
+        ("a=1e-07+b=0.9999999", "a=1e-07+b=1"),
+        ("a+b", "a+b"),
+        ("what++ever", "what++ever"),
+    ],
+)
+def test_labels_are_rounded_for_people(label: str, shown: str) -> None:
+    assert shown_label(label) == shown
