@@ -10,20 +10,20 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from analysis.results import provenance, run_source, versions, write_results
 from analysis.trained_run import TrainedRun, open_run
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
-from m2m.support.arguments import argument, check_count
+from m2m.support.arguments import argument
+from m2m.support.checked import Natural, Positive, checked
 from m2m.support.content_keys import content_key
 from m2m.support.files import write_atomically
 from m2m.support.outputs import check_outputs, results_in
 from m2m.support.progress import Progress, nobody
 
 if TYPE_CHECKING:
-    from analysis.curvature.products import Matrix
     from analysis.curvature.study import CurvatureStudy
     from analysis.error_bound.study import BoundStudy
     from analysis.fidelity import FidelityStudy
@@ -52,6 +52,7 @@ class Outcome(Generic[Study_co]):
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
+@checked()
 def measure_fidelity(
     source: str | Path,
     out: str | Path | None = None,
@@ -61,7 +62,7 @@ def measure_fidelity(
     by: str | None = None,
     again: str | None = None,
     lower_is_better: bool = False,
-    seed: int = 0,
+    seed: Natural = 0,
 ) -> Outcome[FidelityStudy]:
     """Compare the scores of merged models with those of mixture-trained ones (`m2m-analysis fidelity`).
 
@@ -110,6 +111,7 @@ def measure_fidelity(
     return Outcome(study, found, folder)
 
 
+@checked()
 def measure_orthogonality(
     run: str | Path | None = None,
     *,
@@ -118,10 +120,10 @@ def measure_orthogonality(
     experts: Sequence[str | Path] | None = None,
     anchored: Sequence[str | Path] | None = None,
     share: float | None = None,
-    subspaces: int = 0,
+    subspaces: Natural = 0,
     memory: str | int = "256MiB",
-    threads: int | None = None,
-    seed: int = 0,
+    threads: Positive | None = None,
+    seed: Natural = 0,
 ) -> Outcome[OrthogonalityStudy]:
     """Measure how experts' task vectors lie to each other, in one pass (`m2m-analysis orthogonality`).
 
@@ -148,8 +150,6 @@ def measure_orthogonality(
     from analysis.orthogonality.study import NAME, REASONS, of_run, to_json, to_tables
     from paper_figs.mergemix import cosines
 
-    check_count("threads", threads)
-    check_count("subspaces", subspaces, 0)
     named = [base, *(experts or ()), *(anchored or ())]
     folder = _checked(out, NAME, [path for path in named if path])
     common: dict[str, Any] = {"rank": subspaces, "memory": memory, "threads": threads, "seed": seed}
@@ -171,15 +171,16 @@ def measure_orthogonality(
     return Outcome(study, content, folder, REASONS)
 
 
+@checked()
 def measure_curvature(
     run: str | Path,
     out: str | Path,
     *,
     target: str | None = None,
-    examples: int = 64,
+    examples: Natural = 64,
     float32: bool = False,
     forward: bool = False,
-    matrix: Matrix = "hessian",
+    matrix: Literal["hessian", "ggn"] = "hessian",
     spectra: bool = False,
 ) -> Outcome[CurvatureStudy]:
     """Measure each dataset's gradient and curvature at the base (`m2m-analysis curvature`).
@@ -214,16 +215,17 @@ def measure_curvature(
     return Outcome(study, content, folder, REASONS)
 
 
+@checked()
 def measure_interaction(
     run: str | Path,
     out: str | Path,
     *,
     target: str | None = None,
-    examples: int | None = None,
+    examples: Natural | None = None,
     float32: bool = False,
     anchored: float | None = None,
     step_sizes: Sequence[float] | None = None,
-    horizons: Sequence[int] | None = None,
+    horizons: Sequence[Positive] | None = None,
     mixture: str | Mixture | None = None,
 ) -> Outcome[InteractionStudy] | Outcome[ExplainedStudy]:
     """Measure the residual of merging beside its prediction (`m2m-analysis interaction`).
@@ -288,7 +290,7 @@ def _explained(
 
     # The files of both kinds of study begin alike.
     folder, opened = _opened(run, out, "interaction", 4 if examples is None else examples, float32=float32)
-    steps = (step_sizes or room.STEP_SIZES, horizons or room.HORIZONS)
+    steps = ([*step_sizes] or room.STEP_SIZES, [*(horizons or ())] or room.HORIZONS)
     study = room.explained_of_run(opened, _mixture(mixture, opened), *steps)
     content = room.to_json(study)
     write_results(
@@ -298,13 +300,14 @@ def _explained(
     return Outcome(study, content, folder, room.REASONS)
 
 
+@checked()
 def bound_error(
     run: str | Path,
     out: str | Path,
     *,
     mixture: str | Mixture | None = None,
     target: str | None = None,
-    examples: int = 8,
+    examples: Natural = 8,
     float32: bool = False,
 ) -> Outcome[BoundStudy]:
     """Bound residual and score error before a mixture is trained (`m2m-analysis error-bound`).
@@ -334,14 +337,15 @@ def bound_error(
     return Outcome(study, content, folder, REASONS)
 
 
+@checked()
 def validate_claims(
     sources: Sequence[str | Path],
     out: str | Path,
     *,
     trainings: bool = True,
     curvature: bool = True,
-    workers: int | None = None,
-    seed: int = 0,
+    workers: Positive | None = None,
+    seed: Natural = 0,
     progress: Progress | None = None,
 ) -> Outcome[Validation]:
     """Ask real runs about every claim of both papers (`m2m-analysis validate`).
@@ -364,7 +368,6 @@ def validate_claims(
     from analysis.validate import validation as room
     from paper_figs.merge_to_mix import verdicts
 
-    check_count("workers", workers)
     folder = _checked(out, room.NAME, [source for source in sources if os.path.isfile(source)])
     options = room.Options(
         out=folder, trainings=trainings, curvature=curvature, workers=workers or os.cpu_count() or 1,
@@ -389,7 +392,6 @@ def _checked(out: str | Path, beginning: str, inputs: Iterable[str | Path] = ())
 def _opened(
     run: str | Path, out: str | Path, beginning: str, examples: int, *, float32: bool
 ) -> tuple[Path, TrainedRun]:
-    check_count("examples", examples, 0)
     return _checked(out, beginning), open_run(run, examples or None, float64=not float32)
 
 

@@ -187,7 +187,7 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
     loaded, origin = config.load(folder.config), folder.read_identity()
     if loaded.identity != origin["identity"]:
         raise RunFolderError(f"{folder.config} was changed after the run was made from it")
-    original = setups.load(loaded.setup, Path(origin["root"]), cache_dir())
+    original = setups.load(loaded.setup, loaded.root, cache_dir())
     folder.check_contents(contents_of(original))
     setup = study_setup(original, examples, float64=float64)
     subsets = all_subsets(list(setup.datasets))

@@ -22,6 +22,7 @@ from m2m.checkpoint.folder import MANIFEST_NAME, OF_THE_SYSTEM
 from m2m.checkpoint.identity import Identity, check_unchanged, identity_of, require_unchanged
 from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.errors import CheckpointError
+from m2m.support.checked import checked
 from m2m.support.doors import read_json, require_file
 from m2m.support.files import naming
 
@@ -78,6 +79,7 @@ def hash_file(path: Path) -> str:
     return found.digest
 
 
+@checked()
 def verify(folder: str | Path) -> Verification:
     """Check a folder that m2m wrote: every file is there, is what it was, and nothing was added.
 

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.errors import ConfigError
-from m2m.support.names import check_names
+from m2m.support.names import check_names, short_names
 
 if TYPE_CHECKING:
     from m2m.searching import Limit
 
 
 def named_paths(words: Sequence[str]) -> dict[str, Path]:
-    """Read experts, `NAME=PATH`, or `PATH`, whose last part without suffix is then the name: [N] by name."""
+    """Read experts, `NAME=PATH`, or `PATH`, which is then named by itself (`short_names`): [N] by name."""
+    given = [word.partition("=") if "=" in word and not Path(word).exists() else None for word in words]
+    unnamed = [word for word, parts in zip(words, given, strict=True) if parts is None]
+    short = iter(short_names(unnamed))
     paths: dict[str, Path] = {}
-    for word in words:
-        named = "=" in word and not Path(word).exists()
-        name, _, path = word.partition("=") if named else ("", "", word)
-        if not path or (named and not name):
+    for word, parts in zip(words, given, strict=True):
+        name, _, path = parts or (next(short).removesuffix(".safetensors"), "", word)
+        if not path or not name:
             raise ConfigError(f"--experts wants [NAME=]PATH, got {word!r}")
-        name = name or Path(path).name.removesuffix(".safetensors")
         if name in paths:
             raise ConfigError(f"two experts are called {name!r}: {paths[name]} and {path}; say NAME=PATH")
         paths[name] = Path(path)

@@ -9,15 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from typing import Annotated
 
 from m2m.errors import ConfigError, InputError, MixtureError
 from m2m.mixture import Mixture
 from m2m.support.arguments import argument
+from m2m.support.checked import AtLeast, Positive, check_fields
 from m2m.support.csv_tables import guarded
 from m2m.support.schema import did_you_mean
 
 #: Decimals of written shares; NumPy, which draws from them, wants sums within 1e-8 of 1.
 DIGITS = 6
+#: A number of examples.
+Count = Annotated[int, AtLeast(1, 2**63 - 1)]
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,12 @@ class Sources:
     """
 
     paths: Mapping[str, str] = field(default_factory=dict)
-    total: int | None = None
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    digits: int = DIGITS
+    total: Count | None = None
+    sizes: Mapping[str, Count] = field(default_factory=dict)
+    digits: Positive = DIGITS
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def path(self, name: str) -> str:
         """Where a dataset lies."""

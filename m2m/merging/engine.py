@@ -27,20 +27,22 @@ from m2m.merging.stream.memory import collector_paused
 from m2m.merging.stream.run import MergeOptions, MergeReport, run_plan
 from m2m.merging.stream.statistics import StatisticsOf
 from m2m.merging.stream.work_folder import work_folder
-from m2m.support.arguments import argument, check_count
+from m2m.support.arguments import argument
+from m2m.support.checked import Positive, checked
 from m2m.support.names import check_names, folder_fault
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
 
+@checked()
 @collector_paused()
 def merge(
     recipe: Recipe | Path | str | Mapping[str, Any],
     out: str | Path,
     *,
     memory: str | int = "256MiB",
-    threads: int | None = None,
+    threads: Positive | None = None,
     shard_size: str | int = "5GB",
     dtype: str | None = None,
     resume: bool = False,
@@ -86,7 +88,6 @@ def merge(
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
-    check_count("threads", threads)
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     models_read = [path for ref in _references(parsed) for path in (ref.path, ref.lora)]
     read = [*models_read, *(file for file in (recipe, candidates) if isinstance(file, str | Path))]

@@ -8,12 +8,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
 from m2m.errors import ConfigError
 from m2m.pipeline.mix_options import MixOptions, read_mix_options
-from m2m.support.doors import read_toml
+from m2m.support.doors import read_json, read_toml
+from m2m.support.outputs import RUN_MARK
 from m2m.support.schema import check_keys
 from m2m.training.recipe import TrainRecipe
 
@@ -55,10 +57,13 @@ class RunConfig:
     setup: Mapping[str, Any]
     mix: MixOptions = field(default_factory=MixOptions)
 
-    @property
+    @cached_property
     def root(self) -> Path:
-        """Folder that relative paths of the file start from."""
-        return self.path.parent
+        """Folder that relative paths of the file start from; of a run's own copy: that of the original."""
+        mark = self.path.with_name(RUN_MARK)
+        if self.path.name != "config.toml" or not mark.is_file():
+            return self.path.parent
+        return Path(read_json(mark, "what a run writes there", ConfigError, {"root": str})["root"])
 
     @property
     def identity(self) -> str:

@@ -14,16 +14,13 @@ from m2m.predicting.families import AUTO
 from m2m.predicting.predictor import Predictor, fit_predictor, slow_families
 from m2m.predicting.tables import INDEX, MixtureTable, read_mixtures, read_scores
 from m2m.support.arguments import argument
+from m2m.support.checked import Natural, checked
 from m2m.support.csv_tables import write_frame
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    #: A CSV file, or its content.
-    Table = Path | str | pd.DataFrame
-
 
 _log = logging.getLogger(__name__)
 
@@ -44,16 +41,17 @@ class Forecast:
     table: pd.DataFrame | None
 
 
+@checked(pd="pandas")
 def predict(
-    mixtures: Table,
-    scores: Table,
+    mixtures: Path | str | pd.DataFrame,
+    scores: Path | str | pd.DataFrame,
     target: str,
     *,
-    at: Table | None = None,
+    at: Path | str | pd.DataFrame | None = None,
     out: str | Path | None = None,
     model: str = AUTO,
     folds: int = 5,
-    seed: int = 0,
+    seed: Natural = 0,
     index: str | None = None,
     progress: Progress | None = None,
 ) -> Forecast:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 
@@ -18,14 +19,15 @@ from m2m.scoring.tasks.scorer import BatchedScorer, Scorer
 from m2m.support.arguments import argument
 from m2m.support.units import format_bytes
 
-MODES = ("resident", "streamed", "stacked")
+#: The ways by name; `auto` takes the one that fits.
+Mode = Literal["auto", "resident", "streamed", "stacked"]
 
 
 @dataclass(frozen=True)
 class Means:
     """What is asked for and may be used."""
 
-    #: `auto`, or one of `MODES`.
+    #: One of `Mode`.
     mode: str = "auto"
     #: Bytes of the device; None: half of what is free.
     memory: int | None = None
@@ -39,15 +41,15 @@ class Means:
     spill: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in ("auto", *MODES):
-            raise ConfigError(f"no mode {self.mode!r}; there are auto, {', '.join(MODES)}")
+        if self.mode not in get_args(Mode):
+            raise ConfigError(f"no mode {self.mode!r}; there are {', '.join(get_args(Mode))}")
 
 
 @dataclass(frozen=True)
 class Choice:
     """How candidates are scored."""
 
-    #: One of `MODES`; `none` where nothing was left to score.
+    #: One of `Mode` but `auto`; `none` where nothing was left to score.
     mode: str
     #: The reason, for people.
     why: str

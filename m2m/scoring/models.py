@@ -17,9 +17,8 @@ from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
 from m2m.scoring.adapted_sums import adapted_sums
 from m2m.scoring.bench import Bench
 from m2m.scoring.live.live_model import OtherSum
-from m2m.support.arguments import check_several
 from m2m.support.content_keys import Part
-from m2m.support.names import check_names
+from m2m.support.names import check_names, short_names
 
 #: Name of the merge in cache keys: θ̃ = Σ_n α_n θ_n, one rounding.
 RULE = "linear"
@@ -31,8 +30,12 @@ Experts = Mapping[str, str | Path] | Sequence[str | Path]
 
 def paths_of(experts: Experts) -> list[str | Path]:
     """The experts' paths, however they were given [N]."""
-    check_several("experts", experts)
     return list(experts.values() if isinstance(experts, Mapping) else experts)
+
+
+def names_of(experts: Experts) -> list[str]:
+    """The experts' names: as given, or told by their paths (`short_names`) [N]."""
+    return [*experts] if isinstance(experts, Mapping) else short_names([*experts])
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
     Args:
         base: Checkpoint of the base model θ₀.
         experts: Checkpoints, or folders of adapters of the base model, by name; or only their paths, whose
-            last parts are then the names. [N]
+            names are then those of `short_names`. [N]
 
     Yields:
         Models: The models, while the block runs.
@@ -98,7 +101,7 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
         ConfigError: If there is no expert, two are one checkpoint, or a name is unfit or given twice.
     """
     root = _checked(base)
-    named = experts if isinstance(experts, Mapping) else {Path(path).name: path for path in experts}
+    named = dict(zip(names_of(experts), paths_of(experts), strict=False))
     if not named:
         raise ConfigError("there is no expert to merge")
     if len(named) < len(experts):

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from m2m.support.progress import Progress
 
 #: Tensors of one batch, first axis = example.
 Batch = tuple[Tensor, ...]
+#: What a target has examples in.
+Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)

@@ -105,4 +105,9 @@ def _in_table(value: Any, shape: Mapping[Any, Any], place: str) -> tuple[str, st
 
 
 def _is_not(value: Any, kind: type) -> str:
-    return f"is {value!r:.60}, wanted {_NAMES.get(kind, kind.__name__)}"
+    return f"is {value!r:.60}, wanted {kind_name(kind, kind.__name__)}"
+
+
+def kind_name(kind: type, otherwise: str) -> str:
+    """What people call a type of data; `otherwise` if there is no word for it."""
+    return _NAMES.get(kind, otherwise)

@@ -9,11 +9,13 @@ from m2m.errors import ConfigError
 from m2m.exporting import FORMATS, Sources, read_mixture, render
 from m2m.mixture import Mixture
 from m2m.support.arguments import argument
+from m2m.support.checked import checked
 from m2m.support.files import write_atomically
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.schema import did_you_mean
 
 
+@checked()
 def export(
     mixture: Mixture | str | Path, to: str, out: str | Path, sources: Sources | None = None
 ) -> Mixture:

@@ -17,10 +17,13 @@ from m2m.pipeline.mix_options import MixOptions
 from m2m.pipeline.report import write_report
 from m2m.scoring import Means, files_of_tasks
 from m2m.scoring.bench import Bench
+from m2m.scoring.choice import Mode
 from m2m.scoring.live.device import open_device
 from m2m.scoring.models import Experts, paths_of
 from m2m.scoring.tasks import TaskOptions
-from m2m.support.arguments import argument, check_count
+from m2m.setups.protocol import Split
+from m2m.support.arguments import argument
+from m2m.support.checked import Natural, Positive, checked
 from m2m.support.files import write_atomically
 from m2m.support.outputs import Output, check_outputs, results_in
 from m2m.support.progress import Progress
@@ -56,13 +59,14 @@ class RunReport:
         return Mixture.subset(self.results["datasets"], self.results["picked"])
 
 
+@checked()
 def run(
     config: RunConfig | str | Path,
     out: str | Path,
     *,
     validate: bool | None = None,
-    workers: int | None = None,
-    mode: str = "resident",
+    workers: Positive | None = None,
+    mode: Mode = "resident",
     memory: int | str | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -93,9 +97,6 @@ def run(
         ConfigError: If the configuration or its set-up is mistaken.
         RunFolderError: If `out` holds anything but a run of this configuration and these data.
     """  # noqa: DOC502 - raised by what is called
-    check_count("workers", workers)
-    if validate not in (None, True, False):
-        raise ConfigError(f"{argument('validate')} must be true or false, got {validate!r}")
     means = _means(mode, memory, device)
     wanted = _loaded(config)
     if validate is not None:
@@ -106,6 +107,7 @@ def run(
     return RunReport(folder.root, folder.read_results(), page, folder.notes)
 
 
+@checked()
 def mix(
     config: RunConfig | str | Path | None,
     out: str | Path,
@@ -115,14 +117,14 @@ def mix(
     tasks: Sequence[str] = (),
     setup: str | Path | None = None,
     targets: Sequence[str] = (),
-    split: str = "validation",
+    split: Split = "validation",
     model: str | None = None,
-    context: int | None = None,
+    context: Positive | None = None,
     options: TaskOptions | None = None,
-    seed: int | None = None,
+    seed: Natural | None = None,
     train: bool = False,
-    workers: int | None = None,
-    mode: str = "resident",
+    workers: Positive | None = None,
+    mode: Mode = "resident",
     memory: int | str | None = None,
     device: str = "cpu",
     exports: Mapping[str, str | Path] | None = None,
@@ -172,9 +174,6 @@ def mix(
     """  # noqa: DOC502 - raised by what is called
     from m2m.mixing import mix as mergemix
 
-    check_count("workers", workers)
-    check_count("context", context)
-    check_count("seed", seed, 0)
     files = {check_format(name, "exports"): Path(path) for name, path in (exports or {}).items()}
     written = [Output(argument("exports", f"{n}={p}"), p) for n, p in files.items()]
     means = _means(mode, memory, device)
@@ -248,7 +247,7 @@ def _check_own(out: Path) -> None:
         )
 
 
-def _means(mode: str, memory: int | str | None, device: str) -> Means:
+def _means(mode: Mode, memory: int | str | None, device: str) -> Means:
     return Means(mode, None if memory is None else parse_bytes(memory), open_device(device))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,16 +14,20 @@ from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
 from m2m.scoring import RaceReport, ScoreReport, files_of_tasks, race_candidates, score_mixtures
 from m2m.scoring.bench import Bench, setup_bench, task_bench
-from m2m.scoring.models import Experts
+from m2m.scoring.choice import Mode
+from m2m.scoring.models import Experts, names_of
 from m2m.scoring.racing.race_experts import BUDGET
 from m2m.scoring.tasks import TaskOptions
-from m2m.support.arguments import argument, check_count, check_several
+from m2m.setups.protocol import Split
+from m2m.support.arguments import argument
+from m2m.support.checked import Natural, Positive, checked
 from m2m.support.progress import Progress
 
 #: Candidates as they may be given; None and `all` stand for every subset.
 Candidates = Sequence[Mixture] | str | Path | None
 
 
+@checked()
 def score(
     base: str | Path,
     experts: Experts,
@@ -33,16 +37,16 @@ def score(
     tasks: Sequence[str] = (),
     setup: str | Path | None = None,
     targets: Sequence[str] = (),
-    split: str = "validation",
+    split: Split = "validation",
     examples: str | Path | None = None,
     bench: Bench | Callable[[], Bench] | None = None,
     model: str | None = None,
-    context: int | None = None,
+    context: Positive | None = None,
     options: TaskOptions | None = None,
-    mode: str = "auto",
-    passes: int = 1,
+    mode: Mode = "auto",
+    passes: Positive = 1,
     memory: int | str | None = None,
-    threads: int | None = None,
+    threads: Positive | None = None,
     device: str = "cpu",
     inputs: Iterable[str | Path] = (),
     progress: Progress | None = None,
@@ -56,7 +60,7 @@ def score(
     Args:
         base: Checkpoint of the base model θ₀.
         experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
-            whose last parts are then the names. [N]
+            which are then named by their last parts, or by the folders that tell those apart. [N]
         candidates: Mixtures over the experts' names, or a CSV file of them (`m2m.candidates`); None or `all`
             for all 2^N − 1 subsets. [M]
         out: CSV file of the scores, `NAME.csv`; the table is its neighbour `NAME.sqlite`.
@@ -87,9 +91,6 @@ def score(
         MixtureError: If a candidate is over other names than the experts'.
         InputError: If a task gives no proper scores; those of earlier candidates are kept.
     """  # noqa: DOC502 - partly raised by what is called
-    check_count("passes", passes)
-    check_count("threads", threads)
-    check_count("context", context)
     if bench is None:
         bench = bench_of(base, tasks, setup, targets, split, model, context, options, progress)
     of_tasks, of_setup = files_of_tasks(tasks, model, options), files_of_setup(setup, out, examples)
@@ -100,6 +101,7 @@ def score(
     )  # fmt: skip
 
 
+@checked()
 def race(
     base: str | Path,
     experts: Experts,
@@ -109,18 +111,18 @@ def race(
     tasks: Sequence[str] = (),
     setup: str | Path | None = None,
     targets: Sequence[str] = (),
-    split: str = "validation",
+    split: Split = "validation",
     budget: float = BUDGET,
     metric: str | None = None,
     confidence: float = 0.95,
-    seed: int = 0,
+    seed: Natural = 0,
     examples: str | Path | None = None,
     bench: Bench | Callable[[], Bench] | None = None,
     model: str | None = None,
-    context: int | None = None,
+    context: Positive | None = None,
     options: TaskOptions | None = None,
     memory: int | str | None = None,
-    threads: int | None = None,
+    threads: Positive | None = None,
     device: str = "cpu",
     inputs: Iterable[str | Path] = (),
     progress: Progress | None = None,
@@ -135,7 +137,7 @@ def race(
     Args:
         base: Checkpoint of the base model θ₀.
         experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
-            whose last parts are then the names. [N]
+            which are then named by their last parts, or by the folders that tell those apart. [N]
         candidates: Mixtures over the experts' names, or a CSV file of them (`m2m.candidates`); None or `all`
             for all 2^N − 1 subsets. [M]
         out: CSV file of the scores of candidates that reached the last example, `NAME.csv`.
@@ -165,9 +167,6 @@ def race(
         ConfigError: If there is no task, no such device, or a file cannot be written where it is asked for.
         InputError: If the budget does not pay for two examples a candidate, or the task has no examples.
     """  # noqa: DOC502 - raised by what is called
-    check_count("threads", threads)
-    check_count("context", context)
-    check_count("seed", seed, 0)
     if bench is None:
         bench = bench_of(base, tasks, setup, targets, split, model, context, options, progress)
     of_tasks, of_setup = files_of_tasks(tasks, model, options), files_of_setup(setup, out, examples)
@@ -184,15 +183,13 @@ def bench_of(
     tasks: Sequence[str],
     setup: str | Path | None,
     targets: Sequence[str],
-    split: str,
+    split: Split,
     model: str | None,
-    context: int | None,
+    context: Positive | None,
     options: TaskOptions | None,
     progress: Progress | None,
 ) -> Callable[[], Bench]:
     """Return what makes the bench of a run configuration's targets, or of tasks in words."""
-    check_several("tasks", tasks)
-    check_several("targets", targets)
     one = f"{argument('setup', 'CONFIG.toml')} {argument('targets', 'NAME')}"
     other = argument("tasks", "TASK")
     if setup is not None and tasks:
@@ -219,7 +216,7 @@ def bench_of(
     return partial(_bench, setup, targets, split, progress)
 
 
-def _bench(setup: str | Path, targets: Sequence[str], split: str, progress: Progress | None) -> Bench:
+def _bench(setup: str | Path, targets: Sequence[str], split: Split, progress: Progress | None) -> Bench:
     config = configuration.load(setup)
     return setup_bench(setups.load(config.setup, config.root, cache_dir(), progress), targets, split)
 
@@ -242,7 +239,7 @@ def _mixtures(candidates: Candidates, experts: Experts) -> Sequence[Mixture] | N
                 f"{argument('candidates')} must be mixtures (m2m.Mixture), at least one, got {given!r:.60}"
             )
         return given
-    names = [*experts] if isinstance(experts, Mapping) else [Path(path).name for path in experts]
+    names = names_of(experts)
     mixtures = [Mixture(tuple(names), row.weights) for row in read_candidates(candidates, names)]
     return list({mixture.key: mixture for mixture in mixtures}.values())
 

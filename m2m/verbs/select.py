@@ -13,6 +13,7 @@ from typing import Any
 
 from m2m.errors import InputError
 from m2m.support.arguments import argument
+from m2m.support.checked import checked
 from m2m.support.csv_tables import number, read_rows
 from m2m.support.schema import did_you_mean, repeated
 
@@ -88,6 +89,7 @@ class Selection:
     runner_up: RunnerUp | None
 
 
+@checked()
 def select(
     table: str | Path,
     *,

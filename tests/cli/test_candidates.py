@@ -92,12 +92,13 @@ def test_experts_are_named_by_their_path_or_by_the_user() -> None:
     assert {name: str(path) for name, path in paths.items()} == {
         "code": "runs/code", "web": "runs/x/1", "law": "law.safetensors"
     }  # fmt: skip
+    assert [*named_paths(["run/experts/cpp/seed0", "run/experts/law/seed0"])] == ["cpp", "law"]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["x/a", "y/a"], "two experts"),
+        (["x/a", "./x/a"], "two experts are called 'a'"),
         (["a+b"], "joins names"),
         (["Math=x", "math=y"], "case"),
         (["=x"], r"wants \[NAME=\]PATH, got '=x'"),

@@ -175,13 +175,13 @@ def test_an_error_names_arguments_here_and_options_there(
 @pytest.mark.parametrize("named", [{"targets": "tests"}, {"tasks": "lm:a.txt"}])
 def test_one_text_is_not_taken_for_a_list(named: dict[str, str], tmp_path: Path) -> None:
     [(name, value)] = named.items()
-    with pytest.raises(m2m.errors.ConfigError, match=rf"{name} must be a list, got '{value}'"):
+    with pytest.raises(m2m.errors.ConfigError, match=rf"{name} must be a list of text, got '{value}'"):
         m2m.score("base", ["a"], out=tmp_path / "s.csv", **named)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("candidates", [[], ["a"], [None]])
 def test_candidates_are_mixtures(candidates: list[object], tmp_path: Path) -> None:
-    with pytest.raises(m2m.errors.ConfigError, match="candidates must be mixtures"):
+    with pytest.raises(m2m.errors.ConfigError, match=r"^candidates.* must be (mixtures|a Mixture)"):
         m2m.score("base", ["a"], candidates, tasks=["lm:x"], out=tmp_path / "s.csv")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from m2m.errors import CheckpointError
+from m2m.merging.lora.patterns import of_module, pattern_fault
 from m2m.support.doors import read_json
 
 #: File name in an adapter's folder.
@@ -72,12 +72,12 @@ class LoraConfig:
 
     def rank_of(self, module: str) -> int:
         """R of a module, by PEFT's name."""
-        return int(_match(self.ranks, module, self.rank))
+        return int(of_module(self.ranks, module, self.rank))
 
     def scale_of(self, module: str) -> float:
         """The factor before B·A of a module: α/r, or α/√r."""
         rank = self.rank_of(module)
-        return float(_match(self.alphas, module, self.alpha)) / (math.sqrt(rank) if self.rslora else rank)
+        return float(of_module(self.alphas, module, self.alpha)) / (math.sqrt(rank) if self.rslora else rank)
 
 
 def read_config(folder: Path) -> LoraConfig:
@@ -141,16 +141,8 @@ def _patterns(path: Path, key: str, table: object, *, whole: bool = False) -> di
         raise CheckpointError(f"{path}: {key} must be a table by module name, got {table!r:.80}")
     for pattern, value in table.items():
         _positive(path, f"{key}[{pattern!r}]", value, whole=whole)
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise CheckpointError(f"{path}: {key} has the pattern {pattern!r}: {error}") from None
+        if fault := pattern_fault(pattern):
+            raise CheckpointError(
+                f"{path}: {key} has the pattern {pattern!r:.80}, which cannot be used: {fault}"
+            )
     return table
-
-
-def _match(patterns: Mapping[str, float], module: str, default: float) -> float:
-    # PEFT's own rule: the pattern is a regular expression for the whole name, or for what follows a dot.
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default

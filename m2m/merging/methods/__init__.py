@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from m2m.errors import RecipeError
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from m2m.errors import ConfigError, RecipeError
 from m2m.merging.methods import angles, fisher, linear, mixing, sce, swaps, task_vectors
 from m2m.merging.methods.gram import Gram, GramSum
 from m2m.merging.methods.parameters import Parameter, Settings, Value, flag, number
 from m2m.merging.methods.spec import Inputs, Method, settings_of
 from m2m.merging.methods.weighted import WeightedSum
+from m2m.support.names import text_fault
 from m2m.support.schema import closest
+from m2m.support.user_code import guarded
 
 __all__ = [
     "METHODS",
@@ -29,19 +35,82 @@ __all__ = [
 
 #: All methods by name.
 METHODS: dict[str, Method] = {}
+#: Those that users registered, as they gave them.
+_given: dict[str, Method] = {}
+#: What a method's fields may say.
+_CHOICES = {"base": ("required", "optional", "ignored"), "space": ("weights", "task vectors", "either")}
+#: Functions that a method may bring, by field, and whether they may be None.
+_FUNCTIONS = {"weights": False, "vectors": True, "rejects": True}
 
 
 def register(method: Method) -> None:
-    """Make a method known, so that recipes can name it (`docs/add_a_method.md`).
+    """Make a method of your own known, so that recipes can name it (`docs/add_a_method.md`).
+
+    What its functions raise, or an exit that they ask for, is one error that names the method.
 
     Args:
         method: The method.
 
     Raises:
+        ConfigError: If it is no method, or one of its fields is not what it must be.
         RecipeError: If another method has its name.
-    """
-    if METHODS.setdefault(method.name, method) is not method:
+    """  # noqa: DOC502 - partly raised by what is called
+    _check(method)
+    known = METHODS.get(method.name)
+    if known is not None:
+        if method in (known, _given.get(method.name)):
+            return
         raise RecipeError(f"merge_method: {method.name!r} is the name of another method already")
+    _given[method.name] = method
+    METHODS[method.name] = _guarded(method)
+
+
+def _check(method: Method) -> None:
+    if not isinstance(method, Method):
+        raise ConfigError(f"a merge method must be an object such as WeightedSum(...), got {method!r:.60}")
+    if fault := text_fault(method.name):
+        raise ConfigError(f"the name of a merge method must be text, got {method.name!r:.60}: it {fault}")
+    for field, choices in _CHOICES.items():
+        if (value := getattr(method, field)) not in choices:
+            raise ConfigError(
+                f"merge method {method.name!r}: {field} must be one of {choices}, got {value!r:.60}"
+            )
+    for field, optional in _FUNCTIONS.items():
+        value = getattr(method, field, None)
+        if hasattr(method, field) and not callable(value) and not (optional and value is None):
+            raise ConfigError(f"merge method {method.name!r}: {field} must be a function, got {value!r:.60}")
+    listed = method.parameters if isinstance(method.parameters, tuple | list) else [None]
+    if not all(isinstance(parameter, Parameter) for parameter in listed):
+        raise ConfigError(
+            f"merge method {method.name!r}: parameters must be number(...), flag(...) or Parameter(...), "
+            f"got {method.parameters!r:.60}"
+        )
+
+
+def _guarded(method: Method) -> Method:
+    # A copy whose functions fail as the user's. Only the two sums have functions as fields.
+    if not isinstance(method, WeightedSum | GramSum):
+        return method
+    functions = {name: getattr(method, name, None) for name in _FUNCTIONS}
+    theirs = {
+        name: guarded(function, f"merge method {method.name!r}: {name}")
+        for name, function in functions.items()
+        if function is not None
+    }
+    return replace(method, **theirs | {"weights": _as_numbers(theirs["weights"], method.name)})
+
+
+def _as_numbers(weights: Callable[..., Any], name: str) -> Callable[..., list[float]]:
+    def call(*args: Any) -> list[float]:
+        found = weights(*args)
+        try:
+            return list(map(float, found))
+        except (TypeError, ValueError):
+            raise RecipeError(
+                f"merge method {name!r}: weights must give a list of numbers, got {found!r:.60}"
+            ) from None
+
+    return call
 
 
 def get(name: str) -> Method:
@@ -64,5 +133,4 @@ def get(name: str) -> Method:
 
 
 for _family in (linear, angles, task_vectors, sce, swaps, mixing, fisher):
-    for _method in _family.METHODS:
-        register(_method)
+    METHODS.update({_method.name: _method for _method in _family.METHODS})

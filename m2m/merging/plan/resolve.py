@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import check_same_tensors
@@ -19,6 +18,7 @@ from m2m.merging.plan.tensors import TensorSource, WantedTensor, WeightBlock
 from m2m.merging.recipe.layers import OutputTensor
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
+from m2m.support.names import short_names
 
 #: Candidate name to merging weights of the experts, which take the place of the recipe's. each [N]
 Candidates = Mapping[str, Sequence[float]]
@@ -26,9 +26,9 @@ Candidates = Mapping[str, Sequence[float]]
 
 def expert_names(recipe: Recipe) -> tuple[str, ...]:
     """Name a recipe's experts shortly, as the columns of a table of candidates do. [N]."""
-    # The last part of each path, or the whole reference where that would be ambiguous.
+    # By their paths, or the whole reference where that would be ambiguous.
     full = [str(model) for model in recipe.models]
-    short = [PurePath(model.path).name for model in recipe.models]
+    short = short_names([model.path for model in recipe.models])
     return tuple(short if len(set(short)) == len(short) else full)
 
 

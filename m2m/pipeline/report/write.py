@@ -11,6 +11,7 @@ from m2m.errors import RunFolderError
 from m2m.pipeline.report.caveats import caveats
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
 from m2m.pipeline.run_folder import RunFolder
+from m2m.support.checked import checked
 from m2m.support.doors import read_json, read_text
 from m2m.support.files import write_atomically
 from m2m.support.outputs import Output, check_outputs
@@ -32,6 +33,7 @@ _NEEDED = (
 _Results = Mapping[str, Any]
 
 
+@checked()
 def write_report(run: str | Path) -> Path:
     """Write `report.html`, which needs nothing beside it.
 

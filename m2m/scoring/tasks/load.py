@@ -13,6 +13,7 @@ from m2m.scoring.tasks.function_scorer import FunctionScorer
 from m2m.scoring.tasks.inputs import Tokens
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, TextLossScorer
 from m2m.scoring.tasks.scorer import Scorer
+from m2m.support.checked import Positive, check_fields
 from m2m.support.schema import did_you_mean
 
 #: What stands before the colon of a built-in task.
@@ -30,10 +31,13 @@ class TaskOptions:
         trust_remote_code: Whether Python code in a Hugging Face model's folder may run.
     """
 
-    stride: int | None = None
-    limit: int | None = None
+    stride: Positive | None = None
+    limit: Positive | None = None
     lm_eval_tasks: Path | None = None
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: TaskOptions) -> Sequence[Scorer]:

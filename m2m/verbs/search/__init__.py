@@ -10,6 +10,7 @@ from pathlib import Path
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.scoring import files_of_tasks, score_outputs
+from m2m.scoring.choice import Mode
 from m2m.scoring.models import Experts, paths_of
 from m2m.scoring.tasks import TaskOptions
 from m2m.searching import (
@@ -30,7 +31,9 @@ from m2m.searching import (
     assess,
     strategy_named,
 )
-from m2m.support.arguments import argument, check_count
+from m2m.setups.protocol import Split
+from m2m.support.arguments import argument
+from m2m.support.checked import Natural, Positive, checked
 from m2m.support.csv_tables import write_rows
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
@@ -70,28 +73,29 @@ class SearchReport:
         return self.picked.mixture
 
 
+@checked()
 def search(
     source: str | Path | Objective | None = None,
     space: str | Space = "subsets",
     strategy: str | Strategy = DEFAULT,
-    budget: int | None = None,
-    seed: int = 0,
+    budget: Positive | None = None,
+    seed: Natural = 0,
     *,
     base: str | Path | None = None,
     experts: Experts | None = None,
     tasks: Sequence[str] = (),
     setup: str | Path | None = None,
     targets: Sequence[str] = (),
-    split: str = "validation",
+    split: Split = "validation",
     model: str | None = None,
-    context: int | None = None,
+    context: Positive | None = None,
     options: TaskOptions | None = None,
-    mode: str = "resident",
+    mode: Mode = "resident",
     memory: int | str | None = None,
     device: str = "cpu",
-    threads: int | None = None,
-    smallest: int = 1,
-    largest: int | None = None,
+    threads: Positive | None = None,
+    smallest: Positive = 1,
+    largest: Positive | None = None,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
     groups: Sequence[Sequence[str]] = (),
@@ -154,10 +158,6 @@ def search(
         ConfigError: If arguments do not go together, or name what is not there.
         InputError: If the run has no scores, or a strategy cannot search the space.
     """  # noqa: DOC502 - partly raised by what is called
-    counts = {"budget": budget, "threads": threads, "smallest": smallest, "largest": largest}
-    for name, count in {**counts, "context": context}.items():
-        check_count(name, count)
-    check_count("seed", seed, 0)
     place = None if out is None else Path(out)
     if storage is None and isinstance(strategy, OptunaStudy):
         storage = strategy.storage

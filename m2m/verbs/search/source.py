@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2m.mixture import Mixture
+from m2m.scoring.choice import Mode
 from m2m.scoring.models import Experts
 from m2m.scoring.tasks import TaskOptions
 from m2m.searching import Limit, MixtureList
+from m2m.setups.protocol import Split
 from m2m.support.arrays import Floats
 from m2m.support.progress import Progress
 
@@ -25,10 +27,10 @@ class Asked:
     model: str | None = None
     setup: str | Path | None = None
     targets: Sequence[str] = ()
-    split: str = "validation"
+    split: Split = "validation"
     context: int | None = None
     options: TaskOptions | None = None
-    mode: str = "resident"
+    mode: Mode = "resident"
     memory: int | str | None = None
     device: str = "cpu"
     threads: int | None = None

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.lora_files import factors, save_adapter
 
 from m2m.checkpoint import Checkpoint, save
-from m2m.errors import RecipeError
+from m2m.errors import ConfigError, M2MError, RecipeError
 from m2m.merging import merge
 from m2m.merging.lora import AdaptedCheckpoint, AdaptedTensor, Adapter, expert_tensors
-from m2m.merging.methods import METHODS, Inputs, WeightedSum, get, number, register, settings_of
+from m2m.merging.methods import METHODS, GramSum, Inputs, WeightedSum, get, number, register, settings_of
 from m2m.merging.stream import passes
 
 PAGE = Path(__file__).parents[3] / "docs" / "add_a_method.md"
@@ -137,3 +139,90 @@ def test_a_name_is_taken_once() -> None:
     with pytest.raises(RecipeError, match="'linear' is the name of another method already"):
         register(other)
     assert get("linear") is linear
+
+
+def halved(**fields: Any) -> WeightedSum:
+    """A method of a user's, with other fields."""
+    kept: dict[str, Any] = {
+        "name": "halved",
+        "base": "ignored",
+        "space": "weights",
+        "source": "a test",
+        "parameters": (number("weight", "model"),),
+        "weights": lambda settings: settings.numbers("weight"),
+    }
+    return WeightedSum(**kept | fields)
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": ""}, "the name of a merge method must be text, got '': it is empty"),
+        ({"name": 5}, "the name of a merge method must be text, got 5"),
+        ({"base": "sometimes"}, "merge method 'halved': base must be one of .*, got 'sometimes'"),
+        ({"space": ["weights"]}, "merge method 'halved': space must be one of .*, got"),
+        ({"weights": 5}, "merge method 'halved': weights must be a function, got 5"),
+        ({"parameters": ("weight",)}, "merge method 'halved': parameters must be number"),
+        ({"parameters": 5}, "merge method 'halved': parameters must be number"),
+    ],
+)
+def test_a_method_that_is_none_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        register(halved(**fields))
+    assert "halved" not in METHODS
+
+
+def test_what_is_no_method_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"must be an object such as WeightedSum\(...\), got 'linear'"):
+        register("linear")  # type: ignore[arg-type]
+
+
+def divides(*_: object) -> list[float]:
+    """Fail as a slip does."""
+    return [1 / 0]
+
+
+def leaves(*_: object) -> list[float]:
+    """End the program as if all was done."""
+    sys.exit(0)
+
+
+def refuses(*_: object) -> list[float]:
+    """Refuse as a method should."""
+    raise RecipeError("weights of this size mean nothing")
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("field", ["weights", "vectors", "rejects"])
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (divides, r"merge method 'own': {field} fails: ZeroDivisionError.*test_add_a_method.py, line"),
+        (leaves, r"merge method 'own': {field} calls sys.exit\(0\), which would end m2m as if all was done"),
+        (refuses, "^weights of this size mean nothing"),
+    ],
+)
+def test_what_a_user_s_method_does_wrong_is_said(
+    field: str, function: Callable[..., Any], message: str, tmp_path: Path
+) -> None:
+    make_models(tmp_path, 2)
+    functions = {"weights": lambda gram, settings: [1.0] * len(gram), field: function}
+    register(
+        GramSum(
+            name="own", base="required", space="task vectors", source="", **functions,
+            parameters=(number("weight", "model"),),
+        )
+    )  # fmt: skip
+    with pytest.raises(M2MError, match=message.format(field=field)):
+        merge(recipe("own", tmp_path, [0.5, 0.5]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("given", [None, 5, ["a"], [None]])
+def test_weights_that_are_no_numbers_are_refused(given: object, tmp_path: Path) -> None:
+    make_models(tmp_path, 2)
+    register(halved(weights=lambda settings: given))
+    with pytest.raises(RecipeError, match="'halved': weights must give a list of numbers, got"):
+        merge(recipe("halved", tmp_path, [0.5, 0.5]), tmp_path / "out")

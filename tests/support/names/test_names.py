@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2m.errors import ConfigError, MixtureError
-from m2m.support.names import LONGEST, alike, check_names, fault, folder_fault, label_fault, split_label
+from m2m.support.names import (
+    LONGEST,
+    alike,
+    check_names,
+    fault,
+    folder_fault,
+    label_fault,
+    short_names,
+    split_label,
+)
 
 GOOD = (
     "wiki_en", "python-3.11", "código", "コード", "Wikipedia (en)", "Common Crawl", "c4", "0", "a.b", "C#",
@@ -75,3 +84,32 @@ def test_what_is_alike_has_one_form(one: str, other: str) -> None:
 def test_a_label_that_is_none_is_refused(label: str) -> None:
     with pytest.raises(MixtureError, match="wanted different names"):
         split_label(label)
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x/code", "y/law"], ["code", "law"]),
+        (["run/experts/cpp/seed0", "run/experts/law/seed0"], ["cpp", "law"]),
+        (["cpp/seed0", "law/seed0", "other/web"], ["cpp", "law", "web"]),
+        (["cpp/seed0", "cpp/seed1", "law/seed0"], ["cpp_seed0", "cpp_seed1", "law_seed0"]),
+        (["one/cpp/s", "two/cpp/s", "one/law/s"], ["one_cpp", "two_cpp", "one_law"]),
+        (["/a/x/m", "/b/x/m", "m"], ["a_x", "b_x", "m"]),
+        (["a", "b/../a", "./a"], ["a", "a", "a"]),
+        ([], []),
+    ],
+)
+def test_paths_are_named_by_what_tells_them_apart(paths: list[str], names: list[str]) -> None:
+    assert short_names(paths) == names
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", "seed0"]), min_size=1, max_size=4).map("/".join),
+        unique=True,
+        min_size=1,
+    )
+)
+def test_different_paths_of_one_depth_have_different_names(paths: list[str]) -> None:
+    deep = [path for path in paths if path.count("/") == paths[0].count("/")]
+    assert len(set(short_names(deep))) == len(deep)
