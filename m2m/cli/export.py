@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mixture",
         metavar="MIXTURE",
-        help="a run folder, a JSON file {name: weight}, or weights like a=0.3,b=0.7",
+        help="a folder of m2m run or m2m mix, a JSON file {name: weight}, or weights like a=0.3,b=0.7",
     )
     parser.add_argument("--to", required=True, metavar="NAME", help=f"the format: {', '.join(FORMATS)}")
     add_out(parser, "the file to write")
@@ -74,7 +74,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"out": args.out, "to": args.to, "weights": mixture.shares})
     elif not args.quiet:
-        print(f"{args.out}: {mixture.shown} for {args.to}")
+        print(f"{args.out}: {mixture.shown}, in the format {args.to}")
     return 0
 
 

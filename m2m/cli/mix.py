@@ -106,7 +106,7 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
         print("\nreally trained:")
         print_table(_trained_rows(result))
     for name, path in exports.items():
-        print(f"{path}: λ* for {name}")
+        print(f"{path}: λ*, in the format {name}")
     print(f"\nresults: {result.folder / 'mix.json'}, figure: {result.folder / 'mix.png'}")
 
 

@@ -105,6 +105,15 @@ def _tell(report: SearchReport) -> None:
         print(f"race: {spent} of {whole} example evaluations, {1 - spent / whole:.0%} saved")
     if report.belief is not None:
         _tell_belief(report.belief)
+    else:
+        print(_no_belief(report))
+
+
+def _no_belief(report: SearchReport) -> str:
+    from m2m.verbs.search import ENOUGH
+
+    tried = report.result.evaluations
+    return f"how sure that is cannot be said: {tried} evaluations, at least {ENOUGH} are needed"
 
 
 def _tell_belief(belief: Belief) -> None:
@@ -154,6 +163,8 @@ def _outcome(report: SearchReport) -> dict[str, Any]:
             "noise": belief.noise,
             "notes": list(belief.notes),
         }
+    else:
+        outcome |= {"belief": None, "belief_reason": _no_belief(report)}
     if report.raced is not None:
         spent, whole = report.raced
         outcome["race"] = {"evaluations": spent, "of": whole}

@@ -20,7 +20,9 @@ HELP = "pick the best candidate of a table of scores"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    parser.add_argument("table", type=Path, metavar="SCORES.csv", help="a table of `m2m score` or `m2m run`")
+    parser.add_argument(
+        "table", type=Path, metavar="SCORES.csv", help="a table of `m2m score`, or a run folder"
+    )
     parser.add_argument("--metric", metavar="M", help="the metric (needed if the table has several)")
     parser.add_argument("--task", metavar="T", help="the task or target (needed if the table has several)")
     parser.add_argument("--split", default="validation", metavar="S", help="the split (default: %(default)s)")

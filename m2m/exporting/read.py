@@ -27,8 +27,8 @@ def read_mixture(source: str, sizes: Mapping[str, int] | None = None) -> Mixture
     drew examples in proportion to the datasets' sizes, λ × size rescaled to sum to 1.
 
     Args:
-        source: A run folder; a JSON file `{"a": 0.3, …}` or `{"datasets": […], "weights": […]}`; or
-            `a=0.3,b=0.7`.
+        source: A folder of `m2m run` or `m2m mix`; a JSON file `{"a": 0.3, …}` or `{"datasets": […],
+            "weights": […]}`; or `a=0.3,b=0.7`.
         sizes: Examples by dataset name, needed for a run that samples in proportion.
 
     Returns:
@@ -39,7 +39,7 @@ def read_mixture(source: str, sizes: Mapping[str, int] | None = None) -> Mixture
     """
     # `os.path` takes a hundred weights for what they are; `Path` finds the name too long to look for.
     if os.path.isdir(source):
-        return _of_run(Path(source), sizes or {})
+        return _of_folder(Path(source), sizes or {})
     if os.path.isfile(source):
         return _of_file(Path(source))
     if "=" in source:
@@ -47,10 +47,19 @@ def read_mixture(source: str, sizes: Mapping[str, int] | None = None) -> Mixture
     raise InputError(f"{source!r} is neither a run folder nor a JSON file nor weights like a=0.3,b=0.7")
 
 
+def _of_folder(folder: Path, sizes: Mapping[str, int]) -> Mixture:
+    if (folder / "results.json").exists():
+        return _of_run(folder, sizes)
+    for mixed in (folder, folder / "mix"):
+        if (mixed / "mix.json").exists():
+            return _of_file(mixed / "mixture.json")
+    raise InputError(
+        f"{folder} is no finished run of `m2m run` (no results.json) nor of `m2m mix` (no mix.json)"
+    )
+
+
 def _of_run(folder: Path, sizes: Mapping[str, int]) -> Mixture:
     path = folder / "results.json"
-    if not path.exists():
-        raise InputError(f"{folder} is not a finished run: it has no {path.name}")
     results = read_json(path, "a run's results", shape=_PICK)
     datasets, picked, sampling = results["datasets"], results["picked"], results["recipe"]["sampling"]
     try:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INDEX = "index"
 #: What data frames that were written with their index call its column, once read back.
 _UNNAMED = "Unnamed: 0"
+#: Columns of words in tables of candidates.
+_WORDS = ("candidate", "members", "kind")
 #: A table with more decimals than this was not rounded for people.
 _MOST_DECIMALS = 9
 
@@ -81,6 +83,8 @@ def read_mixtures(
     """Read mixtures: weights on the simplex, or subsets as 0 and 1, which become s/|s|."""
     # Sums may be off by what rounding to the table's decimals explains; rows are then scaled to sum to 1.
     # With `domains` there must be those and no others; they come in that order.
+    from pandas.api.types import is_numeric_dtype
+
     where, table, indexed = read_table(source, index)
     if domains is not None:
         _same_domains(where, list(table.columns), domains)
@@ -88,6 +92,12 @@ def read_mixtures(
     if not len(table.columns):
         raise InputError(f"{where} has no column of weights")
     check_names(table.columns, f"{where}: column", label_fault, InputError)
+    words = [name for name in _WORDS if name in table.columns and not is_numeric_dtype(table[name])]
+    if words:
+        raise InputError(
+            f"{where} is a table of candidates, as `m2m mix` and `m2m score` write it; wanted a column of "
+            f"weights a domain, and at most an index column: take out {', '.join(words)}, and all scores"
+        )
     raw = np.column_stack([_numbers(where, table, column) for column in table.columns])
     wrong = np.argwhere((raw < 0) | (raw > LARGEST_SCORE))
     if len(wrong):

@@ -214,6 +214,9 @@ def enter(program: Program, argv: Sequence[str] | None) -> int:
     _print_anything()
     parser, args = program.parser(), None
     try:
+        if not (sys.argv[1:] if argv is None else argv):
+            parser.print_help(sys.stderr)
+            return USERS_INPUT
         args = parser.parse_args(argv)
         code = _execute(parser, args)
         _flush()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from m2m.errors import ConfigError, InputError, RunFolderError
@@ -21,6 +22,8 @@ RUN_KEEPS = frozenset(
         "base", "experts", "mixtures", "mix",
     }
 )  # fmt: skip
+#: Where a run has its figures; analyses of the run write there too, as into a folder.
+RUN_DRAWS = "figures"
 #: Names that m2m gives itself end so: tables of scores, outcomes of races, work that is not finished.
 _SQLITE_BESIDE = ("-wal", "-shm", "-journal")
 _TABLE = ".sqlite"
@@ -147,7 +150,8 @@ def _check_place(output: Output) -> None:
         if found is not None and not stat.S_ISDIR(found.st_mode):
             raise output.refusal(f": {folder} is {_KINDS[stat.S_IFMT(found.st_mode)]}, wanted a folder")
         if found is None and not output.is_folder:
-            raise output.refusal(f": there is no folder {output.path.parent}")
+            parent = output.real.parent if output.path.parent.is_dir() else output.path.parent  # of a link
+            raise output.refusal(f": there is no folder {parent}; `mkdir -p {quote(str(parent))}` makes it")
         if found is not None:
             if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
                 raise output.refusal(f": nothing may be written in {folder}")
@@ -177,8 +181,9 @@ def _is_database(output: Output) -> bool:
 def _check_runs(output: Output) -> None:
     """Refuse what a run keeps; beside that, a run folder is a folder like any other."""
     below = output.real
+    kept = RUN_KEEPS if output.is_folder else RUN_KEEPS | {RUN_DRAWS}
     for folder in output.real.parents:
-        if below.name in RUN_KEEPS and (folder / RUN_MARK).is_file():
+        if below.name in kept and (folder / RUN_MARK).is_file():
             raise output.refusal(f": {below} is kept by the run in {folder}: choose another place")
         below = folder
 

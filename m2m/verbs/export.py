@@ -22,8 +22,8 @@ def export(
     """Write a mixture the way a trainer reads it, with shares that sum to exactly 1.
 
     Args:
-        mixture: The shares in which examples are drawn; or where they are: a run folder, a JSON file
-            `{"a": 0.3, …}`, or the text `a=0.3,b=0.7`.
+        mixture: The shares in which examples are drawn; or where they are: a folder of `m2m run` or
+            `m2m mix`, a JSON file `{"a": 0.3, …}`, or the text `a=0.3,b=0.7`.
         to: The trainer's format, one of `m2m.exporting.FORMATS`.
         out: The file to write.
         sources: What the trainer needs to know beside the shares: where datasets lie, how many examples.

@@ -106,7 +106,8 @@ def select(
     fewer datasets, then to the table's order.
 
     Args:
-        table: CSV file of `m2m.score` or a run; per-example values are taken from the SQLite file beside it.
+        table: CSV file of `m2m.score`, or a run folder; per-example values are taken from the SQLite file
+            beside it.
         task: The task or target; needed if the table has several.
         metric: The metric; needed if the table has several.
         split: The split.
@@ -120,7 +121,7 @@ def select(
     Raises:
         InputError: If the file is no such table, does not have what is asked for, or has several of it.
     """  # noqa: DOC502 - raised by what is called
-    table = Path(table)
+    table = _table(Path(table))
     asked = {
         "origin": origin,
         "split": split,
@@ -139,6 +140,17 @@ def select(
         ties=sum(row["value"] == best["value"] for row in others),
         runner_up=_runner_up(table, best, others[0]) if others else None,
     )
+
+
+def _table(path: Path) -> Path:
+    # A run folder stands for its table.
+    if not path.is_dir():
+        return path
+    if not (path / "scores.csv").is_file():
+        raise InputError(
+            f"{path} has no scores.csv; wanted a run folder, or the table that `m2m score` writes"
+        )
+    return path / "scores.csv"
 
 
 def paired_lead(best: Sequence[float], other: Sequence[float]) -> Lead:

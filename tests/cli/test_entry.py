@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
+import analysis.cli
 from m2m.cli import main
 from m2m.cli.entry import PROGRAM
 from m2m.support.command_line import BROKEN_PIPE
@@ -16,7 +18,6 @@ from m2m.support.command_line import BROKEN_PIPE
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ([], "VERB"),
         (["merg"], "invalid choice: 'merg'"),
         (["merge", "recipe.yml"], "OUT"),
         (["merge", "r.yml", "out", "--memory", "lots"], "'lots' is not an amount of memory"),
@@ -38,6 +39,15 @@ def test_a_mistaken_command_line_is_one_line_and_2(
     assert err.startswith("m2m: error: ")
     assert err.count("\n") == 1
     assert said in err
+
+
+@pytest.mark.parametrize("run", [main, analysis.cli.main])
+def test_no_verb_shows_them_all(run: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    program = PROGRAM if run is main else analysis.cli.PROGRAM
+    assert all(f"\n    {verb} " in err for verb in program.verbs)
 
 
 def test_a_reader_that_goes_away_is_not_an_error() -> None:

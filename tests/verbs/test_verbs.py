@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.linear_setup import run_config
 
+import analysis
 import m2m
 from m2m.cli import main
 from m2m.cli.entry import PROGRAM
@@ -89,6 +90,11 @@ def test_a_mix_is_drawn_and_exported(config: Path, tmp_path: Path) -> None:
     shares = tmp_path / "shares.json"
     found = m2m.mix(config, tmp_path / "out", workers=1, exports={"json": shares})
     assert (found.folder / "mix.png").exists()
+    for folder in (found.folder, tmp_path / "out"):
+        assert m2m.export(folder, "json", tmp_path / "again.json") == found.mixture
+        assert (tmp_path / "again.json").read_bytes() == shares.read_bytes()
+    with pytest.raises(m2m.errors.InputError, match=r"is a table of candidates.*take out candidate, kind"):
+        m2m.predict(found.folder / "candidates.csv", found.folder / "candidates.csv", "worth")
     assert json.loads(shares.read_text())["weights"] == pytest.approx(list(found.mixture.weights), abs=1e-6)
 
 
@@ -97,6 +103,7 @@ def test_a_pick_and_its_export(config: Path, tmp_path: Path, capsys: pytest.Capt
     table = report.folder / "scores.csv"
     found = m2m.select(table)
     assert (found.picked, found.candidates) == (report.picked.label, 7)
+    assert m2m.select(report.folder) == found
     assert found.runner_up is not None
     assert found.runner_up.difference is not None
     assert main(["select", str(table), "--json"]) == 0
@@ -121,6 +128,37 @@ def test_a_search_is_the_command_s(config: Path, tmp_path: Path, capsys: pytest.
         m2m.search()
     with pytest.raises(ConfigError, match="leave out space=simplex"):
         m2m.search(folder, "simplex")
+
+
+def test_few_evaluations_say_that_nothing_is_believed(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = m2m.run(config, tmp_path / "out", workers=1).folder
+    assert m2m.search(folder, budget=3).belief is None
+    said = "how sure that is cannot be said: 3 evaluations, at least 8 are needed"
+    assert main(["search", str(folder), "--budget", "3"]) == 0
+    assert said in capsys.readouterr().out
+    assert main(["search", str(folder), "--budget", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["belief"], told["belief_reason"]) == (None, said)
+
+
+def test_a_run_s_figures_are_no_place_for_other_outputs(config: Path, tmp_path: Path) -> None:
+    folder = m2m.run(config, tmp_path / "out", workers=1, validate=True).folder
+    drawn = folder / "figures" / "test_scores.csv"
+    before = drawn.read_bytes()
+    for place in (drawn, folder / "figures" / "new.csv"):
+        with pytest.raises(ConfigError, match=r"figures is kept by the run in"):
+            m2m.export("a=1", "csv", place)
+    assert drawn.read_bytes() == before
+    assert analysis.measure_fidelity(folder).out == folder / "figures"  # an analysis of the run may
+
+
+def test_folders_that_hold_no_mixture_and_no_scores_are_said(tmp_path: Path) -> None:
+    with pytest.raises(m2m.errors.InputError, match=r"no results.json.*no mix.json"):
+        m2m.export(tmp_path, "json", tmp_path / "x.json")
+    with pytest.raises(m2m.errors.InputError, match=r"has no scores.csv; wanted a run folder, or the table"):
+        m2m.select(tmp_path)
 
 
 def test_an_objective_of_ones_own_is_searched() -> None:

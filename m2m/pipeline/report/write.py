@@ -98,15 +98,29 @@ def _test_row(name: str, results: _Results) -> tuple[str, ...]:
     gain = None
     if name != "base" and None not in (score, base):
         gain = score - base if results["higher_is_better"] else base - score
-    members = " + ".join(results.get(name) or () if name in _MODELS else ()) or "–"
+    members = " + ".join(_members(name, results)) or "–"
     validation = _number(results["validation"].get(name))
     return (
-        _MODELS.get(name, name),
+        _MODELS.get(name, name) + _same_as(name, results),
         members,
         _number(score),
         "" if gain is None else f"{gain:+.4g}",
         validation,
     )
+
+
+def _members(name: str, results: _Results) -> Sequence[str]:
+    return results.get(name) or () if name in _MODELS else ()
+
+
+def _same_as(name: str, results: _Results) -> str:
+    # A baseline that chose what another row has trained is no second piece of evidence.
+    if name == "picked":
+        return ""
+    members, rows = _members(name, results), [row for row in _MODELS if row in results["test"]]
+    before = rows[: rows.index(name)] if name in rows else []
+    same = next((row for row in before if members and _members(row, results) == members), None)
+    return "" if same is None else f" (here the same as {_MODELS[same]})"
 
 
 def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:

@@ -8,6 +8,7 @@ depend on how busy the machine is, not even in their last bit.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -94,7 +95,7 @@ class StackedWalk(Iterator[Scored]):
             try:
                 self._forward(state, next(iter(scorer.batches())).to(_device(state)).inputs)
             except UserWarning as warning:
-                return f"part of the model would run in a loop: {warning}".splitlines()[0]
+                return f"part of the model would run in a loop: torch cannot batch {_looped(warning)}"
             except RuntimeError as error:
                 return _no_program(error)
         return ""
@@ -197,6 +198,12 @@ def _score_task(
 
 def _device(state: Mapping[str, Tensor]) -> torch.device:
     return next(iter(state.values())).device
+
+
+def _looped(warning: UserWarning) -> str:
+    # torch's warning is a paragraph, and names the operation.
+    named = re.search(r"batching rule for (\w[\w:.]*\w)", str(warning))
+    return named[1] if named else "one of its operations"
 
 
 def _no_program(error: RuntimeError) -> str:

@@ -54,7 +54,7 @@ class SearchReport:
     Attributes:
         picked: The best evaluation within the limits.
         result: Everything that was tried.
-        belief: How sure it is, and what to try next; None after few evaluations.
+        belief: How sure it is, and what to try next; None after fewer than `ENOUGH` evaluations.
         scores: The pick's score by task; empty for an objective of one's own.
         front: The mixtures tried that no other beats on every task, with their scores by task.
         raced: Example evaluations that were made, and that scoring in full would take; None without a race.

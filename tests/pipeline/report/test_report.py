@@ -97,6 +97,16 @@ def test_says_what_was_found(tmp_path: Path) -> None:
         assert expected in text
 
 
+def test_a_baseline_that_is_another_s_mixture_says_so(tmp_path: Path) -> None:
+    same = results(random=["a", NASTY], similarity=["b"], oracle=["b"], picked=["a"])
+    text = " ".join(Elements(written(tmp_path, same)).text.split())
+    assert "random subset (here the same as all datasets)" in text
+    assert "oracle (here the same as most similar datasets)" in text
+    assert text.count("here the same as") == 2
+    text = Elements(written(tmp_path, results(picked=["a", NASTY], random=["b"], similarity=["c"]))).text
+    assert "all datasets (here the same as picked by merging)" in text
+
+
 def test_names_are_shown_and_never_run(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(f'[run]\ntarget = "{NASTY}"\n', encoding="utf-8")
     elements = Elements(written(tmp_path, results()))

@@ -158,6 +158,8 @@ def test_a_model_that_would_run_in_a_loop_goes_one_by_one_unless_asked() -> None
         walk = score_stacked(Attending(), BASE, EXPERTS, WEIGHTS, [Pictures()], chunk=chunk)
         assert walk.chunk == taken
         assert ("run in a loop" in walk.why) == (chunk is None)
+        assert "\n" not in walk.why
+        assert len(walk.why) < 120  # torch's own warning is a paragraph
         got = [scores[0].values["loss"] for _, scores in walk]
         assert np.allclose(got, wanted, rtol=1e-12, atol=0)
 

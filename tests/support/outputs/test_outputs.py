@@ -15,7 +15,7 @@ import pytest
 
 from m2m.errors import InputError
 from m2m.pipeline.run_folder import RunFolder
-from m2m.support.outputs import RUN_KEEPS, RUN_MARK, Output, check_outputs, results_in
+from m2m.support.outputs import RUN_DRAWS, RUN_KEEPS, RUN_MARK, Output, check_outputs, results_in
 
 
 @pytest.fixture(autouse=True)
@@ -92,8 +92,8 @@ def test_good_places_for_a_file(path: str) -> None:
         ("/proc/self/fd/1", "is the system's"),
         ("-", "standard output"),
         ("loop", "is a link, wanted a file"),
-        ("to_nowhere", "there is no folder"),
-        ("none/x.csv", "there is no folder none"),
+        ("to_nowhere", "there is no folder /"),
+        ("none/x.csv", "there is no folder none; `mkdir -p none` makes it"),
         ("file.csv/x.csv", "is a file, wanted a folder"),
         ("file.csv/y/x.csv", "there is no folder file.csv/y"),
         ("x" * 256, "wanted at most 255"),
@@ -244,6 +244,6 @@ def test_a_run_keeps_what_it_writes(tmp_path: Path) -> None:
         for name, value in vars(RunFolder).items()
         if isinstance(value, property) and get_type_hints(value.fget)["return"] is Path
     ]
-    kept = {getattr(folder, name).name for name in names} - {"figures"}  # drawn anew at any time
+    kept = {getattr(folder, name).name for name in names}
     assert folder.identity.name == RUN_MARK
-    assert kept | {"experts", "mixtures", ".lock"} == RUN_KEEPS
+    assert kept | {"experts", "mixtures", ".lock"} == RUN_KEEPS | {RUN_DRAWS}
