@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from m2m.pipeline.report import write_report as report
     from m2m.predicting import predict
     from m2m.verbs.export import export
-    from m2m.verbs.run import mix, run
+    from m2m.verbs.mix import mix
+    from m2m.verbs.run import run
     from m2m.verbs.score import race, score
     from m2m.verbs.search import search
     from m2m.verbs.select import select
@@ -51,7 +52,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "errors": ("m2m.errors", None),
     "export": ("m2m.verbs.export", "export"),
     "merge": ("m2m.merging", "merge"),
-    "mix": ("m2m.verbs.run", "mix"),
+    "mix": ("m2m.verbs.mix", "mix"),
     "predict": ("m2m.predicting", "predict"),
     "race": ("m2m.verbs.score", "race"),
     "report": ("m2m.pipeline.report", "write_report"),

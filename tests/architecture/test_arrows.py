@@ -172,6 +172,13 @@ def test_no_module_takes_the_place_of_a_public_function() -> None:
         assert not [name for name in called if is_file(f"{package}.{name}")]
 
 
+def test_the_document_has_the_parts_of_analysis() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `analysis/(\w+)/` \|", text, flags=re.MULTILINE)) - {""}
+    parts = {path.parent.name for path in (ROOT / "analysis").glob("*/__init__.py")}
+    assert named == parts, f"the table Inside `analysis/` of docs/architecture.md: {named ^ parts}"
+
+
 def test_every_file_is_in_a_room() -> None:
     rooms = {file: room_of(".".join(file.relative_to(ROOT).with_suffix("").parts)) for file in FILES}
     assert not {file: room for file, room in rooms.items() if room not in TABLE}
