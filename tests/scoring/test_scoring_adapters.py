@@ -98,8 +98,8 @@ def test_another_adapter_under_the_same_name_is_scored_again(tmp_path: Path) -> 
     first = score(root, {"low": root / "low"}, tmp_path / "live")
     config = root / "low" / "adapter_config.json"
     config.write_text(config.read_text().replace('"lora_alpha": 8', '"lora_alpha": 6'))
-    with pytest.raises(ConfigError, match="no mode 'none'"):  # so it is not there already
-        score(root, {"low": root / "low"}, tmp_path / "live", mode="none")
+    with pytest.raises(ConfigError, match="adapters need a whole model"):  # so it is not there already
+        score(root, {"low": root / "low"}, tmp_path / "live", mode="streamed")
     (tmp_path / "live" / "scores.sqlite").unlink()
     assert score(root, {"low": root / "low"}, tmp_path / "live") != first
 
