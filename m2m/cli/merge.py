@@ -1,7 +1,7 @@
 """Merge checkpoints by a recipe (mergekit YAML), streaming: bounded memory, exact, resumable.
 
 With --candidates one pass over the experts writes a checkpoint for every row of a table, in folders of OUT;
-its columns are the last parts of the experts' paths.
+its columns are the last parts of the experts' paths, or the folders that tell those apart.
 With --json one line tells wall seconds, bytes read and written, and the peak of memory.
 """
 

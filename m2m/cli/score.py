@@ -79,7 +79,13 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Add `--base` and `--experts`."""
     add = parser.add_argument
     add("--base", type=Path, required=required, metavar="PATH", help="checkpoint of the base model")
-    add("--experts", nargs="+", required=required, metavar="[NAME=]PATH", help="the experts' checkpoints")
+    add(
+        "--experts",
+        nargs="+",
+        required=required,
+        metavar="[NAME=]PATH",
+        help="the experts' checkpoints; named by the last part of the path, or by the folder that differs",
+    )
 
 
 def add_means(parser: argparse.ArgumentParser, *, mode: str) -> None:

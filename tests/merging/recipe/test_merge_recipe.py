@@ -127,6 +127,13 @@ def test_slices_do_not_mix_floats_with_integers(folder: Path) -> None:
         merge({"merge_method": "linear", "slices": [{"sources": sources}]}, folder / "out")
 
 
+def test_a_run_s_experts_are_columns_by_the_folders_that_tell_them_apart() -> None:
+    models = [
+        {"model": f"run/experts/{name}/seed0", "parameters": {"weight": 1.0}} for name in ("cpp", "law")
+    ]
+    assert expert_names(load({"merge_method": "linear", "models": models})) == ("cpp", "law")
+
+
 def test_candidates_are_what_separate_merges_would_be(folder: Path) -> None:
     table = {"a": (1.0, 0.0), "b": (0.3, 0.3), "c": (-1.0, 3.0)}
     parsed = load(recipe("task_arithmetic"))
