@@ -239,7 +239,7 @@ def test_wrong_input_is_named_and_leaves_nothing(models: Path, tmp_path: Path) -
         MixtureError, match=r"candidate a\+c is over \('a', 'c'\), the experts are \['a', 'b'\]"
     ):
         score(models, tmp_path, candidates=[Mixture.subset("ac", "ac")])
-    with pytest.raises(ConfigError, match="mode must be one of .*, got 'swift'"):
+    with pytest.raises(ConfigError, match=r"mode must be one of .*, got 'swift'"):
         score(models, tmp_path, mode="swift")
     with pytest.raises(ConfigError, match="not an amount of memory"):
         score(models, tmp_path, memory="much")
