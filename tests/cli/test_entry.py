@@ -47,7 +47,7 @@ def test_no_verb_shows_them_all(run: Callable[[list[str]], int], capsys: pytest.
     out, err = capsys.readouterr()
     assert out == ""
     program = PROGRAM if run is main else analysis.cli.PROGRAM
-    assert all(f"\n    {verb} " in err for verb in program.verbs)
+    assert all(f"\n    {verb}" in err for verb in program.verbs)
 
 
 def test_a_reader_that_goes_away_is_not_an_error() -> None:

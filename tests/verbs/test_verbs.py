@@ -145,7 +145,7 @@ def test_few_evaluations_say_that_nothing_is_believed(
 
 def test_a_run_s_figures_are_no_place_for_other_outputs(config: Path, tmp_path: Path) -> None:
     folder = m2m.run(config, tmp_path / "out", workers=1, validate=True).folder
-    drawn = folder / "figures" / "test_scores.csv"
+    drawn = folder / "figures" / "fidelity_points.csv"
     before = drawn.read_bytes()
     for place in (drawn, folder / "figures" / "new.csv"):
         with pytest.raises(ConfigError, match=r"figures is kept by the run in"):
