@@ -86,26 +86,18 @@ def alike(name: str) -> str:
 
 
 def short_names(paths: Sequence[str | PurePath]) -> list[str]:
-    """Name paths [N] by their last parts, or by the nearest folders that tell those with equal ones apart."""
-    # `experts/law/seed0` and `experts/web/seed0` are `law` and `web`. Where no one folder tells paths apart,
-    # all parts that differ are joined by `_`; only equal paths keep equal names.
+    """Name paths [N] by their last parts, or by the folders nearest to them that tell them all apart."""
+    # `experts/law/seed0` and `experts/web/seed0` are `law` and `web`. Where no level tells paths apart, all
+    # parts that differ are joined by `_`; only equal paths keep equal names.
     parts = [PurePath(os.path.normpath(path)).parts or ("",) for path in paths]
-    groups = {end: [each for each in parts if each[-1] == end] for end in {each[-1] for each in parts}}
-    names = [_telling_part(each, groups[each[-1]]) for each in parts]
-    if repeated(names) is None:
-        return names
-    depth = max(map(len, parts))
+    for level in range(1, 1 + min(map(len, parts), default=0)):
+        names = [each[-level] for each in parts]
+        if repeated(names) is None:
+            return names
+    depth = max(map(len, parts), default=0)
     padded = [("",) * (depth - len(each)) + each for each in parts]
     differing = [n for n in range(depth) if len({each[n] for each in padded}) > 1]
     return ["_".join(each[n] for n in differing if each[n].strip("/")) or each[-1] for each in padded]
-
-
-def _telling_part(parts: Sequence[str], group: Sequence[Sequence[str]]) -> str:
-    # The last part that no other of the group has in its place.
-    for n in range(1, min(map(len, group)) + 1):
-        if len({each[-n] for each in group}) == len(group):
-            return parts[-n]
-    return parts[-1]
 
 
 def split_label(label: str) -> list[str]:

@@ -91,7 +91,7 @@ def test_a_label_that_is_none_is_refused(label: str) -> None:
     [
         (["x/code", "y/law"], ["code", "law"]),
         (["run/experts/cpp/seed0", "run/experts/law/seed0"], ["cpp", "law"]),
-        (["cpp/seed0", "law/seed0", "other/web"], ["cpp", "law", "web"]),
+        (["cpp/seed0", "law/seed0", "other/web"], ["cpp", "law", "other"]),
         (["cpp/seed0", "cpp/seed1", "law/seed0"], ["cpp_seed0", "cpp_seed1", "law_seed0"]),
         (["one/cpp/s", "two/cpp/s", "one/law/s"], ["one_cpp", "two_cpp", "one_law"]),
         (["/a/x/m", "/b/x/m", "m"], ["a_x", "b_x", "m"]),
