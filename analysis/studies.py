@@ -227,12 +227,12 @@ def measure_interaction(
     step_sizes: Sequence[float] | None = None,
     horizons: Sequence[Positive] | None = None,
     mixture: str | Mixture | None = None,
+    optimizer: Literal["sgd", "momentum", "adam"] | None = None,
 ) -> Outcome[InteractionStudy] | Outcome[ExplainedStudy]:
     """Measure the residual of merging beside its prediction (`m2m-analysis interaction`).
 
     The residual is what mixture-trained and merged models differ by. With `step_sizes` one mixture and its
-    experts are trained by full-batch gradient descent instead, at growing steps, to show where theory stops
-    explaining it.
+    experts are trained at full batch instead, at growing steps, to show where theory stops explaining it.
 
     Args:
         run: A run folder, of a run with `validate = true`.
@@ -245,6 +245,7 @@ def measure_interaction(
         step_sizes: Steps η‖H‖ to train at; empty: from 1/64 to 2.
         horizons: Numbers of steps, with `step_sizes`; None: 2, 4, 8.
         mixture: Datasets to mix in equal parts, with `step_sizes`, as in `a+b`; None: all.
+        optimizer: `sgd`, `momentum` or `adam`, with `step_sizes`; None: `sgd`.
 
     Returns:
         The residual measured, predicted and corrected; or what of it is explained at each step.
@@ -259,8 +260,8 @@ def measure_interaction(
                 f"{argument('step_sizes')} trains one mixture and looks at no target: "
                 f"no {argument('anchored')}, no {argument('target')}"
             )
-        return _explained(run, out, examples, step_sizes, horizons, mixture, float32=float32)
-    for name, value in {"horizons": horizons, "mixture": mixture}.items():
+        return _explained(run, out, examples, step_sizes, horizons, mixture, optimizer, float32=float32)
+    for name, value in {"horizons": horizons, "mixture": mixture, "optimizer": optimizer}.items():
         if value is not None:
             steps = argument("step_sizes")
             raise ConfigError(f"{argument(name)} says what {steps} trains; give {steps} too")
@@ -282,6 +283,7 @@ def _explained(
     step_sizes: Sequence[float],
     horizons: Sequence[int] | None,
     mixture: str | Mixture | None,
+    optimizer: Literal["sgd", "momentum", "adam"] | None,
     *,
     float32: bool,
 ) -> Outcome[ExplainedStudy]:
@@ -291,7 +293,7 @@ def _explained(
     # The files of both kinds of study begin alike.
     folder, opened = _opened(run, out, "interaction", 4 if examples is None else examples, float32=float32)
     steps = ([*step_sizes] or room.STEP_SIZES, [*(horizons or ())] or room.HORIZONS)
-    study = room.explained_of_run(opened, _mixture(mixture, opened), *steps)
+    study = room.explained_of_run(opened, _mixture(mixture, opened), *steps, optimizer or "sgd")
     content = room.to_json(study)
     write_results(
         folder, room.NAME, content | {"source": provenance(opened)}, room.to_tables(study), room.REASONS

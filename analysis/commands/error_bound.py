@@ -37,6 +37,8 @@ def execute(args: argparse.Namespace) -> int:
         f"{shown(content['exponent_of_rate_own_optimizer'][0], '.3f')} under "
         f"{outcome.study.own[0].recipe.optimizer}",
     ]
+    if outcome.study.without_bound:
+        lines.append(f"no bound for the run's own optimizer: {'; '.join(outcome.study.without_bound)}")
     summary = {key: content[key] for key in content if key.startswith(("bounds", "exponent"))}
     report(args, outcome, summary, lines)
     return 0

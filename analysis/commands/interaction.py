@@ -1,8 +1,9 @@
 """Measure the residual between mixture-trained and merged models beside its second-order prediction.
 
 Writes interaction.json, interaction.csv (a row a mixture) and the figure. Needs a run with validate = true.
-With --step-sizes one mixture and its experts are trained by full-batch gradient descent instead, at growing
-steps; interaction_steps.json, .csv and the figure show where theory stops explaining the residual.
+With --step-sizes one mixture and its experts are trained at full batch instead, at growing steps, by gradient
+descent or another --optimizer; interaction_steps.json, .csv and the figure show where theory stops explaining
+the residual.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from analysis.interaction.study import InteractionStudy
 
 HELP = "the residual between trained and merged models: measured, predicted, corrected"
-#: Every example is in every step of full-batch gradient descent.
+OPTIMIZERS = ("sgd", "momentum", "adam")
+#: Every example is in every step of full-batch training.
 FEW_EXAMPLES = 4
 
 Number = TypeVar("Number", int, float)
@@ -40,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="LIST",
-        help="train by full-batch gradient descent at these η‖H‖, say 1/64,1/8,1 (without a list: 1/64 to 2)",
+        help="train at full batch at these η‖H‖, say 1/64,1/8,1 (without a list: 1/64 to 2)",
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        help="with --step-sizes: what trains, with the run's own momentum, betas and decay (default sgd)",
     )
     parser.add_argument(
         "--horizons", metavar="LIST", help="with --step-sizes: numbers of steps (default 2,4,8)"
@@ -59,7 +66,7 @@ def execute(args: argparse.Namespace) -> int:
 
     outcome = measure_interaction(
         args.run, args.out, target=args.target, examples=args.examples, float32=args.float32,
-        anchored=args.anchored, mixture=args.mixture,
+        anchored=args.anchored, mixture=args.mixture, optimizer=args.optimizer,
         step_sizes=_numbers(args.step_sizes, "--step-sizes", _fraction),
         horizons=_numbers(args.horizons, "--horizons", _horizon),
     )  # fmt: skip
@@ -80,13 +87,27 @@ def _residual(study: InteractionStudy, content: Mapping[str, Any]) -> list[str]:
         lines.append(f"left by the Scheffé correction: {content['mean_corrected']:.3g} of the residual")
     if study.anchored:
         lines.append(f"left by anchored experts: {shown(study.anchored.ratio, '.3g')} of the residual")
+    lines.append(_explained(study))
     if study.outside:
-        lines.append(f"the prediction is for gradient descent, but {'; '.join(study.outside)}")
+        lines.append(f"the prediction leaves out that {'; '.join(study.outside)}")
     return lines
 
 
+def _explained(study: InteractionStudy) -> str:
+    parts = {"to second order": study.explained()}
+    if study.rule.adaptive:
+        parts = {"by first order": study.explained(first_order=True), **parts}
+    if any(part.value is None for part in parts.values()):
+        return f"share explained without the seed's noise: not known, {study.explained().reason}"
+    words = (
+        f"{shown(part.value, '.1%')} [{shown(part.low, '.1%')}, {shown(part.high, '.1%')}] {order}"
+        for order, part in parts.items()
+    )
+    return f"share of the seed-free ‖Δ‖² explained: {', '.join(words)}"
+
+
 def _found(study: ExplainedStudy) -> list[str]:
-    lines = [f"{study.mixture.label}, full-batch gradient descent, share of ‖Δ‖² explained to second order:"]
+    lines = [f"{study.mixture.label}, full-batch {study.optimizer}, share of ‖Δ‖² explained to second order:"]
     for horizon in sorted({point.steps for point in study.points}):
         points = [point for point in study.points if point.steps == horizon]
         shares = (f"{shown(point.second_order.share, '.2%')} at {point.step_size:g}" for point in points)

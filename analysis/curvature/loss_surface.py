@@ -37,14 +37,16 @@ class LossSurface:
     Args:
         setup: The model and its data; wrap it in `study_setup` for float64.
         base: θ₀, tensor by name.
+        l2: ℓ, with which every loss gets ½ℓ‖θ‖² more: what weight decay makes of it under SGD.
 
     Attributes:
         setup: The set-up.
+        l2: ℓ.
         size: Number P of coordinates.
     """
 
-    def __init__(self, setup: Setup, base: Mapping[str, Tensor]) -> None:
-        self.setup = setup
+    def __init__(self, setup: Setup, base: Mapping[str, Tensor], l2: float = 0.0) -> None:
+        self.setup, self.l2 = setup, l2
         self._model = load_state(setup.build(), base).eval()
         self._parameters = trainable(self._model)
         self._origin = {name: p.detach().clone() for name, p in self._parameters.items()}
@@ -73,6 +75,11 @@ class LossSurface:
             [(state[name].to(origin.dtype) - origin).flatten() for name, origin in self._origin.items()]
         )
 
+    @property
+    def origin(self) -> Tensor:
+        """θ₀ over the trained coordinates. [P]."""
+        return torch.cat([origin.flatten() for origin in self._origin.values()])
+
     def zeros(self, *rows: int) -> Tensor:
         """Make vectors of zeros.
 
@@ -95,7 +102,8 @@ class LossSurface:
             The mean loss, in nat.
         """
         with self._placed(at), torch.no_grad():
-            return sum(loss.item() for loss in self._shares(examples))
+            mean = sum(loss.item() for loss in self._shares(examples))
+            return mean + self.l2 / 2 * norms(self._place(at)[None]).item() ** 2 if self.l2 else mean
 
     def gradient(self, examples: Examples, at: Tensor | None = None) -> Tensor:
         """Differentiate the mean loss.
@@ -111,6 +119,8 @@ class LossSurface:
         with self._placed(at):
             for loss in self._shares(examples):
                 total += _flat(differentiate([loss], list(self._parameters.values())))
+        if self.l2:
+            total += self.l2 * self._place(at)
         return _finite(total, "the gradient", at)
 
     def products(
@@ -138,6 +148,8 @@ class LossSurface:
                 for k, vector in enumerate(vectors):
                     total[k] += _flat(multiply(self._split(vector)))
                 del multiply  # with its graphs, before the next batch builds its own
+        if self.l2:
+            total += self.l2 * vectors
         return _finite(total, f"a product with the {matrix}", at)
 
     def check_deterministic(self, examples: Examples) -> None:
@@ -177,6 +189,9 @@ class LossSurface:
         with sdpa_kernel(SDPBackend.MATH):
             output = run_model(self.setup, self._model, batch)
         return gauss_newton(output, lambda z: loss_of_output(self.setup, z, batch).sum() / count, parameters)
+
+    def _place(self, at: Tensor | None) -> Tensor:
+        return self.origin if at is None else self.origin + at
 
     def _split(self, vector: Tensor) -> list[Tensor]:
         shapes = [origin.shape for origin in self._origin.values()]

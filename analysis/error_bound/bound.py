@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from math import fsum
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from analysis.curvature.loss_surface import LossSurface, norms
 from analysis.curvature.spectrum import extremes, spectral_norm
-from analysis.interaction.predicted import SecondOrder, StepSizes, second_order
+from analysis.interaction.optimizers import UpdateRule
+from analysis.interaction.predicted import SecondOrder, second_order
+from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Examples
 
@@ -42,6 +45,11 @@ class LocalShape:
     highest: float
     lipschitz: float
 
+    @property
+    def sharpness(self) -> float:
+        """Bound ‖H‖₂."""
+        return max(abs(self.lowest), abs(self.highest))
+
     def growth(self, rate: float) -> float:
         """Bound one step's stretching, ‖I − ηH‖₂, at the rate η."""
         return max(abs(1 - rate * self.lowest), abs(1 - rate * self.highest))
@@ -49,12 +57,12 @@ class LocalShape:
 
 @dataclass(frozen=True)
 class Majorant:
-    """Bounds after the last step of x ← x − η(g + Hx + r(x)), ‖r(x)‖ ≤ ½ρ‖x‖².
+    """Bounds after the last step of x ← x − η Σ_j κ_j (g + Hx_j + r(x_j)), ‖r(x)‖ ≤ ½ρ‖x‖².
 
     Attributes:
         travel: Of ‖x‖.
-        first: Of ‖x + Σηg‖, the distance to the first-order expansion.
-        second: Of ‖x + Σηg − cHg‖ with c = Σ_{s<t}η_sη_t, the distance to the second-order expansion.
+        first: Of ‖x + Ag‖, the distance to the first-order expansion.
+        second: Of ‖x + Ag − cHg‖, the distance to the second-order expansion; A and c as in `Coefficients`.
     """
 
     travel: float
@@ -62,31 +70,51 @@ class Majorant:
     second: float
 
 
-def majorant(shape: LocalShape, steps: StepSizes) -> Majorant:
+def majorant(shape: LocalShape, rule: UpdateRule) -> Majorant:
     """Follow the three distances step by step; each line is the triangle inequality.
 
-    With S_t = Σ_{s<t}η_s, c_t = Σ_{s<t}η_sS_s, y = x + Sg and z = x + Sg − cHg, one step gives
-    y' = (I − ηH)y + ηS·Hg − ηr and z' = (I − ηH)z − ηc·H²g − ηr.
+    With y = x + Ag and z = x + Ag − cHg a step of gradient descent gives y' = (I − ηH)y + ηA·Hg − ηr and
+    z' = (I − ηH)z − ηc·H²g − ηr. Momentum adds the same of all earlier places, by the kernel: only the newest
+    is taken together with the place that the step starts from.
 
     Args:
-        shape: The loss at θ₀.
-        steps: The learning rates.
+        shape: The loss at θ₀, with the rule's L2 decay in it.
+        rule: The optimiser.
 
     Returns:
         The bounds; infinite where the recursion leaves the range of floats.
-    """
-    travel = first = second = total = coefficient = 0.0
-    for rate in steps.rates:
-        growth = shape.growth(rate)
-        bend = rate * shape.lipschitz / 2 * travel * travel
-        next_travel = growth * travel + rate * shape.gradient + bend
-        first = growth * first + rate * total * shape.bent + bend
-        second = growth * second + rate * coefficient * shape.bent_twice + bend
-        coefficient += rate * total
-        total += rate
-        first = min(first, second + coefficient * shape.bent)
-        travel = min(next_travel, total * shape.gradient + first)
-    return Majorant(travel, first, second)
+
+    Raises:
+        ConfigError: If the rule has a metric of its own or decoupled weight decay.
+    """  # noqa: DOC502 - raised by what is called
+    check_bounded(rule)
+    horizon, table = len(rule.rates), rule.coefficients
+    travel, first, second = (np.zeros(horizon + 1) for _ in range(3))
+    for step in range(horizon):
+        if not np.isfinite([travel[step], first[step], second[step]]).all():
+            return Majorant(np.inf, np.inf, np.inf)
+        so_far = slice(step + 1)
+        row = rule.rates[step] * rule.kernel[step, so_far]
+        growth, echo = shape.growth(row[-1]), shape.sharpness * row[:-1]
+        with np.errstate(over="ignore"):
+            bend = shape.lipschitz / 2 * row @ travel[so_far] ** 2
+            ends = [growth * x[step] + echo @ x[:step] + bend for x in (travel, first, second)]
+            moved = ends[0] + row.sum() * shape.gradient
+            turned = ends[1] + row @ table.gradient[so_far] * shape.bent
+            second[step + 1] = ends[2] + row @ table.curvature[so_far] * shape.bent_twice
+            first[step + 1] = min(turned, second[step + 1] + table.curvature[step + 1] * shape.bent)
+            travel[step + 1] = min(moved, table.gradient[step + 1] * shape.gradient + first[step + 1])
+    return Majorant(float(travel[-1]), float(first[-1]), float(second[-1]))
+
+
+def check_bounded(rule: UpdateRule) -> None:
+    """Refuse a rule that the majorants are not about."""
+    if rule.adaptive:
+        raise ConfigError(
+            "no bound under AdamW: its metric 1/(√v̂ + ε) follows the gradients and jumps with their sign"
+        )
+    if rule.decay:
+        raise ConfigError(f"no bound with decoupled weight decay, got {rule.decay:g}; L2 decay has one")
 
 
 def lipschitz(surface: LossSurface, examples: Examples, points: Sequence[Tensor]) -> float:
@@ -126,6 +154,7 @@ class Ingredients:
         experts: Shape of each member's loss. [n]
         pooled: Shape of the mixture's loss.
         spread: Σ_{k<j} λ_kλ_j ‖H_k − H_j‖₂ ‖g_k − g_j‖, at least ‖C_λ‖.
+        l2: The L2 decay that is in all of them.
     """
 
     mixture: Mixture
@@ -134,6 +163,7 @@ class Ingredients:
     experts: tuple[LocalShape, ...]
     pooled: LocalShape
     spread: float
+    l2: float
 
     def with_lipschitz(self, constants: Sequence[float]) -> Ingredients:
         """Set ρ of each member's loss [n] (0 for quadratics); the mixture's is their average."""
@@ -149,7 +179,7 @@ class Bound:
     """Upper bounds on ‖Δ(λ)‖; the third-order part is as sure as the constants ρ are.
 
     Attributes:
-        leading: c‖C_λ‖, the second-order residual itself, c = Σ_{s<t}η_sη_t.
+        leading: c‖C_λ‖, the second-order residual itself, c = `UpdateRule.coefficient`.
         spread: c Σ_{k<j} λ_kλ_j‖H_k − H_j‖‖g_k − g_j‖: the leading part from spreads alone.
         remainder: Third and higher orders, of the mixture and of all experts.
     """
@@ -173,7 +203,7 @@ def ingredients(surface: LossSurface, mixture: Mixture, *, seed: int = 0) -> Ing
     """Measure a mixture's gradients, curvature and spreads at the base.
 
     Args:
-        surface: The losses.
+        surface: The losses, with the L2 decay that training has.
         mixture: The mixture; datasets of weight zero are left out.
         seed: Seed of the Lanczos starting vectors.
 
@@ -195,27 +225,33 @@ def ingredients(surface: LossSurface, mixture: Mixture, *, seed: int = 0) -> Ing
         experts=experts,
         pooled=_pooled(surface, data, weights, terms, experts),
         spread=_spread(surface, data, weights, terms.gradients, seed),
+        l2=surface.l2,
     )
 
 
-def bound(found: Ingredients, steps: StepSizes) -> Bound:
-    """Bound the residual of full-batch gradient descent.
+def bound(found: Ingredients, rule: UpdateRule) -> Bound:
+    """Bound the residual of full-batch gradient descent, with momentum or L2 decay or without.
 
     Args:
-        found: The mixture's ingredients, with the constants ρ of its members.
-        steps: The learning rates.
+        found: The mixture's ingredients, with the constants ρ of its members and the rule's L2 decay.
+        rule: The optimiser.
 
     Returns:
         The bounds on ‖Δ(λ)‖.
+
+    Raises:
+        ConfigError: If the ingredients have another L2 decay, or as `majorant`.
     """
+    if found.l2 != rule.l2:
+        raise ConfigError(f"the bound's ingredients have L2 decay {found.l2:g}, the optimiser {rule.l2:g}")
     covariance = norms(found.terms.covariance(found.weights)[None]).item()
     rests = [
-        weight * majorant(e, steps).second for weight, e in zip(found.weights, found.experts, strict=True)
+        weight * majorant(e, rule).second for weight, e in zip(found.weights, found.experts, strict=True)
     ]
     return Bound(
-        leading=steps.coefficient * covariance,
-        spread=steps.coefficient * found.spread,
-        remainder=majorant(found.pooled, steps).second + sum(rests),
+        leading=rule.coefficient * covariance,
+        spread=rule.coefficient * found.spread,
+        remainder=majorant(found.pooled, rule).second + sum(rests),
     )
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.curvature.loss_surface import LossSurface
 from analysis.error_bound.bound import Ingredients, ingredients
-from analysis.error_bound.sweep import SweepPoint, slopes, sweep
+from analysis.error_bound.sweep import SweepPoint, slopes, sweep, without_bound
+from analysis.interaction.optimizers import UpdateRule
 from analysis.results import Reasons
 from analysis.trained_run import TrainedRun
 from m2m.errors import InputError
@@ -24,7 +26,9 @@ HORIZON_RATE = 2.0**-4
 #: Learning rates of the run's own optimizer, as shares of its own.
 OWN_RATES = (0.125, 0.25, 0.5, 1.0)
 NAME = "error_bound"
-_OUTSIDE = "the recipe is not plain gradient descent, or the bound is beyond every number"
+_OUTSIDE = (
+    "no bound covers the recipe (AdamW, clipping, unequal steps or shares), or it is beyond every number"
+)
 _NO_RESIDUAL = "a residual is zero"
 _EXPONENT = "between points of which one has no residual there is no exponent"
 #: Why a number may not be there.
@@ -54,7 +58,8 @@ class BoundStudy:
         sharpness: Largest ‖H_k‖₂ of its members, the unit of 1/η.
         by_rate: Full-batch gradient descent of `STEPS` steps at growing η.
         by_horizon: The same at one η and growing T.
-        own: The run's own optimizer, full batch, `STEPS` steps; no bound unless it is plain SGD.
+        own: The run's own optimizer, full batch, `STEPS` steps; no bound under AdamW.
+        without_bound: Why the run's own optimizer has no bound; empty if it has.
         target: Name of the target whose loss is compared.
     """
 
@@ -63,6 +68,7 @@ class BoundStudy:
     by_rate: tuple[SweepPoint, ...]
     by_horizon: tuple[SweepPoint, ...]
     own: tuple[SweepPoint, ...]
+    without_bound: tuple[str, ...]
     target: str
 
     @property
@@ -113,16 +119,19 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
     plain = TrainRecipe(steps=STEPS, batch=1, learning_rate=1 / sharpness, optimizer="sgd")
     recipes = [replace(plain, learning_rate=share / sharpness) for share in RATES]
     recipes += [replace(plain, learning_rate=HORIZON_RATE / sharpness, steps=t) for t in HORIZONS]
-    own = replace(run.recipe, steps=STEPS, warmup=0)
-    recipes += [replace(own, learning_rate=share * own.learning_rate) for share in OWN_RATES]
     points = sweep(run.surface, run.base, found, recipes, found_target.validation, run.seed)
-    first, second = len(RATES), len(RATES) + len(HORIZONS)
+    own = replace(run.recipe, steps=STEPS, warmup=0)
+    by_own = [replace(own, learning_rate=share * own.learning_rate) for share in OWN_RATES]
+    l2 = UpdateRule.of(own).l2
+    surface = LossSurface(run.setup, run.base, l2) if l2 else run.surface
+    shaped = ingredients(surface, chosen, seed=run.seed) if l2 else found
     return BoundStudy(
         ingredients=found,
         sharpness=sharpness,
-        by_rate=tuple(points[:first]),
-        by_horizon=tuple(points[first:second]),
-        own=tuple(points[second:]),
+        by_rate=tuple(points[: len(RATES)]),
+        by_horizon=tuple(points[len(RATES) :]),
+        own=tuple(sweep(run.surface, run.base, shaped, by_own, found_target.validation, run.seed)),
+        without_bound=tuple(without_bound(own)),
         target=name,
     )
 
@@ -143,6 +152,7 @@ def to_json(study: BoundStudy) -> dict[str, Any]:
         "exponent_of_rate": study.rate_slopes,
         "exponent_of_horizon": study.horizon_slopes,
         "exponent_of_rate_own_optimizer": study.own_slopes,
+        "own_optimizer_without_bound": study.without_bound,
         "bounds": len(bounded),
         "bounds_that_hold": sum(bool(point.holds) for point in bounded),
         "bounds_that_inform": sum(bool(point.informative) for point in bounded),

@@ -21,7 +21,7 @@ from analysis.error_bound.bound import (
 )
 from analysis.interaction.anchored import anchors
 from analysis.interaction.compare import Agreement, agreement, quotient
-from analysis.interaction.predicted import StepSizes, outside_theory
+from analysis.interaction.optimizers import UpdateRule, outside_theory
 from analysis.interaction.trained import TrainedResidual, full_batch, trained_residual
 from m2m.setups.protocol import Examples
 from m2m.training import TrainRecipe
@@ -83,7 +83,7 @@ def sweep(
     Args:
         surface: The losses; its set-up is what is trained on.
         base: θ₀, tensor by name.
-        found: The mixture's ingredients.
+        found: The mixture's ingredients, with the L2 decay of the recipes that have a bound.
         recipes: The recipes; their batch is widened to the full batch.
         target: Examples of the target whose loss is compared.
         seed: Training seed.
@@ -99,6 +99,12 @@ def sweep(
         trained = trained_residual(surface, base, experts, found.mixture.weights, whole, seed)
         points.append(_point(surface, found, whole, trained, target, shape))
     return points
+
+
+def without_bound(recipe: TrainRecipe) -> list[str]:
+    """Return why a recipe has no bound; empty for full-batch SGD with momentum or weight decay or without."""
+    adaptive = ["AdamW's metric follows the gradients"] if UpdateRule.of(recipe).adaptive else []
+    return [*adaptive, *outside_theory(recipe)]
 
 
 def slopes(x: Sequence[float], y: Sequence[float]) -> list[float]:
@@ -123,13 +129,13 @@ def _point(
     target: Examples,
     at_base: ScoreShape,
 ) -> SweepPoint:
-    steps = StepSizes.of(recipe)
+    rule = UpdateRule.of(recipe)
     shape = at_base.moved(surface, target, trained.merged)
-    limit = None if outside_theory(recipe) else bound(_with_remainder(surface, found, trained), steps)
+    limit = None if without_bound(recipe) else bound(_with_remainder(surface, found, trained), rule)
     travel, mixture_travel = (norms(x[None]).item() for x in (trained.merged, trained.mixture))
     return SweepPoint(
         recipe=recipe,
-        agreement=agreement(trained.residual, found.terms.residual(found.weights, steps)),
+        agreement=agreement(trained.residual, found.terms.residual(found.weights, rule)),
         travel=travel,
         mixture_travel=mixture_travel,
         bound=limit,

@@ -10,80 +10,35 @@ import torch
 from torch import Tensor
 
 from analysis.curvature.loss_surface import LossSurface, norms
+from analysis.interaction.expansion import hessian_of
+from analysis.interaction.optimizers import UpdateRule, follow
 from m2m.errors import InputError, MixtureError
 from m2m.mixture import Mixture
-from m2m.training import TrainRecipe
-
-
-@dataclass(frozen=True)
-class StepSizes:
-    """The learning rates η₀, η₁, … of T gradient steps.
-
-    Attributes:
-        rates: One a step. [T]
-    """
-
-    rates: tuple[float, ...]
-
-    @classmethod
-    def constant(cls, rate: float, steps: int) -> StepSizes:
-        """Take T equal steps of one rate η."""
-        return cls((rate,) * steps)
-
-    @classmethod
-    def of(cls, recipe: TrainRecipe) -> StepSizes:
-        """Read an expert's step sizes from its recipe, schedule and warm-up included."""
-        return cls(tuple(recipe.learning_rate_at(step, recipe.steps) for step in range(recipe.steps)))
-
-    @property
-    def total(self) -> float:
-        """How far gradient flow would have gone: Σ_t η_t, ηT for equal steps."""
-        return sum(self.rates)
-
-    @property
-    def coefficient(self) -> float:
-        """Exact second-order coefficient of gradient descent: Σ_{s<t} η_s η_t, for equal steps η²T(T−1)/2."""
-        return sum(rate * sum(self.rates[:step]) for step, rate in enumerate(self.rates))
-
-    @property
-    def printed_coefficient(self) -> float:
-        """The coefficient printed in MergeMix (arXiv 2601.17858, eq. 8): (ηT)²/2, that of gradient flow."""
-        return self.total**2 / 2
-
-
-def outside_theory(recipe: TrainRecipe) -> list[str]:
-    """Return why a recipe is not plain gradient descent at equal steps; minibatches are not counted."""
-    reasons = {
-        f"the optimizer is {recipe.optimizer}": recipe.optimizer != "sgd",
-        f"momentum is {recipe.momentum:g}": recipe.momentum != 0,
-        f"gradients are clipped at {recipe.clip_norm}": recipe.clip_norm is not None,
-        f"weight decay is {recipe.weight_decay:g}": recipe.weight_decay != 0,
-        "mixtures train longer than experts (pooled horizon)": recipe.horizon == "pooled",
-        "examples are drawn in proportion to dataset sizes": recipe.sampling == "proportional",
-    }
-    return [reason for reason, holds in reasons.items() if holds]
 
 
 @dataclass(frozen=True)
 class SecondOrder:
     """Gradients g and Hessians H of N datasets' losses at θ₀, as far as the residual needs them.
 
-    The residual of T steps of gradient descent is Δ(λ) = −Σ_{s<t}η_sη_t · C_λ + third order, with
-    C_λ = Σ_k λ_k (H_k − H̄)(g_k − ḡ) = Σ_{k<j} λ_k λ_j (H_k − H_j)(g_k − g_j): it vanishes where all Hessians
-    or all gradients agree. MergeMix (arXiv 2601.17858, eq. 8) prints the same as the sum of two terms, which
-    `self_scaling` and `interference` give.
+    The residual of T steps with one metric D for all runs is Δ(λ) = −c C_λ + third order, with
+    C_λ = D Σ_k λ_k (H_k − H̄) D (g_k − ḡ) = Σ_{k<j} λ_k λ_j D (H_k − H_j) D (g_k − g_j): it vanishes where
+    all Hessians or all gradients agree. D = I is gradient descent, with momentum or without; c is
+    `UpdateRule.coefficient`. Weight decay moves nothing else to this order. MergeMix (arXiv 2601.17858, eq.
+    8) prints the same for gradient descent as two terms, which `self_scaling` and `interference` give.
 
     Attributes:
         datasets: The datasets' names. [N]
         gradients: g_k. [N, P]
-        own: H_k g_k. [N, P]
-        pairs: (H_k − H_j)(g_k − g_j) for k < j, in the order of `itertools.combinations`. [N(N−1)/2, P]
+        own: D H_k D g_k. [N, P]
+        pairs: D (H_k − H_j) D (g_k − g_j) for k < j, as `itertools.combinations` has it. [N(N−1)/2, P]
+        metric: D; None: the identity. [P]
     """
 
     datasets: tuple[str, ...]
     gradients: Tensor
     own: Tensor
     pairs: Tensor
+    metric: Tensor | None = None
 
     def mean_gradient(self, weights: Sequence[float]) -> Tensor:
         """Average the gradients: ḡ = Σ_k λ_k g_k. [P]."""
@@ -94,22 +49,26 @@ class SecondOrder:
         return pair_sum(self.pairs, self._row(weights))
 
     def self_scaling(self, weights: Sequence[float]) -> Tensor:
-        """Give Σ_k (λ_k² − λ_k) H_k g_k: each domain saturates along its own curved directions. [P]."""
+        """Give Σ_k (λ_k² − λ_k) DH_kDg_k: each domain saturates along its own curved directions. [P]."""
         row = self._row(weights)
         return (row**2 - row) @ self.own
 
     def interference(self, weights: Sequence[float]) -> Tensor:
-        """Give Σ_{k≠j} λ_k λ_j H_k g_j = −C_λ − self scaling: directions bent by others' curvature. [P]."""
+        """Give Σ_{k≠j} λ_k λ_j DH_kDg_j = −C_λ − self scaling: directions bent by others' curvature. [P]."""
         return -self.covariance(weights) - self.self_scaling(weights)
 
-    def residual(self, weights: Sequence[float], steps: StepSizes, *, printed: bool = False) -> Tensor:
-        """Predict Δ(λ) of gradient descent, with the exact coefficient or the printed (ηT)²/2. [P]."""
-        return -(steps.printed_coefficient if printed else steps.coefficient) * self.covariance(weights)
+    def residual(self, weights: Sequence[float], rule: UpdateRule, *, printed: bool = False) -> Tensor:
+        """Predict Δ(λ) in the metric D, with the exact coefficient or the printed (ηT)²/2. [P]."""
+        return -(rule.printed_coefficient if printed else rule.coefficient) * self.covariance(weights)
 
-    def rho(self, weights: Sequence[float], steps: StepSizes) -> float:
-        """Predict ‖Δ‖ / ‖θ*(λ) − θ₀‖: ρ₂(λ) = ηT ‖C_λ‖ / (2‖ḡ‖), infinite where only ḡ vanishes."""
-        bent, mean = norms(torch.stack([self.covariance(weights), self.mean_gradient(weights)])).tolist()
-        return steps.total * bent / (2 * mean) if mean else (float("inf") if bent else 0.0)
+    def rho(self, weights: Sequence[float], rule: UpdateRule) -> float:
+        """Predict ‖Δ‖ / ‖θ*(λ) − θ₀‖: ρ₂(λ) = c‖C_λ‖ / (A‖Dḡ‖), infinite where only ḡ vanishes."""
+        mean = self.mean_gradient(weights)
+        scaled = mean if self.metric is None else self.metric * mean
+        bent, straight = norms(torch.stack([self.covariance(weights), scaled])).tolist()
+        if not straight:
+            return float("inf") if bent else 0.0
+        return float(rule.coefficient * bent / (rule.total * straight))
 
     def _row(self, weights: Sequence[float]) -> Tensor:
         if len(weights) != len(self.datasets):
@@ -117,12 +76,15 @@ class SecondOrder:
         return torch.tensor(weights, dtype=self.gradients.dtype, device=self.gradients.device)
 
 
-def second_order(surface: LossSurface, datasets: Sequence[str] | None = None) -> SecondOrder:
-    """Measure all N² products H_k g_j, and keep what the residual needs of them.
+def second_order(
+    surface: LossSurface, datasets: Sequence[str] | None = None, metric: Tensor | None = None
+) -> SecondOrder:
+    """Measure all N² products D H_k D g_j, and keep what the residual needs of them.
 
     Args:
         surface: The losses.
         datasets: Names of the datasets, in order; None: all of the set-up's.
+        metric: D, the same for all runs; None: the identity. [P]
 
     Returns:
         The second-order terms; N(N−1)/2 + 2N vectors of P numbers.
@@ -131,15 +93,19 @@ def second_order(surface: LossSurface, datasets: Sequence[str] | None = None) ->
     data = [surface.setup.datasets[name] for name in names]
     surface.check_deterministic(data[0])
     gradients = torch.stack([surface.gradient(examples) for examples in data])
+
+    def scaled(rows: Tensor) -> Tensor:
+        return rows if metric is None else metric * rows
+
     number = {pair: i for i, pair in enumerate(combinations(range(len(names)), 2))}
     own, pairs = torch.zeros_like(gradients), surface.zeros(len(number))
     for k, examples in enumerate(data):
-        products = surface.products(examples, gradients)
+        products = scaled(surface.products(examples, scaled(gradients)))
         own[k] = products[k]
         for j in range(len(data)):
             if j != k:  # H_k stands in the pair (k, j) with g_k − g_j
                 pairs[number[min(k, j), max(k, j)]] += products[k] - products[j]
-    return SecondOrder(names, gradients, own, pairs)
+    return SecondOrder(names, gradients, own, pairs, metric)
 
 
 def pair_sum(pairs: Tensor, weights: Tensor) -> Tensor:
@@ -149,42 +115,38 @@ def pair_sum(pairs: Tensor, weights: Tensor) -> Tensor:
 
 
 def residual_of_quadratics(
-    surface: LossSurface, terms: SecondOrder, mixture: Mixture, steps: StepSizes
+    surface: LossSurface, terms: SecondOrder, mixture: Mixture, rule: UpdateRule
 ) -> Tensor:
     """Predict Δ(λ) with every order of ηH, but none of the losses' third derivatives.
 
-    Follows x ← x − η(g + Hx) for each member and for the mixture. In closed form, for equal steps, it ends at
-    −P_T(H)g with P_T(H) = H⁻¹(I − (I − ηH)^T). What it misses of a measured residual is not quadratic; what
-    `SecondOrder.residual` misses beyond that is the horizon. Costs 2nT Hessian-vector products, n members.
+    Takes the optimiser's steps on each member's and the mixture's quadratic model, of gradient g + Hx. In
+    closed form, for equal steps of gradient descent, that ends at −P_T(H)g with P_T(H) = H⁻¹(I − (I − ηH)^T).
+    What it misses of a measured residual is not quadratic; what `SecondOrder.residual` misses beyond that is
+    the horizon. Costs 2nT Hessian-vector products, n members.
 
     Args:
         surface: The losses.
-        terms: Second-order terms of all the mixture's datasets.
+        terms: Second-order terms of all the mixture's datasets; its metric is for a rule without its own.
         mixture: The mixture λ.
-        steps: The learning rates.
+        rule: The optimiser.
 
     Returns:
         Δ(λ) of the losses' quadratic models. [P]
     """
-    shares = {name: w for name, w in mixture.shares.items() if w > 0}
     gradients = dict(zip(terms.datasets, terms.gradients, strict=True))
-    merged = surface.zeros()
-    for name, share in shares.items():
-        merged += share * _follow(surface, {name: 1.0}, gradients, steps)
-    return _follow(surface, shares, gradients, steps) - merged
 
-
-def _follow(
-    surface: LossSurface, shares: dict[str, float], gradients: dict[str, Tensor], steps: StepSizes
-) -> Tensor:
-    x = surface.zeros()
-    for rate in steps.rates:
+    def trained(shares: Mapping[str, float]) -> Tensor:
         slope = surface.zeros()
         for name, share in shares.items():
-            bent = surface.products(surface.setup.datasets[name], x[None])[0]
-            slope += share * (gradients[name] + bent)
-        x -= rate * slope
-    return x
+            slope += share * gradients[name]
+        multiply = hessian_of(surface, shares)
+        return follow(rule, lambda _, x: slope + multiply(x[None])[0], surface.origin, metric=terms.metric)
+
+    residual = trained(mixture.shares)
+    for name, share in mixture.shares.items():
+        if share:
+            residual -= share * trained({name: 1.0})
+    return residual
 
 
 @dataclass(frozen=True)

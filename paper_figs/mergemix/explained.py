@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TABLE, NAME = "interaction_steps.csv", "interaction_steps"
+#: The column that Adam's runs have.
+FIRST = "share_first_order"
 #: Shares that leave less than this unexplained are rounding.
 _FLOOR = 1e-12
 
@@ -32,6 +34,8 @@ def draw(results: Path, out: Path) -> list[Path]:
             chosen = [row for row in rows if row["steps"] == steps]
             _curve(left, chosen, [1 - number(row["share"]) for row in chosen], colour, "o-")
             _curve(left, chosen, [1 - number(row["share_any_horizon"]) for row in chosen], colour, "^:")
+            if FIRST in chosen[0]:
+                _curve(left, chosen, [1 - number(row[FIRST]) for row in chosen], colour, "s--")
             _curve(right, chosen, [number(row["relative"]) for row in chosen], colour, "o-")
             _curve(right, chosen, [number(row["rho"]) for row in chosen], style.GREY, "--")
         left.axhline(0.05, color=style.GREY, linewidth=0.8)
@@ -42,7 +46,7 @@ def draw(results: Path, out: Path) -> list[Path]:
             logarithmic(axes, "x", "y")
             axes.set_xlabel("η T ‖H‖")
             axes.set_ylabel(label)
-        _legend(figure, colours)
+        _legend(figure, colours, first=FIRST in rows[0])
         style.footnote(figure, reasons(rows, "share", "share_any_horizon", "relative", "rho"))
         return style.save(figure, out / NAME)
 
@@ -52,12 +56,14 @@ def _curve(axes: Axes, rows: list[Row], values: list[float], colour: str, line: 
     axes.plot(x, [max(value, _FLOOR) for value in values], line, color=colour, markersize=3)
 
 
-def _legend(figure: Figure, colours: dict[str, str]) -> None:
+def _legend(figure: Figure, colours: dict[str, str], *, first: bool) -> None:
     kinds: dict[str, tuple[Any, Any, Any]] = {
         "second order": ("black", "o", "-"),
         "all orders of ηH": ("black", "^", ":"),
-        "ρ₂, from curvature alone": (style.GREY, "", "--"),
+        "predicted before training": (style.GREY, "", "--"),
     }
+    if first:
+        kinds = {"first order": ("black", "s", "--"), **kinds}
     handles = [Line2D([], [], color=colour, label=f"T = {steps}") for steps, colour in colours.items()]
     handles += [
         Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=3, label=label)

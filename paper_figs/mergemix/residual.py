@@ -17,7 +17,7 @@ TABLE, RESULT, NAME = "interaction.csv", "interaction.json", "interaction_residu
 #: Column to name and color of the norms.
 _NORMS = {
     "measured": ("measured Δ", style.BLUE),
-    "predicted": ("predicted (gradient descent)", style.VERMILION),
+    "predicted": ("predicted to second order", style.VERMILION),
     "self_scaling": ("self-domain part", style.ORANGE),
     "interference": ("cross-domain part", style.GREEN),
     "seed_distance": ("distance between seeds", style.GREY),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from analysis.curvature import LossSurface, spectral_norm
 from analysis.interaction import (
-    StepSizes,
+    UpdateRule,
     agreement,
     anchors,
     flips,
@@ -78,7 +78,7 @@ def test_the_prediction_explains_a_small_net() -> None:
     sharpness = spectral_norm(lambda v: surface.products(data, v), surface.zeros())
     shares = []
     for travel in (0.02, 0.2, 2.0):
-        steps = StepSizes.constant(travel / sharpness / 10, 10)
+        steps = UpdateRule.constant(travel / sharpness / 10, 10)
         predicted = second_order(surface).residual((0.5, 0.25, 0.25), steps)
         found = measure(setup, (0.5, 0.25, 0.25), steps.rates[0], 10).residual
         shares.append(agreement(found, predicted).share or 0.0)
@@ -89,7 +89,7 @@ def test_the_prediction_explains_a_small_net() -> None:
 
 @pytest.mark.parametrize("horizon", [1, 3, 40])
 def test_any_horizon_is_the_closed_form_of_quadratics(horizon: int) -> None:
-    setup, steps = linear_setup(seed=5, examples=3), StepSizes.constant(0.05, horizon)
+    setup, steps = linear_setup(seed=5, examples=3), UpdateRule.constant(0.05, horizon)
     surface = LossSurface(setup, setup.base_state(Path()))
     found = residual_of_quadratics(
         surface, second_order(surface), Mixture(tuple("abc"), (0.6, 0, 0.4)), steps
@@ -109,7 +109,7 @@ def test_any_horizon_is_the_closed_form_of_quadratics(horizon: int) -> None:
 def test_random_quadratics_at_any_horizon(seed: int, raw: list[float], rate: float, horizon: int) -> None:
     setup, weights = linear_setup(seed, examples=3), tuple(value / sum(raw) for value in raw)
     surface = LossSurface(setup, setup.base_state(Path()))
-    terms, steps = second_order(surface), StepSizes.constant(rate, horizon)
+    terms, steps = second_order(surface), UpdateRule.constant(rate, horizon)
     found = residual_of_quadratics(surface, terms, Mixture(tuple("abc"), weights), steps)
     truth = closed_residual(setup, weights, rate, horizon)
     assert (found - truth).norm() <= 1e-10 * truth.norm()
@@ -118,7 +118,7 @@ def test_random_quadratics_at_any_horizon(seed: int, raw: list[float], rate: flo
 def test_one_hessian_leaves_nothing_at_any_horizon() -> None:
     setup = linear_setup(seed=8, examples=3, shared=True)
     surface = LossSurface(setup, setup.base_state(Path()))
-    steps = StepSizes.constant(0.05, 9)
+    steps = UpdateRule.constant(0.05, 9)
     mixture = Mixture(tuple("abc"), (0.5, 0.25, 0.25))
     terms = second_order(surface)
     found = residual_of_quadratics(surface, terms, mixture, steps)
@@ -128,7 +128,7 @@ def test_one_hessian_leaves_nothing_at_any_horizon() -> None:
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1)])
 def test_relabelling_changes_no_residual(order: tuple[int, ...]) -> None:
-    setup, weights, steps = linear_setup(seed=5, examples=3), (0.5, 0.2, 0.3), StepSizes.constant(0.05, 6)
+    setup, weights, steps = linear_setup(seed=5, examples=3), (0.5, 0.2, 0.3), UpdateRule.constant(0.05, 6)
     relabelled = linear_setup(seed=5, examples=3)
     names = ["abc"[i] for i in order]
     relabelled.datasets = {name: setup.datasets[name] for name in names}
