@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.fidelity.scores import Sample
 from m2m.support.arrays import Floats, Ints
@@ -117,6 +118,32 @@ def kendall(sample: Sample, counts: Floats) -> Floats:
     return _ratio(*pairs)
 
 
+def of_redraws(coefficient: str, first: Floats, second: Floats, stratum: Ints) -> Floats:
+    """Compute `pearson` or `spearman` of R redraws of both scores, each compared within its target.
+
+    As `COEFFICIENTS` on one redraw after the other, all rows counted once; where those weigh rows of the same
+    scores, here scores themselves change.
+
+    Args:
+        coefficient: Its name.
+        first: One side's scores. [R, n]
+        second: The other's. [R, n]
+        stratum: Number of each row's target. [n]
+
+    Returns:
+        The coefficient of each redraw, NaN where a side is constant. [R]
+    """
+    moments = np.zeros((3, len(first)))
+    sides = [_unit(first), _unit(second)]  # a redraw at a time: equal sides stay equal to the bit
+    for target in np.unique(stratum):
+        rows = np.flatnonzero(stratum == target)
+        parts = [side[:, rows] for side in sides]
+        if coefficient == "spearman":
+            parts = [stats.rankdata(part, axis=1) / len(rows) for part in parts]
+        moments += _moments(*parts, np.ones(parts[0].shape))
+    return _ratio(*moments)
+
+
 #: Every coefficient by its name.
 COEFFICIENTS: dict[str, Statistic] = {"pearson": pearson, "spearman": spearman, "kendall": kendall}
 
@@ -128,7 +155,7 @@ def strata(sample: Sample) -> Iterator[Ints]:
 
 
 def _moments(first: Floats, second: Floats, weight: Floats) -> Floats:
-    """Return Σwuv, Σwu² and Σwv² of centred values u, v, given [n] or [R, n]. [3, R]."""
+    """Return Σwuv, Σwu² and Σwv² of centred values u, v, each given as [n] or [R, n]. [3, R]."""
     u, v = _centred(first, weight), _centred(second, weight)
     return np.stack([np.sum(weight * a * b, axis=1) for a, b in ((u, v), (u, u), (v, v))])
 
@@ -155,9 +182,10 @@ def _ranks(values: Floats, weight: Floats) -> Floats:
 
 
 def _unit(values: Floats) -> Floats:
-    """Return values over their largest size, so that no sum of squares overflows. [n]."""
-    largest = np.max(np.abs(values), initial=0.0)
-    return values / largest if largest > 0 else values
+    """Return values over their row's largest size, so that no sum of squares overflows. [..., n]."""
+    largest = np.max(np.abs(values), axis=-1, keepdims=True, initial=0.0)
+    unit: Floats = values / np.where(largest > 0, largest, 1)
+    return unit
 
 
 def _ratio(top: Floats, first: Floats, second: Floats) -> Floats:

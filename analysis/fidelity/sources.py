@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.fidelity.beside import Similarities
 from analysis.fidelity.scores import Points
 from analysis.fidelity.study import FidelityStudy, study, write
-from analysis.results import run_source
+from analysis.results import explained, run_source
 from m2m.errors import InputError
 from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring.table import ScoreTable
@@ -176,6 +177,7 @@ def of_scores(
     split: str = "validation",
     trained_split: str | None = None,
     first_seed: int | None = None,
+    similarities: Similarities | None = None,
     seed: int = 0,
 ) -> FidelityStudy:
     """Measure fidelity in a run's table of scores, one target a task.
@@ -187,6 +189,7 @@ def of_scores(
         split: Split of the merged models' scores.
         trained_split: Split of the trained models' scores; None: the same.
         first_seed: Training seed that is the truth; None: the lowest. The next one gives the noise ceiling.
+        similarities: How similar each dataset is to each task, by task, then dataset; None: not known.
         seed: Seed of bootstraps and permutations.
 
     Returns:
@@ -204,7 +207,7 @@ def of_scores(
     scores = frame[frame["metric"] == (metric or metrics[0])]
     merged = scores[(scores["origin"] == "merged") & (scores["split"] == split)]
     trained = scores[(scores["origin"] == "trained") & (scores["split"] == (trained_split or split))]
-    return study(_of_tasks(merged, trained, first_seed), seed)
+    return study(_of_tasks(merged, trained, first_seed), seed, similarities=similarities)
 
 
 def _of_tasks(merged: pd.DataFrame, trained: pd.DataFrame, first_seed: int | None) -> Iterator[Points]:
@@ -299,7 +302,10 @@ def of_run(root: str | Path, *, seed: int = 0) -> FidelityStudy:
     with ScoreTable(folder.table, read_only=True) as table:
         examples: list[Any] = [row.examples for row in table.rows()]
         frame = table.frame().assign(examples=examples)
-    return of_scores(frame, metric=results["metric"], first_seed=results["seed"], seed=seed)
+    return of_scores(
+        frame, metric=results["metric"], first_seed=results["seed"], seed=seed,
+        similarities=results.get("similarities"),
+    )  # fmt: skip
 
 
 def record(study: FidelityStudy, root: str | Path) -> None:
@@ -311,4 +317,5 @@ def record(study: FidelityStudy, root: str | Path) -> None:
     """
     folder = RunFolder(Path(root))
     write(study, folder.figures, run_source(root))
-    folder.write_results(folder.read_results() | {"fidelity": study.targets_json()})
+    found = {"fidelity": study.targets_json(), "beside": explained(study.beside.to_json())}
+    folder.write_results(folder.read_results() | found)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from analysis.fidelity.beside import Beside, Similarities, beside, beside_table, regrets_table
 from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.correlation import Ceiling, Correlations, ceiling, correlations
 from analysis.fidelity.decision import Decision, decision
@@ -117,6 +118,7 @@ class FidelityStudy:
         pooled: All targets together; None if there is only one.
         mixed: Regression over targets and seeds, of the mixtures of at least two datasets.
         power: Coefficient name to how many mixtures an interval of some width takes.
+        beside: What the mixtures' own experts say without merging.
         seed: Seed of bootstraps and permutations.
     """
 
@@ -124,6 +126,7 @@ class FidelityStudy:
     pooled: Pooled | None
     mixed: MixedEffects
     power: dict[str, Power]
+    beside: Beside
     seed: int
 
     @property
@@ -194,12 +197,15 @@ def of_points(points: Points, seed: int = 0) -> Fidelity:
     return Fidelity(points, *_agreement([points], seed), decision(points, seed))
 
 
-def study(targets: Iterable[Points], seed: int = 0) -> FidelityStudy:
+def study(
+    targets: Iterable[Points], seed: int = 0, *, similarities: Similarities | None = None
+) -> FidelityStudy:
     """Measure every target, and all of them together.
 
     Args:
         targets: Points of each target.
         seed: Seed of bootstraps and permutations.
+        similarities: How similar each dataset is to each target, by target, then dataset; None: not known.
 
     Returns:
         The study.
@@ -214,7 +220,8 @@ def study(targets: Iterable[Points], seed: int = 0) -> FidelityStudy:
     pooled = _pooled(found, seed) if len(found) > 1 else None
     points = [target.points.without_singletons() for target in found]
     plans = power((pooled or found[0]).mixtures, len(pooled_sample(points).datasets))
-    return FidelityStudy(by, pooled, mixed_effects(points), plans, seed)
+    without_merging = beside([target.points for target in found], similarities=similarities, seed=seed)
+    return FidelityStudy(by, pooled, mixed_effects(points), plans, without_merging, seed)
 
 
 def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
@@ -268,6 +275,7 @@ def to_json(study: FidelityStudy, source: Mapping[str, Any]) -> dict[str, Any]:
         **study.overall.to_json(),
         "mixed_effects": study.mixed.to_json(),
         "power": {name: plans.to_json() for name, plans in study.power.items()},
+        "beside": study.beside.to_json(),
         "by": study.targets_json(),
         "source": dict(source),
         "seed": study.seed,
@@ -276,8 +284,14 @@ def to_json(study: FidelityStudy, source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(study: FidelityStudy, folder: Path, source: Mapping[str, Any]) -> None:
-    """Write `fidelity.json` and three CSV tables (summary, choices, points), each in one step."""
-    tables = {"": summary_table(study), "choices": choices_table(study), "points": points_table(study)}
+    """Write `fidelity.json` and five CSV tables, each in one step."""
+    tables = {
+        "": summary_table(study),
+        "choices": choices_table(study),
+        "points": points_table(study),
+        "beside": beside_table(study.beside),
+        "regrets": regrets_table(study.beside),
+    }
     write_results(folder, NAME, to_json(study, source), tables, REASONS)
 
 

@@ -17,7 +17,7 @@ from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.worker import Task
-from m2m.scoring import Means, most_similar
+from m2m.scoring import Means, most_similar, similarities
 from m2m.scoring.table import ScoreTable
 from m2m.searching import Exhaustive, Objective, Subsets
 from m2m.setups.protocol import Setup, contents_of
@@ -107,6 +107,7 @@ class _Steps(RunSteps):
             (t, "validation") for t in dict.fromkeys((run.target, *targets))
         )
         self.metric, self.higher_is_better = next(iter(self.setup.metrics.items()))
+        self.similarities: dict[str, dict[str, float]] = {}
         self.seconds = self.folder.read_results().get("seconds", {})
 
     def all(self) -> dict[str, Any]:
@@ -127,8 +128,9 @@ class _Steps(RunSteps):
 
     def choose(self) -> dict[str, Mixture]:
         """Return the pick by the surrogate, and the baselines' choices."""
-        target = self.setup.targets[self.config.run.target].validation
-        similar = most_similar(self.setup, self.base_model(), self.setup.datasets, target)
+        targets = {name: self.setup.targets[name].validation for name, _ in self.validation}
+        self.similarities = similarities(self.setup, self.base_model(), self.setup.datasets, targets)
+        similar = most_similar(self.similarities[self.config.run.target])
         return {
             "picked": self.best("merged"),
             "all": self.subsets[-1],
@@ -181,6 +183,7 @@ class _Steps(RunSteps):
             "validation": {"base": base} | {name: trained[mixture.label] for name, mixture in chosen.items()},
             "ties": self.ties(chosen["picked"]),
             "fidelity": {},
+            "similarities": self.similarities,
             "seconds": self.seconds,
             "recipe": asdict(self.config.train),
             "seed": self.config.run.seed,

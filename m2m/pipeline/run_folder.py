@@ -40,6 +40,11 @@ _FIDELITY = {
     "candidates?": int,
     "reason?": str,
 }
+_BESIDE = {
+    "surrogates": {str: str},
+    "overall": {str: {"pearson": PERHAPS, "spearman": PERHAPS, "n": int}},
+    "choices": {str: {"utilities": int, "best_is_mixed": int, "picked_one": int, "regret": {str: _ESTIMATE}}},
+}
 #: What programs take out of `results.json`, where it is there.
 _RESULTS = {
     "target": str,
@@ -55,6 +60,8 @@ _RESULTS = {
     "validation": {str: PERHAPS},
     "ties": int,
     "fidelity": {str: _FIDELITY},
+    "beside": _BESIDE,
+    "similarities": {str: {str: float}},
     "seconds": {str: float},
     "recipe": dict,
     "seed": int,

@@ -21,6 +21,8 @@ FILES = {
     "fidelity.csv",
     "fidelity_choices.csv",
     "fidelity_points.csv",
+    "fidelity_beside.csv",
+    "fidelity_regrets.csv",
     "fidelity_scatter.png",
     "fidelity_scatter.svg",
 }

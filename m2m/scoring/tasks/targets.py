@@ -65,48 +65,48 @@ class TargetScorer(BatchedScorer):
 
 
 def similarities(
-    setup: Setup, model: nn.Module, datasets: Mapping[str, Examples], target: Examples
-) -> dict[str, float]:
-    """Compare each dataset with the target: cosine of their mean embeddings under the base model.
+    setup: Setup, model: nn.Module, datasets: Mapping[str, Examples], targets: Mapping[str, Examples]
+) -> dict[str, dict[str, float]]:
+    """Compare each dataset with each target: cosine of their mean embeddings under the base model.
 
     Args:
         setup: Knows how to embed.
         model: The module with the base weights θ₀ in it.
         datasets: Training examples by dataset name.
-        target: The target's validation examples.
+        targets: Validation examples by target name.
 
     Returns:
-        Cosine similarity by dataset name, in [−1, 1]; 0 for what has no direction.
+        Target to dataset to cosine similarity, in [−1, 1]; 0 for what has no direction.
 
     Raises:
         InputError: If an embedding is not finite.
     """
-    wanted = _mean_embedding(setup, model, target)
-    found = {name: _mean_embedding(setup, model, data) for name, data in datasets.items()}
-    for name, mean in {"the target": wanted, **found}.items():
-        if not mean.isfinite().all():
-            raise InputError(f"the base model's embedding of {name} is not finite: no similarity is defined")
-    return {name: cosine_similarity(mean, wanted, dim=0).item() for name, mean in found.items()}
+    of_targets = {name: _mean_embedding(setup, model, data) for name, data in targets.items()}
+    of_datasets = {name: _mean_embedding(setup, model, data) for name, data in datasets.items()}
+    for kind, means in {"target": of_targets, "dataset": of_datasets}.items():
+        for name, mean in means.items():
+            if not mean.isfinite().all():
+                raise InputError(
+                    f"the base model's embedding of {kind} {name} is not finite: no similarity is defined"
+                )
+    return {
+        target: {name: cosine_similarity(mean, wanted, dim=0).item() for name, mean in of_datasets.items()}
+        for target, wanted in of_targets.items()
+    }
 
 
-def most_similar(
-    setup: Setup, model: nn.Module, datasets: Mapping[str, Examples], target: Examples
-) -> list[str]:
-    """Pick every dataset whose similarity to the target is at least the mean over the datasets.
+def most_similar(found: Mapping[str, float]) -> list[str]:
+    """Pick every dataset whose similarity to a target is at least the mean over the datasets.
 
     Merge to Mix (arXiv 2505.16066) compares with selection by embedding distance but does not say how many
     datasets that selects; the mean as the threshold needs no number to tune and never picks nothing.
 
     Args:
-        setup: Knows how to embed.
-        model: The module with the base weights θ₀ in it.
-        datasets: Training examples by dataset name.
-        target: The target's validation examples.
+        found: Similarity by dataset name.
 
     Returns:
-        Names of the picked datasets, in the order of `datasets`; at least one.
+        Names of the picked datasets, in the order of `found`; at least one.
     """
-    found = similarities(setup, model, datasets, target)
     total = sum(map(Fraction, found.values()))  # exact: equal similarities are then never below their mean
     return [name for name, value in found.items() if Fraction(value) * len(found) >= total]
 

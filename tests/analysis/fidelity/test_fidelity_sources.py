@@ -258,8 +258,10 @@ def test_a_run_gets_its_fidelity(tmp_path: Path) -> None:
     assert sorted(path.name for path in (root / "figures").iterdir()) == [
         "fidelity.csv",
         "fidelity.json",
+        "fidelity_beside.csv",
         "fidelity_choices.csv",
         "fidelity_points.csv",
+        "fidelity_regrets.csv",
     ]
 
 
