@@ -134,13 +134,13 @@ def of_redraws(coefficient: str, first: Floats, second: Floats, stratum: Ints) -
         The coefficient of each redraw, NaN where a side is constant. [R]
     """
     moments = np.zeros((3, len(first)))
-    sides = [_unit(first), _unit(second)]  # a redraw at a time: equal sides stay equal to the bit
+    first, second = _unit(first), _unit(second)  # a redraw at a time: equal sides stay equal to the bit
     for target in np.unique(stratum):
         rows = np.flatnonzero(stratum == target)
-        parts = [side[:, rows] for side in sides]
+        one, other = first[:, rows], second[:, rows]
         if coefficient == "spearman":
-            parts = [stats.rankdata(part, axis=1) / len(rows) for part in parts]
-        moments += _moments(*parts, np.ones(parts[0].shape))
+            one, other = (stats.rankdata(part, axis=1) / len(rows) for part in (one, other))
+        moments += _moments(one, other, np.ones(one.shape))
     return _ratio(*moments)
 
 

@@ -335,7 +335,7 @@ def _interval(
     name: str, redrawn: _Redrawn, parts: Sequence[_Part], question: str, doubt: str = ""
 ) -> Interval:
     """Make Zou's interval from independent parts; t quantiles with Welch and Satterthwaite's freedom."""
-    whole = sum(part for part, _ in parts)
+    whole = np.sum([part for part, _ in parts], axis=0)
     z = _scaled(redrawn.whole, name)[:, 0]
     if not np.all(np.isfinite(whole)) or not np.all(np.isfinite(z)):
         return Interval(None, None, question, "a correlation is ±1, or not defined in a redraw")
