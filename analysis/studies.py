@@ -367,22 +367,26 @@ def validate_claims(
     Raises:
         InputError: If a source is neither a run folder nor a configuration.
     """  # noqa: DOC502 - raised by what is called
-    from analysis.validate import validation as room
+    from analysis.validate import Options, pages, validate
     from paper_figs.merge_to_mix import verdicts
 
-    folder = _checked(out, room.NAME, [source for source in sources if os.path.isfile(source)])
-    options = room.Options(
+    folder = _checked(out, pages.NAME, [source for source in sources if os.path.isfile(source)])
+    options = Options(
         out=folder, trainings=trainings, curvature=curvature, workers=workers or os.cpu_count() or 1,
         seed=seed, progress=progress or nobody,
     )  # fmt: skip
-    found = room.validate(list(map(str, sources)), options)
-    content = room.to_json(found)
+    found = validate(list(map(str, sources)), options)
+    content = pages.to_json(found)
     write_results(
-        folder, room.NAME, content | {"source": room.provenance(found)}, room.to_tables(found), room.REASONS
+        folder,
+        pages.NAME,
+        content | {"source": pages.provenance(found)},
+        pages.to_tables(found),
+        pages.REASONS,
     )
-    write_atomically(folder / f"{room.NAME}.md", room.to_page(found))
+    write_atomically(folder / f"{pages.NAME}.md", pages.to_page(found))
     verdicts.draw(folder, folder)
-    return Outcome(found, content, folder, room.REASONS)
+    return Outcome(found, content, folder, pages.REASONS)
 
 
 def _checked(out: str | Path, beginning: str, inputs: Iterable[str | Path] = ()) -> Path:

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Ask, and print the verdicts; the exit code is 0 whatever they are."""
     from analysis.studies import validate_claims
-    from analysis.validate.validation import counts
+    from analysis.validate.pages import counts, said_of_many
 
     outcome = validate_claims(
         args.sources, args.out, trainings=args.trainings, curvature=args.curvature, workers=args.workers,
@@ -51,7 +51,8 @@ def execute(args: argparse.Namespace) -> int:
         + (f" ({verdict.reason})" if verdict.reason else "")
         for verdict in outcome.study.verdicts
     ]
-    report(args, outcome, {"counts": counts(outcome.study)}, lines)
+    summary = {"counts": counts(outcome.study), "counts_holm": counts(outcome.study, after_holm=True)}
+    report(args, outcome, summary, [*lines, said_of_many(outcome.study.verdicts)])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What of a cosine is not training: chance, rounding, shared data."""
+"""What of a cosine is not training: chance, rounding, seed noise, shared data."""
 
 from __future__ import annotations
 
@@ -161,6 +161,22 @@ def _spread(geometry: Geometry) -> Floats:
     spread = divide(np.sqrt(crossed + crossed.T + 2 * np.outer(noise, noise)), energies)
     np.fill_diagonal(spread, 0)
     return spread
+
+
+def without_seed_noise(crossed: Floats) -> Floats:
+    """Return the cosines of expected task vectors, from experts of two training seeds.
+
+    A task vector is what its data do plus what its seed does: τ = E τ + noise, which lengthens it and leaves
+    inner products alone, so that cosines come out small. Noise of different seeds is independent, so products
+    across seeds have none (Spearman 1904, for correlations).
+
+    Args:
+        crossed: ⟨τ_i of the first seed, τ_j of the second⟩. [N, N]
+
+    Returns:
+        ½(G_ij + G_ji)/√(G_ii G_jj), NaN beside an expert whose two seeds share no direction. [N, N]
+    """
+    return cosines((crossed + crossed.T) / 2)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analysis.validate.evidence import paired
-from analysis.validate.grid import of_ratio, over_mixtures, pooled_rank_correlation
-from analysis.validate.verdict import Evidence
+from analysis.fidelity.correlation import correlation
+from analysis.validate.evidence import of_estimate, paired
+from analysis.validate.grid import paired_scores
+from analysis.validate.resampling import LOG, jackknife
+from analysis.validate.verdict import ONE_SEED, Evidence
 from analysis.validate.workshop import Workshop
 from m2m.mixture import Mixture
 from m2m.pipeline.worker import Task, Train
@@ -81,27 +84,42 @@ def mixtures_of(names: tuple[str, ...], rows: Floats) -> tuple[Mixture, ...]:
 
 def of_ratios(ratios: Ratios, seed: int) -> dict[str, Evidence]:
     """Measure whether merging weights stand for data weights: evidence by claim."""
-    merged, trained = ratios.drawn_merged, ratios.drawn_trained
-    bends = [
-        float(np.log(roughness(curve) / roughness(truth)))
-        for curve, truth in zip(ratios.line_merged, ratios.line_trained, strict=True)
-        if roughness(curve) > 0 and roughness(truth) > 0
-    ]
+    drawn = paired_scores(ratios.drawn_merged, ratios.drawn_trained)
     return {
-        "weights_work": over_mixtures(
-            lambda chosen: pooled_rank_correlation(merged[:, chosen], trained[:, chosen]),
-            len(ratios.drawn),
-            seed,
-            "ratios × targets",
-            merged.size,
-        ),
-        "smoother": of_ratio(bends, "targets"),
+        "weights_work": of_estimate(correlation("spearman", drawn, seed)),
+        "smoother": smoothness(ratios.line_merged, ratios.line_trained),
     }
 
 
-def roughness(curve: Floats) -> float:
-    """Return the root mean square of a curve's second differences, in the score's unit. [L]."""
-    return float(np.sqrt(np.mean(np.diff(curve, 2) ** 2)))
+def smoothness(merged: Floats, trained: Floats) -> Evidence:
+    """Compare the roughness of two sets of curves, on all targets.
+
+    Every point of the line is one pair of models, the same on all targets, so points are left out, each with
+    the second differences that it is in, and never targets.
+
+    Args:
+        merged: Scores of merged models along the line. [T, L]
+        trained: Scores of trained models along the line. [T, L]
+
+    Returns:
+        Roughness of merged over that of trained curves, geometric mean over targets.
+    """
+    rows, method = "points of the line, on every target", "jackknife over points"
+    bends, truth = (np.diff(curve, 2, axis=1) ** 2 for curve in (merged, trained))
+    points = merged.shape[1]
+    places = np.arange(points - 2)  # of second differences: each is of the points place … place + 2
+
+    def ratio(kept: NDArray[np.bool_]) -> float:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            squares = np.log(bends[:, kept].mean(1)) - np.log(truth[:, kept].mean(1))
+        return float(np.exp(squares.mean() / 2))
+
+    whole = ratio(np.ones(points - 2, dtype=bool))
+    if not 0 < whole < np.inf:
+        reason = "on some target a curve has no second differences"
+        return Evidence(None, None, None, merged.size, rows, method, reason)
+    left = np.array([ratio((point < places) | (point > places + 2)) for point in range(points)])
+    return replace(jackknife(whole, left, LOG, merged.size, rows, method), condition=ONE_SEED)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.validate.evidence import advantage, mean_over_pairs
-from analysis.validate.grid import Grid, over_mixtures, pooled_correlation, pooled_rank_correlation
-from analysis.validate.verdict import Evidence
+from analysis.fidelity.correlation import correlation
+from analysis.validate.evidence import advantage, mean_over_pairs, of_estimate
+from analysis.validate.grid import Grid, paired_scores, pooled
+from analysis.validate.resampling import over_mixtures
+from analysis.validate.verdict import ONE_SEED, Evidence
 from analysis.validate.workshop import Workshop
 from m2m import setups
 from m2m.data import cache_dir
@@ -42,7 +44,7 @@ class Ablation:
         name: What differs, and by how much between the first and the last.
         factors: What each expert's recipe is scaled by. [N]
         merged: Scores of the merged models. [T, M]
-        correlation: r with the uniformly trained truth, pooled within targets.
+        correlation: r with the uniformly trained truth without single datasets, pooled within targets.
     """
 
     name: str
@@ -124,7 +126,7 @@ def _rescaled(shop: Workshop) -> Floats:
 def _ablation(shop: Workshop, number: int, name: str, key: str, ratio: float) -> Ablation:
     factors = spread(len(shop.singles), ratio, backwards=bool(number % 2))
     merged = _refitted(shop, name, key, factors)
-    return Ablation(name, factors, merged, _correlation(shop.grid, merged, shop.config.run.seed))
+    return Ablation(name, factors, merged, _correlation(shop.grid, merged, "pearson", shop.config.run.seed))
 
 
 def _refitted(shop: Workshop, name: str, key: str, factors: Sequence[float]) -> Floats:
@@ -169,14 +171,10 @@ def scaled(recipe: TrainRecipe, key: str, factor: float) -> TrainRecipe:
     return replace(recipe, **changes)
 
 
-def _correlation(grid: Grid, merged: Floats, seed: int) -> Evidence:
-    return over_mixtures(
-        lambda chosen: pooled_correlation(merged[:, chosen], grid.trained[:, chosen]),
-        len(grid.mixtures),
-        seed,
-        "mixtures × targets",
-        merged.size,
-    )
+def _correlation(grid: Grid, merged: Floats, coefficient: str, seed: int) -> Evidence:
+    """Correlate other merged scores with the truth, over mixtures of two or more datasets."""
+    sample = paired_scores(merged[:, grid.large], grid.trained[:, grid.large])
+    return of_estimate(correlation(coefficient, sample, seed))
 
 
 def of_trainings(grid: Grid, done: Trainings, seed: int) -> dict[str, Evidence]:
@@ -190,32 +188,37 @@ def of_trainings(grid: Grid, done: Trainings, seed: int) -> dict[str, Evidence]:
     Returns:
         Evidence by claim.
     """
-    large = grid.sizes > 1
+    large = grid.large
     merged, base = grid.merged[:, large], grid.base[:, None]
-    matched, pooled, rescaled = done.matched[:, large], done.pooled[:, large], done.rescaled[:, large]
+    matched, pooled_steps, rescaled = (v[:, large] for v in (done.matched, done.pooled, done.rescaled))
     lowest = min(done.ablations, key=lambda a: 2 if a.correlation.value is None else a.correlation.value)
 
     def loss_of_fidelity(chosen: Ints) -> float:
-        truth = grid.trained[:, chosen]
-        unequal = [pooled_correlation(ablation.merged[:, chosen], truth) for ablation in done.ablations]
-        return pooled_correlation(grid.merged[:, chosen], truth) - float(np.mean(unequal))
+        rows = large[chosen]
+        truth = grid.trained[:, rows]
+        unequal = [pooled("pearson", ablation.merged[:, rows], truth) for ablation in done.ablations]
+        return pooled("pearson", grid.merged[:, rows], truth) - float(np.mean(unequal))
 
-    harmed = np.minimum(np.minimum(merged, matched), pooled) < base
+    harmed = np.minimum(np.minimum(merged, matched), pooled_steps) < base
     return {
         "merged_resist_pooled_harm": advantage(grid, done.pooled, seed),
-        "steps_explain_resistance": mean_over_pairs(matched - pooled, harmed, seed),
-        "rescaled_lose_resistance": mean_over_pairs(
-            merged - rescaled, np.minimum(merged, rescaled) < base, seed
-        ),
-        "uniformity_matters": over_mixtures(
-            loss_of_fidelity, len(grid.mixtures), seed, "mixtures × targets", grid.merged.size
+        "steps_explain_resistance": mean_over_pairs(matched - pooled_steps, harmed, seed),
+        "rescaled_lose_resistance": _lost_by_rescaling(grid, rescaled, seed),
+        "uniformity_matters": replace(
+            over_mixtures(loss_of_fidelity, len(large), seed, "mixtures × targets", merged.size),
+            condition=ONE_SEED,
         ),
         "not_sensitive": lowest.correlation,
-        "short_experts": over_mixtures(
-            lambda chosen: pooled_rank_correlation(done.short[:, chosen], grid.trained[:, chosen]),
-            len(grid.mixtures),
-            seed,
-            "mixtures × targets",
-            grid.merged.size,
-        ),
+        "short_experts": _correlation(grid, done.short, "spearman", seed),
     }
+
+
+def _lost_by_rescaling(grid: Grid, rescaled: Floats, seed: int) -> Evidence:
+    """Measure the harm that rescaling adds; where merged models have no advantage, none can be lost."""
+    merged = grid.merged[:, grid.large]
+    found = mean_over_pairs(merged - rescaled, np.minimum(merged, rescaled) < grid.base[:, None], seed)
+    before = advantage(grid, grid.trained, seed)
+    if before.low is not None and before.low > 0:
+        return found
+    reason = "there is no advantage to lose: see whether merged models are harmed less as the run trains"
+    return replace(found, low=None, high=None, reason=reason)

@@ -1,23 +1,21 @@
-"""Ask one or several runs about every claim, and write the verdicts."""
+"""Ask one or several runs about every claim."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from analysis.fidelity import of_run as fidelity_of_run
-from analysis.results import Reasons, versions
+from analysis.validate.choices import of_choices_on, of_transfer
 from analysis.validate.claims import CLAIMS
-from analysis.validate.evidence import of_costs, of_grid, of_models, of_study, of_test_scores, of_transfer
+from analysis.validate.evidence import of_grid, of_study, of_test_scores
 from analysis.validate.grid import Grid, comparable, read_grid
+from analysis.validate.models import of_models
+from analysis.validate.multiplicity import corrected
 from analysis.validate.ratios import choose_ratios, of_choices, of_ratios, train_ratios
 from analysis.validate.trainings import Trainings, of_trainings, train_more
-from analysis.validate.verdict import RULE, Evidence, Verdict, judge
+from analysis.validate.verdict import Evidence, Verdict, judge
 from analysis.validate.workshop import Workshop
 from m2m import pipeline
 from m2m.errors import InputError
@@ -31,18 +29,6 @@ _NEEDED = (
     "target", "metric", "higher_is_better", "datasets", "picked", "all", "similarity", "test", "seconds",
     "seed",
 )  # fmt: skip
-NAME = "verdicts"
-#: Why a number may not be there.
-REASONS: Reasons = {
-    "value": "nothing was measured",
-    "low": "there is no interval",
-    "high": "there is no interval",
-    "n": "nothing was measured",
-    "evidence": "nothing was measured",
-}
-_COLUMNS = (
-    "| run | claim | value [95 % interval] | threshold | n | verdict |\n| --- | --- | --- | --- | --- | --- |"
-)
 
 
 @dataclass(frozen=True)
@@ -127,7 +113,9 @@ def validate(sources: Sequence[str | Path], options: Options) -> Validation:
         if not path.exists():
             raise InputError(f"{path}: no such configuration or run folder")
     roots = [_finished(path, options) for path in paths]
-    asked = _with_transfers([_ask(name, root, options) for name, root in zip(names, roots, strict=True)])
+    asked = _with_transfers(
+        [_ask(name, root, options) for name, root in zip(names, roots, strict=True)], options.seed
+    )
     return Validation(asked, _verdicts(asked), options.seed)
 
 
@@ -150,13 +138,13 @@ def _ask(name: str, root: Path, options: Options) -> Asked:
     results, origin = folder.read_results(*_NEEDED), folder.read_identity()
     loaded = config.load(folder.config)
     options.progress(0, 1, f"{name}: models")
-    evidence = of_test_scores(folder, results) | of_costs(results)
+    evidence = of_test_scores(folder, results)
     evidence |= of_models(folder, options.seed, with_curvature=options.curvature)
     trainings, grid = None, None
     if results.get("oracle"):
         evidence |= of_study(fidelity_of_run(root, seed=options.seed))
         grid = read_grid(folder, results)
-        evidence |= of_grid(grid, options.seed)
+        evidence |= of_grid(grid, options.seed) | of_choices_on(grid, options.seed)
         if options.trainings:
             sign = 1.0 if results["higher_is_better"] else -1.0
             models = options.out / "models" / name / origin["identity"][:16]
@@ -180,7 +168,7 @@ def _size(folder: RunFolder) -> int:
     return sum(path.stat().st_size for path in folder.base.glob("*.safetensors"))
 
 
-def _with_transfers(runs: Sequence[Asked]) -> tuple[Asked, ...]:
+def _with_transfers(runs: Sequence[Asked], seed: int) -> tuple[Asked, ...]:
     """Return the runs, asked about the choices of the smallest model on the same datasets and targets."""
     out = []
     for run in runs:
@@ -191,7 +179,7 @@ def _with_transfers(runs: Sequence[Asked]) -> tuple[Asked, ...]:
         ]
         small = min(alike, key=lambda other: other.size, default=None)
         if small is not None and small.grid and run.grid:
-            found = {"transfers": of_transfer(small.grid, run.grid)}
+            found = {"transfers": of_transfer(small.grid, run.grid, seed)}
             out.append(replace(run, evidence=run.evidence | found))
         else:
             out.append(run)
@@ -206,93 +194,4 @@ def _verdicts(runs: Sequence[Asked]) -> tuple[Verdict, ...]:
             judge(run.name, claim, run.evidence[claim.name]) for run in about if claim.name in run.evidence
         ]
         verdicts += found or [judge("", claim, None)]
-    return tuple(verdicts)
-
-
-def provenance(validation: Validation) -> dict[str, Any]:
-    """Return what verdicts were made from, and by what: configuration hash by run, seed, versions."""
-    runs = {run.name: run.identity for run in validation.runs}
-    return {"runs": runs, "seed": validation.seed, "versions": versions()}
-
-
-def to_json(validation: Validation) -> dict[str, Any]:
-    """Lay out the rule, the counts, the verdicts with their evidence, and the ablations for JSON."""
-    return {
-        "rule": RULE,
-        "counts": counts(validation),
-        "verdicts": [asdict(verdict) for verdict in validation.verdicts],
-        "ablations": _ablations(validation),
-    }
-
-
-def counts(validation: Validation) -> dict[str, int]:
-    """Count verdicts by outcome."""
-    found = Counter(verdict.outcome for verdict in validation.verdicts)
-    return {outcome: found[outcome] for outcome in ("holds", "fails", "unresolved")}
-
-
-def to_tables(validation: Validation) -> dict[str, pd.DataFrame]:
-    """Lay out a row a verdict and, where recipes were varied, a row an ablation."""
-    tables = {"": pd.DataFrame([_row(verdict) for verdict in validation.verdicts])}
-    ablations = _ablations(validation)
-    if ablations:
-        tables["ablations"] = pd.DataFrame(ablations)
-    return tables
-
-
-def to_page(validation: Validation) -> str:
-    """Write verdicts for people, in Markdown."""
-    number = counts(validation)
-    summary = ", ".join(f"{count} {outcome}" for outcome, count in number.items())
-    parts = ["# Verdicts", f"{summary}. {RULE}"]
-    for source in dict.fromkeys(verdict.claim.source for verdict in validation.verdicts):
-        rows = [_line(verdict) for verdict in validation.verdicts if verdict.claim.source == source]
-        parts += [f"## {source}", "\n".join([_COLUMNS, *rows])]
-    return "\n\n".join(parts) + "\n"
-
-
-def _line(verdict: Verdict) -> str:
-    claim, evidence = verdict.claim, verdict.evidence
-    sign = ">" if claim.side == "above" else "<"
-    outcome = verdict.outcome + (f": {verdict.reason}" if verdict.reason else "")
-    cells = [
-        verdict.run or "–",
-        f"{claim.text} *{claim.quantity}*",
-        "–"
-        if evidence is None or evidence.value is None
-        else _in_words(evidence.value, evidence.low, evidence.high),
-        f"{sign} {claim.threshold:.3g}",
-        "–" if evidence is None else f"{evidence.n} {evidence.rows}",
-        f"**{verdict.outcome}**" + outcome.removeprefix(verdict.outcome),
-    ]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _in_words(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.3g}" if low is None or high is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
-
-
-def _row(verdict: Verdict) -> dict[str, Any]:
-    claim, evidence = asdict(verdict.claim), verdict.evidence
-    measured = {
-        key: None if evidence is None else getattr(evidence, key)
-        for key in ("value", "low", "high", "n", "rows", "method")
-    }
-    return {"run": verdict.run, **claim, **measured, "outcome": verdict.outcome, "reason": verdict.reason}
-
-
-def _ablations(validation: Validation) -> list[dict[str, Any]]:
-    return [
-        {
-            "run": run.name,
-            "ablation": ablation.name,
-            "factors": " ".join(f"{factor:.3g}" for factor in ablation.factors),
-            "value": ablation.correlation.value,
-            "low": ablation.correlation.low,
-            "high": ablation.correlation.high,
-            "n": ablation.correlation.n,
-        }
-        for run in validation.runs
-        if run.trainings is not None
-        for ablation in run.trainings.ablations
-    ]
+    return corrected(verdicts)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
+from scipy import special
+
+from m2m.support.arguments import argument
 
 Side = Literal["above", "below"]
 Outcome = Literal["holds", "fails", "unresolved"]
@@ -35,6 +37,7 @@ class Claim:
         side: On which side of it the claim lies.
         needs: What a run must have for it to be measured.
         kind: Kind of set-up that it is about; empty for any.
+        switch: Argument of `analysis.validate_claims` that leaves out what it needs; empty if none does.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Claim:
     side: Side
     needs: str
     kind: str = ""
+    switch: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,21 +80,26 @@ class Evidence:
     draws: int = 0
 
     def beyond(self, threshold: float) -> float | None:
-        """Return the one-sided p-value of the side of the threshold that the value lies on.
+        """Return the one-sided p-value of the side of the threshold that the interval mostly lies on.
 
         The interval's end on the threshold's side is a quantile of 0.975 away from the value; the threshold
         lies so many times as far away (Altman and Bland 2011, BMJ 343:d2304). So p < 0.025 exactly where the
-        interval leaves the threshold out. None without an interval.
+        interval leaves the threshold out. A value outside its own interval gives way to the middle. None
+        without an interval.
         """
         if self.value is None or self.low is None or self.high is None:
             return None
-        near = self.low if self.value > threshold else self.high
+        center = self.value if self.low < self.value < self.high else (self.low + self.high) / 2
+        near = self.low if center > threshold else self.high
         seen = 1 / (self.draws + 1) if self.draws else 0.0
-        if self.value == near:
+        if center == near:
             return 0.5 if near == threshold else seen
-        law = stats.norm() if self.freedom is None else stats.t(self.freedom)
-        far = (self.value - threshold) / (self.value - near)
-        return min(0.5, max(seen, float(law.sf(far * law.ppf(0.975)))))
+        far = (center - threshold) / (center - near)
+        if self.freedom is None:
+            tail = special.ndtr(-far * special.ndtri(0.975))
+        else:
+            tail = special.stdtr(self.freedom, -far * special.stdtrit(self.freedom, 0.975))
+        return min(0.5, max(seen, float(tail)))
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,8 @@ def judge(run: str, claim: Claim, evidence: Evidence | None) -> Verdict:
         The verdict, not yet corrected for the run's other claims.
     """
     if evidence is None:
-        return Verdict(run, claim, None, "unresolved", f"needs {claim.needs}")
+        switch = f" (see {argument(claim.switch)})" if claim.switch else ""
+        return Verdict(run, claim, None, "unresolved", f"needs {claim.needs}{switch}")
     if evidence.low is None or evidence.high is None:
         return Verdict(run, claim, evidence, "unresolved", evidence.reason or "no interval")
     sign = 1 if claim.side == "above" else -1

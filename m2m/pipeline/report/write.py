@@ -11,7 +11,11 @@ from m2m.errors import RunFolderError
 from m2m.pipeline.report.caveats import caveats
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
 from m2m.pipeline.run_folder import RunFolder
+<<<<<<< HEAD
 from m2m.support.checked import checked
+=======
+from m2m.support.arguments import argument
+>>>>>>> cd5723c (Claims say what they test: seed noise left out, nothing passed over, intervals in range, Holm beside the raw verdict)
 from m2m.support.doors import read_json, read_text
 from m2m.support.files import write_atomically
 from m2m.support.outputs import Output, check_outputs
@@ -126,9 +130,8 @@ def _same_as(name: str, results: _Results) -> str:
 def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:
     if not results["fidelity"]:
         yield paragraph(
-            "Not measured: this run trained only what it chose. With --validate every mixture is really "
-            "trained "
-            "and compared with its merged model."
+            f"Not measured: this run trained only what it chose. With {argument('validate', True)} every "
+            "mixture is really trained and compared with its merged model."
         )
         return
     yield paragraph(
