@@ -312,7 +312,7 @@ def bound_error(
     examples: Natural = 8,
     float32: bool = False,
 ) -> Outcome[BoundStudy]:
-    """Bound residual and score error before a mixture is trained (`m2m-analysis error-bound`).
+    """Estimate bounds on residual and score error before a mixture is trained (`m2m-analysis error-bound`).
 
     Args:
         run: A run folder with trained experts.
@@ -323,7 +323,7 @@ def bound_error(
         float32: Whether to compute in the model's precision, not float64.
 
     Returns:
-        The bounds over step sizes and horizons, and where they say nothing.
+        The estimated bounds over step sizes and horizons, and where they say nothing.
 
     Raises:
         InputError: If the mixture has fewer than two datasets, or no loss is curved.

@@ -1,4 +1,4 @@
-"""Bound residual and score error before the mixture is trained, and find where the bound says nothing.
+"""Estimate bounds on residual and score error before the mixture is trained, and where they say nothing.
 
 Trains one mixture and its experts at many step sizes and horizons, full batch, on few examples. Writes
 error_bound.json, error_bound.csv (a row a recipe) and the figure.
@@ -10,7 +10,7 @@ import argparse
 
 from analysis.commands.shared import add_run_arguments, report, shown
 
-HELP = "upper bounds on the residual, and where they stop being informative"
+HELP = "estimated bounds on the residual, and where they stop being informative"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Bound, and print how many bounds hold and inform."""
+    """Estimate bounds, and print how many hold and inform."""
     from analysis.studies import bound_error
 
     outcome = bound_error(
@@ -31,14 +31,14 @@ def execute(args: argparse.Namespace) -> int:
     )  # fmt: skip
     content = outcome.content
     lines = [
-        f"{content['bounds_that_hold']} of {content['bounds']} bounds hold, "
-        f"{content['bounds_that_inform']} are below the distance travelled",
+        f"{content['estimated_bounds_that_hold']} of {content['estimated_bounds']} estimated bounds hold, "
+        f"{content['estimated_bounds_that_inform']} are below the distance travelled",
         f"exponent of η: {shown(content['exponent_of_rate'][0], '.3f')} at the smallest steps (2 in theory), "
         f"{shown(content['exponent_of_rate_own_optimizer'][0], '.3f')} under "
         f"{outcome.study.own[0].recipe.optimizer}",
     ]
     if outcome.study.without_bound:
         lines.append(f"no bound for the run's own optimizer: {'; '.join(outcome.study.without_bound)}")
-    summary = {key: content[key] for key in content if key.startswith(("bounds", "exponent"))}
+    summary = {key: content[key] for key in content if key.startswith(("estimated", "exponent"))}
     report(args, outcome, summary, lines)
     return 0

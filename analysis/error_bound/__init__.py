@@ -1,4 +1,7 @@
-"""Error bounds: how far a mixture-trained model can be from the average of experts, before it is trained."""
+"""Error bounds, estimated: how far a mixture-trained model can be from the average of experts.
+
+Known before the mixture is trained; a theorem for quadratic losses, an estimate for all others (`lipschitz`).
+"""
 
 from analysis.error_bound.bound import (
     Bound,

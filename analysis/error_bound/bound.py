@@ -1,4 +1,8 @@
-"""Upper bounds on the residual of gradient descent, and on the score error that follows from it."""
+"""Bounds on the residual of gradient descent, and on the score error that follows from it.
+
+They are proven given what they are made of. Of that, ρ is estimated from a few places (`lipschitz`), so that
+for losses that are not quadratic what comes out is an estimated bound.
+"""
 
 from __future__ import annotations
 
@@ -176,7 +180,7 @@ class Ingredients:
 
 @dataclass(frozen=True)
 class Bound:
-    """Upper bounds on ‖Δ(λ)‖; the third-order part is as sure as the constants ρ are.
+    """Estimated bounds on ‖Δ(λ)‖: proven if the constants ρ are, as for quadratic losses.
 
     Attributes:
         leading: c‖C_λ‖, the second-order residual itself, c = `UpdateRule.coefficient`.

@@ -1,4 +1,4 @@
-"""The bounds on a run's own base and data: over step sizes, over horizons, and beside the run's optimizer."""
+"""Estimated bounds on a run's own base and data: over step sizes, horizons, and beside its optimizer."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ REASONS: Reasons = {
     "relative": "the trained model did not move",
     "leading": _OUTSIDE,
     "spread": _OUTSIDE,
-    "bound": _OUTSIDE,
-    "loss_bound": _OUTSIDE,
+    "estimated_bound": _OUTSIDE,
+    "estimated_loss_bound": _OUTSIDE,
     "holds": _OUTSIDE,
     "informative": _OUTSIDE,
 }
@@ -51,7 +51,7 @@ REASONS: Reasons = {
 
 @dataclass(frozen=True)
 class BoundStudy:
-    """Residuals and their bounds in three sweeps of one mixture.
+    """Residuals and their estimated bounds in three sweeps of one mixture.
 
     Attributes:
         ingredients: What the bounds are made of.
@@ -137,7 +137,7 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
 
 
 def to_json(study: BoundStudy) -> dict[str, Any]:
-    """Lay a study out for JSON: ingredients, exponents, and how many bounds hold and inform."""
+    """Lay a study out for JSON: ingredients, exponents, and how many estimated bounds hold and inform."""
     found = study.ingredients
     bounded = [point for point in (*study.by_rate, *study.by_horizon, *study.own) if point.bound is not None]
     return {
@@ -153,9 +153,9 @@ def to_json(study: BoundStudy) -> dict[str, Any]:
         "exponent_of_horizon": study.horizon_slopes,
         "exponent_of_rate_own_optimizer": study.own_slopes,
         "own_optimizer_without_bound": study.without_bound,
-        "bounds": len(bounded),
-        "bounds_that_hold": sum(bool(point.holds) for point in bounded),
-        "bounds_that_inform": sum(bool(point.informative) for point in bounded),
+        "estimated_bounds": len(bounded),
+        "estimated_bounds_that_hold": sum(bool(point.holds) for point in bounded),
+        "estimated_bounds_that_inform": sum(bool(point.informative) for point in bounded),
     }
 
 
@@ -179,9 +179,9 @@ def _row(sweep: str, point: SweepPoint, sharpness: float) -> dict[str, Any]:
         "relative": point.relative,
         "leading": None if limit is None else limit.leading,
         "spread": None if limit is None else limit.spread,
-        "bound": None if limit is None else limit.total,
+        "estimated_bound": None if limit is None else limit.total,
         "loss_error": point.loss_error,
-        "loss_bound": point.loss_bound,
+        "estimated_loss_bound": point.loss_bound,
         "holds": point.holds,
         "informative": point.informative,
     }

@@ -36,9 +36,9 @@ class SweepPoint:
         agreement: Measured Δ beside the second-order prediction.
         travel: ‖θ̃ − θ₀‖ of the merged model.
         mixture_travel: ‖θ* − θ₀‖ of the mixture-trained model.
-        bound: Bounds on ‖Δ‖; None where the recipe is outside the theory.
+        bound: Estimated bounds on ‖Δ‖; None where the recipe is outside the theory.
         loss_error: L(θ*) − L(θ̃) on the target, nat.
-        loss_bound: Bound on its magnitude, nat; None likewise.
+        loss_bound: Estimated bound on its magnitude, nat; None likewise.
     """
 
     recipe: TrainRecipe

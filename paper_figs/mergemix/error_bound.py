@@ -1,4 +1,4 @@
-"""Residual, prediction and bound against step size and horizon, and under the run's own optimizer."""
+"""Residual, prediction and estimated bound against step size and horizon, and under the run's optimizer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paper_figs.tables import Row, number, read, reasons
 TABLE, NAME = "error_bound.csv", "error_bound"
 #: Column to name, color and line style.
 _LINES = {
-    "bound": ("upper bound", style.VERMILION, "-"),
+    "estimated_bound": ("estimated bound", style.VERMILION, "-"),
     "predicted": ("second order", style.ORANGE, "--"),
     "measured": ("measured ‖Δ‖", style.BLUE, "-"),
     "travel": ("distance travelled", style.GREY, ":"),
@@ -40,12 +40,12 @@ def draw(results: Path, out: Path) -> list[Path]:
         figure.axes[0].set_ylabel("Euclidean norm")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        style.footnote(figure, reasons(rows, "bound"))
+        style.footnote(figure, reasons(rows, "estimated_bound"))
         return style.save(figure, out / NAME)
 
 
 def _panel(axes: Axes, rows: Sequence[Row], column: str) -> None:
-    bounded = any(row["bound"] for row in rows)
+    bounded = any(row["estimated_bound"] for row in rows)
     for name, (label, color, line) in _LINES.items():
         if bounded or name in ("measured", "travel"):
             x, y = ([number(row[key]) for row in rows] for key in (column, name))

@@ -157,12 +157,14 @@ def test_other_optimizers(
 def test_error_bound(run: Path, tmp_path: Path) -> None:
     content = done("error-bound", run, tmp_path / "out", "--mixture", "a+c", "--target", "target")
     assert content["mixture"] == "a+c"
-    assert content["bounds_that_hold"] == content["bounds"] == 16  # the run's own optimizer is plain SGD
+    assert (
+        content["estimated_bounds_that_hold"] == content["estimated_bounds"] == 16
+    )  # the run's own optimizer is plain SGD
     assert content["exponent_of_rate"][0] == pytest.approx(2, abs=0.05)
     assert content["exponent_of_horizon"][0] == pytest.approx(1, abs=0.1)
     table = rows(tmp_path / "out" / "error_bound.csv")
     assert [row["sweep"] for row in table] == ["rate"] * 8 + ["horizon"] * 4 + ["own"] * 4
-    assert all(float(row["measured"]) <= float(row["bound"]) for row in table)
+    assert all(float(row["measured"]) <= float(row["estimated_bound"]) for row in table)
 
 
 def test_the_same_bytes_again(run: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
 from analysis.fidelity import intervals
-from analysis.validate import CLAIMS, grid, ratios
+from analysis.validate import CLAIMS, Options, ratios, resampling, validate
 
 HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 FILES = {"verdicts.json", "verdicts.csv", "verdicts.md", "verdicts.png", "verdicts.svg"}
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(folder: Path) -> Iterator[Path]:
     out = folder / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grid, "RESAMPLES", 199)
+        patch.setattr(resampling, "RESAMPLES", 199)
         patch.setattr(ratios, "FINE", 500)
         patch.setattr(intervals, "RESAMPLES", 199)
         assert main(["validate", str(folder / "tiny.toml"), "--out", str(out), "--workers", "1", "-q"]) == 0
@@ -62,7 +62,10 @@ def test_every_claim_has_a_verdict(done: Path) -> None:
     assert {path.name for path in done.iterdir()} == FILES | {"verdicts_ablations.csv", "runs", "models"}
     content = json.loads((done / "verdicts.json").read_text())
     assert [verdict["claim"]["name"] for verdict in content["verdicts"]] == [claim.name for claim in CLAIMS]
-    assert sum(content["counts"].values()) == len(CLAIMS)
+    assert sum(content["counts"].values()) == sum(content["counts_holm"].values()) == len(CLAIMS)
+    asked = sum(verdict["p"] is not None for verdict in content["verdicts"])
+    assert content["expected_false_holds"] == pytest.approx(0.025 * asked)
+    assert content["counts_holm"]["unresolved"] >= content["counts"]["unresolved"]
     assert "holds if the whole 95 % interval" in content["rule"]
     assert set(content["source"]) == {"runs", "seed", "versions"}
     found = verdicts(done)
@@ -73,6 +76,10 @@ def test_every_claim_has_a_verdict(done: Path) -> None:
     with (done / "verdicts.csv").open(newline="") as file:
         assert [row["outcome"] for row in csv.DictReader(file)] == [v["outcome"] for v in found.values()]
     page = (done / "verdicts.md").read_text()
+    assert f"{asked} verdicts have an interval" in page
+    # Verdicts on one training of each model are marked, and the mark is explained.
+    assert found["beats_all"]["evidence"]["condition"].startswith("one training of each model")
+    assert "\n† One training of each model: the interval is over test examples" in page
     assert page.count("\n| ") == len(CLAIMS) + 8  # four tables, each with two rows of head
 
 
@@ -82,7 +89,7 @@ def test_what_a_shared_optimum_must_give(done: Path) -> None:
     assert found["correlates"]["outcome"] == "holds"
     assert found["correlates"]["run"] == "tiny"
     assert found["first_order"]["evidence"]["n"] == 4
-    assert found["near_oracle"]["reason"] == "1 targets: too few"
+    assert found["near_oracle"]["evidence"]["method"] == "redrawn training seeds"
     assert found["orthogonal"]["evidence"]["n"] == 3
 
 
@@ -102,10 +109,13 @@ def test_a_finished_run_is_only_read(done: Path, tmp_path: Path, capsys: pytest.
     options = ["--no-trainings", "--no-curvature", "--json"]
     assert main(["validate", str(run), "--out", str(tmp_path / "out"), *options]) == 0
     assert before == {path.relative_to(run): path.stat().st_mtime_ns for path in run.rglob("*.json")}
-    assert set(json.loads(capsys.readouterr().out)["counts"]) == {"holds", "fails", "unresolved"}
+    assert set(json.loads(capsys.readouterr().out)["counts_holm"]) == {"holds", "fails", "unresolved"}
     found = verdicts(tmp_path / "out")
-    assert found["uniformity_matters"]["reason"] == "needs the extra trainings (leave --no-trainings out)"
-    assert found["curvature_dominant"]["reason"].startswith("needs curvature")
+    assert found["uniformity_matters"]["reason"] == "needs the extra trainings (see --no-trainings)"
+    assert found["curvature_dominant"]["reason"].endswith("three datasets (see --no-curvature)")
+    called = validate([run], Options(out=tmp_path / "python", trainings=False, curvature=False))
+    reasons = {verdict.claim.name: verdict.reason for verdict in called.verdicts}
+    assert reasons["uniformity_matters"] == "needs the extra trainings (see trainings)"
     # Without the mixtures there is no truth.
     shutil.rmtree(run / "mixtures")
     results = json.loads((run / "results.json").read_text())
