@@ -9,7 +9,7 @@ import pytest
 
 from analysis.fidelity import intervals, study
 from analysis.fidelity.scores import Points
-from analysis.validate import CLAIMS, judge
+from analysis.validate import CLAIMS, judge, resampling
 from analysis.validate.evidence import of_study, paired
 from analysis.validate.grid import Grid
 from analysis.validate.trainings import Ablation, Trainings, of_trainings
@@ -22,7 +22,8 @@ CLAIM = {claim.name: claim for claim in CLAIMS}
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "RESAMPLES", 199)
+    for room in (intervals, resampling):
+        monkeypatch.setattr(room, "RESAMPLES", 199)
 
 
 def points(name: str, merged: np.ndarray, trained: np.ndarray) -> Points:
