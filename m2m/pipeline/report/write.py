@@ -11,11 +11,8 @@ from m2m.errors import RunFolderError
 from m2m.pipeline.report.caveats import caveats
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
 from m2m.pipeline.run_folder import RunFolder
-<<<<<<< HEAD
-from m2m.support.checked import checked
-=======
 from m2m.support.arguments import argument
->>>>>>> cd5723c (Claims say what they test: seed noise left out, nothing passed over, intervals in range, Holm beside the raw verdict)
+from m2m.support.checked import checked
 from m2m.support.doors import read_json, read_text
 from m2m.support.files import write_atomically
 from m2m.support.outputs import Output, check_outputs
