@@ -131,6 +131,7 @@ def _in_words(value: float, low: float | None, high: float | None) -> str:
 
 def _row(verdict: Verdict) -> dict[str, Any]:
     claim, evidence = asdict(verdict.claim), verdict.evidence
+    del claim["switch"]  # what to call, not what was found
     measured = {
         key: None if evidence is None else getattr(evidence, key)
         for key in ("value", "low", "high", "n", "rows", "method", "condition")

@@ -11,7 +11,7 @@ from typing import Any
 from analysis.results import UNDEFINED, UNFORESEEN
 
 #: Columns that hold words, which may be empty.
-WORDS = {"reason", "method", "kind", "run", "rows", "members", UNDEFINED}
+WORDS = {"reason", "method", "kind", "run", "rows", "members", "condition", UNDEFINED}
 
 
 def unexplained(folder: Path) -> list[str]:
