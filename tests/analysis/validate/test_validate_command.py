@@ -77,9 +77,9 @@ def test_every_claim_has_a_verdict(done: Path) -> None:
         assert [row["outcome"] for row in csv.DictReader(file)] == [v["outcome"] for v in found.values()]
     page = (done / "verdicts.md").read_text()
     assert f"{asked} verdicts have an interval" in page
-    # Verdicts on one training of each model are marked, and the mark is explained.
+    # Verdicts on one training of each model are marked, and the mark, the second one, is explained.
     assert found["beats_all"]["evidence"]["condition"].startswith("one training of each model")
-    assert "\n† One training of each model: the interval is over test examples" in page
+    assert "\n‡ One training of each model: the interval is over test examples" in page
     assert page.count("\n| ") == len(CLAIMS) + 8  # four tables, each with two rows of head
 
 
