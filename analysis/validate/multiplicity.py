@@ -14,8 +14,8 @@ from m2m.support.arrays import Floats
 LEVEL = 0.05
 #: The correction, as it is written into every result.
 CORRECTION = (
-    "corrected by Holm's method over the claims asked of one run, so that the chance of any wrong verdict "
-    "among them is at most 5 %, however the claims depend on each other."
+    "After Holm's correction over the claims asked of one run the chance of any wrong verdict among them is "
+    "at most 5 %, however the claims depend on each other."
 )
 
 

@@ -91,8 +91,7 @@ def said_of_many(verdicts: Sequence[Verdict]) -> str:
     asked = sum(verdict.p is not None for verdict in verdicts)
     return (
         f"{asked} verdicts have an interval. If every quantity lay exactly at its threshold, "
-        f"{expected_false(verdicts):.1f} of them would hold by chance, and as many fail. After Holm: "
-        f"{CORRECTION}"
+        f"{expected_false(verdicts):.1f} of them would hold by chance, and as many fail. {CORRECTION}"
     )
 
 
