@@ -5,6 +5,7 @@ Every verb of the command line is a function here that does all of it; its optio
     run      data → experts → every subset merged and scored → the pick, really trained → report
     mix      the best shares on the simplex instead of a subset, with intervals (MergeMix)
     merge    checkpoints by a recipe (mergekit YAML), streamed in bounded memory
+    moments  AdamW's second moments of a Trainer's checkpoint, for the method adam_merge
     verify   a checkpoint folder against its hashes
     score    merged models of given experts, without writing one
     race     the best of them without scoring all on everything (`m2m score --race`)
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from m2m import errors, testing
     from m2m.build import build_info
     from m2m.checkpoint import Checkpoint, verify
+    from m2m.checkpoint.second_moments import write_second_moments as moments
     from m2m.merging import merge
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
@@ -53,6 +55,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "export": ("m2m.verbs.export", "export"),
     "merge": ("m2m.merging", "merge"),
     "mix": ("m2m.verbs.mix", "mix"),
+    "moments": ("m2m.checkpoint.second_moments", "write_second_moments"),
     "predict": ("m2m.predicting", "predict"),
     "race": ("m2m.verbs.score", "race"),
     "report": ("m2m.pipeline.report", "write_report"),
@@ -74,6 +77,7 @@ __all__ = [
     "export",
     "merge",
     "mix",
+    "moments",
     "predict",
     "race",
     "report",

@@ -85,6 +85,18 @@ class FisherPass(StreamPass):
         allow_nonfinite: bool,
     ) -> None: ...
 
+class PreconditionedPass(StreamPass):
+    """Adds task vectors in the metric of a mixture."""
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        first: int,
+        *,
+        tensors: Sequence[tuple[bool, float, float, Sequence[float]]],
+        allow_nonfinite: bool,
+    ) -> None: ...
+
 class GramPass(StreamPass):
     """Looks at inner products of points; if wanted at their signs."""
 

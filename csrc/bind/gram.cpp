@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -100,6 +101,24 @@ std::unique_ptr<FisherPass> make_fisher(const StreamPlan& plan, std::int64_t fir
   return std::make_unique<FisherPass>(checked, first, std::move(list), allow_nonfinite);
 }
 
+// tensors: whether it has moments, eps, factor and shares [N] of each; no shares for a copied one.
+std::unique_ptr<PreconditionedPass> make_preconditioned(
+    const StreamPlan& plan, std::int64_t first, std::vector<std::tuple<bool, double, double, std::vector<double>>> tensors,
+    bool allow_nonfinite) {
+  const StreamPlan& checked = with_one_output(plan, first, tensors.size());
+  std::vector<PreconditionedTensor> list;
+  for (auto& [has_moments, eps, factor, shares] : tensors) {
+    const PlannedTensor& planned = checked.tensors[first + list.size()];
+    PreconditionedTensor tensor(has_moments, eps, factor, std::move(shares));
+    const std::size_t moments = has_moments ? tensor.used.size() : 0;
+    if (planned.rule == Rule::merge &&
+        (tensor.shares.empty() || 1 + tensor.shares.size() + moments > std::size_t(planned.n_inputs)))
+      throw std::invalid_argument("shares do not fit a tensor's experts and second moments");
+    list.push_back(std::move(tensor));
+  }
+  return std::make_unique<PreconditionedPass>(checked, first, std::move(list), allow_nonfinite);
+}
+
 void check_asked(const GramPass& pass, std::int64_t tensor) {
   if (!pass.holds(tensor)) throw std::invalid_argument("the tensor is not in the window");
 }
@@ -135,6 +154,9 @@ void register_gram(py::module_& module) {
   py::class_<FisherPass, StreamPass>(module, "FisherPass", "Averages with a weight an element.")
       .def(py::init(&make_fisher), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(), py::arg("tensors"),
            py::arg("allow_nonfinite"));
+  py::class_<PreconditionedPass, StreamPass>(module, "PreconditionedPass", "Adds task vectors in the metric of a mixture.")
+      .def(py::init(&make_preconditioned), py::keep_alive<1, 2>(), py::arg("plan"), py::arg("first"), py::kw_only(),
+           py::arg("tensors"), py::arg("allow_nonfinite"));
 }
 
 }  // namespace m2m

@@ -18,11 +18,19 @@ struct Work {
   Dtype out_dtype;
 };
 
+// In blocks whose sums stay in the first-level cache: `body` fills `result`, which is then stored.
 template <class Body>
-M2M_INLINE void with_types(const Work& work, Body&& body) {
-  dispatch(work.chunk.dtype, [&](auto in) __attribute__((always_inline)) {
-    dispatch(work.out_dtype, [&](auto out) __attribute__((always_inline)) { body(in, out); });
-  });
+M2M_INLINE void in_blocks(const Work& work, Body&& body) {
+  alignas(64) double result[kBlock];
+  for (std::int64_t from = 0; from < work.chunk.count; from += kBlock) {
+    const int count = static_cast<int>(std::min<std::int64_t>(kBlock, work.chunk.count - from));
+    dispatch(work.chunk.dtype, [&](auto in) __attribute__((always_inline)) { body(in, from, count, result); });
+    dispatch(work.out_dtype, [&](auto tag) __attribute__((always_inline)) {
+      using Out = typename decltype(tag)::type;
+      Out* __restrict out = static_cast<Out*>(work.chunk.outputs[0]) + from;
+      for (int i = 0; i < count; ++i) store(result[i], out + i);
+    });
+  }
 }
 
 // Task vectors are rounded once, to the type inputs are summed in; then everything is float64.
@@ -30,17 +38,15 @@ struct NearSwap {
   double step;
 
   M2M_INLINE void operator()(const Work& work) const {
-    with_types(work, [&](auto in_tag, auto out_tag) __attribute__((always_inline)) {
-      using In = typename decltype(in_tag)::type;
-      using Out = typename decltype(out_tag)::type;
-      const In* base = static_cast<const In*>(work.chunk.inputs[0]);
-      const In* expert = static_cast<const In*>(work.chunk.inputs[1]);
-      Out* __restrict out = static_cast<Out*>(work.chunk.outputs[0]);
-      for (std::int64_t i = 0; i < work.chunk.count; ++i) {
+    in_blocks(work, [&](auto tag, std::int64_t from, int count, double* result) __attribute__((always_inline)) {
+      using In = typename decltype(tag)::type;
+      const In* base = static_cast<const In*>(work.chunk.inputs[0]) + from;
+      const In* expert = static_cast<const In*>(work.chunk.inputs[1]) + from;
+      for (int i = 0; i < count; ++i) {
         const Accumulation<In> rounded = load(expert[i]) - load(base[i]);
         const double tau = rounded, near = load(expert[i]);
         const double far = static_cast<double>(load(base[i])) + std::copysign(step, tau);
-        store(std::fabs(tau) <= step ? near : far, out + i);
+        result[i] = std::fabs(tau) <= step ? near : far;
       }
     });
   }
@@ -50,21 +56,18 @@ struct Fisher {
   const FisherTensor& tensor;
 
   M2M_INLINE void operator()(const Work& work) const {
-    for (std::int64_t from = 0; from < work.chunk.count; from += kBlock) {
-      const int count = static_cast<int>(std::min<std::int64_t>(kBlock, work.chunk.count - from));
-      with_types(work, [&](auto in_tag, auto out_tag) __attribute__((always_inline)) {
-        block<typename decltype(in_tag)::type, typename decltype(out_tag)::type>(work, from, count);
-      });
-    }
+    in_blocks(work, [&](auto tag, std::int64_t from, int count, double* result) __attribute__((always_inline)) {
+      block<typename decltype(tag)::type>(work.chunk, from, count, result);
+    });
   }
 
-  template <class In, class Out>
-  M2M_INLINE void block(const Work& work, std::int64_t from, int count) const {
+  template <class In>
+  M2M_INLINE void block(const ChunkView& chunk, std::int64_t from, int count, double* result) const {
     alignas(64) double above[kBlock] = {}, below[kBlock] = {};
     const std::size_t n_experts = tensor.weights.size();
     for (std::size_t n = 0; n < n_experts; ++n) {
-      const In* expert = static_cast<const In*>(work.chunk.inputs[n]) + from;
-      const In* fisher = static_cast<const In*>(work.chunk.inputs[n_experts + n]) + from;
+      const In* expert = static_cast<const In*>(chunk.inputs[n]) + from;
+      const In* fisher = static_cast<const In*>(chunk.inputs[n_experts + n]) + from;
       for (int i = 0; i < count; ++i) {
         const double estimate = load(fisher[i]);
         const double share = tensor.weights[n] * (estimate < tensor.floor ? tensor.floor : estimate);
@@ -72,8 +75,44 @@ struct Fisher {
         below[i] += share;
       }
     }
-    Out* __restrict out = static_cast<Out*>(work.chunk.outputs[0]) + from;
-    for (int i = 0; i < count; ++i) store(above[i] / below[i], out + i);
+    for (int i = 0; i < count; ++i) result[i] = above[i] / below[i];
+  }
+};
+
+struct Preconditioned {
+  const PreconditionedTensor& tensor;
+
+  M2M_INLINE void operator()(const Work& work) const {
+    in_blocks(work, [&](auto tag, std::int64_t from, int count, double* result) __attribute__((always_inline)) {
+      block<typename decltype(tag)::type>(work.chunk, from, count, result);
+    });
+  }
+
+  template <class In>
+  M2M_INLINE void block(const ChunkView& chunk, std::int64_t from, int count, double* result) const {
+    alignas(64) double metric[kBlock] = {}, change[kBlock] = {};
+    const std::vector<double>& shares = tensor.used;
+    const std::size_t n_experts = shares.size();
+    const In* base = static_cast<const In*>(chunk.inputs[0]) + from;
+    const auto expert = [&](std::size_t n) { return static_cast<const In*>(chunk.inputs[1 + n]) + from; };
+    const auto moment = [&](std::size_t n) { return static_cast<const In*>(chunk.inputs[1 + n_experts + n]) + from; };
+    if (tensor.has_moments) {
+      for (std::size_t n = 0; n < n_experts; ++n) {
+        const In* own = moment(n);
+        for (int i = 0; i < count; ++i) metric[i] += shares[n] * static_cast<double>(load(own[i]));
+      }
+      for (int i = 0; i < count; ++i) metric[i] = std::sqrt(metric[i]) + tensor.eps;
+    }
+    for (std::size_t n = 0; n < n_experts; ++n) {
+      const In* own = tensor.has_moments ? moment(n) : nullptr;
+      const In* moved = expert(n);
+      for (int i = 0; i < count; ++i) {
+        const Accumulation<In> tau = load(moved[i]) - load(base[i]);
+        const double ratio = own ? (std::sqrt(static_cast<double>(load(own[i]))) + tensor.eps) / metric[i] : 1.0;
+        change[i] += (shares[n] * ratio) * static_cast<double>(tau);
+      }
+    }
+    for (int i = 0; i < count; ++i) result[i] = static_cast<double>(load(base[i])) + change[i] * tensor.factor;
   }
 };
 
@@ -82,6 +121,24 @@ M2M_CLONES(void, near_swap, (const NearSwap& method, const Work& work), (method,
 
 M2M_INLINE void fisher_body(const Fisher& method, const Work& work) { method(work); }
 M2M_CLONES(void, fisher, (const Fisher& method, const Work& work), (method, work))
+
+M2M_INLINE void preconditioned_body(const Preconditioned& method, const Work& work) { method(work); }
+M2M_CLONES(void, preconditioned, (const Preconditioned& method, const Work& work), (method, work))
+
+// Estimates of mean squares, the inputs from `first` on, are 0 or more; NaN is looked for elsewhere.
+void require_no_negative(const ChunkView& chunk, int first) {
+  dispatch(chunk.dtype, [&](auto tag) {
+    using In = typename decltype(tag)::type;
+    for (int n = first; n < chunk.n_inputs; ++n) {
+      const In* estimate = static_cast<const In*>(chunk.inputs[n]);
+      bool any = false;
+      for (std::int64_t i = 0; i < chunk.count; ++i) any |= load(estimate[i]) < 0;
+      if (!any) continue;
+      const In* found = std::find_if(estimate, estimate + chunk.count, [](In value) { return load(value) < 0; });
+      throw StreamFailure(FailureKind::negative, chunk.tensor, chunk.models[n], chunk.first + (found - estimate));
+    }
+  });
+}
 
 }  // namespace
 
@@ -92,24 +149,24 @@ void NearSwapPass::run(const ChunkView& chunk) {
 
 void FisherPass::run(const ChunkView& chunk) {
   if (!allow_nonfinite_) require_finite_inputs(chunk);
-  require_no_negative(chunk);
+  require_no_negative(chunk, chunk.n_inputs / 2);
   fisher(Fisher{tensors_[chunk.tensor - first_]}, {chunk, plan_.output(chunk.tensor, 0).dtype});
   if (!allow_nonfinite_) require_finite_outputs(chunk, plan_);
 }
 
-void FisherPass::require_no_negative(const ChunkView& chunk) const {
-  const int n_experts = chunk.n_inputs / 2;
-  dispatch(chunk.dtype, [&](auto tag) {
-    using In = typename decltype(tag)::type;
-    for (int n = n_experts; n < chunk.n_inputs; ++n) {
-      const In* fisher = static_cast<const In*>(chunk.inputs[n]);
-      bool any = false;
-      for (std::int64_t i = 0; i < chunk.count; ++i) any |= load(fisher[i]) < 0;
-      if (!any) continue;
-      const In* found = std::find_if(fisher, fisher + chunk.count, [](In value) { return load(value) < 0; });
-      throw StreamFailure(FailureKind::negative, chunk.tensor, chunk.models[n], chunk.first + (found - fisher));
-    }
-  });
+bool PreconditionedPass::wants(std::int64_t tensor, int n) const {
+  const PreconditionedTensor& own = tensors_[tensor - first_];
+  const int n_experts = static_cast<int>(own.shares.size());
+  if (n == 0) return true;
+  if (n <= n_experts) return own.shares[n - 1] != 0;
+  return own.has_moments && n <= n_experts + static_cast<int>(own.used.size());
+}
+
+void PreconditionedPass::run(const ChunkView& chunk) {
+  const PreconditionedTensor& tensor = tensors_[chunk.tensor - first_];
+  require_no_negative(chunk, 1 + static_cast<int>(tensor.used.size()));
+  preconditioned(Preconditioned{tensor}, {chunk, plan_.output(chunk.tensor, 0).dtype});
+  if (!allow_nonfinite_) require_finite_outputs(chunk, plan_);
 }
 
 }  // namespace m2m

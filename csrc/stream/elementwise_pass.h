@@ -1,7 +1,10 @@
-// Methods that need no more than one element of every input at a time: nearswap and the Fisher-weighted average.
+// Methods that need no more than one element of every input at a time: nearswap, and the averages with a weight an element.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
+#include <utility>
 #include <vector>
 
 #include "stream/pass.h"
@@ -40,11 +43,38 @@ class FisherPass final : public StreamPass {
   void run(const ChunkView& chunk) override;
 
  private:
-  void require_no_negative(const ChunkView& chunk) const;
-
   const StreamPlan& plan_;
   const std::int64_t first_;
   const std::vector<FisherTensor> tensors_;
+  const bool allow_nonfinite_;
+};
+
+struct PreconditionedTensor {
+  PreconditionedTensor(bool has_moments, double eps, double factor, std::vector<double> shares)
+      : has_moments(has_moments), eps(eps), factor(factor), shares(std::move(shares)) {
+    std::copy_if(this->shares.begin(), this->shares.end(), std::back_inserter(used), [](double share) { return share != 0; });
+  }
+
+  bool has_moments;
+  double eps, factor;
+  std::vector<double> shares;  // [N]; experts whose share is zero are not read
+  std::vector<double> used;    // the other shares
+};
+
+// theta0 + factor · sum of (p_n M_n / M) tau_n, M_n = sqrt(v_n) + eps, M = sqrt(sum of p_n v_n) + eps. Inputs: base model, N
+// experts, then the second moments v_n of those whose share p_n is not zero; without moments M_n / M is 1.
+class PreconditionedPass final : public StreamPass {
+ public:
+  PreconditionedPass(const StreamPlan& plan, std::int64_t first, std::vector<PreconditionedTensor> tensors,
+                     bool allow_nonfinite)
+      : plan_(plan), first_(first), tensors_(std::move(tensors)), allow_nonfinite_(allow_nonfinite) {}
+  bool wants(std::int64_t tensor, int n) const override;
+  void run(const ChunkView& chunk) override;
+
+ private:
+  const StreamPlan& plan_;
+  const std::int64_t first_;
+  const std::vector<PreconditionedTensor> tensors_;
   const bool allow_nonfinite_;
 };
 

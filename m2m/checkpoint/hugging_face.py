@@ -85,6 +85,22 @@ def build_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: tor
         return _auto(auto).from_config(config, trust_remote_code=trust, dtype=dtype)
 
 
+def trainer_groups(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of a folder's parameters as transformers' Trainer groups them: with weight decay, without."""
+    config = load_config(folder, trust=False)
+    auto = (getattr(config, "architectures", None) or [""])[0]
+    with reading(f"a model of a class that transformers has ({auto!r})", folder, ConfigError):
+        kind = _auto(auto)
+    _check_size(folder, auto, config, trust=False)
+    with _opening(folder, f"a model for {auto}"), torch.device("meta"):
+        from transformers import Trainer
+
+        model = kind._from_config(config)
+        decayed = set(Trainer.get_decay_parameter_names(None, model))  # it asks its trainer nothing
+    names = [name for name, _ in model.named_parameters()]  # a tied parameter once
+    return [name for name in names if name in decayed], [name for name in names if name not in decayed]
+
+
 @contextmanager
 def nobody_to_ask() -> Iterator[None]:
     """Close the terminal to code that would ask the user: it finds the end of the input at once."""
@@ -126,7 +142,11 @@ def _check_size(folder: Path, auto: str, config: Any, *, trust: bool) -> None:
         folder, _MOST_TIMES * stored + _MOST_MORE, _MOST_TIMES * len(tensors) + _MOST_MORE // 64
     )
     with _opening(folder, f"a model for {auto}"), counter, torch.device("meta"):
-        _auto(auto).from_config(config, trust_remote_code=trust)
+        kind = _auto(auto)
+        if hasattr(kind, "from_config"):
+            kind.from_config(config, trust_remote_code=trust)
+        else:  # a model's own class
+            kind._from_config(config)
 
 
 class _Counter:

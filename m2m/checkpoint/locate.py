@@ -19,6 +19,8 @@ INDEX_NAME = "model.safetensors.index.json"
 _INDEX = (INDEX_NAME, "pytorch_model.bin.index.json")
 #: Names of the file that holds a LoRA adapter's factors, the preferred one first.
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
+#: Name of the file beside an expert that holds the second moments of the Adam that trained it.
+MOMENTS_NAME = "second_moments.safetensors"
 _PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
 #: What is fetched of a model on the hub: weights, configuration, tokenizer, chat template, licence.
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*"]

@@ -19,6 +19,7 @@ from m2m.checkpoint.header import SIZES, parse_dtype
 from m2m.checkpoint.locate import INDEX_NAME, copy_side_files
 from m2m.checkpoint.manifest import write_manifest
 from m2m.errors import CheckpointError
+from m2m.support.files import replacing
 from m2m.support.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def save(
     shard_size: str | int | None = None,
     side_files_from: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> Path:
     """Write a state dict as a checkpoint folder with a manifest; it appears when it is complete and on disk.
 
@@ -146,6 +148,7 @@ def save(
         shard_size: Most tensor bytes a file, as in `5GB`; one file when not given.
         side_files_from: A checkpoint whose config, tokenizer and so on are copied.
         facts: What else the manifest should tell, as JSON.
+        beside: Other safetensors files in the folder, which are no weights: tensors by name, by file name.
 
     Returns:
         The folder.
@@ -169,8 +172,21 @@ def save(
     with new_folder(Path(folder)) as work:
         _write(layout, kept, work)
         copy_side_files(side_files, work)
+        for name, tensors in (beside or {}).items():
+            save_file(tensors, work / name)
         write_manifest(work, **(facts or {}))
     return Path(folder)
+
+
+def save_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as one safetensors file, in place of what is there; each is asked for once, in turn."""
+    entries = [
+        Entry(name, parse_dtype(str(tensor.dtype)), tuple(tensor.shape)) for name, tensor in tensors.items()
+    ]
+    with replacing(path) as file:
+        write_shard(
+            _shard(path.name, entries, {"format": "pt", **(metadata or {})}), tensors.__getitem__, file
+        )
 
 
 def write_index(layout: Layout, folder: Path) -> None:

@@ -86,6 +86,8 @@ def execute(args: argparse.Namespace) -> int:
         device=args.device,
         progress=progress(quiet=args.quiet, unit="B"),
     )
+    if not args.quiet:
+        print_notes(report.notes)
     if args.json:
         print_json(report.to_dict())
     elif not args.quiet:

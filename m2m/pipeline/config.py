@@ -67,8 +67,8 @@ class RunConfig:
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides the results; `validate` and `[mix]` only add to them, so they are out."""
-        content = asdict(self.run) | {"train": asdict(self.train), "setup": self.setup}
+        """Hash of all that decides the results; `validate`, `save_moments` and `[mix]` only add to them."""
+        content = asdict(self.run) | {"train": self.train.deciding, "setup": self.setup}
         del content["validate"]
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()

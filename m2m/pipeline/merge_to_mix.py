@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ class _Steps(RunSteps):
             "fidelity": {},
             "similarities": self.similarities,
             "seconds": self.seconds,
-            "recipe": asdict(self.config.train),
+            "recipe": self.config.train.deciding,
             "seed": self.config.run.seed,
         }
 

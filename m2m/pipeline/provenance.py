@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.locate import MOMENTS_NAME
 from m2m.checkpoint.manifest import read_manifest
 from m2m.errors import RunFolderError
 from m2m.mixture import Mixture
@@ -26,27 +26,34 @@ _OTHER = {
     "recipe": "trained by another recipe",
     "base": "trained from another base model",
     "revision": "trained by another version of m2m's training",
+    "moments": "trained without keeping its second moments (save_moments)",
 }
 
 
 def checkpoint_key(folder: Path) -> str:
-    """Hash a checkpoint's files, as its manifest has them."""
+    """Hash a checkpoint's files, as its manifest has them; second moments are no part of a model."""
     files = read_manifest(folder)["files"]
-    return content_key([(name, entry["sha256"]) for name, entry in sorted(files.items())])
+    return content_key([(n, entry["sha256"]) for n, entry in sorted(files.items()) if n != MOMENTS_NAME])
 
 
 def made_from(
     mixture: Mixture, seed: int, recipe: TrainRecipe, base: str, contents: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what training a mixture depends on, as JSON for the manifest."""
+    """Return what training a mixture depends on, and what is kept beside it, as JSON for the manifest."""
     return {
         "mixture": {name: share for name, share in mixture.shares.items() if share > 0},
         "seed": seed,
-        "recipe": asdict(recipe),
+        "recipe": recipe.deciding,
         "base": base,
         "data": {name: contents[f"dataset {name}"] for name in mixture.members},
         "revision": REVISION,
+        **({"moments": True} if keeps_moments(mixture, recipe) else {}),
     }
+
+
+def keeps_moments(mixture: Mixture, recipe: TrainRecipe) -> bool:
+    """Whether a training leaves AdamW's second moments beside its weights: an expert's, where asked for."""
+    return recipe.save_moments and len(mixture.members) == 1
 
 
 def check_made_from(folder: Path, wanted: Mapping[str, Any], *, noted: bool) -> None:

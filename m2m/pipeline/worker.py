@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from m2m import setups
 from m2m.checkpoint import save, verified_state
+from m2m.checkpoint.locate import MOMENTS_NAME
 from m2m.errors import DataError
 from m2m.mixture import Mixture
-from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
+from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, keeps_moments, made_from
 from m2m.pipeline.run_folder import what_changed
 from m2m.scoring import Bench, Means, Scores, ScoreSource, TargetScorer, score_model, verified_models
 from m2m.setups.protocol import Setup, contents_of, load_state
-from m2m.training import TrainRecipe, fine_tune
+from m2m.training import TrainRecipe, train
 
 #: A target's name and the split it is scored on.
 Task = tuple[str, str]
@@ -126,9 +127,11 @@ def _train(bench: _Bench, job: Train) -> list[Scores]:
         check_made_from(job.folder, source, noted=False)
         state = verified_state(job.folder)
     else:
-        state = fine_tune(bench.setup, bench.base, job.mixture, job.recipe, job.seed)
-        notes = {"mixture": job.mixture.label, "seed": str(job.seed)}
-        save(state, job.folder, notes, facts={KEY: source})
+        kept = keeps_moments(job.mixture, job.recipe)
+        trained = train(bench.setup, bench.base, job.mixture, job.recipe, job.seed, moments=kept)
+        state, notes = trained.state, {"mixture": job.mixture.label, "seed": str(job.seed)}
+        beside = {MOMENTS_NAME: trained.moments} if kept else None
+        save(state, job.folder, notes, facts={KEY: source}, beside=beside)
     return score_model(load_state(bench.model, state), bench.scorers(job.tasks))
 
 

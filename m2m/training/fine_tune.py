@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from math import lcm
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from m2m.checkpoint.second_moments import second_moments
 from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Batch, Examples, Setup, load_state, trainable
@@ -24,6 +26,15 @@ from m2m.training.recipe import Sampling, TrainRecipe
 REVISION = 1
 
 
+class Trained(NamedTuple):
+    """What a training leaves."""
+
+    #: The whole state: trainable tensors moved, all others equal to the base model's.
+    state: dict[str, Tensor]
+    #: AdamW's second moments v̂ of the trained tensors, in float32; empty unless asked for.
+    moments: dict[str, Tensor]
+
+
 def fine_tune(
     setup: Setup,
     base: Mapping[str, Tensor],
@@ -32,6 +43,20 @@ def fine_tune(
     seed: int,
     progress: Progress | None = None,
 ) -> dict[str, Tensor]:
+    """Train θ₀ on a mixture and return the state alone; see `train`."""
+    return train(setup, base, mixture, recipe, seed, progress).state
+
+
+def train(
+    setup: Setup,
+    base: Mapping[str, Tensor],
+    mixture: Mixture,
+    recipe: TrainRecipe,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    moments: bool = False,
+) -> Trained:
     """Train θ₀ on a mixture; the same code makes an expert (one dataset) and the truth θ*(λ).
 
     The result depends on the arguments and on torch's thread count only. A mixture of one dataset is bitwise
@@ -44,13 +69,15 @@ def fine_tune(
         recipe: How to train.
         seed: Decides the order of examples and the model's own randomness (dropout).
         progress: Called after each step.
+        moments: Whether AdamW's second moments are wanted too.
 
     Returns:
-        The whole trained state: trainable tensors moved, all others equal to `base`.
+        The trained state, and the moments.
 
     Raises:
         ConfigError: If the loss or the trained weights stop being finite: the recipe is too hot.
-    """
+        CheckpointError: If the moments of an optimizer without any are wanted.
+    """  # noqa: DOC502 - raised by what is called
     data = _members(setup, mixture)
     sizes = {name: len(examples) for name, examples in data.items()}
     sampler = MixtureSampler(sampled_mixture(mixture, sizes, recipe.sampling), sizes, recipe.batch, seed)
@@ -66,11 +93,12 @@ def fine_tune(
             _descend(model, optimizer, loss, recipe.learning_rate_at(step, total), recipe.clip_norm)
             if progress is not None:
                 progress(step + 1, total, f"training on {mixture.label}")
+        kept = second_moments(optimizer, model) if moments else {}
     state = _trained_state(model, base)
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ConfigError(_diverged(f"{name} is not finite", mixture, total - 1, total, recipe))
-    return state
+    return Trained(state, kept)
 
 
 def _members(setup: Setup, mixture: Mixture) -> dict[str, Examples]:

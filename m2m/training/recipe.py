@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
@@ -34,6 +34,8 @@ class TrainRecipe:
         sampling: `balanced` draws in the mixture's own shares λ; `proportional` in shares of λ × dataset
             size, what concatenating the files would do.
         horizon: `matched` trains a mixture for T steps; `pooled` for T steps a member dataset.
+        save_moments: Whether an expert's folder also gets AdamW's second moments, 4 bytes a trained weight,
+            for the merge method `adam_merge`. It changes no weight.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class TrainRecipe:
     clip_norm: float | None = None
     sampling: Sampling = "balanced"
     horizon: Horizon = "matched"
+    save_moments: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
@@ -67,6 +70,15 @@ class TrainRecipe:
         self._choice("schedule", get_args(Schedule))
         self._choice("sampling", get_args(Sampling))
         self._choice("horizon", get_args(Horizon))
+        if not isinstance(self.save_moments, bool):
+            raise ConfigError(f"train.save_moments must be true or false, got {self.save_moments!r}")
+        if self.save_moments and self.optimizer != "adamw":
+            raise ConfigError("train.save_moments keeps AdamW's second moments; SGD has none")
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the trained weights, by name; what is only kept beside them is left out."""
+        return {name: value for name, value in asdict(self).items() if name != "save_moments"}
 
     def total_steps(self, mixture: Mixture) -> int:
         """Count the optimizer steps this recipe gives to a mixture.

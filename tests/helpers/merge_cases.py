@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from m2m.checkpoint import Checkpoint, save
+from m2m.checkpoint.locate import MOMENTS_NAME
+from m2m.checkpoint.writer import save_file
 from m2m.merging import methods
 from m2m.merging.methods import Inputs, settings_of
 
@@ -42,6 +44,23 @@ def write_models(states: list[State], folder: Path, shard_size: int | None = Non
     return [str(save(state, folder / f"m{i}", shard_size=shard_size)) for i, state in enumerate(states)]
 
 
+def write_moments(
+    states: list[State], paths: list[str], seed: int, frozen: tuple[str, ...] = ()
+) -> list[State]:
+    """Write second moments beside each expert, of all float tensors but the frozen ones; return them."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for state, path in zip(states[1:], paths[1:], strict=True):
+        moments = {
+            name: torch.randn(tensor.shape, generator=generator) ** 2 * 1e-6
+            for name, tensor in state.items()
+            if tensor.is_floating_point() and name not in frozen
+        }
+        save_file(moments, Path(path) / MOMENTS_NAME)
+        found.append(moments)
+    return found
+
+
 def make_recipe(
     method: str,
     paths: list[str],
@@ -68,7 +87,7 @@ def assert_is_twin(
     base: bool,
     shared: dict[str, Any],
     each: dict[str, list[Any]],
-    fisher: list[State] | None = None,
+    estimates: list[State] | None = None,
 ) -> None:
     """Assert that a merged model is, bit by bit, what the method's reference twin makes of whole tensors."""
     rule, experts = methods.get(method), states[1:]
@@ -79,7 +98,9 @@ def assert_is_twin(
             continue
         origin = states[0][name] if base and rule.base != "ignored" else None
         inputs = Inputs(
-            [state[name] for state in experts], origin, [state[name] for state in fisher] if fisher else ()
+            [state[name] for state in experts],
+            origin,
+            [state[name] for state in estimates if name in state] if estimates else (),
         )
         want = rule.reference(inputs, settings, got.dtype)
         assert torch.equal(bits(got), bits(want)), (method, name)

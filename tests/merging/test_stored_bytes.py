@@ -58,6 +58,7 @@ STORED: dict[str, str] = {
     "nearswap": "1d99d68e801a1d4f986345e5b33c5820",
     "arcee_fusion": "1fc754c9c54d47e64964762094f10b26",
     "fisher": "548fe3e747499c1c3645ae7e73a6fef2",
+    "adam_merge": "ef5efd9b635ee4e6883e0f434f42df27",
     "linear a": "090d34abb8c7a21d4b5ace6986d4bec7",
     "linear b": "7f41bcec3382a4260b0afe786a3fb7e1",
     "ties a": "9c6a88e25a6f1160560ea43203dfddfb",
@@ -111,7 +112,10 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, list[Any]], dict[str, Any]
     ("nearswap", "nearswap", {"t": 0.03}, {"weight": [None]}, {}),
     ("arcee_fusion", "arcee_fusion", {}, {"weight": [None]}, {}),
     ("fisher", "fisher", {"floor": 0.001}, P, {}),
+    ("adam_merge", "adam_merge", {"eps": 0.001}, P, {}),
 ]
+#: Methods that read a file beside each expert, by the parameter that names it.
+BESIDE = {"fisher": "fisher", "adam_merge": "moments"}
 
 
 def numbers(seed: int, count: int) -> Tensor:
@@ -181,10 +185,10 @@ def test_bytes_of_every_method(
 ) -> None:
     experts = max((len(row) for row in each.values()), default=1) or 1
     paths = write(tmp_path, experts)
-    if method == "fisher":
-        fishers = [{n: t.abs() for n, t in state.items() if n != "ids"} for state in states(experts)[1:]]
-        files = [str(save(state, tmp_path / f"f{n}")) for n, state in enumerate(fishers)]
-        each = {**each, "fisher": files}
+    if method in BESIDE:
+        estimates = [{n: t.abs() for n, t in state.items() if n != "ids"} for state in states(experts)[1:]]
+        files = [str(save(state, tmp_path / f"f{n}")) for n, state in enumerate(estimates)]
+        each = {**each, BESIDE[method]: files}
     merge(recipe_of(method, paths, shared, each, more), tmp_path / "out", threads=2)
     assert tensors_hash(tmp_path / "out") == STORED[name]
 

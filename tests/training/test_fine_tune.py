@@ -12,6 +12,7 @@ import torch
 from helpers.linear_setup import LinearModel, LinearSetup, linear_setup
 from torch import Tensor, nn
 
+from m2m import training
 from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture, all_subsets
 from m2m.setups.protocol import Batch, Examples
@@ -214,3 +215,19 @@ def test_batches_follow_the_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     pooled = {(*row.tolist(), value) for row, value in zip(x, y.tolist(), strict=True)}
     data = (setup.datasets[name].tensors for name in "abc")
     assert pooled == {(*row.tolist(), v) for xs, ys in data for row, v in zip(xs, ys.tolist(), strict=True)}
+
+
+def test_moments_are_the_trained_tensors_and_change_no_weight() -> None:
+    setup = linear_setup(seed=14)
+    base, mixture = setup.base_state(Path()), Mixture.subset("abc", "ab")
+    recipe = TrainRecipe(steps=4, batch=6, learning_rate=0.01, betas=(0.0, 0.9))
+    kept = training.train(setup, base, mixture, recipe, 0, moments=True)
+    plain = training.train(setup, base, mixture, recipe, 0)
+    assert all(torch.equal(kept.state[name], plain.state[name]) for name in base)
+    assert (kept.moments.keys(), plain.moments) == ({"theta"}, {})
+    # After one full-batch step v̂ is the squared gradient, whatever β₂; float32 keeps 24 bits of it.
+    first = training.train(
+        setup, base, Mixture.subset("abc", "a"), replace(recipe, steps=1, batch=12), 0, moments=True
+    )
+    _, gradient = hessian_and_gradient(setup, "a")
+    torch.testing.assert_close(first.moments["theta"].double(), gradient**2, rtol=2.0**-23, atol=0.0)

@@ -35,6 +35,7 @@ GOOD: dict[str, Any] = {"steps": 10, "batch": 4, "learning_rate": 0.1}
         ("optimizer", "adam", "train.optimizer must be one of adamw, sgd, got 'adam'"),
         ("schedule", "step", "train.schedule must be one of constant, cosine, linear"),
         ("sampling", "random", "train.sampling must be one of balanced, proportional"),
+        ("save_moments", 1, "train.save_moments must be true or false, got 1"),
         ("horizon", "long", "train.horizon must be one of matched, pooled"),
     ],
 )
@@ -73,3 +74,12 @@ def test_cosine_and_line_at_half_way() -> None:
         recipe = TrainRecipe(10, 1, 0.5, schedule=schedule, warmup=4)
         assert recipe.learning_rate_at(7, 10) == pytest.approx(0.25, rel=1e-15)
         assert recipe.learning_rate_at(1, 10) == 0.25
+
+
+def test_moments_are_adams_and_decide_nothing() -> None:
+    with pytest.raises(ConfigError, match="keeps AdamW's second moments; SGD has none"):
+        TrainRecipe(**GOOD, optimizer="sgd", save_moments=True)
+    kept, plain = TrainRecipe(**GOOD, save_moments=True), TrainRecipe(**GOOD)
+    assert kept.deciding == plain.deciding
+    assert "save_moments" not in plain.deciding
+    assert TrainRecipe(**plain.deciding) == plain

@@ -235,7 +235,7 @@ def expert_tensors(
     Args:
         models: The inputs. [K]
         names: The tensor's name in each. [K]
-        others: What else is read with them, as Fisher estimates.
+        others: What else is read with them, as estimates of each element.
 
     Returns:
         A tensor that is read, or an adapted one, of each model. [K]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,9 +37,9 @@ def task_vector_type(tensors: Iterable[Tensor]) -> torch.dtype:
     return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
 
 
-def task_vectors(base: Tensor, experts: Sequence[Tensor]) -> list[Tensor]:
-    """τ_n = fl(θ_n − θ₀), in the task vector type each [*S]."""
-    wide = task_vector_type([base, *experts])
+def task_vectors(base: Tensor, experts: Sequence[Tensor], beside: Sequence[Tensor] = ()) -> list[Tensor]:
+    """τ_n = fl(θ_n − θ₀), in the task vector type each [*S]; `beside` is what else goes into the merge."""
+    wide = task_vector_type([base, *experts, *beside])
     origin = base.to(wide)
     return [expert.to(wide) - origin for expert in experts]
 
@@ -52,6 +53,11 @@ def round_once(exact: Tensor, out_dtype: torch.dtype) -> Tensor:
 def add_to_base(base: Tensor, change: Tensor, out_dtype: torch.dtype) -> Tensor:
     """round(θ₀ + change), the change a merged task vector in float64 [*S]."""
     return round_once(base.double() + change, out_dtype)
+
+
+def square_root(values: Tensor) -> Tensor:
+    """√x in float64, correctly rounded: torch's own is a vector library's, a last bit off now and then [*S]."""
+    return torch.from_numpy(np.asarray(np.sqrt(values.double().numpy())))
 
 
 def magnitude_bits(values: Tensor) -> Tensor:

@@ -27,12 +27,12 @@ class Inputs:
     Attributes:
         experts: The N experts' tensors. each [*S]
         base: The base model's tensor, where the method uses one. [*S]
-        fisher: The N diagonal Fisher estimates, for `fisher`. each [*S]
+        estimates: What lies beside the N experts: diagonal Fisher estimates, Adam's second moments. each [*S]
     """
 
     experts: Sequence[Tensor]
     base: Tensor | None = None
-    fisher: Sequence[Tensor] = ()
+    estimates: Sequence[Tensor] = ()
 
     @property
     def all(self) -> tuple[Tensor, ...]:
@@ -122,7 +122,7 @@ class Method(ABC):
     def more_inputs(
         self, settings: Settings, experts: Sequence[TensorInfo], open_file: Callable[[str], Checkpoint]
     ) -> tuple[TensorInfo, ...]:
-        """Find what is read of each tensor besides the models, as Fisher estimates.
+        """Find what is read of each tensor besides the models, as estimates of each element.
 
         Args:
             settings: The parameters for the tensor.
@@ -133,6 +133,18 @@ class Method(ABC):
             The tensors, which follow the experts' among a tensor's sources.
         """
         del settings, experts, open_file
+        return ()
+
+    def notes(self, tensors: Iterable[PlannedTensor]) -> tuple[str, ...]:
+        """Say what a user may not expect of a planned merge; told with the result, and in its manifest.
+
+        Args:
+            tensors: The tensors of a plan.
+
+        Returns:
+            Sentences.
+        """
+        del tensors
         return ()
 
     def row_length(self, shape: Sequence[int]) -> int | None:

@@ -92,6 +92,11 @@ class MergePlan:
         )
         return TENSORS_AT_ONCE * max(per_tensor, default=0)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the user may not expect of the result."""
+        return self.method.notes(self.tensors)
+
     @property
     def nbytes(self) -> int:
         """Tensor bytes that all outputs together hold."""

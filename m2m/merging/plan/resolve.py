@@ -14,7 +14,7 @@ from m2m.merging.lora.adapted import AdaptedCheckpoint, expert_tensors
 from m2m.merging.lora.terms import resolve_terms
 from m2m.merging.methods.parameters import LARGEST, Settings
 from m2m.merging.methods.weighted import WeightedSum, input_weights
-from m2m.merging.plan.tensors import TensorSource, WantedTensor, WeightBlock
+from m2m.merging.plan.tensors import TensorSource, WantedTensor, WeightBlock, files_of
 from m2m.merging.recipe.layers import OutputTensor
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
@@ -62,7 +62,7 @@ def from_recipe(
     """Resolve a recipe over open checkpoints, tensor by tensor."""
     # `dtype` is the safetensors name of the outputs' float type; each tensor's own in the donor when not
     # given. With `statistics` the base model is among the sources even if the method does not use it. What
-    # parameters name and is opened, as files of Fisher estimates, is added to `opened`. RecipeError if the
+    # parameters name and is opened, as files of estimates, is added to `opened`. RecipeError if the
     # method has no weights that candidates could replace, or writes one output a pass; CheckpointError if
     # sources do not fit each other, or hold a type that cannot be merged.
     rule = recipe.rule
@@ -79,7 +79,8 @@ def from_recipe(
     inputs_of = [[models[ref] for ref in part.inputs] for part in recipe.slices]
     origins = [0 if part.base is not None else None for part in recipe.slices]
     resolver = _Weights(recipe, rule, candidates) if isinstance(rule, WeightedSum) else None
-    open_file = _opener({} if opened is None else opened)
+    opened = {} if opened is None else opened
+    open_file = _opener(opened)
     wanted = []
     for output in outputs:
         inputs, origin = inputs_of[output.slice_index], origins[output.slice_index]
@@ -95,9 +96,10 @@ def from_recipe(
             wanted.append(WantedTensor(entry, terms, block, origin=origin))
         else:
             settings = _settings(recipe, output, candidates)
-            more = rule.more_inputs(settings[0], sources, open_file)
+            more = rule.more_inputs(settings[0], sources if origin is None else sources[1:], open_file)
             experts = expert_tensors(inputs, output.inputs, more)
             wanted.append(WantedTensor(entry, (*experts, *more), settings=settings, origin=origin))
+    _check_used(opened, wanted)
     return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
 
 
@@ -108,6 +110,17 @@ def _opener(opened: dict[str, Checkpoint]) -> Callable[[str], Checkpoint]:
         return opened[path]
 
     return open_once
+
+
+def _check_used(opened: Mapping[str, Checkpoint], wanted: Sequence[WantedTensor]) -> None:
+    used = {file for tensor in wanted for source in tensor.sources for file in files_of(source)}
+    for path, file in opened.items():
+        if not used.intersection(file.files):
+            merged = next(tensor.entry.name for tensor in wanted if not tensor.copied)
+            raise CheckpointError(
+                f"{path}: none of its tensors has the name of one of the models': it holds "
+                f"{file.names[0]!r}, they hold {merged!r}"
+            )
 
 
 def _own_dtype(donor: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo, ...]) -> str:

@@ -30,7 +30,7 @@ class WantedTensor(NamedTuple):
     Attributes:
         entry: Its name, output type and shape.
         sources: The tensors it comes from: the base model's if the method uses it, then the experts', then
-            what else a method reads, as Fisher estimates. [N]
+            what else a method reads, as estimates of each element. [N]
         weights: Their weights [M, N], where they are known before anything is read.
         settings: The method's parameters for each output, where weights do not say it all. [M] or empty
         origin: Which source is the base model's, if one is.

@@ -191,7 +191,7 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
             f"too large for {tensor.entry.dtype}; choose a wider dtype, or allow_nonfinite"
         )
     if kind == "negative":
-        raise CheckpointError(f"{file}: {name} is negative at index {element}; Fisher estimates cannot be")
+        raise CheckpointError(f"{file}: {name} is negative at index {element}; means of squares cannot be")
     first = files_of(tensor.sources[0])[0]
     raise CheckpointError(
         f"{file}: {name} ({tensor.entry.dtype}) differs at byte {element} from {first}; "

@@ -77,6 +77,7 @@ class MergeReport:
         peak_anon_bytes: Most memory seen during the merge that is not a file's, if the system tells.
         threads: Workers.
         slot_bytes: Staging memory of one input or output, a worker.
+        notes: What the user may not expect of the result, as tensors that the method had no estimates of.
     """
 
     out: Path
@@ -90,6 +91,7 @@ class MergeReport:
     peak_anon_bytes: int | None
     threads: int
     slot_bytes: int
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the report into what JSON can hold.
@@ -152,7 +154,7 @@ def run_plan(
                         file: digest for (name, file), digest in done.hashes.items() if name == output.name
                     }
                     finish(folder, output.name, hashes)
-                    write_manifest(folder, hashes, plan=key)
+                    write_manifest(folder, hashes, plan=key, **({"notes": plan.notes} if plan.notes else {}))
                 inputs.check_unchanged()
                 work.finish(durable=options.durable)
     if options.verify:
@@ -241,4 +243,5 @@ def _report(
         peak_anon_bytes=done.peak_anon_bytes,
         threads=staging.threads,
         slot_bytes=staging.slot_bytes,
+        notes=plan.notes,
     )

@@ -44,10 +44,9 @@ def bfloat16(seed: int, *shape: int) -> torch.Tensor:
 
 
 def inputs_of(name: str, base: torch.Tensor, experts: list[torch.Tensor]) -> Inputs:
-    fisher = [torch.rand(base.shape, generator=torch.Generator().manual_seed(n)) for n in range(len(experts))]
-    return Inputs(
-        experts, None if METHODS[name].base == "ignored" else base, fisher if name == "fisher" else ()
-    )
+    drawn = [torch.rand(base.shape, generator=torch.Generator().manual_seed(n)) for n in range(len(experts))]
+    estimates = drawn if name in {"fisher", "adam_merge"} else ()
+    return Inputs(experts, None if METHODS[name].base == "ignored" else base, estimates)
 
 
 @pytest.mark.parametrize("definition", ["paper", "mergekit"])

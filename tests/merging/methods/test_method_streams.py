@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.merge_cases import assert_is_twin, make_recipe, make_states, write_models
+from helpers.merge_cases import assert_is_twin, make_recipe, make_states, write_models, write_moments
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
@@ -31,6 +31,7 @@ CASES: list[tuple[str, int, bool, dict[str, Any], dict[str, list[Any]]]] = [
     ("nuslerp", 2, True, {"nuslerp_flatten": False}, {"weight": [0.4, 0.7]}),
     ("nuslerp", 2, False, {"nuslerp_flatten": False, "nuslerp_row_wise": True}, {"weight": [0.4, 0.7]}),
     ("nearswap", 1, True, {"t": 0.03}, {}),
+    ("adam_merge", 3, True, {"eps": 1e-4}, {"weight": [0.2, 0.0, 0.5]}),
 ]
 SHAPES = st.sampled_from([(), (0,), (1,), (17, 0), (3, 70), (20, 33), (5, 4, 3, 1), (4099,), (2, 300)])
 
@@ -62,6 +63,7 @@ def test_streams_are_their_twins(
     folder = tmp_path_factory.getbasetemp() / "method_streams"
     shutil.rmtree(folder, ignore_errors=True)
     paths = write_models(states, folder, shard_size=9000)
+    moments = write_moments(states, paths, seed, frozen=("t1",)) if method == "adam_merge" else None
     before = _core.current_isa()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "SLOT_BYTES", slot)
@@ -74,7 +76,7 @@ def test_streams_are_their_twins(
             reject()
         finally:
             _core.use_isa(before)
-    assert_is_twin(folder / "out", method, states, base=base, shared=shared, each=each)
+    assert_is_twin(folder / "out", method, states, base=base, shared=shared, each=each, estimates=moments)
 
 
 @pytest.mark.parametrize("shape", [(200_003,), (3, 66_001), (66_001, 3)])
@@ -102,7 +104,7 @@ def test_fisher_weighs_every_element(tmp_path: Path, dtypes: list[torch.dtype]) 
     files = write_models(estimates, tmp_path / "fisher")
     each = {"fisher": files, "weight": [1.0, 0.0, 2.5]}
     merge(make_recipe("fisher", paths, base=False, shared={}, each=each), tmp_path / "out")
-    assert_is_twin(tmp_path / "out", "fisher", states, base=False, shared={}, each=each, fisher=estimates)
+    assert_is_twin(tmp_path / "out", "fisher", states, base=False, shared={}, each=each, estimates=estimates)
 
 
 def test_a_negative_estimate_is_named(tmp_path: Path) -> None:
