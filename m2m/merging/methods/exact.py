@@ -56,7 +56,7 @@ def add_to_base(base: Tensor, change: Tensor, out_dtype: torch.dtype) -> Tensor:
 
 
 def square_root(values: Tensor) -> Tensor:
-    """√x in float64, correctly rounded: torch's own is a vector library's, a last bit off now and then [*S]."""
+    """√x in float64, correctly rounded; torch's own, of a vector library, is a last bit off at times [*S]."""
     return torch.from_numpy(np.asarray(np.sqrt(values.double().numpy())))
 
 
