@@ -96,7 +96,8 @@ def trainer_groups(folder: Path) -> tuple[list[str], list[str]]:
         from transformers import Trainer
 
         model = kind._from_config(config)
-        decayed = set(Trainer.get_decay_parameter_names(None, model))  # it asks its trainer nothing
+        rule: Any = Trainer.get_decay_parameter_names
+        decayed = set(rule(None, model))  # it asks its trainer nothing
     names = [name for name, _ in model.named_parameters()]  # a tied parameter once
     return [name for name in names if name in decayed], [name for name in names if name not in decayed]
 

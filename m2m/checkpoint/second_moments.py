@@ -181,7 +181,7 @@ def _without_start(state: Mapping[str, Any], group: Mapping[str, Any], whose: st
         raise CheckpointError(
             f"{whose} is of step {count:g} with β₂ = {betas[1]}; wanted one step or more, β₂ < 1"
         )
-    found = (squares.double() / (1 - betas[1] ** count)).float()
+    found: Tensor = (squares.double() / (1 - betas[1] ** count)).float()
     if not torch.isfinite(found).all() or bool((found < 0).any()):
         raise CheckpointError(f"{whose} has second moments that are negative, NaN or infinite")
     return found.contiguous()

@@ -51,6 +51,10 @@ def drawn(
     return base.to(dtype), [expert.to(dtype) for expert in experts], [own.to(kept) for own in moments]
 
 
+def added(terms: list[Tensor]) -> Tensor:
+    return torch.stack(terms).sum(0)
+
+
 def bound(
     base: Tensor, experts: list[Tensor], moments: list[Tensor], shares: list[float], eps: float
 ) -> Tensor:
@@ -60,12 +64,12 @@ def bound(
     root and 2 above it, the quotient 1, two products 2, the sum N, τ 1: together below 3N/2 + 12 to first
     order; then the last sum rounds twice.
     """
-    metric = sum(p * own for p, own in zip(shares, moments, strict=True)).sqrt() + eps
+    metric = added([p * own for p, own in zip(shares, moments, strict=True)]).sqrt() + eps
     terms = [
         p * (own.sqrt() + eps) / metric * (expert - base).abs()
         for p, own, expert in zip(shares, moments, experts, strict=True)
     ]
-    total = sum(terms)
+    total = added(terms)
     return (1.5 * len(experts) + 12) * 1.01 * U * total + 2 * U * (base.abs() + total)
 
 
@@ -86,7 +90,7 @@ def test_it_is_its_formula(seed: int, count: int, eps: float) -> None:
             v = [Decimal(own[i].item()) for own in moments]
             p = [Decimal(w) / total for w in weight]
             own = [x.sqrt() + Decimal(eps) for x in v]
-            metric = sum(a * x for a, x in zip(p, v, strict=True)).sqrt() + Decimal(eps)
+            metric = sum((a * x for a, x in zip(p, v, strict=True)), Decimal(0)).sqrt() + Decimal(eps)
             start = Decimal(base[i].item())
             moved = [
                 a * m / metric * (Decimal(expert[i].item()) - start)
@@ -156,7 +160,7 @@ def test_no_element_moves_farther_than_the_experts_did_on_average(seed: int, cou
     base, experts, moments = drawn(seed, count)
     weight = weights(seed, count)
     shares = [w / sum(weight) for w in weight]
-    mean_square = sum(p * (expert - base) ** 2 for p, expert in zip(shares, experts, strict=True))
+    mean_square = added([p * (expert - base) ** 2 for p, expert in zip(shares, experts, strict=True)])
     limit = mean_square.sqrt() * (1 + 8 * U) + bound(base, experts, moments, shares, 1e-8)
     assert torch.all((adam(base, experts, moments, weight=weight) - base).abs() <= limit)
 
