@@ -20,6 +20,7 @@ from m2m.checkpoint.locate import ADAPTER_NAMES
 from m2m.checkpoint.writer import save_file
 from m2m.errors import CheckpointError
 from m2m.support.arguments import argument
+from m2m.support.checked import checked
 from m2m.support.doors import reading, require_file
 from m2m.support.outputs import Output, check_outputs
 
@@ -69,6 +70,7 @@ def second_moments(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[s
     return found
 
 
+@checked()
 def write_second_moments(checkpoint: str | Path, out: str | Path) -> Written:
     """Turn the `optimizer.pt` of a Trainer's checkpoint into a file of second moments by name.
 
