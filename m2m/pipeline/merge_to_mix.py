@@ -108,7 +108,7 @@ class _Steps(RunSteps):
         )
         self.metric, self.higher_is_better = next(iter(self.setup.metrics.items()))
         self.similarities: dict[str, dict[str, float]] = {}
-        self.seconds = self.folder.read_results().get("seconds", {})
+        self.seconds = self.folder.read_seconds()
 
     def all(self) -> dict[str, Any]:
         """Return the content of `results.json`, having taken every step in order."""

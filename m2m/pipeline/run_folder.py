@@ -73,6 +73,11 @@ _OF_OTHER_DATA = (
     "new run a folder of its own, or bring back what this one was made from"
 )
 
+_WRITE_ANEW = (
+    "if an earlier m2m wrote it, the run's own command (m2m run CONFIG --out FOLDER) writes it anew from the "
+    "scores, and trains nothing"
+)
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -141,8 +146,20 @@ class RunFolder:
         if not self.results.exists():
             return {}
         shape = {name if name in needed else f"{name}?": inner for name, inner in _RESULTS.items()}
-        content: dict[str, Any] = read_json(self.results, "a run's results", RunFolderError, shape)
+        try:
+            content: dict[str, Any] = read_json(self.results, "a run's results", RunFolderError, shape)
+        except RunFolderError as error:
+            raise RunFolderError(f"{error}; {_WRITE_ANEW}") from error
         return content
+
+    def read_seconds(self) -> dict[str, float]:
+        """Read what each step has taken so far: of `results.json` only that, whichever m2m wrote the rest."""
+        if not self.results.exists():
+            return {}
+        shape = {"seconds?": {str: float}}
+        content: dict[str, Any] = read_json(self.results, "a run's results", RunFolderError, shape)
+        seconds: dict[str, float] = content.get("seconds", {})
+        return seconds
 
     @property
     def contents(self) -> Mapping[str, str]:

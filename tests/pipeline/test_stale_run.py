@@ -222,6 +222,17 @@ def test_a_run_of_an_earlier_m2m_has_its_own_models(place: Path) -> None:
         run(place)
 
 
+def test_results_that_an_earlier_m2m_laid_out_otherwise_are_written_anew(place: Path) -> None:
+    folder = RunFolder(place / "run")
+    now = folder.read_results()
+    folder.write_results(now | {"fidelity": {"target": {"pearson": {"value": 0.5}}}})
+    with pytest.raises(RunFolderError, match="writes it anew"):
+        folder.read_results()
+    again = run(place).read_results()
+    assert again["picked"] == now["picked"]
+    assert again["test"] == now["test"]
+
+
 def test_scores_of_a_model_that_was_replaced_are_set_aside_and_come_back(place: Path) -> None:
     kept, before = place / "kept", merged(place)
     shutil.copytree(expert(place, "a"), kept)
