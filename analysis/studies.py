@@ -85,7 +85,7 @@ def measure_fidelity(
     """  # noqa: DOC502 - partly raised by what is called
     from analysis.fidelity import of_run, of_table
     from analysis.fidelity.study import write
-    from paper_figs.merge_to_mix.scatter import draw
+    from paper_figs.merge_to_mix import beside, scatter
 
     source, table = Path(source), not os.path.isdir(source)
     columns = {"merged": merged, "trained": trained, "by": by, "again": again}
@@ -105,7 +105,8 @@ def measure_fidelity(
             raise ConfigError(f"{', '.join(others)} and {last} are for tables, not for a run")
         study, origin = of_run(source, seed=seed), run_source(source)
     write(study, folder, origin)
-    draw(folder, folder)
+    scatter.draw(folder, folder)
+    beside.draw(folder, folder)
     overall = study.overall
     found = {"mixtures": overall.mixtures.to_json(), "with_singletons": overall.with_singletons.to_json()}
     return Outcome(study, found, folder)

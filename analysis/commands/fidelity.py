@@ -1,7 +1,8 @@
 """Compare the scores of merged models with those of mixture-trained models.
 
 Reads a finished run folder, or any CSV table with a row a mixture, and writes fidelity.json, fidelity.csv,
-fidelity_choices.csv, fidelity_points.csv and the scatter figure.
+fidelity_choices.csv, fidelity_points.csv, fidelity_beside.csv, fidelity_regrets.csv and two figures: the
+scatter, and merging beside what its own experts say without merging.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from analysis.commands.shared import add_shared_arguments, report
 
 if TYPE_CHECKING:
-    from analysis.fidelity import FidelityStudy, IntervalEstimate
+    from analysis.fidelity import Beside, FidelityStudy, IntervalEstimate
 
 HELP = "agreement of merged and mixture-trained models: correlations, regret, noise ceiling"
 
@@ -60,11 +61,30 @@ def _sentences(study: FidelityStudy) -> list[str]:
     slope = study.mixed.slope
     if slope.value is not None:
         lines.append(_in_words("slope over targets and seeds", slope))
+    lines += _beside(study.beside)
     plans = study.power["pearson"].plans
     return lines + [
         f"a Pearson interval {plan.width:g} wide takes {plan.dependent or plan.mixtures} mixtures"
         for plan in plans[1:2]
     ]
+
+
+def _beside(beside: Beside) -> list[str]:
+    from analysis.fidelity.surrogates import SURROGATES
+
+    lines = [f"nothing stands beside merging on {target}: {why}" for target, why in beside.left_out.items()]
+    for name, found in beside.overall.items():
+        lead = found.spearman_lead
+        if lead.value is not None:
+            # A lead has no rows of its own to be counted by.
+            ahead = _in_words("merging is ahead by", lead).removesuffix(f", n = {lead.n}")
+            lines.append(f"beside merging, {SURROGATES[name]}: Spearman {found.spearman:.3f}; {ahead}")
+    for kind, choices in beside.choices.items():
+        regrets = ", ".join(f"{SURROGATES[n]} {e.value:.1%}" for n, e in choices.regret.items())
+        lines.append(f"mean regret on {kind} ({choices.utilities}): {regrets}")
+    if single := beside.choices.get("single targets"):
+        lines.append(f"merging picks a single dataset on {single.picked_one} of {single.utilities} targets")
+    return lines
 
 
 def _in_words(name: str, estimate: IntervalEstimate) -> str:

@@ -39,12 +39,16 @@ class Beside:
     left_out: dict[str, str]
     reason: str = ""
 
+    @property
+    def overall(self) -> dict[str, Compared]:
+        """The pooled comparison, or the only target's; empty if there is none."""
+        return self.pooled or next(iter(self.by.values()), {})
+
     def to_json(self) -> dict[str, Any]:
         """Lay the result out for JSON; the single choices stand in a table instead."""
-        overall = self.pooled or next(iter(self.by.values()), {})
         return {
-            "surrogates": {name: SURROGATES[name] for name in overall},
-            "overall": {name: _compared_json(found) for name, found in overall.items()},
+            "surrogates": {name: SURROGATES[name] for name in self.overall},
+            "overall": {name: _compared_json(found) for name, found in self.overall.items()},
             "by": {
                 target: {name: _compared_json(found) for name, found in surrogates.items()}
                 for target, surrogates in self.by.items()

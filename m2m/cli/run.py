@@ -72,7 +72,31 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
             for target, found in results["fidelity"].items()
         ]
         print_table(rows)
+    if results.get("beside", {}).get("overall"):
+        print(
+            "\nbeside what the experts say without merging (Spearman over mixtures of two or more; mean "
+            "regret, share of the range):"
+        )
+        print_table(_beside(results["beside"]))
     print(f"\nreport: {report}")
+
+
+def _beside(found: Mapping[str, Any]) -> list[list[str]]:
+    """List each surrogate's agreement, merging's lead, and what its picks lose of the range."""
+    rows = []
+    for name, compared in found["overall"].items():
+        value, lead = compared["spearman"], compared["spearman_lead"]
+        ahead = (
+            ""
+            if lead["low"] is None
+            else f"merging {lead['value']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}]"
+        )
+        regrets = [
+            f"{choices['regret'][name]['value']:.1%} on {kind}" for kind, choices in found["choices"].items()
+        ]
+        agreement = "not defined" if value is None else f"{value:.2f}"
+        rows.append([f"  {found['surrogates'][name]}", agreement, ahead, *regrets])
+    return rows
 
 
 def _in_words(estimate: dict[str, Any]) -> str:

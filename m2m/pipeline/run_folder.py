@@ -42,8 +42,18 @@ _FIDELITY = {
 }
 _BESIDE = {
     "surrogates": {str: str},
-    "overall": {str: {"pearson": PERHAPS, "spearman": PERHAPS, "n": int}},
+    "overall": {
+        str: {
+            "pearson": PERHAPS,
+            "spearman": PERHAPS,
+            "pearson_lead": _ESTIMATE | {"method": str},
+            "spearman_lead": _ESTIMATE | {"method": str},
+            "n": int,
+        }
+    },
     "choices": {str: {"utilities": int, "best_is_mixed": int, "picked_one": int, "regret": {str: _ESTIMATE}}},
+    "left_out?": {str: str},
+    "reason?": str,
 }
 #: What programs take out of `results.json`, where it is there.
 _RESULTS = {

@@ -13,11 +13,12 @@ from m2m.pipeline.run_folder import RunFolder
 def study_run(folder: RunFolder) -> None:
     """Add fidelity to the results, where every mixture was really trained, and draw the run's figures."""
     from analysis.fidelity import of_run, record
-    from paper_figs.merge_to_mix import bars, scatter
+    from paper_figs.merge_to_mix import bars, beside, scatter
 
     if folder.read_results().get("oracle"):
         record(of_run(folder.root), folder.root)
         scatter.draw(folder.figures, folder.figures)
+        beside.draw(folder.figures, folder.figures)
     bars.draw(folder.results, folder.figures)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from m2m.errors import RunFolderError
+from m2m.pipeline.report.beside import beside
 from m2m.pipeline.report.caveats import caveats
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
 from m2m.pipeline.run_folder import RunFolder
@@ -62,6 +63,8 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
     bars = picture(folder.figures, "test_scores", "Gain over the base model on the test split.")
     yield section("Test scores", f'<div class="pair">{_test_table(results)}{bars}</div>')
     yield section("Can the pick be trusted? Fidelity", *_fidelity(folder, results))
+    if results["fidelity"]:
+        yield section("Beside what the experts say without merging", *beside(folder.figures, results))
     yield section("Read with care", bullets(caveats(results)))
     yield section("How it was made", *_making(folder, results))
 
