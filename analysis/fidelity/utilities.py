@@ -273,12 +273,13 @@ def _interval(found: _Regrets, rows: NDArray[np.bool_], values: Floats, scale: _
     with np.errstate(divide="ignore", invalid="ignore"):  # a mean at the end of its range is named below
         means = scale.there(np.mean(values[:, rows], axis=1))
         without = scale.there(np.array([np.mean(values[0, some]) for some in kept]))
-        variance = (targets - 1) * float(np.var(without)) + float(np.sum((means[1:] - means[0]) ** 2)) / 2
+        of_targets = (targets - 1) * float(np.var(without))
+        variance = of_targets + float(np.sum((means[1:] - means[0]) ** 2)) / 2
     if not math.isfinite(variance):
         return Interval(None, None, TARGETS, "the mean is at the end of its range")
-    if variance == 0:
-        if np.any(values[:, rows]) or scale is not _SHARE:
-            return Interval(None, None, TARGETS, "the same for every target: too few to tell, not certainty")
+    if of_targets == 0 and (np.any(values[0, rows]) or scale is not _SHARE):
+        return Interval(None, None, TARGETS, "the same for every target: too few to tell, not certainty")
+    if of_targets == 0:
         # No loss on T targets: the chance of one, and so the mean, is below Clopper and Pearson's bound.
         return Interval(0.0, 1 - 0.025 ** (1 / targets), f"{TARGETS} (Clopper-Pearson: no loss on any)")
     reach = float(stats.t.ppf(0.975, targets - 1)) * math.sqrt(variance)

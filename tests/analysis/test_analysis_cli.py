@@ -25,6 +25,8 @@ FILES = {
     "fidelity_regrets.csv",
     "fidelity_scatter.png",
     "fidelity_scatter.svg",
+    "fidelity_beside.png",
+    "fidelity_beside.svg",
 }
 
 

@@ -39,6 +39,9 @@ def test_a_run_ends_in_a_report_for_people_and_for_programs(
     assert found["with_singletons"]["pearson"]["n"] == 2**datasets - 1
     assert text.startswith(f"Train on {' + '.join(results['picked'])} for target.\n")
     assert f"{results['test']['picked']:.4f}" in text
+    assert "beside what the experts say without merging" in text
+    assert set(results["similarities"]["target"]) == set(results["datasets"])
+    assert {"best_member", "mean_of_members", "similarity"} <= set(results["beside"]["overall"])
     assert f"report: {results['report']}" in text
     assert list((out / "figures").glob("*.svg"))
 

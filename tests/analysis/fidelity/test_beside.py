@@ -167,7 +167,7 @@ def test_choices_by_hand() -> None:
 
 
 def test_no_loss_on_a_few_targets_is_bounded_and_not_zero() -> None:
-    points = three(seeds=False)
+    points = three()
     perfect = [
         Points(p.target, "m", True, p.labels, p.members, p.trained, p.trained, p.again) for p in points
     ]
