@@ -6,6 +6,7 @@ from analysis.validate.verdict import Claim
 
 _MIX, _MERGEMIX, _DERIVED, _FAILURE = "Merge to Mix", "MergeMix", "derived", "failure signature"
 _VALIDATED = "a run with validate = true"
+_TARGETS = "a run with validate = true and at least three targets"
 _SEEDS = "a run with validate = true and truth_seeds = 2"
 _TRAININGS = "the extra trainings"
 _HALVES = "the extra trainings and at least four datasets"
@@ -267,7 +268,43 @@ CLAIMS: tuple[Claim, ...] = (
         _HALVES,
         switch="trainings",
     ),
-    # What follows from theory
+    # What a sceptic asks, and what follows from theory
+    Claim(
+        "beats_best_member",
+        _DERIVED,
+        "Merging knows more than the best of a mixture's experts scores without being merged.",
+        "Pearson r of merged scores minus that of the best member's expert, mixtures of two or more datasets",
+        0.0,
+        "above",
+        _VALIDATED,
+    ),
+    Claim(
+        "beats_mean_of_members",
+        _DERIVED,
+        "Merging knows more than a mixture's experts score on average without being merged.",
+        "Pearson r of merged scores minus that of the experts' mean, mixtures of two or more datasets",
+        0.0,
+        "above",
+        _VALIDATED,
+    ),
+    Claim(
+        "picks_better_than_best_member",
+        _DERIVED,
+        "Where two or three targets count at once, merging picks better than the best member's expert does.",
+        "regret of the best member's pick minus the merged pick's, as a share of the range",
+        0.0,
+        "above",
+        _TARGETS,
+    ),
+    Claim(
+        "picks_better_than_mean_of_members",
+        _DERIVED,
+        "Where two or three targets count at once, merging picks better than the experts' mean does.",
+        "regret of the experts' mean's pick minus the merged pick's, as a share of the range",
+        0.0,
+        "above",
+        _TARGETS,
+    ),
     Claim(
         "steps_explain_resistance",
         _DERIVED,

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from analysis.fidelity.beside import Beside
 from analysis.fidelity.intervals import IntervalEstimate, fisher
 from analysis.fidelity.study import FidelityStudy
+from analysis.fidelity.utilities import SEVERAL
 from analysis.validate.grid import Grid, pooled
 from analysis.validate.resampling import of_mean, over_mixtures
 from analysis.validate.verdict import ONE_SEED, ONE_TRAINING, Evidence
@@ -21,6 +23,8 @@ from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats, Ints
 
 _MIXTURES = "mixtures, on every target"
+#: What scores of experts say of a mixture without merging.
+_UNMERGED = ("best_member", "mean_of_members")
 
 
 def of_study(study: FidelityStudy) -> dict[str, Evidence]:
@@ -35,6 +39,20 @@ def of_study(study: FidelityStudy) -> dict[str, Evidence]:
         "ranks": of_estimate(overall.mixtures.spearman),
         "no_breakdown": weakest(by_target),
         "no_seed_noise": replace(of_estimate(overall.ceiling.agreement["pearson"]), condition=""),
+        **_without_merging(study.beside),
+    }
+
+
+def _without_merging(beside: Beside) -> dict[str, Evidence]:
+    """Take merging's leads over what its own experts say unmerged."""
+    overall = beside.pooled or next(iter(beside.by.values()), {})
+    several = beside.choices.get(SEVERAL)
+    leads = {f"beats_{name}": overall[name].pearson_lead for name in _UNMERGED if name in overall}
+    picks = {f"picks_better_than_{name}": several.lead[name] for name in _UNMERGED if several}
+    return {
+        claim: Evidence(e.value, e.low, e.high, e.n, rows, e.method, e.reason, ONE_SEED)
+        for found, rows in ((leads, "mixtures × targets"), (picks, "pairs and triples of targets"))
+        for claim, e in found.items()
     }
 
 

@@ -68,6 +68,21 @@ def test_correlations_are_those_of_mixtures() -> None:
     assert found["correlates"].n == 11
 
 
+def test_merging_is_held_against_what_its_experts_say_unmerged() -> None:
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(3, 4))
+    best = np.array([[v[["abcd".index(name) for name in names]].max() for names in SUBSETS] for v in values])
+    truth = best + [len(names) > 1 for names in SUBSETS] * rng.normal(size=(3, 15))
+    better = of_study(study([points(f"t{i}", row, row) for i, row in enumerate(truth)]))
+    same = of_study(study([points(f"t{i}", best[i], row) for i, row in enumerate(truth)]))
+    assert better["beats_best_member"].value > 0.1
+    assert better["picks_better_than_best_member"].value > 0
+    for claim in ("beats_best_member", "picks_better_than_best_member"):
+        assert same[claim].value == pytest.approx(0, abs=1e-12)
+        assert judge("run", CLAIM[claim], same[claim]).outcome == "unresolved"
+    assert better["picks_better_than_mean_of_members"].n == 4  # three pairs and a triple
+
+
 def test_a_pick_beside_itself_is_no_evidence() -> None:
     found = paired(np.zeros(9), "a+b", "a+b")
     verdict = judge("run", CLAIM["beats_all"], found)
