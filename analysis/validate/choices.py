@@ -8,6 +8,7 @@ best of noisy scores looks better than it is, so that regrets lean to the large 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy import special
@@ -81,15 +82,15 @@ def over_seeds(grid: Grid, seed: int, statistic: Callable[[Floats], Floats]) -> 
     """
     count = len(grid.targets)
     if grid.again is None:
-        value = float(np.nanmean(statistic(grid.trained))) if count else float("nan")
-        known = None if np.isnan(value) else value
+        shares = statistic(grid.trained)
+        known = float(shares.mean()) if count and not np.isnan(shares).any() else None
         return Evidence(known, None, None, count, _ROWS, _METHOD, _ONE_SEED)
     value = float(np.mean(statistic(_mean_of_seeds(grid))))
     if np.isnan(value):
         reason = "on some target all trained scores are equal"
         return Evidence(None, None, None, count, _ROWS, _METHOD, reason)
     found = percentiles(value, statistic(redrawn(grid, seed)).mean(-1), count, _ROWS, _METHOD)
-    return Evidence(**{**vars(found), "condition": ONE_SEED})
+    return replace(found, condition=ONE_SEED)
 
 
 def redrawn(grid: Grid, seed: int) -> Floats:

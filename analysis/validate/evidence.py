@@ -218,7 +218,7 @@ def _test_rows(table: ScoreTable, results: Mapping[str, Any]) -> Iterator[tuple[
 
 
 def paired(differences: Floats, picked: str, other: str) -> Evidence:
-    """Estimate the mean difference of two models on the same examples [E]; for one mixture, zero."""
+    """Estimate the mean difference of two models on the same examples [E]; no interval for one mixture."""
     if picked == other:
         reason = f"the pick is the same mixture, {picked}"
         return Evidence(0.0, None, None, len(differences), "test examples", "paired", reason)
