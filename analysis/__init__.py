@@ -7,6 +7,7 @@ Every verb of `m2m-analysis` is a function here that does all of it; its options
     measure_curvature       curvature       Hessians at the base, and the quadratic model of a target
     measure_interaction     interaction     the residual between trained and merged models
     bound_error             error-bound     upper bounds on the residual before a mixture is trained
+    measure_outlook         outlook         whether merging will stand in for training, from experts alone
     validate_claims         validate        a verdict a claim of the papers, from real runs
 
 They are not called as the rooms `analysis.fidelity`, `analysis.curvature` and so on, which have the parts.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         measure_fidelity,
         measure_interaction,
         measure_orthogonality,
+        measure_outlook,
         validate_claims,
     )
 
@@ -32,6 +34,7 @@ __all__ = [
     "measure_fidelity",
     "measure_interaction",
     "measure_orthogonality",
+    "measure_outlook",
     "validate_claims",
 ]
 

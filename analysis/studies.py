@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from analysis.interaction.explained import ExplainedStudy
     from analysis.interaction.study import InteractionStudy
     from analysis.orthogonality import OrthogonalityStudy
+    from analysis.outlook.study import Outlook
     from analysis.validate.validation import Validation
 
 Study_co = TypeVar("Study_co", covariant=True)
@@ -337,6 +338,45 @@ def bound_error(
     content = to_json(study)
     write_results(folder, NAME, content | {"source": provenance(opened)}, to_tables(study), REASONS)
     error_bound.draw(folder, folder)
+    return Outcome(study, content, folder, REASONS)
+
+
+@checked()
+def measure_outlook(
+    run: str | Path,
+    out: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    examples: int = 32,
+    float32: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Outcome[Outlook]:
+    """Tell from the experts alone whether merging will stand in for training (`m2m-analysis outlook`).
+
+    Args:
+        run: A run folder with trained experts.
+        out: Where to write.
+        targets: Targets whose losses are predicted; none: all of the run's.
+        examples: Examples of every dataset and target, at even distances; 0 for all.
+        float32: Whether to compute in the model's precision, not float64.
+        seed: Draws the mixtures where there are more than 127.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The predicted correlation of every target, and the true one where mixtures were trained.
+
+    Raises:
+        InputError: If the run has one dataset, or no such target.
+    """  # noqa: DOC502 - raised by what is called
+    from analysis.outlook.study import NAME, REASONS, of_run, to_json, to_tables
+    from paper_figs.mergemix import outlook
+
+    folder, opened = _opened(run, out, NAME, examples, float32=float32)
+    study = of_run(opened, targets, seed=seed, progress=progress)
+    content = to_json(study)
+    write_results(folder, NAME, content | {"source": provenance(opened)}, to_tables(study), REASONS)
+    outlook.draw(folder, folder)
     return Outcome(study, content, folder, REASONS)
 
 

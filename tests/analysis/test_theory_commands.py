@@ -37,6 +37,7 @@ FILES = {
         "interaction_residual.png",
         "interaction_residual.svg",
     },
+    "outlook": {"outlook.json", "outlook.csv", "outlook.png", "outlook.svg"},
     "error-bound": {"error_bound.json", "error_bound.csv", "error_bound.png", "error_bound.svg"},
 }
 
@@ -165,6 +166,17 @@ def test_error_bound(run: Path, tmp_path: Path) -> None:
     table = rows(tmp_path / "out" / "error_bound.csv")
     assert [row["sweep"] for row in table] == ["rate"] * 8 + ["horizon"] * 4 + ["own"] * 4
     assert all(float(row["measured"]) <= float(row["estimated_bound"]) for row in table)
+
+
+def test_outlook(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = done("outlook", run, tmp_path / "out")
+    # Least squares and small steps: the predicted residual is nearly the real one, and short.
+    assert content["reach"] < 0.05
+    assert (content["mixtures"], content["beyond"], content["outside"]) == (4, False, [])
+    (target,) = content["targets"]
+    assert target["verdict"] == "good"
+    assert target["predicted"] == pytest.approx(target["true"], abs=0.01)
+    assert "target: good, predicted r" in capsys.readouterr().out
 
 
 def test_the_same_bytes_again(run: Path, tmp_path: Path) -> None:
