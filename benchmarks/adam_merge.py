@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run folder, every mixture trained")
     parser.add_argument("--work", type=Path, required=True, help="where experts and merged models go")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # as a run's workers train
     run = open_run(args.run, float64=False)
     experts = {name: expert_with_moments(run, name, args.work / "experts") for name in run.datasets}
     losses = {origin: stored_losses(run, origin) for origin in ("trained", "merged")}
@@ -86,7 +88,7 @@ def expert_with_moments(run: TrainedRun, name: str, room: Path) -> Path:
         before = verified_state(run.folder.model(mixture, run.seed))
         if any(not tensor.equal(before[key]) for key, tensor in trained.state.items()):
             raise ConfigError(
-                f"{name}: training it again gave other weights: use as many threads as the run did"
+                f"{name}: training it again gave other weights than the run's, made on another machine?"
             )
         save(trained.state, folder, beside={MOMENTS_NAME: trained.moments})
     return folder
