@@ -60,13 +60,8 @@ def _sentences(study: FidelityStudy) -> list[str]:
             lines.append(f"{study.pooled.incomplete} mixtures are not in every target")
     slope = study.mixed.slope
     if slope.value is not None:
-        lines.append(_in_words("slope over targets and seeds", slope))
-    lines += _beside(study.beside)
-    plans = study.power["pearson"].plans
-    return lines + [
-        f"a Pearson interval {plan.width:g} wide takes {plan.dependent or plan.mixtures} mixtures"
-        for plan in plans[1:2]
-    ]
+        lines.append(_in_words("slope in standard deviations, over targets and seeds", slope))
+    return lines + _beside(study.beside)
 
 
 def _beside(beside: Beside) -> list[str]:
@@ -90,6 +85,8 @@ def _beside(beside: Beside) -> list[str]:
 def _in_words(name: str, estimate: IntervalEstimate) -> str:
     if estimate.value is None:
         return f"{name} not defined ({estimate.reason})"
-    interval = f" [{estimate.low:.2f}, {estimate.high:.2f}]" if estimate.low is not None else ""
-    doubt = f" (no interval: {estimate.reason})" if estimate.low is None and estimate.reason else ""
-    return f"{name} {estimate.value:.3f}{interval}{doubt}, n = {estimate.n}"
+    if estimate.low is None:
+        said = f" (no interval: {estimate.reason})" if estimate.reason else ""
+    else:
+        said = f" [{estimate.low:.2f}, {estimate.high:.2f}] for {estimate.about}"
+    return f"{name} {estimate.value:.3f}{said}, n = {estimate.n}"

@@ -4,7 +4,6 @@ from analysis.fidelity.beside import Beside, beside
 from analysis.fidelity.correlation import Correlations
 from analysis.fidelity.decision import Decision, RedrawnChoice
 from analysis.fidelity.intervals import Interval, IntervalEstimate
-from analysis.fidelity.power import Plan, Power, mixtures_needed
 from analysis.fidelity.regression import MixedEffects, RepeatedMeasures, mixed_effects, repeated_measures
 from analysis.fidelity.scores import Points
 from analysis.fidelity.sources import of_run, of_scores, of_table, record
@@ -22,17 +21,14 @@ __all__ = [
     "Interval",
     "IntervalEstimate",
     "MixedEffects",
-    "Plan",
     "Points",
     "Pooled",
-    "Power",
     "RedrawnChoice",
     "RepeatedMeasures",
     "beside",
     "fidelity",
     "free_surrogates",
     "mixed_effects",
-    "mixtures_needed",
     "of_points",
     "of_run",
     "of_scores",

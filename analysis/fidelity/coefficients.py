@@ -148,6 +148,37 @@ def of_redraws(coefficient: str, first: Floats, second: Floats, stratum: Ints) -
 COEFFICIENTS: dict[str, Statistic] = {"pearson": pearson, "spearman": spearman, "kendall": kendall}
 
 
+def of_rescored(coefficient: str, sample: Sample, merged: Floats, trained: Floats) -> Floats:
+    """Return a coefficient of the same rows under R other sets of scores. [R].
+
+    Args:
+        coefficient: `pearson`, `spearman` or `kendall`.
+        sample: Says which rows are of one target; its scores are not looked at.
+        merged: Other merged scores. [R, n]
+        trained: Other trained scores. [R, n]
+    """
+    sums = np.zeros((3, len(merged)))
+    for rows in strata(sample):
+        first, second = merged[:, rows], trained[:, rows]
+        if coefficient == "kendall":
+            sums += _sign_sums(first, second)
+        elif coefficient == "spearman":
+            ranks = (stats.rankdata(scores, axis=1) / len(rows) for scores in (first, second))
+            sums += _moments(*ranks, np.ones_like(first))
+        else:
+            sums += _moments(first, second, np.ones_like(first))
+    return _ratio(*sums)
+
+
+def _sign_sums(first: Floats, second: Floats) -> Floats:
+    """Return what `pair_sums` does for scores [R, n], from all pairs of a row. [3, R]."""
+    sums = np.empty((3, len(first)))
+    for row, scores in enumerate(zip(first, second, strict=True)):
+        u, v = (np.sign(side[:, None] - side) for side in scores)
+        sums[:, row] = np.sum(u * v), np.sum(u * u), np.sum(v * v)
+    return sums
+
+
 def strata(sample: Sample) -> Iterator[Ints]:
     """Yield the row numbers of one target after the other. each [n_k]."""
     for stratum in np.unique(sample.stratum):

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from analysis.fidelity import intervals
+from analysis.fidelity import intervals, repeats
 from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.intervals import IntervalEstimate
 from analysis.fidelity.permutation import permutation_p
+from analysis.fidelity.repeats import Repeats
 from analysis.fidelity.scores import Sample
 from m2m.support.arrays import Floats
 
 #: Fewer rows than this make any correlation meaningless, even where one can be computed.
 FEWEST = 4
+_NOT_REPEATED = "training seeds and test examples are not known"
 #: Correlations that attenuation theory speaks of; Kendall's tau is not a ratio of covariances.
 ATTENUATED = ("pearson", "spearman")
 
@@ -40,32 +42,42 @@ class Correlations:
         return {name: getattr(self, name).to_json() for name in COEFFICIENTS}
 
 
-def correlations(sample: Sample, seed: int) -> Correlations:
-    """Compute the three coefficients."""
-    return Correlations(*(correlation(name, sample, seed) for name in COEFFICIENTS))
+def correlations(sample: Sample, seed: int, drawn: Repeats | str = _NOT_REPEATED) -> Correlations:
+    """Compute the three coefficients; `drawn` repeats the sample's rows, or says why nothing does."""
+    return Correlations(*(correlation(name, sample, seed, drawn) for name in COEFFICIENTS))
 
 
-def correlation(coefficient: str, sample: Sample, seed: int) -> IntervalEstimate:
-    """Compute `pearson`, `spearman` or `kendall`; `low` and `high` are the textbook interval."""
+def correlation(
+    coefficient: str, sample: Sample, seed: int, drawn: Repeats | str = _NOT_REPEATED
+) -> IntervalEstimate:
+    """Compute `pearson`, `spearman` or `kendall` with the intervals that hold for such rows.
+
+    Args:
+        coefficient: Its name.
+        sample: The rows.
+        seed: Seed of the permutations.
+        drawn: Repetitions of the rows, or why there are none.
+
+    Returns:
+        The coefficient. Where mixtures share datasets, its intervals are about these mixtures, trained and
+        tested again, and about new datasets; where they share nothing, or nobody knows, about new mixtures.
+    """
     defect = sample.defect(FEWEST)
     if defect:
         return IntervalEstimate.missing(sample.n, defect)
     statistic = COEFFICIENTS[coefficient]
     value = float(statistic(sample, np.ones((1, sample.n)))[0])
-    textbook = intervals.fisher(coefficient, value, sample.effective_n)
-    return IntervalEstimate(
-        value=value,
-        low=textbook.low,
-        high=textbook.high,
-        n=sample.n,
-        method=textbook.method,
-        reason=textbook.reason,
-        p=permutation_p(coefficient, sample, seed),
-        intervals=(
-            intervals.bootstrap(statistic, sample, seed),
+    if sample.shares_datasets:
+        found = (
+            repeats.interval(coefficient, value, sample, drawn),
             intervals.dataset_jackknife(statistic, sample),
-        ),
-    )
+        )
+    else:
+        found = (
+            intervals.mixture_jackknife(statistic, sample),
+            intervals.fisher(coefficient, value, sample.effective_n),
+        )
+    return IntervalEstimate.of(value, sample.n, found, permutation_p(coefficient, sample, seed))
 
 
 @dataclass(frozen=True)
@@ -102,17 +114,17 @@ def ceiling(sample: Sample, again: Floats, seed: int) -> Ceiling:
         )
     kept = sample.keep(both)
     seeds = replace(kept, merged=kept.trained, trained=again[both])
-    agreement = {name: correlation(name, seeds, seed) for name in ATTENUATED}
+    agreement = {name: correlation(name, seeds, seed, "no third training seed") for name in ATTENUATED}
     attainable = {
         name: math.sqrt(e.value) if e.value is not None and e.value > 0 else None
         for name, e in agreement.items()
     }
-    corrected = {name: _corrected(name, kept, seeds, seed) for name in ATTENUATED}
+    corrected = {name: _corrected(name, kept, seeds) for name in ATTENUATED}
     return Ceiling(agreement, attainable, corrected)
 
 
-def _corrected(coefficient: str, surrogate: Sample, seeds: Sample, seed: int) -> IntervalEstimate:
-    """Return the surrogate's correlation over √(the seeds' correlation), with a bootstrap interval."""
+def _corrected(coefficient: str, surrogate: Sample, seeds: Sample) -> IntervalEstimate:
+    """Return the surrogate's correlation over √(the seeds' correlation), with a jackknife's interval."""
     defect = surrogate.defect(4) or seeds.defect(4)
     if defect:
         return IntervalEstimate.missing(surrogate.n, defect)
@@ -128,5 +140,6 @@ def _corrected(coefficient: str, surrogate: Sample, seeds: Sample, seed: int) ->
         return IntervalEstimate.missing(
             surrogate.n, "the two training seeds do not agree at all: there is no signal to correct for"
         )
-    interval = intervals.bootstrap(ratio, surrogate, seed)
-    return IntervalEstimate(value, interval.low, interval.high, surrogate.n, interval.method, interval.reason)
+    jackknife = intervals.dataset_jackknife if surrogate.shares_datasets else intervals.mixture_jackknife
+    # The ratio may exceed 1: no atanh.
+    return IntervalEstimate.of(value, surrogate.n, (jackknife(ratio, surrogate, intervals.AS_IT_IS),))

@@ -30,7 +30,7 @@ from scipy import stats
 
 from analysis.fidelity.coefficients import strata
 from analysis.fidelity.correlation import FEWEST, correlation
-from analysis.fidelity.intervals import MANY, Interval, IntervalEstimate
+from analysis.fidelity.intervals import MANY, MIXTURES, Interval, IntervalEstimate
 from analysis.fidelity.scores import Points, Sample
 from m2m.support.arrays import Floats, Ints
 
@@ -40,6 +40,9 @@ _SAME = 1e-6
 _EDGE = 1e-4
 #: Needs no gradient: on standard deviations the likelihood is flat at zero, where BFGS stops too early.
 _OPTIMIZER = ["powell"]
+_DEPENDENT = "mixtures share datasets; this interval and these tests are for rows that are independent"
+#: What of the slope's estimate is written.
+_SLOPE = ("value", "low", "high", "about", "method", "n", "reason")
 #: How statsmodels' warnings begin that a variance of zero brings along.
 _ABOUT_THE_EDGE = (
     "The MLE may be on the boundary",
@@ -53,9 +56,10 @@ class RepeatedMeasures:
     """Analysis of covariance: trained score = its target's level + slope · merged score + error.
 
     Attributes:
-        r: Its correlation, sign(slope) · √(sum of squares of the slope / (that + of the error)); the interval
-            is Fisher's with n − k + 1 for n.
-        slope: The common slope, trained score per merged score, with its t interval.
+        r: Its correlation, sign(slope) · √(sum of squares of the slope / (that + of the error)).
+        slope: The t interval of the common slope, trained score per merged score. It, `p` and
+            `unequal_slopes_p` are None where mixtures share datasets: they are for independent rows.
+        slope_value: The common slope.
         f: F statistic of "the slope is zero", on 1 and `df` degrees of freedom; infinite if the fit is exact.
         df: Degrees of freedom of the error, n − k − 1 for n rows of k targets.
         p: Its p-value, as if rows were independent within a target.
@@ -75,9 +79,9 @@ class RepeatedMeasures:
 
     def to_json(self) -> dict[str, Any]:
         """Lay the result out for JSON, the slope as `value`, `low`, `high`."""
-        slope = None
+        slope = {"value": self.slope_value, "low": None, "high": None}
         if self.slope is not None:
-            slope = {"value": self.slope_value, "low": self.slope.low, "high": self.slope.high}
+            slope |= {"low": self.slope.low, "high": self.slope.high}
         return {
             "r": self.r.value,
             "low": self.r.low,
@@ -112,14 +116,16 @@ def from_correlation(sample: Sample, r: IntervalEstimate) -> RepeatedMeasures:
         return RepeatedMeasures(r, None, None, None, df, None, None, r.reason)
     sums = np.array([_sums(sample.merged[rows], sample.trained[rows]) for rows in strata(sample)])
     xx, xy, yy = sums.sum(axis=0)
-    slope = xy / xx
+    slope = float(xy / xx)
     error = max(0.0, (1 - r.value**2) * yy)
-    reach = stats.t.ppf(0.975, df) * math.sqrt(error / df / xx)
+    reach = float(stats.t.ppf(0.975, df)) * math.sqrt(error / df / xx)
     f = df * r.value**2 / (1 - r.value**2) if abs(r.value) < 1 else math.inf
+    if sample.shares_datasets:
+        return RepeatedMeasures(r, None, slope, f, df, None, None, _DEPENDENT)
     return RepeatedMeasures(
         r=r,
-        slope=Interval(float(slope - reach), float(slope + reach), "analysis of covariance"),
-        slope_value=float(slope),
+        slope=Interval(slope - reach, slope + reach, "analysis of covariance", about=MIXTURES),
+        slope_value=slope,
         f=f,
         df=df,
         p=float(stats.f.sf(f, 1, df)),
@@ -171,7 +177,9 @@ class MixedEffects:
         """Lay the attributes out for JSON; the slope without p-value and other intervals."""
         slope = asdict(self.slope)
         return asdict(self) | {
-            "slope": {name: slope[name] for name in ("value", "low", "high", "n", "method", "reason")},
+            "slope": {
+                name: slope[name] for name in ("value", "low", "high", "about", "method", "n", "reason")
+            },
             "targets": list(self.targets),
             "notes": list(self.notes),
         }
@@ -324,8 +332,9 @@ def _fit(rows: _Rows, names: tuple[str, ...], seeds: int, notes: tuple[str, ...]
             None if reach is None else value - reach,
             None if reach is None else value + reach,
             len(rows.y),
-            f"REML, t on {df} degrees of freedom",
+            f"mixed effects: REML, t on {df} degrees of freedom",
             reason,
+            about="a new target" if several else MIXTURES,
         ),
         slope_sd=_root(variances.get("slopes between targets")),
         off_line_sd=_root(variances.get("mixtures off the line")),

@@ -62,6 +62,14 @@ class Sample:
         """Names of all datasets in some mixture, in order of appearance; empty if not known."""
         return tuple(dict.fromkeys(name for mixture in self.members or () for name in mixture))
 
+    @property
+    def shares_datasets(self) -> bool:
+        """Whether two mixtures have a dataset in common; False if that is not known."""
+        if self.members is None:
+            return False
+        names = [name for mixture in np.unique(self.mixture) for name in self.members[mixture]]
+        return len(set(names)) < len(names)
+
     def keep(self, rows: NDArray[np.bool_]) -> Sample:
         """Keep some rows [n]; targets and mixtures keep their numbers."""
         return replace(

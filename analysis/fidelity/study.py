@@ -15,13 +15,14 @@ from analysis.fidelity.beside import Beside, Similarities, beside, beside_table,
 from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.correlation import Ceiling, Correlations, ceiling, correlations
 from analysis.fidelity.decision import Decision, decision
-from analysis.fidelity.power import Power, power
 from analysis.fidelity.regression import MixedEffects, RepeatedMeasures, from_correlation, mixed_effects
+from analysis.fidelity.repeats import redraw
 from analysis.fidelity.scores import Points, pooled_sample
 from analysis.results import Reasons, versions, write_results
 from m2m.errors import InputError
 from m2m.support.arrays import Floats
 
+_ONE_MODEL = "a merged single dataset is the trained one, so that no seed lies between them"
 _POOLING = "within-target centred (repeated-measures correlation)"
 NAME = "fidelity"
 _GIVEN = "the score that was given is no finite number"
@@ -117,7 +118,6 @@ class FidelityStudy:
         by: Target name to its fidelity.
         pooled: All targets together; None if there is only one.
         mixed: Regression over targets and seeds, of the mixtures of at least two datasets.
-        power: Coefficient name to how many mixtures an interval of some width takes.
         beside: What the mixtures' own experts say without merging.
         seed: Seed of bootstraps and permutations.
     """
@@ -125,7 +125,6 @@ class FidelityStudy:
     by: dict[str, Fidelity]
     pooled: Pooled | None
     mixed: MixedEffects
-    power: dict[str, Power]
     beside: Beside
     seed: int
 
@@ -219,9 +218,8 @@ def study(
     found = list(by.values())
     pooled = _pooled(found, seed) if len(found) > 1 else None
     points = [target.points.without_singletons() for target in found]
-    plans = power((pooled or found[0]).mixtures, len(pooled_sample(points).datasets))
     without_merging = beside([target.points for target in found], similarities=similarities, seed=seed)
-    return FidelityStudy(by, pooled, mixed_effects(points), plans, without_merging, seed)
+    return FidelityStudy(by, pooled, mixed_effects(points), without_merging, seed)
 
 
 def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
@@ -233,7 +231,7 @@ def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
     agreement = _agreement(points, seed)
     return Pooled(
         *agreement,
-        uncentred=correlations(one, seed),
+        uncentred=correlations(one, seed, "levels of targets are not redrawn"),
         mean_pearson=float(np.mean(known)) if len(known) == len(values) else None,
         repeated=from_correlation(sample, agreement[0].pearson),
         incomplete=int(np.sum(np.bincount(sample.mixture) < len(targets))),
@@ -245,9 +243,9 @@ def _agreement(points: Sequence[Points], seed: int) -> tuple[Correlations, Corre
     large = [target.without_singletons() for target in points]
     sample = pooled_sample(large)
     again = np.concatenate([target.again for target in large])
-    without = both = correlations(sample, seed)
+    without = both = correlations(sample, seed, redraw(large, seed))
     if any(target.singletons for target in points):
-        both = correlations(pooled_sample(points), seed)
+        both = correlations(pooled_sample(points), seed, _ONE_MODEL)
     return without, both, ceiling(sample, again, seed)
 
 
@@ -274,7 +272,6 @@ def to_json(study: FidelityStudy, source: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **study.overall.to_json(),
         "mixed_effects": study.mixed.to_json(),
-        "power": {name: plans.to_json() for name, plans in study.power.items()},
         "beside": study.beside.to_json(),
         "by": study.targets_json(),
         "source": dict(source),
@@ -355,6 +352,6 @@ def _summary_rows(study: FidelityStudy) -> Iterator[dict[str, Any]]:
 
 
 def _coefficients(part: Correlations) -> dict[str, dict[str, Any]]:
-    columns = ("value", "low", "high", "n", "method", "p", "reason")
+    columns = ("value", "low", "high", "about", "method", "n", "p", "reason")
     estimates = {name: getattr(part, name) for name in COEFFICIENTS}
     return {name: {column: getattr(e, column) for column in columns} for name, e in estimates.items()}

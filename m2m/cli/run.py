@@ -102,5 +102,7 @@ def _beside(found: Mapping[str, Any]) -> list[list[str]]:
 def _in_words(estimate: dict[str, Any]) -> str:
     if estimate["value"] is None:
         return f"not defined: {estimate['reason']}"
-    interval = "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+    interval = ""
+    if estimate["low"] is not None:
+        interval = f" [{estimate['low']:.2f}, {estimate['high']:.2f}] for {estimate['about']}"
     return f"{estimate['value']:.2f}{interval}, n = {estimate['n']}"

@@ -26,10 +26,19 @@ if TYPE_CHECKING:
 
 #: What `run.json` says.
 _IDENTITY = {"identity": str, "root": str, "contents?": {str: str}, "origins_noted?": bool}
-_ESTIMATE = {"value": PERHAPS, "low": PERHAPS, "high": PERHAPS, "n": int, "reason?": (NoneType, str)}
+_INTERVAL = {"low?": PERHAPS, "high?": PERHAPS, "about?": str, "reason?": str}
+_ESTIMATE = {
+    "value": PERHAPS,
+    "low": PERHAPS,
+    "high": PERHAPS,
+    "n": int,
+    "reason?": (NoneType, str),
+    "about?": str,
+    "intervals?": {str: _INTERVAL},
+}
 _FIDELITY = {
-    "mixtures": {
-        "pearson": _ESTIMATE | {"intervals?": {str: {"low?": PERHAPS, "high?": PERHAPS}}},
+    "mixtures?": {
+        "pearson": _ESTIMATE,
         "spearman": _ESTIMATE,
     },
     "with_singletons?": {"pearson?": _ESTIMATE},

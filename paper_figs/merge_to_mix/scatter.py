@@ -138,9 +138,11 @@ def _short(name: str, longest: int = 34) -> str:
 
 
 def _title(target: str, fidelity: Mapping[str, Any]) -> str:
-    lines = [_short(target), _correlation("r", fidelity["mixtures"]["pearson"])]
-    every = fidelity["with_singletons"]["pearson"]
-    if every["value"] is not None and every["n"] > fidelity["mixtures"]["pearson"]["n"]:
+    large, every = fidelity["mixtures"]["pearson"], fidelity["with_singletons"]["pearson"]
+    lines = [_short(target), _correlation("r", large)]
+    if large["low"] is not None:
+        lines.append(f"interval for {large['about']}")
+    if every["value"] is not None and every["n"] > large["n"]:
         lines.append(f"with single datasets {every['value']:.2f}, n = {every['n']}")
     return "\n".join(lines)
 

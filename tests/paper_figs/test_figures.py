@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from paper_figs import style
 from paper_figs.merge_to_mix import bars, scatter
 
-ESTIMATE = {"value": 0.9, "low": 0.7, "high": 0.97, "n": 7}
+ESTIMATE = {"value": 0.9, "low": 0.7, "high": 0.97, "n": 7, "about": "new datasets"}
 EVERY = {"value": 0.95, "low": 0.7, "high": 0.99, "n": 10}
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -77,7 +77,10 @@ def test_a_panel_a_target(tmp_path: Path, drawn: list[Figure], count: int) -> No
 def test_panel_names_what_was_found(tmp_path: Path, drawn: list[Figure]) -> None:
     scatter.draw(points(tmp_path, ["perl"]), tmp_path)
     found = texts(drawn[0])
-    assert "perl\nr = 0.90 [0.70, 0.97], n = 7\nwith single datasets 0.95, n = 10" in found
+    assert (
+        "perl\nr = 0.90 [0.70, 0.97], n = 7\ninterval for new datasets\nwith single datasets 0.95, n = 10"
+        in found
+    )
     assert {"picked: a", "oracle: a+b"} <= set(found)
     [legend] = drawn[0].legends
     names = [text.get_text() for text in legend.get_texts()]

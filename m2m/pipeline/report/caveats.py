@@ -9,6 +9,19 @@ from typing import Any
 _MANY = 40
 
 
+#: What an interval of a correlation may be about, and how to begin a sentence with it.
+QUESTIONS = {
+    "these mixtures": "Had these mixtures been trained with other seeds and tested on other examples,",
+    "new datasets": "For mixtures of other datasets",
+}
+
+
+def interval_about(estimate: Mapping[str, Any], about: str) -> Mapping[str, Any]:
+    """Return an estimate's interval that answers a question; empty if there is none."""
+    found = (i for i in estimate.get("intervals", {}).values() if i.get("about") == about)
+    return next(found, {})
+
+
 def caveats(results: Mapping[str, Any]) -> Iterator[str]:
     """Say what limits the run's conclusions."""
     yield from _pick(results)
@@ -16,7 +29,7 @@ def caveats(results: Mapping[str, Any]) -> Iterator[str]:
     if found is None:
         yield "Fidelity on the target was not measured: that merged scores rank mixtures rightly is assumed."
     else:
-        yield from _size(found, len(results["datasets"]))
+        yield from _size(found)
         yield from _singletons(found)
         yield from _ceiling(found)
         yield from _decision(found)
@@ -44,21 +57,19 @@ def _better(first: float, second: float, results: Mapping[str, Any]) -> bool:
     return first > second if results["higher_is_better"] else first < second
 
 
-def _size(found: Mapping[str, Any], datasets: int) -> Iterator[str]:
+def _size(found: Mapping[str, Any]) -> Iterator[str]:
     pearson = found["mixtures"]["pearson"]
     if pearson["value"] is None:
         yield f"The correlation on the target is not defined: {pearson.get('reason')}."
         return
     if pearson["n"] < _MANY:
         yield f"{pearson['n']} mixtures are few: read the interval, not only the correlation."
-    jackknife = pearson.get("intervals", {}).get("dataset jackknife", {})
-    if jackknife.get("low") is not None:
-        yield (
-            f"Mixtures share {datasets} datasets, so they are not independent. Leaving out one dataset at "
-            "a time gives "
-            f"r between {jackknife['low']:.2f} and {jackknife['high']:.2f}: what other datasets might "
-            "have given."
-        )
+    for about, what in QUESTIONS.items():
+        interval = interval_about(pearson, about)
+        if interval.get("low") is not None:
+            yield f"{what} r might lie between {interval['low']:.2f} and {interval['high']:.2f}."
+        elif interval.get("reason"):
+            yield f"{what} nothing is known about r: {interval['reason']}."
 
 
 def _singletons(found: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from m2m.errors import RunFolderError
 from m2m.pipeline.report.beside import beside
-from m2m.pipeline.report.caveats import caveats
+from m2m.pipeline.report.caveats import QUESTIONS, caveats, interval_about
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
 from m2m.pipeline.run_folder import RunFolder
 from m2m.support.arguments import argument
@@ -52,6 +52,11 @@ def write_report(run: str | Path) -> Path:
     results = folder.read_results(*_NEEDED)
     if not results:
         raise RunFolderError(f"{folder.root} is not a finished run: it has no {folder.results.name}")
+    if any("mixtures" not in found for found in results["fidelity"].values()):
+        raise RunFolderError(
+            f"{folder.results} has the fidelity of an earlier version of m2m: give the run's command again "
+            "(nothing is trained anew), then the report"
+        )
     path = folder.report
     check_outputs([Output(f"report of {folder.root}", path, own=True)])
     write_atomically(path, page(f"m2m: {' + '.join(results['picked'])}", _parts(folder, results)))
@@ -138,14 +143,18 @@ def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:
         "Every mixture was also really trained. The correlation of merged and trained scores over "
         "mixtures of two or more datasets says how well merging stands in for training. Single datasets "
         "are left out: their merged model is the trained one, so that they agree whatever merging does. "
-        "Regret is the score lost by taking the pick and not the best mixture, single datasets among them.",
+        "Of these mixtures: as if they were trained with other seeds and tested on other examples. Of new "
+        "datasets: as if others had been there. Regret is the score lost by taking the pick and not the best "
+        "mixture, single datasets among them.",
         "soft",
     )
     head = [
         "target",
         "n",
-        "Pearson [95 %]",
-        "Spearman [95 %]",
+        "Pearson",
+        "these mixtures [95 %]",
+        "new datasets [95 %]",
+        "Spearman",
         "with single datasets",
         "two seeds agree",
         "regret",
@@ -167,10 +176,11 @@ def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
     return [
         target,
         str(found["mixtures"]["pearson"]["n"]),
-        _estimate(found["mixtures"]["pearson"]),
-        _estimate(found["mixtures"]["spearman"]),
-        _number(found.get("with_singletons", {}).get("pearson", {}).get("value")),
-        _estimate(found.get("ceiling", {}).get("pearson")),
+        _correlation(found["mixtures"]["pearson"]),
+        *(_interval(interval_about(found["mixtures"]["pearson"], about)) for about in QUESTIONS),
+        _correlation(found["mixtures"]["spearman"]),
+        _correlation(found.get("with_singletons", {}).get("pearson")),
+        _correlation(found.get("ceiling", {}).get("pearson")),
         _number(found.get("regret"), found.get("reason")),
         _number(None, found.get("reason")) if rank is None else f"{rank} of {found.get('candidates', '?')}",
     ]
@@ -203,12 +213,16 @@ def _direction(results: _Results) -> str:
     return "higher is better" if results["higher_is_better"] else "lower is better"
 
 
-def _estimate(estimate: Mapping[str, Any] | None) -> str:
+def _correlation(estimate: Mapping[str, Any] | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "–" if estimate is None else f"– ({estimate.get('reason') or 'not defined'})"
-    if estimate["low"] is None:
-        return f"{estimate['value']:.2f} (no interval: {estimate.get('reason') or 'not defined'})"
-    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+    return f"{estimate['value']:.2f}"
+
+
+def _interval(interval: Mapping[str, Any]) -> str:
+    if interval.get("low") is None:
+        return f"– ({interval['reason']})" if interval.get("reason") else "–"
+    return f"{interval['low']:.2f} to {interval['high']:.2f}"
 
 
 def _number(value: float | None, reason: str | None = "") -> str:

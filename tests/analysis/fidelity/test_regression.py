@@ -53,7 +53,18 @@ def test_repeated_measures_is_an_analysis_of_covariance() -> None:
     assert found.unequal_slopes_p == pytest.approx(own.compare_f_test(common)[1])
     assert found.r.value == pytest.approx(math.sqrt(found.f / (found.f + found.df)))
     reach = 1.959963984540054 / math.sqrt(found.df - 1)  # Bakdash and Marusich 2017
-    assert found.r.low == pytest.approx(math.tanh(math.atanh(found.r.value) - reach))
+    [_, fisher] = found.r.intervals
+    assert fisher.low == pytest.approx(math.tanh(math.atanh(found.r.value) - reach))
+
+
+def test_no_test_of_independent_rows_where_mixtures_share_datasets() -> None:
+    sample = pooled(panel([0.5, 0.8], 0.5, 0.2, seed=0, n=6))
+    members = (("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d"))
+    alone = repeated_measures(sample, seed=0)
+    found = repeated_measures(replace(sample, members=members), seed=0)
+    assert (found.slope_value, found.f) == (alone.slope_value, alone.f)
+    assert (found.slope, found.p, found.unequal_slopes_p) == (None, None, None)
+    assert "share datasets" in found.reason
 
 
 def test_repeated_measures_of_an_exact_line() -> None:

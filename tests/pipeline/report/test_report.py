@@ -18,7 +18,13 @@ ESTIMATE = {"value": 0.8, "low": 0.5, "high": 0.93, "n": 15, "reason": ""}
 NO_ESTIMATE = {"value": None, "low": None, "high": None, "n": 0, "reason": "no second training seed"}
 FOUND = {
     "mixtures": {
-        "pearson": ESTIMATE | {"intervals": {"dataset jackknife": {"low": 0.1, "high": 0.95}}},
+        "pearson": ESTIMATE
+        | {
+            "intervals": {
+                "redrawn": {"about": "these mixtures", "low": 0.71, "high": 0.89, "reason": ""},
+                "jackknife": {"about": "new datasets", "low": None, "high": None, "reason": "too few"},
+            }
+        },
         "spearman": ESTIMATE,
     },
     "with_singletons": {"pearson": ESTIMATE | {"value": 0.93, "n": 19}},
@@ -89,7 +95,8 @@ def test_says_what_was_found(tmp_path: Path) -> None:
         "Train on a",
         "the merged model of this one scores best on perl",
         "test loss of 2 (lower is better); base model 3, all datasets 2.5",
-        "0.80 [0.50, 0.93]",
+        "0.71 to 0.89",
+        "– (too few)",
         "2 of 15",
         "steps 40 · betas 0.9, 0.999",
         "experts 1.5 · surrogate 2.5 · total 4.0",
@@ -141,7 +148,7 @@ def test_undefined_correlations_give_their_reason(tmp_path: Path) -> None:
     found = FOUND | {
         "mixtures": {
             "pearson": NO_ESTIMATE | {"reason": "all merged scores are equal"},
-            "spearman": ESTIMATE | {"low": None, "high": None, "reason": "too few resamples vary"},
+            "spearman": ESTIMATE | {"low": None, "high": None, "reason": "no second training seed"},
         },
         "regret": None,
         "rank": None,
@@ -149,7 +156,6 @@ def test_undefined_correlations_give_their_reason(tmp_path: Path) -> None:
     }
     text = Elements(written(tmp_path, results(fidelity={"perl": found}))).text
     assert "– (all merged scores are equal)" in text
-    assert "0.80 (no interval: too few resamples vary)" in text
     assert text.count("– (a score is not finite)") == 2
 
 
@@ -157,7 +163,8 @@ def test_caveats_follow_from_the_numbers() -> None:
     said = "\n".join(caveats(results()))
     for expected in (
         "15 mixtures are few",
-        "between 0.10 and 0.95",
+        "tested on other examples, r might lie between 0.71 and 0.89.",
+        "For mixtures of other datasets nothing is known about r: too few.",
         "With the 4 single datasets the correlation is 0.93",
         "agree with r = 0.90, so about 0.95",
         "number 2 of 15 and loses 0.01",
@@ -184,6 +191,11 @@ def test_a_harmful_pick_is_called_harmful() -> None:
 def test_one_seed_has_no_ceiling() -> None:
     found = FOUND | {"ceiling": {"pearson": NO_ESTIMATE | {"attainable": None}}}
     assert "Without a second training seed" in "\n".join(caveats(results(fidelity={"perl": found})))
+
+
+def test_fidelity_of_an_earlier_version(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="earlier version of m2m: give the run's command again"):
+        written(tmp_path, results(fidelity={"perl": {"pearson": ESTIMATE, "spearman": ESTIMATE}}))
 
 
 def test_not_a_run(tmp_path: Path) -> None:
