@@ -10,8 +10,8 @@ each target, trained score of mixture i on target k with seed s:
 
 β says what the surrogate is worth on a target not seen yet, σ_b how much that differs between targets,
 σ_m how far mixtures lie off the line whatever the seed (the surrogate's own error), σ_e what a new seed
-changes. The errors m of one mixture on different targets are taken as independent; the mixture bootstrap
-does not need that.
+changes. The errors m of one mixture on different targets are taken as independent; leaving out
+datasets does not need that.
 
 Two seeds that agree (full-batch training, say) leave σ_e at zero, where the likelihood has no maximum: they
 are averaged first and fitted as one.
@@ -101,7 +101,7 @@ def repeated_measures(sample: Sample, seed: int) -> RepeatedMeasures:
 
     Args:
         sample: Paired scores of several targets.
-        seed: Seed of the correlation's bootstrap and permutations.
+        seed: Seed of the correlation's permutations.
 
     Returns:
         The fit; without numbers, with the reason, where it is not defined.

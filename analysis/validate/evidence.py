@@ -57,15 +57,10 @@ def _without_merging(beside: Beside) -> dict[str, Evidence]:
 
 
 def of_estimate(estimate: IntervalEstimate) -> Evidence:
-    """Take an estimate with the interval that resamples mixtures, as rows of a mixture are dependent."""
-    resampled = next(
-        (i for i in estimate.intervals if i.method == "mixture bootstrap" and i.low is not None), None
-    )
-    low, high, method = (
-        (resampled.low, resampled.high, resampled.method)
-        if resampled
-        else (estimate.low, estimate.high, estimate.method)
-    )
+    """Take an estimate with its first interval, whose method says what it is about."""
+    low, high, method = estimate.low, estimate.high, estimate.method
+    if estimate.about:
+        method = f"{method}, for {estimate.about}"
     rows = "mixtures × targets"
     if low is not None and low == high:
         reason = "the interval collapses: too few points to tell, not certainty"
