@@ -163,8 +163,8 @@ def of_rescored(coefficient: str, sample: Sample, merged: Floats, trained: Float
         if coefficient == "kendall":
             sums += _sign_sums(first, second)
         elif coefficient == "spearman":
-            ranks = (stats.rankdata(scores, axis=1) / len(rows) for scores in (first, second))
-            sums += _moments(*ranks, np.ones_like(first))
+            first, second = (stats.rankdata(scores, axis=1) / len(rows) for scores in (first, second))
+            sums += _moments(first, second, np.ones_like(first))
         else:
             sums += _moments(first, second, np.ones_like(first))
     return _ratio(*sums)

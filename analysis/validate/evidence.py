@@ -83,7 +83,7 @@ def weakest(by_target: Mapping[str, IntervalEstimate]) -> Evidence:
     """
     found = {name: of_estimate(estimate) for name, estimate in by_target.items()}
     rows, method = "targets", "lowest of the targets' intervals"
-    for name, one in found.items():
+    for name, one in sorted(found.items(), key=lambda item: item[1].value is not None):
         if one.value is None or one.low is None or one.high is None:
             reason = f"target {name}: {one.reason or 'no interval'}"
             return Evidence(None, None, None, len(found), rows, method, reason, ONE_SEED)

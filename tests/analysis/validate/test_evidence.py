@@ -27,8 +27,12 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def points(name: str, merged: np.ndarray, trained: np.ndarray) -> Points:
-    labels = tuple("+".join(names) for names in SUBSETS)
-    return Points(name, "acc", True, labels, tuple(SUBSETS), merged, trained, np.full(15, np.nan))
+    """Return scores with a second seed and single examples: without them four datasets have no interval."""
+    rng, labels = np.random.default_rng(9), tuple("+".join(names) for names in SUBSETS)
+    again = trained + 0.05 * rng.normal(size=15)
+    first, second = 0.1 * rng.normal(size=(2, 15, 20))
+    examples = (merged[:, None] + first, trained[:, None] + second)
+    return Points(name, "acc", True, labels, tuple(SUBSETS), merged, trained, again, examples=examples)
 
 
 def targets(*broken: Points) -> dict[str, Evidence]:
