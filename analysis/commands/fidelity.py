@@ -88,5 +88,6 @@ def _in_words(name: str, estimate: IntervalEstimate) -> str:
     if estimate.low is None:
         said = f" (no interval: {estimate.reason})" if estimate.reason else ""
     else:
-        said = f" [{estimate.low:.2f}, {estimate.high:.2f}] for {estimate.about}"
+        about = f" for {estimate.about}" if estimate.about else ""
+        said = f" [{estimate.low:.2f}, {estimate.high:.2f}]{about}"
     return f"{name} {estimate.value:.3f}{said}, n = {estimate.n}"

@@ -139,8 +139,8 @@ def fisher(coefficient: str, value: float, n: int) -> Interval:
         n: Rows it was found in.
 
     Returns:
-        The interval. It covers for normal scores; for far points and heavy tails Pearson's covers 0.72 to
-        0.93. At |value| = 1 it collapses.
+        The interval. It covers for normal scores; for far points and heavy tails Pearson's covers 0.71 to
+        0.89. At |value| = 1 it collapses.
     """
     method = {"pearson": "Fisher z", "spearman": "Bonett-Wright", "kendall": "Fieller"}[coefficient]
     if n < SMALLEST[coefficient]:

@@ -37,7 +37,7 @@ _ESTIMATE = {
     "intervals?": {str: _INTERVAL},
 }
 _FIDELITY = {
-    "mixtures?": {
+    "mixtures": {
         "pearson": _ESTIMATE,
         "spearman": _ESTIMATE,
     },

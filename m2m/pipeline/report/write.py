@@ -52,11 +52,6 @@ def write_report(run: str | Path) -> Path:
     results = folder.read_results(*_NEEDED)
     if not results:
         raise RunFolderError(f"{folder.root} is not a finished run: it has no {folder.results.name}")
-    if any("mixtures" not in found for found in results["fidelity"].values()):
-        raise RunFolderError(
-            f"{folder.results} has the fidelity of an earlier version of m2m: give the run's command again "
-            "(nothing is trained anew), then the report"
-        )
     path = folder.report
     check_outputs([Output(f"report of {folder.root}", path, own=True)])
     write_atomically(path, page(f"m2m: {' + '.join(results['picked'])}", _parts(folder, results)))

@@ -193,11 +193,6 @@ def test_one_seed_has_no_ceiling() -> None:
     assert "Without a second training seed" in "\n".join(caveats(results(fidelity={"perl": found})))
 
 
-def test_fidelity_of_an_earlier_version(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="earlier version of m2m: give the run's command again"):
-        written(tmp_path, results(fidelity={"perl": {"pearson": ESTIMATE, "spearman": ESTIMATE}}))
-
-
 def test_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="not a finished run"):
         write_report(tmp_path)
