@@ -100,7 +100,8 @@ def _explained(study: InteractionStudy) -> str:
     if any(part.value is None for part in parts.values()):
         return f"share explained without the seed's noise: not known, {study.explained().reason}"
     words = (
-        f"{shown(part.value, '.1%')} [{shown(part.low, '.1%')}, {shown(part.high, '.1%')}] {order}"
+        f"{shown(part.value, '.1%')} [{shown(part.low, '.1%')}, {shown(part.high, '.1%')}] {order} "
+        f"({shown(part.direction, '.1%')} with the best length)"
         for order, part in parts.items()
     )
     return f"share of the seed-free ‖Δ‖² explained: {', '.join(words)}"

@@ -58,6 +58,9 @@ class Forecast:
 def forecast(run: TrainedRun) -> Forecast:
     """Measure gradients, their noise and their curvature at a run's base.
 
+    Gradients are those of all examples that the run trained on, whatever the study takes: a few examples'
+    gradient is mostly their own noise, and Adam's metric would square it. Noise and Hessians are the few's.
+
     Args:
         run: The run; of its recipe, `outside_theory` says what is not in the forecast.
 
@@ -68,12 +71,13 @@ def forecast(run: TrainedRun) -> Forecast:
         InputError: If the recipe is AdamW with minibatches, and there is one example of a dataset.
     """  # noqa: DOC502 - raised by what is called
     rule, metric, noise = UpdateRule.of(run.recipe), None, _noise(run)
+    data = run.setup.original.datasets
+    gradients = torch.stack([run.surface.gradient(data[name]) for name in run.datasets])
     if rule.adaptive:
-        gradients = torch.stack([run.surface.gradient(data) for data in run.setup.datasets.values()])
         mean_square = (gradients**2).mean(0)
         metric = rule.metric(mean_square.sqrt(), None if noise is None else noise.mean(0))
-    terms = second_order(run.surface, run.datasets, metric)
-    expansion = ResidualExpansion(run.surface, run.datasets, terms.gradients, rule, noise)
+    terms = second_order(run.surface, run.datasets, metric, gradients)
+    expansion = ResidualExpansion(run.surface, run.datasets, gradients, rule, noise)
     return Forecast(rule, terms, expansion, noise)
 
 

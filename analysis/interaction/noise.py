@@ -47,11 +47,6 @@ def batch_noise(surface: LossSurface, examples: Examples, batch: int, population
     return spread / (len(examples) - 1) / batch * left_out
 
 
-def noise_from_moment(square: Tensor, gradient: Tensor) -> Tensor:
-    """Return what of a saved second moment v̂ is not the gradient's square at the base, 0 at least. [P]."""
-    return (square - gradient**2).clamp(min=0)
-
-
 def residual_noise(
     rule: UpdateRule,
     weights: Sequence[float],

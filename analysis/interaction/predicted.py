@@ -77,7 +77,10 @@ class SecondOrder:
 
 
 def second_order(
-    surface: LossSurface, datasets: Sequence[str] | None = None, metric: Tensor | None = None
+    surface: LossSurface,
+    datasets: Sequence[str] | None = None,
+    metric: Tensor | None = None,
+    gradients: Tensor | None = None,
 ) -> SecondOrder:
     """Measure all N² products D H_k D g_j, and keep what the residual needs of them.
 
@@ -85,6 +88,7 @@ def second_order(
         surface: The losses.
         datasets: Names of the datasets, in order; None: all of the set-up's.
         metric: D, the same for all runs; None: the identity. [P]
+        gradients: g_k, say of more examples than the surface's; None: of the surface's own. [N, P]
 
     Returns:
         The second-order terms; N(N−1)/2 + 2N vectors of P numbers.
@@ -92,7 +96,8 @@ def second_order(
     names = tuple(datasets if datasets is not None else surface.setup.datasets)
     data = [surface.setup.datasets[name] for name in names]
     surface.check_deterministic(data[0])
-    gradients = torch.stack([surface.gradient(examples) for examples in data])
+    if gradients is None:
+        gradients = torch.stack([surface.gradient(examples) for examples in data])
 
     def scaled(rows: Tensor) -> Tensor:
         return rows if metric is None else metric * rows

@@ -24,10 +24,12 @@ class SeedFree:
     Attributes:
         squared: ⟨Δ₀, Δ₁⟩, of ‖E Δ‖².
         left: ⟨Δ₀ − Δ̂, Δ₁ − Δ̂⟩, of what a prediction leaves.
+        along: ⟨Δ₀, Δ̂⟩⟨Δ₁, Δ̂⟩/‖Δ̂‖², of the part of E Δ in the prediction's direction; 0 where Δ̂ is zero.
     """
 
     squared: float
     left: float
+    along: float
 
     @property
     def share(self) -> float | None:
@@ -39,7 +41,9 @@ def seed_free(one: Tensor, other: Tensor, predicted: Tensor) -> SeedFree:
     """Compare a prediction [P] with the residuals of two seeds [P]."""
     squared = row_products(one[None], other[None])
     left = row_products((one - predicted)[None], (other - predicted)[None])
-    return SeedFree(float(squared), float(left))
+    length = float(row_products(predicted[None], predicted[None]))
+    both = (float(row_products(row[None], predicted[None])) for row in (one, other))
+    return SeedFree(float(squared), float(left), math.prod(both) / length if length else 0.0)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class PooledShare:
 
     Attributes:
         value: The share; below 0 if predicting nothing were better. None if it is not known.
+        direction: The share if each prediction had the best length, Σ along / Σ squared: the squared cosine
+            without the seeds' noise. None likewise.
         low: Lower end of the 95 % interval, from leaving out a dataset with all its mixtures at a time; None
             if there are fewer than four datasets.
         high: Upper end.
@@ -56,6 +62,7 @@ class PooledShare:
     """
 
     value: float | None
+    direction: float | None
     low: float | None
     high: float | None
     mixtures: int
@@ -73,17 +80,19 @@ def pooled_share(mixtures: Sequence[Mixture], parts: Sequence[SeedFree]) -> Pool
         The share with its interval (t on N − 1 degrees of freedom).
     """
     if not parts:
-        return PooledShare(None, None, None, 0, "no mixture, or not all experts, were trained with two seeds")
-    squared, left = (np.array([getattr(part, name) for part in parts]) for name in ("squared", "left"))
+        return PooledShare(
+            None, None, None, None, 0, "no mixture, or not all experts, were trained with two seeds"
+        )
+    squared, left, along = np.array([(part.squared, part.left, part.along) for part in parts]).T
     if squared.sum() <= 0:
-        return PooledShare(None, None, None, len(parts), "two seeds' residuals have nothing in common")
-    value = 1 - left.sum() / squared.sum()
+        return PooledShare(None, None, None, None, len(parts), "two seeds' residuals have nothing in common")
+    value, direction = 1 - left.sum() / squared.sum(), float(along.sum() / squared.sum())
     names = mixtures[0].datasets
     kept = [np.array([name not in mixture.members for mixture in mixtures]) for name in names]
     without = [squared[rows].sum() for rows in kept]
     if len(names) < 4 or min(without) <= 0:
         reason = "too few datasets for an interval over datasets"
-        return PooledShare(float(value), None, None, len(parts), reason)
+        return PooledShare(float(value), direction, None, None, len(parts), reason)
     again = np.array([1 - left[rows].sum() / total for rows, total in zip(kept, without, strict=True)])
     reach = stats.t.ppf(0.975, len(names) - 1) * math.sqrt((len(names) - 1) * float(np.var(again)))
-    return PooledShare(float(value), float(value - reach), float(value + reach), len(parts))
+    return PooledShare(float(value), direction, float(value - reach), float(value + reach), len(parts))

@@ -36,6 +36,7 @@ REASONS: Reasons = {
     "seed_distance": "the mixture was not trained with a second seed",
     "noise": _ONE_SEED,
     "predicted_noise": "one example of a dataset does not tell the noise of its minibatches",
+    "cosine_first_order": "without Adam's metric there is no first order; or there is no residual",
     "share_first_order": "without Adam's metric there is no first order; or there is no residual",
     "seed_free_share": _ONE_SEED,
     "seed_free_share_first_order": _ONE_SEED,
@@ -288,6 +289,7 @@ def _row(row: Residual) -> dict[str, Any]:
     own = {key: value for key, value in vars(row).items() if key not in apart}
     shares = {
         "share_first_order": row.first_order.share if row.first_order else None,
+        "cosine_first_order": row.first_order.cosine if row.first_order else None,
         "seed_free_share": row.seed_free.share if row.seed_free else None,
         "seed_free_share_first_order": row.seed_free_first_order.share if row.seed_free_first_order else None,
     }

@@ -81,6 +81,8 @@ def test_two_seeds_do_not_count_their_noise() -> None:
     reach = 4 * (8 * length + 4800) ** 0.5 / 20
     assert sum(part.squared for part in parts) / 400 == pytest.approx(length, abs=reach)
     assert sum(part.left for part in parts) / 400 == pytest.approx(0.04 * length, abs=reach)
+    # Half as long, the direction is still all of it.
+    assert sum(part.along for part in parts) / 400 == pytest.approx(length, abs=reach)
     assert seed_free(truth, truth, truth).share == 1
     assert seed_free(truth, -truth, truth).share is None
 
@@ -88,9 +90,9 @@ def test_two_seeds_do_not_count_their_noise() -> None:
 def test_pooled_shares_by_hand() -> None:
     names = ("a", "b", "c", "d")
     pairs = [Mixture.subset(names, pair) for pair in combinations(names, 2)]
-    found = pooled_share(pairs, [SeedFree(2.0, 1.0)] * 6)
-    assert (found.value, found.low, found.high, found.mixtures) == (0.5, 0.5, 0.5, 6)
-    uneven = pooled_share(pairs, [SeedFree(1.0, left) for left in (0, 0, 0, 1, 1, 1)])
+    found = pooled_share(pairs, [SeedFree(2.0, 1.0, 1.5)] * 6)
+    assert (found.value, found.direction, found.low, found.high, found.mixtures) == (0.5, 0.75, 0.5, 0.5, 6)
+    uneven = pooled_share(pairs, [SeedFree(1.0, left, 0.5) for left in (0, 0, 0, 1, 1, 1)])
     # Leaving out a drops the three pairs of a, which are the explained ones.
     assert uneven.value == 0.5
     again = [0.0, 2 / 3, 2 / 3, 2 / 3]
@@ -98,6 +100,6 @@ def test_pooled_shares_by_hand() -> None:
     error = (3 / 4 * sum((value - mean) ** 2 for value in again)) ** 0.5
     assert uneven.high == pytest.approx(0.5 + 3.182446 * error, rel=1e-6)
     assert "two seeds" in pooled_share([], []).reason
-    assert pooled_share(pairs, [SeedFree(-1.0, 1.0)] * 6).value is None
+    assert pooled_share(pairs, [SeedFree(-1.0, 1.0, 0.0)] * 6).value is None
     few = [Mixture.subset("abc", pair) for pair in combinations("abc", 2)]
-    assert pooled_share(few, [SeedFree(1.0, 0.5)] * 3).low is None
+    assert pooled_share(few, [SeedFree(1.0, 0.5, 0.5)] * 3).low is None
