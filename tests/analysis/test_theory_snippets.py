@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.fidelity import intervals
-from analysis.validate import grid
+from analysis.validate import resampling
 from m2m import pipeline
 from m2m.pipeline import config
 
@@ -50,7 +50,7 @@ def test_it_runs(
     snippet: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    for module in (grid, intervals):
+    for module in (resampling, intervals):
         monkeypatch.setattr(module, "RESAMPLES", 99)
     exec(compile(snippet, "docs/theory.md", "exec"), {"__name__": "snippet"})
     assert capsys.readouterr().out.strip()

@@ -31,7 +31,7 @@ OF_SQLITE = ("-wal", "-shm", "-journal")
 #: Computations that are repeated for the statistics' sake, and make no file.
 SETTINGS = {
     "analysis.fidelity.intervals:RESAMPLES": 99,
-    "analysis.validate.grid:RESAMPLES": 99,
+    "analysis.validate.resampling:RESAMPLES": 99,
     "analysis.validate.ratios:FINE": 200,
     "m2m.scoring.table:PATIENCE": 0.5,
 }

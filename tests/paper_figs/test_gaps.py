@@ -23,8 +23,9 @@ TABLES = {
     "undefined\na+b,0,0,0,0,,,,,cosine: none; relative: still; corrected: a pair; seed_distance: one seed\n",
     explained: "steps,step_size,share,share_any_horizon,relative,rho,undefined\n"
     "2,0.5,,,,,share: none; share_any_horizon: none; relative: still; rho: zero\n",
-    error_bound: "sweep,optimizer,sharp_steps,steps,learning_rate,measured,predicted,bound,travel,undefined\n"
-    "rate,sgd,0.5,2,0.1,0,0,0,0,\nhorizon,sgd,0.5,2,0.1,0,0,0,0,\nown,adamw,1,2,0.1,0,0,,0,bound: outside\n",
+    error_bound: "sweep,optimizer,sharp_steps,steps,learning_rate,measured,predicted,estimated_bound,travel,"
+    "undefined\nrate,sgd,0.5,2,0.1,0,0,0,0,\nhorizon,sgd,0.5,2,0.1,0,0,0,0,\n"
+    "own,adamw,1,2,0.1,0,0,,0,estimated_bound: outside\n",
     verdicts: "name,run,low,value,high,threshold,side,outcome\nx,r,,,,0,above,unresolved\n",
 }
 SAID = {
@@ -32,7 +33,7 @@ SAID = {
     cosines: ["cosine: zero", "chance_spread: zero"],
     residual: ["cosine: none", "relative: still", "corrected: a pair", "seed_distance: one seed"],
     explained: ["share: none", "share_any_horizon: none", "relative: still", "rho: zero"],
-    error_bound: ["bound: outside"],
+    error_bound: ["estimated_bound: outside"],
     verdicts: ["1 of 1 claims have no interval: their reasons stand in verdicts.csv and verdicts.md"],
 }
 
