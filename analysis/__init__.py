@@ -3,6 +3,7 @@
 Every verb of `m2m-analysis` is a function here that does all of it; its options are the arguments.
 
     measure_fidelity        fidelity        agreement of merged and mixture-trained models
+    measure_trust           trust           the pick's regret when few mixtures were trained
     measure_orthogonality   orthogonality   how experts' task vectors lie to each other
     measure_curvature       curvature       Hessians at the base, and the quadratic model of a target
     measure_interaction     interaction     the residual between trained and merged models
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         measure_interaction,
         measure_orthogonality,
         measure_outlook,
+        measure_trust,
         validate_claims,
     )
 
@@ -35,6 +37,7 @@ __all__ = [
     "measure_interaction",
     "measure_orthogonality",
     "measure_outlook",
+    "measure_trust",
     "validate_claims",
 ]
 

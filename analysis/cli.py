@@ -10,7 +10,16 @@ PROGRAM = Program(
     "m2m-analysis",
     description="When and why merged models stand in for mixture-trained ones.",
     package="analysis.commands",
-    verbs=("fidelity", "orthogonality", "curvature", "interaction", "error-bound", "outlook", "validate"),
+    verbs=(
+        "fidelity",
+        "trust",
+        "orthogonality",
+        "curvature",
+        "interaction",
+        "error-bound",
+        "outlook",
+        "validate",
+    ),  # fmt: skip
     epilog="exit codes: 0 done, 2 something in your input, 1 a fault of m2m, 130 interrupted.",
 )
 

@@ -120,6 +120,7 @@ def test_a_run_folder_takes_no_columns(tmp_path: Path, capsys: pytest.CaptureFix
         ["fidelity", "table.csv", "--seed", "-1"],
         ["fidelity", "table.csv", "--seed", "1.5"],
         ["fidelity", "table.csv", "--seed", "9" * 5000],
+        ["trust", "table.csv", "--budget", "1.5"],
         ["validate", "run", "--out", "o", "--workers", "-1"],
         ["orthogonality", "run", "--out", "o", "--threads", "0"],
         ["orthogonality", "run", "--out", "o", "--subspaces", "-1"],
@@ -144,6 +145,7 @@ def test_a_wrong_step_size_is_two(sizes: str, tmp_path: Path) -> None:
 #: The function of each verb.
 FUNCTIONS = {
     "fidelity": analysis.measure_fidelity,
+    "trust": analysis.measure_trust,
     "orthogonality": analysis.measure_orthogonality,
     "curvature": analysis.measure_curvature,
     "interaction": analysis.measure_interaction,

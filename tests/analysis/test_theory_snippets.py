@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_is_one_for_every_room() -> None:
     text = "\n".join(SNIPPETS)
-    rooms = ("fidelity", "orthogonality", "curvature", "interaction", "error_bound", "validate")
+    rooms = ("fidelity", "trust", "orthogonality", "curvature", "interaction", "error_bound", "validate")
     assert [room for room in rooms if f"analysis.{room}" not in text] == []
 
 

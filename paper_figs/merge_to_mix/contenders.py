@@ -1,0 +1,97 @@
+"""What each mixture's trained score may be, over its merged score, and which may be the best."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper_figs import style
+from paper_figs.tables import Row, number, read
+
+Look = dict[str, Any]
+
+TABLE, RESULT, NAME = "trust.csv", "trust.json", "trust"
+_ACROSS = 3
+#: Contenders that are named at most, and the chance from which one is.
+_NAMED, _CHANCE = 3, 0.1
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw the belief that `m2m-analysis trust` wrote: a panel a target."""
+    rows = read(results / TABLE)
+    content = json.loads((results / RESULT).read_text(encoding="utf-8"))
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    across = min(len(targets), _ACROSS)
+    down = math.ceil(len(targets) / across)
+    with style.look():
+        width = style.COLUMN if across == 1 else style.PAGE
+        figure = Figure(figsize=(width, width / across * 0.95 * down + 0.6), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False).ravel()
+        for spare in panels[len(targets) :]:
+            spare.remove()
+        for target, axes in zip(targets, panels, strict=False):
+            _panel(axes, [row for row in rows if row["target"] == target])
+            axes.set_title(_title(target, content), loc="left", linespacing=1.35)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        return style.save(figure, out / NAME)
+
+
+def _panel(axes: Axes, rows: Sequence[Row]) -> None:
+    trained = [row for row in rows if row["trained"]]
+    waiting = [row for row in rows if not row["trained"]]
+    look: Look
+    if waiting:
+        x, mean, low, high = (_column(waiting, name) for name in ("merged", "mean", "low", "high"))
+        reach = [
+            [max(m - a, 0) for m, a in zip(mean, low, strict=True)],
+            [max(b - m, 0) for m, b in zip(mean, high, strict=True)],
+        ]
+        look = {"fmt": "o", "markersize": 2.5, "elinewidth": 0.6, "color": style.SKY, "zorder": 2}
+        axes.errorbar(x, mean, yerr=reach, label="not trained: mean and 95 %", **look)
+    for single, face in ((False, style.BLUE), (True, "white")):
+        kind = [row for row in trained if (row["status"] == "expert") is single]
+        label = "one dataset: the expert itself" if single else "trained"
+        columns = _column(kind, "merged"), _column(kind, "trained")
+        look = {"s": 20, "facecolor": face, "edgecolor": style.BLUE, "linewidth": 0.9, "zorder": 3}
+        axes.scatter(*columns, label=label, **look)
+    picked = [row for row in rows if row["picked"] == "True"]
+    at = _column(picked, "merged"), _column(picked, "mean")
+    look = {"marker": "D", "s": 60, "facecolor": "none", "edgecolor": style.VERMILION, "zorder": 4}
+    axes.scatter(*at, linewidth=1.4, label="pick", **look)
+    style.identity(axes, number(rows[0]["merged"]), label="y = x")
+    axes.margins(0.07)
+    axes.set_xlabel(f"merged model: {rows[0]['metric']}")
+    better = "higher" if rows[0]["higher_is_better"] == "True" else "lower"
+    axes.set_ylabel(f"trained on the mixture ({better} is better)")
+    _name(axes, rows)
+
+
+def _name(axes: Axes, rows: Sequence[Row]) -> None:
+    """List the mixtures that may be the best in the corner that good scores leave free."""
+    likely = sorted(rows, key=lambda row: -number(row["best"]))[:_NAMED]
+    chances = [(number(row["best"]), _short(row["candidate"])) for row in likely]
+    lines = [f"{chance:.0%} {name}" for chance, name in chances if chance >= _CHANCE]
+    text = "\n".join(["best with probability", *lines])
+    where: Look = {"ha": "right", "va": "bottom", "transform": axes.transAxes}
+    axes.text(0.97, 0.03, text, fontsize=6, zorder=5, **where)
+
+
+def _title(target: str, content: Mapping[str, Any]) -> str:
+    found, tolerance = content["by"][target], content["tolerance"]
+    chance = style.shown(found["enough"], ".2f")
+    return f"{_short(target)}\npick within {tolerance:.0%} of the best with probability {chance}"
+
+
+def _column(rows: Sequence[Row], name: str) -> list[float]:
+    return [number(row[name]) for row in rows]
+
+
+def _short(name: str, longest: int = 30) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
