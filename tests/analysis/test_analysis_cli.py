@@ -150,6 +150,7 @@ FUNCTIONS = {
     "curvature": analysis.measure_curvature,
     "interaction": analysis.measure_interaction,
     "error-bound": analysis.bound_error,
+    "outlook": analysis.measure_outlook,
     "validate": analysis.validate_claims,
 }
 

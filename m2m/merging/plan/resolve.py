@@ -99,7 +99,8 @@ def from_recipe(
             more = rule.more_inputs(settings[0], sources if origin is None else sources[1:], open_file)
             experts = expert_tensors(inputs, output.inputs, more)
             wanted.append(WantedTensor(entry, (*experts, *more), settings=settings, origin=origin))
-    _check_used(opened, wanted)
+    if opened:
+        _check_used(opened, wanted)
     return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
 
 
