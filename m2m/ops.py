@@ -183,8 +183,13 @@ def _check_dtype(dtype: torch.dtype, what: str) -> None:
 
 
 def _check_alike(tensors: Sequence[Tensor], what: str) -> None:
+    if not isinstance(tensors, Sequence | Tensor):
+        raise InputError(f"{what} is {type(tensors).__name__}; expected a list of tensors")
     if not len(tensors):
         raise InputError(f"{what} is empty; expected at least one tensor")
+    wrong = next((i for i, tensor in enumerate(tensors) if not isinstance(tensor, Tensor)), None)
+    if wrong is not None:
+        raise InputError(f"{what}[{wrong}] is {type(tensors[wrong]).__name__}; expected a tensor")
     first = tensors[0]
     _check_dtype(first.dtype, f"{what}[0].dtype")
     for index, tensor in enumerate(tensors):
@@ -206,7 +211,10 @@ def _check_experts(experts: Sequence[Tensor]) -> None:
 
 def _as_matrix(weights: Weights, experts: Sequence[Tensor]) -> Tensor:
     # [M, N] in the accumulation dtype: rounded once, from float64 where the weights come as Python numbers.
-    matrix = weights if isinstance(weights, Tensor) else torch.as_tensor(weights, dtype=torch.float64)
+    try:
+        matrix = weights if isinstance(weights, Tensor) else torch.as_tensor(weights, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise MixtureError(f"weights must be numbers [M, {len(experts)}], got {weights!r:.60}") from None
     if matrix.ndim != 2 or matrix.shape[0] < 1 or matrix.shape[1] != len(experts):
         wanted = f"[M, {len(experts)}] with M >= 1"
         raise MixtureError(

@@ -15,6 +15,7 @@ from analysis.commands.shared import add_shared_arguments, report
 
 if TYPE_CHECKING:
     from analysis.fidelity import Beside, FidelityStudy, IntervalEstimate
+    from analysis.fidelity.correlation import Correlations
 
 HELP = "agreement of merged and mixture-trained models: correlations, regret, noise ceiling"
 
@@ -49,13 +50,10 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _sentences(study: FidelityStudy) -> list[str]:
-    lines = [
-        f"{target}: {_in_words('Pearson', fidelity.mixtures.pearson)}, "
-        f"{_in_words('Spearman', fidelity.mixtures.spearman)}"
-        for target, fidelity in study.by.items()
-    ]
+    lines = [f"{target}: {_both(fidelity.mixtures)}" for target, fidelity in study.by.items()]
     if study.pooled is not None:
-        lines.append(f"all targets: {_in_words('Pearson', study.pooled.mixtures.pearson)}")
+        pooled = study.pooled.mixtures
+        lines.append(f"all targets: {_both(pooled)}")
         if study.pooled.incomplete:
             lines.append(f"{study.pooled.incomplete} mixtures are not in every target")
     slope = study.mixed.slope
@@ -69,17 +67,24 @@ def _beside(beside: Beside) -> list[str]:
 
     lines = [f"nothing stands beside merging on {target}: {why}" for target, why in beside.left_out.items()]
     for name, found in beside.overall.items():
-        lead = found.spearman_lead
-        if lead.value is not None:
-            # A lead has no rows of its own to be counted by.
-            ahead = _in_words("merging is ahead by", lead).removesuffix(f", n = {lead.n}")
-            lines.append(f"beside merging, {SURROGATES[name]}: Spearman {found.spearman:.3f}; {ahead}")
+        for coefficient in ("pearson", "spearman"):
+            value, lead = getattr(found, coefficient), getattr(found, f"{coefficient}_lead")
+            if lead.value is not None:
+                # A lead has no rows of its own to be counted by.
+                ahead = _in_words("merged minus it", lead).removesuffix(f", n = {lead.n}")
+                lines.append(
+                    f"beside merging, {SURROGATES[name]}: {coefficient.capitalize()} {value:.3f}; {ahead}"
+                )
     for kind, choices in beside.choices.items():
         regrets = ", ".join(f"{SURROGATES[n]} {e.value:.1%}" for n, e in choices.regret.items())
         lines.append(f"mean regret on {kind} ({choices.utilities}): {regrets}")
     if single := beside.choices.get("single targets"):
         lines.append(f"merging picks a single dataset on {single.picked_one} of {single.utilities} targets")
     return lines
+
+
+def _both(found: Correlations) -> str:
+    return f"{_in_words('Pearson', found.pearson)}; {_in_words('Spearman', found.spearman)}"
 
 
 def _in_words(name: str, estimate: IntervalEstimate) -> str:

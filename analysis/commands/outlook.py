@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from analysis.commands.shared import add_shared_arguments, report, shown
+from analysis.commands.shared import add_shared_arguments, report, shown, tell
 from m2m.support.command_line import natural
+from m2m.support.progress import nobody
 
 HELP = "whether merging will stand in for training, told from the experts alone"
 
@@ -38,8 +39,9 @@ def execute(args: argparse.Namespace) -> int:
     from analysis.studies import measure_outlook
 
     outcome = measure_outlook(
-        args.run, args.out, targets=args.targets, examples=args.examples, float32=args.float32, seed=args.seed
-    )
+        args.run, args.out, targets=args.targets, examples=args.examples, float32=args.float32,
+        seed=args.seed, progress=nobody if args.quiet or args.json else tell,
+    )  # fmt: skip
     study = outcome.study
     lines = [
         f"{study.mixtures} mixtures of two datasets or more; the residual that theory predicts is "

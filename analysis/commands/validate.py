@@ -8,9 +8,8 @@ recipes. Writes verdicts.json, verdicts.csv, verdicts.md and the figure.
 from __future__ import annotations
 
 import argparse
-import sys
 
-from analysis.commands.shared import add_shared_arguments, report
+from analysis.commands.shared import add_shared_arguments, report, tell
 from m2m.support.command_line import positive
 from m2m.support.progress import nobody
 
@@ -44,7 +43,7 @@ def execute(args: argparse.Namespace) -> int:
 
     outcome = validate_claims(
         args.sources, args.out, trainings=args.trainings, curvature=args.curvature, workers=args.workers,
-        seed=args.seed, progress=nobody if args.quiet or args.json else _tell,
+        seed=args.seed, progress=nobody if args.quiet or args.json else tell,
     )  # fmt: skip
     lines = [
         f"{verdict.outcome:10} {verdict.run or '–'}: {verdict.claim.text}"
@@ -54,7 +53,3 @@ def execute(args: argparse.Namespace) -> int:
     summary = {"counts": counts(outcome.study), "counts_holm": counts(outcome.study, after_holm=True)}
     report(args, outcome, summary, [*lines, said_of_many(outcome.study.verdicts)])
     return 0
-
-
-def _tell(done: int, total: int, what: str) -> None:
-    print(f"{what} {done}/{total}", file=sys.stderr, flush=True)

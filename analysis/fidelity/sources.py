@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 from analysis.fidelity.beside import Similarities
 from analysis.fidelity.scores import Points
 from analysis.fidelity.study import FidelityStudy, study, write
+from analysis.member_cells import members_of_cell
 from analysis.results import explained, run_source
 from m2m.errors import InputError
 from m2m.pipeline.run_folder import RunFolder
@@ -40,10 +40,10 @@ def of_table(
     """Measure fidelity in a CSV table, one mixture a row.
 
     A column `members` (`a+b` or a JSON list) tells singletons apart, a column `candidate` names the mixtures;
-    without it the members do, in the order in which datasets first appear. A row whose merged or trained cell
-    is empty is left out and counted. A score that is not finite (`nan`, `inf`) is there, so that its target
-    has no correlation, with the reason. Targets too small for a correlation of their own count in the pooled
-    one.
+    without one of them the other one does both (`a+b` or `a=0.25+b=0.75` in `candidate`). A row whose merged
+    or trained cell is empty is left out and counted. A score that is not finite (`nan`, `inf`) is there, so
+    that its target has no correlation, with the reason. Targets too small for a correlation of their own
+    count in the pooled one.
 
     Args:
         path: The table.
@@ -66,6 +66,8 @@ def of_table(
     if repeated:
         raise InputError(f"column {repeated[0]!r} is asked for twice, as {asked}; wanted different columns")
     table = read_table(Path(path), asked)
+    if MEMBERS not in table and LABEL in table and table[LABEL].str.contains("+", regex=False).any():
+        table[MEMBERS] = [_without_weights(label) for label in table[LABEL]]
     if MEMBERS in table:
         table[MEMBERS] = _all_members(str(path), table[MEMBERS])
     paired = table[(table[merged].str.strip() != "") & (table[trained].str.strip() != "")]
@@ -131,9 +133,12 @@ def _all_members(path: str, cells: pd.Series[str]) -> list[tuple[str, ...]]:
     read: list[tuple[str, ...]] = []
     place: dict[str, int] = {}
     for line, text in enumerate(cells, start=1):
-        names = _members(text)
+        where = f"{path}: row {line}, column {MEMBERS!r}"
+        names = members_of_cell(text, where)
         if not all(names) or len(set(names)) < len(names):
-            raise InputError(f"{path}: row {line}, column {MEMBERS!r}: wanted different names, got {text!r}")
+            raise InputError(f"{where}: wanted different names, got {text!r}")
+        if any("=" in name for name in names):
+            raise InputError(f"{where}: wanted names alone, got {text!r}; weights stand in column {LABEL!r}")
         read.append(names)
         for name in names:
             place.setdefault(name, len(place))
@@ -141,16 +146,8 @@ def _all_members(path: str, cells: pd.Series[str]) -> list[tuple[str, ...]]:
     return [tuple(sorted(names, key=place.__getitem__)) for names in read]
 
 
-def _members(text: str) -> tuple[str, ...]:
-    """Read the names in `a+b` or in a JSON list."""
-    if text.lstrip().startswith("["):
-        try:
-            return tuple(str(name) for name in json.loads(text))
-        except json.JSONDecodeError:
-            raise InputError(
-                f"column {MEMBERS!r}: wanted a JSON list or names joined by +, got {text!r}"
-            ) from None
-    return tuple(name.strip() for name in text.split("+"))
+def _without_weights(label: str) -> str:
+    return "+".join(part.partition("=")[0] for part in label.split("+"))
 
 
 def _numbers(path: str, rows: pd.DataFrame, column: str) -> Floats:
@@ -253,7 +250,7 @@ def _of_task(
         metric=str(candidates["metric"].iloc[0]),
         higher_is_better=bool(candidates["higher_is_better"].iloc[0]),
         labels=tuple(paired.index),
-        members=tuple(_members(text) for text in paired[MEMBERS]),
+        members=tuple(members_of_cell(text, f"column {MEMBERS!r}") for text in paired[MEMBERS]),
         merged=paired["value"].to_numpy(dtype=np.float64),
         trained=paired["trained"].to_numpy(dtype=np.float64),
         again=paired["again"].to_numpy(dtype=np.float64),

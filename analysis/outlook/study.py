@@ -99,8 +99,9 @@ def of_run(
     names = list(targets) or list(run.setup.targets)
     chosen = {name: run.target_named(name)[1] for name in names}
     mixtures, tell = _mixtures(run, seed), progress or nobody
-    plan = forecast(run)
-    merged, moved, reach = _models(run, plan, mixtures)
+    tell(0, 1, "gradients and curvature at the base")
+    merged, moved, reach = _models(run, forecast(run), mixtures)
+    tell(1, 1, "gradients and curvature at the base")
     losses = {name: np.full((3, len(mixtures)), np.nan) for name in chosen}
     for row, mixture in enumerate(mixtures):
         trained = run.displacement(mixture, run.seed)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.fidelity.sources import LABEL, MEMBERS, read_table
+from analysis.member_cells import members_of_cell
 from analysis.results import run_source
 from analysis.trust.landscape import Landscape
 from m2m.errors import ConfigError, InputError
@@ -138,10 +139,7 @@ def _text(label: str, members: str, where: str) -> str:
     """Return what names a row's mixture: the members, or the candidate where it has weights or is alone."""
     text = label if "=" in label or not members else members
     if text.startswith("["):
-        try:
-            text = "+".join(map(str, json.loads(text)))
-        except (json.JSONDecodeError, TypeError):
-            raise InputError(f"{where}: wanted a JSON list or names joined by +, got {text!r}") from None
+        text = "+".join(members_of_cell(text, where))
     return "+".join(split_label(text))
 
 

@@ -91,7 +91,8 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
     if result.uncertainty is not None:
         found = result.uncertainty
         print(
-            f"better than equal shares in {found.beats_equal:.0%} of {len(found.choices)} resamples; "
+            f"its merged model is better than that of equal shares in {found.beats_equal:.0%} of "
+            f"{len(found.choices)} resamples; "
             f"expected regret {found.regret:.2g} of the starting mixtures' range"
         )
     print(f"\npredicted → measured on validation (cross-validated Spearman {result.spearman:.3f}):")

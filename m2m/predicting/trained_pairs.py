@@ -11,6 +11,24 @@ import numpy as np
 from m2m.errors import InputError
 from m2m.support.arrays import Floats
 
+#: A pair's residual is divided by its shares' product, so a smaller share than this only enlarges noise.
+SMALLEST_SHARE = 1e-3
+#: How far shares may sum from 1: as many roundings as a mixture may have datasets.
+_SUM = 1e-9
+
+
+def checked_points(points: Floats, datasets: int) -> Floats:
+    """Return mixtures [M, N] as numbers; InputError if one is no point of the simplex of N datasets."""
+    try:
+        found = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"mixtures must be numbers [M, {datasets}], got {points!r:.60}") from None
+    if found.ndim != 2 or found.shape[1] != datasets:
+        raise InputError(f"mixtures must be [M, {datasets}], a share a dataset, got {list(found.shape)}")
+    if not (np.isfinite(found).all() and (found >= 0).all() and (np.abs(found.sum(1) - 1) <= _SUM).all()):
+        raise InputError("a mixture's shares must be finite, at least 0 and sum to 1")
+    return found
+
 
 @dataclass(frozen=True)
 class PairCorrection:
@@ -45,7 +63,8 @@ class PairCorrection:
             The correction.
 
         Raises:
-            InputError: If a mixture has more or fewer than two datasets, or a pair is not there.
+            InputError: If a mixture is no point of the simplex, has more or fewer than two datasets or a
+                share below 0.001, a residual is not finite, or a pair is not there.
         """
         found: dict[tuple[int, ...], list[Floats]] = {
             pair: [] for pair in combinations(range(len(datasets)), 2)
@@ -54,11 +73,24 @@ class PairCorrection:
             raise InputError(
                 f"a correction by trained pairs needs at least two datasets, got {list(datasets)}"
             )
+        if len(set(datasets)) < len(datasets):
+            raise InputError(f"datasets must have different names, got {list(datasets)}")
+        points, residuals = checked_points(points, len(datasets)), np.asarray(residuals, dtype=np.float64)
+        if residuals.ndim not in (1, 2) or len(residuals) != len(points):
+            raise InputError(
+                f"{len(points)} trained pairs, but residuals {list(residuals.shape)}; wanted one each"
+            )
+        if not np.isfinite(residuals).all():
+            raise InputError("residuals of trained pairs must be finite: give only pairs with both scores")
         for point, residual in zip(points, residuals, strict=True):
             members = tuple(np.flatnonzero(point).tolist())
             if len(members) != 2:
                 names = [datasets[member] for member in members]
                 raise InputError(f"a trained pair has two datasets, got a mixture of {names}")
+            if (smallest := point[list(members)].min()) < SMALLEST_SHARE:
+                raise InputError(
+                    f"a trained pair has a share of {smallest:g}: below {SMALLEST_SHARE:g} it says nothing"
+                )
             found[members].append(residual / point[list(members)].prod())
         missing = [f"{datasets[k]}+{datasets[j]}" for (k, j), effects in found.items() if not effects]
         if missing:
@@ -70,5 +102,6 @@ class PairCorrection:
 
     def at(self, points: Floats) -> Floats:
         """Return Δ [M] or [M, E], to be added to merged scores, of mixtures [M, N]; 0 at single datasets."""
+        points = checked_points(points, len(self.datasets))
         first, second = np.triu_indices(len(self.datasets), 1)
         return np.asarray((points[:, first] * points[:, second]) @ self.effects)

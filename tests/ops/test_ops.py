@@ -166,12 +166,17 @@ def expert_pair():
     ("experts", "weights", "error", "message"),
     [
         ([], [[1.0]], InputError, "experts is empty"),
+        (None, [[1.0]], InputError, "experts is NoneType; expected a list of tensors"),
+        ({"a": torch.ones(2)}, [[1.0]], InputError, "experts is dict; expected a list of tensors"),
+        ([1], [[1.0]], InputError, r"experts\[0\] is int; expected a tensor"),
         (
             expert_pair(),
             [[1.0, 2.0, 3.0]],
             MixtureError,
             r"\[1, 3\] do not match 2 experts; expected \[M, 2\]",
         ),
+        (expert_pair(), None, MixtureError, r"weights must be numbers \[M, 2\], got None"),
+        (expert_pair(), [["a", "b"]], MixtureError, "weights must be numbers"),
         (expert_pair(), [1.0, 2.0], MixtureError, r"weights \[2\] do not match"),
         (expert_pair(), torch.empty(0, 2), MixtureError, "M >= 1"),
         (expert_pair(), [[1.0, float("nan")]], MixtureError, r"weights\[0, 1\] is nan; .* must be finite"),

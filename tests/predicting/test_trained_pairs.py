@@ -65,8 +65,27 @@ def test_seeds_of_a_pair_are_averaged() -> None:
         ("abc", np.full((1, 3), 1 / 3), r"has two datasets, got a mixture of \['a', 'b', 'c'\]"),
         ("ab", [[1.0, 0.0]], r"has two datasets, got a mixture of \['a'\]"),
         ("a", [[1.0]], r"at least two datasets, got \['a'\]"),
+        ("aa", [[0.5, 0.5]], "different names"),
+        ("ab", [[1.0, 1.0]], "sum to 1"),
+        ("ab", [[1.5, -0.5]], "at least 0"),
+        ("ab", [[np.nan, 0.5]], "finite"),
+        ("ab", [[0.5, 0.25, 0.25]], r"\[M, 2\], a share a dataset, got \[1, 3\]"),
+        ("ab", [[1.0, 1e-320]], "a share of .* says nothing"),
     ],
 )
 def test_what_does_not_fix_it_is_refused(names: str, points: list[list[float]], said: str) -> None:
     with pytest.raises(InputError, match=said):
         PairCorrection.through(list(names), np.array(points), np.ones(len(points)))
+
+
+@pytest.mark.parametrize("residuals", [[np.nan], [0.1, 0.2], [], np.ones((1, 1, 1))])
+def test_residuals_that_are_none_are_refused(residuals: object) -> None:
+    with pytest.raises(InputError, match="residuals"):
+        PairCorrection.through("ab", np.array([[0.5, 0.5]]), np.asarray(residuals))
+
+
+def test_a_correction_is_for_points_of_its_simplex() -> None:
+    found = PairCorrection.through("ab", np.array([[0.5, 0.5]]), np.ones(1))
+    for points in ([[2.0, 5.0]], [[0.5, 0.25, 0.25]], [["a", "b"]]):
+        with pytest.raises(InputError):
+            found.at(np.asarray(points))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -104,13 +104,26 @@ def _as_numbers(weights: Callable[..., Any], name: str) -> Callable[..., list[fl
     def call(*args: Any) -> list[float]:
         found = weights(*args)
         try:
-            return list(map(float, found))
-        except (TypeError, ValueError):
+            return list(map(_number, _in_order(found)))
+        except (TypeError, ValueError, OverflowError):
             raise RecipeError(
                 f"merge method {name!r}: weights must give a list of numbers, got {found!r:.60}"
             ) from None
 
     return call
+
+
+def _in_order(found: Any) -> list[Any]:
+    # A dictionary would give its keys, and a set has no order.
+    if isinstance(found, str | bytes | Mapping | Set):
+        raise TypeError(found)
+    return list(found)
+
+
+def _number(found: Any) -> float:
+    if isinstance(found, str | bytes | bool):
+        raise TypeError(found)
+    return float(found)
 
 
 def get(name: str) -> Method:

@@ -10,13 +10,14 @@ from m2m.pipeline.report.page import bullets, paragraph, picture, table
 
 _HEAD = ("surrogate", "Pearson", "merging ahead by [95 %]", "Spearman", "merging ahead by [95 %]")
 _FIGURE = "fidelity_beside"
+_NOT_THERE = "Not in these results, which an earlier m2m wrote: the run's own command writes them anew."
 
 
 def beside(figures: Path, results: Mapping[str, Any]) -> Iterator[str]:
     """Lay out what costs nothing beside merging: agreement, leads, and what the picks lose."""
     found = results.get("beside", {})
     if not found.get("overall"):
-        yield paragraph(found.get("reason") or "Not measured: every mixture must be really trained for it.")
+        yield paragraph(found.get("reason") or _NOT_THERE)
         yield bullets(f"{target}: {reason}" for target, reason in found.get("left_out", {}).items())
         return
     yield paragraph(

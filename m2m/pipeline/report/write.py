@@ -33,6 +33,11 @@ _NEEDED = (
     "seconds", "recipe", "seed",
 )  # fmt: skip
 _Results = Mapping[str, Any]
+#: What is said of a pick that needs no merging.
+ONE_DATASET = (
+    "The pick is a single dataset, whose merged model is its expert: the experts' own scores say as much, "
+    "without merging."
+)
 
 
 @checked()
@@ -83,6 +88,8 @@ def _headline(results: _Results) -> str:
         f"{results['metric']} of "
         f"{_number(test['picked'])} ({_direction(results)}); {others}."
     )
+    if len(results["picked"]) == 1:
+        text += f" {ONE_DATASET}"
     return f"<h1>Train on {names}</h1>\n{paragraph(text, 'lead')}"
 
 

@@ -70,6 +70,15 @@ def test_a_table_without_targets_or_members(tmp_path: Path) -> None:
     assert "not known" in found["undefined"]["singletons"]
 
 
+def test_a_candidate_that_names_datasets_tells_its_members(tmp_path: Path) -> None:
+    labels = ["a", "b", "c", "a=0.25+b=0.75", "a+b", "a+c", "b+c", "a+b+c"]
+    rows = "".join(f"{label},{i},{i * i}\n" for i, label in enumerate(labels))
+    found = of_table(table(tmp_path, f"candidate,x,y\n{rows}"), "x", "y").by["all"]
+    assert found.mixtures.pearson.n == 5
+    assert found.with_singletons.pearson.n == 8
+    assert found.points.labels == tuple(labels)
+
+
 def test_empty_cells_are_left_out_and_counted(tmp_path: Path) -> None:
     study = of_table(table(tmp_path, "x,y\n1,1\n2,\n3,2\n,4\n4,5\n5,6\n"), "x", "y")
     found = study.by["all"].to_json()
@@ -102,7 +111,12 @@ def test_nan_is_not_an_empty_cell(tmp_path: Path) -> None:
         ('members,x,y\n"[""a"",""b""]",1,2\n"[""a+b""]",3,4\n', "dataset name 'a\\+b' has"),
         ("", "not a CSV table"),
         ("candidate,x,y\na,1,2\na,3,4\n", "more than once"),
-        ('members,x,y\n"[""a",1,2\n', "wanted a JSON list"),
+        ('members,x,y\n"[""a",1,2\n', "row 1, column 'members': wanted names joined by .*JSON list"),
+        (f"members,x,y\n{'[' * 100_000},1,2\n", "JSON list of names, got '\\[+…'"),
+        (f"members,x,y\n[{'1' * 5000}],1,2\n", "wanted names joined by"),
+        ("members,x,y\n[],1,2\n", r"wanted names joined by .*, got '\[\]'"),
+        ("members,x,y\n[null],1,2\n", "wanted names joined by"),
+        ("members,x,y\na=0.5+b=0.5,1,2\n", "wanted names alone, .*weights stand in column 'candidate'"),
     ],
 )
 def test_a_wrong_table_says_what_and_where(tmp_path: Path, text: str, message: str) -> None:

@@ -220,7 +220,9 @@ def test_what_a_user_s_method_does_wrong_is_said(
 
 
 @pytest.mark.usefixtures("known")
-@pytest.mark.parametrize("given", [None, 5, ["a"], [None]])
+@pytest.mark.parametrize(
+    "given", [None, 5, ["a"], [None], ["1", "2"], {0: 1.0, 1: 2.0}, {1.0, 2.0}, [True, False], [10**400, 1]]
+)
 def test_weights_that_are_no_numbers_are_refused(given: object, tmp_path: Path) -> None:
     make_models(tmp_path, 2)
     register(halved(weights=lambda settings: given))
