@@ -66,8 +66,9 @@ class Parameter:
         number = _as_number(value, where, self.kind)
         below = number <= self.low if self.open_low else number < self.low
         if below or number > self.high:
-            left = "(" if self.open_low else "["
-            raise RecipeError(f"{where} must be in {left}{self.low:g}, {self.high:g}], got {value!r}")
+            left = "(" if self.open_low or math.isinf(self.low) else "["
+            right = ")" if math.isinf(self.high) else "]"
+            raise RecipeError(f"{where} must be in {left}{self.low:g}, {self.high:g}{right}, got {value!r}")
         if self.kind == "integer":
             if number != int(number):
                 raise RecipeError(f"{where} must be a whole number, got {value!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from m2m.checkpoint.checkpoint import Checkpoint
@@ -19,6 +19,7 @@ from m2m.merging.recipe.layers import OutputTensor
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
 from m2m.support.names import short_names
+from m2m.support.schema import did_you_mean
 
 #: Candidate name to merging weights of the experts, which take the place of the recipe's. each [N]
 Candidates = Mapping[str, Sequence[float]]
@@ -101,6 +102,7 @@ def from_recipe(
             wanted.append(WantedTensor(entry, (*experts, *more), settings=settings, origin=origin))
     if opened:
         _check_used(opened, wanted)
+        _check_known(opened, models.values())
     return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
 
 
@@ -122,6 +124,18 @@ def _check_used(opened: Mapping[str, Checkpoint], wanted: Sequence[WantedTensor]
                 f"{path}: none of its tensors has the name of one of the models': it holds "
                 f"{file.names[0]!r}, they hold {merged!r}"
             )
+
+
+def _check_known(opened: Mapping[str, Checkpoint], models: Iterable[Checkpoint]) -> None:
+    # A tensor that is called otherwise than the models' would count as one without an estimate.
+    known = {name for model in models for name in (*model.tensors, *model.tied)}
+    for path, file in opened.items():
+        for name in file.tensors:
+            if name not in known:
+                raise CheckpointError(
+                    f"{path}: its tensor {name!r} is none of the models'{did_you_mean(name, known)}: wanted "
+                    "estimates by the models' names"
+                )
 
 
 def _own_dtype(donor: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo, ...]) -> str:

@@ -275,6 +275,26 @@ def test_moments_of_other_tensors_are_not_taken_for_none(tmp_path: Path) -> None
         merge(make_recipe("adam_merge", paths, base=True, shared={}, each={}), tmp_path / "out")
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_moments_of_a_tensor_that_no_model_has_are_refused(tmp_path: Path, both: bool) -> None:
+    from m2m.checkpoint.writer import save_file
+
+    _, paths, moments = saved(tmp_path, {"layer.weight": (30,), "b": (4,)}, 2)
+    for path, own in list(zip(paths[1:], moments, strict=True))[: 2 if both else 1]:
+        save_file({**own, "layers.weight": torch.ones(3)}, Path(path) / MOMENTS_NAME)
+    with pytest.raises(
+        CheckpointError,
+        match=r"m1/second_moments.*'layers.weight' is none of the models' \(did you mean 'layer.weight'",
+    ):
+        merge(make_recipe("adam_merge", paths, base=True, shared={}, each={}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_range_holds_infinity() -> None:
+    with pytest.raises(RecipeError, match=r"eps must be in \(0, inf\), got -1"):
+        settings_of(ADAM, 2, eps=-1)
+
+
 def test_weights_are_shares_of_a_mixture() -> None:
     for weight, message in [([0, 0], "sum to 0"), ([-1, 2], r"weight must be in \[0")]:
         with pytest.raises(RecipeError, match=message):
