@@ -1,16 +1,21 @@
-"""PyTorch `.bin` files: where their tensors lie, learned with `weights_only` and without reading a weight."""
+"""Files of torch.save: the one door through which they are read, and where the tensors of a `.bin` file lie.
+
+Always with `weights_only`: no code in a file is run. The header of a `.bin` file takes no weight into memory.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 import struct
 import warnings
 import zipfile
 from bisect import bisect_right
 from pathlib import Path
+from typing import Any
 
 from m2m.checkpoint.header import SIZES, Header, TensorInfo, parse_dtype
-from m2m.errors import CheckpointError
+from m2m.errors import CheckpointError, InputError
 from m2m.support.doors import reading, require_file
 
 _WHAT = "a PyTorch state dict that weights_only loads"
@@ -18,26 +23,77 @@ _WHAT = "a PyTorch state dict that weights_only loads"
 _ENCRYPTED = 1
 #: Where a zip member's header tells the lengths of its name and its extra field.
 _NAME_LENGTH = 26
+#: How a zip archive begins, and what stands among the first bytes of a file of torch.save before torch 1.6.
+_ARCHIVE, _LEGACY, _BEGINNING = b"PK\x03\x04", b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", 32
+_REFUSED = re.compile(r"GLOBAL (\S+)")
+
+
+def load_pickled(path: Path, what: str, error: type[InputError] = CheckpointError) -> Any:
+    """Load what torch.save wrote, in today's format or in that from before torch 1.6.
+
+    Args:
+        path: The file.
+        what: What it should be, as in `a PyTorch state dict`.
+        error: Class of the error.
+
+    Returns:
+        Its content; the tensors of an archive stay in the file until they are used.
+
+    Raises:
+        InputError: Of class `error`, if it cannot be read, is no such file, or holds more than data.
+    """  # noqa: DOC502 - raised by what is called
+    return _loaded(path, what, error, mmap=_is_archive(path, what, error))
 
 
 def read_pickled_header(path: Path) -> Header:
     """Find the tensors of a `.bin`, `.pt` or `.pth` file; no code in it is run."""
-    import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    require_file(path, _WHAT, CheckpointError)
-    with reading(_WHAT, path, CheckpointError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about storages of old files
-        if not zipfile.is_zipfile(path):
-            raise CheckpointError(
-                f"{path}: is not a PyTorch zip archive (cut off, or written before torch 1.6)"
-            )
+    if not _is_archive(path, _WHAT, CheckpointError):
+        raise CheckpointError(f"{path}: is not a zip archive, as torch.save writes since 1.6: save it again")
+    with reading(_WHAT, path, CheckpointError):
         records = _records(path)
         with FakeTensorMode():  # storages are then not loaded: they only know where they lie in the file
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = _loaded(path, _WHAT, CheckpointError, mmap=False)
         if not isinstance(state, dict):
             raise CheckpointError(f"{path}: holds a {type(state).__name__}; wanted tensors by name")
         return Header({name: _tensor(name, value, path, records) for name, value in state.items()}, {})
+
+
+def _is_archive(path: Path, what: str, error: type[InputError]) -> bool:
+    # False for the format before torch 1.6; what is in neither is refused.
+    require_file(path, what, error)
+    with reading(what, path, error):
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING)
+        if zipfile.is_zipfile(path):
+            return True
+    if _LEGACY in beginning:
+        return False
+    why = "it is not a file of torch.save (neither a zip archive nor its older format)"
+    if not beginning:
+        why = "it is empty"
+    elif beginning.startswith(_ARCHIVE):
+        why = "it is a zip archive that is cut off"
+    raise error(f"{path} is not {what}: {why}")
+
+
+def _loaded(path: Path, what: str, error: type[InputError], *, mmap: bool) -> Any:
+    import torch
+
+    with reading(what, path, error), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about storages of old files
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        except Exception as failure:
+            if "weights_only" not in str(failure):
+                raise
+            # torch goes on to advise loading it all the same, which would run it.
+            refused = _REFUSED.search(str(failure))
+            found = repr(refused[1])[:80] if refused else "more than that"
+            raise error(
+                f"{path} is not {what}: wanted tensors, numbers, text and tables of them, it holds {found}"
+            ) from failure
 
 
 def _records(path: Path) -> list[tuple[int, int]]:

