@@ -59,4 +59,4 @@ def test_without_experts_it_says_what_to_do() -> None:
     page = shown(overall={}, reason="no target has its experts' scores", left_out={"t": "add the row <b>"})
     assert "no target has its experts" in page
     assert "<li>t: add the row &lt;b&gt;</li>" in page
-    assert "Not measured" in "\n".join(beside(Path("nowhere"), {}))
+    assert "earlier m2m" in "\n".join(beside(Path("nowhere"), {}))
