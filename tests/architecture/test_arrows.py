@@ -184,6 +184,12 @@ def test_every_file_is_in_a_room() -> None:
     assert not {file: room for file, room in rooms.items() if room not in TABLE}
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    """Pytest imports them by name alone, and finds two of one name an error as soon as it meets both."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def test_no_file_imports_itself_in_a_circle() -> None:
     """Late ones and types count too: what two files need of each other belongs into one, or into a third."""
     graph = {module_of(file): set(modules_imported(file)) for file in FILES}
