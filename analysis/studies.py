@@ -135,11 +135,13 @@ def measure_trust(
         source: A CSV table with a row a mixture, all merged and some trained, or a finished run folder.
         out: Where to write; None: the run's own figures folder.
         merged: Column of the merged models' scores; None: `merged`. Like the next four, for tables only.
-        trained: Column of the mixture-trained models' scores; None: `trained`.
+        trained: Column of the mixture-trained models' scores; None: `trained`, which a table without any
+            training need not have where only a budget is asked about.
         by: Column that names the target.
         again: Column of a second training seed's scores.
         lower_is_better: Whether scores are losses.
-        budget: Say only which mixtures to train, this many, and write the table to fill in, `trainings.csv`.
+        budget: Say only which mixtures to train, this many that are not trained yet, and write the table to
+            fill in, `trainings.csv`.
         tolerance: How far off the best a pick may be, as a share of the range of trained scores.
         threshold: Probability of that at which training can stop.
         seed: Seed of all draws.
@@ -162,11 +164,14 @@ def measure_trust(
     begins = NAME if budget is None else trainings.NAME
     folder = _checked(source / "figures" if out is None else out, begins, [source] if table else [])
     columns = {"merged": merged, "trained": trained, "by": by, "again": again}
-    landscapes, origin = sources.read(source, columns, lower_is_better=lower_is_better)
+    landscapes, origin = sources.read(
+        source, columns, lower_is_better=lower_is_better, planning=budget is not None
+    )
     if budget is not None:
         planned = trainings.plan(landscapes, budget, seed)
         trainings.write(folder, landscapes, planned)
-        return Outcome(planned, trainings.to_json(planned), folder)
+        warnings = trainings.warnings(landscapes, planned)
+        return Outcome(planned, trainings.to_json(planned, warnings), folder)
     found = study(landscapes, tolerance=tolerance, threshold=threshold, seed=seed)
     content = to_json(found)
     made_by = {"source": origin, "seed": seed, "versions": versions()}

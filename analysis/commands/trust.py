@@ -1,8 +1,9 @@
 """Say how far merging's choice can be trusted when few of its mixtures were trained.
 
 Reads a table with a row a mixture, all merged and some trained, or a run folder, and writes trust.json,
-trust.csv (a row a mixture) and the figure. With --budget it says which mixtures to train, and writes
-trainings.csv with a column `purpose`: once their scores are filled in, that table is read here.
+trust.csv (a row a mixture) and the figure. With --budget it says which mixtures to train that
+are not trained yet (a table needs no column of trained scores then), and writes trainings.csv with a column
+`purpose`: once their scores are filled in, that table is read here.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="COL", help="column that names the target (tables)")
     parser.add_argument("--again", metavar="COL", help="column of a second training seed's scores (tables)")
     parser.add_argument("--lower-is-better", action="store_true", help="scores are losses (tables)")
-    parser.add_argument("--budget", type=natural, metavar="M", help="say only which M mixtures to train")
+    parser.add_argument("--budget", type=natural, metavar="M", help="say only which M more mixtures to train")
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -66,14 +67,19 @@ def execute(args: argparse.Namespace) -> int:
         threshold=args.threshold, seed=args.seed,
     )  # fmt: skip
     found = outcome.study
-    lines = _sentences(found) if isinstance(found, Trust) else [_planned(one) for one in found]
+    lines = _sentences(found) if isinstance(found, Trust) else _plan(found, outcome.content["warnings"])
     report(args, outcome, outcome.content, lines)
     return 0
 
 
-def _planned(one: Planned) -> str:
-    purpose = {"random": "drawn by chance", "top": "best by merging of those left"}[one.purpose]
-    return f"train {one.mixture.shown} ({purpose})"
+def _plan(planned: list[Planned], warnings: list[str]) -> list[str]:
+    purpose = {"random": "drawn by chance", "top": "best by merging of those left"}
+    free = [one.mixture.shown for one in planned if one.trained]
+    return [
+        *(f"train {one.mixture.shown} ({purpose[one.purpose]})" for one in planned if not one.trained),
+        *(f"free: {name} (drawn by chance, and trained already)" for name in free),
+        *(f"warning: {warning}" for warning in warnings),
+    ]
 
 
 def _sentences(study: Trust) -> list[str]:
@@ -87,8 +93,8 @@ def _sentences(study: Trust) -> list[str]:
     regret, after = study.next.regret, study.next.after
     return [
         *lines,
-        f"train next: {study.next.mixture} (expected regret {regret:.3g} → {after:.3g} standard deviations "
-        "of merged scores)",
+        f"train next: {study.next.mixture} (expected regret {regret:.3g} → {after:.3g}"
+        f"{', mean of the targets' if len(study.by) > 1 else ''})",
     ]
 
 
@@ -101,9 +107,10 @@ def _of_target(target: str, found: TargetTrust, tolerance: float) -> list[str]:
         f"{picked.regret:.3g}, at most {picked.limit:.3g} with 95 %; within {tolerance:.0%} of the best with "
         f"probability {found.enough:.2f}",
     ]
-    if found.measured.row != picked.row:
-        measured = found.measured
-        lines.append(f"  best trained is {measured.mixture}: expected regret {measured.regret:.3g}")
+    measured = found.measured
+    score = f"  best trained {measured.mixture}: score {landscape.measured[measured.row]:.4g}"
+    again = "the pick" if measured.row == picked.row else f"expected regret {measured.regret:.3g}"
+    lines.append(f"{score}, {again}")
     if merging.row != picked.row:
         lines.append(f"  merging alone picks {merging.mixture}: expected regret {merging.regret:.3g}")
     return lines
@@ -113,4 +120,5 @@ def _in_words(estimate: IntervalEstimate) -> str:
     if estimate.value is None:
         return f"no correlation: {estimate.reason}"
     interval = f" [{estimate.low:.2f}, {estimate.high:.2f}]" if estimate.low is not None else ""
-    return f"r = {estimate.value:.2f}{interval} from {estimate.n} ({estimate.method or estimate.reason})"
+    how = "; ".join(filter(None, (estimate.method, estimate.reason)))
+    return f"r = {estimate.value:.2f}{interval} from {estimate.n} ({how})"

@@ -30,12 +30,14 @@ def agreement(landscape: Landscape, coefficient: str = "pearson") -> IntervalEst
 
     Returns:
         The estimate with a 95 % interval; no value but a reason if too few mixtures were trained by chance.
-        Those trained for being the best by merging say nothing about the others, and do not count.
+        Those trained for being the best by merging say nothing about the others, and do not count. Where
+        every mixture is trained there is nothing to sample, and no interval; trained scores are means over
+        training seeds, `analysis.fidelity`'s are of the first seed.
     """
     several, measured = landscape.several, landscape.measured
     there = several & np.isfinite(measured)
     if there.sum() == several.sum():
-        return _census(landscape.merged[there], measured[there], coefficient)
+        return _census(landscape, coefficient)
     if not landscape.purposes:
         return IntervalEstimate.missing(
             0, "it is not known which mixtures were trained by chance (column purpose, from a design)"
@@ -44,12 +46,12 @@ def agreement(landscape: Landscape, coefficient: str = "pearson") -> IntervalEst
     sample = drawn & there
     n, least = int(sample.sum()), FEWEST[coefficient]
     if n < least:
-        return IntervalEstimate.missing(
-            n, f"{n} of the mixtures trained by chance have a score, and {least} are needed; no others count"
-        )
+        there_are = "there is 1" if n == 1 else f"there are {n}"
+        reason = f"it needs {least} trained mixtures that were drawn by chance, and {there_are}"
+        return IntervalEstimate.missing(n, reason)
     value = _coefficient(landscape.merged[sample], measured[sample], coefficient)
     if value is None:
-        return IntervalEstimate.missing(n, "all scores of the mixtures trained by chance are equal")
+        return IntervalEstimate.missing(n, "all scores of the mixtures drawn by chance are equal")
     if abs(value) == 1:
         return IntervalEstimate(value, None, None, n, reason="at ±1 too few points to tell how sure")
     error = standard_error(coefficient, value, n) * math.sqrt(1 - n / int(several.sum()))
@@ -59,11 +61,15 @@ def agreement(landscape: Landscape, coefficient: str = "pearson") -> IntervalEst
     return IntervalEstimate(value, float(low), float(high), n, "simple random sample", reason)
 
 
-def _census(merged: Floats, trained: Floats, coefficient: str) -> IntervalEstimate:
+def _census(landscape: Landscape, coefficient: str) -> IntervalEstimate:
+    merged, trained = landscape.merged[landscape.several], landscape.measured[landscape.several]
     value = _coefficient(merged, trained, coefficient) if len(merged) > 1 else None
     if value is None:
         return IntervalEstimate.missing(len(merged), "too few mixtures, or equal scores")
-    return IntervalEstimate(value, value, value, len(merged), "every mixture is trained")
+    seeds = len(landscape.trained)
+    averaged = f"scores are means of {seeds} training seeds; " if seeds > 1 else ""
+    reason = f"every mixture is trained: {averaged}no sampling error; other training seeds are not in this"
+    return IntervalEstimate(value, None, None, len(merged), reason=reason)
 
 
 def _coefficient(merged: Floats, trained: Floats, coefficient: str) -> float | None:

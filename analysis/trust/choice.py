@@ -101,7 +101,7 @@ class NextTraining:
     Attributes:
         mixture: Its label.
         row: Its row.
-        regret: Expected regret of the pick now, in standard deviations of merged scores, a mean over targets.
+        regret: Expected regret of the pick now, in the metric's unit, a mean over targets.
         after: The same once the mixture is trained and the pick made anew.
     """
 
@@ -124,7 +124,8 @@ def next_training(beliefs: Belief | Sequence[Belief]) -> NextTraining | None:
     belief is taken for normal with the draws' covariance.
 
     Args:
-        beliefs: One target's belief, or those of several over the same mixtures, which count alike.
+        beliefs: One target's belief, or those of several over the same mixtures and in one metric; they
+            count alike, each in standard deviations of its merged scores.
 
     Returns:
         The training; None if every mixture is trained.
@@ -139,11 +140,12 @@ def next_training(beliefs: Belief | Sequence[Belief]) -> NextTraining | None:
     waiting = np.flatnonzero(np.any([np.isnan(belief.landscape.measured) for belief in several], axis=0))
     if not len(waiting):
         return None
-    gains = np.mean([expected_gains(belief)[waiting] / belief.landscape.unit for belief in several], axis=0)
-    regret = np.mean([np.mean(regrets(belief, pick(belief))) / belief.landscape.unit for belief in several])
-    most = int(np.argmax(gains))
+    gains = np.array([expected_gains(belief)[waiting] for belief in several])
+    units = np.array([belief.landscape.unit for belief in several])
+    most = int(np.argmax(np.mean(gains / units[:, None], axis=0)))
     row = int(waiting[most])
-    return NextTraining(mixtures[row].label, row, float(regret), float(max(regret - gains[most], 0.0)))
+    regret = float(np.mean([np.mean(regrets(belief, pick(belief))) for belief in several]))
+    return NextTraining(mixtures[row].label, row, regret, max(regret - float(np.mean(gains[:, most])), 0.0))
 
 
 def expected_gains(belief: Belief) -> Floats:

@@ -26,10 +26,16 @@ from m2m.support.names import split_label
 
 #: Column that says what each mixture was trained for.
 PURPOSE = "purpose"
+#: Column of the mixture-trained models' scores, where no other is named.
+TRAINED = "trained"
 
 
 def read(
-    source: Path, columns: Mapping[str, str | None], *, lower_is_better: bool = False
+    source: Path,
+    columns: Mapping[str, str | None],
+    *,
+    lower_is_better: bool = False,
+    planning: bool = False,
 ) -> tuple[list[Landscape], dict[str, Any]]:
     """Read landscapes from a table or a run folder.
 
@@ -37,6 +43,7 @@ def read(
         source: Either.
         columns: The columns' names, as arguments of `of_table`; None for a default. For tables only.
         lower_is_better: Whether scores are losses; for tables only.
+        planning: Whether trainings are only planned: a table without a column of them then has none.
 
     Returns:
         A landscape a target, and what they were made from.
@@ -51,7 +58,10 @@ def read(
             *others, last = (argument(name) for name in (*columns, "lower_is_better"))
             raise ConfigError(f"{', '.join(others)} and {last} are for tables, not for a run")
         return of_run(source), run_source(source)
-    found = of_table(source, **named, higher_is_better=not lower_is_better)
+    rest = {name: column for name, column in named.items() if name != "trained"}
+    untrained = planning and "trained" not in named and TRAINED not in read_table(source, [])
+    trained = None if untrained else named.get("trained", TRAINED)
+    found = of_table(source, **rest, trained=trained, higher_is_better=not lower_is_better)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     return found, {"table": source.name, **named, "sha256": digest}
 
@@ -60,7 +70,7 @@ def of_table(
     path: str | Path,
     *,
     merged: str = "merged",
-    trained: str = "trained",
+    trained: str | None = TRAINED,
     by: str | None = None,
     again: str | None = None,
     higher_is_better: bool = True,
@@ -73,7 +83,8 @@ def of_table(
     Args:
         path: The table.
         merged: Column of the merged models' scores.
-        trained: Column of the mixture-trained models' scores; empty where there is none.
+        trained: Column of the mixture-trained models' scores, empty where there is none; None: nothing is
+            trained yet.
         by: Column that names the target; None: one target.
         again: Column of scores of a second training seed.
         higher_is_better: Direction of the metric.
@@ -88,7 +99,7 @@ def of_table(
     table = read_table(Path(path), [name for name in (merged, trained, by, again) if name is not None])
     if MEMBERS not in table and LABEL not in table:
         raise InputError(f"{path} has neither a column {MEMBERS!r} nor {LABEL!r} that says what was mixed")
-    columns = [trained, *([again] if again else [])]
+    columns = [column for column in (trained, again) if column is not None]
     return [
         _of_rows(str(path), target, rows, merged, columns, higher_is_better)
         for target, rows in _targets(str(path), table, by)
@@ -112,7 +123,9 @@ def _of_rows(
     return Landscape(
         mixtures=_mixtures(path, rows),
         merged=_numbers(path, rows, merged, wanted=True),
-        trained=np.stack([_numbers(path, rows, column) for column in columns]),
+        trained=np.stack(
+            [_numbers(path, rows, column) for column in columns] or [np.full(len(rows), np.nan)]
+        ),
         target=target,
         higher_is_better=higher_is_better,
         purposes=tuple(rows[PURPOSE]) if PURPOSE in rows else (),

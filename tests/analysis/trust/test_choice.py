@@ -84,6 +84,11 @@ def test_targets_have_a_next_training_together() -> None:
     alone = [expected_gains(each) / each.landscape.unit for each in (first, second)]
     waiting = np.isnan(first.landscape.measured)
     assert one is not None
+    # Regrets stand in the scores' unit, as all others do; what is chosen does not depend on it.
+    lost = [regrets(each, pick(each)).mean() for each in (first, second)]
+    assert one.regret == pytest.approx(np.mean(lost))
+    gains = [expected_gains(each)[one.row] for each in (first, second)]
+    assert one.after == pytest.approx(max(np.mean(lost) - np.mean(gains), 0))
     assert one.row == int(np.argmax(np.where(waiting, alone[0] + alone[1], -1)))
     other = landscape(datasets=3, trained=2)
     with pytest.raises(InputError, match="different mixtures"):

@@ -14,7 +14,7 @@ from helpers.trust_landscapes import scores
 
 from analysis import measure_trust
 from analysis.cli import main
-from analysis.trust import Trust, of_run, of_table, study, trust
+from analysis.trust import Trust, design, of_run, of_table, study, trust
 from analysis.trust import belief as room
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline.run_folder import RunFolder
@@ -34,7 +34,6 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def table(folder: Path, change: Callable[[dict[str, str]], None] = lambda row: None, **of: int) -> Path:
     """Write a table in which the first `trained` mixtures of two or more datasets are trained."""
-    path = folder / "scores.csv"
     rows = []
     for number, mixture in enumerate(SUBSETS):
         shown = 4 <= number < 4 + of.get("trained", 6)
@@ -42,6 +41,10 @@ def table(folder: Path, change: Callable[[dict[str, str]], None] = lambda row: N
         row["trained"] = repr(float(TRUTH[number])) if shown else ""
         change(row)
         rows.append(row)
+    return write(folder / "scores.csv", rows)
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -63,17 +66,14 @@ def test_from_a_design_to_an_answer(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert sorted(row["purpose"] for row in rows) == [""] * 7 + ["random"] * 4 + ["top"] * 4
     for row, score in zip(rows, TRUTH, strict=True):
         row["trained"] = repr(float(score)) if row["purpose"] else ""
-    filled = tmp_path / "filled.csv"
-    with filled.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    filled = write(tmp_path / "filled.csv", rows)
     out = tmp_path / "out"
     assert main(["trust", str(filled), "--by", "target", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "all: 8 of 11 mixtures of two or more datasets are trained; r = " in printed
     assert "from 4 (simple random sample)" in printed
-    assert "pick " in printed
+    best = max((row for row in range(15) if rows[row]["trained"] or row < 4), key=lambda row: TRUTH[row])
+    assert f"best trained {SUBSETS[best].label}: score {TRUTH[best]:.4g}, " in printed
     assert {path.name for path in out.iterdir()} == FILES
     assert unexplained(out) == []
     content = json.loads((out / "trust.json").read_text(encoding="utf-8"))
@@ -84,6 +84,44 @@ def test_from_a_design_to_an_answer(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert sum(float(row["best"]) for row in believed) == pytest.approx(1)
     assert [row["candidate"] for row in believed if row["picked"] == "True"] == [found["picked"]["mixture"]]
     assert all(float(row["low"]) <= float(row["mean"]) <= float(row["high"]) for row in believed)
+
+
+def test_a_design_needs_no_column_of_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "merged.csv"
+    lines = [f"{mixture.label},{score!r}" for mixture, score in zip(SUBSETS, MERGED.tolist(), strict=True)]
+    path.write_text("\n".join(["members,merged", *lines]), encoding="utf-8")
+    out = tmp_path / "out"
+    assert main(["trust", str(path), "--budget", "2", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    expected = design(MERGED, SUBSETS, 2)
+    assert [line.split()[1] for line in printed.splitlines()[:2]] == [one.mixture.label for one in expected]
+    assert (
+        "warning: a correlation needs 4 mixtures drawn by chance, and this makes 1: --budget 7 is the least"
+    ) in printed
+    experts = [row["candidate"] for row in read(out / "trainings.csv") if row["trained"]]
+    assert experts == list("abcd")
+    outcome = measure_trust(path, tmp_path / "seven", budget=7)
+    assert outcome.content["warnings"] == []
+    # Without a budget, or with a column that was asked for, it has to be there.
+    for options in ([], ["--budget", "2", "--trained", "trained"]):
+        assert main(["trust", str(path), *options, "--out", str(out)]) == 2
+        assert "has no column 'trained'" in capsys.readouterr().err
+
+
+def test_a_second_design_goes_on_from_the_first(tmp_path: Path) -> None:
+    first = table(tmp_path, trained=0)
+    measure_trust(first, tmp_path / "first", budget=4)
+    rows = read(tmp_path / "first" / "trainings.csv")
+    for row, score in zip(rows, TRUTH, strict=True):
+        row["trained"] = repr(float(score)) if row["purpose"] else row["trained"]
+    filled = write(tmp_path / "filled.csv", rows)
+    measure_trust(filled, tmp_path / "second", budget=3)
+    after = read(tmp_path / "second" / "trainings.csv")
+    new = [row for row in after if row["purpose"] and not row["trained"]]
+    assert len(new) == 3
+    # Two drawn by chance before, and two more, new or free: enough for a correlation once all are scored.
+    assert sum(row["purpose"] == "random" for row in after) == 4
+    assert all(now["purpose"] for was, now in zip(rows, after, strict=True) if was["purpose"])
 
 
 def test_python_and_the_command_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +191,11 @@ def cell(label: str, column: str, value: str) -> Callable[[dict[str, str]], None
         (lambda row: None, ["--trained", "truth"], "has no column 'truth'"),
         (lambda row: None, ["--by", "trained"], "column 'trained': wanted a target's name, got nothing"),
         (lambda row: None, ["--tolerance", "2"], "--tolerance must be a number from 0 to 1, got 2"),
-        (lambda row: None, ["--budget", "12"], "a budget of 12 trainings, but there are 11 mixtures"),
+        (
+            lambda row: None,
+            ["--budget", "6"],
+            "there are 5 mixtures of two or more datasets that are not trained",
+        ),
         (lambda row: None, ["--budget", "1"], "--budget must be a whole number of at least 2, got 1"),
     ],
 )
@@ -220,6 +262,10 @@ def test_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "5 of 11 mixtures" in capsys.readouterr().out
     assert {path.name for path in (run / "figures").iterdir()} == FILES
     assert unexplained(run / "figures") == []
+    assert main(["trust", str(run), "--budget", "2", "--out", str(tmp_path / "plan")]) == 0
+    proposed = {line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("train ")}
+    assert len(proposed) == 2
+    assert proposed <= {SUBSETS[row].label for row in range(4, 15, 2)}
     assert main(["trust", str(run), "--lower-is-better"]) == 2
     assert "--lower-is-better are for tables, not for a run" in capsys.readouterr().err
     assert main(["trust", str(tmp_path)]) == 2

@@ -84,7 +84,7 @@ def test_on_landscapes_that_gradient_descent_made() -> None:
 def test_correlations_from_a_random_half(coefficient: str, datasets: int, n: int) -> None:
     if n < FEWEST[coefficient]:
         [few] = trust.half([trust.quadratics(0, datasets=datasets)], 2 * n, 0)
-        assert f"{n} of the mixtures trained by chance" in agreement(few, coefficient).reason
+        assert f"drawn by chance, and there are {n}" in agreement(few, coefficient).reason
         return
     hits = []
     for seed in range(12):
