@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from m2m.support.files import replacing
@@ -25,6 +27,8 @@ PALETTE = BLUE, VERMILION, GREEN, ORANGE, SKY, GREY
 #: Inches: one column and two columns of a paper.
 COLUMN, PAGE = 3.4, 7.0
 
+#: Kinds of files that a figure is written as, without what would differ from one time to the next.
+_KINDS: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}}
 _LOOK: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -66,6 +70,50 @@ def shown(value: float | None, form: str) -> str:
     return "–" if value is None or not math.isfinite(value) else format(value, form)
 
 
+def shortened(text: str, inches: float, size: float) -> str:
+    """Cut a text that would be wider than `inches` in letters of `size` points; "…" stands for the rest."""
+    kept = text
+    while len(kept) > 1 and _width(kept, size) > inches:
+        kept = kept.removesuffix("…")[:-1] + "…"
+    return kept
+
+
+def _width(text: str, size: float) -> float:
+    points, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    return float(points) / 72
+
+
+def panel_width(figure: float, across: int) -> float:
+    """Return the inches left to each of several panels beside each other, once they have ticks and labels."""
+    return (figure - 0.8 - 0.45 * (across - 1)) / across
+
+
+def legend(figure: Figure, entries: Mapping[str, Any], where: Any = "outside lower center") -> float:
+    """Put a legend of handles by their labels outside the axes, in as many columns as fit.
+
+    Returns:
+        Its height in inches.
+    """
+    look: Any = {"loc": where, "columnspacing": 1.0, "handlelength": 1.6}
+    for columns in range(len(entries), 0, -1):
+        drawn = figure.legend(list(entries.values()), list(entries), ncols=columns, **look)
+        box = drawn.get_window_extent()
+        if columns == 1 or box.width <= figure.bbox.width:
+            return float(box.height) / figure.dpi
+        drawn.remove()
+    return 0.0
+
+
+def entries(panels: Iterable[Axes]) -> dict[str, Any]:
+    """Return what occurs in any of the panels, by label, for one legend of all."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            if not hasattr(handle, "get_offsets") or len(handle.get_offsets()):
+                found.setdefault(label, handle)
+    return found
+
+
 def footnote(figure: Figure, lines: Sequence[str]) -> None:
     """Write below a figure why something is not in it; without lines, nothing."""
     if lines:
@@ -78,12 +126,18 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as PNG and SVG; equal figures give equal bytes, and readers never see half a file."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+    for kind, metadata in _KINDS.items():
         path = stem.with_name(f"{stem.name}.{kind}")
         with replacing(path) as file:
             figure.savefig(file, format=kind, metadata=metadata)
         written.append(path)
     return written
+
+
+def remove(stem: Path) -> None:
+    """Take away a figure of earlier results where these have nothing to draw."""
+    for kind in _KINDS:
+        stem.with_name(f"{stem.name}.{kind}").unlink(missing_ok=True)
 
 
 def label_cells(

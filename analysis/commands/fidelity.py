@@ -2,7 +2,7 @@
 
 Reads a finished run folder, or any CSV table with a row a mixture, and writes fidelity.json, fidelity.csv,
 fidelity_choices.csv, fidelity_points.csv, fidelity_beside.csv, fidelity_regrets.csv and two figures: the
-scatter, and merging beside what its own experts say without merging.
+scatter, and merging beside what its own experts say without merging, where their scores are known.
 """
 
 from __future__ import annotations

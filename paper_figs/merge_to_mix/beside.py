@@ -20,11 +20,14 @@ _APART = 0.17
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw what `m2m-analysis fidelity` wrote beside merging."""
+    """Draw what `m2m-analysis fidelity` wrote beside merging; where nothing stands there, no figure."""
     found = json.loads((results / RESULT).read_text(encoding="utf-8"))["beside"]
     names = list(found["overall"])
+    if not names:
+        style.remove(out / NAME)
+        return []
     with style.look():
-        figure = Figure(figsize=(style.PAGE, 1.1 + 0.3 * max(len(names), 1)), layout="constrained")
+        figure = Figure(figsize=(style.PAGE, 1.2 + 0.3 * len(names)), layout="constrained")
         agreement, regret = figure.subplots(1, 2)
         _agreement(agreement, names, found)
         _regret(regret, names, found["choices"])
@@ -33,8 +36,9 @@ def draw(results: Path, out: Path) -> list[Path]:
         for axes in (agreement, regret):
             axes.set_ylim(len(names) - 0.4, -0.6)
             axes.tick_params(axis="y", length=0)
-        if handles := regret.get_legend_handles_labels()[0]:
-            figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), fontsize=6.5)
+        handles, labels = regret.get_legend_handles_labels()
+        # Above, since footnotes stand below.
+        style.legend(figure, dict(zip(labels, handles, strict=True)), "outside upper right")
         style.footnote(figure, _missing(found))
         return style.save(figure, out / NAME)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -31,15 +32,17 @@ def draw(results: Path, out: Path) -> list[Path]:
     down = math.ceil(len(targets) / across)
     with style.look():
         width = style.COLUMN if across == 1 else style.PAGE
-        figure = Figure(figsize=(width, width / across * 0.95 * down + 0.6), layout="constrained")
+        figure = Figure(figsize=(width, (width / across + 0.4) * down + 0.2), layout="constrained")
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for spare in panels[len(targets) :]:
             spare.remove()
         for target, axes in zip(targets, panels, strict=False):
-            _panel(axes, [row for row in rows if row["target"] == target])
-            axes.set_title(_title(target, content), loc="left", linespacing=1.35)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+            of_target = [row for row in rows if row["target"] == target]
+            _panel(axes, of_target)
+            title = _title(target, content, of_target, style.panel_width(width, across))
+            axes.set_title(title, loc="left", linespacing=1.35)
+        legend = style.legend(figure, style.entries(panels[: len(targets)]))
+        figure.set_figheight(figure.get_figheight() + legend)
         return style.save(figure, out / NAME)
 
 
@@ -68,30 +71,24 @@ def _panel(axes: Axes, rows: Sequence[Row]) -> None:
     style.identity(axes, number(rows[0]["merged"]), label="y = x")
     axes.margins(0.07)
     axes.set_xlabel(f"merged model: {rows[0]['metric']}")
-    better = "higher" if rows[0]["higher_is_better"] == "True" else "lower"
-    axes.set_ylabel(f"trained on the mixture ({better} is better)")
-    _name(axes, rows)
+    axes.locator_params(nbins=5)
+    place = axes.get_subplotspec()
+    if place is not None and place.is_first_col():
+        better = "higher" if rows[0]["higher_is_better"] == "True" else "lower"
+        axes.set_ylabel(f"trained on the mixture\n({better} is better)")
 
 
-def _name(axes: Axes, rows: Sequence[Row]) -> None:
-    """List the mixtures that may be the best in the corner that good scores leave free."""
-    likely = sorted(rows, key=lambda row: -number(row["best"]))[:_NAMED]
-    chances = [(number(row["best"]), _short(row["candidate"])) for row in likely]
-    lines = [f"{chance:.0%} {name}" for chance, name in chances if chance >= _CHANCE]
-    text = "\n".join(["best with probability", *lines])
-    where: Look = {"ha": "right", "va": "bottom", "transform": axes.transAxes}
-    axes.text(0.97, 0.03, text, fontsize=6, zorder=5, **where)
-
-
-def _title(target: str, content: Mapping[str, Any]) -> str:
+def _title(target: str, content: Mapping[str, Any], rows: Sequence[Row], inches: float) -> str:
+    """Say above a panel how good the pick is, and which mixtures may be the best."""
     found, tolerance = content["by"][target], content["tolerance"]
-    chance = style.shown(found["enough"], ".2f")
-    return f"{_short(target)}\npick within {tolerance:.0%} of the best with probability {chance}"
+    likely = sorted(rows, key=lambda row: -number(row["best"]))[:_NAMED]
+    chances = [(number(row["best"]), row["candidate"]) for row in likely]
+    named = [f"best with {chance:.0%}: {name}" for chance, name in chances if chance >= _CHANCE]
+    within = f"pick within {tolerance:.0%} of the best:"
+    lines = [target, within, f"probability {style.shown(found['enough'], '.2f')}", *named]
+    size = float(mpl.rcParams["axes.titlesize"])
+    return "\n".join(style.shortened(line, inches, size) for line in lines)
 
 
 def _column(rows: Sequence[Row], name: str) -> list[float]:
     return [number(row[name]) for row in rows]
-
-
-def _short(name: str, longest: int = 30) -> str:
-    return name if len(name) <= longest else name[: longest - 1] + "…"

@@ -86,6 +86,8 @@ def test_constant_scores_are_no_crash(tmp_path: Path, capsys: pytest.CaptureFixt
     table.write_text("x,y\n1,1\n1,2\n1,3\n1,4\n", encoding="utf-8")
     assert run(table, "--merged", "x", "--trained", "y", "--out", tmp_path / "out") == 0
     assert "not defined (all merged scores are equal" in capsys.readouterr().out
+    without_members = FILES - {"fidelity_beside.png", "fidelity_beside.svg"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == without_members
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,10 @@ def test_a_row_a_surrogate_and_a_dot_a_target(tmp_path: Path, monkeypatch: pytes
     assert figure.get_supxlabel() == "w is left out: no expert\nall are equal"
 
 
-def test_nothing_to_draw_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_beside_merging_is_no_figure(tmp_path: Path) -> None:
     found = {"surrogates": {}, "overall": {}, "by": {}, "choices": {}, "left_out": {}, "reason": "no experts"}
-    assert drawn(tmp_path, found, monkeypatch).get_supxlabel() == "no experts"
+    (tmp_path / beside.RESULT).write_text(json.dumps({"beside": found}), encoding="utf-8")
+    earlier = tmp_path / f"{beside.NAME}.svg"
+    earlier.touch()
+    assert beside.draw(tmp_path, tmp_path) == []
+    assert not earlier.exists()
