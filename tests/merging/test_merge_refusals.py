@@ -86,7 +86,7 @@ def test_eight_bit_floats_are_not_merged(tmp_path: Path) -> None:
 )
 def test_candidates_that_do_not_fit_are_refused(tmp_path: Path, candidates: dict[str, list[float]]) -> None:
     recipe = linear_recipe(two_models(tmp_path), [0.5, 0.5])
-    with pytest.raises((MixtureError, RecipeError)):
+    with pytest.raises((ConfigError, MixtureError, RecipeError)):
         merge(recipe, tmp_path / "out", candidates=candidates)
     assert_only_inputs_left(tmp_path)
 
