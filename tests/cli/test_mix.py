@@ -40,7 +40,7 @@ def test_shares_are_told_drawn_and_exported(
     assert "merged starting mixtures" in err
     assert text.startswith("λ*, the shares to train on (")
     assert "surfaces and their cross-validated Spearman: target scheffe " in text
-    assert "better than equal shares in" in text
+    assert "better than that of equal shares in" in text
     for name in ("mix.json", "mix.png", "mix.svg", "candidates.csv", "mixture.json"):
         assert (out / "mix" / name).stat().st_size, name
 

@@ -233,7 +233,7 @@ def test_a_pick_that_names_a_dataset_twice(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a finished run"):
+    with pytest.raises(InputError, match="is no finished run"):
         read_mixture(str(tmp_path))
     (tmp_path / "results.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="datasets is missing"):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from analysis.outlook import LARGEST_SHARE, cut_factors, predicted_fidelity
 
-LENGTHS = st.lists(st.tuples(st.floats(0, 1e9), st.floats(0, 1e9)), min_size=1, max_size=8)
+LENGTH = st.just(0.0) | st.floats(1e-9, 1e9)
+LENGTHS = st.lists(st.tuples(LENGTH, LENGTH), min_size=1, max_size=8)
 
 
 @given(LENGTHS)
