@@ -63,19 +63,24 @@ def test_the_bound_is_tight_for_small_steps() -> None:
     assert limit.remainder < 0.01 * limit.leading
 
 
-@given(st.integers(0, 10**6), st.floats(0.001, 0.5), st.integers(1, 20))
-def test_the_majorant_holds_for_one_quadratic(seed: int, rate: float, steps: int) -> None:
-    gradients, hessians = gradients_and_hessians(linear_setup(seed, names="ab", width=3, examples=4))
-    g, h = gradients[0], hessians[0]
+def shape_of(g: torch.Tensor, h: torch.Tensor, lipschitz: float) -> LocalShape:
+    """The shape of a loss with gradient g and Hessian h at the base."""
     values = torch.linalg.eigvalsh(h)
-    shape = LocalShape(
+    return LocalShape(
         gradient=g.norm().item(),
         bent=(h @ g).norm().item(),
         bent_twice=(h @ h @ g).norm().item(),
         lowest=values[0].item(),
         highest=values[-1].item(),
-        lipschitz=0.0,
+        lipschitz=lipschitz,
     )
+
+
+@given(st.integers(0, 10**6), st.floats(0.001, 0.5), st.integers(1, 20))
+def test_the_majorant_holds_for_one_quadratic(seed: int, rate: float, steps: int) -> None:
+    gradients, hessians = gradients_and_hessians(linear_setup(seed, names="ab", width=3, examples=4))
+    g, h = gradients[0], hessians[0]
+    shape = shape_of(g, h, lipschitz=0.0)
     found, x = majorant(shape, UpdateRule.constant(rate, steps)), descend(g, h, rate, steps)
     coefficient = UpdateRule.constant(rate, steps).coefficient
     slack = 1 + 1e-10
@@ -204,15 +209,7 @@ def test_the_majorant_holds_with_momentum(
     generator = torch.Generator().manual_seed(seed)
     g, h = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((3,), (3, 3)))
     h = (h + h.T) / 2
-    values = torch.linalg.eigvalsh(h)
-    shape = LocalShape(
-        gradient=g.norm().item(),
-        bent=(h @ g).norm().item(),
-        bent_twice=(h @ h @ g).norm().item(),
-        lowest=values[0].item(),
-        highest=values[-1].item(),
-        lipschitz=1.0,
-    )
+    shape = shape_of(g, h, lipschitz=1.0)
     rule = UpdateRule(rates, momentum, averaged=averaged)
     # ½‖x‖²·x/‖x‖ is as large as a remainder with ρ = 1 may be.
     x = follow(rule, lambda _, at: g + h @ at + at.norm() * at / 2, torch.zeros(3, dtype=torch.float64))
