@@ -66,18 +66,18 @@ def subsets(count: int) -> Floats:
 def draw(rng: np.random.Generator, datasets: int = 6, dimensions: int = 30) -> Problem:
     """Draw a problem: Hessians that share none, half or nine tenths, horizons from 2 to 80 steps."""
     steps, rate, shared, spread = (rng.choice(of) for of in (HORIZONS, RATES, SHARED, SPREADS))
-    common, middle = _hessian(rng, dimensions, spread), 0.5 * rng.normal(size=dimensions)
+    common, middle = hessian(rng, dimensions, spread), 0.5 * rng.normal(size=dimensions)
     hessians = np.stack(
-        [_unit((1 - shared) * _hessian(rng, dimensions, spread) + shared * common) for _ in range(datasets)]
+        [_unit((1 - shared) * hessian(rng, dimensions, spread) + shared * common) for _ in range(datasets)]
     )
     minima = middle + rng.normal(size=(datasets, dimensions))
     gradients = -np.einsum("kij,kj->ki", hessians, minima)
     wanted = rng.dirichlet(np.full(datasets, 0.5)) @ minima + 0.3 * rng.normal(size=dimensions)
-    metric = _hessian(rng, dimensions, spread)
+    metric = hessian(rng, dimensions, spread)
 
     shares = subsets(datasets)
     mixed, slopes = np.tensordot(shares, hessians, 1), shares @ gradients
-    trained = np.stack([_descended(h, g, rate, steps) for h, g in zip(mixed, slopes, strict=True)])
+    trained = np.stack([descended(h, g, rate, steps) for h, g in zip(mixed, slopes, strict=True)])
     bent = np.einsum("kij,kj->ki", hessians, gradients)
     return Problem(
         shares=shares,
@@ -89,7 +89,8 @@ def draw(rng: np.random.Generator, datasets: int = 6, dimensions: int = 30) -> P
     )
 
 
-def _hessian(rng: np.random.Generator, dimensions: int, spread: float) -> Floats:
+def hessian(rng: np.random.Generator, dimensions: int, spread: float = SPREADS[0]) -> Floats:
+    """Draw a Hessian whose eigenvalues' logarithms have a deviation. [P, P]."""
     turn = np.linalg.qr(rng.normal(size=(dimensions, dimensions)))[0]
     return np.asarray((turn * np.exp(spread * rng.normal(size=dimensions))) @ turn.T)
 
@@ -98,7 +99,7 @@ def _unit(matrix: Floats) -> Floats:
     return np.asarray(matrix / np.linalg.norm(matrix, 2))
 
 
-def _descended(hessian: Floats, gradient: Floats, rate: float, steps: int) -> Floats:
+def descended(matrix: Floats, gradient: Floats, rate: float, steps: int) -> Floats:
     """Follow x ← x − η(g + Hx) from 0 for T steps: −H⁻¹(I − (I − ηH)^T) g."""
-    values, vectors = np.linalg.eigh(hessian)
+    values, vectors = np.linalg.eigh(matrix)
     return np.asarray(-vectors @ ((1 - (1 - rate * values) ** steps) / values * (vectors.T @ gradient)))

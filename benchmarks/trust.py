@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from quadratics import descended, hessian
 
 from analysis.trust import Belief, Landscape, agreement, believe, design, next_training, of_run
 from analysis.trust.choice import choice, pick
@@ -67,19 +68,19 @@ def quadratics(seed: int, datasets: int = 8, parameters: int = 30, noise: float 
     rng = np.random.default_rng([seed, datasets])
     steps, rate = int(rng.choice([5, 20, 80])), float(rng.choice([0.5, 0.9]))
     alike = float(rng.choice([0.0, 0.5]))
-    common = _curvature(rng, parameters)
+    common = hessian(rng, parameters)
     curvatures = []
     for _ in range(datasets):
-        own = alike * common + (1 - alike) * _curvature(rng, parameters)
+        own = alike * common + (1 - alike) * hessian(rng, parameters)
         curvatures.append(own / np.linalg.norm(own, 2))
     hessians, centre = np.array(curvatures), rng.standard_normal(parameters)
     minima = centre / 2 + rng.standard_normal((datasets, parameters))
     pulls = np.einsum("kpq,kq->kp", hessians, minima)
     goal = rng.dirichlet(np.full(datasets, 0.5)) @ minima + 0.3 * rng.standard_normal(parameters)
-    metric = _curvature(rng, parameters)
+    metric = hessian(rng, parameters)
     mixtures = tuple(all_subsets([f"d{k}" for k in range(datasets)]))
     weights = np.array([mixture.weights for mixture in mixtures])
-    ends = np.array([_descend(np.tensordot(w, hessians, 1), w @ pulls, rate, steps) for w in weights])
+    ends = np.array([descended(np.tensordot(w, hessians, 1), -(w @ pulls), rate, steps) for w in weights])
 
     def score(points: Floats) -> Floats:
         off = points - goal
@@ -90,18 +91,6 @@ def quadratics(seed: int, datasets: int = 8, parameters: int = 30, noise: float 
     single = np.max(weights, axis=1) == 1
     merged = np.where(single, true + luck, score(weights @ ends[:datasets]))
     return Truth(Landscape(mixtures, merged, (true + luck)[None]), true)
-
-
-def _curvature(rng: np.random.Generator, size: int) -> Floats:
-    basis = np.linalg.qr(rng.standard_normal((size, size)))[0]
-    return np.asarray((basis * np.exp(1.2 * rng.standard_normal(size))) @ basis.T)
-
-
-def _descend(hessian: Floats, pull: Floats, rate: float, steps: int) -> Floats:
-    """Gradient descent from 0 on ½xᵀHx − pullᵀx, in H's eigenbasis."""
-    values, basis = np.linalg.eigh(hessian)
-    share = (1 - (1 - rate * values) ** steps) / values
-    return np.asarray(basis @ (share * (basis.T @ pull)))
 
 
 def of_runs(folders: Sequence[Path]) -> list[list[Truth]]:
