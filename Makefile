@@ -44,7 +44,7 @@ lint: $(VENV)/.develop ## Check style and docstrings
 types: $(VENV)/.develop ## Check types, strictly
 	$(BIN)/mypy
 
-docs: $(VENV)/.develop ## Write docs/cli.md and docs/analysis_cli.md from the programs' own help
+docs: $(VENV)/.develop ## Write the references of commands and of the configuration in docs/ from the programs
 	$(BIN)/python -m m2m.cli.reference docs/cli.md
 
 build: $(VENV)/.develop ## Make the source distribution, and from it the wheel, in dist/

@@ -1,4 +1,7 @@
-"""Writes docs/cli.md and docs/analysis_cli.md from the parsers, so that text and program cannot disagree."""
+"""Writes the references in docs/ from the programs: of the commands, and of a run's configuration.
+
+Text and program cannot disagree then.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import analysis.cli
 import m2m.cli.entry
+from m2m.pipeline import config_tables
 from m2m.support.command_line import Parser, Program
 from m2m.support.files import write_atomically
 
@@ -47,12 +51,14 @@ def analysis_reference() -> str:
 
 
 def main() -> None:
-    """Write both references into the folder of the file named on the command line, `m2m`'s to that file."""
+    """Write the references into the folder of the file named on the command line, `m2m`'s to that file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path, help="docs/cli.md")
     path = parser.parse_args().path
     write_atomically(path, reference())
     write_atomically(path.parent / "analysis_cli.md", analysis_reference())
+    write_atomically(path.parent / "configuration.md", config_tables.reference())
+    write_atomically(path.parent / "configuration.schema.json", config_tables.json_schema_text())
 
 
 def _page(head: str, program: Program) -> str:

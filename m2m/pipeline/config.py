@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -14,7 +14,9 @@ from typing import Any
 
 from m2m.errors import ConfigError
 from m2m.pipeline.mix_options import MixOptions, read_mix_options
+from m2m.support.checked import Natural, Positive
 from m2m.support.doors import read_json, read_toml
+from m2m.support.options import key_names, read_options
 from m2m.support.outputs import RUN_MARK
 from m2m.support.schema import check_keys
 from m2m.training.recipe import TrainRecipe
@@ -25,7 +27,7 @@ class RunOptions:
     """The `[run]` table.
 
     Attributes:
-        target: The target the mixture is chosen for.
+        target: The target that the mixture is chosen for.
         fidelity: Targets whose fidelity is reported; empty means all of the set-up's targets.
         validate: Whether every mixture is really trained, to measure fidelity and regret.
         truth_seeds: Training seeds a mixture gets under `validate`; the second one gives the noise ceiling.
@@ -35,8 +37,8 @@ class RunOptions:
     target: str
     fidelity: tuple[str, ...] = ()
     validate: bool = False
-    truth_seeds: int = 2
-    seed: int = 0
+    truth_seeds: Positive = 2
+    seed: Natural = 0
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def load(path: str | Path) -> RunConfig:
             raise ConfigError(f"{path} has no table [{name}]")
     return RunConfig(
         path=path.resolve(),
-        run=_run_options(tables["run"], f"{path} [run]"),
+        run=read_options(RunOptions, tables["run"], f"{path} [run]"),
         train=_train_recipe(tables["train"], f"{path} [train]"),
         setup=tables["setup"],
         mix=read_mix_options(tables.get("mix", {}), f"{path} [mix]"),
@@ -155,28 +157,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _run_options(table: Mapping[str, Any], where: str) -> RunOptions:
-    check_keys(table, [field.name for field in fields(RunOptions)], where)
-    if "target" not in table:
-        raise ConfigError(f"{where}: `target` is missing: the target that the mixture is chosen for")
-    _check_type(table, where, "target", str)
-    _check_type(table, where, "validate", bool)
-    _check_type(table, where, "seed", int)
-    _check_type(table, where, "truth_seeds", int)
-    fidelity = table.get("fidelity", [])
-    if not (isinstance(fidelity, list) and all(isinstance(name, str) for name in fidelity)):
-        raise ConfigError(f"{where}: `fidelity` must be a list of target names, got {fidelity!r}")
-    options = RunOptions(**{**table, "fidelity": tuple(fidelity)})
-    if options.seed < 0 or options.truth_seeds < 1:
-        raise ConfigError(
-            f"{where}: wanted seed ≥ 0 and truth_seeds ≥ 1, got {options.seed}, {options.truth_seeds}"
-        )
-    return options
-
-
 def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
-    known = [field.name for field in fields(TrainRecipe)]
-    check_keys(table, known, where)
+    check_keys(table, key_names(TrainRecipe), where)
     try:
         values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
         return TrainRecipe(**values)
@@ -184,8 +166,3 @@ def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
         raise ConfigError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from None
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-
-
-def _check_type(table: Mapping[str, Any], where: str, key: str, wanted: type) -> None:
-    if key in table and type(table[key]) is not wanted:
-        raise ConfigError(f"{where}: `{key}` must be a {wanted.__name__}, got {table[key]!r}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
 from m2m.errors import ConfigError
+from m2m.support.checked import AtLeast, Natural, Positive
+from m2m.support.options import key_names
 from m2m.support.schema import check_keys, check_whole
 
 Pick = Literal["best", "argmax", "top"]
@@ -22,8 +24,8 @@ class MixOptions:
 
     Attributes:
         seeds: Starting mixtures: merged models that are scored before anything is fitted.
-        grid: Levels of the coarse grid over the simplex: shares in steps of 1/grid. None: the finest grid of
-            at most half of `seeds`; 0: no grid.
+        grid: Levels of the coarse grid over the simplex: shares in steps of 1/grid. Missing: the finest
+            grid of at most half of `seeds`; 0: no grid.
         priors: Mixtures believed in beforehand, by name of a dataset; each is a starting mixture, and
             `strength` pulls to the first one.
         dirichlet: Concentration of the random starting mixtures: 1 is uniform on the simplex, less goes to
@@ -34,7 +36,7 @@ class MixOptions:
         folds: Folds of the cross-validation.
         floors: Least shares by dataset.
         caps: Largest shares by dataset.
-        repetitions: How often an example may be seen in a training run, which caps shares too; None: any.
+        repetitions: How often an example may be seen in a training run, which caps shares too; missing: any.
         points: Mixtures of the fine search before it looks closer.
         top_k: How many of the best of them are averaged.
         pick: λ*: the `best` measured of the argmax, the mean of the top k and the starting mixtures; or
@@ -42,21 +44,21 @@ class MixOptions:
         bootstrap: Resamples behind the intervals; 0: none.
     """
 
-    seeds: int = 40
-    grid: int | None = None
+    seeds: Annotated[int, AtLeast(5)] = 40
+    grid: Natural | None = None
     priors: tuple[Mapping[str, float], ...] = ()
     dirichlet: float = 1.0
     strength: float = 0.0
     capabilities: Mapping[str, float] = field(default_factory=dict)
     regressor: str = "auto"
-    folds: int = 5
+    folds: Annotated[int, AtLeast(2)] = 5
     floors: Mapping[str, float] = field(default_factory=dict)
     caps: Mapping[str, float] = field(default_factory=dict)
     repetitions: float | None = None
-    points: int = 8192
-    top_k: int = 100
+    points: Positive = 8192
+    top_k: Positive = 100
     pick: Pick = "best"
-    bootstrap: int = 100
+    bootstrap: Natural = 100
 
     def __post_init__(self) -> None:
         for name, least in (("seeds", 5), ("folds", 2), ("points", 1), ("top_k", 1), ("bootstrap", 0)):
@@ -83,7 +85,7 @@ def read_mix_options(table: Any, where: str) -> MixOptions:
     """Read the `[mix]` table; names of datasets and targets are checked when the set-up is known."""
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where} must be a table, got {table!r}")
-    check_keys(table, [field.name for field in fields(MixOptions)], where)
+    check_keys(table, key_names(MixOptions), where)
     values = dict(table)
     try:
         for name in ("capabilities", "floors", "caps"):

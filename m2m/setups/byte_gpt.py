@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +19,11 @@ from torch.nn import functional
 
 from m2m.errors import ConfigError
 from m2m.setups.kept_tensors import keep_tensors, kept_tensors
-from m2m.setups.text import SOURCE_KEYS, TextSource
+from m2m.setups.text import TextSource
+from m2m.support.checked import Natural, Positive
 from m2m.support.devices import one_thread
 from m2m.support.names import check_names
+from m2m.support.options import key_names
 from m2m.support.progress import Progress
 from m2m.support.schema import check_keys
 
@@ -44,10 +46,10 @@ class Shape:
         context: Longest input, in bytes.
     """
 
-    layers: int = 4
-    width: int = 128
-    heads: int = 4
-    context: int = 128
+    layers: Positive = 4
+    width: Positive = 128
+    heads: Positive = 4
+    context: Positive = 128
 
 
 class TransformerBlock(nn.Module):
@@ -127,10 +129,10 @@ class Pretraining:
         seed: Seed of the weights and of the sampling.
     """
 
-    steps: int = 500
-    batch: int = 16
+    steps: Positive = 500
+    batch: Positive = 16
     learning_rate: float = 2e-3
-    seed: int = 0
+    seed: Natural = 0
 
     def rate(self, step: int) -> float:
         """Learning rate after `step` steps."""
@@ -138,6 +140,17 @@ class Pretraining:
         if step < warm_up:
             return self.learning_rate * (step + 1) / warm_up
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (self.steps - warm_up)))
+
+
+@dataclass(frozen=True)
+class BaseText:
+    """What the base model is pretrained on.
+
+    Attributes:
+        text: Tables `[setup.base.text.NAME]`.
+    """
+
+    text: Mapping[str, TextSource]
 
 
 @dataclass(frozen=True)
@@ -198,7 +211,7 @@ def from_table(
     table: Mapping[str, Any], root: Path, cache: Path, where: str, progress: Progress | None = None
 ) -> ByteModel:
     """Make the model of a `[setup.base]` table; nothing is pretrained yet."""
-    check_keys(table, [*_names(Shape), *_names(Pretraining), "text"], where)
+    check_keys(table, key_names(Shape, Pretraining, BaseText), where)
     shape, pretraining = _options(Shape, table, where), _options(Pretraining, table, where)
     if shape.width % shape.heads:
         raise ConfigError(f"{where}: `width` {shape.width} must be a multiple of `heads` {shape.heads}")
@@ -219,13 +232,9 @@ def encode_bytes(documents: Sequence[str]) -> Tensor:
     return torch.from_numpy(np.frombuffer("\n".join(documents).encode(), dtype=np.uint8).copy())
 
 
-def _names(options: type[Shape] | type[Pretraining]) -> list[str]:
-    return [field.name for field in fields(options)]
-
-
 def _options(kind: type[Options], table: Mapping[str, Any], where: str) -> Options:
     # A value has its default's type and is above zero; a seed may be zero.
-    values = {key: table[key] for key in _names(kind) if key in table}
+    values = {key: table[key] for key in key_names(kind) if key in table}
     for key, value in values.items():
         wanted = type(getattr(kind, key))
         if type(value) is not wanted or value < 0 or (value == 0 and key != "seed"):
@@ -244,7 +253,7 @@ def _text_sources(table: Mapping[str, Any], where: str) -> list[TextSource]:
         raise ConfigError(f"{where}: wanted tables {prefix}NAME] that say what to pretrain on")
     check_names(text, f"{where[:-1]}.text]: base text")
     for name, source in text.items():
-        check_keys(source, SOURCE_KEYS, f"{prefix}{name}]")
+        check_keys(source, key_names(TextSource), f"{prefix}{name}]")
     return [TextSource.parse(source, f"{prefix}{name}]") for name, source in text.items()]
 
 

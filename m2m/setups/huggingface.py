@@ -17,9 +17,30 @@ from torch import Tensor, nn
 from m2m.checkpoint.hugging_face import encode, load_config, load_model, load_tokenizer
 from m2m.checkpoint.manifest import hash_file
 from m2m.errors import ConfigError
+from m2m.support.checked import Positive
 from m2m.support.doors import reading
+from m2m.support.options import read_options
 from m2m.support.progress import Progress
-from m2m.support.schema import check_keys, check_whole
+
+
+@dataclass(frozen=True)
+class HuggingFaceOptions:
+    """The `[setup.base]` table of such a model.
+
+    Attributes:
+        context: Tokens an example predicts.
+        trainable: Regular expressions; fine-tuning moves the parameters whose name one of them is found in.
+            Empty: all.
+    """
+
+    context: Positive = 128
+    trainable: tuple[str, ...] = ()
+
+    def check(self, where: str) -> None:
+        """Refuse what is no regular expression; `where` begins the message."""
+        for pattern in self.trainable:
+            with reading("a regular expression", f"{where}: `trainable` {pattern!r}", ConfigError):
+                re.compile(pattern)
 
 
 @dataclass(frozen=True)
@@ -89,7 +110,8 @@ class HuggingFaceModel:
 
 def from_table(folder: Path, table: Mapping[str, Any], where: str, *, trust: bool) -> HuggingFaceModel:
     """Make the model of a folder and a `[setup.base]` table; nothing is loaded yet."""
-    check_keys(table, ["context", "trainable"], where)
+    options = read_options(HuggingFaceOptions, table, where)
+    options.check(where)
     if find_spec("transformers") is None:
         raise ConfigError(
             f'[setup]: model {str(folder)!r} needs transformers: pip install "m2m[huggingface]"'
@@ -98,11 +120,4 @@ def from_table(folder: Path, table: Mapping[str, Any], where: str, *, trust: boo
         raise ConfigError(
             f'[setup]: `model` must be "byte-gpt" or a Hugging Face folder; {folder} has no config.json'
         )
-    context, trainable = table.get("context", 128), table.get("trainable", [])
-    check_whole(f"{where}: `context`", context, 1)
-    if not isinstance(trainable, list) or not all(isinstance(pattern, str) for pattern in trainable):
-        raise ConfigError(f"{where}: `trainable` must be a list of regular expressions, got {trainable!r}")
-    for pattern in trainable:
-        with reading("a regular expression", f"{where}: `trainable` {pattern!r}", ConfigError):
-            re.compile(pattern)
-    return HuggingFaceModel(folder, context, tuple(trainable), trust)
+    return HuggingFaceModel(folder, options.context, options.trainable, trust)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from torch.nn import functional
 from m2m.errors import ConfigError, DataError
 from m2m.setups import byte_gpt
 from m2m.setups.protocol import Batch, Examples, Target, logits_of
-from m2m.setups.text import SOURCE_KEYS, TextSource
+from m2m.setups.text import TextSource
+from m2m.support.checked import Positive
 from m2m.support.names import check_names
+from m2m.support.options import key_names
 from m2m.support.progress import Progress
 from m2m.support.schema import check_keys, check_whole
 
@@ -24,6 +26,55 @@ from m2m.support.schema import check_keys, check_whole
 HELD_OUT = 0.2
 #: Examples a target split has unless its table says otherwise.
 TARGET_EXAMPLES = 64
+
+
+@dataclass(frozen=True)
+class LanguageOptions:
+    """The `[setup]` table with `kind = "language"`.
+
+    Attributes:
+        kind: Which set-up it is.
+        model: A folder with a Hugging Face causal language model and its tokenizer, or `"byte-gpt"`, a
+            small model of bytes that is pretrained here.
+        trust_remote_code: Whether Python code in the model's folder may run.
+        base: The table `[setup.base]`: how the model is made or used.
+        datasets: Tables `[setup.datasets.NAME]`.
+        targets: Tables `[setup.targets.NAME]`.
+    """
+
+    kind: Literal["language"]
+    model: str
+    datasets: Mapping[str, Mapping[str, Any]]
+    targets: Mapping[str, Mapping[str, Any]]
+    base: Mapping[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Keys of `[setup.datasets.NAME]` beside those of its text.
+
+    Attributes:
+        limit: Most examples; those taken lie at even distances. Missing: all.
+    """
+
+    limit: Positive | None = None
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """Keys of `[setup.targets.NAME]` beside those of its text.
+
+    Attributes:
+        dataset: Name of a dataset: a fifth of its documents is kept from training and is this target's
+            text. Instead of `files`.
+        validation: Examples that mixtures are chosen by.
+        test: Examples that only the finished models see.
+    """
+
+    dataset: str | None = None
+    validation: Positive = TARGET_EXAMPLES
+    test: Positive = TARGET_EXAMPLES
 
 
 class LanguageModel(Protocol):
@@ -105,10 +156,10 @@ def from_spec(
     spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None
 ) -> LanguageSetup:
     """Make the set-up of a `[setup]` table with `kind = "language"`."""
-    check_keys(spec, ["kind", "model", "trust_remote_code", "base", "datasets", "targets"], "[setup]")
+    check_keys(spec, key_names(LanguageOptions), "[setup]")
     tables = {name: _tables(spec, name) for name in ("datasets", "targets")}
     sources = {
-        name: _source(table, f"[setup.datasets.{name}]", ("limit",))
+        name: _source(table, f"[setup.datasets.{name}]", DatasetOptions)
         for name, table in tables["datasets"].items()
     }
     held_out = {table["dataset"] for table in tables["targets"].values() if "dataset" in table}
@@ -147,10 +198,10 @@ class _WindowReader:
     def target(self, table: Mapping[str, Any], name: str, sources: Mapping[str, TextSource]) -> Target:
         where = f"[setup.targets.{name}]"
         if "dataset" in table:
-            check_keys(table, ["dataset", "validation", "test"], where)
+            check_keys(table, key_names(TargetOptions), where)
             source = sources[table["dataset"]].part(1 - HELD_OUT, 1)
         else:
-            source = _source(table, where, ("validation", "test"))
+            source = _source(table, where, TargetOptions)
         halves = {"validation": source.part(0, 0.5), "test": source.part(0.5, 1)}
         return Target(**{split: self.split(half, table, split, where) for split, half in halves.items()})
 
@@ -205,8 +256,8 @@ def _language_model(
     return huggingface.from_table(root / spec["model"], base, "[setup.base]", trust=trust)
 
 
-def _source(table: Mapping[str, Any], where: str, more: Sequence[str]) -> TextSource:
-    check_keys(table, [*SOURCE_KEYS, *more], where)
+def _source(table: Mapping[str, Any], where: str, more: type) -> TextSource:
+    check_keys(table, key_names(TextSource, more), where)
     return TextSource.parse(table, where)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from m2m.errors import ConfigError
 from m2m.setups.protocol import Setup
@@ -17,6 +18,19 @@ from m2m.support.user_code import guarded, load_function
 KINDS = ("language", "vision", "python")
 #: What tables of scores call the base model.
 BASE = "base"
+
+
+@dataclass(frozen=True)
+class PythonOptions:
+    """The `[setup]` table with `kind = "python"`, but for keys that are the factory's own.
+
+    Attributes:
+        kind: Which set-up it is.
+        factory: Makes the set-up from this table: `"file.py:function"` or `"module:function"`.
+    """
+
+    kind: Literal["python"]
+    factory: str
 
 
 def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None) -> Setup:

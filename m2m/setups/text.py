@@ -16,6 +16,7 @@ from typing import Any
 from m2m.data import fetch
 from m2m.errors import ConfigError, DataError
 from m2m.support.doors import read_text, reading, unique_names
+from m2m.support.options import NO_KEY, OneOrMore
 from m2m.support.progress import Progress
 from m2m.support.schema import did_you_mean
 
@@ -102,14 +103,14 @@ class TextSource:
         where: Its table's name for messages.
     """
 
-    package: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    package: OneOrMore = ()
+    files: OneOrMore = ()
+    exclude: OneOrMore = ()
     read: str = "text"
     field: str = "text"
-    drop: tuple[str, ...] = ()
+    drop: OneOrMore = ()
     share: tuple[float, float] = (0.0, 1.0)
-    where: str = dataclasses.field(default="", compare=False)
+    where: str = dataclasses.field(default="", compare=False, metadata=NO_KEY)
 
     @classmethod
     def parse(cls, table: Mapping[str, Any], where: str) -> TextSource:
@@ -170,8 +171,6 @@ class TextSource:
 
 #: Keys that are one string or a list of strings.
 _LISTS = ("package", "files", "exclude", "drop")
-#: The keys of a source's table.
-SOURCE_KEYS = (*_LISTS, "read", "field", "share")
 
 
 def _glob(folders: Iterable[Path], pattern: str) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -20,7 +20,9 @@ from m2m.setups.kept_tensors import keep_tensors, kept_tensors
 from m2m.setups.protocol import Target
 from m2m.setups.vision_images import SIDE, SOURCES, LabelledImages, Parts, split_pools
 from m2m.setups.vision_setup import VisionSetup, as_examples, joined
+from m2m.support.checked import Positive
 from m2m.support.names import check_names
+from m2m.support.options import Also, key_names
 from m2m.support.progress import Progress
 from m2m.support.schema import check_keys, check_whole, did_you_mean
 
@@ -39,21 +41,25 @@ class VisionOptions:
     """The keys of the table.
 
     Attributes:
+        kind: Which set-up it is.
         datasets: Names of the sources to train on, N of them, in order.
         targets: Target's name to the sources whose images it pools; of a dataset, images held out from
-            training. In the table also a list of names, for targets of one source each.
+            training. A list of names stands for targets of one source each.
         blocks: Blocks of EfficientNet-Lite0's 16 to use.
         resolution: Side of the images, in pixels.
         train_examples: Most training images of a dataset.
         heldout_examples: Most validation images of a source, and most test images.
     """
 
+    kind: Literal["vision"] = "vision"
     datasets: tuple[str, ...] = ("mnist", "fashion", "oxygen", "mate")
-    targets: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(DEFAULT_TARGETS))
-    blocks: int = 11
-    resolution: int = SIDE
-    train_examples: int = 2000
-    heldout_examples: int = 300
+    targets: Annotated[Mapping[str, tuple[str, ...]], Also(tuple[str, ...])] = field(
+        default_factory=lambda: dict(DEFAULT_TARGETS)
+    )
+    blocks: Positive = 11
+    resolution: Positive = SIDE
+    train_examples: Positive = 2000
+    heldout_examples: Positive = 300
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -89,7 +95,7 @@ def from_spec(
 
 def read_options(spec: Mapping[str, Any]) -> VisionOptions:
     """Check the table `[setup]`; keys that are not there have defaults."""
-    check_keys(spec, ["kind", *(option.name for option in fields(VisionOptions))], "[setup]")
+    check_keys(spec, key_names(VisionOptions), "[setup]")
     values: dict[str, Any] = {
         key: READERS.get(key, _count)(f"[setup] {key}", value) for key, value in spec.items() if key != "kind"
     }

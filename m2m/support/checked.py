@@ -66,7 +66,7 @@ def checked(**late: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         @functools.wraps(function)
         def call(*args: _P.args, **named: _P.kwargs) -> _R:
             for name, value, kind in _given(function, args, named, late):
-                _refuse_misfit(argument(name), value, kind)
+                check_value(argument(name), value, kind)
             return function(*args, **named)
 
         return call
@@ -78,7 +78,7 @@ def check_fields(made: Any) -> None:
     """Hold the fields of a dataclass of options against their annotations; for its `__post_init__`."""
     names = vars(inspect.getmodule(type(made)))
     for field in fields(made):
-        _refuse_misfit(argument(field.name), getattr(made, field.name), eval(str(field.type), names))
+        check_value(argument(field.name), getattr(made, field.name), eval(str(field.type), names))
 
 
 def _given(
@@ -101,7 +101,8 @@ def parameter_kinds(function: Callable[..., Any], **late: str) -> dict[str, Any]
     return {name: eval(each.annotation, names) for name, each in parameters.items()}
 
 
-def _refuse_misfit(said: str, value: object, kind: object) -> None:
+def check_value(said: str, value: object, kind: object) -> None:
+    """Refuse a value that an annotation does not allow; `said` begins the message."""
     misfit = _misfit(value, kind, "")
     if misfit is not None:
         wanted, got = misfit.wanted, misfit.got
@@ -124,6 +125,8 @@ def _misfit(value: Any, kind: Any, place: str) -> _Misfit | None:
         fits = _is_a(value, kind)
     elif issubclass(origin, Mapping):
         return _of_table(value, kind, place)
+    elif origin is tuple and Ellipsis not in parts and not _is_a_list_of(value, len(parts)):
+        return _Misfit(place, _wanted(kind), value)
     elif issubclass(origin, Collection) or origin is Iterable:
         return _of_list(value, kind, place)
     else:
@@ -159,7 +162,7 @@ def _of_table(value: Any, kind: Any, place: str) -> _Misfit | None:
 
 def _of_list(value: Any, kind: Any, place: str) -> _Misfit | None:
     # What can be walked through only once is not walked through here. Arrays are lists, though no `Sequence`.
-    origin, [of_parts] = get_origin(kind), get_args(kind)
+    origin, of_parts = get_origin(kind), get_args(kind)[0]
     if isinstance(value, str):
         return _Misfit(place, _wanted(kind), value, f": write [{value!r:.60}]")
     is_list = isinstance(value, Sequence) or (hasattr(value, "__len__") and hasattr(value, "__getitem__"))
@@ -170,6 +173,10 @@ def _of_list(value: Any, kind: Any, place: str) -> _Misfit | None:
         return None
     misfits = (_misfit(part, of_parts, f"{place}[{number}]") for number, part in enumerate(value))
     return next((misfit for misfit in misfits if misfit is not None), None)
+
+
+def _is_a_list_of(value: Any, size: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == size
 
 
 def _is_a(value: Any, kind: type) -> bool:
@@ -200,6 +207,8 @@ def _wanted(kind: Any) -> str:
         return "None" if kind is NoneType else kind_name(kind, f"{article} {kind.__name__}")
     if issubclass(origin, Mapping):
         return f"a table of {_wanted(parts[1])} by name"
+    if origin is tuple and Ellipsis not in parts:
+        return f"a list of {len(parts)}: {', '.join(map(_wanted, parts))}"
     return f"a list of {_wanted(parts[0])}" if issubclass(origin, Iterable) else "a function"
 
 

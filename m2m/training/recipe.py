@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
+from m2m.support.checked import Natural, Positive
 from m2m.support.schema import check_whole
 
 Optimizer = Literal["adamw", "sgd"]
@@ -24,13 +25,13 @@ class TrainRecipe:
         steps: Optimizer steps of an expert, T.
         batch: Examples a step, B, over all datasets of the mixture together.
         learning_rate: Peak learning rate η.
-        optimizer: `adamw` or `sgd`.
+        optimizer: AdamW, or SGD with momentum.
         weight_decay: Decoupled for AdamW, added to the gradient for SGD.
         momentum: SGD's momentum.
         betas: AdamW's decay rates of the first and second moment.
         schedule: Learning rate after the warm-up: held, or brought to zero as a cosine or a line.
         warmup: Steps over which the learning rate rises linearly to its peak.
-        clip_norm: Largest gradient norm, or None for no clipping.
+        clip_norm: Largest gradient norm, or missing for no clipping.
         sampling: `balanced` draws in the mixture's own shares λ; `proportional` in shares of λ × dataset
             size, what concatenating the files would do.
         horizon: `matched` trains a mixture for T steps; `pooled` for T steps a member dataset.
@@ -38,15 +39,15 @@ class TrainRecipe:
             for the merge method `adam_merge`. It changes no weight.
     """
 
-    steps: int
-    batch: int
+    steps: Positive
+    batch: Positive
     learning_rate: float
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.0
     momentum: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Schedule = "constant"
-    warmup: int = 0
+    warmup: Natural = 0
     clip_norm: float | None = None
     sampling: Sampling = "balanced"
     horizon: Horizon = "matched"
