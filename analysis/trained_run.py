@@ -18,6 +18,7 @@ from m2m.errors import InputError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import config
 from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring import model_state
 from m2m.setups.protocol import Batch, Examples, Setup, Target, contents_of
 from m2m.support.progress import Progress
 from m2m.training import TrainRecipe
@@ -150,7 +151,7 @@ class TrainedRun:
     def displacement(self, mixture: Mixture, seed: int) -> Tensor | None:
         """Read θ*(λ) − θ₀ of what a mixture was trained to, or None if it was not with that seed. [P]."""
         path = self.folder.model(mixture, seed)
-        return self.surface.displacement(verified_state(path)) if path.exists() else None
+        return self.surface.displacement(model_state(self.folder.base, path)) if path.exists() else None
 
     def mixture_or_all(self, mixture: Mixture | None) -> Mixture:
         """Return the mixture, or all datasets in equal parts; a single dataset has no residual to study."""
@@ -199,7 +200,7 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
         )
     base = setup.cast(verified_state(folder.base))
     surface = LossSurface(setup, base)
-    states = (verified_state(folder.model(m, loaded.run.seed)) for m in singles)
+    states = (model_state(folder.base, folder.model(m, loaded.run.seed)) for m in singles)
     return TrainedRun(
         folder=folder,
         identity=loaded.identity,

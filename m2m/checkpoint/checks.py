@@ -37,16 +37,16 @@ def check_same_tensors(
     """  # noqa: DOC502 - raised by what is called
     for expert in experts:
         if expert.tensors.keys() != base.tensors.keys():
-            _refuse_names(base, expert)
+            missing = [name for name in base.tensors if name not in expert.tensors]
+            extra = [name for name in expert.tensors if name not in base.tensors]
+            _refuse_names(base, expert, missing, extra)
         got = expert.tensors
         for name, wanted in base.tensors.items():
             if got[name].shape != wanted.shape or got[name].dtype != wanted.dtype:
-                _check_tensor(base, expert, wanted, got[name], mixed_floats)
+                _check_tensor(base, expert, wanted, got[name], mixed_floats=mixed_floats)
 
 
-def _refuse_names(base: Checkpoint, expert: Checkpoint) -> None:
-    missing = [name for name in base.tensors if name not in expert.tensors]
-    extra = [name for name in expert.tensors if name not in base.tensors]
+def _refuse_names(base: Checkpoint, expert: Checkpoint, missing: Sequence[str], extra: Sequence[str]) -> None:
     for names, verb in ((missing, "lacks"), (extra, "has more than")):
         if names:
             shown = ", ".join(map(repr, names[:_SHOWN])) + (
@@ -57,7 +57,7 @@ def _refuse_names(base: Checkpoint, expert: Checkpoint) -> None:
 
 
 def _check_tensor(
-    base: Checkpoint, expert: Checkpoint, wanted: TensorInfo, got: TensorInfo, mixed_floats: bool
+    base: Checkpoint, expert: Checkpoint, wanted: TensorInfo, got: TensorInfo, *, mixed_floats: bool
 ) -> None:
     where = f"{expert.path}: tensor {wanted.name!r}"
     if got.shape != wanted.shape:
@@ -67,6 +67,41 @@ def _check_tensor(
     both_floats = got.dtype in MERGEABLE and wanted.dtype in MERGEABLE
     if got.dtype != wanted.dtype and not (mixed_floats and both_floats):
         raise CheckpointError(f"{where} is {got.dtype}, wanted {wanted.dtype} as in {base.path}")
+
+
+def tensors_of_base(base: Checkpoint, model: Checkpoint) -> dict[str, TensorInfo]:
+    """Find the base model's tensors in a model that is said to be trained from it; refuses another model.
+
+    Tensors that the base ties may be stored under any of their names, and floats in any float type.
+
+    Args:
+        base: The base model.
+        model: The model.
+
+    Returns:
+        Where each of the base model's stored tensors lies in the model, by the base model's name.
+
+    Raises:
+        CheckpointError: If a tensor is missing, new, or of another shape or kind, or if names that are one
+            tensor in the base have different values; names model, tensor, what was got and what was wanted.
+    """
+    names = {name: [name] for name in base.tensors}
+    for name, kept in base.tied.items():
+        names[kept].append(name)
+    found = {kept: [name for name in all_names if name in model.tensors] for kept, all_names in names.items()}
+    known = {name for all_names in names.values() for name in all_names}
+    missing = [kept for kept, stored in found.items() if not stored]
+    extra = [name for name in model.tensors if name not in known]
+    if missing or extra:
+        _refuse_names(base, model, missing, extra)
+    for kept, (first, *others) in found.items():
+        _check_tensor(base, model, base.tensors[kept], model.tensors[first], mixed_floats=True)
+        for other in others:
+            if not _equal(model.tensors[first], model.tensors[other]):
+                raise CheckpointError(
+                    f"{model.path}: {first!r} and {other!r} differ; they are one tensor in {base.path}"
+                )
+    return {kept: model.tensors[stored[0]] for kept, stored in found.items()}
 
 
 def check_ties(checkpoint: Checkpoint) -> None:

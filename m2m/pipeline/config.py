@@ -21,7 +21,6 @@ from m2m.support.outputs import RUN_MARK
 from m2m.support.schema import check_keys
 from m2m.training.recipe import TrainRecipe
 
-
 @dataclass(frozen=True)
 class RunOptions:
     """The `[run]` table.
@@ -42,6 +41,18 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class TrainerOptions:
+    """The keys of the `[train]` table that are no part of the recipe: who trains, and what is trained already.
+
+    Attributes:
+        experts: Experts that exist already: a folder with a model or a PEFT adapter by dataset name. Then no
+            expert is trained.
+    """
+
+    experts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything a run is made from.
 
@@ -51,6 +62,7 @@ class RunConfig:
         train: The uniform recipe of every expert and mixture.
         setup: The `[setup]` table, for `m2m.setups.load`.
         mix: How `m2m mix` searches.
+        trainer: Who trains, and what is trained already.
     """
 
     path: Path
@@ -58,6 +70,7 @@ class RunConfig:
     train: TrainRecipe
     setup: Mapping[str, Any]
     mix: MixOptions = field(default_factory=MixOptions)
+    trainer: TrainerOptions = field(default_factory=TrainerOptions)
 
     @cached_property
     def root(self) -> Path:
@@ -68,21 +81,29 @@ class RunConfig:
         return Path(read_json(mark, "what a run writes there", ConfigError, {"root": str})["root"])
 
     @property
+    def experts(self) -> dict[str, Path]:
+        """Experts that exist already, by dataset name; empty: they are trained."""
+        return {name: self.root / path for name, path in self.trainer.experts.items()}
+
+    @property
     def identity(self) -> str:
-        """Hash of all that decides the results; `validate`, `save_moments` and `[mix]` only add to them."""
+        """Hash of all that decides the results; `validate`, `save_moments` and `[mix]` only add to them.
+
+        Models from elsewhere are told by their content, where the run keeps them.
+        """
         content = asdict(self.run) | {"train": self.train.deciding, "setup": self.setup}
         del content["validate"]
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def reads(self, path: Path) -> bool:
-        """Say whether the set-up names a file, by itself or by a pattern; then it is not to be written over.
+        """Say whether a file is named, by itself or by a pattern; then it is not to be written over.
 
         Args:
             path: The file.
 
         Returns:
-            Whether some text in `[setup]` fits its path; some texts fit more than is read.
+            Whether some text in `[setup]` or a path of `experts` fits; some texts fit more than is read.
         """
         name = os.path.realpath(path)
         return os.path.isfile(name) and any(
@@ -111,7 +132,8 @@ class RunConfig:
         return None
 
     def _patterns(self) -> Iterator[str]:
-        return (os.path.realpath(self.root / text.partition(".py:")[0]) for text in _texts(self.setup))
+        named = {"setup": self.setup, "experts": self.trainer.experts}
+        return (os.path.realpath(self.root / text.partition(".py:")[0]) for text in _texts(named))
 
 
 def load(path: str | Path) -> RunConfig:
@@ -132,12 +154,14 @@ def load(path: str | Path) -> RunConfig:
     for name in ("run", "train", "setup"):
         if not isinstance(tables.get(name), dict):
             raise ConfigError(f"{path} has no table [{name}]")
+    train = tables["train"]
     return RunConfig(
         path=path.resolve(),
         run=read_options(RunOptions, tables["run"], f"{path} [run]"),
-        train=_train_recipe(tables["train"], f"{path} [train]"),
+        train=_train_recipe(train, f"{path} [train]"),
         setup=tables["setup"],
         mix=read_mix_options(tables.get("mix", {}), f"{path} [mix]"),
+        trainer=read_options(TrainerOptions, train, f"{path} [train]", TrainRecipe),
     )
 
 
@@ -158,9 +182,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
-    check_keys(table, key_names(TrainRecipe), where)
+    check_keys(table, key_names(TrainRecipe, TrainerOptions), where)
+    known = key_names(TrainRecipe)
     try:
-        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in known}
         return TrainRecipe(**values)
     except TypeError as error:
         raise ConfigError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from None

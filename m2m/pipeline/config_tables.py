@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from m2m.pipeline.config import RunOptions
+from m2m.pipeline.config import RunOptions, TrainerOptions
 from m2m.pipeline.mix_options import MixOptions
 from m2m.setups import language
 from m2m.setups.byte_gpt import BaseText, Pretraining, Shape
@@ -38,7 +38,9 @@ class ConfigTable:
 
 RUN = ConfigTable("[run]", "What to choose for, and what to validate.", (RunOptions,))
 TRAIN = ConfigTable(
-    "[train]", "The recipe that every expert and every mixture is trained with.", (TrainRecipe,)
+    "[train]",
+    "The recipe that every expert and every mixture is trained with ([training.md](training.md)).",
+    (TrainRecipe, TrainerOptions),
 )
 MIX = ConfigTable(
     "[mix]",

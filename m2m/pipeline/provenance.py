@@ -11,6 +11,7 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.locate import MOMENTS_NAME
 from m2m.checkpoint.manifest import read_manifest
 from m2m.errors import RunFolderError
+from m2m.merging.lora import is_adapter
 from m2m.mixture import Mixture
 from m2m.support.content_keys import content_key
 from m2m.training import TrainRecipe
@@ -27,6 +28,7 @@ _OTHER = {
     "base": "trained from another base model",
     "revision": "trained by another version of m2m's training",
     "moments": "trained without keeping its second moments (save_moments)",
+    "expert": "trained by this run, or taken from another model than train.experts names",
 }
 
 
@@ -49,6 +51,17 @@ def made_from(
         "revision": REVISION,
         **({"moments": True} if keeps_moments(mixture, recipe) else {}),
     }
+
+
+def taken_from(mixture: Mixture, seed: int, expert: str, base: str) -> dict[str, Any]:
+    """Return what a model that was trained elsewhere is, as JSON for the manifest; `expert` is its key."""
+    return {"mixture": dict.fromkeys(mixture.members, 1.0), "seed": seed, "expert": expert, "base": base}
+
+
+def taken_key(folder: Path) -> str:
+    """Return the key of the model that a checkpoint was taken from; empty if it was not taken."""
+    found = read_manifest(folder).get(KEY)
+    return str(found.get("expert", "")) if isinstance(found, dict) else ""
 
 
 def keeps_moments(mixture: Mixture, recipe: TrainRecipe) -> bool:
@@ -86,6 +99,8 @@ def _refusal(folder: Path, what: str) -> RunFolderError:
 
 
 def _is_of_an_earlier_m2m(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    if is_adapter(folder):
+        return False
     # Headers had the mixture's label, with rounded shares, and the seed.
     notes = Checkpoint(folder).metadata
     if "mixture" not in wanted:

@@ -8,18 +8,27 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from m2m import setups
 from m2m.checkpoint import save, verified_state
 from m2m.data import cache_dir
-from m2m.errors import InputError
+from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
-from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
+from m2m.pipeline.provenance import (
+    KEY,
+    check_made_from,
+    checkpoint_key,
+    made_from,
+    taken_from,
+    taken_key,
+)  # fmt: skip
 from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.taking import model_key, take_model
 from m2m.pipeline.worker import Task, Train
 from m2m.scoring import Means, Scores, TargetScorer, score_model
 from m2m.scoring.table import ScoreTable
@@ -37,11 +46,20 @@ def load_setup(config: RunConfig, progress: Progress | None) -> Setup:
 
     Returns:
         The set-up.
+
+    Raises:
+        ConfigError: If experts are given that are not the set-up's, or not all of them.
     """
     try:
-        return setups.load(config.setup, config.root, cache_dir(), progress)
+        setup = setups.load(config.setup, config.root, cache_dir(), progress)
     except InputError as error:
         raise type(error)(f"{config.path}: {error}") from error
+    if config.experts and set(config.experts) != set(setup.datasets):
+        raise ConfigError(
+            f"{config.path} [train]: `experts` must name an expert of every dataset, and no other: got "
+            f"{list(config.experts)}, the datasets are {list(setup.datasets)}"
+        )
+    return setup
 
 
 @dataclass
@@ -69,6 +87,7 @@ class RunSteps:
     progress: Progress
     means: Means
     seconds: dict[str, float] = field(default_factory=dict)
+    _given_keys: dict[Path, str] = field(default_factory=dict, init=False)
 
     @property
     def datasets(self) -> list[str]:
@@ -118,6 +137,8 @@ class RunSteps:
     ) -> None:
         """Train the mixtures that are not trained, and score them where they are not scored.
 
+        Where experts are given they stand for the run's first seed, and none is trained with another.
+
         Args:
             mixtures: What to train on.
             seeds: Training seeds that each mixture gets.
@@ -125,22 +146,54 @@ class RunSteps:
             step: What progress calls it.
         """
         jobs, base = [], checkpoint_key(self.folder.base)
-        for seed, mixture in product(seeds, mixtures):
-            folder, key = self.folder.model(mixture, seed), None
+        wanted = [
+            (seed, mixture) for seed, mixture in product(seeds, mixtures) if self.is_made(mixture, seed)
+        ]
+        for seed, mixture in wanted:
+            folder, key, origin = self.folder.model(mixture, seed), None, self.taken(mixture, seed, step)
             if folder.exists():
-                source = made_from(mixture, seed, self.config.train, base, self.contents)
+                source = origin or made_from(mixture, seed, self.config.train, base, self.contents)
                 check_made_from(folder, source, noted=self.folder.origins_noted)
                 key = self.trained_key(folder)
             missing = tuple(task for task in tasks if key is None or not self.scored(key, task))
             if missing or key is None:
-                jobs.append(Train(mixture, seed, self.config.train, folder, missing))
+                jobs.append(Train(mixture, seed, self.config.train, folder, missing, origin))
         for job, scores in self.crew.train(jobs, step):
             self.record(job.mixture, "trained", job.seed, self.trained_key(job.folder), job.tasks, scores)
         models: dict[tuple[str, int | None], Path] = {
-            (m.label, seed): self.folder.model(m, seed) for seed, m in product(seeds, mixtures)
+            (m.label, seed): self.folder.model(m, seed) for seed, m in wanted
         }
         current = {who: self.trained_key(folder) for who, folder in models.items()}
         self.table.set_aside("trained", self.setup.version, current)
+
+    def is_made(self, mixture: Mixture, seed: int) -> bool:
+        """Say whether a model is trained, or given: of given experts there is one, and no other seed's."""
+        return not self.config.experts or len(mixture.members) > 1 or seed == self.config.run.seed
+
+    def taken(self, mixture: Mixture, seed: int, step: str) -> dict[str, Any] | None:
+        """Take an expert that exists already into the folder, unless it lies there.
+
+        Args:
+            mixture: What is to be trained.
+            seed: Its training seed; a given expert stands for the run's first.
+            step: What progress calls it.
+
+        Returns:
+            What its checkpoint says it was made from; None if it is trained here.
+        """
+        given = self.config.experts.get(mixture.members[0]) if len(mixture.members) == 1 else None
+        if given is None or seed != self.config.run.seed:
+            return None
+        folder = self.folder.model(mixture, seed)
+        base, gone = checkpoint_key(self.folder.base), folder.exists() and not given.exists()
+        if given not in self._given_keys:
+            self._given_keys[given] = taken_key(folder) if gone else model_key(given, self.folder.base)
+        origin = taken_from(mixture, seed, self._given_keys[given], base)
+        if not folder.exists():
+            self.progress(0, 1, f"{step}: {mixture.label} from {given}")
+            notes = {"mixture": mixture.label, "seed": str(seed)}
+            take_model(given, self.folder.base, folder, notes, {KEY: origin})
+        return origin
 
     def merge(self, mixtures: Sequence[Mixture], tasks: Sequence[Task], step: str) -> list[str]:
         """Score merged models where they are not scored; the experts must have been trained.

@@ -17,7 +17,16 @@ from m2m.errors import DataError
 from m2m.mixture import Mixture
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, keeps_moments, made_from
 from m2m.pipeline.run_folder import what_changed
-from m2m.scoring import Bench, Means, Scores, ScoreSource, TargetScorer, score_model, verified_models
+from m2m.scoring import (
+    Bench,
+    Means,
+    Scores,
+    ScoreSource,
+    TargetScorer,
+    model_state,
+    score_model,
+    verified_models,
+)  # fmt: skip
 from m2m.setups.protocol import Setup, contents_of, load_state
 from m2m.training import TrainRecipe, train
 
@@ -35,6 +44,7 @@ class Train:
         recipe: The uniform recipe.
         folder: Where its checkpoint lies, or will lie.
         tasks: What to score it on.
+        origin: What a checkpoint that was not trained here says it was made from; None: the recipe.
     """
 
     mixture: Mixture
@@ -42,6 +52,7 @@ class Train:
     recipe: TrainRecipe
     folder: Path
     tasks: tuple[Task, ...]
+    origin: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,10 +133,10 @@ def work(job: Train | Merge) -> list[Scores] | Iterator[tuple[Mixture, list[Scor
 
 
 def _train(bench: _Bench, job: Train) -> list[Scores]:
-    source = made_from(job.mixture, job.seed, job.recipe, bench.base_key, bench.contents)
+    source = job.origin or made_from(job.mixture, job.seed, job.recipe, bench.base_key, bench.contents)
     if job.folder.exists():
         check_made_from(job.folder, source, noted=False)
-        state = verified_state(job.folder)
+        state = model_state(bench.base_folder, job.folder)
     else:
         kept = keeps_moments(job.mixture, job.recipe)
         trained = train(bench.setup, bench.base, job.mixture, job.recipe, job.seed, moments=kept)

@@ -4,7 +4,7 @@ from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Means
 from m2m.scoring.live.live_model import LiveModel
 from m2m.scoring.live.resident import score_candidates, score_resident
-from m2m.scoring.models import Models, open_models, verified_models
+from m2m.scoring.models import Models, model_state, open_models, verified_models
 from m2m.scoring.prepare import files_of_tasks, score_outputs
 from m2m.scoring.racing import MergedCandidates, RacedObjective, RaceResult, RecordedCandidates, race
 from m2m.scoring.racing.race_experts import RaceReport, race_candidates
@@ -36,6 +36,7 @@ __all__ = [
     "TargetScorer",
     "TaskBatch",
     "files_of_tasks",
+    "model_state",
     "most_similar",
     "open_models",
     "race",

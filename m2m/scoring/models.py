@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.checks import check_ties
-from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest
+from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest, verified_state
 from m2m.errors import ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
 from m2m.scoring.adapted_sums import adapted_sums
@@ -19,6 +20,9 @@ from m2m.scoring.bench import Bench
 from m2m.scoring.live.live_model import OtherSum
 from m2m.support.content_keys import Part
 from m2m.support.names import check_names, short_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Name of the merge in cache keys: θ̃ = Σ_n α_n θ_n, one rounding.
 RULE = "linear"
@@ -75,7 +79,7 @@ class Models:
         check_manifests(_files(self.base, self.experts), self.hashes)
         # Names are part of it: rows carry the candidate's name, which must be the one asked for.
         contents = {
-            name: tuple(self.hashes[file] for file in _own_files(expert))
+            name: tuple(self.hashes[file] for file in own_files(expert))
             for name, expert in self.experts.items()
         }
         _warn_of_copies({"the base model": tuple(self.hashes[file] for file in self.base.files), **contents})
@@ -117,9 +121,17 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
 
 @contextmanager
 def verified_models(base: Path, experts: Mapping[str, Path]) -> Iterator[Models]:
-    """Open checkpoints that m2m wrote, each held against its manifest; one may be given twice."""
+    """Open models that m2m wrote, each held against its manifest; one may be given twice.
+
+    Args:
+        base: Checkpoint of the base model θ₀.
+        experts: Folders of whole models, or of adapters that were made on this base model, by name. [N]
+
+    Yields:
+        Models: The models, while the block runs.
+    """
     root = Checkpoint(base)
-    found = {name: Checkpoint(path) for name, path in experts.items()}
+    found = {name: on_base(path, root) for name, path in experts.items()}
     for folder in (base, *experts.values()):
         read_manifest(folder)  # an error if there is none
     files = _files(root, found)
@@ -127,6 +139,27 @@ def verified_models(base: Path, experts: Mapping[str, Path]) -> Iterator[Models]
         check_manifests(files, hashes)
         hashes.check_unchanged()
         yield Models(root, found, hashes)
+
+
+def on_base(path: Path, base: Checkpoint) -> Checkpoint:
+    """Open a model that is known to come from a base model: a whole one, or an adapter on top of it."""
+    return AdaptedCheckpoint(base, Adapter(path), named=False) if is_adapter(path) else Checkpoint(path)
+
+
+def model_state(base: Path, folder: Path) -> dict[str, Tensor]:
+    """Read all tensors of a model that m2m wrote, held against its manifest.
+
+    Args:
+        base: Checkpoint of the base model θ₀.
+        folder: A whole model, or an adapter that was made on this base model.
+
+    Returns:
+        Tensor by name; an adapted one is round(W + s·BA) in the type of W, as a merge of it alone has it.
+    """
+    if not is_adapter(folder):
+        return verified_state(folder)
+    with verified_models(base, {"model": folder}) as models:
+        return models.experts["model"].state()
 
 
 def _open(path: str | Path, base: Checkpoint) -> Checkpoint:
@@ -140,7 +173,7 @@ def _checked(path: str | Path) -> Checkpoint:
 
 
 def _files(base: Checkpoint, experts: Mapping[str, Checkpoint]) -> list[Path]:
-    return [*base.files, *(file for expert in experts.values() for file in _own_files(expert))]
+    return [*base.files, *(file for expert in experts.values() for file in own_files(expert))]
 
 
 def _warn_of_copies(contents: Mapping[str, tuple[str, ...]]) -> None:
@@ -155,15 +188,16 @@ def _warn_of_copies(contents: Mapping[str, tuple[str, ...]]) -> None:
 def _check_different(experts: Mapping[str, Checkpoint]) -> None:
     places: dict[tuple[Path, ...], str] = {}
     for name, expert in experts.items():
-        other = places.setdefault(tuple(file.resolve() for file in _own_files(expert)), name)
+        other = places.setdefault(tuple(file.resolve() for file in own_files(expert)), name)
         if other != name:
             raise ConfigError(
-                f"experts {other!r} and {name!r} are the same checkpoint {_own_files(expert)[0].parent}: its "
+                f"experts {other!r} and {name!r} are the same checkpoint {own_files(expert)[0].parent}: its "
                 "weight would count twice; name it once"
             )
 
 
-def _own_files(expert: Checkpoint) -> Sequence[Path]:
+def own_files(expert: Checkpoint) -> Sequence[Path]:
+    """List the files that make an expert what it is beside its base model."""
     if isinstance(expert, AdaptedCheckpoint):
         return [expert.adapter.config.path, expert.adapter.file]
     return [*expert.files]

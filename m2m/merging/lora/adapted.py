@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
-from m2m.checkpoint.header import SIZES, TORCH_NAMES, TensorInfo
+from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
 from m2m.merging.lora.names import match_tensors
@@ -96,12 +96,14 @@ class AdaptedCheckpoint(Checkpoint):
         adapter: The adapter.
     """
 
-    def __init__(self, base: Checkpoint, adapter: Adapter) -> None:
+    def __init__(self, base: Checkpoint, adapter: Adapter, *, named: bool = True) -> None:
         """Put an adapter on a base model.
 
         Args:
             base: The base model.
             adapter: The adapter.
+            named: Whether the base model that the adapter names must be this one; False where that is known
+                from elsewhere.
 
         Raises:
             CheckpointError: If the adapter names another base model.
@@ -110,7 +112,8 @@ class AdaptedCheckpoint(Checkpoint):
         self.base = base
         self.adapter = adapter
         self.opened = self.opened | base.opened | adapter.opened
-        _check_base(base, adapter)
+        if named:
+            _check_base(base, adapter)
 
     @cached_property
     def _names(self) -> dict[str, str]:
@@ -184,9 +187,10 @@ class AdaptedCheckpoint(Checkpoint):
         """
         from m2m.merging.methods.exact import sum_inputs
 
-        tensor, addition = read_tensor(self.tensors[name]), self.additions.get(name)
+        info = self.tensors[self.tied.get(name, name)]
+        tensor, addition = read_tensor(info), self.additions.get(name)
         if addition is None:
-            return sum_inputs([tensor], [1.0], tensor.dtype)
+            return tensor if info.dtype not in MERGEABLE else sum_inputs([tensor], [1.0], tensor.dtype)
         source = addition.source
         added = source.form() if isinstance(source, Product) else read_tensor(source)
         return sum_inputs([tensor, added], [1.0, addition.scale], tensor.dtype)

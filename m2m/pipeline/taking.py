@@ -1,0 +1,94 @@
+"""Models that were trained elsewhere, taken into a run: held against its base model, and made its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from m2m.checkpoint import Checkpoint, save
+from m2m.checkpoint.checkpoint import read_tensor
+from m2m.checkpoint.checks import tensors_of_base
+from m2m.checkpoint.folder import new_folder
+from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
+from m2m.checkpoint.manifest import FileHashes, write_manifest
+from m2m.errors import CheckpointError
+from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
+from m2m.scoring.models import on_base, own_files
+from m2m.support.content_keys import content_key
+
+
+def is_model(folder: Path) -> bool:
+    """Say whether a folder holds a whole model or an adapter, whatever it is worth."""
+    try:
+        return is_adapter(folder) or bool(Checkpoint(folder).files)
+    except CheckpointError:
+        return False
+
+
+def model_key(folder: Path, base: Path) -> str:
+    """Hash the files of a model that was trained elsewhere: weights, or an adapter and what it says."""
+    files = own_files(on_base(folder, Checkpoint(base)))
+    with FileHashes(files) as hashes:
+        return content_key([(file.name, hashes[file]) for file in files])
+
+
+def take_model(
+    source: Path, base: Path, folder: Path, notes: Mapping[str, str], facts: Mapping[str, Any]
+) -> None:
+    """Make a run's model of one that was trained elsewhere: a copy that the run verifies and keeps.
+
+    A whole model's floats are brought to the base model's types, under its names; an adapter stays one.
+
+    Args:
+        source: Folder of a model with the base model's tensors, or of a PEFT adapter.
+        base: Checkpoint of the base model θ₀.
+        folder: Where the run keeps it; there is nothing yet.
+        notes: Free text for the file's header.
+        facts: What its manifest should tell.
+
+    Raises:
+        CheckpointError: If it is no model trained from this base model, or not finite.
+    """  # noqa: DOC502 - raised by what is called
+    root = Checkpoint(base)
+    model = on_base(source, root)
+    if isinstance(model, AdaptedCheckpoint):
+        _take_adapter(model, folder, facts)
+    else:
+        found = tensors_of_base(root, model)
+        state = {name: _read(info, root.tensors[name]) for name, info in found.items()}
+        model.check_unchanged()
+        save(state | {name: state[kept] for name, kept in root.tied.items()}, folder, notes, facts=facts)
+
+
+def _take_adapter(model: AdaptedCheckpoint, folder: Path, facts: Mapping[str, Any]) -> None:
+    for info in _terms(model.adapter):
+        _check_finite(info, read_tensor(info))
+    _ = model.tensors, model.additions  # an error where it does not fit
+    with new_folder(folder) as work:
+        for file in own_files(model):
+            shutil.copyfile(file, work / file.name)
+        model.check_unchanged()
+        write_manifest(work, **facts)
+
+
+def _terms(adapter: Adapter) -> Iterator[TensorInfo]:
+    for factors in adapter.factors.values():
+        yield from (factors.a, factors.b)
+    yield from adapter.full.values()
+    yield from (bias for bias, _ in adapter.biases.values())
+
+
+def _read(info: TensorInfo, wanted: TensorInfo) -> Tensor:
+    tensor = read_tensor(info)
+    _check_finite(info, tensor)
+    return tensor.to(getattr(torch, TORCH_NAMES[wanted.dtype]))
+
+
+def _check_finite(info: TensorInfo, tensor: Tensor) -> None:
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{info.file}: {info.name!r} is not finite: its training diverged")
