@@ -21,6 +21,7 @@ from m2m.support.outputs import RUN_MARK
 from m2m.support.schema import check_keys
 from m2m.training.recipe import TrainRecipe
 
+
 @dataclass(frozen=True)
 class RunOptions:
     """The `[run]` table.
@@ -42,7 +43,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """The keys of the `[train]` table that are no part of the recipe: who trains, and what is trained already.
+    """Keys of the `[train]` table that are no part of the recipe: who trains, and what is trained already.
 
     Attributes:
         experts: Experts that exist already: a folder with a model or a PEFT adapter by dataset name. Then no
@@ -185,7 +186,9 @@ def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
     check_keys(table, key_names(TrainRecipe, TrainerOptions), where)
     known = key_names(TrainRecipe)
     try:
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in known}
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in known
+        }
         return TrainRecipe(**values)
     except TypeError as error:
         raise ConfigError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from None

@@ -149,8 +149,8 @@ def test_another_model_is_refused_and_named(given: config.RunConfig, how: str, s
             r"an expert of every dataset.*got \['a', 'b'\], the datasets are \['a', 'b', 'c'\]",
         ),
         ("{a = 'x', b = 'y', c = 'z', d = 'z'}", "and no other"),
-        ("['a']", "`experts` must give a path by dataset name"),
-        ("{a = 3}", "`experts` must give a path by dataset name"),
+        ("['a']", "`experts`.*must be"),
+        ("{a = 3}", "`experts`.*must be"),
         ("{a = 'x', b = 'y', c = 'z'}", r"/x: no such file or folder"),
     ],
 )
@@ -188,8 +188,6 @@ def test_adapters_stay_adapters_and_score_as_the_models_they_are(tmp_path: Path)
         "adapter_config.json", "adapter_model.safetensors", "manifest.json",
     ]  # fmt: skip
     with ScoreTable(folder.table) as table:
-        rows = {
-            (row.origin, row.candidate): row.examples.tolist() for row in table.rows(split="validation")
-        }
+        rows = {(row.origin, row.candidate): row.examples.tolist() for row in table.rows(split="validation")}
     for name in NAMES:
         assert rows["merged", name] == rows["trained", name] != rows["base", "base"]
