@@ -98,6 +98,9 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
     print(f"\npredicted → measured on validation (cross-validated Spearman {result.spearman:.3f}):")
     print_table(_score_rows(result))
     print("best start: the best starting mixture, predicted by surfaces that were fitted without it")
+    if result.chosen.correction:
+        added = (f"{name} {value:+.3g}" for name, value in result.chosen.correction.items())
+        print(f"all scores are corrected by trained pairs; they add to λ*'s merged score: {', '.join(added)}")
     surfaces = (f"{fit.target.name} {fit.model} {fit.rank:.3f}" for fit in result.fits)
     print(f"surfaces and their cross-validated Spearman: {', '.join(surfaces)}")
     for fit in result.fits:

@@ -2,6 +2,9 @@
 
 Where per-example values are known (the SQLite file beside the CSV), the lead comes with a 95 % interval from
 paired differences; one that contains 0 says that these examples cannot tell the two apart.
+
+With --pairs, scores of models really trained on every pair of the datasets, the merged scores of larger
+mixtures are corrected by what training added to their pairs (docs/searching.md).
 """
 
 from __future__ import annotations
@@ -38,7 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="V",
         help="the task's version (needed if the table has scores from before and after a change of the task)",
     )
-    add_seed(parser, "training seed of trained models, if there are several")
+    add_seed(parser, "training seed of trained models, if there are several (of --pairs: all are averaged)")
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="TRAINED.csv",
+        help="a table or run folder with trained scores of every pair of datasets: correct merged scores by "
+        "them",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -50,12 +60,14 @@ def execute(args: argparse.Namespace) -> int:
 
     found = select(
         args.table, task=args.task, metric=args.metric, split=args.split, origin=args.origin,
-        version=args.version, seed=args.seed,
+        version=args.version, seed=args.seed, pairs=args.pairs,
     )  # fmt: skip
     if args.json:
         outcome = asdict(found)
         if found.runner_up is not None and found.runner_up.difference is None:
             del outcome["runner_up"]["difference"]
+        if found.pairs is None:
+            del outcome["pairs"]
         print_json(outcome)
     else:
         _tell(found)
@@ -69,6 +81,20 @@ def _tell(found: Selection) -> None:
     where = f"{found.metric} on {found.task} ({found.split}, {direction} is better)"
     print(f"picked: {shown_label(found.picked)}")
     print(f"{where}: {found.value:.6g}, best of {found.candidates}")
+    if pairs := found.pairs:
+        alone = "the same" if pairs.merged_pick == found.picked else shown_label(pairs.merged_pick)
+        print(
+            f"corrected by {pairs.trainings} trained pairs: {pairs.added:+.3g} to its merged score; without "
+            f"them the pick is {alone}"
+        )
+        if check := pairs.check:
+            worse = "" if check.error < check.error_merged else ": take the pick without them"
+            print(
+                f"error on {check.trainings} larger trained mixtures: {check.error:.3g}, without pairs "
+                f"{check.error_merged:.3g}{worse}"
+            )
+        else:
+            print("no larger mixture was trained that could tell whether the pairs help: train one or two")
     if found.ties:
         ties = "1 other has" if found.ties == 1 else f"{found.ties} others have"
         print(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from m2m.mixing.problem import Problem
 from m2m.mixing.procedure import MixSearch
 from m2m.mixing.result import MixResult
 from m2m.mixing.surface import WeightedTarget
-from m2m.mixture import Mixture
+from m2m.mixture import Mixture, weight_matrix
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.steps import RunSteps, load_setup
+from m2m.predicting import PairCorrection
 from m2m.scoring import Means
 from m2m.scoring.table import ScoreTable
 from m2m.setups.protocol import contents_of
@@ -39,8 +41,10 @@ def mix(
 
     Experts → merged models of starting mixtures, scored on every target → a fitted surface each →
     argmax of the utility and mean of the top k → real merges of both → λ* = α*, with intervals from
-    resampling. Experts, merged scores and trainings that the folder already holds are not made again, so a
-    killed run goes on where it was. A folder of `m2m run` serves, and is left as that run made it.
+    resampling. With `pairs` in the configuration's `[mix]` every pair of datasets is trained too, and all
+    merged scores are corrected by what that adds (Scheffé's quadratic, `m2m.predicting.PairCorrection`).
+    Experts, merged scores and trainings that the folder already holds are not made again, so a killed run
+    goes on where it was. A folder of `m2m run` serves, and is left as that run made it.
 
     Args:
         config: The run configuration; its `[mix]` table says how to search.
@@ -85,14 +89,32 @@ class _RunSteps(RunSteps):
         self.base(self.tasks)
         with self.timed("experts"):
             self.train(self.experts, [self.seed], (), "experts")
-        search = MixSearch(self.problem, self.config.mix, self.seed, self, self.progress)
+        pairs = self.pair_corrections() if self.config.mix.pairs else {}
+        search = MixSearch(self.problem, self.config.mix, self.seed, self, self.progress, pairs)
         found = search.find(self.folder.mix, identity=self.config.identity, notes=self.folder.notes)
         trained = self.trained(found.mixture) if train else {}
         return replace(found, trained=trained, seconds=self.seconds)
 
+    def pair_corrections(self) -> dict[str, PairCorrection]:
+        """Train every pair of datasets, and return what that adds to its merged model's scores, by target."""
+        pairs = [Mixture.subset(self.datasets, members) for members in combinations(self.datasets, 2)]
+        with self.timed("pairs"):
+            self.train(pairs, [self.seed], self.tasks, "trained pairs")
+            merged = self.merged_scores(pairs, "merged pairs")
+        points = np.array(weight_matrix(pairs))
+        keys = [self.trained_key(self.folder.model(pair, self.seed)) for pair in pairs]
+        trained = self.scores_of(keys)
+        return {
+            name: PairCorrection.through(self.datasets, points, trained[name] - merged[name])
+            for name in merged
+        }
+
     def merged_scores(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:
         """Return every example's score of every merged model, by target: each [M, E]."""
-        keys = self.merge(mixtures, self.tasks, step)
+        return self.scores_of(self.merge(mixtures, self.tasks, step))
+
+    def scores_of(self, keys: Sequence[str]) -> dict[str, Floats]:
+        """Return every example's score on validation of the models of these keys, by target: each [M, E]."""
         return {
             target.name: np.stack(
                 [self.examples(key, target.name, "validation", target.metric) for key in keys]

@@ -66,6 +66,11 @@ class Problem:
             raise ConfigError(
                 "repetitions needs to know how large datasets are, which experts do not tell: give caps"
             )
+        if options.pairs:
+            raise ConfigError(
+                "pairs trains models on two datasets each, which needs a run configuration: leave it out, or "
+                "correct a table of `m2m score` by models of your own with `m2m select --pairs`"
+            )
         metrics = {scorer.task: next(iter(scorer.metrics.items())) for scorer in scorers}
         weights = options.capabilities or dict.fromkeys(metrics, 1.0)
         _known("capabilities", weights, metrics)

@@ -20,9 +20,9 @@ from m2m.mixing.surface import (
     WeightedTarget,
     fit_predictors,
 )
-from m2m.mixture import Mixture
+from m2m.mixture import Mixture, weight_matrix
 from m2m.pipeline.mix_options import MixOptions
-from m2m.predicting import Predictor, spearman
+from m2m.predicting import PairCorrection, Predictor, spearman
 from m2m.searching.simplex_optimum import fine_search, spread
 from m2m.support.arrays import Floats
 from m2m.support.progress import Progress
@@ -43,13 +43,24 @@ class MixScores(Protocol):
 
 @dataclass
 class MixSearch:
-    """The search for λ* on the simplex (MergeMix, arXiv 2601.17858, Sec. 3)."""
+    """The search for λ* on the simplex (MergeMix, arXiv 2601.17858, Sec. 3).
+
+    Attributes:
+        problem: What is looked for.
+        options: How.
+        seed: Decides all random choices.
+        scores: Where merged models' scores come from.
+        progress: Called with (done, total, step).
+        corrections: What trained pairs add to every example's merged score, by target; empty without pairs.
+        names: The targets' names.
+    """
 
     problem: Problem
     options: MixOptions
     seed: int
     scores: MixScores
     progress: Progress
+    corrections: Mapping[str, PairCorrection] = field(default_factory=dict)
     names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +70,7 @@ class MixSearch:
         """Return λ* and all that is known of it; nothing is trained, and no seconds are noted."""
         starts = [start.mixture for start in self.problem.starts]
         with self.scores.timed("starts"):
-            scores = self.scores.merged_scores(starts, "merged starting mixtures")
+            scores = self.corrected(starts, "merged starting mixtures")
         with self.scores.timed("surfaces"):
             points = np.array([mixture.weights for mixture in starts])
             predictors = fit_predictors(
@@ -69,7 +80,7 @@ class MixSearch:
         with self.scores.timed("search"):
             surface, proposed, looked_at = self.propose(predictors, scores)
         with self.scores.timed("verification"):
-            checked = self.scores.merged_scores(list(proposed.values()), "verified merges")
+            checked = self.corrected(list(proposed.values()), "verified merges")
         held_out = np.column_stack([predictor.held_out(points) for predictor in predictors])
         foreseen = surface.scores(np.array([mixture.weights for mixture in proposed.values()]))
         kinds = [start.kind for start in self.problem.starts]
@@ -92,6 +103,11 @@ class MixSearch:
             identity=identity,
             notes=notes,
         )
+
+    def corrected(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:
+        """Return every example's merged score with what pairs add to it, by target: each [M, E]."""
+        scores, points = self.scores.merged_scores(mixtures, step), np.array(weight_matrix(mixtures))
+        return scores | {name: scores[name] + pairs.at(points) for name, pairs in self.corrections.items()}
 
     def propose(
         self, predictors: Sequence[Predictor], scores: Mapping[str, Floats]
@@ -117,13 +133,17 @@ class MixSearch:
         """Return what was predicted and measured of each mixture."""
         measured = np.column_stack([scores[name].mean(1) for name in self.names])
         utilities = np.column_stack([utility.of(predicted), utility.of(measured)])
+        points = np.array(weight_matrix(mixtures))
+        added = {name: pairs.at(points).mean(1).tolist() for name, pairs in self.corrections.items()}
         return [
             ScoredMixture(
                 kind,
                 mixture,
                 dict(zip(self.names, predicted[m].tolist(), strict=True)),
                 dict(zip(self.names, measured[m].tolist(), strict=True)),
-                *utilities[m].tolist(),
+                utility_predicted=float(utilities[m, 0]),
+                utility=float(utilities[m, 1]),
+                correction={name: corrections[m] for name, corrections in added.items()},
             )
             for m, (kind, mixture) in enumerate(zip(kinds, mixtures, strict=True))
         ]

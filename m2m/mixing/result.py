@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ class ScoredMixture:
             surfaces propose.
         mixture: The mixture.
         predicted: Score by target that the surfaces expect; of starting mixtures, by fits without their fold.
-        measured: Score by target of the merged model.
+        measured: Score by target of the merged model, with the correction.
         utility_predicted: The utility of the predicted scores.
         utility: The utility of the measured scores.
+        correction: What trained pairs add to the merged model's score, by target; empty without pairs.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class ScoredMixture:
     measured: Mapping[str, float]
     utility_predicted: float
     utility: float
+    correction: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Lay its attributes out for a JSON file, the mixture as `weights`."""
@@ -47,6 +49,7 @@ class ScoredMixture:
             "measured": dict(self.measured),
             "utility_predicted": self.utility_predicted,
             "utility": self.utility,
+            **({"correction": dict(self.correction)} if self.correction else {}),
         }
 
 
@@ -157,16 +160,19 @@ class MixResult:
 
         Returns:
             The header and the rows (docs/mixing.md): `candidate`, `kind`, shares by dataset, `utility` and
-            `utility predicted`, and for each target the score (`NAME measured` if a dataset has its name) and
-            the prediction.
+            `utility predicted`, and for each target the score (`NAME measured` if a dataset has its name),
+            the prediction and, with trained pairs, the correction.
         """
         names, datasets = [fit.target.name for fit in self.fits], self.mixture.datasets
         measured = {name: f"{name} measured" if name in datasets else name for name in names}
+        corrected = [name for name in names if name in self.chosen.correction]
         scores = [column for name in names for column in (measured[name], f"{name} predicted")]
+        scores += [f"{name} correction" for name in corrected]
         rows = [
             [
                 c.mixture.label, c.kind, *c.mixture.weights, c.utility, c.utility_predicted,
                 *(cell for name in names for cell in (c.measured[name], c.predicted[name])),
+                *(c.correction[name] for name in corrected),
             ]
             for c in self.candidates
         ]  # fmt: skip

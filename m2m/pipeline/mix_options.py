@@ -42,6 +42,8 @@ class MixOptions:
         pick: λ*: the `best` measured of the argmax, the mean of the top k and the starting mixtures; or
             always the `argmax`; or always that mean, `top`.
         bootstrap: Resamples behind the intervals; 0: none.
+        pairs: Whether a model is really trained on every pair of datasets in equal parts, and merged scores
+            are corrected by what that adds.
     """
 
     seeds: Annotated[int, AtLeast(5)] = 40
@@ -59,6 +61,7 @@ class MixOptions:
     top_k: Positive = 100
     pick: Pick = "best"
     bootstrap: Natural = 100
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("seeds", 5), ("folds", 2), ("points", 1), ("top_k", 1), ("bootstrap", 0)):
@@ -77,6 +80,8 @@ class MixOptions:
             raise ConfigError(f"top_k must be at most points ({self.points}), got {self.top_k}")
         if self.pick not in get_args(Pick):
             raise ConfigError(f"pick must be one of {', '.join(get_args(Pick))}, got {self.pick!r}")
+        if not isinstance(self.pairs, bool):
+            raise ConfigError(f"pairs must be true or false, got {self.pairs!r}")
         if not isinstance(self.regressor, str):
             raise ConfigError(f"regressor must be the name of a predictor, got {self.regressor!r}")
 

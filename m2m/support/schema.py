@@ -45,6 +45,16 @@ def repeated(items: Iterable[_Item]) -> _Item | None:
     return next((item for item, count in Counter(items).items() if count > 1), None)
 
 
+def repeated_at(items: Iterable[Hashable]) -> tuple[int, int] | None:
+    """The places of the first item that was there before: of the earlier one, and its own; None if none."""
+    seen: dict[Hashable, int] = {}
+    for place, item in enumerate(items):
+        if item in seen:
+            return seen[item], place
+        seen[item] = place
+    return None
+
+
 #: A finite number, or null.
 PERHAPS = (NoneType, float)
 _NAMES = {

@@ -71,6 +71,16 @@ def test_both_are_trained_where_that_is_asked_for(
         assert all(cell in text for cell in cells)
 
 
+def test_with_pairs_it_says_what_they_add(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(CONFIG + "pairs = true\n", encoding="utf-8")
+    assert main(["mix", config, "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
+    text, err = capsys.readouterr()
+    assert "trained pairs" in err
+    assert "all scores are corrected by trained pairs; they add to λ*'s merged score: target " in text
+
+
 @pytest.mark.parametrize(
     ("change", "more", "said"),
     [
@@ -79,6 +89,7 @@ def test_both_are_trained_where_that_is_asked_for(
         (("[mix]", "[mix]\ncapabilities = {tagret = 1}"), [], "did you mean 'target'?"),
         (("seeds = 14", "seeds = 14.5"), [], "seeds must be a whole number"),
         (("[mix]", "[[mix]]"), [], "[mix] must be a table"),
+        (("[mix]", "[mix]\npairs = 1"), [], "pairs must be true or false, got 1"),
         (("seeds", "seeds"), ["--to", "megatorn=b.txt"], "no format 'megatorn' (did you mean 'megatron'?)"),
         (("seeds", "seeds"), ["--to", "megatron"], "--to wants NAME=VALUE"),
         (("seeds", "seeds"), ["--to", "megatron=no/where"], "there is no folder no"),

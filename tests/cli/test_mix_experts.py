@@ -115,6 +115,7 @@ def test_what_does_not_go_together_is_one_line(
     ("line", "said"),
     [
         ("repetitions = 4", "give caps"),
+        ("pairs = true", "pairs trains models on two datasets each, which needs a run configuration"),
         (
             "capabilities = {'task.py:puls' = 1}",
             "[mix]: capabilities: there is no 'task.py:puls' (did you",

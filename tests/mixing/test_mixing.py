@@ -118,12 +118,14 @@ def test_what_is_written_can_be_read(found: MixResult) -> None:
     assert len(lines) == 1 + len(found.candidates)
 
 
-def test_every_column_of_the_candidates_is_documented(found: MixResult) -> None:
+def test_every_column_of_the_candidates_is_documented(found: MixResult, by_pairs: MixResult) -> None:
     page = (Path(__file__).parents[2] / "docs" / "mixing.md").read_text(encoding="utf-8")
     section = page.partition("## `candidates.csv`")[2].partition("\n## ")[0]
     told = {line.split("|")[1].strip(" `") for line in section.splitlines() if line.startswith("|")}
-    header, _ = found.to_rows()
-    named = {**dict.fromkeys("abc", "DATASET"), "target": "TARGET", "target predicted": "TARGET predicted"}
+    header, _ = by_pairs.to_rows()
+    assert set(found.to_rows()[0]) < set(header)
+    of_target = {f"target{what}": f"TARGET{what}" for what in ("", " predicted", " correction")}
+    named = {**dict.fromkeys("abc", "DATASET"), **of_target}
     assert {named.get(column, column) for column in header} == told - {"column", "---"}
 
 
@@ -133,6 +135,67 @@ def test_training_is_real_and_reported_beside_equal_shares(found: MixResult) -> 
     assert folder.model(found.mixture, 3).exists()
     assert folder.model(Mixture.subset("abc", "abc"), 3).exists()
     assert set(found.trained["chosen"]["target"]) == {"validation", "test"}
+
+
+@pytest.fixture(scope="module")
+def by_pairs(loaded: config.RunConfig, tmp_path_factory: pytest.TempPathFactory) -> MixResult:
+    options = {"pairs": True, "grid": 2, "bootstrap": 2}
+    return mix(_with(loaded, **options), tmp_path_factory.mktemp("pairs") / "out", workers=1)
+
+
+def _trained_loss(found: MixResult, loaded: config.RunConfig, mixture: Mixture) -> float:
+    """Loss on the target of the model that was trained on a mixture, by hand."""
+    from m2m import setups
+
+    setup = setups.load(loaded.setup, loaded.root, Path())
+    model = run_folder.RunFolder(found.folder.parent).model(mixture, 3)
+    x, y = (tensor.numpy() for tensor in setup.targets["target"].validation.tensors)
+    return float(((x @ Checkpoint(model).state()["theta"].numpy() - y) ** 2 / 2).mean())
+
+
+def test_with_pairs_scores_are_merged_ones_and_what_training_adds_to_pairs(
+    by_pairs: MixResult, loaded: config.RunConfig
+) -> None:
+    pairs = [Mixture.subset("abc", members) for members in ("ab", "ac", "bc")]
+    gains = [
+        _trained_loss(by_pairs, loaded, pair) - _true_loss(by_pairs, loaded, np.array(pair.weights))
+        for pair in pairs
+    ]
+    assert min(map(abs, gains)) > 0
+    for found in by_pairs.candidates:
+        a, b, c = found.mixture.weights
+        added = 4 * (gains[0] * a * b + gains[1] * a * c + gains[2] * b * c)
+        merged = _true_loss(by_pairs, loaded, np.array(found.mixture.weights))
+        assert found.correction["target"] == pytest.approx(added, abs=1e-12)
+        assert found.measured["target"] == pytest.approx(merged + added, abs=1e-12)
+    trained = {pair: _trained_loss(by_pairs, loaded, pair) for pair in pairs}
+    measured = {found.mixture: found.measured["target"] for found in by_pairs.candidates}
+    assert {pair: measured[pair] for pair in pairs} == pytest.approx(trained)
+    assert by_pairs.chosen.utility == max(found.utility for found in by_pairs.candidates)
+
+
+def test_corrections_are_written_where_there_are_pairs(by_pairs: MixResult) -> None:
+    header, rows = by_pairs.to_rows()
+    assert header[-1] == "target correction"
+    assert rows[0][-1] == by_pairs.candidates[0].correction["target"]
+    content = json.loads((by_pairs.folder / "mix.json").read_text(encoding="utf-8"))
+    assert content["options"]["pairs"] is True
+    assert {entry["kind"]: entry["correction"] for entry in content["verified"][:3]} == {
+        found.kind: found.correction
+        for found in by_pairs.candidates
+        if found.kind in ("equal", "argmax", "top")
+    }
+
+
+def test_pairs_that_a_run_has_trained_are_not_trained_again(loaded: config.RunConfig, tmp_path: Path) -> None:
+    wanted = _with(loaded, pairs=True, bootstrap=0)
+    folder = pipeline.run(
+        replace(wanted, run=replace(wanted.run, validate=True)), tmp_path / "out", workers=1
+    )
+    models = [folder.model(Mixture.subset("abc", pair), 3) for pair in ("ab", "ac", "bc")]
+    stamps = [(path / "model.safetensors").stat().st_mtime_ns for path in models]
+    assert mix(wanted, folder.root, workers=1).chosen.correction
+    assert [(path / "model.safetensors").stat().st_mtime_ns for path in models] == stamps
 
 
 def test_a_finished_run_serves_and_stays_as_it_is(loaded: config.RunConfig, tmp_path: Path) -> None:
