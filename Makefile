@@ -69,7 +69,7 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.develop: $(VENV)/.created $(SOURCES)
 	@echo "Installing what the tests need into $(VENV)"
-	@$(INSTALL) --editable '.[dev,huggingface,lm-eval,parquet,testing,vision]' $(OR_SHOW)
+	@$(INSTALL) --editable '.[dev,gguf,huggingface,lm-eval,parquet,testing,vision]' $(OR_SHOW)
 	@touch $(VENV)/.installed $@
 
 tools:

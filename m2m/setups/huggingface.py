@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from m2m.checkpoint.hugging_face import encode, load_config, load_model, load_tokenizer
 from m2m.checkpoint.manifest import hash_file
 from m2m.errors import ConfigError
+from m2m.setups.packaged_models import PACKAGED_MODELS
 from m2m.support.checked import Positive
 from m2m.support.doors import reading
 from m2m.support.options import read_options
 from m2m.support.progress import Progress
+from m2m.support.schema import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -108,16 +110,21 @@ class HuggingFaceModel:
         return out
 
 
-def from_table(folder: Path, table: Mapping[str, Any], where: str, *, trust: bool) -> HuggingFaceModel:
-    """Make the model of a folder and a `[setup.base]` table; nothing is loaded yet."""
+def from_table(
+    find_folder: Callable[[], Path], table: Mapping[str, Any], where: str, *, trust: bool
+) -> HuggingFaceModel:
+    """Make the model of a folder, which may have to be made first, and a `[setup.base]` table."""
     options = read_options(HuggingFaceOptions, table, where)
     options.check(where)
+    folder = find_folder()
     if find_spec("transformers") is None:
         raise ConfigError(
             f'[setup]: model {str(folder)!r} needs transformers: pip install "m2m[huggingface]"'
         )
     if not (folder / "config.json").is_file():
+        known = ["byte-gpt", *PACKAGED_MODELS]
         raise ConfigError(
-            f'[setup]: `model` must be "byte-gpt" or a Hugging Face folder; {folder} has no config.json'
+            f"[setup]: `model` must be a Hugging Face folder or one of {', '.join(known)}; {folder} has no "
+            f"config.json{did_you_mean(folder.name, known)}"
         )
     return HuggingFaceModel(folder, options.context, options.trainable, trust)

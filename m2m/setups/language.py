@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from m2m.errors import ConfigError, DataError
 from m2m.setups import byte_gpt
+from m2m.setups.packaged_models import PACKAGED_MODELS, packaged_model
 from m2m.setups.protocol import Batch, Examples, Target, logits_of
 from m2m.setups.text import TextSource
 from m2m.support.checked import Positive
@@ -34,7 +35,8 @@ class LanguageOptions:
 
     Attributes:
         kind: Which set-up it is.
-        model: A folder with a Hugging Face causal language model and its tokenizer, or `"byte-gpt"`, a
+        model: A folder with a Hugging Face causal language model and its tokenizer; or
+            `"smollm2-135m-instruct"`, which a pinned package carries (extra `gguf`); or `"byte-gpt"`, a
             small model of bytes that is pretrained here.
         trust_remote_code: Whether Python code in the model's folder may run.
         base: The table `[setup.base]`: how the model is made or used.
@@ -249,11 +251,15 @@ def _language_model(
         raise ConfigError(f"[setup]: `trust_remote_code` must be true or false, got {trust!r}")
     if spec.get("model") == "byte-gpt":
         return byte_gpt.from_table(base, root, cache, "[setup.base]", progress)
-    if not isinstance(spec.get("model"), str):
-        raise ConfigError('[setup]: `model` must be "byte-gpt" or the path of a Hugging Face model folder')
+    if not isinstance(name := spec.get("model"), str):
+        known = ", ".join(f'"{each}"' for each in ("byte-gpt", *PACKAGED_MODELS))
+        raise ConfigError(f"[setup]: `model` must be one of {known}, or a Hugging Face model's folder")
     from m2m.setups import huggingface
 
-    return huggingface.from_table(root / spec["model"], base, "[setup.base]", trust=trust)
+    def folder() -> Path:
+        return packaged_model(name, cache, progress) if name in PACKAGED_MODELS else root / name
+
+    return huggingface.from_table(folder, base, "[setup.base]", trust=trust)
 
 
 def _source(table: Mapping[str, Any], where: str, more: type) -> TextSource:

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from m2m.data import GROUPS, PACKAGES, expand, fetch, find
-from m2m.data.packages import TEXT, VISION
+from m2m.data.packages import TEXT, TRANSLATION, VISION
 from m2m.errors import DataError
 
 
 def test_names_are_unique_across_registries():
-    listed = [*TEXT, *VISION]
+    listed = [*TEXT, *VISION, *TRANSLATION]
     assert len(PACKAGES) == len(listed)
     assert not set(PACKAGES) & set(GROUPS)
 
