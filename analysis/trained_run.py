@@ -20,6 +20,7 @@ from m2m.pipeline import config
 from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring import model_state
 from m2m.setups.protocol import Batch, Examples, Setup, Target, contents_of
+from m2m.support.arguments import argument
 from m2m.support.progress import Progress
 from m2m.training import TrainRecipe
 
@@ -133,7 +134,7 @@ class TrainedRun:
         mixtures: Mixtures of two or more datasets that were trained with the first seed.
         recipe: How all of them were trained.
         seed: First training seed.
-        target: Name of the target the run chose for.
+        target: Name of the target the run chose for; None where it chose for several at once.
     """
 
     folder: RunFolder
@@ -146,7 +147,7 @@ class TrainedRun:
     mixtures: tuple[Mixture, ...]
     recipe: TrainRecipe
     seed: int
-    target: str
+    target: str | None
 
     def displacement(self, mixture: Mixture, seed: int) -> Tensor | None:
         """Read θ*(λ) − θ₀ of what a mixture was trained to, or None if it was not with that seed. [P]."""
@@ -163,6 +164,11 @@ class TrainedRun:
     def target_named(self, name: str | None) -> tuple[str, Target]:
         """Find a target by name; None: the one the run chose for."""
         chosen = name or self.target
+        if chosen is None:
+            raise InputError(
+                f"{self.folder.root} chose for several targets at once: say {argument('target')} with one of "
+                f"{list(self.setup.targets)}"
+            )
         if chosen not in self.setup.targets:
             raise InputError(f"no target {chosen!r}; the run has {list(self.setup.targets)}")
         return chosen, self.setup.targets[chosen]
@@ -212,5 +218,5 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
         mixtures=tuple(m for m in subsets[len(singles) :] if folder.model(m, loaded.run.seed).exists()),
         recipe=loaded.train,
         seed=loaded.run.seed,
-        target=loaded.run.target,
+        target=loaded.run.target if isinstance(loaded.run.target, str) else None,
     )

@@ -50,7 +50,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _sentences(study: FidelityStudy) -> list[str]:
-    lines = [f"{target}: {_both(fidelity.mixtures)}" for target, fidelity in study.by.items()]
+    lines = [f"{target}: {_both(fidelity.mixtures)}" for target, fidelity in study.everything.items()]
     if study.pooled is not None:
         pooled = study.pooled.mixtures
         lines.append(f"all targets: {_both(pooled)}")

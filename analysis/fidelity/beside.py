@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.fidelity.intervals import IntervalEstimate
 from analysis.fidelity.leads import COMPARED, Compared, compare
+from analysis.fidelity.run_utility import RunUtility
 from analysis.fidelity.scores import Points
 from analysis.fidelity.surrogates import SURROGATES, Contest, members_of
 from analysis.fidelity.utilities import Choices, Picked, choose
@@ -59,12 +60,20 @@ class Beside:
         }
 
 
-def beside(targets: Sequence[Points], *, similarities: Similarities | None = None, seed: int = 0) -> Beside:
+def beside(
+    targets: Sequence[Points],
+    *,
+    similarities: Similarities | None = None,
+    chosen_for: RunUtility | None = None,
+    seed: int = 0,
+) -> Beside:
     """Hold the surrogates that need no merging against merging.
 
     Args:
         targets: Points of each target; every dataset alone must be among the mixtures.
         similarities: How similar each dataset is to each target, by target, then dataset; None: not known.
+        chosen_for: The utility that a run chose for, where several targets have weights; it is asked about as
+            a target is, and counts in nothing pooled.
         seed: Decides which pairs and triples of targets are asked about if there are thousands.
 
     Returns:
@@ -84,7 +93,14 @@ def beside(targets: Sequence[Points], *, similarities: Similarities | None = Non
         return Beside({}, None, {}, [], left_out, "no target has its experts' scores")
     choices, picks, reason = choose(contests, seed)
     by = {contest.points.target: compare([contest]) for contest in contests}
-    return Beside(by, compare(contests) if len(contests) > 1 else None, choices, picks, left_out, reason)
+    pooled = compare(contests) if len(contests) > 1 else None
+    if chosen_for is not None and not left_out:
+        contest = chosen_for.contest(contests)
+        by = {chosen_for.name: compare([contest])} | by
+        alone, its_picks, _ = choose([contest], seed)
+        choices = dict(zip([chosen_for.name], alone.values(), strict=False)) | choices
+        picks = its_picks + picks
+    return Beside(by, pooled, choices, picks, left_out, reason)
 
 
 def _compared_json(found: Compared) -> dict[str, Any]:

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.fidelity.beside import Similarities
+from analysis.fidelity.run_utility import RunUtility
 from analysis.fidelity.scores import Points
 from analysis.fidelity.study import FidelityStudy, study, write
 from analysis.member_cells import members_of_cell
 from analysis.results import explained, run_source
 from m2m.errors import InputError
 from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.target_utility import scored_as
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import read_frame
@@ -175,6 +177,7 @@ def of_scores(
     trained_split: str | None = None,
     first_seed: int | None = None,
     similarities: Similarities | None = None,
+    chosen_for: RunUtility | None = None,
     seed: int = 0,
 ) -> FidelityStudy:
     """Measure fidelity in a run's table of scores, one target a task.
@@ -187,6 +190,7 @@ def of_scores(
         trained_split: Split of the trained models' scores; None: the same.
         first_seed: Training seed that is the truth; None: the lowest. The next one gives the noise ceiling.
         similarities: How similar each dataset is to each task, by task, then dataset; None: not known.
+        chosen_for: The utility that the run chose for, where several tasks have weights.
         seed: Seed of bootstraps and permutations.
 
     Returns:
@@ -204,7 +208,8 @@ def of_scores(
     scores = frame[frame["metric"] == (metric or metrics[0])]
     merged = scores[(scores["origin"] == "merged") & (scores["split"] == split)]
     trained = scores[(scores["origin"] == "trained") & (scores["split"] == (trained_split or split))]
-    return study(_of_tasks(merged, trained, first_seed), seed, similarities=similarities)
+    targets = _of_tasks(merged, trained, first_seed)
+    return study(targets, seed, similarities=similarities, chosen_for=chosen_for)
 
 
 def _of_tasks(merged: pd.DataFrame, trained: pd.DataFrame, first_seed: int | None) -> Iterator[Points]:
@@ -300,8 +305,8 @@ def of_run(root: str | Path, *, seed: int = 0) -> FidelityStudy:
         examples: list[Any] = [row.examples for row in table.rows()]
         frame = table.frame().assign(examples=examples)
     return of_scores(
-        frame, metric=results["metric"], first_seed=results["seed"], seed=seed,
-        similarities=results.get("similarities"),
+        frame, metric=scored_as(results)[0], first_seed=results["seed"], seed=seed,
+        similarities=results.get("similarities"), chosen_for=RunUtility.of_results(results),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from analysis.fidelity.correlation import Ceiling, Correlations, ceiling, correl
 from analysis.fidelity.decision import Decision, decision
 from analysis.fidelity.regression import MixedEffects, RepeatedMeasures, from_correlation, mixed_effects
 from analysis.fidelity.repeats import redraw
+from analysis.fidelity.run_utility import RunUtility
 from analysis.fidelity.scores import Points, pooled_sample
 from analysis.results import Reasons, versions, write_results
 from m2m.errors import InputError
@@ -116,6 +117,7 @@ class FidelityStudy:
 
     Attributes:
         by: Target name to its fidelity.
+        chosen_for: Fidelity on the utility that a run chose for, by its name; empty where it is a target.
         pooled: All targets together; None if there is only one.
         mixed: Regression over targets and seeds, of the mixtures of at least two datasets.
         beside: What the mixtures' own experts say without merging.
@@ -127,6 +129,12 @@ class FidelityStudy:
     mixed: MixedEffects
     beside: Beside
     seed: int
+    chosen_for: dict[str, Fidelity] = field(default_factory=dict)
+
+    @property
+    def everything(self) -> dict[str, Fidelity]:
+        """Every target, and before them the utility that the run chose for, if it is not one of them."""
+        return self.chosen_for | self.by
 
     @property
     def overall(self) -> Fidelity | Pooled:
@@ -134,8 +142,8 @@ class FidelityStudy:
         return self.pooled if self.pooled is not None else next(iter(self.by.values()))
 
     def targets_json(self) -> dict[str, Any]:
-        """Lay the targets out as in a run's `results.json`, by name."""
-        return {target: fidelity.to_json() for target, fidelity in self.by.items()}
+        """Lay the targets out as in a run's `results.json`, by name, a utility of several among them."""
+        return {target: fidelity.to_json() for target, fidelity in self.everything.items()}
 
 
 def fidelity(
@@ -197,7 +205,11 @@ def of_points(points: Points, seed: int = 0) -> Fidelity:
 
 
 def study(
-    targets: Iterable[Points], seed: int = 0, *, similarities: Similarities | None = None
+    targets: Iterable[Points],
+    seed: int = 0,
+    *,
+    similarities: Similarities | None = None,
+    chosen_for: RunUtility | None = None,
 ) -> FidelityStudy:
     """Measure every target, and all of them together.
 
@@ -205,6 +217,8 @@ def study(
         targets: Points of each target.
         seed: Seed of bootstraps and permutations.
         similarities: How similar each dataset is to each target, by target, then dataset; None: not known.
+        chosen_for: The utility that a run chose for, where several targets have weights. It is measured
+            too, but is in nothing pooled, since its targets are.
 
     Returns:
         The study.
@@ -218,8 +232,10 @@ def study(
     found = list(by.values())
     pooled = _pooled(found, seed) if len(found) > 1 else None
     points = [target.points.without_singletons() for target in found]
-    without_merging = beside([target.points for target in found], similarities=similarities, seed=seed)
-    return FidelityStudy(by, pooled, mixed_effects(points), without_merging, seed)
+    all_points = [target.points for target in found]
+    without_merging = beside(all_points, similarities=similarities, chosen_for=chosen_for, seed=seed)
+    utility = {} if chosen_for is None else {chosen_for.name: of_points(chosen_for.points(all_points), seed)}
+    return FidelityStudy(by, pooled, mixed_effects(points), without_merging, seed, utility)
 
 
 def _pooled(targets: Sequence[Fidelity], seed: int) -> Pooled:
@@ -294,7 +310,7 @@ def write(study: FidelityStudy, folder: Path, source: Mapping[str, Any]) -> None
 
 def points_table(study: FidelityStudy) -> pd.DataFrame:
     """Return what the figures draw: a row a target and mixture."""
-    return pd.concat([_points(target.points) for target in study.by.values()], ignore_index=True)
+    return pd.concat([_points(target.points) for target in study.everything.values()], ignore_index=True)
 
 
 def _points(points: Points) -> pd.DataFrame:
@@ -328,7 +344,7 @@ def choices_table(study: FidelityStudy) -> pd.DataFrame:
 
 
 def _choices_rows(study: FidelityStudy) -> Iterator[tuple[Any, ...]]:
-    for target, fidelity in study.by.items():
+    for target, fidelity in study.everything.items():
         chosen = fidelity.decision
         for source, found in chosen.uncertainty.items():
             for quantity in ("regret_at", "recall_at"):
@@ -341,7 +357,7 @@ def _choices_rows(study: FidelityStudy) -> Iterator[tuple[Any, ...]]:
 
 
 def _summary_rows(study: FidelityStudy) -> Iterator[dict[str, Any]]:
-    results: dict[str, Fidelity | Pooled] = dict(study.by)
+    results: dict[str, Fidelity | Pooled] = dict(study.everything)
     if study.pooled is not None:
         results["(all targets)"] = study.pooled
     for target, result in results.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,11 @@ from analysis.fidelity.intervals import IntervalEstimate, fisher
 from analysis.fidelity.study import FidelityStudy
 from analysis.fidelity.utilities import SEVERAL
 from analysis.validate.grid import Grid, pooled
-from analysis.validate.resampling import of_mean, over_mixtures
+from analysis.validate.resampling import of_means, over_mixtures
 from analysis.validate.verdict import ONE_SEED, ONE_TRAINING, Evidence
 from m2m.mixture import Mixture
 from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.target_utility import scored_as, utility_of
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats, Ints
 
@@ -197,24 +199,40 @@ def of_test_scores(folder: RunFolder, results: Mapping[str, Any]) -> dict[str, E
         "no_negative_transfer": "",
     }
     return {
-        claim: paired(found[picked] - found[other], picked, other)
+        claim: paired([a - b for a, b in zip(found[picked], found[other], strict=True)], picked, other)
         for claim, other in against.items()
         if picked in found and other in found
     }
 
 
-def _test_rows(table: ScoreTable, results: Mapping[str, Any]) -> Iterator[tuple[str, Floats]]:
-    sign = 1.0 if results["higher_is_better"] else -1.0
-    what = {"split": "test", "task": results["target"], "metric": results["metric"]}
-    for row in table.rows(origin="base", **what):
-        yield "", sign * row.examples
-    for row in table.rows(origin="trained", seed=results["seed"], **what):
-        yield row.candidate, sign * row.examples
+def _test_rows(table: ScoreTable, results: Mapping[str, Any]) -> Iterator[tuple[str, list[Floats]]]:
+    """Yield each model's scores, an array a target that counts, in the unit of what the run chose by."""
+    utility, (metric, upwards) = utility_of(results), scored_as(results)
+    rates = {results["target"]: 1.0 if upwards else -1.0}
+    if utility is not None:
+        rates = {target: utility.rate(target) for target in utility.weights}
+    by_model = defaultdict[str, list[Floats]](list)
+    for target, rate in rates.items():
+        what = {"split": "test", "task": target, "metric": metric}
+        for row in table.rows(origin="base", **what):
+            by_model[""].append(rate * row.examples)
+        for row in table.rows(origin="trained", seed=results["seed"], **what):
+            by_model[row.candidate].append(rate * row.examples)
+    yield from ((name, parts) for name, parts in by_model.items() if len(parts) == len(rates))
 
 
-def paired(differences: Floats, picked: str, other: str) -> Evidence:
-    """Estimate the mean difference of two models on the same examples [E]; no interval for one mixture."""
+def paired(differences: Sequence[Floats], picked: str, other: str) -> Evidence:
+    """Estimate the mean difference of two models on the same examples [E], summed over samples of them.
+
+    Args:
+        differences: The differences, in the unit of what is chosen by; an array a target. [E] each
+        picked: Label of the one mixture.
+        other: Label of the other; the same has a difference of 0 and no interval.
+
+    Returns:
+        What was found.
+    """
     if picked == other:
-        reason = f"the pick is the same mixture, {picked}"
-        return Evidence(0.0, None, None, len(differences), "test examples", "paired", reason)
-    return replace(of_mean(differences, "test examples"), condition=ONE_TRAINING)
+        reason, count = f"the pick is the same mixture, {picked}", sum(map(len, differences))
+        return Evidence(0.0, None, None, count, "test examples", "paired", reason)
+    return replace(of_means(differences, "test examples"), condition=ONE_TRAINING)

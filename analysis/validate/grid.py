@@ -13,6 +13,7 @@ from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.scores import Sample
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.target_utility import scored_as
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats, Ints
 
@@ -50,9 +51,10 @@ class Grid:
 
 def read_grid(folder: RunFolder, results: Mapping[str, Any]) -> Grid:
     """Read a validated run's scores: all subsets, on all targets that have all scores."""
-    sign, first = 1.0 if results["higher_is_better"] else -1.0, results["seed"]
+    metric, upwards = scored_as(results)
+    sign, first = 1.0 if upwards else -1.0, results["seed"]
     with ScoreTable(folder.table, read_only=True) as table:
-        frame = table.frame(split="validation", metric=results["metric"])
+        frame = table.frame(split="validation", metric=metric)
     members: Any = [tuple(json.loads(text)) for text in frame["members"]]
     rows: Any = frame.assign(key_of=members).itertuples()
     found: dict[tuple[str, str, tuple[str, ...], int], float] = {

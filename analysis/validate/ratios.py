@@ -146,7 +146,7 @@ def choose_ratios(shop: Workshop, ratios: Ratios) -> dict[str, TrainedChoice]:
     names = shop.singles[0].datasets
     rng = np.random.default_rng(shop.config.run.seed)
     wide = rng.dirichlet(np.ones(len(names)), FINE)
-    target = shop.grid.targets.index(shop.config.run.target)
+    target = shop.grid.targets.index(shop.target)
     best_seed, found = _search(shop, shop.experts, wide)
     alone = shop.grid.merged[target, shop.grid.sizes == 1]
     weights = np.array([m.weights for m in ratios.drawn])
@@ -174,7 +174,7 @@ def _search(
     """Return the best of some merged models, and the best of all ratios by regression on those."""
     names = shop.singles[0].datasets
     seeds = mixtures_of(names, wide[:SEEDS])
-    tasks: tuple[Task, ...] = ((shop.config.run.target, "validation"),)
+    tasks: tuple[Task, ...] = ((shop.target, "validation"),)
     [scores] = shop.merged(seeds, experts, "merges to choose from", tasks, base)
     predicted = scheffe(wide[:SEEDS], scores, wide)
     [found] = mixtures_of(names, wide[np.argmax(predicted)][None])
@@ -198,7 +198,7 @@ def _two_levels(shop: Workshop, rng: np.random.Generator) -> dict[str, Mixture]:
     halves = names[: len(names) // 2], names[len(names) // 2 :]
     models = tuple(shop.folder.model(Mixture.subset(names, half), shop.config.run.seed) for half in halves)
     shares = np.linspace(0, 1, COARSE + 1)
-    tasks: tuple[Task, ...] = ((shop.config.run.target, "validation"),)
+    tasks: tuple[Task, ...] = ((shop.target, "validation"),)
     merges = [Mixture(("first", "second"), (float(w), float(1 - w))) for w in shares]
     [scores] = shop.merged(merges, models, "merges of two halves", tasks)
     share = float(shares[np.argmax(scores)])
@@ -240,7 +240,7 @@ def _trained(
     base: Path | None = None,
     room: Path | None = None,
 ) -> dict[str, Floats]:
-    tasks: tuple[Task, ...] = ((shop.config.run.target, "test"),)
+    tasks: tuple[Task, ...] = ((shop.target, "test"),)
     folders = [_folder(shop, mixture, seed, room) for mixture in chosen.values()]
     jobs = [
         Train(mixture, seed, recipe, folder, tasks)
@@ -267,14 +267,14 @@ def of_choices(choices: dict[str, TrainedChoice]) -> dict[str, Evidence]:
         "hierarchical": ("two_levels", "coarse"),
     }
     evidence = {
-        claim: paired(choices[one].examples - choices[other].examples, *_labels(choices, one, other))
+        claim: paired([choices[one].examples - choices[other].examples], *_labels(choices, one, other))
         for claim, (one, other) in pairs.items()
         if one in choices and other in choices
     }
     if "anew" in choices:
         second = choices["anew"].examples - choices["kept"].examples
         first = choices["found"].examples - choices["uniform"].examples
-        evidence["static_enough"] = paired(second - first / 2, *_labels(choices, "anew", "uniform"))
+        evidence["static_enough"] = paired([second - first / 2], *_labels(choices, "anew", "uniform"))
     return evidence
 
 

@@ -52,20 +52,31 @@ def percentiles(value: float, drawn: Floats, n: int, rows: str, method: str) -> 
     return Evidence(value, float(low), float(high), n, rows, method, draws=len(drawn))
 
 
-def of_mean(values: Sequence[float] | Floats, rows: str) -> Evidence:
-    """Estimate the mean of independent rows [n], with Student's interval."""
-    array = np.asarray(values, dtype=np.float64)
-    if len(array) < 2:
-        return Evidence(None, None, None, len(array), rows, "Student's t", f"{len(array)} {rows}: too few")
-    if reason := _gaps(array, rows):
-        return Evidence(None, None, None, len(array), rows, "Student's t", reason)
-    mean, error = float(array.mean()), float(array.std(ddof=1) / np.sqrt(len(array)))
-    if np.ptp(array) <= _ROUNDING * np.abs(array).max():
-        reason = f"all {len(array)} {rows} are equal: too few to tell, not certainty"
-        return Evidence(mean, None, None, len(array), rows, "Student's t", reason)
-    freedom = len(array) - 1
-    reach = float(stats.t.ppf(0.975, freedom)) * error
-    return Evidence(mean, mean - reach, mean + reach, len(array), rows, "Student's t", freedom=float(freedom))
+def of_means(samples: Sequence[Sequence[float] | Floats], rows: str) -> Evidence:
+    """Estimate a mean with Student's interval; of several samples their sum, with Welch and Satterthwaite's.
+
+    Args:
+        samples: Samples of independent rows, independent of each other. [n] each
+        rows: What rows are, in words.
+
+    Returns:
+        What was found.
+    """
+    method = "Student's t" if len(samples) == 1 else "Welch-Satterthwaite"
+    parts = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    n, few = sum(map(len, parts)), min(map(len, parts))
+    if few < 2:
+        return Evidence(None, None, None, n, rows, method, f"{few} {rows}: too few")
+    if reason := _gaps(np.concatenate(parts), rows):
+        return Evidence(None, None, None, n, rows, method, reason)
+    mean = float(sum(part.mean() for part in parts))
+    squares = np.array([part.var(ddof=1) / len(part) for part in parts])
+    if all(np.ptp(part) <= _ROUNDING * np.abs(part).max() for part in parts):
+        reason = f"all {n} {rows} are equal: too few to tell, not certainty"
+        return Evidence(mean, None, None, n, rows, method, reason)
+    freedom = float(squares.sum() ** 2 / np.sum(squares**2 / np.array([len(part) - 1 for part in parts])))
+    reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(squares.sum()))
+    return Evidence(mean, mean - reach, mean + reach, n, rows, method, freedom=freedom)
 
 
 def _gaps(values: Floats, rows: str) -> str:

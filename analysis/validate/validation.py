@@ -21,6 +21,7 @@ from m2m import pipeline
 from m2m.errors import InputError
 from m2m.pipeline import config, run_folder
 from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.target_utility import scored_as
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
 
@@ -146,9 +147,9 @@ def _ask(name: str, root: Path, options: Options) -> Asked:
         grid = read_grid(folder, results)
         evidence |= of_grid(grid, options.seed) | of_choices_on(grid, options.seed)
         if options.trainings:
-            sign = 1.0 if results["higher_is_better"] else -1.0
+            metric, upwards = scored_as(results)
             models = options.out / "models" / name / origin["identity"][:16]
-            origins = (folder, loaded, Path(origin["root"]), grid, sign, results["metric"])
+            origins = (folder, loaded, Path(origin["root"]), grid, 1.0 if upwards else -1.0, metric)
             shop = Workshop(*origins, models, options.workers, options.progress)
             trainings, found = _train(shop, options.seed)
             evidence |= found
@@ -159,7 +160,8 @@ def _ask(name: str, root: Path, options: Options) -> Asked:
 def _train(shop: Workshop, seed: int) -> tuple[Trainings, dict[str, Evidence]]:
     with one_thread():
         trainings, ratios = train_more(shop), train_ratios(shop)
-        choices = choose_ratios(shop, ratios)
+        # Each choice is the best of one target; for several at once the claims about choices stay open.
+        choices = choose_ratios(shop, ratios) if len(shop.config.run.weights) == 1 else {}
     evidence = of_trainings(shop.grid, trainings, seed) | of_ratios(ratios, seed) | of_choices(choices)
     return trainings, evidence
 

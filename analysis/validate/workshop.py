@@ -56,6 +56,12 @@ class Workshop:
         return tuple(self.folder.model(m, self.config.run.seed) for m in self.singles)
 
     @property
+    def target(self) -> str:
+        """The target that ratios are chosen for; asked only where the run chose for one."""
+        [name] = self.config.run.weights
+        return name
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """What models are scored on. [T]."""
         return tuple((target, "validation") for target in self.grid.targets)

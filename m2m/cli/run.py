@@ -68,6 +68,8 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
         for name, value in results["test"].items()
     ]
     print_table(rows)
+    if utility := results.get("utility"):
+        _tell_targets(utility)
     if results["fidelity"]:
         print("\nfidelity, merged against really trained models, mixtures of two or more (Pearson, 95 %):")
         rows = [
@@ -82,6 +84,17 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
         )
         print_table(_beside(results["beside"]))
     print(f"\nreport: {report}")
+
+
+def _tell_targets(utility: Mapping[str, Any]) -> None:
+    """Print each model's test scores on the targets that make up the utility."""
+    from m2m.cli.output import print_table
+
+    direction = "higher" if utility["higher_is_better"] else "lower"
+    print(f"\n{utility['metric']} on the test split by target ({direction} is better):")
+    models = next(iter(utility["test"].values()))
+    rows = [[f"  {name}", *(f"{of[name]:.4f}" for of in utility["test"].values())] for name in models]
+    print_table([["", *utility["test"]], *rows])
 
 
 def _beside(found: Mapping[str, Any]) -> list[list[str]]:

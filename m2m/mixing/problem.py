@@ -99,7 +99,7 @@ class Problem:
 
 
 def _targets(config: RunConfig, setup: Setup) -> tuple[WeightedTarget, ...]:
-    weights = config.mix.capabilities or {config.run.target: 1.0}
+    weights = config.mix.capabilities or config.run.weights
     _known("capabilities", weights, setup.targets)
     metric, higher_is_better = next(iter(setup.metrics.items()))
     total = sum(weights.values())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -27,18 +28,33 @@ class RunOptions:
     """The `[run]` table.
 
     Attributes:
-        target: The target that the mixture is chosen for.
+        target: The target that the mixture is chosen for; or several, each with its weight.
         fidelity: Targets whose fidelity is reported; empty means all of the set-up's targets.
         validate: Whether every mixture is really trained, to measure fidelity and regret.
         truth_seeds: Training seeds a mixture gets under `validate`; the second one gives the noise ceiling.
         seed: First training seed; also seeds the random-subset baseline.
     """
 
-    target: str
+    target: str | Mapping[str, float]
     fidelity: tuple[str, ...] = ()
     validate: bool = False
     truth_seeds: Positive = 2
     seed: Natural = 0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each target that the mixture is chosen for; they sum to one."""
+        given = {self.target: 1.0} if isinstance(self.target, str) else self.target
+        total = sum(given.values())
+        return {name: weight / total for name, weight in given.items()}
+
+    @property
+    def chosen_for(self) -> str:
+        """The target, or all of them, in words: `2 italian + protobuf`."""
+        if isinstance(self.target, str):
+            return self.target
+        even = len(set(self.target.values())) == 1
+        return " + ".join(name if even or w == 1 else f"{w:g} {name}" for name, w in self.target.items())
 
 
 @dataclass(frozen=True)
@@ -158,7 +174,7 @@ def load(path: str | Path) -> RunConfig:
     train = tables["train"]
     return RunConfig(
         path=path.resolve(),
-        run=read_options(RunOptions, tables["run"], f"{path} [run]"),
+        run=_run_options(tables["run"], f"{path} [run]"),
         train=_train_recipe(train, f"{path} [train]"),
         setup=tables["setup"],
         mix=read_mix_options(tables.get("mix", {}), f"{path} [mix]"),
@@ -180,6 +196,20 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping | list):
         for part in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(part)
+
+
+def _run_options(table: Mapping[str, Any], where: str) -> RunOptions:
+    options = read_options(RunOptions, table, where)
+    if isinstance(options.target, str):
+        return options
+    weights = {name: float(weight) for name, weight in options.target.items()}
+    if not (weights and min(weights.values()) > 0 and math.isfinite(sum(weights.values()))):
+        raise ConfigError(
+            f"{where}: `target` must be a target's name or weights above 0 by name, as in {{a = 2, b = 1}}, "
+            f"got {options.target!r:.60}"
+        )
+    # One target alone is chosen for as it is, whatever its weight.
+    return replace(options, target=weights if len(weights) > 1 else next(iter(weights)))
 
 
 def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:

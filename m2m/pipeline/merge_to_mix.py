@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.steps import RunSteps, load_setup
+from m2m.pipeline.target_utility import METRIC, TargetUtility
 from m2m.pipeline.worker import Task
 from m2m.scoring import Means, most_similar, similarities
 from m2m.scoring.table import ScoreTable
@@ -40,8 +42,9 @@ def run(
     """Find the best mixture of the configuration's datasets for its target (Merge to Mix, arXiv 2505.16066).
 
     Experts → every subset merged and scored on validation → the pick → one real training on it → test scores
-    beside the baselines; with `validate`, every subset really trained as well. What a folder already holds is
-    not done again, so a killed run goes on where it was and ends in the same results.
+    beside the baselines; with `validate`, every subset really trained as well. Where several targets have
+    weights, all scores but theirs are the utility of `TargetUtility`. What a folder already holds is not done
+    again, so a killed run goes on where it was and ends in the same results.
 
     Args:
         config: The run configuration.
@@ -69,7 +72,7 @@ def run(
 
 
 def _check_names(config: RunConfig, setup: Setup) -> None:
-    for name in (config.run.target, *config.run.fidelity):
+    for name in (*config.run.weights, *config.run.fidelity):
         if name not in setup.targets:
             raise ConfigError(
                 f"{config.path} [run]: no target {name!r}; the set-up has {list(setup.targets)}"
@@ -104,15 +107,16 @@ class _Steps(RunSteps):
         self.subsets = all_subsets(self.datasets)
         targets = run.fidelity or tuple(self.setup.targets)
         self.validation: tuple[Task, ...] = tuple(
-            (t, "validation") for t in dict.fromkeys((run.target, *targets))
+            (t, "validation") for t in dict.fromkeys((*run.weights, *targets))
         )
+        self.opened: tuple[Task, ...] = tuple((target, "test") for target in run.weights)
         self.metric, self.higher_is_better = next(iter(self.setup.metrics.items()))
         self.similarities: dict[str, dict[str, float]] = {}
         self.seconds = self.folder.read_seconds()
 
     def all(self) -> dict[str, Any]:
         """Return the content of `results.json`, having taken every step in order."""
-        self.base((*self.validation, (self.config.run.target, "test")))
+        self.base((*self.validation, *self.opened))
         with self.timed("experts"):
             self.train(self.experts, [self.config.run.seed], self.validation, "experts")
         with self.timed("surrogate"):
@@ -130,7 +134,7 @@ class _Steps(RunSteps):
         """Return the pick by the surrogate, and the baselines' choices."""
         targets = {name: self.setup.targets[name].validation for name, _ in self.validation}
         self.similarities = similarities(self.setup, self.base_model(), self.setup.datasets, targets)
-        similar = most_similar(self.similarities[self.config.run.target])
+        similar = most_similar(self.similarity())
         return {
             "picked": self.best("merged"),
             "all": self.subsets[-1],
@@ -138,10 +142,19 @@ class _Steps(RunSteps):
             "random": random.Random(self.config.run.seed).choice(self.subsets),
         }
 
+    def similarity(self) -> dict[str, float]:
+        """Return how similar each dataset is to what the run chooses for: the targets' weighted mean."""
+        weights = self.config.run.weights
+        return {
+            name: sum(weight * self.similarities[target][name] for target, weight in weights.items())
+            for name in self.datasets
+        }
+
     def best(self, origin: str) -> Mixture:
-        """Return the subset whose model of this origin scores best on the target's validation split."""
+        """Return the subset whose model of this origin scores best on validation."""
         scores = self.scores(origin, "validation")
-        objective = Objective(lambda mixture: scores[mixture.label], self.higher_is_better)
+        upwards = self.higher_is_better if self.utility is None else True
+        objective = Objective(lambda mixture: scores[mixture.label], upwards)
         return (
             Exhaustive()
             .search(objective, Subsets(self.datasets), len(self.subsets), self.config.run.seed)
@@ -162,8 +175,8 @@ class _Steps(RunSteps):
     def test(self, chosen: Mapping[str, Mixture]) -> dict[str, float]:
         """Return test scores of the chosen mixtures, each really trained once."""
         unique = list({mixture.key: mixture for mixture in chosen.values()}.values())
-        tasks = ((self.config.run.target, "validation"), (self.config.run.target, "test"))
-        self.train(unique, [self.config.run.seed], tasks, "chosen mixtures")
+        tasks = tuple((target, "validation") for target in self.config.run.weights)
+        self.train(unique, [self.config.run.seed], (*tasks, *self.opened), "chosen mixtures")
         scores = self.scores("trained", "test")
         base = self.scores("base", "test")["base"]
         return {"base": base} | {name: scores[mixture.label] for name, mixture in chosen.items()}
@@ -172,11 +185,16 @@ class _Steps(RunSteps):
         """Return `results.json`; fidelity is added by whoever analyses the table."""
         trained = self.scores("trained", "validation")
         base = self.scores("base", "validation")["base"]
+        metric, upwards, counted = self.metric, self.higher_is_better, {}
+        if self.utility is not None:
+            splits = {split: self.by_target(chosen, split) for split in ("test", "validation")}
+            metric, upwards, counted = METRIC, True, {METRIC: self.utility.to_json() | splits}
         return {
             "m2m": __version__,
-            "target": self.config.run.target,
-            "metric": self.metric,
-            "higher_is_better": self.higher_is_better,
+            "target": self.config.run.chosen_for,
+            "metric": metric,
+            "higher_is_better": upwards,
+            **counted,
             "datasets": self.datasets,
             **{name: list(mixture.members) for name, mixture in chosen.items()},
             "test": dict(test),
@@ -189,11 +207,43 @@ class _Steps(RunSteps):
             "seed": self.config.run.seed,
         }
 
+    def by_target(self, chosen: Mapping[str, Mixture], split: str) -> dict[str, dict[str, float]]:
+        """Return the chosen mixtures' trained scores, and the base model's, on each target that counts."""
+        found = {}
+        for target in self.config.run.weights:
+            trained = self.target_scores(target, "trained", split)
+            base = self.target_scores(target, "base", split)["base"]
+            found[target] = {"base": base} | {name: trained[m.label] for name, m in chosen.items()}
+        return found
+
+    @cached_property
+    def utility(self) -> TargetUtility | None:
+        """What is chosen for where several targets count, once all candidates are merged; None for one."""
+        weights = self.config.run.weights
+        if len(weights) == 1:
+            return None
+        merged = {t: self.target_scores(t, "merged", "validation").values() for t in weights}
+        return TargetUtility.over(weights, merged, self.metric, upwards=self.higher_is_better)
+
     def scores(self, origin: str, split: str) -> dict[str, float]:
-        """Return the headline metric on the target by candidate label."""
+        """Return what is chosen by, the target's headline metric or the targets' utility, by candidate."""
+        scores = {target: self.target_scores(target, origin, split) for target in self.config.run.weights}
+        if self.utility is None:
+            return next(iter(scores.values()))
+        utility, base = self.utility, {t: self.target_scores(t, "base", split)["base"] for t in scores}
+        everywhere = [
+            name for name in next(iter(scores.values())) if all(name in of for of in scores.values())
+        ]
+        return _Scores(
+            self.table.path,
+            {name: utility.of({t: of[name] for t, of in scores.items()}, base) for name in everywhere},
+        )
+
+    def target_scores(self, target: str, origin: str, split: str) -> dict[str, float]:
+        """Return the headline metric on one target by candidate label."""
         seed = self.config.run.seed if origin == "trained" else None
         rows = self.table.rows(
-            origin=origin, split=split, task=self.config.run.target, metric=self.metric, seed=seed,
+            origin=origin, split=split, task=target, metric=self.metric, seed=seed,
             version=self.setup.version,
         )  # fmt: skip
         return _Scores(self.table.path, {row.candidate: row.value for row in rows})

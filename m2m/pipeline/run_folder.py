@@ -64,6 +64,14 @@ _BESIDE = {
     "left_out?": {str: str},
     "reason?": str,
 }
+_UTILITY = {
+    "weights": {str: float},
+    "scales": {str: float},
+    "metric": str,
+    "higher_is_better": bool,
+    "test": {str: {str: PERHAPS}},
+    "validation": {str: {str: PERHAPS}},
+}
 #: What programs take out of `results.json`, where it is there.
 _RESULTS = {
     "target": str,
@@ -80,6 +88,7 @@ _RESULTS = {
     "ties": int,
     "fidelity": {str: _FIDELITY},
     "beside": _BESIDE,
+    "utility": _UTILITY,
     "similarities": {str: {str: float}},
     "seconds": {str: float},
     "recipe": dict,

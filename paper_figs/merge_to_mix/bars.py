@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from paper_figs import style
@@ -53,4 +54,5 @@ def _bars(figure: Figure, names: list[str], test: dict[str, float], content: dic
     axes.margins(x=0.3)
     axes.grid(visible=False, axis="y")
     direction = "higher is better" if content["higher_is_better"] else "lower is better"
-    axes.set_xlabel(f"{content['target']}, test {content['metric']} ({direction})")
+    about = style.shortened(content["target"], style.COLUMN, float(mpl.rcParams["axes.labelsize"]))
+    axes.set_xlabel(f"{about}\ntest {content['metric']} ({direction})")

@@ -11,6 +11,7 @@ from m2m.errors import RunFolderError
 from m2m.pipeline.report.beside import beside
 from m2m.pipeline.report.caveats import QUESTIONS, caveats, interval_about
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
+from m2m.pipeline.report.utility import targets
 from m2m.pipeline.run_folder import RunFolder
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
@@ -67,6 +68,8 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
     yield _headline(results)
     bars = picture(folder.figures, "test_scores", "Gain over the base model on the test split.")
     yield section("Test scores", f'<div class="pair">{_test_table(results)}{bars}</div>')
+    if utility := results.get("utility"):
+        yield section("Its targets", *targets(utility, _MODELS))
     yield section("Can the pick be trusted? Fidelity", *_fidelity(folder, results))
     if results["fidelity"]:
         yield section("Beside what the experts say without merging", *beside(folder.figures, results))

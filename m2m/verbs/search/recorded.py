@@ -73,8 +73,14 @@ def _tasks(asked: Asked, folder: RunFolder) -> list[str]:
     named = [*asked.targets, *asked.weigh, *(limit.task for limit in asked.keep)]
     if named:
         return list(dict.fromkeys(named))
-    configured = read_toml(folder.config, "a run's configuration", shape={"run": {"target": str}})
-    return [configured["run"]["target"]]
+    configured = read_toml(folder.config, "a run's configuration", shape={"run": {"target": (str, dict)}})
+    target = configured["run"]["target"]
+    if not isinstance(target, str):
+        raise ConfigError(
+            f"{folder.root} chose for several targets at once, {', '.join(target)}: say {argument('target')} "
+            f"with one of them, or {argument('weigh', 'TASK=WEIGHT')} for each, in the units of their scores"
+        )
+    return [target]
 
 
 def _the_metric(asked: Asked, there: Sequence[str]) -> str:

@@ -88,11 +88,11 @@ def test_merging_is_held_against_what_its_experts_say_unmerged() -> None:
 
 
 def test_a_pick_beside_itself_is_no_evidence() -> None:
-    found = paired(np.zeros(9), "a+b", "a+b")
+    found = paired([np.zeros(9)], "a+b", "a+b")
     verdict = judge("run", CLAIM["beats_all"], found)
     assert (verdict.outcome, verdict.p) == ("unresolved", None)
     assert verdict.reason == "the pick is the same mixture, a+b"
-    assert paired(np.arange(9.0), "a", "b").condition.startswith("one training of each model")
+    assert paired([np.arange(9.0)], "a", "b").condition.startswith("one training of each model")
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -15,7 +15,7 @@ from analysis.validate.choices import of_choices_on, regret_shares
 from analysis.validate.evidence import among_the_best
 from analysis.validate.grid import Grid
 from analysis.validate.ratios import smoothness
-from analysis.validate.resampling import of_mean
+from analysis.validate.resampling import of_means
 from m2m.mixture import all_subsets
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("common", [0.0, 0.9, 1.0])]
@@ -39,7 +39,9 @@ def test_smoother(common: float) -> None:
         merged, trained = scores(rng, 9, common), scores(rng, 9, common)
         holds += smoothness(merged, trained).high < 1
         rough = [np.log((np.diff(curve, 2, axis=1) ** 2).mean(1)) for curve in (merged, trained)]
-        by_targets += (found := of_mean(rough[0] - rough[1], "targets")).high is not None and found.high < 0
+        by_targets += (
+            found := of_means([rough[0] - rough[1]], "targets")
+        ).high is not None and found.high < 0
     assert holds <= most(draws)
     if common == 0.9:  # so that this can fail: targets taken as independent hold wrongly one time in five
         assert by_targets > 0.1 * draws

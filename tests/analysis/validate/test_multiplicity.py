@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.validate import Claim, Evidence, judge
 from analysis.validate.multiplicity import LEVEL, corrected, expected_false, holm
-from analysis.validate.resampling import of_mean
+from analysis.validate.resampling import of_means
 
 CLAIM = Claim("x", "derived", "text", "quantity", 0.0, "above", "something")
 
@@ -33,7 +33,7 @@ def test_p_is_small_exactly_where_the_interval_leaves_the_threshold_out(
 
 @given(st.lists(st.floats(-5, 5), min_size=3, max_size=12).filter(lambda x: np.ptp(x) > 0.1))
 def test_p_of_a_mean_is_students(values: list[float]) -> None:
-    p = judge("run", CLAIM, of_mean(values, "rows")).p
+    p = judge("run", CLAIM, of_means([values], "rows")).p
     assert p == pytest.approx(min(stats.ttest_1samp(values, 0).pvalue / 2, 0.5), rel=1e-6, abs=1e-12)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.validate import resampling
-from analysis.validate.resampling import LOG, LOGIT, jackknife, of_mean, over_datasets, over_mixtures
+from analysis.validate.resampling import LOG, LOGIT, jackknife, of_means, over_datasets, over_mixtures
 
 
 def test_intervals_cover_what_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +18,7 @@ def test_intervals_cover_what_they_should(monkeypatch: pytest.MonkeyPatch) -> No
     students, resampled, nodes, truth = 0, 0, 0, np.exp(0.09)  # of log-normal pairs
     for draw in range(300):
         values = rng.standard_normal(30)
-        found = of_mean(values, "rows")
+        found = of_means([values], "rows")
         students += found.low <= 0 <= found.high
         if draw < 60:
             again = over_mixtures(lambda chosen, v=values: float(v[chosen].mean()), 30, draw, "rows")
@@ -33,14 +33,14 @@ def test_intervals_cover_what_they_should(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_too_little_gives_a_reason() -> None:
-    assert of_mean([1.0], "rows").reason == "1 rows: too few"
-    equal = of_mean([0.0, 0.0, 0.0], "rows")
+    assert of_means([[1.0]], "rows").reason == "1 rows: too few"
+    equal = of_means([[0.0, 0.0, 0.0]], "rows")
     assert (equal.value, equal.low, equal.reason[:22]) == (0, None, "all 3 rows are equal: ")
     assert over_datasets(np.eye(2), "pairs", LOG).reason == "2 datasets: three are needed"
     rounded = [0.3, 0.1 + 0.2, 0.3]
-    assert "all 3 rows are equal" in of_mean(rounded, "rows").reason
+    assert "all 3 rows are equal" in of_means([rounded], "rows").reason
     holes = np.array([[1.0, np.nan, 0.2], [np.nan, 1.0, 0.1], [0.2, 0.1, 1.0]])
-    for missing in (over_datasets(holes, "pairs", LOG), of_mean([1.0, np.nan, np.inf, 2, 3, 4], "pairs")):
+    for missing in (over_datasets(holes, "pairs", LOG), of_means([[1.0, np.nan, np.inf, 2, 3, 4]], "pairs")):
         assert (missing.value, missing.low, missing.high) == (None, None, None)
         assert missing.reason == "2 of 6 pairs have no number"
     nothing = over_mixtures(lambda chosen: float("nan"), 4, 0, "rows")

@@ -1,0 +1,91 @@
+"""What a run chooses for when several targets count at once: one number a model, the weighted utility.
+
+A target's score is counted in standard deviations of its candidates' merged scores, so that a loss in nat and
+an accuracy, or an easy target and a hard one, count alike; weights then say what matters how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from m2m.support.arrays import Floats
+
+#: What results call the number.
+METRIC = "utility"
+
+Score = TypeVar("Score", float, Floats)
+
+
+@dataclass(frozen=True)
+class TargetUtility:
+    """U = Σ_t w_t · (gain_t over the base model) / scale_t, Σ w = 1; higher is better, the base has 0. Ours.
+
+    Attributes:
+        weights: w by target, summing to one.
+        scales: Standard deviation of the merged validation scores of all candidates, by target, in the
+            target's unit; 1 where all are equal.
+        metric: What the targets' scores are.
+        higher_is_better: Their direction.
+    """
+
+    weights: Mapping[str, float]
+    scales: Mapping[str, float]
+    metric: str
+    higher_is_better: bool
+
+    @classmethod
+    def over(
+        cls,
+        weights: Mapping[str, float],
+        merged: Mapping[str, Iterable[float]],
+        metric: str,
+        *,
+        upwards: bool,
+    ) -> TargetUtility:
+        """Take the scales from all candidates' merged validation scores, by target."""
+        spreads = {target: float(np.std(list(merged[target]))) for target in weights}
+        scales = {target: spread or 1.0 for target, spread in spreads.items()}
+        return cls(weights, scales, metric, upwards)
+
+    def of(self, scores: Mapping[str, Score], base: Mapping[str, float]) -> Score:
+        """Return the utility of scores by target, beside the base model's on the same split.
+
+        Args:
+            scores: Numbers, or arrays of one shape, by target.
+            base: The base model's score by target.
+
+        Returns:
+            The utility, in standard deviations.
+        """
+        return sum(self.rate(target) * (scores[target] - base[target]) for target in self.weights)  # type: ignore[return-value]
+
+    def rate(self, target: str) -> float:
+        """What a unit more of a target's score adds to the utility; negative for a loss."""
+        return (1.0 if self.higher_is_better else -1.0) * self.weights[target] / self.scales[target]
+
+    def to_json(self) -> dict[str, Any]:
+        """Lay it out as in `results.json`."""
+        return {
+            "weights": dict(self.weights),
+            "scales": dict(self.scales),
+            "metric": self.metric,
+            "higher_is_better": self.higher_is_better,
+        }
+
+
+def utility_of(results: Mapping[str, Any]) -> TargetUtility | None:
+    """Read a run's utility from its results; None if it chose for one target."""
+    found = results.get(METRIC)
+    if found is None:
+        return None
+    return TargetUtility(found["weights"], found["scales"], found["metric"], found["higher_is_better"])
+
+
+def scored_as(results: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the metric of single targets in a run's table of scores, and whether higher is better."""
+    found = results.get(METRIC, results)
+    return found["metric"], found["higher_is_better"]
