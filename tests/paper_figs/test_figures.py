@@ -149,7 +149,7 @@ def test_bars_start_at_the_base_model(tmp_path: Path, drawn: list[Figure]) -> No
     ]
     assert [bar.get_x() for bar in axes.patches] == [3, 3, 3, 3]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([0, 0.1, -1, -1.1])
-    assert axes.get_xlabel() == "perl, test loss (lower is better)"
+    assert axes.get_xlabel() == "perl\ntest loss (lower is better)"
 
 
 def test_bars_of_an_unvalidated_run(tmp_path: Path, drawn: list[Figure]) -> None:
