@@ -11,7 +11,7 @@ from m2m.errors import ConfigError, MixtureError
 from m2m.mixture import Mixture, all_subsets, weights_label
 from m2m.support.csv_tables import number, read_rows
 from m2m.support.names import split_label
-from m2m.support.schema import check_keys, repeated
+from m2m.support.schema import check_keys, repeated_at
 
 #: Columns that are not an expert's name.
 _NAME, _MEMBERS = "candidate", "members"
@@ -62,9 +62,13 @@ def read_candidates(source: str | Path, experts: Sequence[str]) -> list[Candidat
                 f"{source} has no column for {missing}; every expert needs one (0 leaves it out)"
             )
     candidates = [_candidate(row, experts, f"{source}, line {line}") for line, row in rows]
-    twice = repeated(candidate.label for candidate in candidates)
+    twice = repeated_at(candidate.label for candidate in candidates)
     if twice is not None:
-        raise ConfigError(f"{source}: more than one candidate is called {twice!r}")
+        first, second = (rows[place][0] for place in twice)
+        raise ConfigError(
+            f"{source}, lines {first} and {second}: two candidates are called "
+            f"{candidates[twice[0]].label!r}; take one out, or name them in a column `candidate`"
+        )
     return candidates
 
 

@@ -14,7 +14,7 @@ from analysis.fidelity.beside import Similarities
 from analysis.fidelity.run_utility import RunUtility
 from analysis.fidelity.scores import Points
 from analysis.fidelity.study import FidelityStudy, study, write
-from analysis.member_cells import members_of_cell
+from analysis.member_cells import check_once, members_of_cell
 from analysis.results import explained, run_source
 from m2m.errors import InputError
 from m2m.pipeline.run_folder import RunFolder
@@ -117,6 +117,7 @@ def _of_rows(
             if members is None
             else ["+".join(names) for names in members]
         )
+    check_once(path, target, labels, list(paired.index))
     return Points(
         target=target,
         metric="score",

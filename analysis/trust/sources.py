@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.fidelity.sources import LABEL, MEMBERS, read_table
-from analysis.member_cells import members_of_cell
+from analysis.member_cells import check_once, members_of_cell
 from analysis.results import run_source
 from analysis.trust.landscape import Landscape
 from m2m.errors import ConfigError, InputError
@@ -121,8 +121,10 @@ def _targets(path: str, table: pd.DataFrame, by: str | None) -> Iterator[tuple[s
 def _of_rows(
     path: str, target: str, rows: pd.DataFrame, merged: str, columns: list[str], higher_is_better: bool
 ) -> Landscape:
+    mixtures = _mixtures(path, rows)
+    check_once(path, target, [mixture.label for mixture in mixtures], list(rows.index))
     return Landscape(
-        mixtures=_mixtures(path, rows),
+        mixtures=mixtures,
         merged=_numbers(path, rows, merged, wanted=True),
         trained=np.stack(
             [_numbers(path, rows, column) for column in columns] or [np.full(len(rows), np.nan)]

@@ -56,12 +56,15 @@ def execute(args: argparse.Namespace) -> int:
 def _tell(results: Mapping[str, Any], report: Path) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
+    from m2m.pipeline.report.caveats import tied
     from m2m.pipeline.report.write import ONE_DATASET
 
     direction = "higher" if results["higher_is_better"] else "lower"
     print(f"Train on {' + '.join(results['picked'])} for {results['target']}.")
     if len(results["picked"]) == 1:
         print(ONE_DATASET)
+    if said := tied(results):
+        print(said)
     print(f"\n{results['metric']} on the test split ({direction} is better):")
     rows = [
         [f"  {name}", f"{value:.4f}", " + ".join(results.get(name, ()))]

@@ -13,7 +13,7 @@ from m2m.errors import InputError
 from m2m.support.arrays import LARGEST_SCORE, Floats
 from m2m.support.csv_tables import read_frame
 from m2m.support.names import check_names, label_fault
-from m2m.support.schema import did_you_mean
+from m2m.support.schema import did_you_mean, repeated_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,9 +71,14 @@ def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[st
     if name not in table.columns:
         raise InputError(f"{where} has no column {name!r}{did_you_mean(name, table.columns)} to join on")
     table = table.set_index(name)
-    twice = table.index[table.index.duplicated()].tolist()
-    if twice:
-        raise InputError(f"{where}: {name} {twice[0]!r} is there more than once; every row needs its own")
+    labels = table.index.tolist()
+    twice = repeated_at(labels)
+    if twice is not None:
+        first, second = (place + 1 for place in twice)
+        raise InputError(
+            f"{where}, rows {first} and {second}: {name} {labels[twice[0]]!r} is there twice; every row needs "
+            "its own"
+        )
     return where, table, True
 
 

@@ -66,7 +66,7 @@ def test_members_and_names(tmp_path: Path) -> None:
         ("members\na+x\n", "line 2: unknown datasets ['x']"),
         ("members,a\na,1\n", "unknown key 'a'"),
         ("a, b,c,b \n1,0,0,0\n", "more than one column 'b'"),
-        ("members\na+b\nb+a\n", "more than one candidate is called 'a+b'"),
+        ("members\na+b\nb+a\n", "lines 2 and 3: two candidates are called 'a+b'"),
     ],
 )
 def test_a_wrong_table_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_a_run_ends_in_a_report_for_people_and_for_programs(
     Path(results["report"]).unlink()
     assert main(["report", str(out), "-q"]) == 0
     assert Path(results["report"]).exists()
+
+
+def test_a_pick_among_equals_is_said_to_be_one(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # With no step to speak of every expert, and so every merged model, is the base model.
+    frozen = re.sub(r"learning_rate = .*", "learning_rate = 1e-300", CONFIG)
+    Path(config).write_text(frozen, encoding="utf-8")
+    command = ["run", config, "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert main(command) == 0
+    said = "6 other mixtures have a merged model of exactly the same score"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert main([*command, "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["ties"] == 6
 
 
 @pytest.mark.parametrize(

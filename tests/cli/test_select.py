@@ -161,6 +161,12 @@ def test_what_is_ambiguous_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         ),
         (
             "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
+            "a,[],merged,,t,validation,loss,1,False\nb,[],merged,,t,validation,loss,3,False\n"
+            "a,[],merged,,t,validation,loss,2,False\n",
+            "scores.csv, lines 2 and 4: two scores of 'a'; experts or device were not the same",
+        ),
+        (
+            "candidate,members,origin,seed,task,split,metric,value,higher_is_better\n"
             "a,a+b,merged,,t,validation,loss,1,False\n",
             "line 2: wanted a number in `value`, a JSON list",
         ),

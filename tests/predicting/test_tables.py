@@ -54,7 +54,7 @@ def test_a_saved_data_frames_index_is_one(tmp_path: Path) -> None:
         ("", "is not a CSV table"),
         ("index,a,b\n", "has no rows"),
         ("index\n1\n", "has no column of weights"),
-        ("index,a,b\n1,0.5,0.5\n1,1,0\n", "index 1 is there more than once"),
+        ("index,a,b\n1,0.5,0.5\n1,1,0\n", "rows 1 and 2: index 1 is there twice"),
         ("index,a,b\n1,0.5,0.5\n2,1,\n", "x.csv, index 2: 'b' is '', wanted a finite number"),
         ("index,a,b\n1,0.5,x\n", "index 1: 'b' is 'x', wanted a finite number"),
         ("a,b\n1.5,-0.5\n", "row 1: the weight of 'b' is -0.5, wanted ≥ 0"),

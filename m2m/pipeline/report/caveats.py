@@ -38,11 +38,8 @@ def caveats(results: Mapping[str, Any]) -> Iterator[str]:
 
 def _pick(results: Mapping[str, Any]) -> Iterator[str]:
     test = results["test"]
-    if results.get("ties"):
-        yield (
-            f"{results['ties']} other mixtures have a merged model of exactly the same score: the pick is "
-            "the one with the fewest datasets, then the first, and not better than those."
-        )
+    if said := tied(results):
+        yield said
     if test.get("base") is not None and _better(test["base"], test["picked"], results):
         yield "On the test split the picked mixture is worse than the base model: training on it harms."
     beaten = [name for name in ("all", "similarity", "random") if name in test]
@@ -51,6 +48,18 @@ def _pick(results: Mapping[str, Any]) -> Iterator[str]:
     ]
     if better:
         yield f"On the test split the pick is beaten by: {', '.join(better)}."
+
+
+def tied(results: Mapping[str, Any]) -> str:
+    """Say that the pick is one among equals; empty if it is not."""
+    ties = results.get("ties")
+    if not ties:
+        return ""
+    others = "1 other mixture has" if ties == 1 else f"{ties} other mixtures have"
+    return (
+        f"{others} a merged model of exactly the same score: the pick is the one with the fewest datasets, "
+        "then the first, and not better than the rest."
+    )
 
 
 def _better(first: float, second: float, results: Mapping[str, Any]) -> bool:

@@ -184,7 +184,7 @@ def cell(label: str, column: str, value: str) -> Callable[[dict[str, str]], None
         (cell("a+b", "merged", "nan"), [], "row 5, column 'merged': 'nan' is not a number"),
         (cell("a+b", "merged", ""), [], "row 5, column 'merged': '' is not a number"),
         (cell("a+b", "trained", "inf"), [], "row 5, column 'trained': 'inf' is not a number"),
-        (cell("a+b", "members", "a+c"), [], "mixture 'a+c' is there more than once"),
+        (cell("a+b", "members", "a+c"), [], "rows 5 and 6: target 'all' has the mixture 'a+c' twice"),
         (lambda row: row.update(merged="1"), [], "all merged scores are equal"),
         (lambda row: row.update(trained=""), [], "0 mixtures of two or more datasets are trained, wanted"),
         (lambda row: row.update(purpose="luck"), [], "unknown purpose 'luck'; there are random, top, next"),
