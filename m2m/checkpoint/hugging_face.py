@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,15 @@ def encode(
     """Turn text into token numbers; refuses one that is not in the model's `vocabulary`, its token count."""
     with reading("a folder with a tokenizer", folder, ConfigError):
         tokens: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
-        largest = max(tokens, default=0)
+    check_vocabulary(tokens, folder, vocabulary)
+    return tokens
+
+
+def check_vocabulary(tokens: Sequence[int], folder: Path, vocabulary: object) -> None:
+    """Refuse tokens that are not in the model's `vocabulary`, its token count."""
+    largest = max(tokens, default=0)
     if isinstance(vocabulary, int) and largest >= vocabulary:
         raise ConfigError(f"{folder}: its tokenizer gives the token {largest}, its model knows {vocabulary}")
-    return tokens
 
 
 def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:

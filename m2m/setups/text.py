@@ -1,92 +1,28 @@
-"""Text sources: how documents come out of files, and which of them, in a fixed order, are on which side."""
+"""Sources: where a dataset's or a target's documents come from, and which of them are on which side."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import hashlib
-import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from m2m.data import fetch
 from m2m.errors import ConfigError, DataError
-from m2m.support.doors import read_text, reading, unique_names
+from m2m.setups.rows.collection import Collection
+from m2m.setups.rows.formats import Document, Layout, check_layout, layout_of
+from m2m.setups.rows.tables import ENDINGS, TABLES, Row, Rows, folder_rows, hub_rows, is_datasets_folder
+from m2m.setups.rows.texts import TEXTS
+from m2m.support.doors import read_text, reading
 from m2m.support.options import NO_KEY, OneOrMore
 from m2m.support.progress import Progress
 from m2m.support.schema import did_you_mean
 
-#: A reader takes a file's text and the field it is asked for, and yields documents.
-Reader = Callable[[str, str], Iterator[str]]
-
-#: Shorter string literals are identifiers and messages, not documents.
-SHORTEST_LITERAL = 200
-
-
-def whole(text: str, field: str) -> Iterator[str]:
-    """Read a file as one document."""
-    yield text
-
-
-def json_lines(text: str, field: str) -> Iterator[str]:
-    """Read one field of every line of a JSON Lines file."""
-    # Only ends of lines end a line: texts hold U+2028 and the like.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            record = json.loads(line, object_pairs_hook=unique_names)
-            value = record.get(field) if isinstance(record, dict) else None
-            if not isinstance(value, str):
-                raise ValueError(
-                    f"line {number}: wanted an object with a string {field!r}, got {line[:80]!r}"
-                )
-            value.encode()  # an escape can stand for half a letter, which no tokenizer takes
-            yield value
-
-
-def literals(text: str, field: str) -> Iterator[str]:
-    """Read the string literals of Python source from 200 characters on: packages ship texts that way."""
-    for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and len(node.value) >= SHORTEST_LITERAL
-        ):
-            yield node.value
-
-
-def translations(text: str, field: str) -> Iterator[str]:
-    """Read a gettext `.po` file's translated messages (`msgstr`), without header and obsolete entries."""
-    entry: dict[str, str] = {}
-    keyword = ""
-    for line in [*text.splitlines(), ""]:
-        starts_entry = line.startswith(("msgid ", "msgctxt ")) and keyword.startswith("msgstr")
-        if starts_entry or not line:
-            yield from _translated(entry)
-            entry, keyword = {}, ""
-        if line.startswith("msg"):
-            keyword, _, line = line.partition(" ")
-        if keyword and line.startswith('"'):
-            entry[keyword] = entry.get(keyword, "") + ast.literal_eval(line)
-
-
-def _translated(entry: Mapping[str, str]) -> Iterator[str]:
-    """Yield an entry's translations; the header is the entry whose msgid is empty."""
-    if entry.get("msgid"):
-        yield from (value for keyword, value in entry.items() if keyword.startswith("msgstr") and value)
-
-
-#: Reader by the name it has in a configuration.
-READERS: Mapping[str, Reader] = {
-    "text": whole,
-    "jsonl": json_lines,
-    "po": translations,
-    "literals": literals,
-}
-
+#: What reads a file, by its name in a configuration.
+READERS = (*TEXTS, *TABLES)
 
 @dataclass(frozen=True)
 class TextSource:
@@ -94,55 +30,116 @@ class TextSource:
 
     Attributes:
         package: Pinned packages whose files are read; empty: files under the configuration's folder.
-        files: Globs of the files, relative to the package or the folder.
+        files: Globs of the files, relative to the package or the folder; a folder that Hugging Face `datasets`
+            saved (`save_to_disk`) counts as a file.
         exclude: Globs of files to leave out.
-        read: Reader of the files: `text`, `jsonl`, `po` or `literals`.
-        field: Key of the text in a JSON Lines object.
-        drop: Regular expressions (multi-line) whose matches are cut out of every document.
+        hub: Id of a data set on the Hugging Face hub, read through `datasets` and its cache, in place of files.
+        config: Configuration (subset) of that data set; empty: its default.
+        split: Split to read, of a folder of `datasets` or a hub id that has several.
+        read: Reader of the files: `jsonl`, `json`, `csv`, `parquet` or `arrow` for rows, `text` (a file is a
+            document), `po` (messages of gettext) or `literals` (of Python) for text. Empty: a file's ending
+            says, and one that says nothing is text.
+        format: What rows are: `text`, `prompt_completion`, `messages`, `alpaca` or `sharegpt`. Empty: the
+            columns say.
+        columns: What columns of the format are called in the file, where that is another name.
+        field: Column of the text, for rows of text; the same as `columns.text`.
+        where: Rows to keep: by column, the value or the values that it must have.
+        drop: Regular expressions (multi-line) whose matches are cut out of every text.
         share: Which share of the documents, as bounds [from, to) on the hash of their content in [0, 1).
-        where: Its table's name for messages.
+        said: Its table's name for messages.
     """
 
     package: OneOrMore = ()
     files: OneOrMore = ()
     exclude: OneOrMore = ()
-    read: str = "text"
-    field: str = "text"
+    hub: str = ""
+    config: str = ""
+    split: str = ""
+    read: str = ""
+    format: str = ""
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    field: str = ""
+    where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     drop: OneOrMore = ()
     share: tuple[float, float] = (0.0, 1.0)
-    where: str = dataclasses.field(default="", compare=False, metadata=NO_KEY)
+    said: str = dataclasses.field(default="", compare=False, metadata=NO_KEY)
 
     @classmethod
-    def parse(cls, table: Mapping[str, Any], where: str) -> TextSource:
+    def parse(cls, table: Mapping[str, Any], said: str) -> TextSource:
         """Build a source from its keys in a table; other keys of the table are somebody else's."""
-        values: dict[str, Any] = {key: _strings(table, key, where) for key in _LISTS if key in table}
-        values |= {key: _string(table, key, where) for key in ("read", "field") if key in table}
-        if "share" in table:
-            values["share"] = _share(table["share"], where)
-        source = cls(**values, where=where)
-        for pattern in source.drop:
-            with reading("a regular expression", f"{where}: `drop` {pattern!r}", ConfigError):
-                re.compile(pattern, re.MULTILINE)
-        if not source.files:
-            raise ConfigError(f"{where}: `files` is missing: globs of the files to read")
-        if source.read not in READERS:
-            hint = did_you_mean(source.read, READERS)
-            raise ConfigError(f"{where}: `read` must be one of {list(READERS)}, got {source.read!r}{hint}")
+        values: dict[str, Any] = {key: _strings(table, key, said) for key in _LISTS if key in table}
+        values |= {key: _string(table, key, said) for key in _STRINGS if key in table}
+        values |= {key: parse(table[key], said) for key, parse in _PARSED.items() if key in table}
+        source = cls(**values, said=said)
+        source._check()
         return source
+
+    def _check(self) -> None:
+        for pattern in self.drop:
+            with reading("a regular expression", f"{self.said}: `drop` {pattern!r}", ConfigError):
+                re.compile(pattern, re.MULTILINE)
+        if not self.files and not self.hub:
+            raise ConfigError(f"{self.said}: `files` is missing: globs of the files to read (or `hub`, an id)")
+        if self.hub and (self.files or self.package or self.exclude or self.read):
+            raise ConfigError(f"{self.said}: `hub` stands in place of `files`, `package`, `exclude` and `read`")
+        if self.config and not self.hub:
+            raise ConfigError(f"{self.said}: `config` is a configuration of a `hub` id, and there is none")
+        if self.read and self.read not in READERS:
+            raise ConfigError(
+                f"{self.said}: `read` must be one of {list(READERS)}, got {self.read!r}"
+                f"{did_you_mean(self.read, READERS)}"
+            )
+        if self.field and self.format not in ("", "text"):
+            raise ConfigError(f"{self.said}: `field` is the column of a text, and the format is {self.format}")
+        if self.read in TEXTS and (of_rows := [key for key in _OF_ROWS if getattr(self, key)]):
+            raise ConfigError(
+                f"{self.said}: `{of_rows[0]}` is for rows, and `read = {self.read!r}` reads no rows"
+            )
+        check_layout(self.named_format, self.renamed, self.said)
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """What columns of the format are called in the file, where that is another name."""
+        return {**self.columns, "text": self.field} if self.field else dict(self.columns)
+
+    @property
+    def named_format(self) -> str:
+        """The format that the table names; empty if the columns are to say."""
+        return self.format or ("text" if self.field else "")
 
     def part(self, low: float, high: float) -> TextSource:
         """Narrow the source to the part [low, high) of its share; disjoint parts share no document."""
         start, end = self.share
         return replace(self, share=(start + low * (end - start), start + high * (end - start)))
 
-    def documents(self, root: Path, cache: Path, progress: Progress | None = None) -> list[str]:
-        """Read the documents, without repeats, in the order of their hashes (a fixed shuffle)."""
-        hashed = {}
-        for path in self.paths(root, cache, progress):
-            for document in self._read(path):
-                hashed[_fraction(document)] = document
-        low, high = self.share
-        return [hashed[place] for place in sorted(hashed) if low <= place < high]
+    def whole(self) -> TextSource:
+        """The source without its share: what has to be read for any part of it."""
+        return replace(self, share=(0.0, 1.0))
+
+    def collect(self, root: Path, cache: Path, progress: Progress | None = None) -> Collection:
+        """Read the documents, each once, in the order of their hashes (a fixed shuffle).
+
+        Args:
+            root: Folder that relative globs start from.
+            cache: Folder of fetched packages.
+            progress: Told about downloads.
+
+        Returns:
+            The documents of the source's share.
+
+        Raises:
+            DataError: If a file cannot be read, or a row does not fit.
+        """  # noqa: DOC502 - raised by what is called
+        return Collection.of(self._documents(root, cache, progress)).part(self.share)
+
+    def texts(self, root: Path, cache: Path, progress: Progress | None = None) -> list[str]:
+        """Read documents that must be text; see `collect`."""
+        found = self.collect(root, cache, progress)
+        if not found.is_text:
+            raise DataError(
+                f"{self.said}: wanted text, got questions with answers; `field` names the column of a text"
+            )
+        return found.texts
 
     def paths(self, root: Path, cache: Path, progress: Progress | None = None) -> list[Path]:
         """Find the files, sorted; refuses a glob that matches none."""
@@ -150,27 +147,93 @@ class TextSource:
         left_out = {path for glob in self.exclude for path in _glob(folders, glob)}
         found = set()
         for glob in self.files:
-            matches = {path for path in _glob(folders, glob) if path.is_file()}
+            matches = {path for path in _glob(folders, glob) if path.is_file() or is_datasets_folder(path)}
             if not matches:
                 places = ", ".join(map(str, self.package or folders))
-                raise DataError(f"{self.where}: no file matches {glob!r} in {places}")
+                raise DataError(f"{self.said}: no file matches {glob!r} in {places}")
             found |= matches
         return sorted(found - left_out)
 
-    def _read(self, path: Path) -> Iterator[str]:
-        text, what = read_text(path, "a text", DataError), f"what `read = {self.read!r}` reads"
+    def _documents(self, root: Path, cache: Path, progress: Progress | None) -> Iterator[Document]:
+        rows = _RowReader(self)
+        if self.hub:
+            yield from rows.documents(hub_rows(self.hub, self.config, self.split, self.said))
+        for path in [] if self.hub else self.paths(root, cache, progress):
+            reader = self.read or ENDINGS.get(path.suffix.lower(), "text")
+            if path.is_dir():
+                yield from rows.documents(folder_rows(path, self.split, self.said))
+            elif self.split:
+                raise ConfigError(
+                    f"{self.said}: `split` is for a folder of `datasets` or a hub id, and {path} is a file: "
+                    'name the files of the split in `files`, or keep rows as in `where = { split = "train" }`'
+                )
+            elif reader in TEXTS:
+                yield from self._texts(path, reader)
+            else:
+                yield from rows.documents(TABLES[reader](path))
+        rows.check()
+
+    def _texts(self, path: Path, reader: str) -> Iterator[str]:
+        text, what = read_text(path, "a text", DataError), f"what `read = {reader!r}` reads"
         with reading(what, path, DataError), warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # of Python source that is read for its literals
-            documents = list(READERS[self.read](text, self.field))
-        for document in documents:
-            for pattern in self.drop:
-                document = re.sub(pattern, "", document, flags=re.MULTILINE)
-            if document.strip():
+            documents = list(TEXTS[reader](text))
+        yield from map(self.cleaned, documents)
+
+    def cleaned(self, text: str) -> str:
+        """Cut what `drop` matches out of a text."""
+        for pattern in self.drop:
+            text = re.sub(pattern, "", text, flags=re.MULTILINE)
+        return text
+
+
+class _RowReader:
+    """Reads the rows of a source's files, all of one format."""
+
+    def __init__(self, source: TextSource) -> None:
+        self._source = source
+        self._layout: Layout | None = None
+        self._seen = self._kept = 0
+
+    def documents(self, rows: Rows) -> Iterator[Document]:
+        source = self._source
+        for where, row in rows:
+            self._seen += 1
+            if not self._is_wanted(row, where):
+                continue
+            self._kept += 1
+            if self._layout is None:
+                self._layout = layout_of(source.named_format, source.renamed, row, where)
+            document = self._layout.read(row, where)
+            if isinstance(document, str):
+                yield source.cleaned(document)
+            elif source.drop:
+                raise ConfigError(f"{source.said}: `drop` is for text, and its rows are {self._layout.name}")
+            else:
                 yield document
 
+    def check(self) -> None:
+        if self._seen and not self._kept:
+            raise DataError(f"{self._source.said}: none of {self._seen} rows is as `where` asks")
 
-#: Keys that are one string or a list of strings.
+    def _is_wanted(self, row: Row, where: str) -> bool:
+        for column, values in self._source.where.items():
+            if column not in row:
+                raise DataError(
+                    f"{where}: there is no column {column!r}, which `where` asks for"
+                    f"{did_you_mean(column, row)}; got {list(row)}"
+                )
+            # The cells of a CSV file are text.
+            if not any(row[column] == value or row[column] == str(value) for value in values):
+                return False
+        return True
+
+
+#: Keys that are one string or a list of strings, and one string.
 _LISTS = ("package", "files", "exclude", "drop")
+_STRINGS = ("hub", "config", "split", "read", "format", "field")
+#: Keys that mean something for rows only.
+_OF_ROWS = ("split", "format", "columns", "field", "where")
 
 
 def _glob(folders: Iterable[Path], pattern: str) -> list[Path]:
@@ -181,26 +244,45 @@ def _glob(folders: Iterable[Path], pattern: str) -> list[Path]:
         return [path for folder in folders for path in Path(anchor or folder).glob(relative)]
 
 
-def _fraction(document: str) -> float:
-    # By content, so that equal documents fall on the same side of any split.
-    return int.from_bytes(hashlib.sha256(document.encode()).digest()[:6]) / 2**48
-
-
-def _string(table: Mapping[str, Any], key: str, where: str) -> str:
+def _string(table: Mapping[str, Any], key: str, said: str) -> str:
     if not isinstance(table[key], str):
-        raise ConfigError(f"{where}: `{key}` must be a string, got {table[key]!r}")
+        raise ConfigError(f"{said}: `{key}` must be a string, got {table[key]!r}")
     return str(table[key])
 
 
-def _strings(table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+def _strings(table: Mapping[str, Any], key: str, said: str) -> tuple[str, ...]:
     value = [table[key]] if isinstance(table[key], str) else table[key]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{where}: `{key}` must be a string or a list of strings, got {table[key]!r}")
+        raise ConfigError(f"{said}: `{key}` must be a string or a list of strings, got {table[key]!r}")
     return tuple(value)
 
 
-def _share(value: Any, where: str) -> tuple[float, float]:
+def _share(value: Any, said: str) -> tuple[float, float]:
     numbers = isinstance(value, list) and len(value) == 2 and all(type(v) in {int, float} for v in value)
     if not numbers or not 0 <= value[0] < value[1] <= 1:
-        raise ConfigError(f"{where}: `share` must be [from, to] with 0 ≤ from < to ≤ 1, got {value!r}")
+        raise ConfigError(f"{said}: `share` must be [from, to] with 0 ≤ from < to ≤ 1, got {value!r}")
     return float(value[0]), float(value[1])
+
+
+def _columns(value: Any, said: str) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
+        raise ConfigError(
+            f"{said}: `columns` must say what columns are called, as in "
+            f'{{ prompt = "question" }}, got {value!r:.80}'
+        )
+    return value
+
+
+def _where(value: Any, said: str) -> Mapping[str, list[Any]]:
+    wanted = f'{said}: `where` must give columns a value or a list of values, as in {{ language = "de" }}'
+    if not isinstance(value, dict):
+        raise ConfigError(f"{wanted}, got {value!r:.80}")
+    several = {column: cells if isinstance(cells, list) else [cells] for column, cells in value.items()}
+    for column, cells in several.items():
+        if not cells or not all(isinstance(cell, str | int | float | bool) for cell in cells):
+            raise ConfigError(f"{wanted}, got {column} = {cells!r:.80}")
+    return several
+
+
+#: Keys with a form of their own.
+_PARSED = {"share": _share, "columns": _columns, "where": _where}
