@@ -15,6 +15,7 @@ from m2m.setups import language
 from m2m.setups.byte_gpt import BaseText, Pretraining, Shape
 from m2m.setups.huggingface import HuggingFaceOptions
 from m2m.setups.load import PythonOptions
+from m2m.setups.rows.answers import AnswerRule
 from m2m.setups.text import TextSource
 from m2m.setups.vision import VisionOptions
 from m2m.support.options import Key, default_in_words, keys_of, table_schema, type_in_words
@@ -66,13 +67,13 @@ BASE_TEXT = ConfigTable(
 DATASET = ConfigTable(
     "[setup.datasets.NAME]",
     "A dataset, two at least: an expert is fine-tuned on each. NAME is yours; labels and folders have it.",
-    (TextSource, language.DatasetOptions),
+    (TextSource, language.DatasetOptions, AnswerRule),
 )
 TARGET = ConfigTable(
     "[setup.targets.NAME]",
     "What mixtures are judged on, one at least: a text of its own, or the held-out part of a `dataset`. "
     "Its documents are split by their hash into validation, which chooses, and test, which is asked once.",
-    (TextSource, language.TargetOptions),
+    (TextSource, language.TargetOptions, AnswerRule),
 )
 VISION = ConfigTable(
     '[setup], kind = "vision"', "Images from pinned packages, and EfficientNet-Lite0.", (VisionOptions,)

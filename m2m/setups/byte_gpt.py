@@ -19,6 +19,8 @@ from torch.nn import functional
 
 from m2m.errors import ConfigError
 from m2m.setups.kept_tensors import keep_tensors, kept_tensors
+from m2m.setups.rows.answers import Answered, Which, in_bytes
+from m2m.setups.rows.formats import Chat, Completion
 from m2m.setups.text import TextSource
 from m2m.support.checked import Natural, Positive
 from m2m.support.devices import one_thread
@@ -166,6 +168,7 @@ class ByteModel:
     shape: Shape
     pretraining: Pretraining
     text: Tensor
+    token_type = torch.uint8
 
     @property
     def context(self) -> int:
@@ -181,6 +184,10 @@ class ByteModel:
     def encode(self, documents: Sequence[str]) -> Tensor:
         """Turn documents into one row of bytes, a newline between them: uint8 [bytes]."""
         return encode_bytes(documents)
+
+    def answered(self, document: Chat | Completion, which: Which) -> Answered:
+        """Turn a question with its answer into bytes (see `in_bytes`)."""
+        return in_bytes(document, which)
 
     def build(self) -> ByteGPT:
         """Return a new module; its weights are not drawn yet."""
@@ -217,7 +224,7 @@ def from_table(
         raise ConfigError(f"{where}: `width` {shape.width} must be a multiple of `heads` {shape.heads}")
     documents = []
     for source in _text_sources(table, where):
-        documents += source.documents(root, cache, progress)
+        documents += source.texts(root, cache, progress)
     text = encode_bytes(documents)
     if len(text) <= shape.context:
         raise ConfigError(

@@ -14,12 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from m2m.checkpoint.hugging_face import encode, load_config, load_model, load_tokenizer
+from m2m.checkpoint.hugging_face import (
+    check_vocabulary,
+    encode,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from m2m.checkpoint.manifest import hash_file
 from m2m.errors import ConfigError
 from m2m.setups.packaged_models import PACKAGED_MODELS
+from m2m.setups.rows.answers import Answered, AnswerTokenizer, Which
+from m2m.setups.rows.formats import Chat, Completion
 from m2m.support.checked import Positive
-from m2m.support.doors import reading
+from m2m.support.doors import read_text, reading
 from m2m.support.options import read_options
 from m2m.support.progress import Progress
 from m2m.support.schema import did_you_mean
@@ -33,10 +41,12 @@ class HuggingFaceOptions:
         context: Tokens an example predicts.
         trainable: Regular expressions; fine-tuning moves the parameters whose name one of them is found in.
             Empty: all.
+        chat_template: Jinja file that conversations are written by; empty: the tokenizer's own template.
     """
 
     context: Positive = 128
     trainable: tuple[str, ...] = ()
+    chat_template: str = ""
 
     def check(self, where: str) -> None:
         """Refuse what is no regular expression; `where` begins the message."""
@@ -55,31 +65,50 @@ class HuggingFaceModel:
         trainable: Regular expressions; fine-tuning moves the parameters whose name one of them is found in.
             Empty: all.
         trust_remote_code: Whether Python code in the folder may run.
+        chat_template: Template, in Jinja, that conversations are written by; empty: the tokenizer's own.
     """
 
     folder: Path
     context: int = 128
     trainable: tuple[str, ...] = ()
     trust_remote_code: bool = False
+    chat_template: str = ""
+    token_type = torch.int32
 
     @cached_property
     def version(self) -> str:
         """Content hash of every file of the folder and of the options."""
-        trusted = (True,) if self.trust_remote_code else ()
-        content = hashlib.sha256(repr((self.context, self.trainable, *trusted)).encode())
+        more = (*[True][: self.trust_remote_code], *filter(None, [self.chat_template]))
+        content = hashlib.sha256(repr((self.context, self.trainable, *more)).encode())
         for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
             content.update(f"{path.relative_to(self.folder)} {hash_file(path)}\n".encode())
         return content.hexdigest()[:16]
 
     def encode(self, documents: Sequence[str]) -> Tensor:
         """Turn documents into int32 [tokens], each document ended by the end-of-text token."""
-        tokenizer = load_tokenizer(self.folder, trust=self.trust_remote_code)
-        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        end = [] if self._tokenizer.eos_token_id is None else [self._tokenizer.eos_token_id]
         tokens: list[int] = []
-        vocabulary = getattr(load_config(self.folder, trust=self.trust_remote_code), "vocab_size", None)
         for document in documents:
-            tokens += encode(tokenizer, document, self.folder, vocabulary) + end
+            tokens += encode(self._tokenizer, document, self.folder, self._vocabulary) + end
         return torch.tensor(tokens, dtype=torch.int32)
+
+    def answered(self, document: Chat | Completion, which: Which) -> Answered:
+        """Turn a question with its answer into tokens, a conversation through the chat template."""
+        found = self._answer_tokenizer(document, which)
+        check_vocabulary(found.tokens, self.folder, self._vocabulary)
+        return found
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self.folder, trust=self.trust_remote_code)
+
+    @cached_property
+    def _vocabulary(self) -> Any:
+        return getattr(load_config(self.folder, trust=self.trust_remote_code), "vocab_size", None)
+
+    @cached_property
+    def _answer_tokenizer(self) -> AnswerTokenizer:
+        return AnswerTokenizer(self._tokenizer, self.folder, self.chat_template)
 
     def build(self) -> nn.Module:
         """Return the model with its weights, frozen where it is not to be trained."""
@@ -111,9 +140,23 @@ class HuggingFaceModel:
 
 
 def from_table(
-    find_folder: Callable[[], Path], table: Mapping[str, Any], where: str, *, trust: bool
+    find_folder: Callable[[], Path], table: Mapping[str, Any], root: Path, where: str, *, trust: bool
 ) -> HuggingFaceModel:
-    """Make the model of a folder, which may have to be made first, and a `[setup.base]` table."""
+    """Make the model of a folder, which may have to be made first, and a `[setup.base]` table.
+
+    Args:
+        find_folder: Makes or finds the folder.
+        table: The table.
+        root: Folder that the table's paths start from.
+        where: The table's name in messages.
+        trust: Whether Python code in the folder may run.
+
+    Returns:
+        The model; nothing of it is loaded yet.
+
+    Raises:
+        ConfigError: If the folder holds no model, or the table is mistaken.
+    """
     options = read_options(HuggingFaceOptions, table, where)
     options.check(where)
     folder = find_folder()
@@ -127,4 +170,7 @@ def from_table(
             f"[setup]: `model` must be a Hugging Face folder or one of {', '.join(known)}; {folder} has no "
             f"config.json{did_you_mean(folder.name, known)}"
         )
-    return HuggingFaceModel(folder, options.context, options.trainable, trust)
+    template = options.chat_template and read_text(
+        root / options.chat_template, f"a chat template, as {where} says", ConfigError
+    )
+    return HuggingFaceModel(folder, options.context, options.trainable, trust, template)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,6 +15,17 @@ from m2m.errors import ConfigError, DataError
 from m2m.setups import byte_gpt
 from m2m.setups.packaged_models import PACKAGED_MODELS, packaged_model
 from m2m.setups.protocol import Batch, Examples, Target, logits_of
+from m2m.setups.rows.answers import AnswerRule
+from m2m.setups.rows.collection import Collection
+from m2m.setups.rows.examples import (
+    Made,
+    TokenModel,
+    batchable,
+    before_last_answer,
+    longest,
+    make_examples,
+)
+from m2m.setups.rows.inventory import Inventory, Read
 from m2m.setups.text import TextSource
 from m2m.support.checked import Positive
 from m2m.support.names import check_names
@@ -57,7 +67,7 @@ class DatasetOptions:
     """Keys of `[setup.datasets.NAME]` beside those of its text.
 
     Attributes:
-        limit: Most examples; those taken lie at even distances. Missing: all.
+        limit: Most examples; windows of text are taken at even distances. Missing: all.
     """
 
     limit: Positive | None = None
@@ -79,19 +89,12 @@ class TargetOptions:
     test: Positive = TARGET_EXAMPLES
 
 
-class LanguageModel(Protocol):
+class LanguageModel(TokenModel, Protocol):
     """What the set-up needs of a model: tokens, weights, logits."""
-
-    @property
-    def context(self) -> int:
-        """Longest input, in tokens."""
 
     @property
     def version(self) -> str:
         """Content hash of all that decides θ₀ and the tokens."""
-
-    def encode(self, documents: Sequence[str]) -> Tensor:
-        """Turn documents into one row of tokens, each document ended."""
 
     def build(self) -> nn.Module:
         """Return a new module of the base architecture."""
@@ -108,14 +111,20 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True)
 class LanguageSetup:
-    """Language modelling on named text; an example is a window of `context` + 1 tokens. See `protocol.Setup`.
+    """Language modelling on named text, and on answers to questions. See `protocol.Setup`.
+
+    An example of text is a window of `context` + 1 tokens. A question with its answer is an example of its
+    own, its tokens filled up on the right with what causal attention keeps it from seeing; its loss is the
+    mean over its answer tokens.
 
     Attributes:
         language_model: Base model and tokens.
-        datasets: Training windows by dataset name. each [E, context + 1]
-        targets: Targets by name.
+        datasets: Training examples by dataset name: windows [E, context + 1], or tokens [E, T] and which of
+            them are learnt [E, T], in all datasets alike.
+        targets: Targets by name; each has one of these forms.
         version: Content hash of model and data.
         metrics: The one metric: `loss`, in nat a token (a byte for the byte GPT).
+        inventory: What was read.
         batch_size: Examples a batch in evaluation.
     """
 
@@ -124,6 +133,7 @@ class LanguageSetup:
     targets: Mapping[str, Target]
     version: str
     metrics: Mapping[str, bool]
+    inventory: Inventory
     batch_size: int = 16
 
     def build(self) -> nn.Module:
@@ -135,23 +145,38 @@ class LanguageSetup:
         return self.language_model.base_state(cache, progress)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Next-token cross-entropy of each window [B, T + 1], nat a token: [B]."""
+        """Mean next-token cross-entropy of each example's learnt tokens, nat a token: [B]."""
         return self.judge(model(**self.inputs(batch)), batch)["loss"]
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Give the model all tokens of a window [B, T + 1] but the last."""
-        return self.language_model.inputs(batch[0].long()[:, :-1])
+        """Give the model all tokens [B, T + 1] of the batch's longest example but the last."""
+        return self.language_model.inputs(_tokens(batch)[:, :-1])
 
     def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Judge windows [B, T + 1] by next-token cross-entropy, nat a token, from logits [B, T, V]: [B]."""
-        following = batch[0].long()[:, 1:]
+        """Judge examples by next-token cross-entropy, nat a learnt token, from logits [B, T, V]: [B]."""
+        following = _tokens(batch)[:, 1:]
         logits = logits_of(output)
         nats = functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
-        return {"loss": nats.view(len(following), -1).mean(1)}
+        nats = nats.view(len(following), -1)
+        if len(batch) == 1:
+            return {"loss": nats.mean(1)}
+        learnt = batch[1][:, 1 : following.shape[1] + 1]
+        return {"loss": nats.masked_fill(~learnt, 0).sum(1) / learnt.sum(1)}
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Average the last hidden states over positions: [B, D]."""
-        return self.language_model.hidden(model, batch[0].long()[:, :-1]).mean(1)
+        """Average the last hidden states over an example's positions: [B, D]."""
+        tokens = _tokens(batch)[:, :-1]
+        hidden = self.language_model.hidden(model, tokens)
+        if len(batch) == 1:
+            return hidden.mean(1)
+        here = before_last_answer(batch[1])[:, : tokens.shape[1], None]
+        return hidden.masked_fill(~here, 0).sum(1) / here.sum(1)
+
+
+def _tokens(batch: Batch) -> Tensor:
+    """Take the tokens of a batch, int64 [B, T]: T is the length of its longest example."""
+    tokens = batch[0].long()
+    return tokens if len(batch) == 1 else tokens[:, : longest(batch[1])]
 
 
 def from_spec(
@@ -170,62 +195,125 @@ def from_spec(
             f"[setup.targets]: no dataset {sorted(unknown)} to hold text out of; there are {list(sources)}"
         )
     model = _language_model(spec, root, cache, progress)
-    reader = _WindowReader(model, root, cache, progress)
-    datasets = {
-        name: reader.dataset(
-            source.part(0, 1 - HELD_OUT) if name in held_out else source, tables["datasets"][name], name
-        )
-        for name, source in sources.items()
-    }
-    targets = {name: reader.target(table, name, sources) for name, table in tables["targets"].items()}
-    return LanguageSetup(model, datasets, targets, _version(model, datasets, targets), {"loss": False})
+    reader = _Reader(model, root, cache, progress, tables["datasets"], sources)
+    made = {name: reader.dataset(name, held_out=name in held_out) for name in sources}
+    targets = {name: reader.target(table, name, made) for name, table in tables["targets"].items()}
+    datasets = batchable(made)
+    version = _version(model, datasets, targets)
+    inventory = Inventory(reader.read, model.context)
+    return LanguageSetup(model, datasets, targets, version, {"loss": False}, inventory)
 
 
 @dataclass(frozen=True)
-class _WindowReader:
-    """Reads sources into windows of tokens."""
+class _Reader:
+    """Reads sources into examples, and notes what was read."""
 
     model: LanguageModel
     root: Path
     cache: Path
     progress: Progress | None
+    #: The datasets' tables and sources.
+    tables: Mapping[str, Mapping[str, Any]]
+    sources: Mapping[str, TextSource]
+    read: list[Read] = field(default_factory=list)
+    _whole: dict[str, Collection] = field(default_factory=dict)
 
-    def dataset(self, source: TextSource, table: Mapping[str, Any], name: str) -> Examples:
-        windows, where = self.windows(source), f"[setup.datasets.{name}]"
-        if not len(windows):
-            raise DataError(f"{where}: less text than one example of {self.model.context} tokens")
-        limit = _count(table, "limit", len(windows), where)
-        return Examples((_spread(windows, min(limit, len(windows))),))
+    def dataset(self, name: str, *, held_out: bool) -> Made:
+        source, table, where = self.sources[name], self.tables[name], f"[setup.datasets.{name}]"
+        found = self.collect(source.part(0, 1 - HELD_OUT) if held_out else source)
+        limit = _count(table, "limit", where) if "limit" in table else None
+        made = self.make(found, AnswerRule.parse(table, where), limit, table, where)
+        if not len(made):
+            raise DataError(f"{where}: {_nothing(made, found, self.model.context)}")
+        self.read.append(_read("dataset", name, "train", made, found))
+        return made
 
-    def target(self, table: Mapping[str, Any], name: str, sources: Mapping[str, TextSource]) -> Target:
+    def target(self, table: Mapping[str, Any], name: str, datasets: Mapping[str, Made]) -> Target:
         where = f"[setup.targets.{name}]"
         if "dataset" in table:
-            check_keys(table, key_names(TargetOptions), where)
-            source = sources[table["dataset"]].part(1 - HELD_OUT, 1)
+            check_keys(table, key_names(TargetOptions, AnswerRule), where)
+            source = self.sources[table["dataset"]].part(1 - HELD_OUT, 1)
+            table = {
+                key: self.tables[table["dataset"]][key]
+                for key in key_names(AnswerRule)
+                if key in self.tables[table["dataset"]]
+            } | dict(table)
         else:
             source = _source(table, where, TargetOptions)
         halves = {"validation": source.part(0, 0.5), "test": source.part(0.5, 1)}
-        return Target(**{split: self.split(half, table, split, where) for split, half in halves.items()})
+        splits = {split: self.split(half, table, name, split, datasets) for split, half in halves.items()}
+        return Target(**splits)
 
-    def split(self, source: TextSource, table: Mapping[str, Any], split: str, where: str) -> Examples:
-        windows, wanted = self.windows(source), _count(table, split, TARGET_EXAMPLES, where)
-        if len(windows) < wanted:
+    def split(
+        self,
+        source: TextSource,
+        table: Mapping[str, Any],
+        name: str,
+        split: str,
+        datasets: Mapping[str, Made],
+    ) -> Examples:
+        where, found = f"[setup.targets.{name}]", self.collect(source)
+        wanted = _count(table, split, where) if split in table else TARGET_EXAMPLES
+        made = self.make(found, AnswerRule.parse(table, where), wanted, table, where)
+        if not len(made):
+            raise DataError(f"{where}: {split}: {_nothing(made, found, self.model.context)}")
+        if len(made) < wanted and split in table:
             raise DataError(
-                f"{where}: {len(windows)} {split} examples of {self.model.context} tokens, wanted {wanted}"
+                f"{where}: {len(made)} {split} examples of {self.model.context} tokens, wanted {wanted}"
             )
-        return Examples((_spread(windows, wanted),))
+        read = _read("target", name, split, made, found, datasets)
+        _check_unseen(read, made, datasets, where)
+        self.read.append(read)
+        return made.examples
 
-    def windows(self, source: TextSource) -> Tensor:
-        # Windows overlap by one token: the last that one predicts is the first that the next predicts from.
-        tokens = self.model.encode(source.documents(self.root, self.cache, self.progress))
-        if len(tokens) <= self.model.context:
-            return tokens.new_empty(0, self.model.context + 1)
-        return tokens.unfold(0, self.model.context + 1, self.model.context)
+    def make(
+        self, found: Collection, rule: AnswerRule, most: int | None, table: Mapping[str, Any], where: str
+    ) -> Made:
+        made = make_examples(self.model, found, rule, most, where, self.progress)
+        if made.format == "text" and (idle := [key for key in key_names(AnswerRule) if key in table]):
+            raise ConfigError(f"{where}: `{idle[0]}` is for answers, and text is packed into windows")
+        return made
+
+    def collect(self, source: TextSource) -> Collection:
+        # Whatever part is wanted, files are read once.
+        if source.said not in self._whole:
+            self._whole[source.said] = source.whole().collect(self.root, self.cache, self.progress)
+        return self._whole[source.said].part(source.share)
 
 
-def _spread(windows: Tensor, count: int) -> Tensor:
-    # At even distances, so that few examples still come from many documents.
-    return windows[torch.arange(count) * len(windows) // count].contiguous()
+def _nothing(made: Made, found: Collection, context: int) -> str:
+    if made.format == "text":
+        return f"less text than one example of {context} tokens, in {len(found.documents)} documents"
+    return (
+        f"none of {len(found.documents)} documents has an answer within the context of {context} tokens: "
+        'raise `context` in [setup.base], or say `truncate = "start"` to keep the answers'
+    )
+
+
+def _read(
+    kind: Literal["dataset", "target"],
+    name: str,
+    split: str,
+    made: Made,
+    found: Collection,
+    datasets: Mapping[str, Made] | None = None,
+) -> Read:
+    shared = {other: len(made.places & theirs.places) for other, theirs in (datasets or {}).items()}
+    return Read(
+        kind, name, split, len(made), made.format, len(found.documents), made.tokens, made.answer_tokens,
+        made.truncated, made.dropped, len(found.repeats), len(found.blanks),
+        {other: count for other, count in shared.items() if count},
+    )  # fmt: skip
+
+
+def _check_unseen(read: Read, made: Made, datasets: Mapping[str, Made], where: str) -> None:
+    trained = frozenset[float]().union(*(theirs.places for theirs in datasets.values()))
+    if made.places <= trained:
+        raise DataError(
+            f"{where}: all {len(made.places)} {read.split} documents are trained on in "
+            f"{', '.join(read.shared)}, so that a score on them says nothing about new data: name other "
+            f'files, or hold a part of the dataset out, as in `dataset = "{next(iter(read.shared))}"`'
+        )
 
 
 def _version(model: LanguageModel, datasets: Mapping[str, Examples], targets: Mapping[str, Target]) -> str:
@@ -234,9 +322,9 @@ def _version(model: LanguageModel, datasets: Mapping[str, Examples], targets: Ma
     for name, target in targets.items():
         splits |= {f"validation {name}": target.validation, f"test {name}": target.test}
     for name, examples in splits.items():
-        content.update(
-            f"{name} {tuple(examples.tensors[0].shape)}".encode() + examples.tensors[0].numpy().tobytes()
-        )
+        content.update(f"{name} {tuple(examples.tensors[0].shape)}".encode())
+        for field_ in examples.tensors:
+            content.update(field_.numpy().tobytes())
     return content.hexdigest()[:16]
 
 
@@ -259,11 +347,11 @@ def _language_model(
     def folder() -> Path:
         return packaged_model(name, cache, progress) if name in PACKAGED_MODELS else root / name
 
-    return huggingface.from_table(folder, base, "[setup.base]", trust=trust)
+    return huggingface.from_table(folder, base, root, "[setup.base]", trust=trust)
 
 
 def _source(table: Mapping[str, Any], where: str, more: type) -> TextSource:
-    check_keys(table, key_names(TextSource, more), where)
+    check_keys(table, key_names(TextSource, AnswerRule, more), where)
     return TextSource.parse(table, where)
 
 
@@ -275,7 +363,6 @@ def _tables(spec: Mapping[str, Any], name: str) -> Mapping[str, Mapping[str, Any
     return tables
 
 
-def _count(table: Mapping[str, Any], key: str, default: int, where: str) -> int:
-    value: int = table.get(key, default)
-    check_whole(f"{where}: `{key}`", value, 1)
-    return value
+def _count(table: Mapping[str, Any], key: str, where: str) -> int:
+    check_whole(f"{where}: `{key}`", table[key], 1)
+    return int(table[key])

@@ -24,16 +24,18 @@ from m2m.support.schema import did_you_mean
 #: What reads a file, by its name in a configuration.
 READERS = (*TEXTS, *TABLES)
 
+
 @dataclass(frozen=True)
 class TextSource:
     """Where a dataset's or a target's documents come from: the table's keys in a configuration.
 
     Attributes:
         package: Pinned packages whose files are read; empty: files under the configuration's folder.
-        files: Globs of the files, relative to the package or the folder; a folder that Hugging Face `datasets`
-            saved (`save_to_disk`) counts as a file.
+        files: Globs of the files, relative to the package or the folder; a folder that `save_to_disk` of
+            Hugging Face `datasets` wrote counts as a file.
         exclude: Globs of files to leave out.
-        hub: Id of a data set on the Hugging Face hub, read through `datasets` and its cache, in place of files.
+        hub: Id of a data set on the Hugging Face hub, read through `datasets` and its cache. Instead of
+            `files`.
         config: Configuration (subset) of that data set; empty: its default.
         split: Split to read, of a folder of `datasets` or a hub id that has several.
         read: Reader of the files: `jsonl`, `json`, `csv`, `parquet` or `arrow` for rows, `text` (a file is a
@@ -79,9 +81,9 @@ class TextSource:
             with reading("a regular expression", f"{self.said}: `drop` {pattern!r}", ConfigError):
                 re.compile(pattern, re.MULTILINE)
         if not self.files and not self.hub:
-            raise ConfigError(f"{self.said}: `files` is missing: globs of the files to read (or `hub`, an id)")
+            raise ConfigError(f"{self.said}: `files` is missing: globs of the files to read, or `hub`, an id")
         if self.hub and (self.files or self.package or self.exclude or self.read):
-            raise ConfigError(f"{self.said}: `hub` stands in place of `files`, `package`, `exclude` and `read`")
+            raise ConfigError(f"{self.said}: `hub` stands for `files`, `package`, `exclude` and `read`")
         if self.config and not self.hub:
             raise ConfigError(f"{self.said}: `config` is a configuration of a `hub` id, and there is none")
         if self.read and self.read not in READERS:
@@ -90,7 +92,7 @@ class TextSource:
                 f"{did_you_mean(self.read, READERS)}"
             )
         if self.field and self.format not in ("", "text"):
-            raise ConfigError(f"{self.said}: `field` is the column of a text, and the format is {self.format}")
+            raise ConfigError(f"{self.said}: `field` is the column of a text, the format is {self.format}")
         if self.read in TEXTS and (of_rows := [key for key in _OF_ROWS if getattr(self, key)]):
             raise ConfigError(
                 f"{self.said}: `{of_rows[0]}` is for rows, and `read = {self.read!r}` reads no rows"

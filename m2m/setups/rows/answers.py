@@ -1,8 +1,8 @@
 """Answers: the tokens of a question with its answer, and which of them the answer is.
 
-The question goes through the tokenizer together with its answer, as trainers do it, and the answer begins at the
-token after those that the question alone has, as the model meets it when it is asked. Where the two do not
-agree (a token holds the end of one and the start of the other), a token with a letter of the answer is its own.
+The question goes through the tokenizer together with its answer, as trainers do it, and the answer begins
+after the tokens that the question alone has, as the model meets it when it is asked. Where the two do not
+agree, as a token holds the end of one and the start of the other, that token counts as the answer's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from m2m.errors import ConfigError, DataError
 from m2m.setups.rows.formats import Chat, Completion, Turn
 from m2m.support.doors import reading
+from m2m.support.options import key_names
 
 Truncate = Literal["end", "start", "drop"]
 Which = Literal["all", "last"]
@@ -65,7 +66,7 @@ class AnswerRule:
                 raise ConfigError(
                     f"{said}: `{key}` must be one of {', '.join(choices)}, got {table[key]!r:.60}"
                 )
-        return cls(**{key: table[key] for key in ANSWER_KEYS if key in table})
+        return cls(**{key: table[key] for key in key_names(cls) if key in table})
 
     def cut(self, example: Answered, most: int) -> Answered | None:
         """Bring an example to a length; the first token is no answer, as nothing comes before it.
@@ -85,10 +86,6 @@ class AnswerRule:
             kept = Answered(kept.tokens[part], kept.is_answer[part]).to_last_answer()
         kept = Answered(kept.tokens, [False, *kept.is_answer[1:]])
         return kept if any(kept.is_answer) else None
-
-
-#: The keys of a rule in a table.
-ANSWER_KEYS = ("truncate", "answers")
 
 
 def in_bytes(document: Chat | Completion, which: Which) -> Answered:
@@ -176,7 +173,8 @@ class AnswerTokenizer:
         is_answer = [False] * len(whole.tokens)
         for number in learnt:
             start = self._beginning(chat, text, turns[:number], add_generation_prompt=True)
-            stop = len(text) if turns[number + 1 :] == () else self._beginning(chat, text, turns[: number + 1])
+            with_answer = turns[: number + 1]
+            stop = len(text) if with_answer == turns else self._beginning(chat, text, with_answer)
             stop = start + len(self._said(text[start:stop]))
             first = whole.count_before(start, self._tokenised(text[:start]).tokens)
             last = whole.count_before(stop, self._tokenised(text[:stop]).tokens, across=True)
@@ -189,8 +187,8 @@ class AnswerTokenizer:
         if not text.startswith(beginning):
             raise DataError(
                 f"{chat.where}: the chat template of {self.folder} writes the first {len(turns)} turns "
-                "otherwise when more follow, so that it is not known where answers end: learn the last one only "
-                '(`answers = "last"`), or name a template that marks them with {% generation %} '
+                "otherwise when more follow, so that it is not known where answers end: learn the last one "
+                'only (`answers = "last"`), or name a template that marks them with {% generation %} '
                 "(`chat_template` in [setup.base])"
             )
         return len(beginning)
@@ -203,8 +201,8 @@ class AnswerTokenizer:
     def _written(self, chat: Chat, turns: Sequence[Turn], **options: Any) -> Any:
         if not self._template:
             raise ConfigError(
-                f"{self.folder}: its tokenizer has no chat template, which conversations go through: take the "
-                "folder of the model that is made for them (…-Instruct), name a Jinja file "
+                f"{self.folder}: its tokenizer has no chat template, which conversations go through: take "
+                "the folder of the model that is made for them (…-Instruct), name a Jinja file "
                 '(`chat_template = "FILE"` in [setup.base]), or give rows as prompt and completion'
             )
         with reading("a conversation that the chat template takes", chat.where, DataError):
@@ -239,10 +237,8 @@ class _Tokenised:
     spans: Sequence[tuple[int, int]] | None
 
     def count_before(self, place: int, before: list[int], *, across: bool = False) -> int:
-        """Count the tokens before a place in the text; `across`: with the one that lies across it.
-
-        `before` are the tokens of the text up to there alone, and decide where they are those of the whole too.
-        """
+        """Count the tokens before a place in the text; `across`: with the one that lies across it."""
+        # `before` are those of the text up to there alone, and decide where the whole begins with them.
         if self.tokens[: len(before)] == before:
             return len(before)
         if self.spans is None:

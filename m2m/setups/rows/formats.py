@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
@@ -102,7 +102,7 @@ def messages(row: Row, columns: Mapping[str, str], where: str) -> Chat:
 
 
 def alpaca(row: Row, columns: Mapping[str, str], where: str) -> Chat:
-    """Read `instruction`, `input` (may be empty or missing) and `output`: what a user says, and the answer."""
+    """Read `instruction`, `input` (may be missing) and `output`: what a user says, and the answer."""
     said = [_text(row, columns["instruction"], where), _optional(row, columns["input"], where)]
     turns = [
         {"role": "system", "content": _optional(row, columns["system"], where)},
@@ -253,7 +253,8 @@ def _columns(name: str, renamed: Mapping[str, str]) -> dict[str, str]:
 
 def _has_roles(turns: Any) -> bool:
     # `conversations` are written with `from` and `value`, and with `role` and `content`.
-    return isinstance(turns, Sequence) and bool(turns) and isinstance(turns[0], Mapping) and "role" in turns[0]
+    first = turns[0] if isinstance(turns, list | tuple) and turns else None
+    return isinstance(first, Mapping) and "role" in first
 
 
 def _turns(row: Row, column: str, where: str) -> tuple[Turn, ...]:

@@ -90,7 +90,7 @@ def arrow_rows(path: Path) -> Rows:
     require_file(path, "Arrow", DataError)
     ipc = _arrow(path, "ipc")
     with reading("Arrow", path, DataError), path.open("rb") as file:
-        stream = not file.read(6) == b"ARROW1"
+        stream = file.read(6) != b"ARROW1"
         file.seek(0)
         opened = ipc.open_stream(file) if stream else ipc.open_file(file)
         batches: Iterable[Any] = (
@@ -105,7 +105,7 @@ def is_datasets_folder(path: Path) -> bool:
 
 
 def folder_rows(path: Path, split: str, said: str) -> Rows:
-    """Read a folder of `save_to_disk`; of several splits, the one that is asked for. `said` begins messages."""
+    """Read a folder of `save_to_disk`; of several splits the one asked for. `said` begins messages."""
     if (path / _SEVERAL).is_file():
         splits = read_json(path / _SEVERAL, "what `datasets` saved", DataError, {"splits": [str]})["splits"]
         path /= _split(splits, split, f"{said}: {path}")
