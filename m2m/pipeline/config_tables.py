@@ -100,7 +100,8 @@ Code, or taplo elsewhere, write `#:schema PATH/configuration.schema.json` in the
 An example of a language set-up is a **window** of `context` + 1 tokens: all documents of a dataset stand in
 one row, in the order of their hashes, each ended, and windows are cut from it one behind the other; each
 predicts `context` tokens. What is left at the end of the row is less than a window and is not used. (`m2m
-score --task lm:FILE` uses every token: [evaluation.md](evaluation.md#tasks).)
+score --task lm:FILE` uses every token: [evaluation.md](evaluation.md#tasks).) A question with its answer is
+an example of its own, of which the answer is learnt: [data.md](data.md).
 """
 
 

@@ -80,8 +80,9 @@ class TargetOptions:
     Attributes:
         dataset: Name of a dataset: a fifth of its documents is kept from training and is this target's
             text. Instead of `files`.
-        validation: Examples that mixtures are chosen by.
-        test: Examples that only the finished models see.
+        validation: Examples that mixtures are chosen by; if the table does not say how many, fewer where
+            there are fewer.
+        test: Examples that only the finished models see; likewise.
     """
 
     dataset: str | None = None

@@ -81,7 +81,9 @@ class Inventory:
         """Write the table for a terminal, numbers under each other."""
         rows = [list(HEAD), *self.rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return ["  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]) for name, *cells in rows]
+        return [
+            "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]) for name, *cells in rows
+        ]
 
     def notes(self) -> Iterator[str]:
         """Say what a reader of the table should not overlook."""
