@@ -2,6 +2,7 @@
 
 Every verb of the command line is a function here that does all of it; its options are the arguments.
 
+    init     a configuration that runs, from your files
     run      data → experts → every subset merged and scored → the pick, really trained → report
     mix      the best shares on the simplex instead of a subset, with intervals (MergeMix)
     merge    checkpoints by a recipe (mergekit YAML), streamed in bounded memory
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from m2m.pipeline.report import write_report as report
     from m2m.predicting import predict
     from m2m.verbs.export import export
+    from m2m.verbs.init import init
     from m2m.verbs.mix import mix
     from m2m.verbs.run import run
     from m2m.verbs.score import race, score
@@ -53,6 +55,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "build_info": ("m2m.build", "build_info"),
     "errors": ("m2m.errors", None),
     "export": ("m2m.verbs.export", "export"),
+    "init": ("m2m.verbs.init", "init"),
     "merge": ("m2m.merging", "merge"),
     "mix": ("m2m.verbs.mix", "mix"),
     "moments": ("m2m.checkpoint.second_moments", "write_second_moments"),
@@ -75,6 +78,7 @@ __all__ = [
     "build_info",
     "errors",
     "export",
+    "init",
     "merge",
     "mix",
     "moments",

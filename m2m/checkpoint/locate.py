@@ -41,9 +41,14 @@ def find_folder(path: str | Path, revision: str | None = None) -> Path:
     local = Path(path)
     if local.exists():
         return local
-    if not _HUB_ID.fullmatch(str(path)):
+    if not is_hub_id(str(path)):
         raise CheckpointError(f"{path}: no such file or folder")
     return _fetch(str(path), revision)
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a text is written as models on the hub are: `org/name`."""
+    return _HUB_ID.fullmatch(text) is not None
 
 
 def _fetch(model: str, revision: str | None) -> Path:

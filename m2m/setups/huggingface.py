@@ -21,8 +21,9 @@ from m2m.checkpoint.hugging_face import (
     load_model,
     load_tokenizer,
 )
+from m2m.checkpoint.locate import find_folder, is_hub_id
 from m2m.checkpoint.manifest import hash_file
-from m2m.errors import ConfigError
+from m2m.errors import CheckpointError, ConfigError
 from m2m.setups.packaged_models import PACKAGED_MODELS
 from m2m.setups.rows.answers import Answered, AnswerTokenizer, Which
 from m2m.setups.rows.formats import Chat, Completion
@@ -137,6 +138,17 @@ class HuggingFaceModel:
         """Run everything but the head: int64 [B, T] to [B, T, D]."""
         out: Tensor = model(input_ids=tokens, output_hidden_states=True).hidden_states[-1]
         return out
+
+
+def find(model: str, root: Path) -> Path:
+    """Find the folder of a model, named by its place from `root` or by its id on the hub."""
+    folder = root / model
+    if folder.exists() or not is_hub_id(model):
+        return folder
+    try:
+        return find_folder(model)
+    except CheckpointError as error:
+        raise ConfigError(f"[setup]: `model` {error}") from error
 
 
 def from_table(

@@ -45,9 +45,9 @@ class LanguageOptions:
 
     Attributes:
         kind: Which set-up it is.
-        model: A folder with a Hugging Face causal language model and its tokenizer; or
-            `"smollm2-135m-instruct"`, which a pinned package carries (extra `gguf`); or `"byte-gpt"`, a
-            small model of bytes that is pretrained here.
+        model: A Hugging Face causal language model with its tokenizer, by its folder or its id on the hub
+            (`org/name`, from the cache where it is there); or `"smollm2-135m-instruct"`, which a pinned
+            package carries (extra `gguf`); or `"byte-gpt"`, a small model of bytes that is pretrained here.
         trust_remote_code: Whether Python code in the model's folder may run.
         base: The table `[setup.base]`: how the model is made or used.
         datasets: Tables `[setup.datasets.NAME]`.
@@ -342,11 +342,14 @@ def _language_model(
         return byte_gpt.from_table(base, root, cache, "[setup.base]", progress)
     if not isinstance(name := spec.get("model"), str):
         known = ", ".join(f'"{each}"' for each in ("byte-gpt", *PACKAGED_MODELS))
-        raise ConfigError(f"[setup]: `model` must be one of {known}, or a Hugging Face model's folder")
+        raise ConfigError(
+            f"[setup]: `model` must be one of {known}, or a Hugging Face model's folder or hub id"
+        )
     from m2m.setups import huggingface
 
     def folder() -> Path:
-        return packaged_model(name, cache, progress) if name in PACKAGED_MODELS else root / name
+        packaged = name in PACKAGED_MODELS
+        return packaged_model(name, cache, progress) if packaged else huggingface.find(name, root)
 
     return huggingface.from_table(folder, base, root, "[setup.base]", trust=trust)
 

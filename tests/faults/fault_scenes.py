@@ -293,6 +293,12 @@ def make_table(folder: Path) -> None:
     (folder / "mixture.json").write_text(json.dumps({"a": 0.25, "b": 0.75}))
 
 
+def make_texts(folder: Path) -> None:
+    """Three text files."""
+    for name in "abc":
+        (folder / f"{name}.txt").write_text("".join(f"{name} says {n} and {n * 7919}. " for n in range(400)))
+
+
 _SCORED = ("--base", "base", "--experts", "a", "b", "c", "--out", "scores.csv")
 _MODEL = ("--model", "../user.py:model")
 _MERGES = ("--threads", "2", "--shard-size", "2KB")
@@ -350,5 +356,6 @@ WRITERS = [
         ("m2m", "predict", "--mixtures", "x.csv", "--scores", "y.csv", "--target", "loss", "--model",
          "ridge-log", "--at", "x.csv", "--out", "pred.csv"),
     ),
+    Scene("init", make_texts, ("m2m", "init", "new", "--data", "a.txt", "b.txt", "--target", "c.txt")),
     Scene("export", make_table, ("m2m", "export", "mixture.json", "--to", "csv", "--out", "c.csv")),
 ]  # fmt: skip

@@ -1,0 +1,284 @@
+"""`m2m init`: a commented configuration that runs, from the user's files or from pinned packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from glob import escape
+from importlib import resources
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from m2m import setups
+from m2m.data import cache_dir
+from m2m.errors import ConfigError, DataError
+from m2m.pipeline.config_tables import json_schema_text
+from m2m.setups.protocol import Setup
+from m2m.support.arguments import argument
+from m2m.support.checked import checked
+from m2m.support.doors import require_file
+from m2m.support.files import write_atomically
+from m2m.support.names import fault, short_names
+from m2m.support.outputs import Output, check_outputs
+from m2m.support.progress import Progress
+from m2m.support.schema import repeated
+
+#: The names of the two files.
+CONFIG, SCHEMA = "config.toml", "config.schema.json"
+#: Examples a training step takes.
+BATCH = 8
+#: Contexts that are tried, in tokens, and how many examples each split of a target has, the most first.
+CONTEXTS, SPLITS = (512, 256, 128, 64, 32), (64, 32, 16)
+#: Longest context of the byte GPT, in bytes: it trains in minutes of one core then.
+LONGEST_OF_BYTES = 128
+#: Bytes a token has, about.
+BYTES_A_TOKEN = 4
+#: Fewest and most steps of an expert that are written.
+STEPS = (20, 200)
+
+
+@dataclass(frozen=True)
+class NewConfig:
+    """What was written.
+
+    Attributes:
+        config: The configuration.
+        schema: The JSON schema that editors complete it from.
+        command: What to run next.
+    """
+
+    config: Path
+    schema: Path
+    command: str
+
+
+@checked()
+def init(
+    folder: str | Path,
+    *,
+    data: Sequence[str | Path] = (),
+    targets: Sequence[str | Path] = (),
+    base: str | Path | None = None,
+    progress: Progress | None = None,
+) -> NewConfig:
+    """Write a commented configuration that runs: `config.toml`, and the JSON schema for editors beside it.
+
+    Without `data` it is the quickstart's, on pinned packages. Else the files are read once, and context,
+    steps and the number of examples are chosen so that they fit them.
+
+    Args:
+        folder: Where the configuration goes; made if need be. No file there is written over.
+        data: The datasets, two files or more; they are named after their files.
+        targets: Files that mixtures are judged on; the first is the one chosen for. A file that is in
+            `data` too stands for the part of that dataset that is then kept from training.
+        base: The model to fine-tune: a Hugging Face folder, or an id of the hub. None: a byte GPT, which is
+            small and pretrained on a fifth of each dataset.
+        progress: Called with (done, total, step).
+
+    Returns:
+        Where it is, and the command to run next.
+
+    Raises:
+        ConfigError: If a file is there already, or `data` and `targets` make no configuration.
+        DataError: If a file cannot be read, or there is too little in it.
+    """  # noqa: DOC502 - partly raised by what is called
+    place = Path(folder)
+    check_outputs([Output(argument("folder", folder), place, "folder")])
+    if data:
+        text = _of_files(place, data, targets, base, progress)
+    elif targets or base is not None:
+        raise ConfigError(f"{argument('data')} is missing: the files to choose from, two or more")
+    else:
+        text = (resources.files("m2m.verbs") / "quickstart.toml").read_text(encoding="utf-8")
+    files = {place / SCHEMA: json_schema_text(), place / CONFIG: f"#:schema ./{SCHEMA}\n{text}"}
+    for path, content in files.items():
+        if os.path.lexists(path) and not _holds(path, content):
+            raise ConfigError(f"{path} is there already, and is left as it is: name another folder")
+    place.mkdir(parents=True, exist_ok=True)
+    for path, content in files.items():
+        write_atomically(path, content)
+    return NewConfig(place / CONFIG, place / SCHEMA, f"m2m run {quote(str(place / CONFIG))} --dry-run")
+
+
+def _holds(path: Path, content: str) -> bool:
+    # What an interrupted call wrote is no obstacle to the next.
+    return path.is_file() and path.read_bytes() == content.encode()
+
+
+def _of_files(
+    folder: Path,
+    data: Sequence[str | Path],
+    targets: Sequence[str | Path],
+    base: str | Path | None,
+    progress: Progress | None,
+) -> str:
+    sources = _named(data, "data")
+    if len(sources) < 2:
+        raise ConfigError(f"{argument('data')} wants two files or more: there is nothing to choose between")
+    if not targets:
+        raise ConfigError(f"{argument('targets')} is missing: a file like what the model shall be good at")
+    goals = _named(targets, "targets")
+    tables = _tables(sources, goals, base)
+    setup = _fitted(tables, goals, progress)
+    return _text(_placed(tables, Path(os.path.realpath(folder))), list(goals), setup)
+
+
+def _named(paths: Sequence[str | Path], what: str) -> dict[str, Path]:
+    for path in paths:
+        require_file(Path(path), "data", DataError)
+        if not os.path.exists(path):
+            raise ConfigError(f"{argument(what)}: no file {path}")
+    if (twice := repeated([os.path.realpath(path) for path in paths])) is not None:
+        raise ConfigError(f"{argument(what)} names {twice} twice")
+    names = [re.sub(r"[^\w.-]+", "_", name).strip("._-") for name in short_names([_stem(p) for p in paths])]
+    found = dict(zip(names, map(Path, paths), strict=True))
+    bad = next((name for name in names if fault(name)), None) or repeated(names)
+    if bad is not None:
+        raise ConfigError(f"{argument(what)}: no name can be made of {found[bad]}: rename the file")
+    return found
+
+
+def _stem(path: str | Path) -> str:
+    place = Path(os.path.abspath(path))
+    return str(place.with_name(place.name.partition(".")[0] or place.name))
+
+
+def _tables(
+    sources: Mapping[str, Path], goals: Mapping[str, Path], base: str | Path | None
+) -> dict[str, Any]:
+    """Make the `[setup]` table, but for what depends on how much there is to read."""
+    datasets = {name: _source(path) for name, path in sources.items()}
+    names = {os.path.realpath(path): name for name, path in sources.items()}
+    targets = {
+        name: {"dataset": names[real]} if (real := os.path.realpath(path)) in names else _source(path)
+        for name, path in goals.items()
+    }
+    if base is not None:
+        return {
+            "kind": "language",
+            "model": os.path.abspath(base) if os.path.exists(base) else str(base),
+            "base": {},
+            "datasets": datasets,
+            "targets": targets,
+        }
+    text = {name: source | {"share": [0.0, 0.2]} for name, source in datasets.items()}
+    shared = {name: source | {"share": [0.2, 1.0]} for name, source in datasets.items()}
+    shape = {"layers": 2, "width": 96, "heads": 3, "steps": 200, "text": text}
+    return {
+        "kind": "language",
+        "model": "byte-gpt",
+        "base": shape,
+        "datasets": shared,
+        "targets": targets,
+    }
+
+
+def _source(path: Path) -> dict[str, Any]:
+    return {"files": escape(os.path.abspath(path)), **_reading(path)}
+
+
+def _reading(path: Path) -> dict[str, str]:
+    """Say how a file is read, where its name alone does not."""
+    return {"read": "jsonl"} if path.suffix == ".jsonl" else {}
+
+
+def _placed(tables: Any, folder: Path) -> Any:
+    """Name files near the configuration from its folder: they keep their places when both move."""
+    if isinstance(tables, dict):
+        return {name: _placed(inner, folder) for name, inner in tables.items()}
+    if isinstance(tables, str) and Path(tables).is_relative_to(folder.parent):
+        return os.path.relpath(tables, folder)
+    return tables
+
+
+def _fitted(tables: dict[str, Any], goals: Mapping[str, Path], progress: Progress | None) -> Setup:
+    """Find a context and numbers of examples that fit the data, write them into the tables, and load them."""
+    smallest = min(path.stat().st_size for path in goals.values())
+    tokens = smallest if tables["model"] == "byte-gpt" else smallest // BYTES_A_TOKEN
+    longest = LONGEST_OF_BYTES if tables["model"] == "byte-gpt" else CONTEXTS[0]
+    contexts = [context for context in CONTEXTS if context <= longest]
+    tries = [
+        (context, count) for count in SPLITS for context in contexts if tokens >= 2 * count * context
+    ] or [(CONTEXTS[-1], 4)]
+    for attempt, (context, count) in enumerate(tries):
+        tables["base"]["context"] = context
+        for table in tables["targets"].values():
+            table.update(validation=count, test=count)
+        try:
+            return setups.load(tables, Path(), cache_dir(), progress)
+        except DataError:
+            if attempt + 1 == len(tries):
+                raise
+    raise AssertionError("there is always a last attempt")
+
+
+def _text(tables: Mapping[str, Any], goals: Sequence[str], setup: Setup) -> str:
+    examples = sorted(len(dataset) for dataset in setup.datasets.values())
+    steps = min(max(examples[len(examples) // 2] // BATCH, STEPS[0]), STEPS[1])
+    own = tables["model"] == "byte-gpt"
+    rate = "1e-3" if own else "5e-5"
+    sizes = ", ".join(f"{name} {len(dataset)}" for name, dataset in setup.datasets.items())
+    head = f"""\
+# Which of {", ".join(tables["datasets"])} should the model be fine-tuned on, to be good at {goals[0]}?
+# Written by `m2m init`. Every key: docs/configuration.md of m2m, or the schema beside this file.
+
+[run]
+target = {_toml(goals[0])}
+validate = false # true: train every mixture too, to measure how far merged models can be trusted
+seed = 0
+
+[train] # the same for every expert and mixture
+steps = {steps} # of each expert; examples there are: {sizes}
+batch = {BATCH}
+optimizer = "adamw"
+learning_rate = {rate} # merging adds up what training changed, and wants small changes
+schedule = "cosine"
+warmup = {steps // 10}
+
+[setup]
+kind = "language"
+model = {_toml(tables["model"])}{_MODEL_HINT if own else ""}
+
+[setup.base]
+"""
+    base = {key: value for key, value in tables["base"].items() if key != "text"}
+    body = _lines(base) + ("" if own else _TRAINABLE_HINT)
+    for kind, named in (
+        ("base.text", tables["base"].get("text", {})),
+        ("datasets", tables["datasets"]),
+        ("targets", tables["targets"]),
+    ):
+        for number, (name, table) in enumerate(named.items()):
+            said = "" if number else _COMMENTS[kind]
+            body += f"\n{said}[setup.{kind}.{_key(name)}]\n{_lines(table)}"
+    return head + body
+
+
+_MODEL_HINT = (
+    " # small, of bytes; your own: a Hugging Face folder or hub id, with only `context` in [setup.base]"
+)
+_TRAINABLE_HINT = (
+    '# trainable = ["layers\\\\.2[0-9]\\\\."] # only these parameters: faster, and smaller experts\n'
+)
+_COMMENTS = {
+    "base.text": "# What the base model is pretrained on: a fifth of each dataset, not trained on again.\n",
+    "datasets": "# An expert is fine-tuned on each. `limit = 1000` takes fewer examples.\n",
+    "targets": "# What mixtures are chosen for: `validation` examples choose, `test` examples judge.\n",
+}
+
+
+def _lines(table: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+
+
+def _toml(value: object) -> str:
+    # Strings, numbers and lists of numbers are written as in JSON.
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,132 @@
+"""`m2m init` writes a configuration that runs, from the user's own files, and writes over nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+import m2m
+from m2m.errors import ConfigError, DataError
+from m2m.pipeline import config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two datasets and a target, in JSON Lines and in text."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("M2M_CACHE", str(tmp_path / "cache"))
+    for name in ("law texts", "web", "goal"):
+        rows = [{"text": f"{name} number {n} is {n * 7919} and no more. " * 3} for n in range(120)]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def tables(path: Path) -> dict[str, object]:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("#:schema ./config.schema.json\n")
+    found = tomllib.loads(text)
+    schema = json.loads((path.parent / "config.schema.json").read_text(encoding="utf-8"))
+    assert not list(Draft202012Validator(schema).iter_errors(found))
+    return found
+
+
+def test_own_files_run(here: Path) -> None:
+    written = m2m.init("mine", data=["law texts.jsonl", "web.jsonl"], targets=["goal.jsonl"])
+    found = tables(written.config)
+    assert found["run"]["target"] == "goal"
+    assert list(found["setup"]["datasets"]) == ["law_texts", "web"]
+    assert found["setup"]["datasets"]["web"]["files"] == "../web.jsonl"
+    assert written.command == "m2m run mine/config.toml --dry-run"
+    text = (
+        written.config.read_text(encoding="utf-8")
+        .replace("steps = 200", "steps = 2")
+        .replace("width = 96", "width = 24")
+    )
+    written.config.write_text(text, encoding="utf-8")
+    report = m2m.run(written.config, "out", workers=1)
+    assert set(report.results["picked"]) <= {"law_texts", "web"}
+
+
+def test_a_target_that_is_a_dataset_is_held_out_of_it(here: Path) -> None:
+    written = m2m.init("mine", data=["web.jsonl", "law texts.jsonl"], targets=["web.jsonl", "goal.jsonl"])
+    targets = tables(written.config)["setup"]["targets"]
+    assert targets["web"]["dataset"] == "web"
+    assert "files" not in targets["web"]
+    assert targets["goal"]["files"] == "../goal.jsonl"
+
+
+def test_without_files_it_is_the_quickstart(here: Path) -> None:
+    written = m2m.init("mine")
+    tables(written.config)
+    text = written.config.read_text(encoding="utf-8").partition("\n")[2]
+    assert text == (ROOT / "examples" / "quickstart.toml").read_text(encoding="utf-8")
+    assert config.load(written.config).run.target == "protobuf"
+
+
+def test_what_is_there_stays(here: Path) -> None:
+    first = m2m.init("mine")
+    assert m2m.init("mine") == first  # nothing new: as after an interruption
+    first.config.write_text("mine = true\n")
+    with pytest.raises(ConfigError, match=r"mine/config\.toml is there already, and is left as it is"):
+        m2m.init("mine")
+    assert first.config.read_text() == "mine = true\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"data": ["web.jsonl"], "targets": ["goal.jsonl"]}, ConfigError, "data wants two files or more"),
+        ({"data": ["web.jsonl", "law texts.jsonl"]}, ConfigError, "targets is missing"),
+        ({"targets": ["goal.jsonl"]}, ConfigError, "data is missing"),
+        ({"data": ["web.jsonl", "no.jsonl"], "targets": ["goal.jsonl"]}, ConfigError, "no file no.jsonl"),
+        ({"data": ["web.jsonl", "./web.jsonl"], "targets": ["goal.jsonl"]}, ConfigError, "web.jsonl twice"),
+        ({"data": ["web.jsonl", "."], "targets": ["goal.jsonl"]}, DataError, "is a folder"),
+        (
+            {"data": ["web.jsonl", "law texts.jsonl"], "targets": ["goal.jsonl"], "base": "no/model"},
+            ConfigError,
+            "no/model: no such folder, and it cannot be fetched",
+        ),
+    ],
+)
+def test_what_makes_no_configuration_is_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], error: type[Exception], said: str
+) -> None:
+    if "base" in options:
+        pytest.importorskip("huggingface_hub", reason="needs the extra `huggingface`")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(error, match=said):
+        m2m.init("mine", **options)
+    assert not Path("mine").exists()
+
+
+def test_a_model_is_named_by_its_id_on_the_hub(here: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra `huggingface`")
+    from helpers.hugging_face_folders import write_llama
+
+    place = here / "home" / "hub" / "models--owner--tiny"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    write_llama(place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    environment = {
+        **os.environ,
+        "HF_HOME": str(here / "home"),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    files = ("--data", "web.jsonl", "law texts.jsonl", "--target", "goal.jsonl", "--base", "owner/tiny")
+    done = subprocess.run(
+        [sys.executable, "-m", "m2m.cli", "init", "mine", *files],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr  # data are read with its tokenizer, as a run does
+    assert tables(here / "mine" / "config.toml")["setup"]["model"] == "owner/tiny"
