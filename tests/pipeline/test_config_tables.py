@@ -81,7 +81,11 @@ def test_a_missing_and_a_mistyped_key_are_one_line(tmp_path: Path) -> None:
     path, text = tmp_path / "c.toml", (ROOT / "examples" / "minimal.toml").read_text(encoding="utf-8")
     for old, new, said in (
         ('target = "tests"', "", r"\[run\]: `target` is missing: the target that the mixture is chosen for$"),
-        ('target = "tests"', "target = 3", r"\[run\]: `target` must be text or a table of a number by name, got 3$"),
+        (
+            'target = "tests"',
+            "target = 3",
+            r"\[run\]: `target` must be text or a table of a number by name, got 3$",
+        ),
         ('target = "tests"', 'target = "tests"\nseed = true', r"`seed` must be a whole number of at least 0"),
         (
             'target = "tests"',
