@@ -31,12 +31,10 @@ from m2m.support.schema import repeated
 CONFIG, SCHEMA = "config.toml", "config.schema.json"
 #: Examples a training step takes.
 BATCH = 8
-#: Contexts that are tried, in tokens, and how many examples each split of a target has, the most first.
-CONTEXTS, SPLITS = (512, 256, 128, 64, 32), (64, 32, 16)
-#: Longest context of the byte GPT, in bytes: it trains in minutes of one core then.
-LONGEST_OF_BYTES = 128
-#: Bytes a token has, about.
-BYTES_A_TOKEN = 4
+#: Contexts that are tried, in tokens; of the byte GPT, in bytes, so that it trains in minutes of one core.
+CONTEXTS, CONTEXTS_OF_BYTES = (512, 256, 128, 64, 32), (128, 64, 32)
+#: Examples that each split of a target should have.
+ENOUGH = 64
 #: Fewest and most steps of an expert that are written.
 STEPS = (20, 200)
 
@@ -123,7 +121,7 @@ def _of_files(
         raise ConfigError(f"{argument('targets')} is missing: a file like what the model shall be good at")
     goals = _named(targets, "targets")
     tables = _tables(sources, goals, base)
-    setup = _fitted(tables, goals, progress)
+    setup = _fitted(tables, progress)
     return _text(_placed(tables, Path(os.path.realpath(folder))), list(goals), setup)
 
 
@@ -178,12 +176,7 @@ def _tables(
 
 
 def _source(path: Path) -> dict[str, Any]:
-    return {"files": escape(os.path.abspath(path)), **_reading(path)}
-
-
-def _reading(path: Path) -> dict[str, str]:
-    """Say how a file is read, where its name alone does not."""
-    return {"read": "jsonl"} if path.suffix == ".jsonl" else {}
+    return {"files": escape(os.path.abspath(path))}
 
 
 def _placed(tables: Any, folder: Path) -> Any:
@@ -195,25 +188,34 @@ def _placed(tables: Any, folder: Path) -> Any:
     return tables
 
 
-def _fitted(tables: dict[str, Any], goals: Mapping[str, Path], progress: Progress | None) -> Setup:
-    """Find a context and numbers of examples that fit the data, write them into the tables, and load them."""
-    smallest = min(path.stat().st_size for path in goals.values())
-    tokens = smallest if tables["model"] == "byte-gpt" else smallest // BYTES_A_TOKEN
-    longest = LONGEST_OF_BYTES if tables["model"] == "byte-gpt" else CONTEXTS[0]
-    contexts = [context for context in CONTEXTS if context <= longest]
-    tries = [
-        (context, count) for count in SPLITS for context in contexts if tokens >= 2 * count * context
-    ] or [(CONTEXTS[-1], 4)]
-    for attempt, (context, count) in enumerate(tries):
+def _fitted(tables: dict[str, Any], progress: Progress | None) -> Setup:
+    """Load the data with the longest context that leaves the targets enough examples, and note it."""
+    found: dict[int, Setup] = {}
+    for context in CONTEXTS_OF_BYTES if tables["model"] == "byte-gpt" else CONTEXTS:
         tables["base"]["context"] = context
-        for table in tables["targets"].values():
-            table.update(validation=count, test=count)
         try:
-            return setups.load(tables, Path(), cache_dir(), progress)
-        except DataError:
-            if attempt + 1 == len(tries):
-                raise
-    raise AssertionError("there is always a last attempt")
+            found[context] = setups.load(tables, Path(), cache_dir(), progress)
+        except DataError as error:
+            why = error
+            continue
+        except ConfigError as error:
+            if "[setup.base.text." in str(error):
+                raise ConfigError(
+                    f"{argument('base')} is missing, for data that a byte GPT cannot be "
+                    f"pretrained on: {error}"
+                ) from error
+            raise
+        if _examples_of_targets(found[context]) >= ENOUGH:
+            break
+    if not found:
+        raise why
+    tables["base"]["context"] = max(found, key=lambda context: _examples_of_targets(found[context]))
+    return found[tables["base"]["context"]]
+
+
+def _examples_of_targets(setup: Setup) -> int:
+    """Count the examples of the smallest split of a target."""
+    return min(len(split) for goal in setup.targets.values() for split in (goal.validation, goal.test))
 
 
 def _text(tables: Mapping[str, Any], goals: Sequence[str], setup: Setup) -> str:
@@ -267,7 +269,7 @@ _TRAINABLE_HINT = (
 _COMMENTS = {
     "base.text": "# What the base model is pretrained on: a fifth of each dataset, not trained on again.\n",
     "datasets": "# An expert is fine-tuned on each. `limit = 1000` takes fewer examples.\n",
-    "targets": "# What mixtures are chosen for: `validation` examples choose, `test` examples judge.\n",
+    "targets": "# What mixtures are chosen for: `validation = 64` examples choose, `test = 64` judge.\n",
 }
 
 

@@ -108,6 +108,16 @@ def test_what_makes_no_configuration_is_refused(
     assert not Path("mine").exists()
 
 
+def test_answers_want_a_model(here: Path) -> None:
+    for name in ("one", "two", "three"):
+        rows = [{"prompt": f"What is {n}?", "completion": f" {name} {n}"} for n in range(90)]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        ConfigError, match=r"^base is missing, for data that a byte GPT cannot be pretrained on"
+    ):
+        m2m.init("mine", data=["one.jsonl", "two.jsonl"], targets=["three.jsonl"])
+
+
 def test_a_model_is_named_by_its_id_on_the_hub(here: Path) -> None:
     pytest.importorskip("transformers", reason="needs the extra `huggingface`")
     from helpers.hugging_face_folders import write_llama
