@@ -76,8 +76,8 @@ def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[st
     if twice is not None:
         first, second = (place + 1 for place in twice)
         raise InputError(
-            f"{where}, rows {first} and {second}: {name} {labels[twice[0]]!r} is there twice; every row needs "
-            "its own"
+            f"{where}, rows {first} and {second}: {name} {labels[twice[0]]!r} is there twice; every row "
+            "needs its own"
         )
     return where, table, True
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from m2m import setups
 from m2m.data import cache_dir
-from m2m.errors import ConfigError, DataError
+from m2m.errors import ConfigError, DataError, InputError
 from m2m.pipeline.config_tables import json_schema_text
 from m2m.setups.protocol import Setup
 from m2m.support.arguments import argument
@@ -195,16 +195,15 @@ def _fitted(tables: dict[str, Any], progress: Progress | None) -> Setup:
         tables["base"]["context"] = context
         try:
             found[context] = setups.load(tables, Path(), cache_dir(), progress)
-        except DataError as error:
-            why = error
-            continue
-        except ConfigError as error:
+        except InputError as error:
             if "[setup.base.text." in str(error):
                 raise ConfigError(
-                    f"{argument('base')} is missing, for data that a byte GPT cannot be "
-                    f"pretrained on: {error}"
+                    f"{argument('base')} is missing, for data that a byte GPT cannot be pretrained on: {error}"
                 ) from error
-            raise
+            if not isinstance(error, DataError):
+                raise
+            why = error
+            continue
         if _examples_of_targets(found[context]) >= ENOUGH:
             break
     if not found:
