@@ -15,6 +15,7 @@ from typing import Any
 
 from m2m.errors import ConfigError
 from m2m.pipeline.mix_options import MixOptions, read_mix_options
+from m2m.pipeline.trainer_job import check_command
 from m2m.support.checked import Natural, Positive
 from m2m.support.doors import read_json, read_toml
 from m2m.support.options import key_names, read_options
@@ -64,9 +65,12 @@ class TrainerOptions:
     Attributes:
         experts: Experts that exist already: a folder with a model or a PEFT adapter by dataset name. Then no
             expert is trained.
+        command: Your own trainer, program and arguments: run for every training instead of m2m's own. It is
+            told what to train on by `{placeholders}`, the environment and a JSON file.
     """
 
     experts: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class RunConfig:
             path: The file.
 
         Returns:
-            Whether some text in `[setup]` or a path of `experts` fits; some texts fit more than is read.
+            Whether some text in `[setup]`, of `experts` or of `command` fits; some fit more than is read.
         """
         name = os.path.realpath(path)
         return os.path.isfile(name) and any(
@@ -149,7 +153,7 @@ class RunConfig:
         return None
 
     def _patterns(self) -> Iterator[str]:
-        named = {"setup": self.setup, "experts": self.trainer.experts}
+        named = {"setup": self.setup, "experts": self.trainer.experts, "command": [*self.trainer.command]}
         return (os.path.realpath(self.root / text.partition(".py:")[0]) for text in _texts(named))
 
 
@@ -172,13 +176,15 @@ def load(path: str | Path) -> RunConfig:
         if not isinstance(tables.get(name), dict):
             raise ConfigError(f"{path} has no table [{name}]")
     train = tables["train"]
+    trainer = read_options(TrainerOptions, train, f"{path} [train]", TrainRecipe)
+    check_command(trainer.command, f"{path} [train]")
     return RunConfig(
         path=path.resolve(),
         run=_run_options(tables["run"], f"{path} [run]"),
         train=_train_recipe(train, f"{path} [train]"),
         setup=tables["setup"],
         mix=read_mix_options(tables.get("mix", {}), f"{path} [mix]"),
-        trainer=read_options(TrainerOptions, train, f"{path} [train]", TrainRecipe),
+        trainer=trainer,
     )
 
 

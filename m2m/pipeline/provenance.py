@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ _OTHER = {
     "base": "trained from another base model",
     "revision": "trained by another version of m2m's training",
     "moments": "trained without keeping its second moments (save_moments)",
+    "command": "trained by another command than train.command",
     "expert": "trained by this run, or taken from another model than train.experts names",
 }
 
@@ -58,6 +59,20 @@ def taken_from(mixture: Mixture, seed: int, expert: str, base: str) -> dict[str,
     return {"mixture": dict.fromkeys(mixture.members, 1.0), "seed": seed, "expert": expert, "base": base}
 
 
+def made_by(
+    command: Sequence[str],
+    mixture: Mixture,
+    seed: int,
+    recipe: TrainRecipe,
+    base: str,
+    contents: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what a training by the user's own program depends on, as far as m2m knows, as `made_from`."""
+    ours = made_from(mixture, seed, recipe, base, contents)
+    parts = ("mixture", "seed", "recipe", "base", "data")
+    return {"command": [*command], **{part: ours[part] for part in parts}}
+
+
 def taken_key(folder: Path) -> str:
     """Return the key of the model that a checkpoint was taken from; empty if it was not taken."""
     found = read_manifest(folder).get(KEY)
@@ -76,8 +91,9 @@ def check_made_from(folder: Path, wanted: Mapping[str, Any], *, noted: bool) -> 
         if noted or not _is_of_an_earlier_m2m(folder, wanted):
             raise _refusal(folder, "holds a checkpoint that does not say what it was made from")
         return
-    plain = json.loads(json.dumps(wanted))
-    differing = [part for part in plain if not isinstance(found, dict) or found.get(part) != plain[part]]
+    plain, known = json.loads(json.dumps(wanted)), found if isinstance(found, dict) else {}
+    differing = [part for part in ("expert", "command") if part in known and part not in plain]
+    differing += [part for part in plain if known.get(part) != plain[part]]
     if differing:
         raise _refusal(folder, f"holds a model that was {_difference(differing[0], found, plain)}")
 

@@ -135,6 +135,11 @@ class RunFolder:
         return self.root / "base"
 
     @property
+    def trainings(self) -> Path:
+        """Folder of what a trainer of the user's was told, said and left."""
+        return self.root / "trainings"
+
+    @property
     def table(self) -> Path:
         """The table of scores (SQLite)."""
         return self.root / "scores.sqlite"

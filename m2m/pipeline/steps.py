@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -19,16 +18,9 @@ from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
-from m2m.pipeline.provenance import (
-    KEY,
-    check_made_from,
-    checkpoint_key,
-    made_from,
-    taken_from,
-    taken_key,
-)  # fmt: skip
+from m2m.pipeline.elsewhere import Elsewhere
+from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.taking import model_key, take_model
 from m2m.pipeline.worker import Task, Train
 from m2m.scoring import Means, Scores, TargetScorer, score_model
 from m2m.scoring.table import ScoreTable
@@ -87,7 +79,6 @@ class RunSteps:
     progress: Progress
     means: Means
     seconds: dict[str, float] = field(default_factory=dict)
-    _given_keys: dict[Path, str] = field(default_factory=dict, init=False)
 
     @property
     def datasets(self) -> list[str]:
@@ -149,8 +140,10 @@ class RunSteps:
         wanted = [
             (seed, mixture) for seed, mixture in product(seeds, mixtures) if self.is_made(mixture, seed)
         ]
+        elsewhere = Elsewhere(self.config, self.setup, self.contents, self.folder, self.progress)
+        origins = elsewhere.bring([(mixture, seed) for seed, mixture in wanted], step)
         for seed, mixture in wanted:
-            folder, key, origin = self.folder.model(mixture, seed), None, self.taken(mixture, seed, step)
+            folder, key, origin = self.folder.model(mixture, seed), None, origins[mixture, seed]
             if folder.exists():
                 source = origin or made_from(mixture, seed, self.config.train, base, self.contents)
                 check_made_from(folder, source, noted=self.folder.origins_noted)
@@ -169,31 +162,6 @@ class RunSteps:
     def is_made(self, mixture: Mixture, seed: int) -> bool:
         """Say whether a model is trained, or given: of given experts there is one, and no other seed's."""
         return not self.config.experts or len(mixture.members) > 1 or seed == self.config.run.seed
-
-    def taken(self, mixture: Mixture, seed: int, step: str) -> dict[str, Any] | None:
-        """Take an expert that exists already into the folder, unless it lies there.
-
-        Args:
-            mixture: What is to be trained.
-            seed: Its training seed; a given expert stands for the run's first.
-            step: What progress calls it.
-
-        Returns:
-            What its checkpoint says it was made from; None if it is trained here.
-        """
-        given = self.config.experts.get(mixture.members[0]) if len(mixture.members) == 1 else None
-        if given is None or seed != self.config.run.seed:
-            return None
-        folder = self.folder.model(mixture, seed)
-        base, gone = checkpoint_key(self.folder.base), folder.exists() and not given.exists()
-        if given not in self._given_keys:
-            self._given_keys[given] = taken_key(folder) if gone else model_key(given, self.folder.base)
-        origin = taken_from(mixture, seed, self._given_keys[given], base)
-        if not folder.exists():
-            self.progress(0, 1, f"{step}: {mixture.label} from {given}")
-            notes = {"mixture": mixture.label, "seed": str(seed)}
-            take_model(given, self.folder.base, folder, notes, {KEY: origin})
-        return origin
 
     def merge(self, mixtures: Sequence[Mixture], tasks: Sequence[Task], step: str) -> list[str]:
         """Score merged models where they are not scored; the experts must have been trained.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -25,6 +26,7 @@ from m2m.setups.rows.examples import (
     longest,
     make_examples,
 )
+from m2m.setups.rows.formats import Document, as_record
 from m2m.setups.rows.inventory import Inventory, Read
 from m2m.setups.text import TextSource
 from m2m.support.checked import Positive
@@ -127,6 +129,7 @@ class LanguageSetup:
         metrics: The one metric: `loss`, in nat a token (a byte for the byte GPT).
         inventory: What was read.
         batch_size: Examples a batch in evaluation.
+        documents: Reads again the documents that a dataset's examples were made of, by its name.
     """
 
     language_model: LanguageModel
@@ -136,6 +139,16 @@ class LanguageSetup:
     metrics: Mapping[str, bool]
     inventory: Inventory
     batch_size: int = 16
+    documents: Mapping[str, Callable[[], Iterable[Document]]] = field(default_factory=dict)
+
+    @property
+    def model_folder(self) -> Path | None:
+        """Folder that transformers loads the base model from; None if there is none."""
+        return getattr(self.language_model, "folder", None)
+
+    def records(self, dataset: str) -> list[dict[str, Any]]:
+        """Return a dataset's documents as trainers outside m2m read them, see `m2m.setups.rows.formats`."""
+        return [as_record(document) for document in self.documents[dataset]()]
 
     def build(self) -> nn.Module:
         """Return a new module of the base architecture."""
@@ -202,7 +215,13 @@ def from_spec(
     datasets = batchable(made)
     version = _version(model, datasets, targets)
     inventory = Inventory(reader.read, model.context)
-    return LanguageSetup(model, datasets, targets, version, {"loss": False}, inventory)
+    documents = {
+        name: partial(
+            _documents, reader.trained(name, held_out=name in held_out), made[name].places, root, cache
+        )
+        for name in sources
+    }
+    return LanguageSetup(model, datasets, targets, version, {"loss": False}, inventory, documents=documents)
 
 
 @dataclass(frozen=True)
@@ -220,14 +239,18 @@ class _Reader:
     _whole: dict[str, Collection] = field(default_factory=dict)
 
     def dataset(self, name: str, *, held_out: bool) -> Made:
-        source, table, where = self.sources[name], self.tables[name], f"[setup.datasets.{name}]"
-        found = self.collect(source.part(0, 1 - HELD_OUT) if held_out else source)
+        table, where = self.tables[name], f"[setup.datasets.{name}]"
+        found = self.collect(self.trained(name, held_out=held_out))
         limit = _count(table, "limit", where) if "limit" in table else None
         made = self.make(found, AnswerRule.parse(table, where), limit, table, where)
         if not len(made):
             raise DataError(f"{where}: {_nothing(made, found, self.model.context)}")
         self.read.append(_read("dataset", name, "train", made, found))
         return made
+
+    def trained(self, name: str, *, held_out: bool) -> TextSource:
+        source = self.sources[name]
+        return source.part(0, 1 - HELD_OUT) if held_out else source
 
     def target(self, table: Mapping[str, Any], name: str, datasets: Mapping[str, Made]) -> Target:
         where = f"[setup.targets.{name}]"
@@ -280,6 +303,11 @@ class _Reader:
         if source.said not in self._whole:
             self._whole[source.said] = source.whole().collect(self.root, self.cache, self.progress)
         return self._whole[source.said].part(source.share)
+
+
+def _documents(source: TextSource, places: frozenset[float], root: Path, cache: Path) -> list[Document]:
+    found = source.whole().collect(root, cache).part(source.share).documents
+    return [document for place, document in found.items() if place in places]
 
 
 def _nothing(made: Made, found: Collection, context: int) -> str:

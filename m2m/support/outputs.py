@@ -19,7 +19,7 @@ RUN_MARK = "run.json"
 RUN_KEEPS = frozenset(
     {
         RUN_MARK, "config.toml", "scores.sqlite", "scores.csv", "results.json", "report.html", ".lock",
-        "base", "experts", "mixtures", "mix",
+        "base", "experts", "mixtures", "mix", "trainings",
     }
 )  # fmt: skip
 #: Where a run has its figures; analyses of the run write there too, as into a folder.

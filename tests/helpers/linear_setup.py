@@ -60,6 +60,10 @@ class LinearSetup:
     def judge(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"loss": (output - batch[1]) ** 2 / 2}
 
+    def records(self, dataset: str) -> list[dict[str, object]]:
+        x, y = self.datasets[dataset].tensors
+        return [{"x": row, "y": value} for row, value in zip(x.tolist(), y.tolist(), strict=True)]
+
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
         return batch[0] * model.theta
 

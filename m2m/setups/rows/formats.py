@@ -74,6 +74,15 @@ def is_empty(document: Document) -> bool:
     return not document.strip() if isinstance(document, str) else document.is_empty
 
 
+def as_record(document: Document) -> dict[str, Any]:
+    """Say a document as trainers read it: `text`; `prompt` and `completion`; or `messages`."""
+    if isinstance(document, str):
+        return {"text": document}
+    if isinstance(document, Completion):
+        return {"prompt": document.prompt, "completion": document.completion}
+    return {"messages": [dict(turn) for turn in document.turns]}
+
+
 def content_of(document: Document) -> bytes:
     """What a document says, as bytes: equal for equal documents only. Half a letter is a `ValueError`."""
     if isinstance(document, str):
