@@ -215,11 +215,9 @@ def from_spec(
     datasets = batchable(made)
     version = _version(model, datasets, targets)
     inventory = Inventory(reader.read, model.context)
+    trained = {name: reader.trained(name, held_out=name in held_out) for name in sources}
     documents = {
-        name: partial(
-            _documents, reader.trained(name, held_out=name in held_out), made[name].places, root, cache
-        )
-        for name in sources
+        name: partial(_documents, source, made[name].places, root, cache) for name, source in trained.items()
     }
     return LanguageSetup(model, datasets, targets, version, {"loss": False}, inventory, documents=documents)
 
@@ -306,7 +304,7 @@ class _Reader:
 
 
 def _documents(source: TextSource, places: frozenset[float], root: Path, cache: Path) -> list[Document]:
-    found = source.whole().collect(root, cache).part(source.share).documents
+    found = source.collect(root, cache).documents
     return [document for place, document in found.items() if place in places]
 
 

@@ -293,3 +293,22 @@ def test_bytes_learn_answers_too(spec, root):
     assert all(any(whole.startswith(part) for whole in said) for part in cut)
     model = load_state(setup.build(), setup.base_state(root / "cache"))
     assert torch.isfinite(setup.loss(model, setup.datasets["one"].take(torch.arange(4)))).all()
+
+
+def test_records_are_the_documents_that_are_trained_on(spec, root):
+    spec["datasets"] = {
+        "one": {"files": "one.jsonl", "limit": 7},
+        "sums": {"files": "sums.jsonl"},
+        "text": {"files": "text.txt"},
+    }
+    spec["targets"] = {"sums": {"dataset": "sums", "validation": 2, "test": 2}}
+    setup = load(spec, root)
+    rows = [json.loads(line) for line in (root / "one.jsonl").read_text().splitlines()]
+    found = setup.records("one")
+    assert len(found) == len(setup.datasets["one"]) == 7
+    assert all(record in rows for record in found)
+    rows = [json.loads(line) for line in (root / "sums.jsonl").read_text().splitlines()]
+    assert len(setup.records("sums")) == len(setup.datasets["sums"]) < len(rows), "the target's are held out"
+    assert all(record in rows for record in setup.records("sums"))
+    assert setup.records("text") == [{"text": (root / "text.txt").read_text()}]
+    assert setup.model_folder == root / "llama"
