@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Annotated
 
 from m2m.errors import ConfigError, InputError, MixtureError
+from m2m.exporting.local_files import builder_of, for_axolotl, for_llama_factory, for_load_dataset
 from m2m.mixture import Mixture
 from m2m.support.arguments import argument
 from m2m.support.checked import AtLeast, Positive, check_fields
@@ -151,9 +152,7 @@ def _interleave(mixture: Mixture, sources: Sources) -> str:
     `all_exhausted` small datasets are repeated until each has been read once.
     """
     paths, shares = _shares(mixture, sources)
-    loads = "".join(
-        f'        load_dataset({json.dumps(path, ensure_ascii=False)}, split="train"),\n' for path in paths
-    )
+    loads = "".join(f'        load_dataset({_arguments(path)}, split="train"),\n' for path in paths)
     return (
         "from datasets import interleave_datasets, load_dataset\n\n"
         "dataset = interleave_datasets(\n"
@@ -165,17 +164,26 @@ def _interleave(mixture: Mixture, sources: Sources) -> str:
     )
 
 
+def _arguments(path: str) -> str:
+    first, *more = (
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in for_load_dataset(path).items()
+    )
+    return ", ".join([first.removeprefix("path="), *more])
+
+
 def _llama_factory(mixture: Mixture, sources: Sources) -> str:
     """Return LLaMA-Factory's data arguments: `dataset`, `mix_strategy`, `interleave_probs`.
 
     https://github.com/hiyouga/LLaMA-Factory/blob/main/src/llamafactory/hparams/data_args.py: both lists are
-    separated by commas; a dataset's path is its name in `dataset_info.json`. `interleave_over` stops when
-    every dataset has been read once.
+    separated by commas; a dataset's path is its name in `dataset_info.json`, and a file's its own (the format
+    `llama-factory-info` describes it there). `interleave_over` stops when every dataset has been read once.
 
     Raises:
         MixtureError: If a path has a comma.
     """
-    paths, shares = _shares(mixture, sources)
+    names, weights = _members(mixture)
+    shares = decimals(names, weights, sources.digits)
+    paths = [name if builder_of(sources.path(name)) else sources.path(name) for name in names]
     for path in paths:
         if "," in path:
             raise MixtureError(
@@ -186,13 +194,24 @@ def _llama_factory(mixture: Mixture, sources: Sources) -> str:
     )
 
 
+def _llama_factory_info(mixture: Mixture, sources: Sources) -> str:
+    """Return LLaMA-Factory's `dataset_info.json`: where each dataset lies, and what its records are.
+
+    https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md: a file's name starts from the folder
+    `dataset_dir`, where this file lies too.
+    """
+    entries = {name: for_llama_factory(sources.path(name)) for name in mixture.members}
+    return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+
+
 def _axolotl(mixture: Mixture, sources: Sources) -> str:
     """Return axolotl's `datasets` with row counts as split slices (`path`, `split`), merged and shuffled.
 
-    https://docs.axolotl.ai/docs/config-reference.html: entries have no weight; add each one's `type`.
+    https://docs.axolotl.ai/docs/config-reference.html: entries have no weight; a local file is told its
+    `ds_type` and the `type` of its records, others need their `type` added.
     """
     counts = _counts(mixture, sources, "axolotl")
-    entries = [{"path": path, "split": f"train[:{count}]"} for path, count in counts]
+    entries = [{**for_axolotl(path), "split": f"train[:{count}]"} for path, count in counts]
     return _dump({"datasets": entries, "shuffle_merged_datasets": True})
 
 
@@ -205,9 +224,12 @@ def _trl(mixture: Mixture, sources: Sources) -> str:
     """
     if sources.total is not None:
         counts = _counts(mixture, sources, "TRL")
-        return _dump({"datasets": [{"path": path, "split": f"train[:{count}]"} for path, count in counts]})
+        entries = [{**for_load_dataset(path), "split": f"train[:{count}]"} for path, count in counts]
+        return _dump({"datasets": entries})
     pairs = zip(*_shares(mixture, sources), strict=True)
-    return _dump({"datasets": [{"path": path, "fraction": float(share)} for path, share in pairs]})
+    return _dump(
+        {"datasets": [{**for_load_dataset(path), "fraction": float(share)} for path, share in pairs]}
+    )
 
 
 def _megatron(mixture: Mixture, sources: Sources) -> str:
@@ -268,6 +290,7 @@ _ALL = (
     Format("csv", "exact weights, a row a dataset", _csv),
     Format("interleave", "Python for Hugging Face interleave_datasets", _interleave),
     Format("llama-factory", "LLaMA-Factory's data arguments", _llama_factory),
+    Format("llama-factory-info", "LLaMA-Factory's dataset_info.json", _llama_factory_info),
     Format("axolotl", "axolotl's datasets, as row counts", _axolotl),
     Format("trl", "TRL's dataset mixture; with --total as row counts", _trl),
     Format("megatron", "Megatron-LM's blend for --data-path", _megatron),
