@@ -41,6 +41,11 @@ def progress(*, quiet: bool, unit: str = "") -> Progress:
     return _Bar(unit) if sys.stderr.isatty() else _Lines(unit)
 
 
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"m2m: {line}", file=sys.stderr, flush=True)
+
+
 class _Stage:
     """Tells when one stage ends and the next begins."""
 
@@ -60,6 +65,11 @@ class _Bar:
         self._unit = unit
         self._stage = _Stage()
         self._bar: Any = None
+
+    def say(self, lines: Sequence[str]) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        _say(lines)
 
     def __call__(self, done: int, total: int, what: str) -> None:
         from tqdm import tqdm
@@ -90,6 +100,9 @@ class _Lines:
         self._stage = _Stage()
         self._began = self._said = 0.0
         self._first = 0
+
+    def say(self, lines: Sequence[str]) -> None:
+        _say(lines)
 
     def __call__(self, done: int, total: int, what: str) -> None:
         now = time.monotonic()

@@ -18,6 +18,7 @@ from m2m.mixture import Mixture, weight_matrix
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
+from m2m.pipeline.data_read import note_data
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.predicting import PairCorrection
 from m2m.scoring import Means
@@ -64,6 +65,7 @@ def mix(
     contents = contents_of(setup)
     with run_folder.claim(out, config, contents) as folder, one_thread():
         folder.mix.mkdir(exist_ok=True)
+        folder = note_data(folder, setup, progress or nobody)
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _RunSteps(
                 config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,

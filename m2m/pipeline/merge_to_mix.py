@@ -15,6 +15,7 @@ from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
+from m2m.pipeline.data_read import note_data
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.target_utility import METRIC, TargetUtility
@@ -62,6 +63,7 @@ def run(
     _check_names(config, setup)
     contents = contents_of(setup)
     with run_folder.claim(out, config, contents) as folder, ScoreTable(folder.table) as table, one_thread():
+        folder = note_data(folder, setup, progress or nobody)
         steps = _Steps(
             config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
             means or WHOLE,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from m2m.errors import RunFolderError
 from m2m.mixture import Mixture
 from m2m.scoring.table import ScoreTable
+from m2m.setups.rows.inventory import SHAPE as INVENTORY
+from m2m.setups.rows.inventory import Inventory
 from m2m.support.arguments import argument
 from m2m.support.doors import read_json
 from m2m.support.files import naming, write_atomically
@@ -150,6 +152,11 @@ class RunFolder:
         return self.root / "scores.csv"
 
     @property
+    def data(self) -> Path:
+        """What was read, in numbers (JSON)."""
+        return self.root / "data.json"
+
+    @property
     def results(self) -> Path:
         """The outcome (JSON)."""
         return self.root / "results.json"
@@ -184,6 +191,12 @@ class RunFolder:
         except RunFolderError as error:
             raise RunFolderError(f"{error}; {_WRITE_ANEW}") from error
         return content
+
+    def read_data(self) -> Inventory | None:
+        """Read the table of what was read; None where an earlier m2m kept none."""
+        if not self.data.exists():
+            return None
+        return Inventory.from_json(read_json(self.data, "what a run read", RunFolderError, INVENTORY))
 
     def read_seconds(self) -> dict[str, float]:
         """Read what each step has taken so far: of `results.json` only that, whichever m2m wrote the rest."""
@@ -227,7 +240,7 @@ class RunFolder:
 def check(root: Path, config: RunConfig) -> None:
     """Refuse a folder that a run of this configuration may not use; nothing is touched."""
     said, folder = argument("out", root), RunFolder(root)
-    files = (folder.config, folder.identity, folder.csv, folder.results, folder.report)
+    files = (folder.config, folder.identity, folder.csv, folder.data, folder.results, folder.report)
     check_outputs(
         [
             Output(said, root, "folder"),

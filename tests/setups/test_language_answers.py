@@ -214,7 +214,7 @@ def test_a_target_that_is_trained_on_in_part_is_noted_with_the_count(spec, root,
     shared = {part.split: part.shared.get("one", 0) for part in inventory.parts if part.kind == "target"}
     assert sum(shared.values()) == 5
     notes = " ".join(inventory.notes())
-    assert all(f"{count} of its" in notes for count in shared.values() if count)
+    assert all(f"trains on {count} of the" in notes for count in shared.values() if count)
 
 
 def test_the_version_follows_what_is_learnt(spec, root):

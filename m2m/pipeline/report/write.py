@@ -13,6 +13,7 @@ from m2m.pipeline.report.caveats import QUESTIONS, caveats, interval_about
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
 from m2m.pipeline.report.utility import targets
 from m2m.pipeline.run_folder import RunFolder
+from m2m.setups.rows.inventory import HEAD, Inventory
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
 from m2m.support.doors import read_json, read_text
@@ -74,6 +75,8 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
     if results["fidelity"]:
         yield section("Beside what the experts say without merging", *beside(folder.figures, results))
     yield section("Read with care", bullets(caveats(results)))
+    if inventory := folder.read_data():
+        yield section("What was read", *_data(inventory))
     yield section("How it was made", *_making(folder, results))
 
 
@@ -189,6 +192,12 @@ def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
         _number(found.get("regret"), found.get("reason")),
         _number(None, found.get("reason")) if rank is None else f"{rank} of {found.get('candidates', '?')}",
     ]
+
+
+def _data(inventory: Inventory) -> Iterator[str]:
+    yield table(HEAD, inventory.rows(), "Documents count once; tokens of text are counted as it is packed.")
+    if notes := list(inventory.notes()):
+        yield bullets(notes)
 
 
 def _making(folder: RunFolder, results: _Results) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from types import NoneType
 from typing import Any, Literal
 
 from m2m.setups.protocol import Setup
@@ -26,7 +27,8 @@ class Read:
         dropped: Documents that no answer token was left of, or that the rule `drop` took away.
         repeats: Documents that were there already; each counts once.
         blanks: Documents with nothing to learn in them.
-        shared: Of a target: how many of its documents a dataset trains on too, by the dataset's name.
+        shared: Of a target: how many of the documents of its examples a dataset trains on too, by the
+            dataset's name.
     """
 
     kind: Literal["dataset", "target"]
@@ -88,10 +90,11 @@ class Inventory:
     def notes(self) -> Iterator[str]:
         """Say what a reader of the table should not overlook."""
         for part in self.parts:
+            used = part.documents if part.format == "text" else part.examples
             for dataset, count in part.shared.items():
                 yield (
-                    f"target {part.name}: {count} of its {part.documents} {part.split} documents are trained "
-                    f"on in dataset {dataset} too, and flatter whoever trained on it"
+                    f"target {part.name}: dataset {dataset} trains on {count} of the {used} documents of "
+                    f"{part.split} too, which flatters whoever trains on it: take them out of one of the two"
                 )
             if part.truncated and part.truncated > _MANY * part.examples:
                 yield (
@@ -114,8 +117,24 @@ class Inventory:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Inventory:
-        """Read what a run kept; `SHAPE` is its shape."""
-        return cls([Read(**part) for part in content["read"]], content["context"])
+        """Read what a run kept, which has the shape `SHAPE`."""
+        known = [each.name for each in fields(Read)]
+        parts = [Read(**{name: part[name] for name in known if name in part}) for part in content["read"]]
+        return cls(parts, content["context"])
+
+
+_COUNT = (NoneType, int)
+#: What `to_json` gives.
+SHAPE = {
+    "context": _COUNT,
+    "read": [
+        {
+            "kind": str, "name": str, "split": str, "examples": int, "format?": (NoneType, str),
+            "shared?": {str: int},
+            **{f"{count}?": _COUNT for count in _COLUMNS.values() if count != "examples"},
+        }
+    ],
+}  # fmt: skip
 
 
 def inventory_of(setup: Setup) -> Inventory:
