@@ -204,8 +204,8 @@ class ByteModel:
             keep_tensors(model.state_dict(), path)
         return kept_tensors(path)
 
-    def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Name tokens as the model's forward does: int64 [B, T]."""
+    def inputs(self, tokens: Tensor, learnt: Tensor | None = None) -> dict[str, Tensor]:
+        """Name tokens as the model's forward does: int64 [B, T]; it gives logits whatever is learnt."""
         return {"tokens": tokens}
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:

@@ -43,11 +43,15 @@ class HuggingFaceOptions:
         trainable: Regular expressions; fine-tuning moves the parameters whose name one of them is found in.
             Empty: all.
         chat_template: Jinja file that conversations are written by; empty: the tokenizer's own template.
+        cache_trunk: Whether the frozen blocks below the first trained one run once, and what they make of
+            each example is kept in the data cache: training, scoring and merging then run the top only, and
+            experts are their trained tensors only. The results are the same but for rounding.
     """
 
     context: Positive = 128
     trainable: tuple[str, ...] = ()
     chat_template: str = ""
+    cache_trunk: bool = False
 
     def check(self, where: str) -> None:
         """Refuse what is no regular expression; `where` begins the message."""
@@ -67,6 +71,7 @@ class HuggingFaceModel:
             Empty: all.
         trust_remote_code: Whether Python code in the folder may run.
         chat_template: Template, in Jinja, that conversations are written by; empty: the tokenizer's own.
+        cache_trunk: Whether the frozen trunk is to run once; see `m2m.setups.cached_trunk`.
     """
 
     folder: Path
@@ -74,16 +79,23 @@ class HuggingFaceModel:
     trainable: tuple[str, ...] = ()
     trust_remote_code: bool = False
     chat_template: str = ""
+    cache_trunk: bool = False
     token_type = torch.int32
 
     @cached_property
     def version(self) -> str:
         """Content hash of every file of the folder and of the options."""
         more = (*[True][: self.trust_remote_code], *filter(None, [self.chat_template]))
-        content = hashlib.sha256(repr((self.context, self.trainable, *more)).encode())
+        options = repr((self.context, self.trainable, *more))
+        return hashlib.sha256(f"{options}\n{self.files_hash}".encode()).hexdigest()[:16]
+
+    @cached_property
+    def files_hash(self) -> str:
+        """Content hash of every file of the folder."""
+        content = hashlib.sha256()
         for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
             content.update(f"{path.relative_to(self.folder)} {hash_file(path)}\n".encode())
-        return content.hexdigest()[:16]
+        return content.hexdigest()
 
     def encode(self, documents: Sequence[str]) -> Tensor:
         """Turn documents into int32 [tokens], each document ended by the end-of-text token."""
@@ -130,8 +142,8 @@ class HuggingFaceModel:
         """Return θ₀ as it lies in the folder."""
         return self.build().state_dict()
 
-    def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Name tokens as the model's forward does: int64 [B, T]."""
+    def inputs(self, tokens: Tensor, learnt: Tensor | None = None) -> dict[str, Tensor]:
+        """Name tokens as the model's forward does: int64 [B, T]; it gives logits whatever is learnt."""
         return {"input_ids": tokens}
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
@@ -185,4 +197,4 @@ def from_table(
     template = options.chat_template and read_text(
         root / options.chat_template, f"a chat template, as {where} says", ConfigError
     )
-    return HuggingFaceModel(folder, options.context, options.trainable, trust, template)
+    return HuggingFaceModel(folder, options.context, options.trainable, trust, template, options.cache_trunk)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from m2m.errors import ConfigError, DataError
-from m2m.setups import byte_gpt
+from m2m.setups import byte_gpt, huggingface
+from m2m.setups.cached_trunk import CachedTrunkModel, Windows
+from m2m.setups.huggingface import HuggingFaceModel
 from m2m.setups.packaged_models import PACKAGED_MODELS, packaged_model
 from m2m.setups.protocol import Batch, Examples, Target, logits_of
 from m2m.setups.rows.answers import AnswerRule
@@ -32,7 +34,7 @@ from m2m.setups.text import TextSource
 from m2m.support.checked import Positive
 from m2m.support.names import check_names
 from m2m.support.options import key_names
-from m2m.support.progress import Progress
+from m2m.support.progress import Progress, nobody
 from m2m.support.schema import check_keys, check_whole
 
 #: Share of a dataset's documents that is kept from training once a target is its held-out text.
@@ -105,8 +107,11 @@ class LanguageModel(TokenModel, Protocol):
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
         """Return θ₀."""
 
-    def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Name tokens as the model's forward does, which returns (an object with) logits [B, T, V]."""
+    def inputs(self, tokens: Tensor, learnt: Tensor | None = None) -> dict[str, Tensor]:
+        """Name tokens [B, T] as the model's forward does, and after which ones the next is learnt [B, T].
+
+        The forward returns (an object with) logits [B, T, V], or those of the A learnt positions [A, V].
+        """
 
     def hidden(self, model: nn.Module, tokens: Tensor) -> Tensor:
         """Return the last hidden states: int64 [B, T] to [B, T, D]."""
@@ -164,17 +169,28 @@ class LanguageSetup:
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         """Give the model all tokens [B, T + 1] of the batch's longest example but the last."""
-        return self.language_model.inputs(_tokens(batch)[:, :-1])
+        tokens = _tokens(batch)[:, :-1]
+        return self.language_model.inputs(tokens, _learnt(batch, tokens.shape[1]))
 
     def judge(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Judge examples by next-token cross-entropy, nat a learnt token, from logits [B, T, V]: [B]."""
-        following = _tokens(batch)[:, 1:]
-        logits = logits_of(output)
-        nats = functional.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
-        nats = nats.view(len(following), -1)
-        if len(batch) == 1:
-            return {"loss": nats.mean(1)}
-        learnt = batch[1][:, 1 : following.shape[1] + 1]
+        """Judge examples by next-token cross-entropy, nat a learnt token: [B].
+
+        Args:
+            output: (An object with) logits [B, T, V], or those of the A learnt positions alone [A, V].
+            batch: The examples.
+
+        Returns:
+            The loss. [B]
+        """
+        following, logits = _tokens(batch)[:, 1:], logits_of(output)
+        learnt = _learnt(batch, following.shape[1])
+        if learnt is None:
+            return {"loss": _nats(logits.flatten(0, 1), following.flatten()).view(following.shape).mean(1)}
+        if logits.ndim == 2:
+            nats = logits.new_zeros(following.shape)
+            nats = nats.masked_scatter(learnt, _nats(logits, following[learnt]))
+        else:
+            nats = _nats(logits.flatten(0, 1), following.flatten()).view(following.shape)
         return {"loss": nats.masked_fill(~learnt, 0).sum(1) / learnt.sum(1)}
 
     def embed(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -191,6 +207,16 @@ def _tokens(batch: Batch) -> Tensor:
     """Take the tokens of a batch, int64 [B, T]: T is the length of its longest example."""
     tokens = batch[0].long()
     return tokens if len(batch) == 1 else tokens[:, : longest(batch[1])]
+
+
+def _learnt(batch: Batch, length: int) -> Tensor | None:
+    """Say after which of an example's first tokens the next one is learnt, bool [B, T]; None: after all."""
+    return None if len(batch) == 1 else batch[1][:, 1 : length + 1]
+
+
+def _nats(logits: Tensor, following: Tensor) -> Tensor:
+    """Cross-entropy of tokens [A] under logits [A, V]: [A]."""
+    return functional.cross_entropy(logits, following, reduction="none")
 
 
 def from_spec(
@@ -213,6 +239,7 @@ def from_spec(
     made = {name: reader.dataset(name, held_out=name in held_out) for name in sources}
     targets = {name: reader.target(table, name, made) for name, table in tables["targets"].items()}
     datasets = batchable(made)
+    model = _with_trunk_run(model, datasets, targets, cache, progress)
     version = _version(model, datasets, targets)
     inventory = Inventory(reader.read, model.context)
     trained = {name: reader.trained(name, held_out=name in held_out) for name in sources}
@@ -371,13 +398,27 @@ def _language_model(
         raise ConfigError(
             f"[setup]: `model` must be one of {known}, or a Hugging Face model's folder or hub id"
         )
-    from m2m.setups import huggingface
 
     def folder() -> Path:
         packaged = name in PACKAGED_MODELS
         return packaged_model(name, cache, progress) if packaged else huggingface.find(name, root)
 
     return huggingface.from_table(folder, base, root, "[setup.base]", trust=trust)
+
+
+def _with_trunk_run(
+    model: LanguageModel,
+    datasets: Mapping[str, Examples],
+    targets: Mapping[str, Target],
+    cache: Path,
+    progress: Progress | None,
+) -> LanguageModel:
+    """Take the trunk off a model that asks for it; what it makes of all examples is kept."""
+    if not isinstance(model, HuggingFaceModel) or not model.cache_trunk:
+        return model
+    splits = [split for target in targets.values() for split in (target.validation, target.test)]
+    windows = [Windows.of(examples) for examples in (*datasets.values(), *splits)]
+    return CachedTrunkModel(model, windows, cache, progress or nobody)
 
 
 def _source(table: Mapping[str, Any], where: str, more: type) -> TextSource:

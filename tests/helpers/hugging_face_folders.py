@@ -29,8 +29,7 @@ def write_llama(folder: Path, seed: int = 0, **config: Any) -> Path:
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
     wanted = {"tie_word_embeddings": True, "eos_token_id": 256, **config}
     torch.manual_seed(seed)
-    transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads, **wanted)).save_pretrained(
-        folder
-    )
+    llama = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**sizes, **heads, **wanted}))
+    llama.save_pretrained(folder)
     write_tokenizer(folder)
     return folder
