@@ -182,14 +182,19 @@ class CachedTrunkModel:
         whole: The whole model.
         windows: All windows that trainings and scorings will ask for; any other runs through the trunk again
             each time.
-        folder: Folder of prepared data.
+        cache: Folder of prepared data.
         progress: Told about running the trunk.
     """
 
     whole: HuggingFaceModel
     windows: Sequence[Windows]
-    folder: Path
+    cache: Path
     progress: Progress = field(default=nobody, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The whole model's folder."""
+        return self.whole.folder
 
     @property
     def context(self) -> int:
@@ -291,7 +296,7 @@ class _KeptActivations:
         self._trunk = trunk
         self._width = max(part.tokens.shape[1] for part in model.windows)
         parts = [part for windows in model.windows for part in windows.parts(_A_FILE)]
-        files = [_file(model.folder / "trunks", trunk.key, part) for part in parts]
+        files = [_file(model.cache / "trunks", trunk.key, part) for part in parts]
         self._make(model, [pair for pair in zip(parts, files, strict=True) if not pair[1].is_file()])
         #: Where a window's activations lie: a file's array, and the row in it.
         self._places: dict[bytes, tuple[NDArray[np.float32], int]] = {}

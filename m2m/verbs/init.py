@@ -198,7 +198,7 @@ def _fitted(tables: dict[str, Any], progress: Progress | None) -> Setup:
         except InputError as error:
             if "[setup.base.text." in str(error):
                 raise ConfigError(
-                    f"{argument('base')} is missing, for data that a byte GPT cannot be pretrained on: {error}"
+                    f"{argument('base')} is missing, for data that no byte GPT can be pretrained on: {error}"
                 ) from error
             if not isinstance(error, DataError):
                 raise
