@@ -57,7 +57,7 @@ _LLAMA_FACTORY: Mapping[str, Mapping[str, Any]] = {
 
 
 def builder_of(path: str) -> str | None:
-    """Return Hugging Face's builder of a file by its name; None for what is no file's name: an id, a folder."""
+    """Return Hugging Face's builder of a file by its name; None for an id of the hub or a folder."""
     return BUILDERS.get(PurePath(path).suffix.lower())
 
 
