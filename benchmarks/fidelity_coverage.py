@@ -3,6 +3,7 @@
     python benchmarks/fidelity_coverage.py alone       # mixtures that share nothing: textbook and jackknife
     python benchmarks/fidelity_coverage.py shared      # all subsets of N datasets: textbook and jackknife
     python benchmarks/fidelity_coverage.py repeated    # the same mixtures trained and tested again
+    python benchmarks/fidelity_coverage.py seeds       # two training seeds held against each other
 
 Each prints a table for docs/theory.md, from `--draws` samples a cell: the standard error of a share of 0.95
 is 1.5 % for 200.
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.intervals import Interval, dataset_jackknife, fisher, mixture_jackknife
 from analysis.fidelity.repeats import interval as repeated_interval
-from analysis.fidelity.repeats import redraw
+from analysis.fidelity.repeats import redraw, redraw_seeds
 from analysis.fidelity.scores import Points, Sample
 
 Floats = NDArray[np.float64]
@@ -155,13 +156,38 @@ def repeated(name: str, n: int, rho: float, seeds: float, tests: float, draws: i
     return hits / draws
 
 
+def seeds_agree(name: str, n: int, noise: float, draws: int) -> float:
+    """Return how often the interval of two training seeds' agreement holds its mean over repetitions.
+
+    `noise` is the standard deviation of what a seed adds, in that of the mixtures' true scores.
+    """
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=n)
+    truth = (truth - truth.mean()) / truth.std()
+    labels = tuple(f"m{k}" for k in range(n))
+
+    def study() -> tuple[Points, Sample]:
+        first, second = truth + noise * rng.normal(size=(2, n))
+        points = Points("t", "m", True, labels, None, first, first, second)
+        return points, Sample.single(first, second, None)
+
+    mean = float(np.mean([coefficient_of(name, study()[1]) for _ in range(2000)]))
+    hits = 0
+    for number in range(draws):
+        points, sample = study()
+        value = coefficient_of(name, sample)
+        hits += holds(repeated_interval(name, value, sample, redraw_seeds([points], number)), mean)
+    return hits / draws
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("table", choices=["alone", "shared", "repeated"])
+    parser.add_argument("table", choices=["alone", "shared", "repeated", "seeds"])
     parser.add_argument("--draws", type=int, default=400)
     args = parser.parse_args(arguments)
-    {"alone": _alone, "shared": _shared, "repeated": _repeated}[args.table](args.draws)
+    tables = {"alone": _alone, "shared": _shared, "repeated": _repeated, "seeds": _seeds}
+    tables[args.table](args.draws)
 
 
 def _alone(draws: int) -> None:
@@ -194,6 +220,14 @@ def _repeated(draws: int) -> None:
                 for name in ("pearson", "spearman")
             ]
             print(f"| {n} | {seeds:g}, {tests:g} | {found[0]:.2f} | {found[1]:.2f} |", flush=True)
+
+
+def _seeds(draws: int) -> None:
+    print("| mixtures | noise of a seed | Pearson | Spearman |\n| --- | --- | --- | --- |")
+    for n in (11, 57):
+        for noise in (0.05, 0.3, 0.8):
+            found = [seeds_agree(name, n, noise, draws) for name in ("pearson", "spearman")]
+            print(f"| {n} | {noise:g} | {found[0]:.2f} | {found[1]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

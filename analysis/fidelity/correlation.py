@@ -104,8 +104,18 @@ class Ceiling:
         }
 
 
-def ceiling(sample: Sample, again: Floats, seed: int) -> Ceiling:
-    """Compare two seeds of the truth on the mixtures that have both; `again` is NaN for the others. [n]."""
+def ceiling(sample: Sample, again: Floats, seed: int, drawn: Repeats | str = _NOT_REPEATED) -> Ceiling:
+    """Compare two seeds of the truth on the mixtures that have both.
+
+    Args:
+        sample: The rows.
+        again: The second seed's score of each, NaN where there is none. [n]
+        seed: Seed of the permutations.
+        drawn: Repetitions of both seeds' scores (`redraw_seeds`), or why there are none.
+
+    Returns:
+        Their agreement, and what it allows.
+    """
     both = ~np.isnan(again)
     if not np.any(both):
         nothing = IntervalEstimate.missing(0, "no second training seed")
@@ -114,7 +124,8 @@ def ceiling(sample: Sample, again: Floats, seed: int) -> Ceiling:
         )
     kept = sample.keep(both)
     seeds = replace(kept, merged=kept.trained, trained=again[both])
-    agreement = {name: correlation(name, seeds, seed, "no third training seed") for name in ATTENUATED}
+    repeated = drawn if isinstance(drawn, str) else drawn.keep(both)
+    agreement = {name: correlation(name, seeds, seed, repeated) for name in ATTENUATED}
     attainable = {
         name: math.sqrt(e.value) if e.value is not None and e.value > 0 else None
         for name, e in agreement.items()

@@ -4,7 +4,7 @@ The choice is made again from three sources of chance, which answer three questi
 mixtures could have been the candidates (each redraw keeps about 63 % of them, so its regrets lean to the
 small side). *examples*: other examples of the target could have been scored; merged and trained models are
 scored on the same ones. *seeds*: each mixture could have been trained with the other seed. Intervals are
-percentiles: a regret is never negative and often exactly zero, where BCa's corrections are not defined.
+percentiles: a regret is never negative and often exactly zero, where no jackknife is defined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from analysis.fidelity import intervals
 from analysis.fidelity.coefficients import pair_sums, strata
 from analysis.fidelity.correlation import FEWEST, correlation
-from analysis.fidelity.intervals import MANY, RESAMPLES, Interval, IntervalEstimate
+from analysis.fidelity.intervals import MANY, RESAMPLES, Interval, IntervalEstimate, Scale
 from analysis.fidelity.scores import Points, Sample
 from m2m.support.arrays import Floats, Ints
 
@@ -26,6 +26,8 @@ from m2m.support.arrays import Floats, Ints
 SHORTLISTS = (1, 3, 5)
 #: Tolerances ε of "the pick is within ε of the best", as shares of the range of trained scores.
 TOLERANCES = (0.0, 0.05, 0.1)
+#: Twice the share of rightly ordered pairs less one is a correlation (Somers' D), taken on Fisher's scale.
+_PAIR_SCALE: Scale = (lambda share: np.arctanh(2 * share - 1), lambda z: (1 + np.tanh(z)) / 2)
 #: Pairs that are compared at a time, so that memory stays bounded.
 _PAIRS = 1_000_000
 
@@ -46,7 +48,9 @@ class Decision:
         ndcg: Normalised discounted cumulative gain of the surrogate's order; a mixture's gain is its place
             within the range of trained scores, 0 … 1.
         pairwise_accuracy: Share of the pairs with different trained scores that the surrogate orders rightly
-            (DataDecide, arXiv 2504.11393); a tie of the surrogate counts half. Interval: mixture bootstrap.
+            (DataDecide, arXiv 2504.11393); a tie of the surrogate counts half. Its interval is about new
+            datasets where mixtures share some, else about new mixtures; other examples and other seeds are in
+            `uncertainty`.
         top_quartile_spearman: Spearman among the quarter of the mixtures (rounded up) trained best.
         uncertainty: Source of chance (`mixtures`, `examples`, `seeds`) to intervals of regret@k, recall@k and
             the pairwise accuracy, and how often the pick is within ε of the best.
@@ -100,7 +104,7 @@ def decision(points: Points, seed: int) -> Decision:
         regret_at={str(k): float(gain[best[0]] - np.max(gain[chosen[:k]])) for k in ks},
         recall_at={str(k): len(set(chosen[:k]) & set(best[:k])) / k for k in ks},
         ndcg=ndcg(gain, chosen, best),
-        pairwise_accuracy=_pairwise(points.sample(), seed),
+        pairwise_accuracy=_pairwise(points.sample()),
         top_quartile_spearman=_top_quartile(points.sample(), best, seed),
         uncertainty=uncertainty(points, seed),
     )
@@ -130,12 +134,12 @@ def pairwise_accuracy(sample: Sample, counts: Floats) -> Floats:
     return np.where(differ > 0, agree / np.where(differ > 0, differ, 1), np.nan)
 
 
-def _pairwise(sample: Sample, seed: int) -> IntervalEstimate:
+def _pairwise(sample: Sample) -> IntervalEstimate:
     if np.ptp(sample.trained) == 0:
         return IntervalEstimate.missing(sample.n, "all trained scores are equal: there is no right order")
     value = float(pairwise_accuracy(sample, np.ones((1, sample.n)))[0])
-    interval = intervals.bootstrap(pairwise_accuracy, sample, seed)
-    return IntervalEstimate(value, interval.low, interval.high, sample.n, interval.method, interval.reason)
+    jackknife = intervals.dataset_jackknife if sample.shares_datasets else intervals.mixture_jackknife
+    return IntervalEstimate.of(value, sample.n, (jackknife(pairwise_accuracy, sample, _PAIR_SCALE),))
 
 
 def _top_quartile(sample: Sample, best: list[int], seed: int) -> IntervalEstimate:

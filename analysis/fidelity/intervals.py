@@ -12,7 +12,6 @@ where scores are tied and mixtures few, where BCa's is not (docs/theory.md, "Cov
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,20 +21,18 @@ from scipy import stats
 
 from analysis.fidelity.coefficients import Statistic
 from analysis.fidelity.scores import Sample
-from m2m.support.arrays import Floats, Ints
+from m2m.support.arrays import Floats
 
 #: Redraws and random permutations; the smallest possible p-value is 1 / (RESAMPLES + 1).
 RESAMPLES = 1999
 #: The questions that an interval may answer: what could have been different.
 THESE, MIXTURES, DATASETS = "these mixtures", "new mixtures", "new datasets"
 #: Names of methods.
-MIXTURE_JACKKNIFE, JACKKNIFE, _BOOTSTRAP = "mixture jackknife", "dataset jackknife", "mixture bootstrap"
+MIXTURE_JACKKNIFE, JACKKNIFE = "mixture jackknife", "dataset jackknife"
 #: From fewer datasets nothing can be told about others: the jackknife's interval is then mostly wider than 1.
 FEWEST_DATASETS = 6
 #: More mixtures than this are not resampled: time grows with their square.
 MANY = 600
-#: Resamples that are looked at together: their weights stay in the processor's cache.
-_BATCH = 250
 #: Fewest rows for which each coefficient's standard error below is defined.
 SMALLEST = {"pearson": 4, "spearman": 4, "kendall": 5}
 #: A scale on which a statistic's errors are even, there and back.
@@ -154,51 +151,6 @@ def fisher(coefficient: str, value: float, n: int) -> Interval:
     return Interval(float(low), float(high), method, about=MIXTURES)
 
 
-def bootstrap(statistic: Statistic, sample: Sample, seed: int) -> Interval:
-    """Resample mixtures: Efron's BCa interval, scipy's."""
-    present, cluster = np.unique(sample.mixture, return_inverse=True)
-    if len(present) > MANY:
-        return Interval(None, None, _BOOTSTRAP, f"left out for more than {MANY} mixtures", MIXTURES)
-
-    def resampled(codes: Ints, axis: int = -1) -> Floats:
-        flat = np.moveaxis(codes, axis, -1).reshape(-1, codes.shape[axis])
-        return statistic(sample, _counts(flat, len(present))[:, cluster]).reshape(codes.shape[:-1])
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # degenerate resamples are looked for and named below
-        result = stats.bootstrap(
-            (np.arange(len(present)),),
-            resampled,
-            n_resamples=RESAMPLES,
-            method="BCa",
-            vectorized=True,
-            batch=_BATCH,
-            rng=seed,
-        )
-    return _checked(result.confidence_interval, result.bootstrap_distribution)
-
-
-def _checked(ends: tuple[float, float], distribution: Floats) -> Interval:
-    undefined = int(np.sum(np.isnan(distribution)))
-    if undefined:
-        reason = f"{undefined} of {RESAMPLES} resamples are constant: too few mixtures"
-        return Interval(None, None, _BOOTSTRAP, reason, MIXTURES)
-    if not np.all(np.isfinite(ends)):
-        reason = "the resamples do not vary enough for a BCa interval"
-        return Interval(None, None, _BOOTSTRAP, reason, MIXTURES)
-    return Interval(float(ends[0]), float(ends[1]), _BOOTSTRAP, about=MIXTURES)
-
-
-def _counts(codes: Ints, kinds: int) -> Floats:
-    """Return how often each of 0 … kinds − 1 is in each row of codes. [R, kinds]."""
-    rows = np.arange(len(codes))[:, None]
-    return (
-        np.bincount((rows * kinds + codes).ravel(), minlength=len(codes) * kinds)
-        .reshape(-1, kinds)
-        .astype(float)
-    )
-
-
 def mixture_jackknife(statistic: Statistic, sample: Sample, scale: Scale = FISHER_Z) -> Interval:
     """Leave out one mixture, on all targets, at a time: right for mixtures that share nothing."""
     present, cluster = np.unique(sample.mixture, return_inverse=True)
@@ -233,7 +185,12 @@ def _jackknife(statistic: Statistic, sample: Sample, without: Floats, scale: Sca
     with np.errstate(divide="ignore", invalid="ignore"):
         whole, *left = there(statistic(sample, np.vstack([np.ones((1, sample.n)), without])))
     if not np.isfinite([whole, *left]).all():
-        return Interval(None, None, "", "with one of them left out, it is ±1 or not defined")
+        return Interval(
+            None,
+            None,
+            "",
+            "as it is, or with one of them left out, it is at the end of its range or not defined",
+        )
     error = math.sqrt((len(left) - 1) * float(np.var(left)))
     low, high = back(whole + error * stats.t.ppf([0.025, 0.975], len(left) - 1))
     return Interval(float(low), float(high), "")

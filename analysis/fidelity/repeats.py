@@ -8,14 +8,18 @@ Redrawing on top of scores that already have noise would make them noisier than 
 spread of the coefficient too small: it is divided by a larger variance. Scores are first drawn together, by
 √(1 − noise variance / variance found), after which a redraw varies as much as what was found. The interval is
 z ± t · SD(redrawn z), z = atanh r, with t on m − 1 degrees of freedom for m mixtures of two known seeds.
+
+Where test examples are not asked about, or not known, seeds alone are redrawn; so they are where two seeds of
+the truth are held against each other, on both sides then. The method says which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.fidelity import intervals
@@ -24,7 +28,7 @@ from analysis.fidelity.intervals import THESE, Interval
 from analysis.fidelity.scores import Points, Sample, pooled_sample
 from m2m.support.arrays import Floats
 
-METHOD = "training seeds and test examples redrawn"
+METHOD, SEEDS = "training seeds and test examples redrawn", "training seeds redrawn"
 #: Fewest mixtures with two seeds: the seeds' noise is estimated from their differences.
 _FEWEST = 4
 #: Redraws at most: a standard deviation from 499 is right to 3 %.
@@ -39,57 +43,100 @@ class Repeats:
         merged: Merged scores. [R, n]
         trained: Trained scores. [R, n]
         freedom: Degrees of freedom of the seeds' noise.
+        method: What was redrawn.
     """
 
     merged: Floats
     trained: Floats
     freedom: int
+    method: str
+
+    def keep(self, rows: NDArray[np.bool_]) -> Repeats:
+        """Keep some rows [n]."""
+        return replace(self, merged=self.merged[:, rows], trained=self.trained[:, rows])
 
 
-def redraw(points: Sequence[Points], seed: int) -> Repeats | str:
+def redraw(points: Sequence[Points], seed: int, *, retested: bool = True) -> Repeats | str:
     """Redraw seeds and examples of all targets together.
+
+    Args:
+        points: The targets; rows of the result are theirs, one after the other.
+        seed: Seed of the redraws.
+        retested: Whether test examples are redrawn too.
+
+    Returns:
+        The repetitions, or why there cannot be any.
+    """
+    noise = _lacking(points, retested=retested) or _noise_of_seeds(points)
+    if isinstance(noise, str):
+        return noise
+    sample, rng = pooled_sample(points), np.random.default_rng(seed)
+    moved = _moved_by_seeds(noise, sample, rng)
+    parts = []
+    for number, target in enumerate(points):
+        rows = sample.stratum == number
+        merged, trained = _retested(target, len(moved), rng) if retested else np.zeros((2, 1, 1))
+        sides = (np.broadcast_to(merged, moved[:, rows].shape), trained + moved[:, rows])
+        parts.append((_around(target.merged, sides[0]), _around(target.trained, sides[1])))
+    merged, trained = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    return Repeats(merged, trained, noise.shape[1] - 1, METHOD if retested else SEEDS)
+
+
+def redraw_seeds(points: Sequence[Points], seed: int) -> Repeats | str:
+    """Redraw two training seeds of the truth, to be held against each other.
 
     Args:
         points: The targets; rows of the result are theirs, one after the other.
         seed: Seed of the redraws.
 
     Returns:
-        The repetitions, or why there cannot be any.
+        The repetitions, those of the first seed as `merged`; or why there cannot be any.
     """
-    if reason := _lacking(points):
-        return reason
+    noise = _lacking(points, retested=False) or _noise_of_seeds(points)
+    if isinstance(noise, str):
+        return noise
     sample, rng = pooled_sample(points), np.random.default_rng(seed)
-    apart = np.full((len(points), sample.mixtures), np.nan)
-    apart[sample.stratum, sample.mixture] = np.concatenate([p.again - p.trained for p in points])
-    known = np.flatnonzero(np.isfinite(apart).all(axis=0))
-    if len(known) < _FEWEST:
-        return f"{len(known)} mixtures were trained with a second seed on every target, {_FEWEST} are needed"
-    # A difference of two seeds has twice the variance of one; its mean costs a degree of freedom.
-    noise = apart[:, known] - apart[:, known].mean(axis=1, keepdims=True)
-    noise *= np.sqrt(len(known) / (len(known) - 1) / 2)
-    shape = min(_REDRAWS, intervals.RESAMPLES), sample.mixtures
-    whose, sign = rng.integers(0, len(known), shape), rng.choice([-1.0, 1.0], shape)
+    first, second = (_moved_by_seeds(noise, sample, rng) for _ in range(2))
     parts = []
     for number, target in enumerate(points):
-        mixtures = sample.mixture[sample.stratum == number]
-        merged, trained = _retested(target, shape[0], rng)
-        trained += (sign * noise[number][whose])[:, mixtures]
-        parts.append((_around(target.merged, merged), _around(target.trained, trained)))
-    merged, trained = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
-    return Repeats(merged, trained, len(known) - 1)
+        rows = sample.stratum == number
+        parts.append((_around(target.trained, first[:, rows]), _around(target.again, second[:, rows])))
+    one, other = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    return Repeats(one, other, noise.shape[1] - 1, SEEDS)
 
 
-def _lacking(points: Sequence[Points]) -> str:
+def _lacking(points: Sequence[Points], *, retested: bool) -> str:
     """Return why there are no repetitions; empty if there are."""
     if any(not np.isfinite(target.again).any() for target in points):
         return "no second training seed"
-    if any(target.examples is None or target.examples[0].shape[1] < 2 for target in points):
+    if retested and any(target.examples is None or target.examples[0].shape[1] < 2 for target in points):
         return "the scores of single test examples are not known"
     if not all(np.isfinite([target.merged, target.trained]).all() for target in points):
         return "a score is not finite"
     if any(set(target.labels) != set(points[0].labels) for target in points):
         return "not every mixture is on every target"
     return ""
+
+
+def _noise_of_seeds(points: Sequence[Points]) -> Floats | str:
+    """Return what one seed adds to the score of m mixtures that were trained with two; or why not. [T, m]."""
+    sample = pooled_sample(points)
+    apart = np.full((len(points), sample.mixtures), np.nan)
+    apart[sample.stratum, sample.mixture] = np.concatenate([p.again - p.trained for p in points])
+    known = np.flatnonzero(np.isfinite(apart).all(axis=0))
+    if len(known) < _FEWEST:
+        return f"{len(known)} mixtures were trained with a second seed on every target, {_FEWEST} are needed"
+    # A difference of two seeds has twice the variance of one; its mean costs a degree of freedom.
+    noise: Floats = apart[:, known] - apart[:, known].mean(axis=1, keepdims=True)
+    return noise * float(np.sqrt(len(known) / (len(known) - 1) / 2))
+
+
+def _moved_by_seeds(noise: Floats, sample: Sample, rng: np.random.Generator) -> Floats:
+    """Draw what other seeds add to every row, the same seed's on all targets of a mixture. [R, n]."""
+    shape = min(_REDRAWS, intervals.RESAMPLES), sample.mixtures
+    whose, sign = rng.integers(0, noise.shape[1], shape), rng.choice([-1.0, 1.0], shape)
+    moved: Floats = sign[:, sample.mixture] * noise[sample.stratum, whose[:, sample.mixture]]
+    return moved
 
 
 def _retested(points: Points, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -126,7 +173,7 @@ def interval(coefficient: str, value: float, sample: Sample, drawn: Repeats | st
         return Interval(None, None, METHOD, drawn, THESE)
     found = of_rescored(coefficient, sample, drawn.merged, drawn.trained)
     if not np.isfinite(found).all():
-        return Interval(None, None, METHOD, "in a repetition all scores are equal", THESE)
+        return Interval(None, None, drawn.method, "in a repetition all scores are equal", THESE)
     # Ranks move in steps: a coefficient within half a step of ±1 is not told from ±1.
     n = sample.n
     steps = {"pearson": 2 * np.finfo(float).eps, "spearman": 12 / (n**3 - n), "kendall": 4 / (n**2 - n)}
@@ -134,4 +181,4 @@ def interval(coefficient: str, value: float, sample: Sample, drawn: Repeats | st
     middle, redrawn = (np.arctanh(np.clip(r, -end, end)) for r in (value, found))
     reach = float(np.std(redrawn)) * float(stats.t.ppf(0.975, drawn.freedom))
     low, high = np.tanh([middle - reach, middle + reach])
-    return Interval(min(float(low), value), max(float(high), value), METHOD, about=THESE)
+    return Interval(min(float(low), value), max(float(high), value), drawn.method, about=THESE)

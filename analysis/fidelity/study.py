@@ -16,7 +16,7 @@ from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.correlation import Ceiling, Correlations, ceiling, correlations
 from analysis.fidelity.decision import Decision, decision
 from analysis.fidelity.regression import MixedEffects, RepeatedMeasures, from_correlation, mixed_effects
-from analysis.fidelity.repeats import redraw
+from analysis.fidelity.repeats import redraw, redraw_seeds
 from analysis.fidelity.run_utility import RunUtility
 from analysis.fidelity.scores import Points, pooled_sample
 from analysis.results import Reasons, versions, write_results
@@ -262,7 +262,7 @@ def _agreement(points: Sequence[Points], seed: int) -> tuple[Correlations, Corre
     without = both = correlations(sample, seed, redraw(large, seed))
     if any(target.singletons for target in points):
         both = correlations(pooled_sample(points), seed, _ONE_MODEL)
-    return without, both, ceiling(sample, again, seed)
+    return without, both, ceiling(sample, again, seed, redraw_seeds(large, seed))
 
 
 def _agreement_json(result: Fidelity | Pooled) -> dict[str, Any]:

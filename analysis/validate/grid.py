@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.fidelity.coefficients import COEFFICIENTS
-from analysis.fidelity.scores import Sample
+from analysis.fidelity.scores import Points, Sample
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.target_utility import scored_as
@@ -89,6 +89,16 @@ def read_grid(folder: RunFolder, results: Mapping[str, Any]) -> Grid:
 def comparable(first: Grid, second: Grid) -> bool:
     """Return whether two grids are of the same mixtures and targets, in the same order."""
     return first.mixtures == second.mixtures and first.targets == second.targets
+
+
+def points_of(grid: Grid, merged: Floats) -> list[Points]:
+    """Take merged scores [T, M] of a grid as fidelity does, without single datasets: a target each."""
+    large = grid.large
+    members = tuple(grid.mixtures[number].members for number in large)
+    again = np.full_like(grid.trained, np.nan) if grid.again is None else grid.again
+    sides = zip(grid.targets, *(side[:, large] for side in (merged, grid.trained, again)), strict=True)
+    labels = tuple("+".join(names) for names in members)
+    return [Points(target, "score", True, labels, members, *scores) for target, *scores in sides]
 
 
 def paired_scores(merged: Floats, trained: Floats) -> Sample:

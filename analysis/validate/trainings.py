@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
+from analysis.fidelity.coefficients import of_rescored, pearson
 from analysis.fidelity.correlation import correlation
+from analysis.fidelity.intervals import THESE
+from analysis.fidelity.repeats import SEEDS, redraw
+from analysis.fidelity.scores import Points, pooled_sample
 from analysis.validate.evidence import advantage, mean_over_pairs, of_estimate
-from analysis.validate.grid import Grid, paired_scores, pooled
-from analysis.validate.resampling import over_mixtures
+from analysis.validate.grid import Grid, points_of
 from analysis.validate.verdict import ONE_SEED, Evidence
 from analysis.validate.workshop import Workshop
 from m2m import setups
@@ -21,7 +25,7 @@ from m2m.pipeline.worker import Train
 from m2m.scoring import Means, ScoreSource, verified_models
 from m2m.scoring.bench import setup_bench
 from m2m.setups.protocol import contents_of
-from m2m.support.arrays import Floats, Ints
+from m2m.support.arrays import Floats
 from m2m.training import TrainRecipe
 
 #: How unequal experts' recipes are: name, what is scaled, largest factor over smallest.
@@ -172,9 +176,39 @@ def scaled(recipe: TrainRecipe, key: str, factor: float) -> TrainRecipe:
 
 
 def _correlation(grid: Grid, merged: Floats, coefficient: str, seed: int) -> Evidence:
-    """Correlate other merged scores with the truth, over mixtures of two or more datasets."""
-    sample = paired_scores(merged[:, grid.large], grid.trained[:, grid.large])
-    return of_estimate(correlation(coefficient, sample, seed))
+    """Correlate other merged scores with the truth, over mixtures of two or more datasets and other seeds."""
+    points = points_of(grid, merged)
+    drawn = redraw(points, seed, retested=False)
+    return of_estimate(correlation(coefficient, pooled_sample(points), seed, drawn))
+
+
+def _lost_by_inequality(grid: Grid, ablations: Sequence[Ablation], seed: int) -> Evidence:
+    """Measure by how much r is higher with uniform experts than on average with others, over other seeds."""
+    # The same redraws of the truth for all experts: what they have in common leaves the difference alone.
+    rows = "mixtures × targets"
+    every = [points_of(grid, merged) for merged in (grid.merged, *(one.merged for one in ablations))]
+    values = [_pearson(points) for points in every]
+    value = values[0] - float(np.mean(values[1:]))
+    n = sum(target.n for target in every[0])
+    if np.isnan(value):
+        return Evidence(None, None, None, n, rows, SEEDS, "nothing to measure it on")
+    redrawn = [redraw(points, seed, retested=False) for points in every]
+    known = [found for found in redrawn if not isinstance(found, str)]
+    if len(known) < len(redrawn):
+        reason = next(found for found in redrawn if isinstance(found, str))
+        return Evidence(value, None, None, n, rows, SEEDS, reason, ONE_SEED)
+    sample = pooled_sample(every[0])
+    uniform, *others = (of_rescored("pearson", sample, found.merged, found.trained) for found in known)
+    reach = float(np.std(uniform - np.mean(others, axis=0)) * stats.t.ppf(0.975, known[0].freedom))
+    freedom = float(known[0].freedom)
+    return Evidence(
+        value, value - reach, value + reach, n, rows, f"{SEEDS}, for {THESE}", "", ONE_SEED, freedom
+    )
+
+
+def _pearson(points: Sequence[Points]) -> float:
+    sample = pooled_sample(points)
+    return float(pearson(sample, np.ones((1, sample.n)))[0])
 
 
 def of_trainings(grid: Grid, done: Trainings, seed: int) -> dict[str, Evidence]:
@@ -193,21 +227,12 @@ def of_trainings(grid: Grid, done: Trainings, seed: int) -> dict[str, Evidence]:
     matched, pooled_steps, rescaled = (v[:, large] for v in (done.matched, done.pooled, done.rescaled))
     lowest = min(done.ablations, key=lambda a: 2 if a.correlation.value is None else a.correlation.value)
 
-    def loss_of_fidelity(chosen: Ints) -> float:
-        rows = large[chosen]
-        truth = grid.trained[:, rows]
-        unequal = [pooled("pearson", ablation.merged[:, rows], truth) for ablation in done.ablations]
-        return pooled("pearson", grid.merged[:, rows], truth) - float(np.mean(unequal))
-
     harmed = np.minimum(np.minimum(merged, matched), pooled_steps) < base
     return {
         "merged_resist_pooled_harm": advantage(grid, done.pooled, seed),
         "steps_explain_resistance": mean_over_pairs(matched - pooled_steps, harmed, seed),
         "rescaled_lose_resistance": _lost_by_rescaling(grid, rescaled, seed),
-        "uniformity_matters": replace(
-            over_mixtures(loss_of_fidelity, len(large), seed, "mixtures × targets", merged.size),
-            condition=ONE_SEED,
-        ),
+        "uniformity_matters": _lost_by_inequality(grid, done.ablations, seed),
         "not_sensitive": lowest.correlation,
         "short_experts": _correlation(grid, done.short, "spearman", seed),
     }

@@ -231,15 +231,6 @@ def test_mixtures_of_other_datasets_each_share_nothing() -> None:
     assert estimate.about == "new mixtures"
 
 
-def test_bootstrap_is_the_same_for_the_same_seed() -> None:
-    rng = np.random.default_rng(3)
-    sample = Sample.single(rng.normal(size=9), rng.normal(size=9), None)
-    first, second = intervals.bootstrap(pearson, sample, seed=5), intervals.bootstrap(pearson, sample, seed=5)
-    assert first == second
-    assert first.low is not None
-    assert first != intervals.bootstrap(pearson, sample, seed=6)
-
-
 @pytest.mark.parametrize(
     ("merged", "trained", "reason"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -30,6 +31,27 @@ def test_by_hand() -> None:
     # Wrong pairs: (a+b, b+c) and (c, a+c) of 15.
     assert decision.pairwise_accuracy.value == pytest.approx(13 / 15)
     assert decision.top_quartile_spearman.value is None
+
+
+@pytest.mark.parametrize(
+    ("datasets", "about", "said"),
+    [("ab", "", "cannot be told from fewer than 6 datasets, here are 3"), ("abcdef", "new datasets", "")],
+)
+def test_pairs_of_mixtures_that_share_datasets_are_about_new_datasets(
+    datasets: str, about: str, said: str
+) -> None:
+    members = [names for size in (1, 2) for names in combinations(datasets + "z", size)]
+    merged = np.random.default_rng(0).normal(size=len(members))
+    trained = merged + 0.5 * np.random.default_rng(1).normal(size=len(members))
+    found = fidelity(merged, trained, members=members).decision.pairwise_accuracy
+    assert (found.about, said in found.reason) == (about, True)
+    if about:
+        assert found.low is not None
+        assert found.high is not None
+        assert found.value is not None
+        assert 0 <= found.low < found.value < found.high <= 1
+        alone = fidelity(merged, trained).decision.pairwise_accuracy
+        assert (alone.value, alone.about) == (found.value, "new mixtures")
 
 
 def test_a_loss_is_the_same_decision_upside_down() -> None:

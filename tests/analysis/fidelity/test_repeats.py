@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.fidelity.coefficients import COEFFICIENTS, of_rescored
-from analysis.fidelity.repeats import Repeats, interval, redraw
+from analysis.fidelity.repeats import Repeats, interval, redraw, redraw_seeds
 from analysis.fidelity.scores import Points, Sample, pooled_sample
 
 #: Few distinct values, so that ties are common.
@@ -78,6 +78,28 @@ def test_a_mixture_has_one_model_on_all_targets() -> None:
     first = points(tests=0.0)
     found = drawn(first, replace(first, target="u"))
     assert found.trained[:, :11] == pytest.approx(found.trained[:, 11:], abs=1e-12)
+
+
+def test_without_test_examples_seeds_alone_move() -> None:
+    target = replace(points(seeds=0.8), examples=None)
+    found = redraw([target], seed=0, retested=False)
+    assert isinstance(found, Repeats)
+    assert found.method == "training seeds redrawn"
+    assert (found.merged == target.merged - target.merged.mean()).all()
+    assert np.ptp(found.trained, axis=0).min() > 0
+
+
+def test_two_seeds_move_apart_each_as_much_as_it_was_found_to() -> None:
+    target = replace(points(seeds=0.8), examples=None)
+    found = redraw_seeds([target], seed=0)
+    assert isinstance(found, Repeats)
+    for side, scores in ((found.merged, target.trained), (found.trained, target.again)):
+        assert np.var(side, axis=1, ddof=1).mean() == pytest.approx(np.var(scores, ddof=1), rel=6 * 0.02)
+    moved = [side - side.mean(axis=0) for side in (found.merged, found.trained)]
+    # 499 draws of 11: the correlation of independent noise has a standard error of 0.014.
+    assert abs(np.corrcoef(moved[0].ravel(), moved[1].ravel())[0, 1]) < 6 * 0.014
+    few = replace(target, again=np.r_[np.arange(3.0), np.full(8, np.nan)])
+    assert "3 mixtures were trained with a second seed" in str(redraw_seeds([few], seed=0))
 
 
 def test_nothing_varies_nothing_moves() -> None:
