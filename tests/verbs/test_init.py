@@ -113,7 +113,7 @@ def test_answers_want_a_model(here: Path) -> None:
         rows = [{"prompt": f"What is {n}?", "completion": f" {name} {n}"} for n in range(90)]
         Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(
-        ConfigError, match=r"^base is missing, for data that a byte GPT cannot be pretrained on"
+        ConfigError, match=r"^base is missing, for data that no byte GPT can be pretrained on"
     ):
         m2m.init("mine", data=["one.jsonl", "two.jsonl"], targets=["three.jsonl"])
 
