@@ -1,4 +1,4 @@
-"""Write a mixture the way a trainer reads it: the run's pick, a JSON file, or weights given here.
+"""Write a mixture the way a trainer reads it: a pick of m2m, a JSON file, or weights given here.
 
 Shares are written with a fixed number of decimals that sum to exactly 1. axolotl knows no weights, only
 how many rows of each dataset are read: it needs --total, and older versions of TRL do too.
@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "mixture",
         metavar="MIXTURE",
-        help="a folder of m2m run or m2m mix, a JSON file {name: weight}, or weights like a=0.3,b=0.7",
+        help="a folder of m2m run or m2m mix, a CSV file of m2m score or m2m search (its best), a JSON file "
+        "{name: weight}, or weights like a=0.3,b=0.7",
     )
     parser.add_argument("--to", required=True, metavar="NAME", help=f"the format: {', '.join(FORMATS)}")
     add_out(parser, "the file to write")

@@ -13,6 +13,18 @@ from pathlib import Path
 from m2m.support.command_line import add_memory, add_resume, add_threads, amount
 
 HELP = "merge checkpoints by a recipe"
+#: Options of mergekit-yaml.
+HINTS = {
+    "--copy-tokenizer": "the tokenizer is copied by itself; `tokenizer_source` in the recipe says whose",
+    "--cuda": "say --device cuda",
+    "--allow-crimes": "models of different kinds are held against each other, and refused where they differ",
+    "--lazy-unpickle": "weights are always read piece by piece",
+    "--low-cpu-memory": "say --memory",
+    "--out-shard-size": "say --shard-size",
+    "--num-threads": "say --threads",
+    "--random-seed": "say `m2m: {seed: N}` in the recipe",
+    "--trust-remote-code": "merging runs no code of a model",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group", action="append", default=[], metavar="A+B", help="datasets that go together")
     add("--cap", nargs="+", default=[], metavar="DATASET=SHARE", help="largest shares, on the simplex")
     add("--floor", nargs="+", default=[], metavar="DATASET=SHARE", help="least shares, on the simplex")
-    add("--metric", metavar="M", help="the metric (needed if there are several)")
+    add("--metric", metavar="M", help="the metric (default: the headline metric)")
     add("--weigh", nargs="+", default=[], metavar="TASK=WEIGHT", help="tasks to trade against each other")
     add(
         "--keep", nargs="+", default=[], metavar="TASK>=BOUND", help="limits that must hold; also TASK<=BOUND"

@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "table", type=Path, metavar="SCORES.csv", help="a table of `m2m score`, or a run folder"
     )
-    parser.add_argument("--metric", metavar="M", help="the metric (needed if the table has several)")
+    parser.add_argument(
+        "--metric",
+        metavar="M",
+        help="the metric (default: the headline metric, which the SQLite file beside the table knows)",
+    )
     parser.add_argument("--task", metavar="T", help="the task or target (needed if the table has several)")
     parser.add_argument("--split", default="validation", metavar="S", help="the split (default: %(default)s)")
     parser.add_argument(

@@ -44,7 +44,9 @@ def read_mixture(source: str, sizes: Mapping[str, int] | None = None) -> Mixture
         return _of_file(Path(source))
     if "=" in source:
         return _typed(source)
-    raise InputError(f"{source!r} is neither a run folder nor a JSON file nor weights like a=0.3,b=0.7")
+    raise InputError(
+        f"{source!r} is neither a run folder nor a JSON file, a CSV file or weights like a=0.3,b=0.7"
+    )
 
 
 def _of_folder(folder: Path, sizes: Mapping[str, int]) -> Mixture:

@@ -187,7 +187,7 @@ class ScoreTable:
             split: `validation` or `test`.
             version: Content hash of the task.
             scores: Values by metric.
-            metrics: Metric name to whether higher is better.
+            metrics: Metric name to whether higher is better, the headline metric first.
 
         Raises:
             InputError: If the origin is unknown, or a metric has no values, no finite mean, or another
@@ -200,7 +200,8 @@ class ScoreTable:
         what = (json.dumps(weights), origin, seed, task, split, version)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         rows = []
-        for metric, values in scores.values.items():
+        for metric in sorted(scores.values, key=[*metrics].index):  # `headline` is the first that is written
+            values = scores.values[metric]
             where = f"{self.path}: {who[1]}, {metric} on {task} ({split})"
             if not len(values):
                 raise InputError(f"{where}: there are no values")
@@ -298,6 +299,14 @@ class ScoreTable:
         query = f"SELECT DISTINCT {column} FROM scores WHERE {where} ORDER BY {column}"
         with self._using():
             return [row[0] for row in self._connection.execute(query, tuple(equal.values()))]
+
+    def headline(self, **equal: Value) -> str | None:
+        """Return the metric that decides unless another is asked for: a task's first; None without rows."""
+        where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
+        query = f"SELECT metric FROM scores WHERE {where} ORDER BY rowid LIMIT 1"
+        with self._using():
+            found = self._connection.execute(query, tuple(equal.values())).fetchone()
+        return None if found is None else str(found[0])
 
     def frame(self, **equal: Value) -> pd.DataFrame:
         """Read rows as a data frame: `ScoreRow` without examples' values; `members` and `weights` as JSON."""

@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -38,8 +38,15 @@ _LARGEST = 2**63 - 1
 class Parser(argparse.ArgumentParser):
     """An argparse parser that reports a mistake as one line, like every other error of m2m."""
 
+    #: What to say instead of options that other programs have, by option.
+    hints: Mapping[str, str] = {}
+
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
+        if message.startswith("unrecognized arguments"):
+            words = [word.partition("=")[0] for word in message.split()]
+            known = [f"{word}: {self.hints[word]}" for word in words if word in self.hints]
+            message = "; ".join([message, *known])
         self.exit(2, f"{self.prog.partition(' ')[0]}: error: {message} (try `{self.prog} --help`)\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
@@ -52,7 +59,8 @@ class Parser(argparse.ArgumentParser):
 class Program:
     """A program of verbs: modules of `package` with HELP, `add_arguments(parser)` and `execute(args) -> int`.
 
-    At import they use nothing heavier than the standard library; a verb's docstring is its help.
+    `HINTS` of a verb, if it has them, say what stands for other programs' options. At import verbs use
+    nothing heavier than the standard library; a verb's docstring is its help.
     """
 
     name: str
@@ -73,6 +81,7 @@ class Program:
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
         for name in self.verbs:
             self._fill(verbs.add_parser(name, help=self._module(name).HELP), name)
+            parser.hints = {**parser.hints, **getattr(self._module(name), "HINTS", {})}
         return parser
 
     def verb_parser(self, name: str) -> Parser:

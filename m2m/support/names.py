@@ -14,7 +14,9 @@ from m2m.support.schema import repeated
 #: Most bytes of a name; a folder's has at most 255, and temporary names add 14.
 LONGEST = 240
 #: Columns that tables of candidates have beside a column a dataset.
-COLUMNS = frozenset({"candidate", "members", "kind", "value", "error", "predicted", "utility", "index"})
+COLUMNS = frozenset(
+    {"candidate", "members", "kind", "value", "error", "picked", "predicted", "utility", "index"}
+)
 
 #: Says what is wrong with a name; None for a good one.
 Rule = Callable[[object], str | None]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from m2m.errors import ConfigError
+from m2m.errors import ConfigError, InputError
 from m2m.exporting import FORMATS, Sources, read_mixture, render
 from m2m.mixture import Mixture
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
+from m2m.support.csv_tables import read_rows
 from m2m.support.files import write_atomically
+from m2m.support.names import COLUMNS
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.schema import did_you_mean
+from m2m.verbs.select import select
 
 
 @checked()
@@ -23,7 +26,8 @@ def export(
 
     Args:
         mixture: The shares in which examples are drawn; or where they are: a folder of `m2m run` or
-            `m2m mix`, a JSON file `{"a": 0.3, …}`, or the text `a=0.3,b=0.7`.
+            `m2m mix`, a JSON file `{"a": 0.3, …}`, the text `a=0.3,b=0.7`, or a CSV file: scores of `m2m
+            score` stand for what `m2m.select` picks of them, what `m2m search` tried for what it picked.
         to: The trainer's format, one of `m2m.exporting.FORMATS`.
         out: The file to write.
         sources: What the trainer needs to know beside the shares: where datasets lie, how many examples.
@@ -39,9 +43,23 @@ def export(
     check_outputs([Output(argument("out", out), Path(out))], inputs=written)
     check_format(to)
     sources = sources or Sources()
-    found = mixture if isinstance(mixture, Mixture) else read_mixture(str(mixture), sources.sizes)
+    found = mixture if isinstance(mixture, Mixture) else _read(str(mixture), sources)
     write_atomically(Path(out), render(found, to, sources))
     return found
+
+
+def _read(source: str, sources: Sources) -> Mixture:
+    if not source.endswith(".csv") or not os.path.isfile(source):
+        return read_mixture(source, sources.sizes)
+    path = Path(source)
+    tried = [row for _, row in read_rows(path, "a table of scores, or of what a search tried")]
+    if not tried or "picked" not in tried[0]:
+        found = select(path)
+        return Mixture.parse(found.picked, found.members)
+    picked = [row["candidate"] for row in tried if row["picked"].lower() in ("true", "1")]
+    if len(picked) != 1:
+        raise InputError(f"{path} has {len(picked)} rows that are `picked`, wanted the one of a search")
+    return Mixture.parse(picked[0], [name for name in tried[0] if name not in COLUMNS])
 
 
 def check_format(name: str, what: str = "to") -> str:

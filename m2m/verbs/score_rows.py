@@ -72,7 +72,7 @@ def rows_of(table: Path, asked: Mapping[str, object], several: Collection[str] =
     Args:
         table: The CSV file.
         asked: The value that each of `origin`, `split`, `task`, `metric`, `seed` and `version` must have;
-            None if there is only one.
+            None if there is only one; of `metric`, for the headline metric.
         several: Those of which there may be several all the same.
 
     Returns:
@@ -85,6 +85,7 @@ def rows_of(table: Path, asked: Mapping[str, object], several: Collection[str] =
     rows = _asked_for(table, asked, there)
     for column in _CHOSEN:
         if asked[column] is None:
+            rows = _headline_only(table, rows) if column == "metric" else rows
             found = sorted({getattr(row, column) for row in rows})
             if len(found) > 1 and column not in several:
                 raise InputError(f"{table} has several {column}s, say {argument(column)} with one of {found}")
@@ -96,6 +97,18 @@ def rows_of(table: Path, asked: Mapping[str, object], several: Collection[str] =
             raise InputError(f"{table} has no {column} {asked[column]!r}{hint}; it has {known}")
     _check_alike(table, rows)
     return rows
+
+
+def _headline_only(table: Path, rows: list[ScoreLine]) -> list[ScoreLine]:
+    """Narrow rows of one task to its headline metric, where the SQLite file beside the table knows it."""
+    database = table.with_suffix(".sqlite")
+    if len({row.metric for row in rows}) < 2 or not database.exists():
+        return rows
+    from m2m.scoring.table import ScoreTable
+
+    with ScoreTable(database, read_only=True) as scores:
+        headline = scores.headline(task=rows[0].task, split=rows[0].split)
+    return [row for row in rows if row.metric == headline] or rows
 
 
 def _asked_for(path: Path, asked: Mapping[str, object], there: Mapping[str, set[str]]) -> list[ScoreLine]:

@@ -120,7 +120,7 @@ def select(
         table: CSV file of `m2m.score`, or a run folder; per-example values are taken from the SQLite file
             beside it.
         task: The task or target; needed if the table has several.
-        metric: The metric; needed if the table has several.
+        metric: The metric; None: the task's headline metric, which the SQLite file beside the table knows.
         split: The split.
         origin: Whose scores: of `merged` or of `trained` models.
         version: The task's version; needed if the table has scores from before and after a change of it.

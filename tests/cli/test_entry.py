@@ -72,3 +72,13 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     done = subprocess.run([sys.executable, "-c", program, *argv], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage: m2m" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--cuda", "--cuda: say --device cuda"), ("--out-shard-size=5GB", "--out-shard-size: say --shard-size")],
+)
+def test_options_of_mergekit_get_a_hint(option: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["merge", "recipe.yml", "out", option])
+    assert said in capsys.readouterr().err

@@ -80,6 +80,13 @@ def test_models_are_merged_and_scored_as_they_are_asked_for(capsys: pytest.Captu
     assert asked == found["evaluations"]
     assert search("--task", "task.py:loss", "--strategy", "greedy", "-q") == 0
     assert len(Path("calls").read_text(encoding="utf-8")) == asked, "scores are kept"
+    assert main(["export", "tried.csv", "--to", "csv", "--out", "shares.csv", "-q"]) == 0
+    with Path("shares.csv").open(encoding="utf-8", newline="") as file:
+        assert {tuple(row.values()) for row in csv.DictReader(file)} == {
+            ("a", "0.5"),
+            ("b", "0.5"),
+            ("c", "0.0"),
+        }
 
 
 @pytest.mark.usefixtures("bench")

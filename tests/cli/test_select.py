@@ -253,3 +253,28 @@ def test_a_pick_among_equal_values_says_so(tmp_path: Path, capsys: pytest.Captur
     assert main(["select", str(table)]) == 0
     assert "tied: 2 others have exactly this value" in capsys.readouterr().out
     assert select(capsys, write(tmp_path, {"b+c": [0, 1]}))["ties"] == 0
+
+
+def test_the_headline_metric_decides_unless_another_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As a task with two metrics writes them: `loss` is its first, `bits` comes before it in the alphabet.
+    with ScoreTable(tmp_path / "scores.sqlite") as table:
+        for label, loss, bits in (("a", 1.0, 9.0), ("b", 2.0, 8.0)):
+            mixture = Mixture.subset(NAMES, [label])
+            values = {"bits": np.array([bits]), "loss": np.array([loss])}
+            table.add(
+                mixture.key, mixture, "merged", None, "t", "validation", "v1",
+                SimpleNamespace(values=values), {"loss": False, "bits": False},
+            )  # fmt: skip
+        table.export_csv(tmp_path / "scores.csv")
+    got = select(capsys, tmp_path / "scores.csv")
+    assert (got["metric"], got["picked"]) == ("loss", "a")
+    assert select(capsys, tmp_path / "scores.csv", "--metric", "bits")["picked"] == "b"
+    out = tmp_path / "data.json"
+    assert main(["export", str(tmp_path / "scores.csv"), "--to", "json", "--out", str(out)]) == 0
+    assert json.loads(out.read_text()) == {"datasets": ["a"], "weights": [1.0]}
+    capsys.readouterr()
+    (tmp_path / "scores.sqlite").unlink()
+    assert main(["select", str(tmp_path / "scores.csv")]) == 2
+    assert "several metrics, say --metric with one of ['bits', 'loss']" in capsys.readouterr().err

@@ -142,7 +142,7 @@ def search(
         groups: Datasets that go together.
         caps: Largest shares by dataset, on the simplex.
         floors: Least shares by dataset, on the simplex.
-        metric: The metric; needed if there are several.
+        metric: The metric; None: each task's headline metric.
         weigh: Weight by task, for tasks to trade against each other; needed if there are several.
         keep: Limits that must hold.
         race: Whether a mixture is scored only as far as it can still be the best.
@@ -224,16 +224,16 @@ def _searched(
     if len(result.trajectory) >= ENOUGH:
         belief = assess(result.trajectory, space, higher_is_better=upwards, seed=seed, prior=prior)
     if out is not None:
-        _write(out, result)
+        _write(out, result, picked)
     return SearchReport(picked, result, belief, {}, [], None)
 
 
-def _write(path: Path, result: SearchResult) -> None:
+def _write(path: Path, result: SearchResult, picked: Evaluation) -> None:
     rows = (
-        [step.mixture.label, step.value, step.error, step.predicted, *step.mixture.weights]
+        [step.mixture.label, step.value, step.error, step.predicted, step is picked, *step.mixture.weights]
         for step in result.trajectory
     )
-    write_rows(path, ["candidate", "value", "error", "predicted", *result.best.datasets], rows)
+    write_rows(path, ["candidate", "value", "error", "predicted", "picked", *result.best.datasets], rows)
 
 
 def _opened(asked: Asked) -> AbstractContextManager[Source]:

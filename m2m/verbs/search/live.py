@@ -11,7 +11,6 @@ from m2m.scoring import Means, ScoreSource, open_models
 from m2m.scoring.kept_scores import KeptScores
 from m2m.scoring.live.device import open_device
 from m2m.scoring.tasks.scorer import BatchedScorer, SomeExamples
-from m2m.support.arguments import argument
 from m2m.support.arrays import Floats
 from m2m.support.units import parse_bytes
 from m2m.verbs.score import bench_of
@@ -64,10 +63,6 @@ def live_source(asked: Asked) -> Iterator[Source]:
 
 
 def _metric(asked: Asked, task: str, metrics: Mapping[str, bool]) -> str:
-    if asked.metric is None and len(metrics) > 1:
-        raise ConfigError(
-            f"task {task} has several metrics, say {argument('metric')} with one of {list(metrics)}"
-        )
     if asked.metric is not None and asked.metric not in metrics:
         raise ConfigError(f"task {task} has no metric {asked.metric!r}; it has {list(metrics)}")
     return asked.metric or next(iter(metrics))

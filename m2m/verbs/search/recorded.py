@@ -27,13 +27,13 @@ def open_recorded(asked: Asked) -> Source:
         metrics = list(map(str, table.distinct("metric", **merged)))
         if not metrics:
             raise InputError(f"{asked.run} has no scores of merged models on the {asked.split} split")
-        merged["metric"] = _the_metric(asked, metrics)
         tasks, wanted = list(map(str, table.distinct("task", **merged))), _tasks(asked, folder)
         if missing := [task for task in wanted if task not in tasks]:
             raise ConfigError(
                 f"{asked.run} has no target {missing[0]!r}{did_you_mean(missing[0], tasks)}; it has {tasks}"
             )
-        rows = [row for task in wanted for row in table.rows(task=task, **merged)]
+        metric = _the_metric(asked, metrics) or table.headline(task=wanted[0], **merged)
+        rows = [row for task in wanted for row in table.rows(task=task, metric=metric, **merged)]
     known: dict[str, dict[str, ScoreRow]] = {}
     mixtures: dict[str, Mixture] = {}
     for row in rows:
@@ -83,9 +83,7 @@ def _tasks(asked: Asked, folder: RunFolder) -> list[str]:
     return [target]
 
 
-def _the_metric(asked: Asked, there: Sequence[str]) -> str:
-    if asked.metric is None and len(there) > 1:
-        raise ConfigError(f"there are several metrics, say {argument('metric')} with one of {there}")
+def _the_metric(asked: Asked, there: Sequence[str]) -> str | None:
     if asked.metric is not None and asked.metric not in there:
         raise ConfigError(f"no metric {asked.metric!r}{did_you_mean(asked.metric, there)}; there are {there}")
-    return asked.metric or there[0]
+    return asked.metric
