@@ -20,6 +20,7 @@ from m2m.pipeline import config
 from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring import model_state
 from m2m.setups.protocol import Batch, Examples, Setup, Target, contents_of
+from m2m.setups.rows.inventory import Inventory, inventory_of
 from m2m.support.arguments import argument
 from m2m.support.progress import Progress
 from m2m.training import TrainRecipe
@@ -46,6 +47,11 @@ class StudySetup:
     version: str
     batch_size: int
     dtype: torch.dtype | None
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the original read."""
+        return inventory_of(self.original)
 
     def build(self) -> nn.Module:
         """Return a new module of the base architecture."""

@@ -177,6 +177,7 @@ def outside_theory(recipe: TrainRecipe) -> list[str]:
     reasons = {
         f"gradients are clipped at {recipe.clip_norm}": recipe.clip_norm is not None,
         "mixtures train longer than experts (pooled horizon)": recipe.horizon == "pooled",
-        "examples are drawn in proportion to dataset sizes": recipe.sampling == "proportional",
+        "examples are drawn by dataset sizes": recipe.sampling != "balanced",
+        "shares count tokens": recipe.count == "tokens",
     }
     return [reason for reason, holds in reasons.items() if holds]

@@ -65,7 +65,7 @@ def mix(
     contents = contents_of(setup)
     with run_folder.claim(out, config, contents) as folder, one_thread():
         folder.mix.mkdir(exist_ok=True)
-        folder = note_data(folder, setup, progress or nobody)
+        folder = note_data(folder, setup, config.train, progress or nobody)
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _RunSteps(
                 config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,

@@ -1,23 +1,27 @@
-"""The table of what was read, kept with a run, and shown before it begins."""
+"""The table of what was read, kept with a run and shown before it begins, and what trainings see of it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 
+from m2m.mixture import Mixture
 from m2m.pipeline.run_folder import RunFolder
 from m2m.setups.protocol import Setup
-from m2m.setups.rows.inventory import inventory_of
+from m2m.setups.rows.inventory import Inventory, inventory_of
 from m2m.support.files import write_atomically
 from m2m.support.progress import Progress, say
+from m2m.training import TrainRecipe
+from m2m.training.shares import Exposure, exposures
 
 
-def note_data(folder: RunFolder, setup: Setup, progress: Progress) -> RunFolder:
+def note_data(folder: RunFolder, setup: Setup, recipe: TrainRecipe, progress: Progress) -> RunFolder:
     """Write `data.json`, show its table, and note what should not be overlooked in it.
 
     Args:
         folder: The run folder, claimed.
         setup: What the run reads.
+        recipe: How it trains.
         progress: Told the table, where it shows lines.
 
     Returns:
@@ -26,5 +30,48 @@ def note_data(folder: RunFolder, setup: Setup, progress: Progress) -> RunFolder:
     inventory = inventory_of(setup)
     write_atomically(folder.data, json.dumps(inventory.to_json(), indent=1, ensure_ascii=False) + "\n")
     notes = tuple(inventory.notes())
-    say(progress, [*inventory.lines(), *(f"note: {note}" for note in notes)])
+    lines = [*inventory.lines(), epochs_of_experts(inventory, recipe), *(f"note: {note}" for note in notes)]
+    say(progress, lines)
     return replace(folder, notes=(*folder.notes, *notes))
+
+
+def epochs_of_experts(inventory: Inventory, recipe: TrainRecipe) -> str:
+    """Say how often each dataset's expert goes through it."""
+    names = list(inventory.sizes)
+    told = [
+        f"{_exposures(Mixture.subset(names, [name]), inventory, recipe)[name].epochs:.3g} of {name}"
+        for name in names
+    ]
+    return f"epochs of experts, {recipe.steps} × {recipe.batch} examples each: {', '.join(told)}"
+
+
+#: What the columns of `exposure_rows` are.
+EXPOSURE_HEAD = ("dataset", "epochs of its expert", "share of the pick's examples", "of its tokens", "epochs")
+
+
+def exposure_rows(inventory: Inventory, recipe: TrainRecipe, picked: Mixture) -> list[list[str]]:
+    """Say what the experts, and the training on the picked mixture, see of each dataset.
+
+    Args:
+        inventory: What was read.
+        recipe: How all were trained.
+        picked: The mixture.
+
+    Returns:
+        A row of cells a dataset, under `EXPOSURE_HEAD`; "–" where the pick leaves it out.
+    """
+    seen = _exposures(picked, inventory, recipe)
+    rows = []
+    for name in picked.datasets:
+        alone = _exposures(Mixture.subset(picked.datasets, [name]), inventory, recipe)[name]
+        cells = ["–", "–", "–"]
+        if name in seen:
+            of_pick = seen[name]
+            tokens = "–" if of_pick.token_share is None else f"{of_pick.token_share:.1%}"
+            cells = [f"{of_pick.share:.1%}", tokens, f"{of_pick.epochs:.3g}"]
+        rows.append([name, f"{alone.epochs:.3g}", *cells])
+    return rows
+
+
+def _exposures(mixture: Mixture, inventory: Inventory, recipe: TrainRecipe) -> dict[str, Exposure]:
+    return exposures(mixture, inventory.sizes, recipe, inventory.lengths)

@@ -63,7 +63,7 @@ def run(
     _check_names(config, setup)
     contents = contents_of(setup)
     with run_folder.claim(out, config, contents) as folder, ScoreTable(folder.table) as table, one_thread():
-        folder = note_data(folder, setup, progress or nobody)
+        folder = note_data(folder, setup, config.train, progress or nobody)
         steps = _Steps(
             config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
             means or WHOLE,

@@ -13,7 +13,7 @@ from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup
 from m2m.support.files import replacing
 from m2m.training import MixtureSampler, TrainRecipe
-from m2m.training.fine_tune import sampled_mixture
+from m2m.training.shares import sampled_mixture
 
 #: Keys of an object by what trainers call such a record; the first that fits.
 RECORDS = {
@@ -85,7 +85,7 @@ def write_training(
             "bring the datasets to one format"
         )
     sizes = {name: file.examples for name, file in files.items()}
-    drawn = sampled_mixture(mixture, sizes, recipe.sampling)
+    drawn = sampled_mixture(mixture, sizes, recipe)
     sampler, total = MixtureSampler(drawn, sizes, recipe.batch, seed), recipe.total_steps(mixture)
     lines = {name: _lines(file.path) for name, file in files.items()}
 

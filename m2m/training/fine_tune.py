@@ -20,7 +20,8 @@ from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Batch, Examples, Setup, load_state, trainable
 from m2m.support.progress import Progress
-from m2m.training.recipe import Sampling, TrainRecipe
+from m2m.training.recipe import TrainRecipe
+from m2m.training.shares import drawn_mixture
 
 #: Changes when training would give other weights from the same arguments.
 REVISION = 1
@@ -80,7 +81,7 @@ def train(
     """  # noqa: DOC502 - raised by what is called
     data = _members(setup, mixture)
     sizes = {name: len(examples) for name, examples in data.items()}
-    sampler = MixtureSampler(sampled_mixture(mixture, sizes, recipe.sampling), sizes, recipe.batch, seed)
+    sampler = MixtureSampler(drawn_mixture(setup, mixture, recipe), sizes, recipe.batch, seed)
     total = recipe.total_steps(mixture)
     with _own_randomness(seed):
         model = load_state(setup.build(), base)
@@ -172,15 +173,6 @@ def _diverged(what: str, mixture: Mixture, step: int, total: int, recipe: TrainR
     return (
         f"training on {mixture.label} diverged: {what} at step {step + 1} of {total}; "
         f"lower train.learning_rate ({recipe.learning_rate:g}) or set train.clip_norm"
-    )
-
-
-def sampled_mixture(mixture: Mixture, sizes: Mapping[str, int], sampling: Sampling) -> Mixture:
-    """Shares that examples are drawn in: λ itself, or `proportional` to λ × dataset size."""
-    if sampling == "balanced":
-        return mixture
-    return Mixture.normalised(
-        {name: share * sizes[name] if share else 0.0 for name, share in mixture.shares.items()}
     )
 
 

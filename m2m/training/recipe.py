@@ -13,7 +13,8 @@ from m2m.support.schema import check_whole
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
-Sampling = Literal["balanced", "proportional"]
+Sampling = Literal["balanced", "proportional", "temperature"]
+Count = Literal["examples", "tokens"]
 Horizon = Literal["matched", "pooled"]
 
 
@@ -33,7 +34,11 @@ class TrainRecipe:
         warmup: Steps over which the learning rate rises linearly to its peak.
         clip_norm: Largest gradient norm, or missing for no clipping.
         sampling: `balanced` draws in the mixture's own shares λ; `proportional` in shares of λ × dataset
-            size, what concatenating the files would do.
+            size, what concatenating the files would do; `temperature` in shares of λ × size^(1/T), which
+            lies between them.
+        temperature: T of that sampling: 1 is `proportional`, and the larger it is, the more `balanced`.
+        count: What shares and sizes are counted in: `examples`, or the `tokens` of examples, of which long
+            ones have more.
         horizon: `matched` trains a mixture for T steps; `pooled` for T steps a member dataset.
         save_moments: Whether an expert's folder also gets AdamW's second moments, 4 bytes a trained weight,
             for the merge method `adam_merge`. It changes no weight.
@@ -50,6 +55,8 @@ class TrainRecipe:
     warmup: Natural = 0
     clip_norm: float | None = None
     sampling: Sampling = "balanced"
+    temperature: float | None = None
+    count: Count = "examples"
     horizon: Horizon = "matched"
     save_moments: bool = False
 
@@ -70,16 +77,39 @@ class TrainRecipe:
         self._choice("optimizer", get_args(Optimizer))
         self._choice("schedule", get_args(Schedule))
         self._choice("sampling", get_args(Sampling))
+        self._choice("count", get_args(Count))
         self._choice("horizon", get_args(Horizon))
+        if self.temperature is not None:
+            self._real("temperature", above=0.0)
+        if (self.sampling == "temperature") != (self.temperature is not None):
+            raise ConfigError('train.temperature and train.sampling = "temperature" want each other')
         if not isinstance(self.save_moments, bool):
             raise ConfigError(f"train.save_moments must be true or false, got {self.save_moments!r}")
         if self.save_moments and self.optimizer != "adamw":
             raise ConfigError("train.save_moments keeps AdamW's second moments; SGD has none")
 
     @property
+    def size_power(self) -> float:
+        """The power of a dataset's size that its share is weighed by."""
+        match self.sampling:
+            case "balanced":
+                return 0.0
+            case "proportional":
+                return 1.0
+            case "temperature":
+                assert self.temperature is not None
+                return 1 / self.temperature
+
+    @property
     def deciding(self) -> dict[str, Any]:
         """All that decides the trained weights, by name; what is only kept beside them is left out."""
-        return {name: value for name, value in asdict(self).items() if name != "save_moments"}
+        # Keys that came later are left out where they change nothing: runs that are there stay what they are.
+        later = {"temperature": None, "count": "examples"}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "save_moments" and not (name in later and value == later[name])
+        }
 
     def total_steps(self, mixture: Mixture) -> int:
         """Count the optimizer steps this recipe gives to a mixture.

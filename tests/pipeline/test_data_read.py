@@ -77,7 +77,11 @@ def test_a_run_keeps_says_and_reports_what_it_read(path: Path, tmp_path: Path) -
     assert told.lines.index(table[-1]) < told.lines.index("(experts)")
     assert any(note.startswith("target goal: dataset sums trains on") for note in folder.notes)
     assert all(f"note: {note}" in told.lines for note in folder.notes)
+    assert "epochs of experts, 2 × 4 examples each: 0.2 of sums, 0.286 of prose" in told.lines
     page = write_report(folder.root).read_text()
+    assert "<td>sums</td><td>0.2</td>" in page
+    picked = folder.read_results()["picked"]
+    assert page.count("<td>–</td><td>–</td><td>–</td>") == 2 - len(picked)
     assert all(f"<th>{column}</th>" in page for column in HEAD)
     assert "target goal: dataset sums trains on" in page
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from fractions import Fraction
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture
-from m2m.training.fine_tune import MixtureSampler, sampled_mixture, take_turns
+from m2m.training import TrainRecipe
+from m2m.training.fine_tune import MixtureSampler, take_turns
+from m2m.training.shares import exposures, sampled_mixture
 
 SIZES = {"a": 5, "b": 7, "c": 3}
 
@@ -77,10 +80,87 @@ def test_walking_twice_gives_the_same() -> None:
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def recipe(**options: Any) -> TrainRecipe:
+    return TrainRecipe(steps=10, batch=6, learning_rate=0.1, **options)
+
+
 def test_proportional_sampling_weighs_by_size() -> None:
-    pooled = sampled_mixture(Mixture.subset("abc", "ab"), SIZES, "proportional")
+    pooled = sampled_mixture(Mixture.subset("abc", "ab"), SIZES, recipe(sampling="proportional"))
     assert pooled.weights == (5 / 12, 7 / 12, 0.0)
-    assert sampled_mixture(pooled, SIZES, "balanced") is pooled
+    assert sampled_mixture(pooled, SIZES, recipe()) is pooled
+
+
+LENGTHS = {"a": 10.0, "b": 40.0, "c": 25.0}
+shares = st.lists(st.floats(0.1, 1), min_size=3, max_size=3)
+
+
+def by_tokens(drawn: Mixture) -> list[float]:
+    """Shares of the tokens that are drawn, in the order of the names."""
+    tokens = [share * LENGTHS[name] for name, share in drawn.shares.items()]
+    return [each / sum(tokens) for each in tokens]
+
+
+@given(weights=shares, temperature=st.floats(0.2, 50))
+def test_a_temperature_weighs_by_a_root_of_the_size(weights: list[float], temperature: float) -> None:
+    mixture = Mixture.normalised(dict(zip("abc", weights, strict=True)))
+    options = {"sampling": "temperature", "temperature": temperature}
+    drawn = sampled_mixture(mixture, SIZES, recipe(**options))
+    raised = [mixture.shares[name] * SIZES[name] ** (1 / temperature) for name in "abc"]
+    assert list(drawn.weights) == pytest.approx([each / sum(raised) for each in raised], rel=1e-12)
+    # The same, where shares and sizes are of tokens.
+    counted = sampled_mixture(mixture, SIZES, recipe(**options, count="tokens"), LENGTHS)
+    raised = [mixture.shares[name] * (SIZES[name] * LENGTHS[name]) ** (1 / temperature) for name in "abc"]
+    assert by_tokens(counted) == pytest.approx([each / sum(raised) for each in raised], rel=1e-12)
+
+
+@given(weights=shares)
+def test_temperature_one_is_proportional_and_a_high_one_balanced(weights: list[float]) -> None:
+    mixture = Mixture.normalised(dict(zip("abc", weights, strict=True)))
+    one = sampled_mixture(mixture, SIZES, recipe(sampling="temperature", temperature=1.0))
+    assert one == sampled_mixture(mixture, SIZES, recipe(sampling="proportional"))
+    hot = sampled_mixture(mixture, SIZES, recipe(sampling="temperature", temperature=1e12))
+    assert hot.weights == pytest.approx(mixture.weights, rel=1e-9)
+
+
+@given(weights=shares)
+def test_shares_of_tokens_are_the_mixtures_and_concatenated_files_are_the_same_either_way(
+    weights: list[float],
+) -> None:
+    mixture = Mixture.normalised(dict(zip("abc", weights, strict=True)))
+    drawn = sampled_mixture(mixture, SIZES, recipe(count="tokens"), LENGTHS)
+    assert by_tokens(drawn) == pytest.approx(mixture.weights, rel=1e-12)
+    both = [
+        sampled_mixture(mixture, SIZES, recipe(sampling="proportional", count=count), LENGTHS).weights
+        for count in ("examples", "tokens")
+    ]
+    assert both[0] == pytest.approx(both[1], rel=1e-12)
+
+
+def test_a_single_dataset_is_drawn_alone_whatever_the_sampling() -> None:
+    single = Mixture.subset("abc", "b")
+    for options in ({"sampling": "temperature", "temperature": 3.0}, {"count": "tokens"}):
+        assert sampled_mixture(single, SIZES, recipe(**options), LENGTHS).weights == single.weights
+
+
+def test_tokens_that_are_not_known_are_not_counted() -> None:
+    with pytest.raises(ConfigError, match=r'train.count = "tokens" wants to know how many tokens'):
+        sampled_mixture(Mixture.subset("abc", "ab"), SIZES, recipe(count="tokens"))
+
+
+def test_exposure_is_what_the_sampler_draws() -> None:
+    mixture = Mixture.normalised({"a": 1.0, "b": 2.0, "c": 0.0})
+    options = recipe(count="tokens")
+    seen = exposures(mixture, SIZES, options, LENGTHS)
+    sampler = MixtureSampler(sampled_mixture(mixture, SIZES, options, LENGTHS), SIZES, options.batch, seed=0)
+    drawn = dict.fromkeys("ab", 0)
+    for picked in islice(sampler, options.steps):
+        for name, numbers in picked.items():
+            drawn[name] += len(numbers)
+    assert set(seen) == {"a", "b"}
+    for name, exposure in seen.items():
+        assert abs(exposure.epochs * SIZES[name] - drawn[name]) < 1
+        assert exposure.token_share == pytest.approx(mixture.shares[name], rel=1e-12)
+    assert exposures(mixture, SIZES, recipe(), None)["a"].token_share is None
 
 
 def test_bad_input_is_refused() -> None:

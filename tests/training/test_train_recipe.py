@@ -83,3 +83,16 @@ def test_moments_are_adams_and_decide_nothing() -> None:
     assert kept.deciding == plain.deciding
     assert "save_moments" not in plain.deciding
     assert TrainRecipe(**plain.deciding) == plain
+
+
+def test_a_temperature_goes_with_its_sampling_and_old_recipes_stay_what_they_are() -> None:
+    hot = TrainRecipe(**GOOD, sampling="temperature", temperature=2.0, count="tokens")
+    assert TrainRecipe(**hot.deciding) == hot
+    assert not {"temperature", "count"} & TrainRecipe(**GOOD).deciding.keys()
+    for options in ({"sampling": "temperature"}, {"temperature": 2.0}):
+        with pytest.raises(ConfigError, match="want each other"):
+            TrainRecipe(**GOOD, **options)
+    with pytest.raises(ConfigError, match=r"train.temperature must be above 0"):
+        TrainRecipe(**GOOD, sampling="temperature", temperature=0.0)
+    with pytest.raises(ConfigError, match=r"train.count must be one of examples, tokens"):
+        TrainRecipe(**GOOD, count="letters")

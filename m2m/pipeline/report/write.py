@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from m2m.errors import RunFolderError
+from m2m.mixture import Mixture
+from m2m.pipeline.data_read import EXPOSURE_HEAD, exposure_rows
 from m2m.pipeline.report.beside import beside
 from m2m.pipeline.report.caveats import QUESTIONS, caveats, interval_about
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
@@ -16,9 +18,10 @@ from m2m.pipeline.run_folder import RunFolder
 from m2m.setups.rows.inventory import HEAD, Inventory
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
-from m2m.support.doors import read_json, read_text
+from m2m.support.doors import read_json, read_text, reading
 from m2m.support.files import write_atomically
 from m2m.support.outputs import Output, check_outputs
+from m2m.training import TrainRecipe
 
 #: Rows of the test table: key in `results.json` to what it is called.
 _MODELS = {
@@ -76,7 +79,7 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
         yield section("Beside what the experts say without merging", *beside(folder.figures, results))
     yield section("Read with care", bullets(caveats(results)))
     if inventory := folder.read_data():
-        yield section("What was read", *_data(inventory))
+        yield section("What was read", *_data(inventory, results))
     yield section("How it was made", *_making(folder, results))
 
 
@@ -194,10 +197,21 @@ def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _data(inventory: Inventory) -> Iterator[str]:
+def _data(inventory: Inventory, results: _Results) -> Iterator[str]:
     yield table(HEAD, inventory.rows(), "Documents count once; tokens of text are counted as it is packed.")
+    picked = Mixture.subset(results["datasets"], results["picked"])
+    caption = "How often trainings go through each dataset, and what the training on the pick sees of it."
+    yield table(EXPOSURE_HEAD, exposure_rows(inventory, _recipe(results), picked), caption)
     if notes := list(inventory.notes()):
         yield bullets(notes)
+
+
+def _recipe(results: _Results) -> TrainRecipe:
+    values: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in results["recipe"].items()
+    }
+    with reading("a run's results", "its `recipe`", RunFolderError):
+        return TrainRecipe(**values)
 
 
 def _making(folder: RunFolder, results: _Results) -> Iterator[str]:

@@ -73,6 +73,18 @@ class Inventory:
     parts: Sequence[Read]
     context: int | None = None
 
+    @property
+    def lengths(self) -> dict[str, float] | None:
+        """Mean tokens of an example, by dataset; None where the set-up does not tell."""
+        counts = {part.name: (part.tokens, part.examples) for part in self.parts if part.kind == "dataset"}
+        lengths = {name: tokens / many for name, (tokens, many) in counts.items() if tokens is not None}
+        return lengths if len(lengths) == len(counts) else None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Examples, by dataset."""
+        return {part.name: part.examples for part in self.parts if part.kind == "dataset"}
+
     def rows(self) -> list[list[str]]:
         """Write the table's cells, a row a part, under `HEAD`."""
         return [
