@@ -21,8 +21,8 @@ def sampled_mixture(
     """Say in which shares of examples a mixture is drawn.
 
     A dataset of E examples with ℓ tokens each has the share λ·(E·ℓ)^k / ℓ of the examples, up to a common
-    factor: k is 0 where sampling is balanced, 1 where it is proportional, 1/T at temperature T (arXiv 1910.10683,
-    section 3.5.2, with λ as further weights). Where shares count examples, ℓ is 1.
+    factor: k is 0 where sampling is balanced, 1 where it is proportional, 1/T at temperature T (arXiv
+    1910.10683, section 3.5.2, with λ as further weights). Where shares count examples, ℓ is 1.
 
     Args:
         mixture: The mixture, λ.
