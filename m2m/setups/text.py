@@ -13,7 +13,8 @@ from typing import Any
 from m2m.data import fetch
 from m2m.errors import ConfigError, DataError
 from m2m.setups.rows.collection import Collection
-from m2m.setups.rows.formats import Document, Layout, check_layout, layout_of
+from m2m.setups.rows.formats import Completion, Document, Layout, check_layout, layout_of
+from m2m.setups.rows.gettext import TEXT, PairRule, pairs
 from m2m.setups.rows.tables import ENDINGS, TABLES, Row, Rows, folder_rows, hub_rows, is_datasets_folder
 from m2m.setups.rows.texts import TEXTS
 from m2m.support.doors import read_text, reading
@@ -21,12 +22,14 @@ from m2m.support.options import NO_KEY, OneOrMore
 from m2m.support.progress import Progress
 from m2m.support.schema import did_you_mean
 
+#: Reads translated messages as questions with answers.
+PAIRS = "po_pairs"
 #: What reads a file, by its name in a configuration.
-READERS = (*TEXTS, *TABLES)
+READERS = (*TEXTS, PAIRS, *TABLES)
 
 
 @dataclass(frozen=True)
-class TextSource:
+class TextSource(PairRule):
     """Where a dataset's or a target's documents come from: the table's keys in a configuration.
 
     Attributes:
@@ -39,8 +42,9 @@ class TextSource:
         config: Configuration (subset) of that data set; empty: its default.
         split: Split to read, of a folder of `datasets` or a hub id that has several.
         read: Reader of the files: `jsonl`, `json`, `csv`, `parquet` or `arrow` for rows, `text` (a file is a
-            document), `po` (messages of gettext) or `literals` (of Python) for text. Empty: a file's ending
-            says, and one that says nothing is text.
+            document), `po` (translations of gettext) or `literals` (of Python) for text, `po_pairs` for
+            messages of gettext with their translations. Empty: a file's ending says, and one that says
+            nothing is text.
         format: What rows are: `text`, `prompt_completion`, `messages`, `alpaca` or `sharegpt`. Empty: the
             columns say.
         columns: What columns of the format are called in the file, where that is another name.
@@ -93,11 +97,24 @@ class TextSource:
             )
         if self.field and self.format not in ("", "text"):
             raise ConfigError(f"{self.said}: `field` is the column of a text, the format is {self.format}")
-        if self.read in TEXTS and (of_rows := [key for key in _OF_ROWS if getattr(self, key)]):
+        self._check_pairs()
+        if self.read in (*TEXTS, PAIRS) and (of_rows := [key for key in _OF_ROWS if getattr(self, key)]):
             raise ConfigError(
                 f"{self.said}: `{of_rows[0]}` is for rows, and `read = {self.read!r}` reads no rows"
             )
         check_layout(self.named_format, self.renamed, self.said)
+
+    def _check_pairs(self) -> None:
+        if self.read != PAIRS:
+            if self.prompt or self.letters != PairRule.letters:
+                raise ConfigError(f'{self.said}: `prompt` and `letters` are for `read = "{PAIRS}"`')
+        elif TEXT not in self.prompt:
+            raise ConfigError(
+                f"{self.said}: `prompt` must say how a question is made of a message, as in "
+                f'"Translate into Spanish: {TEXT}\\n"; got {self.prompt!r:.60}'
+            )
+        elif self.drop:
+            raise ConfigError(f"{self.said}: `drop` is for text, and `read = {PAIRS!r}` reads pairs")
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -169,6 +186,8 @@ class TextSource:
                     f"{self.said}: `split` is for a folder of `datasets` or a hub id, and {path} is a file: "
                     'name the files of the split in `files`, or keep rows as in `where = { split = "train" }`'
                 )
+            elif reader == PAIRS:
+                yield from self._pairs(path)
             elif reader in TEXTS:
                 yield from self._texts(path, reader)
             else:
@@ -181,6 +200,11 @@ class TextSource:
             warnings.simplefilter("ignore", SyntaxWarning)  # of Python source that is read for its literals
             documents = list(TEXTS[reader](text))
         yield from map(self.cleaned, documents)
+
+    def _pairs(self, path: Path) -> list[Completion]:
+        text = read_text(path, "a text", DataError)
+        with reading(f"what `read = {PAIRS!r}` reads", path, DataError):
+            return list(pairs(text, self, str(path)))
 
     def cleaned(self, text: str) -> str:
         """Cut what `drop` matches out of a text."""
@@ -233,7 +257,7 @@ class _RowReader:
 
 #: Keys that are one string or a list of strings, and one string.
 _LISTS = ("package", "files", "exclude", "drop")
-_STRINGS = ("hub", "config", "split", "read", "format", "field")
+_STRINGS = ("hub", "config", "split", "read", "format", "field", "prompt")
 #: Keys that mean something for rows only.
 _OF_ROWS = ("split", "format", "columns", "field", "where")
 
@@ -286,5 +310,12 @@ def _where(value: Any, said: str) -> Mapping[str, list[Any]]:
     return several
 
 
+def _letters(value: Any, said: str) -> tuple[int, int]:
+    numbers = isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value)
+    if not numbers or not 1 <= value[0] <= value[1]:
+        raise ConfigError(f"{said}: `letters` must be [fewest, most], whole numbers ≥ 1, got {value!r:.60}")
+    return value[0], value[1]
+
+
 #: Keys with a form of their own.
-_PARSED = {"share": _share, "columns": _columns, "where": _where}
+_PARSED = {"letters": _letters, "share": _share, "columns": _columns, "where": _where}

@@ -60,5 +60,7 @@ class Collection:
 
 
 def place_of(document: Document) -> float:
-    """Hash a document's content to a fraction of 1: equal ones fall on the same side of any split."""
-    return int.from_bytes(hashlib.sha256(content_of(document)).digest()[:6]) / 2**48
+    """Hash a document's origin, or else its content, to a fraction of 1: its side of any split."""
+    origin = getattr(document, "origin", "")
+    content = f"\0origin\n{origin}".encode() if origin else content_of(document)
+    return int.from_bytes(hashlib.sha256(content).digest()[:6]) / 2**48

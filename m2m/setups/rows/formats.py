@@ -24,11 +24,14 @@ class Completion:
         prompt: What is given.
         completion: What is learnt.
         where: Where it was read, for messages.
+        origin: What several documents may be made of, such as a message in many languages: all that are made
+            of it fall on the same side of any split, and of one dataset the first one counts. Empty: itself.
     """
 
     prompt: str
     completion: str
     where: str = field(default="", compare=False)
+    origin: str = ""
 
     @property
     def is_empty(self) -> bool:
