@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Estimate bounds, and print how many hold and inform."""
+    from analysis.error_bound.bound import INSTEAD
     from analysis.studies import bound_error
 
     outcome = bound_error(
@@ -39,6 +40,7 @@ def execute(args: argparse.Namespace) -> int:
     ]
     if outcome.study.without_bound:
         lines.append(f"no bound for the run's own optimizer: {'; '.join(outcome.study.without_bound)}")
+        lines.append(f"instead: {INSTEAD}")
     summary = {key: content[key] for key in content if key.startswith(("estimated", "exponent"))}
     report(args, outcome, summary, lines)
     return 0

@@ -27,6 +27,11 @@ from m2m.setups.protocol import Examples
 _SHARES = (0.5, 1.0)
 #: Relative accuracy asked of eigenvalues; their residuals are added to every bound.
 _TOLERANCE = 1e-3
+#: What a recipe without a bound can be asked, to be said with the refusal.
+INSTEAD = (
+    "m2m-analysis interaction predicts its residual without a bound, m2m-analysis trust limits the regret of "
+    "a choice from a few trained mixtures"
+)
 
 
 @dataclass(frozen=True)
@@ -115,10 +120,13 @@ def check_bounded(rule: UpdateRule) -> None:
     """Refuse a rule that the majorants are not about."""
     if rule.adaptive:
         raise ConfigError(
-            "no bound under AdamW: its metric 1/(√v̂ + ε) follows the gradients and jumps with their sign"
+            "no bound under AdamW: its metric 1/(√v̂ + ε) follows the gradients and jumps with their sign; "
+            f"{INSTEAD}"
         )
     if rule.decay:
-        raise ConfigError(f"no bound with decoupled weight decay, got {rule.decay:g}; L2 decay has one")
+        raise ConfigError(
+            f"no bound with decoupled weight decay, got {rule.decay:g}: L2 decay has one; {INSTEAD}"
+        )
 
 
 def lipschitz(surface: LossSurface, examples: Examples, points: Sequence[Tensor]) -> float:

@@ -248,7 +248,7 @@ def run_folder(root: Path, oracle: list[str] | None) -> Path:
         for mixture, x, y in zip(SUBSETS, merged, trained, strict=True):
             for origin, seed, value in (("merged", None, x), ("trained", 0, y), ("trained", 1, y + 0.1 * x)):
                 add(scores, mixture, origin, seed, target, value)
-    results = {"metric": "loss", "seed": 0, "oracle": oracle, "fidelity": {}}
+    results = {"metric": "loss", "higher_is_better": False, "seed": 0, "oracle": oracle, "fidelity": {}}
     (root / "results.json").write_text(json.dumps(results), encoding="utf-8")
     return root
 
