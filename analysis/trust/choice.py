@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -115,7 +115,7 @@ class NextTraining:
         return asdict(self)
 
 
-def next_training(beliefs: Belief | Sequence[Belief]) -> NextTraining | None:
+def next_training(beliefs: Belief | Sequence[Belief], besides: Collection[int] = ()) -> NextTraining | None:
     """Choose the mixture whose training is expected to shrink regret most.
 
     The expected best score does not depend on what is trained next, so expected regret shrinks by what the
@@ -126,9 +126,10 @@ def next_training(beliefs: Belief | Sequence[Belief]) -> NextTraining | None:
     Args:
         beliefs: One target's belief, or those of several over the same mixtures and in one metric; they
             count alike, each in standard deviations of its merged scores.
+        besides: Rows that are trained in any case.
 
     Returns:
-        The training; None if every mixture is trained.
+        The training; None if every mixture is trained, or will be.
 
     Raises:
         InputError: If targets have different mixtures.
@@ -137,7 +138,8 @@ def next_training(beliefs: Belief | Sequence[Belief]) -> NextTraining | None:
     mixtures = several[0].landscape.mixtures
     if any(belief.landscape.mixtures != mixtures for belief in several):
         raise InputError("the targets have different mixtures: no training is one for all of them")
-    waiting = np.flatnonzero(np.any([np.isnan(belief.landscape.measured) for belief in several], axis=0))
+    untrained = np.any([np.isnan(belief.landscape.measured) for belief in several], axis=0)
+    waiting = np.setdiff1d(np.flatnonzero(untrained), np.array(list(besides), dtype=int))
     if not len(waiting):
         return None
     gains = np.array([expected_gains(belief)[waiting] for belief in several])

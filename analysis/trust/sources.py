@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.fidelity.sources import LABEL, MEMBERS, read_table
 from analysis.member_cells import check_once, members_of_cell
 from analysis.results import run_source
-from analysis.trust.landscape import Landscape
+from analysis.trust.landscape import RANDOM, Landscape
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.pipeline.run_folder import RunFolder
@@ -183,6 +183,7 @@ def of_run(root: str | Path) -> list[Landscape]:
     """
     folder = RunFolder(Path(root))
     results = folder.read_results("metric", "datasets")
+    purposes = _purposes(results)
     if not results or not folder.table.exists():
         raise InputError(
             f"{root} is not a finished run folder: it has no {folder.results.name} or {folder.table.name}"
@@ -190,12 +191,21 @@ def of_run(root: str | Path) -> list[Landscape]:
     with ScoreTable(folder.table, read_only=True) as table:
         frame = table.frame(metric=scored_as(results)[0], split="validation")
     return [
-        _of_task(str(task), rows, tuple(results["datasets"]))
+        _of_task(str(task), rows, tuple(results["datasets"]), purposes)
         for task, rows in frame.groupby("task", sort=False)
     ]
 
 
-def _of_task(task: str, rows: pd.DataFrame, datasets: tuple[str, ...]) -> Landscape:
+def _purposes(results: Mapping[str, Any]) -> dict[str, str]:
+    """What each mixture was trained for, by label, where the run trained some on advice."""
+    made = results.get("trust", {}).get("trainings", [])
+    ranked = sorted(made, key=lambda one: one["purpose"] == RANDOM)  # what was drawn counts so
+    return {"+".join(one["mixture"]): one["purpose"] for one in ranked}
+
+
+def _of_task(
+    task: str, rows: pd.DataFrame, datasets: tuple[str, ...], purposes: Mapping[str, str]
+) -> Landscape:
     merged, trained = (rows[rows["origin"] == origin] for origin in ("merged", "trained"))
     mixtures = [_weighted(cell, datasets) for cell in merged["weights"]]
     place = {mixture.label: row for row, mixture in enumerate(mixtures)}
@@ -212,6 +222,7 @@ def _of_task(task: str, rows: pd.DataFrame, datasets: tuple[str, ...]) -> Landsc
         target=task,
         metric=str(first["metric"]),
         higher_is_better=bool(first["higher_is_better"]),
+        purposes=tuple(purposes.get(mixture.label, "") for mixture in mixtures) if purposes else (),
     )
 
 

@@ -68,7 +68,7 @@ class TargetTrust:
             "higher_is_better": landscape.higher_is_better,
             "mixtures": int(landscape.several.sum()),
             "trained": landscape.trained_several,
-            **{name: _estimate(found) for name, found in self.agreement.items()},
+            **{name: estimate_to_json(found) for name, found in self.agreement.items()},
             "picked": self.picked.to_json(),
             "merging": self.merging.to_json(),
             "measured": self.measured.to_json(),
@@ -203,7 +203,8 @@ def _next(beliefs: Sequence[Belief]) -> NextTraining | None:
     return next_training(beliefs)
 
 
-def _estimate(found: IntervalEstimate) -> dict[str, Any]:
+def estimate_to_json(found: IntervalEstimate) -> dict[str, Any]:
+    """Lay a correlation and its interval out for JSON."""
     return {name: getattr(found, name) for name in ("value", "low", "high", "n", "method", "reason")}
 
 

@@ -1,6 +1,8 @@
 """Find the best mixture of the given datasets: experts, merged candidates, the pick, its real training.
 
-With validation every subset is really trained as well, which measures how far merged scores can be trusted.
+With --validate every subset is really trained as well, which measures how far merged scores can be trusted;
+with --validate M so many are, half drawn by chance and half the pick's contenders, which says how far off the
+best the pick may be, and what to train next. The pick may then move to what training shows to be better.
 An interrupted run goes on where it was: run the same command again.
 """
 
@@ -28,10 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_means(parser, mode="resident")
     parser.add_argument(
-        "--validate",
-        action=argparse.BooleanOptionalAction,
-        help="really train every subset, to measure fidelity (default: as the configuration says)",
-    )
+        "--no-validate", dest="validate", action="store_false", default=None,
+        help="train only what is chosen, whatever the configuration says",
+    )  # fmt: skip
+    parser.add_argument(
+        "--validate", nargs="?", const=True, default=None, type=positive, metavar="M",
+        help="really train every subset, to measure fidelity, or M mixtures of two or more datasets, to "
+        "judge the pick (default: as the configuration says)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--until", metavar="'P(within E %) > P'",
+        help="stop these trainings when the pick is within E percent of the range of trained scores of the "
+        "best with a probability above P",
+    )  # fmt: skip
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -40,7 +51,7 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.verbs.run import run
 
     report = run(
-        args.config, args.out, validate=args.validate, workers=args.workers,
+        args.config, args.out, validate=args.validate, until=args.until, workers=args.workers,
         mode=args.mode, memory=args.memory, device=args.device,
         progress=progress(quiet=args.quiet),
     )  # fmt: skip
@@ -57,11 +68,15 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
     from m2m.pipeline.report.caveats import tied
+    from m2m.pipeline.report.trust import trust_rows
     from m2m.pipeline.report.write import ONE_DATASET
+    from m2m.pipeline.run_folder import to_train_on
 
     direction = "higher" if results["higher_is_better"] else "lower"
-    print(f"Train on {' + '.join(results['picked'])} for {results['target']}.")
-    if len(results["picked"]) == 1:
+    print(f"Train on {' + '.join(to_train_on(results))} for {results['target']}.")
+    if "why" in results:
+        print(f"Why: {results['why']}.")
+    elif len(results["picked"]) == 1:
         print(ONE_DATASET)
     if said := tied(results):
         print(said)
@@ -73,6 +88,9 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
     print_table(rows)
     if utility := results.get("utility"):
         _tell_targets(utility)
+    if "trust" in results:
+        print("\nthe pick, judged by few trainings:")
+        print_table([[f"  {name}", text] for name, text in trust_rows(results["trust"])])
     if results["fidelity"]:
         print("\nfidelity, merged against really trained models, mixtures of two or more (Pearson, 95 %):")
         rows = [

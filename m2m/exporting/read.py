@@ -17,14 +17,15 @@ from m2m.support.schema import check_keys
 #: How far the sum of weights typed by a person may be from 1: they are rounded to a few decimals.
 TYPED_TOLERANCE = 0.005
 #: What is taken out of a run's results.
-_PICK = {"datasets": [str], "picked": [str], "recipe": {"sampling": str}}
+_PICK = {"datasets": [str], "picked": [str], "picked_after_trainings?": [str], "recipe": {"sampling": str}}
 
 
 def read_mixture(source: str, sizes: Mapping[str, int] | None = None) -> Mixture:
     """Read the mixture to export.
 
-    A run's pick is pooled the way the run pooled: λ = 1/|S| of each member (docs/decisions.md), or, where it
-    drew examples in proportion to the datasets' sizes, λ × size rescaled to sum to 1.
+    A run's pick, the one after trainings where there is one, is pooled the way the run pooled: λ = 1/|S| of
+    each member (docs/decisions.md), or, where it drew examples in proportion to the datasets' sizes,
+    λ × size rescaled to sum to 1.
 
     Args:
         source: A folder of `m2m run` or `m2m mix`; a JSON file `{"a": 0.3, …}` or `{"datasets": […],
@@ -63,7 +64,8 @@ def _of_folder(folder: Path, sizes: Mapping[str, int]) -> Mixture:
 def _of_run(folder: Path, sizes: Mapping[str, int]) -> Mixture:
     path = folder / "results.json"
     results = read_json(path, "a run's results", shape=_PICK)
-    datasets, picked, sampling = results["datasets"], results["picked"], results["recipe"]["sampling"]
+    datasets, sampling = results["datasets"], results["recipe"]["sampling"]
+    picked = results.get("picked_after_trainings", results["picked"])
     try:
         pick = Mixture.subset(datasets, picked)
     except MixtureError as error:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from m2m.errors import ConfigError
+from m2m.pipeline.advice import Until
 from m2m.pipeline.mix_options import MixOptions, read_mix_options
 from m2m.pipeline.trainer_job import check_command
 from m2m.support.checked import Natural, Positive
@@ -31,16 +32,42 @@ class RunOptions:
     Attributes:
         target: The target that the mixture is chosen for; or several, each with its weight.
         fidelity: Targets whose fidelity is reported; empty means all of the set-up's targets.
-        validate: Whether every mixture is really trained, to measure fidelity and regret.
-        truth_seeds: Training seeds a mixture gets under `validate`; the second one gives the noise ceiling.
+        validate: Whether every mixture is really trained, to measure fidelity and regret; or how many of two
+            or more datasets are, beside those that are in any case: half drawn by chance, half the pick's
+            contenders, a few at a time.
+        until: When to stop training mixtures: `P(within 2 %) > 0.9`, the probability that the pick is within
+            a share of the range of trained scores of the best. Then at most `validate` are trained, or all.
+        truth_seeds: Training seeds a mixture gets where every one is trained; the second one gives the noise
+            ceiling.
         seed: First training seed; also seeds the random-subset baseline.
     """
 
     target: str | Mapping[str, float]
     fidelity: tuple[str, ...] = ()
-    validate: bool = False
+    validate: bool | Positive = False
+    until: str | None = None
     truth_seeds: Positive = 2
     seed: Natural = 0
+
+    @property
+    def trains_all(self) -> bool:
+        """Whether every mixture is trained, whatever is found on the way."""
+        return self.validate is True and self.until is None
+
+    @property
+    def trains_some(self) -> bool:
+        """Whether mixtures are trained on advice, until there are enough."""
+        return not self.trains_all and (self.until is not None or self.validate is not False)
+
+    @property
+    def most_trainings(self) -> int | None:
+        """How many mixtures are trained on advice at most; None: all there are."""
+        return None if isinstance(self.validate, bool) else self.validate
+
+    @cached_property
+    def stop(self) -> Until | None:
+        """When enough is trained; None: when as many as wanted are."""
+        return None if self.until is None else Until.parse(self.until)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -108,12 +135,12 @@ class RunConfig:
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides the results; `validate`, `save_moments` and `[mix]` only add to them.
+        """Hash of all that decides the results; `validate`, `until`, `save_moments` and `[mix]` add to them.
 
         Models from elsewhere are told by their content, where the run keeps them.
         """
         content = asdict(self.run) | {"train": self.train.deciding, "setup": self.setup}
-        del content["validate"]
+        del content["validate"], content["until"]
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -206,6 +233,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _run_options(table: Mapping[str, Any], where: str) -> RunOptions:
     options = read_options(RunOptions, table, where)
+    try:
+        _ = options.stop
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     if isinstance(options.target, str):
         return options
     weights = {name: float(weight) for name, weight in options.target.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,18 @@ from typing import Any
 from m2m.errors import ConfigError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
+from m2m.pipeline.advice import Adviser, Evidence
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.data_read import note_data
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.target_utility import METRIC, TargetUtility
+from m2m.pipeline.validation import Validation
 from m2m.pipeline.worker import Task
 from m2m.scoring import Means, most_similar, similarities
 from m2m.scoring.table import ScoreTable
-from m2m.searching import Exhaustive, Objective, Subsets
+from m2m.searching import Exhaustive, MixtureList, Objective, Subsets
 from m2m.setups.protocol import Setup, contents_of
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
@@ -39,13 +41,15 @@ def run(
     workers: int | None = None,
     means: Means | None = None,
     progress: Progress | None = None,
+    adviser: Callable[[RunFolder], Adviser] | None = None,
 ) -> RunFolder:
     """Find the best mixture of the configuration's datasets for its target (Merge to Mix, arXiv 2505.16066).
 
     Experts → every subset merged and scored on validation → the pick → one real training on it → test scores
-    beside the baselines; with `validate`, every subset really trained as well. Where several targets have
-    weights, all scores but theirs are the utility of `TargetUtility`. What a folder already holds is not done
-    again, so a killed run goes on where it was and ends in the same results.
+    beside the baselines. With `validate` every subset, or some on advice, is really trained as well, and the
+    pick becomes the best of what was trained. Where several targets have weights, all scores but theirs are
+    the utility of `TargetUtility`. What a folder already holds is not done again, so a killed run goes on
+    where it was and ends in the same results.
 
     Args:
         config: The run configuration.
@@ -54,10 +58,16 @@ def run(
         means: In which way candidates are scored, and what all workers together may use; None: whole models
             on the CPU, in half of the memory that is free.
         progress: Called with (done, total, step).
+        adviser: Makes who says which mixtures to train; needed where some are.
 
     Returns:
         The folder, with `results.json` and `scores.csv` written.
+
+    Raises:
+        ConfigError: If some mixtures are to be trained and nobody says which.
     """
+    if config.run.trains_some and adviser is None:
+        raise ConfigError("which mixtures to train is said by an adviser, and there is none: m2m.run has one")
     run_folder.check(out, config)
     setup = load_setup(config, progress)
     _check_names(config, setup)
@@ -68,6 +78,8 @@ def run(
             config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
             means or WHOLE,
         )  # fmt: skip
+        if adviser is not None:
+            steps.adviser = adviser(folder)
         folder.write_results(steps.all())
         table.export_csv(folder.csv)
     return folder
@@ -104,6 +116,8 @@ class _Scores(dict[str, float]):
 class _Steps(RunSteps):
     """The steps of Merge to Mix."""
 
+    adviser: Adviser | None = None
+
     def __post_init__(self) -> None:
         run = self.config.run
         self.subsets = all_subsets(self.datasets)
@@ -123,14 +137,20 @@ class _Steps(RunSteps):
             self.train(self.experts, [self.config.run.seed], self.validation, "experts")
         with self.timed("surrogate"):
             self.merge(self.subsets, self.validation, "merged candidates")
-        chosen = self.choose()
-        if self.config.run.validate:
+        chosen, found = self.choose(), dict[str, Any]()
+        if self.config.run.trains_all:
             with self.timed("truth"):
                 self.truth()
             chosen["oracle"] = self.best("trained")
+        elif self.adviser is not None and self.config.run.trains_some:
+            with self.timed("truth"):
+                found["trust"] = self.advised(chosen, self.adviser)
+        if self.config.run.trains_all or found:
+            after, found["why"] = self.after_trainings(chosen["picked"])
+            chosen = {"picked": chosen.pop("picked"), "picked_after_trainings": after, **chosen}
         with self.timed("test"):
             test = self.test(chosen)
-        return self.results(chosen, test)
+        return self.results(chosen, test) | found
 
     def choose(self) -> dict[str, Mixture]:
         """Return the pick by the surrogate, and the baselines' choices."""
@@ -152,16 +172,11 @@ class _Steps(RunSteps):
             for name in self.datasets
         }
 
-    def best(self, origin: str) -> Mixture:
-        """Return the subset whose model of this origin scores best on validation."""
+    def best(self, origin: str, space: MixtureList | None = None) -> Mixture:
+        """Return the mixture, of all subsets, whose model of this origin scores best on validation."""
         scores = self.scores(origin, "validation")
-        upwards = self.higher_is_better if self.utility is None else True
-        objective = Objective(lambda mixture: scores[mixture.label], upwards)
-        return (
-            Exhaustive()
-            .search(objective, Subsets(self.datasets), len(self.subsets), self.config.run.seed)
-            .best
-        )
+        objective = Objective(lambda mixture: scores[mixture.label], self.upwards)
+        return Exhaustive().search(objective, space or Subsets(self.datasets), seed=self.config.run.seed).best
 
     def ties(self, picked: Mixture) -> int:
         """Return how many other mixtures' merged models have exactly the pick's score."""
@@ -174,11 +189,54 @@ class _Steps(RunSteps):
         seeds = range(first, first + self.config.run.truth_seeds)
         self.train(self.subsets, seeds, self.validation, "trained mixtures")
 
+    def advised(self, chosen: Mapping[str, Mixture], adviser: Adviser) -> dict[str, Any]:
+        """Train what is trained in any case, then on advice; return what that says about the pick."""
+        self.train(_distinct(chosen), [self.config.run.seed], self.validation, "chosen mixtures")
+        given = [chosen["random"]] if len(chosen["random"].members) > 1 else []
+        return Validation(self, adviser, self.evidence, given, self.validation).judged()
+
+    def evidence(self) -> list[Evidence]:
+        """Return the scores so far: of what the mixture is chosen for, then of each other target."""
+        said, run = self._evidence, self.config.run
+        merged, trained = (self.scores(origin, "validation") for origin in ("merged", "trained"))
+        first = said(run.chosen_for, merged, trained)
+        if self.utility is not None:
+            first = replace(first, metric=METRIC, higher_is_better=True)
+        return [
+            first,
+            *(
+                said(target, *(self.target_scores(target, o, "validation") for o in ("merged", "trained")))
+                for target, _ in self.validation
+                if target != run.target
+            ),
+        ]
+
+    def _evidence(self, target: str, merged: Mapping[str, float], trained: Mapping[str, float]) -> Evidence:
+        by_mixture = {mixture: merged[mixture.label] for mixture in self.subsets}
+        return Evidence(target, self.metric, self.higher_is_better, by_mixture, trained)
+
+    @property
+    def upwards(self) -> bool:
+        """Whether more is better of what the mixture is chosen by."""
+        return self.higher_is_better if self.utility is None else True
+
+    def after_trainings(self, picked: Mixture) -> tuple[Mixture, str]:
+        """Return the best of all trained mixtures, and why it is or is not the one that merging picked."""
+        scores = self.scores("trained", "validation")
+        trained = [mixture for mixture in self.subsets if mixture.label in scores]
+        best = self.best("trained", MixtureList(trained))
+        beside = f"of {len(trained)} trained mixtures, single datasets among them,"
+        if best == picked:
+            return best, f"{beside} none scores better on validation than the one that merging picked"
+        return best, (
+            f"{beside} it scores best on validation: {scores[best.label]:.4g}; {picked.label}, which merging "
+            f"picked, has {scores[picked.label]:.4g}"
+        )
+
     def test(self, chosen: Mapping[str, Mixture]) -> dict[str, float]:
         """Return test scores of the chosen mixtures, each really trained once."""
-        unique = list({mixture.key: mixture for mixture in chosen.values()}.values())
         tasks = tuple((target, "validation") for target in self.config.run.weights)
-        self.train(unique, [self.config.run.seed], (*tasks, *self.opened), "chosen mixtures")
+        self.train(_distinct(chosen), [self.config.run.seed], (*tasks, *self.opened), "chosen mixtures")
         scores = self.scores("trained", "test")
         base = self.scores("base", "test")["base"]
         return {"base": base} | {name: scores[mixture.label] for name, mixture in chosen.items()}
@@ -249,3 +307,7 @@ class _Steps(RunSteps):
             version=self.setup.version,
         )  # fmt: skip
         return _Scores(self.table.path, {row.candidate: row.value for row in rows})
+
+
+def _distinct(chosen: Mapping[str, Mixture]) -> list[Mixture]:
+    return list({mixture.key: mixture for mixture in chosen.values()}.values())

@@ -74,6 +74,23 @@ _UTILITY = {
     "test": {str: {str: PERHAPS}},
     "validation": {str: {str: PERHAPS}},
 }
+_TAKEN = {"mixture": [str], "trained": bool, "regret": float, "limit": float, "within": float}
+_TRUST = {
+    "stopped": str,
+    "trainings": [{"mixture": [str], "purpose": str, "free": bool}],
+    "reason?": str,
+    "mixtures?": int,
+    "trained?": int,
+    "tolerance?": float,
+    "limit_level?": float,
+    "range?": float,
+    "pick?": _TAKEN,
+    "merging?": _TAKEN,
+    "believed?": _TAKEN,
+    "pearson?": _ESTIMATE,
+    "spearman?": _ESTIMATE,
+    "next?": (NoneType, {"mixture": str, "regret": float, "after": float}),
+}
 #: What programs take out of `results.json`, where it is there.
 _RESULTS = {
     "target": str,
@@ -81,6 +98,9 @@ _RESULTS = {
     "higher_is_better": bool,
     "datasets": [str],
     "picked": [str],
+    "picked_after_trainings": [str],
+    "why": str,
+    "trust": _TRUST,
     "all": [str],
     "similarity": [str],
     "random": [str],
@@ -155,6 +175,11 @@ class RunFolder:
     def data(self) -> Path:
         """What was read, in numbers (JSON)."""
         return self.root / "data.json"
+
+    @property
+    def validation(self) -> Path:
+        """What was trained on advice, in order (JSON)."""
+        return self.root / "validation.json"
 
     @property
     def results(self) -> Path:
@@ -237,10 +262,19 @@ class RunFolder:
         )
 
 
+def to_train_on(results: Mapping[str, Any]) -> list[str]:
+    """Return the datasets of the mixture to take: the pick after trainings where there is one."""
+    members: list[str] = results.get("picked_after_trainings") or results["picked"]
+    return members
+
+
 def check(root: Path, config: RunConfig) -> None:
     """Refuse a folder that a run of this configuration may not use; nothing is touched."""
     said, folder = argument("out", root), RunFolder(root)
-    files = (folder.config, folder.identity, folder.csv, folder.data, folder.results, folder.report)
+    files = (
+        folder.config, folder.identity, folder.csv, folder.data, folder.validation, folder.results,
+        folder.report,
+    )  # fmt: skip
     check_outputs(
         [
             Output(said, root, "folder"),

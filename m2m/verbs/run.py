@@ -10,15 +10,17 @@ from typing import Any
 from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
 from m2m.pipeline import run as merge_to_mix
-from m2m.pipeline.config import RunConfig
+from m2m.pipeline.advice import Until
+from m2m.pipeline.config import RunConfig, RunOptions
 from m2m.pipeline.report import write_report
+from m2m.pipeline.run_folder import to_train_on
 from m2m.scoring import Means
 from m2m.scoring.choice import Mode
 from m2m.scoring.live.device import open_device
 from m2m.support.checked import Positive, checked
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
-from m2m.verbs.theory import study_run
+from m2m.verbs.theory import adviser, study_run
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class RunReport:
 
     Attributes:
         folder: The run folder.
-        results: The content of its `results.json`: `picked`, the baselines' choices, scores on `test` and
-            `validation` by name, `fidelity` by target where every mixture was really trained.
+        results: The content of its `results.json`: `picked` by merging, `picked_after_trainings` where
+            mixtures were trained to judge it, and `why`; the baselines' choices, scores on `test` and
+            `validation` by name, `fidelity` by target where every mixture was really trained, `trust` where
+            some were.
         page: The report, `report.html`.
         notes: What its user should be told.
     """
@@ -40,8 +44,8 @@ class RunReport:
 
     @property
     def picked(self) -> Mixture:
-        """The mixture to train on."""
-        return Mixture.subset(self.results["datasets"], self.results["picked"])
+        """The mixture to train on: what merging picked, or what trainings showed to be better."""
+        return Mixture.subset(self.results["datasets"], to_train_on(self.results))
 
 
 @checked()
@@ -49,7 +53,8 @@ def run(
     config: RunConfig | str | Path,
     out: str | Path,
     *,
-    validate: bool | None = None,
+    validate: bool | Positive | None = None,
+    until: str | None = None,
     workers: Positive | None = None,
     mode: Mode = "resident",
     memory: int | str | None = None,
@@ -59,14 +64,19 @@ def run(
     """Find the best mixture of a configuration's datasets for its target (Merge to Mix, arXiv 2505.16066).
 
     Experts → every subset merged and scored on validation → the pick → one real training on it → test scores
-    beside the baselines → figures and report; with `validate` every subset is really trained as well, and the
-    fidelity of merged scores measured. What a folder already holds is not done again: after an interruption
-    the same call goes on.
+    beside the baselines → figures and report. With `validate` every subset is really trained as well, and the
+    fidelity of merged scores measured; with a number, so many are, and it is said how far off the best the
+    pick may be (`analysis.trust`). The pick may then move to a mixture that training shows to be better. What
+    a folder already holds is not done again: after an interruption the same call goes on.
 
     Args:
         config: The run configuration, or its TOML file.
         out: The run folder; made if need be.
-        validate: Whether every subset is really trained; None: as the configuration says.
+        validate: Whether every subset is really trained, or how many of two or more datasets are, beside
+            those that are in any case; None: as the configuration says.
+        until: Stops those trainings, as in `P(within 2 %) > 0.9`: when the probability that the pick is
+            within 2 % of the range of trained scores of the best is above 0.9. None: as the configuration
+            says.
         workers: Local worker processes, one thread each; 1 works in this process. None: one a core. They
             import the script anew, so in a script this call then stands under `if __name__ == "__main__":`.
         mode: How merged models are scored: `resident`, `streamed`, `stacked`, or `auto` as in `m2m.score`.
@@ -84,12 +94,24 @@ def run(
     """  # noqa: DOC502 - raised by what is called
     means = means_of(mode, memory, device)
     wanted = loaded(config)
-    if validate is not None:
-        wanted = replace(wanted, run=replace(wanted.run, validate=validate))
-    folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=progress)
+    wanted = replace(wanted, run=_options(wanted.run, validate, until))
+    folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=progress, adviser=adviser)
     study_run(folder)
     page = write_report(folder.root)
     return RunReport(folder.root, folder.read_results(), page, folder.notes)
+
+
+def _options(options: RunOptions, validate: bool | int | None, until: str | None) -> RunOptions:
+    """Put what was asked for in the place of what the configuration says."""
+    if validate is False:  # nothing is trained, so there is nothing to stop
+        options = replace(options, until=None)
+    elif until is not None:
+        Until.parse(until)
+    return replace(
+        options,
+        validate=options.validate if validate is None else validate,
+        until=options.until if until is None else until,
+    )
 
 
 def means_of(mode: Mode, memory: int | str | None, device: str) -> Means:

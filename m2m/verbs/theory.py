@@ -7,15 +7,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from m2m.pipeline.advice import Adviser
 from m2m.pipeline.run_folder import RunFolder
+
+
+def adviser(folder: RunFolder) -> Adviser:
+    """Make who says which mixtures of a run to train, and what they say about its pick."""
+    from analysis.trust.adviser import TrustAdviser
+
+    return TrustAdviser(folder.figures)
 
 
 def study_run(folder: RunFolder) -> None:
     """Add fidelity to the results, where every mixture was really trained, and draw the run's figures."""
     from analysis.fidelity import of_run, record
-    from paper_figs.merge_to_mix import bars, beside, scatter
+    from paper_figs.merge_to_mix import bars, beside, contenders, scatter
 
-    if folder.read_results().get("oracle"):
+    results = folder.read_results()
+    if "pick" in results.get("trust", {}):
+        contenders.draw(folder.figures, folder.figures)
+    if results.get("oracle"):
         record(of_run(folder.root), folder.root)
         scatter.draw(folder.figures, folder.figures)
         beside.draw(folder.figures, folder.figures)

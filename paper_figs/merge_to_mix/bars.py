@@ -19,6 +19,7 @@ _NAMES = {
     "all": "all datasets",
     "similarity": "most similar datasets",
     "picked": "picked by merging",
+    "picked_after_trainings": "picked after trainings",
     "oracle": "oracle (best on validation)",
 }
 
@@ -38,7 +39,7 @@ def draw(results: Path, out: Path) -> list[Path]:
 def _bars(figure: Figure, names: list[str], test: dict[str, float], content: dict[str, Any]) -> None:
     axes = figure.subplots()
     base = test.get("base", 0.0)
-    colors = {"picked": style.VERMILION, "oracle": style.GREEN}
+    colors = {"picked": style.VERMILION, "picked_after_trainings": style.VERMILION, "oracle": style.GREEN}
     rows = range(len(names), 0, -1)
     gains = [test[name] - base for name in names]
     axes.barh(rows, gains, left=base, height=0.62, color=[colors.get(name, style.SKY) for name in names])

@@ -66,6 +66,48 @@ def test_a_pick_among_equals_is_said_to_be_one(
     assert json.loads(capsys.readouterr().out)["ties"] == 6
 
 
+def test_few_trainings_judge_the_pick_for_people_and_for_programs(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", config, "--out", str(tmp_path / "out"), "--workers", "1", "--validate", "2"]
+    assert main([*command, "--until", "P(within 1 %) > 0.999999"]) == 0
+    text = capsys.readouterr().out
+    assert main([*command, "-q", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert f"Why: {results['why']}." in text
+    assert "the pick, judged by few trainings:" in text
+    assert "agreement" in text
+    assert f"{results['trust']['pick']['limit']:.3g}; within 1 % of the best" in text
+    assert results["trust"]["tolerance"] == 0.05  # without --until
+    page = Path(results["report"]).read_text(encoding="utf-8")
+    assert "Can the pick be trusted? Few trainings" in page
+    assert "is a belief from" in page
+    # What a configuration asks for can be done without.
+    Path(config).write_text(run_config('until = "P(within 1 %) > 0.5"'), encoding="utf-8")
+    short = ["run", config, "--out", str(tmp_path / "short"), "--workers", "1", "--no-validate"]
+    assert main([*short, "-q", "--json"]) == 0
+    assert "trust" not in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("many", ["0", "some"])
+def test_no_number_of_trainings(many: str, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", config, "--out", "nowhere", "--validate", many])
+    err = capsys.readouterr().err
+    assert f"argument --validate: '{many}' is not a whole number of at least 1" in err
+    assert err.count("\n") == 1
+
+
+def test_an_end_of_trainings_that_is_none_makes_no_folder(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", config, "--out", str(tmp_path / "out"), "--until", "P > 0.9"]) == 2
+    err = capsys.readouterr().err
+    assert "`until` must be of the form 'P(within 2 %) > 0.9', got 'P > 0.9'" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

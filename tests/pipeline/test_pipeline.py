@@ -94,7 +94,7 @@ def test_a_merged_singleton_scores_exactly_as_its_expert(finished: run_folder.Ru
 
 def test_the_test_split_is_scored_for_named_models_only(finished: run_folder.RunFolder) -> None:
     results = finished.read_results()
-    names = ["base", "picked", "all", "similarity", "random", "oracle"]
+    names = ["base", "picked", "picked_after_trainings", "all", "similarity", "random", "oracle"]
     assert list(results["test"]) == names
     with ScoreTable(finished.table) as table:
         tested = {row.candidate for row in table.rows(split="test")}

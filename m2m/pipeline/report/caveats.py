@@ -26,7 +26,9 @@ def caveats(results: Mapping[str, Any]) -> Iterator[str]:
     """Say what limits the run's conclusions."""
     yield from _pick(results)
     found = results["fidelity"].get(results["target"])
-    if found is None:
+    if found is None and "pick" in results.get("trust", {}):
+        yield from _believed(results["trust"])
+    elif found is None:
         yield "Fidelity on the target was not measured: that merged scores rank mixtures rightly is assumed."
     else:
         yield from _size(found)
@@ -64,6 +66,21 @@ def tied(results: Mapping[str, Any]) -> str:
 
 def _better(first: float, second: float, results: Mapping[str, Any]) -> bool:
     return first > second if results["higher_is_better"] else first < second
+
+
+def _believed(trust: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"That the pick loses at most {trust['pick']['limit']:.3g} is a belief from "
+        f"{trust['trained']} of {trust['mixtures']} mixtures, not a measurement: a mixture that training "
+        "makes better all at once, unlike all others, is not in it."
+    )
+    believed = trust["believed"]
+    if believed["mixture"] != trust["pick"]["mixture"]:
+        yield (
+            f"{' + '.join(believed['mixture'])} is believed to be better than the best that was trained: "
+            f"expected regret {believed['regret']:.3g} beside {trust['pick']['regret']:.3g}. Train it, then "
+            "take the better one."
+        )
 
 
 def _size(found: Mapping[str, Any]) -> Iterator[str]:

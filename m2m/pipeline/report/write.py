@@ -13,8 +13,9 @@ from m2m.pipeline.data_read import EXPOSURE_HEAD, exposure_rows
 from m2m.pipeline.report.beside import beside
 from m2m.pipeline.report.caveats import QUESTIONS, caveats, interval_about
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
+from m2m.pipeline.report.trust import trust_section
 from m2m.pipeline.report.utility import targets
-from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.run_folder import RunFolder, to_train_on
 from m2m.setups.rows.inventory import HEAD, Inventory
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
@@ -27,6 +28,7 @@ from m2m.training import TrainRecipe
 _MODELS = {
     "base": "base model",
     "picked": "picked by merging",
+    "picked_after_trainings": "picked after trainings",
     "all": "all datasets",
     "similarity": "most similar datasets",
     "random": "random subset",
@@ -64,7 +66,7 @@ def write_report(run: str | Path) -> Path:
         raise RunFolderError(f"{folder.root} is not a finished run: it has no {folder.results.name}")
     path = folder.report
     check_outputs([Output(f"report of {folder.root}", path, own=True)])
-    write_atomically(path, page(f"m2m: {' + '.join(results['picked'])}", _parts(folder, results)))
+    write_atomically(path, page(f"m2m: {' + '.join(to_train_on(results))}", _parts(folder, results)))
     return path
 
 
@@ -74,7 +76,10 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
     yield section("Test scores", f'<div class="pair">{_test_table(results)}{bars}</div>')
     if utility := results.get("utility"):
         yield section("Its targets", *targets(utility, _MODELS))
-    yield section("Can the pick be trusted? Fidelity", *_fidelity(folder, results))
+    if "trust" in results:
+        yield trust_section(folder.figures, results)
+    else:
+        yield section("Can the pick be trusted? Fidelity", *_fidelity(folder, results))
     if results["fidelity"]:
         yield section("Beside what the experts say without merging", *beside(folder.figures, results))
     yield section("Read with care", bullets(caveats(results)))
@@ -84,22 +89,32 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
 
 
 def _headline(results: _Results) -> str:
-    names = " + ".join(f"<b>{escape(name)}</b>" for name in results["picked"])
-    test = results["test"]
+    names = " + ".join(f"<b>{escape(name)}</b>" for name in to_train_on(results))
+    taken, test = _taken(results), results["test"]
     known = [
-        (label, test[key]) for key, label in _MODELS.items() if key != "picked" and test.get(key) is not None
+        (label, test[key])
+        for key, label in _MODELS.items()
+        if key not in (taken, "picked_after_trainings") and test.get(key) is not None
     ]
     others = ", ".join(f"{label} {_number(score)}" for label, score in known)
+    of_all = f"Of all {2 ** len(results['datasets']) - 1} mixtures of {len(results['datasets'])} datasets"
+    best = f"{of_all}, the merged model of this one scores best on {results['target']}."
+    if taken != "picked":
+        picked = " + ".join(results["picked"])
+        best = f"{of_all}, the merged model of {picked} scores best on {results['target']}, but "
+        best += f"{results['why']}."
     text = (
-        f"Of all {2 ** len(results['datasets']) - 1} mixtures of {len(results['datasets'])} datasets, the "
-        "merged model "
-        f"of this one scores best on {results['target']}. Really trained, it has a test "
-        f"{results['metric']} of "
-        f"{_number(test['picked'])} ({_direction(results)}); {others}."
+        f"{best} Really trained, it has a test {results['metric']} of {_number(test[taken])} "
+        f"({_direction(results)}); {others}."
     )
-    if len(results["picked"]) == 1:
+    if len(results["picked"]) == 1 and taken == "picked":
         text += f" {ONE_DATASET}"
     return f"<h1>Train on {names}</h1>\n{paragraph(text, 'lead')}"
+
+
+def _taken(results: _Results) -> str:
+    """Name the row of the mixture to train on: merging's pick, unless trainings moved it."""
+    return "picked" if to_train_on(results) == results["picked"] else "picked_after_trainings"
 
 
 def _test_table(results: _Results) -> str:
@@ -110,7 +125,7 @@ def _test_table(results: _Results) -> str:
     head = ["model", "trained on", f"test {metric}", "gain over base", f"validation {metric}"]
     caption = f"{results['target']}, {metric} ({_direction(results)}). Nothing was chosen on the test split."
     shown = head if validation else head[:-1]
-    return table(shown, [row[: len(shown)] for row in rows], caption, picked=_MODELS["picked"])
+    return table(shown, [row[: len(shown)] for row in rows], caption, picked=_MODELS[_taken(results)])
 
 
 def _test_row(name: str, results: _Results) -> tuple[str, ...]:
