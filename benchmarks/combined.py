@@ -1,0 +1,314 @@
+"""Would a surrogate combined of all that is free rank mixtures better than the merged score alone?
+
+    python benchmarks/combined.py RUN … [--trainings 4] [--rounds 4]
+
+The model, in standard deviations of the merged scores m: a mixture's trained score is m + Φβ + noise, where
+columns of Φ vanish at single datasets, whose merged model is the trained one: best member − m, members' mean
+by λ − m, and q = 1 − Σλ² (how many there are). β ~ N(μ, S) from target to target; μ, S and the noise are
+learned by expectation-maximisation over complete truths: runs on other datasets than the run that is judged
+(runs on the same datasets are left out together and weigh as one), and quadratics in which everything is
+known (`quadratics.py`), which weigh as one run. Trainings of the run itself update β in closed form. β is
+then put where the combined score falls with no score that it is made of: both weights of members at least 0,
+together at most 1.
+
+Reads complete runs (`m2m run CONFIG --validate`). A row says of a surrogate, means over a run's targets: r
+and ρ over mixtures of two datasets or more, the regret of its pick on single targets and on pairs and triples
+of targets whose best mixture is mixed, shares of the range. Below, the difference to merging, mean over
+families of runs, with Student's interval over families.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import quadratics
+from scipy import optimize, stats
+
+from analysis.trust import Landscape, believe, design, of_run
+from m2m.support.arrays import Floats, Ints
+
+#: Steps of expectation-maximisation, and the least variance that it may end at.
+ROUNDS, LEAST = 200, 1e-4
+#: Made truths behind the prior.
+MADE = 60
+NUMBERS = ("r", "rho", "regret, single targets", "regret, best is mixed")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A target's scores in standard deviations of the merged ones, higher is better. [C] each.
+
+    Attributes:
+        landscape: Where they are from; None for a made truth.
+        merged: The merged models' scores.
+        trained: The trained models' scores.
+        weights: λ. [C, N]
+    """
+
+    landscape: Landscape | None
+    merged: Floats
+    trained: Floats
+    weights: Floats
+
+    @classmethod
+    def of(cls, landscape: Landscape) -> Truth:
+        """Read a landscape with everything trained."""
+        sign = 1.0 if landscape.higher_is_better else -1.0
+        middle, unit = np.mean(landscape.merged), sign / landscape.unit
+        trained = np.where(landscape.several, landscape.measured, landscape.merged)
+        if np.isnan(trained).any():
+            raise SystemExit(f"target {landscape.target!r}: not every mixture is trained")
+        return cls(
+            landscape, unit * (landscape.merged - middle), unit * (trained - middle), landscape.weights
+        )
+
+    @classmethod
+    def made(cls, seed: int) -> Truth:
+        """Draw quadratics in which everything is known."""
+        problem = quadratics.draw(np.random.default_rng(seed), datasets=5, dimensions=20)
+        merged, trained = problem.score(problem.merged), problem.score(problem.trained)
+        unit, middle = np.std(merged), np.mean(merged)
+        return cls(None, (merged - middle) / unit, (trained - middle) / unit, problem.shares)
+
+    @property
+    def sizes(self) -> Ints:
+        """Datasets of each mixture. [C]."""
+        return np.asarray(np.sum(self.weights > 0, axis=1))
+
+    @property
+    def several(self) -> Ints:
+        """Rows of the mixtures of two datasets or more."""
+        return np.flatnonzero(self.sizes > 1)
+
+    @property
+    def mean(self) -> Floats:
+        """The members' mean by λ. [C]."""
+        return np.asarray(self.weights @ self._experts)
+
+    @property
+    def best(self) -> Floats:
+        """The best member's. [C]."""
+        return np.asarray(np.max(np.where(self.weights > 0, self._experts, -np.inf), axis=1))
+
+    @property
+    def _experts(self) -> Floats:
+        alone = np.argmax(self.weights * (self.sizes == 1)[:, None], axis=0)
+        return self.merged[alone]
+
+    @property
+    def features(self) -> Floats:
+        """Φ. [C, 3]."""
+        q = 1 - np.sum(self.weights**2, axis=1)
+        return np.stack([self.best - self.merged, self.mean - self.merged, q], axis=1)
+
+    @property
+    def residual(self) -> Floats:
+        """What training adds to merging. [C]."""
+        return self.trained - self.merged
+
+
+Run = Sequence[Truth]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """β ~ N(mean, covariance) from target to target, and the noise's variance."""
+
+    mean: Floats
+    covariance: Floats
+    noise: float
+
+    @classmethod
+    def learned(cls, runs: Sequence[Run]) -> Prior:
+        """Learn from complete truths by expectation-maximisation; every run weighs the same."""
+        parts = [
+            (truth.features[truth.several], truth.residual[truth.several], 1 / len(run))
+            for run in runs
+            for truth in run
+        ]
+        shares = np.array([share for *_, share in parts])
+        shares /= shares.sum()
+        width = parts[0][0].shape[1]
+        prior = cls(np.zeros(width), 0.1 * np.eye(width), 0.1)
+        for _ in range(ROUNDS):
+            means, covariances, squares = [], [], []
+            for features, residual, _ in parts:
+                mean, covariance = prior.updated(features, residual)
+                off = residual - features @ mean
+                means.append(mean)
+                covariances.append(covariance)
+                squares.append((off @ off + np.trace(features @ covariance @ features.T)) / len(off))
+            middle = shares @ np.array(means)
+            spread = np.array(means) - middle
+            total = np.array(covariances) + spread[:, :, None] * spread[:, None, :]
+            noise = max(float(shares @ np.array(squares)), LEAST)
+            prior = cls(middle, np.tensordot(shares, total, 1) + LEAST * np.eye(width), noise)
+        return prior
+
+    def updated(self, features: Floats, residual: Floats) -> tuple[Floats, Floats]:
+        """Return β's mean and covariance given what trainings added, features [T, 3] and residual [T]."""
+        inverse = np.linalg.inv(self.covariance)
+        covariance = np.linalg.inv(inverse + features.T @ features / self.noise)
+        return covariance @ (inverse @ self.mean + features.T @ residual / self.noise), covariance
+
+
+def monotone(mean: Floats, covariance: Floats) -> Floats:
+    """Return the likeliest β of N(mean, covariance) under which no score counts against its mixture. [3]."""
+    if min(mean[0], mean[1], 1 - mean[0] - mean[1]) >= 0:
+        return mean
+    inverse = np.linalg.inv(covariance)
+    start = np.array([0.3, 0.3, mean[2]])
+    found = optimize.minimize(
+        lambda b: (b - mean) @ inverse @ (b - mean),
+        start,
+        jac=lambda b: 2 * inverse @ (b - mean),
+        method="SLSQP",
+        bounds=[(0, 1), (0, 1), (None, None)],
+        constraints=[{"type": "ineq", "fun": lambda b: 1 - b[0] - b[1]}],
+    )
+    if not found.success:
+        raise SystemExit(f"monotone: {found.message}")
+    return np.asarray(found.x)
+
+
+def combined(truth: Truth, prior: Prior, rows: Ints) -> Floats:
+    """Return the combined score of every mixture, having trained some rows. [C]."""
+    features = truth.features
+    beta = monotone(*prior.updated(features[rows], truth.residual[rows]))
+    return np.asarray(truth.merged + features @ beta)
+
+
+def free(truth: Truth) -> dict[str, Floats]:
+    """Return the single surrogates."""
+    return {
+        "merged": truth.merged,
+        "best member": truth.best,
+        "mean of members": truth.mean,
+        "half and half": (truth.merged + truth.best) / 2,
+    }
+
+
+def judged(run: Run, scores: Sequence[Floats]) -> Floats:
+    """Return `NUMBERS` of one surrogate on a run."""
+    pairs = [(s[t.several], t.trained[t.several]) for s, t in zip(scores, run, strict=True)]
+    units = [np.std(truth.trained) for truth in run]
+    said = np.array([s / unit for s, unit in zip(scores, units, strict=True)])
+    true = np.array([t.trained / unit for t, unit in zip(run, units, strict=True)])
+    sizes = run[0].sizes
+    several = [rows for k in (2, 3) for rows in combinations(range(len(run)), k)]
+    mixed = [rows for rows in several if sizes[np.argmax(true[list(rows)].sum(0))] > 1]
+    return np.array(
+        [
+            np.mean([np.corrcoef(s, t)[0, 1] for s, t in pairs]),
+            np.mean([stats.spearmanr(s, t)[0] for s, t in pairs]),
+            np.mean([regret(s, t, sizes) for s, t in zip(said, true, strict=True)]),
+            np.mean([regret(said[list(r)].sum(0), true[list(r)].sum(0), sizes) for r in mixed])
+            if mixed
+            else np.nan,
+        ]
+    )
+
+
+def regret(said: Floats, true: Floats, sizes: Ints) -> float:
+    """Return what the pick lacks to the best, as a share of the range; ties go to fewer datasets."""
+    pick = np.lexsort((np.arange(len(said)), sizes, -said))[0]
+    return float((true.max() - true[pick]) / np.ptp(true))
+
+
+def with_trainings(run: Run, prior: Prior, budget: int, seed: int) -> dict[str, list[Floats]]:
+    """Train some mixtures by `analysis.trust.design`; whoever knows a trained score takes it."""
+    landscapes = [truth.landscape for truth in run if truth.landscape is not None]
+    better = [each.higher_is_better for each in landscapes]
+    merged = np.stack([each.merged for each in landscapes])
+    planned = design(merged, landscapes[0].mixtures, budget, seed, higher_is_better=better)
+    rows = np.array([one.row for one in planned])
+
+    def known(truth: Truth, scores: Floats) -> Floats:
+        found = scores.copy()
+        found[rows] = truth.trained[rows]
+        return found
+
+    shown = np.isin(np.arange(merged.shape[1]), rows) | ~landscapes[0].several
+    hidden = [replace(each, trained=np.where(shown, each.trained, np.nan)) for each in landscapes]
+    beliefs = [
+        (1 if each.landscape.higher_is_better else -1) * (each.mean - each.landscape.merged.mean())
+        / each.landscape.unit
+        for each in believe(hidden, seed)
+    ]  # fmt: skip
+    return {
+        "merged": [known(truth, truth.merged) for truth in run],
+        "combined": [known(truth, combined(truth, prior, rows)) for truth in run],
+        "trust": beliefs,
+    }
+
+
+def table(runs: Mapping[str, Run], families: Mapping[str, str], budgets: Sequence[int], rounds: int) -> None:
+    """Judge every run by the prior of the others, print, and sum up over families."""
+    made = [Truth.made(seed) for seed in range(MADE)]
+    found: dict[str, dict[str, list[Floats]]] = defaultdict(lambda: defaultdict(list))
+    for name, run in runs.items():
+        others: dict[str, list[Truth]] = defaultdict(list)
+        for other, truths in runs.items():
+            if families[other] != families[name]:
+                others[families[other]] += truths
+        priors = {"real and made": [*others.values(), made], "made": [made]}
+        if others:
+            priors["real"] = list(others.values())
+        rows = {kind: judged(run, [free(truth)[kind] for truth in run]) for kind in free(run[0])}
+        none = np.array([], dtype=int)
+        for kind, truths in priors.items():
+            prior = Prior.learned(truths)
+            rows[f"combined, {kind}"] = judged(run, [combined(truth, prior, none) for truth in run])
+        prior = Prior.learned(priors["real and made"])
+        deviations = np.sqrt(np.diag(prior.covariance))
+        print(f"prior for {name}: mean of β {prior.mean.round(2)}, deviations {deviations.round(2)}")
+        for budget in budgets:
+            drawn = [with_trainings(run, prior, budget, seed) for seed in range(rounds)]
+            for kind in drawn[0]:
+                rows[f"{kind}, {budget} trained"] = np.mean([judged(run, each[kind]) for each in drawn], 0)
+        for kind, row in rows.items():
+            found[kind][families[name]].append(row)
+            print(f"| {name} | {kind} | " + " | ".join(f"{number:.3f}" for number in row) + " |", flush=True)
+    _summed_up(found)
+
+
+def _summed_up(found: Mapping[str, Mapping[str, list[Floats]]]) -> None:
+    for kind, by in found.items():
+        _, _, trained = kind.partition(", ")
+        rival = f"merged, {trained}" if trained.endswith("trained") else "merged"
+        if kind == rival:
+            continue
+        pairs = [(np.mean(rows, 0), np.mean(found[rival][family], 0)) for family, rows in by.items()]
+        gaps = np.array([mine - its for mine, its in pairs])
+        mean = gaps.mean(0)
+        reach = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(0, ddof=1) / np.sqrt(len(gaps))
+        cells = [f"{m:+.3f} [{m - r:+.3f}, {m + r:+.3f}]" for m, r in zip(mean, reach, strict=True)]
+        print(f"| {len(gaps)} families | {kind} minus {rival} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    """Read, judge, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="complete run folders")
+    parser.add_argument("--trainings", type=int, nargs="*", default=[4])
+    parser.add_argument("--rounds", type=int, default=4, help="designs drawn for each run")
+    args = parser.parse_args()
+    runs, families = {}, {}
+    for folder in args.runs:
+        landscapes = of_run(folder)
+        runs[folder.name] = [Truth.of(landscape) for landscape in landscapes]
+        families[folder.name] = "+".join(landscapes[0].mixtures[0].datasets)
+    print("| run | surrogate | " + " | ".join(NUMBERS) + " |\n| --- | --- |" + " ---: |" * len(NUMBERS))
+    table(runs, families, args.trainings, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
