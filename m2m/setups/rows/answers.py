@@ -8,7 +8,7 @@ agree, as a token holds the end of one and the start of the other, that token co
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,10 +151,14 @@ class AnswerTokenizer:
         # With the special tokens that the tokenizer itself puts around a text, and always an end.
         end = self.tokenizer.eos_token_id
         whole = self._tokenised(document.prompt + document.completion, special=True)
-        before = self._tokenised(document.prompt, special=True).tokens
-        while before and before[-1] == end:
-            before = before[:-1]
-        first = whole.count_before(len(document.prompt), before)
+
+        def alone() -> list[int]:
+            before = self._tokenised(document.prompt, special=True).tokens
+            while before and before[-1] == end:
+                before = before[:-1]
+            return before
+
+        first = whole.count_before(len(document.prompt), alone)
         tokens = whole.tokens
         if end is not None and tokens[-1:] != [end]:
             tokens = [*tokens, end]
@@ -176,10 +180,12 @@ class AnswerTokenizer:
             with_answer = turns[: number + 1]
             stop = len(text) if with_answer == turns else self._beginning(chat, text, with_answer)
             stop = start + len(self._said(text[start:stop]))
-            first = whole.count_before(start, self._tokenised(text[:start]).tokens)
-            last = whole.count_before(stop, self._tokenised(text[:stop]).tokens, across=True)
+            first, last = self._count_before(whole, start), self._count_before(whole, stop, across=True)
             is_answer[first:last] = [True] * (last - first)
         return Answered(whole.tokens, is_answer)
+
+    def _count_before(self, whole: _Tokenised, place: int, *, across: bool = False) -> int:
+        return whole.count_before(place, lambda: self._tokenised(whole.text[:place]).tokens, across=across)
 
     def _beginning(self, chat: Chat, text: str, turns: Sequence[Turn], **options: Any) -> int:
         # How many letters of the whole conversation's text its first turns are.
@@ -216,7 +222,7 @@ class AnswerTokenizer:
             found = self.tokenizer(
                 text, add_special_tokens=special, return_offsets_mapping=fast, verbose=False
             )
-            return _Tokenised(list(found["input_ids"]), found["offset_mapping"] if fast else None)
+            return _Tokenised(text, list(found["input_ids"]), found["offset_mapping"] if fast else None)
 
     @cached_property
     def _special(self) -> tuple[str, ...]:
@@ -232,19 +238,35 @@ class AnswerTokenizer:
 
 @dataclass(frozen=True)
 class _Tokenised:
+    text: str
     tokens: list[int]
     #: First and last letter of each token; None where the tokenizer does not tell.
     spans: Sequence[tuple[int, int]] | None
 
-    def count_before(self, place: int, before: list[int], *, across: bool = False) -> int:
+    @cached_property
+    def is_told(self) -> bool:
+        """Whether the spans say of every letter which token holds it; some leave white space out."""
+        inner = [
+            span for span in self.spans or () if span != (0, 0)
+        ]  # but for special tokens around the text
+        stops = [0, *(stop for _, stop in inner)]
+        ends = stops[-1] == len(self.text)
+        return ends and all(
+            start <= before < stop or start < stop <= before
+            for before, (start, stop) in zip(stops, inner, strict=False)
+        )
+
+    def count_before(self, place: int, alone: Callable[[], list[int]], *, across: bool = False) -> int:
         """Count the tokens before a place in the text; `across`: with the one that lies across it."""
-        # `before` are those of the text up to there alone, and decide where the whole begins with them.
-        if self.tokens[: len(before)] == before:
-            return len(before)
-        if self.spans is None:
-            pairs = enumerate(zip(self.tokens, before, strict=False))
-            return next((at for at, (ours, theirs) in pairs if ours != theirs), len(self.tokens))
-        inside = (stop > place and (start >= place or not across) for start, stop in self.spans)
+        # Where spans leave letters out, the tokens of the text up to there alone decide, if it begins so.
+        if not self.is_told:
+            before = alone()
+            if self.tokens[: len(before)] == before:
+                return len(before)
+            if self.spans is None:
+                pairs = enumerate(zip(self.tokens, before, strict=False))
+                return next((at for at, (ours, theirs) in pairs if ours != theirs), len(self.tokens))
+        inside = (stop > place and (start >= place or not across) for start, stop in self.spans or ())
         return next((at for at, found in enumerate(inside) if found), len(self.tokens))
 
 

@@ -117,6 +117,18 @@ def test_a_token_across_the_border_is_the_answers(chatml):
     assert got == f" Paris.{END}"
 
 
+@pytest.mark.parametrize("text", ["  Paris", "\n\nParis ", "Paris"])
+def test_spans_that_leave_white_space_out_change_nothing(chatml, text):
+    from tokenizers import processors
+
+    trimmed = chat_tokenizer()
+    trimmed.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    spans = trimmed("a  b", return_offsets_mapping=True)["offset_mapping"]
+    assert sum(stop - start for start, stop in spans) < len("a  b")
+    for told in (chat("u:One?", f"a:{text}", "u:Two?", f"a:{text}"), Completion("The capital is.", text)):
+        assert AnswerTokenizer(trimmed, Path("folder"))(told, "all") == chatml(told, "all")
+
+
 def test_an_end_token_that_the_tokenizer_puts_itself_stands_once():
     from tokenizers import processors
 
