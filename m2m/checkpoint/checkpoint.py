@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from m2m.checkpoint.header import TORCH_NAMES, Header, TensorInfo, read_header
 from m2m.checkpoint.identity import Identity, check_unchanged, identify
 from m2m.checkpoint.locate import find_folder, find_index, is_pickled, list_side_files, weight_files
 from m2m.errors import CheckpointError
-from m2m.support.doors import unique_names
+from m2m.support.doors import read_json, unique_names
 from m2m.support.files import naming
 
 if TYPE_CHECKING:
@@ -133,9 +133,19 @@ class Checkpoint:
         return tied
 
     @property
-    def side_files(self) -> tuple[Path, ...]:
-        """Config, tokenizer, chat template and the like; none when the checkpoint is a single file."""
-        return list_side_files(self.path) if self.path.is_dir() else ()
+    def side_files(self) -> dict[str, Path]:
+        """Config, tokenizer, chat template and the like, by name; none when it is a single file."""
+        return list_side_files(self.path) if self.path.is_dir() else {}
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What `config.json` says; empty where there is none.
+
+        Raises:
+            CheckpointError: If it is not a JSON object.
+        """  # noqa: DOC502 - raised by what is called
+        file = self.side_files.get("config.json")
+        return {} if file is None else read_json(file, "a model's configuration", CheckpointError, {})
 
     def read(self, name: str) -> Tensor:
         """Read one tensor.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -25,15 +25,31 @@ _PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
 #: What is fetched of a model on the hub: weights, configuration, tokenizer, chat template, licence.
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-#: What travels with a model's weights. Code of its own (auto_map) imports or compiles files of any name.
-_SIDE_FILES = (
+#: Files that a model is not usable without, so that a link to nothing is an error. Others travel if they can.
+_NEEDED = (
     "config.json", "generation_config.json",
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
     "spiece.model", "sentencepiece*.model", "*.tiktoken", "chat_template*",
-    "preprocessor_config.json", "processor_config.json",
+    "preprocessor_config.json", "processor_config.json", "modules.json",
     "*.py", "*.cpp", "*.cu", "*.cuh", "*.h",
     "LICENSE*", "NOTICE*",
 )  # fmt: skip
+#: What does not travel: weights in any format, what m2m and trainers write beside them, the model's own card.
+_LEFT = (
+    "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.ggml", "*.msgpack", "*.h5", "*.onnx*",
+    "*.tflite", "*.pkl", "*.npz", "*.ot", "*.index.json", "README*", "manifest.json", "statistics.json",
+    "adapter_config.json", "trainer_state.json", "train_results.json", "eval_results.json",
+    "all_results.json", "events.out.*", "*.log", "*.jsonl", "*.parquet", "*.arrow",
+)  # fmt: skip
+#: Folders of a model that hold no part of it: other formats, and what a training left.
+_OTHER_FOLDERS = (
+    "checkpoint-*", "global_step*", "runs", "logs", "wandb", "onnx", "openvino", "coreml", "original",
+    "__pycache__",
+)  # fmt: skip
+#: A sentence embedder's modules lie in numbered folders, some with weights that no merge touches.
+_MODULE = re.compile(r"\d+_\w+")
+#: Side files are small; what is larger belongs to something else.
+_MOST_BYTES = 256 * 2**20
 
 
 def find_folder(path: str | Path, revision: str | None = None) -> Path:
@@ -120,25 +136,53 @@ def _stays_inside(name: str) -> bool:
     return plain and bool(parts) and not name.startswith("/") and ".." not in parts and len(name) < 256
 
 
-def list_side_files(folder: Path) -> tuple[Path, ...]:
-    """List the files that travel with a model, by name; refuses links to nothing, pipes and devices."""
-    found = sorted(
-        path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in _SIDE_FILES)
-    )
-    for path in found:
-        if path.is_symlink() and not path.exists():
-            raise CheckpointError(
-                f"{path}: is a link to {os.readlink(path)}, which is not there: fetch the file again, or "
-                "remove the link if the model does not need it"
-            )
-        if not path.is_file() and (path.suffix or not path.is_dir()):
-            raise CheckpointError(
-                f"{path}: is no file, though a model needs one of that name: put the file there, or remove it"
-            )
-    return tuple(path for path in found if path.is_file())
+def list_side_files(folder: Path) -> dict[str, Path]:
+    """List the files that travel with a model, by their names in its folder; refuses links to nothing."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if any(fnmatchcase(path.name, pattern) for pattern in _NEEDED):
+            _check_there(path)
+        if path.is_dir():
+            found |= {f"{path.name}/{name}": file for name, file in _inside(path)}
+        elif _travels(path):
+            found[path.name] = path
+    return found
 
 
-def copy_side_files(files: Iterable[Path], folder: Path) -> None:
-    """Copy side files into a new model's folder."""
-    for file in files:
-        shutil.copyfile(file, folder / file.name)
+def _check_there(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(
+            f"{path}: is a link to {os.readlink(path)}, which is not there: fetch the file again, or "
+            "remove the link if the model does not need it"
+        )
+    if not path.is_file() and (path.suffix or not path.is_dir()):
+        raise CheckpointError(
+            f"{path}: is no file, though a model needs one of that name: put the file there, or remove it"
+        )
+
+
+def _inside(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Walk over a sub-folder's files that belong to the model."""
+    module = bool(_MODULE.fullmatch(folder.name))
+    other = any(fnmatchcase(folder.name, pattern) for pattern in _OTHER_FOLDERS)
+    if folder.is_symlink() or folder.name.startswith(".") or other:
+        return
+    # A folder with weights of its own is another model, unless it is a module of this one.
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    if module:
+        yield from ((path.name, path) for path in files)
+    elif not any(path.name.endswith((".safetensors", *_PICKLED_SUFFIXES)) for path in files):
+        yield from ((path.name, path) for path in files if _travels(path))
+
+
+def _travels(path: Path) -> bool:
+    left = path.name.startswith(".") or any(fnmatchcase(path.name, pattern) for pattern in _LEFT)
+    return path.is_file() and not left and path.stat().st_size <= _MOST_BYTES
+
+
+def copy_side_files(files: Mapping[str, Path], folder: Path) -> None:
+    """Copy side files, given by their names there, into a new model's folder."""
+    for name, file in files.items():
+        place = folder / name
+        place.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, place)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +52,21 @@ def write_manifest(folder: Path, hashes: Mapping[str, str] | None = None, **fact
     """Hash a finished folder's files, but for those in `hashes` (by name), and write its manifest."""
     known = hashes or {}
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": known.get(path.name) or hash_file(path)}
-        for path in sorted(folder.iterdir())
-        if path.name != MANIFEST_NAME
+        name: {"bytes": path.stat().st_size, "sha256": known.get(name) or hash_file(path)}
+        for name, path in _files_in(folder)
+        if name != MANIFEST_NAME
     }
     text = json.dumps({"files": files, **facts}, indent=2, ensure_ascii=False)
     (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def _files_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Walk over a folder's files, sorted, each with its name there (`1_Pooling/config.json`)."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name not in OF_THE_SYSTEM:
+            yield from ((f"{path.name}/{name}", inside) for name, inside in _files_in(path))
+        elif not path.is_dir():
+            yield path.name, path
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -66,9 +75,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"{folder}: has no {path.name}; only folders that m2m wrote can be verified")
     manifest: dict[str, Any] = read_json(path, "a manifest", CheckpointError, _SHAPE)
-    inside = [name for name in manifest["files"] if "/" in name or name in ("", ".", "..")]
-    if inside:
-        raise CheckpointError(f"{path} is not a manifest: {inside[0]!r} is not the name of a file beside it")
+    outside = [name for name in manifest["files"] if {"", ".", ".."} & set(name.split("/"))]
+    if outside:
+        raise CheckpointError(f"{path} is not a manifest: {outside[0]!r} is not the name of a file beside it")
     return manifest
 
 
@@ -109,7 +118,8 @@ def verify(folder: str | Path) -> Verification:
 
 def _problems(folder: Path) -> list[str]:
     listed = read_manifest(folder)["files"]
-    present = {path.name for path in folder.iterdir()} - {MANIFEST_NAME, *OF_THE_SYSTEM}
+    present = {name for name, _ in _files_in(folder)} - {MANIFEST_NAME}
+    present |= {name for name in listed if (folder / name).is_dir()}
     problems = [f"{folder.name}/{name} is missing" for name in sorted(listed.keys() - present)]
     problems += [f"{folder.name}/{name} is not in the manifest" for name in sorted(present - listed.keys())]
     for name in sorted(listed.keys() & present):

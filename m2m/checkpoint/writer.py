@@ -168,7 +168,7 @@ def save(
     if tied:
         notes[TIED_KEY] = json.dumps(tied)
     layout = plan_layout(entries, notes, None if shard_size is None else parse_bytes(shard_size))
-    side_files = Checkpoint(side_files_from).side_files if side_files_from is not None else ()
+    side_files = Checkpoint(side_files_from).side_files if side_files_from is not None else {}
     with new_folder(Path(folder)) as work:
         _write(layout, kept, work)
         copy_side_files(side_files, work)

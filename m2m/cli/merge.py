@@ -69,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--durable", action="store_true", help="wait for the disk: the result survives a power cut"
     )
     parser.add_argument(
+        "--strict", action="store_true", help="what makes a merge doubtful is an error, not a warning"
+    )
+    parser.add_argument(
         "--verify", action="store_true", help="read what was written again and check its hashes"
     )
 
@@ -95,6 +98,7 @@ def execute(args: argparse.Namespace) -> int:
         resume=args.resume,
         verify=args.verify,
         durable=args.durable,
+        strict=args.strict,
         device=args.device,
         progress=progress(quiet=args.quiet, unit="B"),
     )

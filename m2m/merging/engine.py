@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import Any
 
 from m2m.candidates import read_candidates
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
+from m2m.checkpoint.differences import differences
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
-from m2m.errors import ConfigError, RecipeError
+from m2m.errors import CheckpointError, ConfigError, RecipeError
 from m2m.merging.as_adapter import write_adapters
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.weighted import WeightedSum
-from m2m.merging.plan.plan import build_plan
-from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe
+from m2m.merging.plan.plan import MergePlan, build_plan
+from m2m.merging.plan.resolve import Candidates, align_models, expert_names, from_recipe
 from m2m.merging.recipe.models import ModelRef, open_references
 from m2m.merging.recipe.reader import load
 from m2m.merging.recipe.recipe import Recipe
@@ -33,6 +35,8 @@ from m2m.support.names import check_names, folder_fault
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
+
+_log = logging.getLogger(__name__)
 
 
 @checked()
@@ -52,6 +56,7 @@ def merge(
     as_adapter: bool = False,
     statistics: bool = False,
     allow_nonfinite: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
     device: str = "cpu",
 ) -> MergeReport:
@@ -75,6 +80,8 @@ def merge(
         statistics: Whether to gather inner products and signs of the task vectors on the way, and write them
             to `statistics.json` in `out` (see `m2m.merging.stream.statistics`).
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
+        strict: Whether what makes a merge doubtful (`m2m.checkpoint.differences`) is an error; a warning
+            where not.
         progress: Is told bytes done, bytes in all and what is going on.
         device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
 
@@ -84,7 +91,8 @@ def merge(
     Raises:
         ConfigError: If the device is unknown, not there, or does not do what the recipe asks for.
         RecipeError: If the recipe is malformed, or asks for what is not there.
-        CheckpointError: If an input is malformed, does not fit the others, changes, or is not finite.
+        CheckpointError: If an input is malformed, does not fit the others, changes, or is not finite; if
+            `strict`, also where models differ so that their average is doubtful.
         RunFolderError: If `out` exists or is being written, or there is no room for it.
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
@@ -98,6 +106,7 @@ def merge(
         raise RecipeError("there are no candidates to merge; wanted at least one row of weights")
     check_names(candidates or (), "candidate", folder_fault, RecipeError)
     models = open_references(_references(parsed), parsed.base)
+    doubts = tell_doubts(parsed, models, strict=strict)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
         report = write_adapters(parsed, models, place, dtype=_float_dtype(dtype), candidates=candidates)
@@ -106,17 +115,16 @@ def merge(
         return report
     out_dtype = _float_dtype(parsed.out_dtype or parsed.dtype if dtype is None else dtype)
     about = _statistics_of(parsed, models) if statistics else None
-    named: dict[str, Checkpoint] = {}
-    wanted = from_recipe(parsed, models, out_dtype, candidates, statistics=statistics, opened=named)
-    metadata = _metadata(parsed, models[parsed.donor], candidates)
     files = choose_side_files(parsed, models)
-    plan = build_plan(
-        [*models.values(), *named.values()],
-        wanted,
-        metadata,
-        parsed.rule,
-        parse_bytes(shard_size),
-        files,
+    plan = plan_merge(
+        parsed,
+        models,
+        files.values(),
+        dtype=out_dtype,
+        shard_size=shard_size,
+        candidates=candidates,
+        statistics=statistics,
+        doubts=doubts,
     )
     layers = _stacked_layers(parsed)
 
@@ -130,6 +138,49 @@ def merge(
     allow = allow_nonfinite or parsed.allow_nonfinite
     options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device)
     return run_plan(plan, place, options, finish, started, about)
+
+
+def tell_doubts(
+    recipe: Recipe, models: Mapping[ModelRef, Checkpoint], *, strict: bool = False
+) -> tuple[str, ...]:
+    """Warn of what makes a merge of open models doubtful; `CheckpointError` if `strict`."""
+    donor = models[recipe.donor]
+    doubts = [doubt for model in models.values() if model is not donor for doubt in differences(donor, model)]
+    if doubts and strict:
+        raise CheckpointError("; ".join(doubts) + " (strict: without it these are warnings)")
+    for doubt in doubts:
+        _log.warning("%s", doubt)
+    return tuple(doubts)
+
+
+def plan_merge(
+    recipe: Recipe,
+    models: Mapping[ModelRef, Checkpoint],
+    side_files: Iterable[Path] = (),
+    *,
+    dtype: str | None,
+    shard_size: str | int,
+    candidates: Candidates | None = None,
+    statistics: bool = False,
+    doubts: tuple[str, ...] = (),
+) -> MergePlan:
+    """Plan a merge of open models: every check that reads no weight is made here."""
+    named: dict[str, Checkpoint] = {}
+    aligned = align_models(recipe, models)
+    models = dict(zip(models, aligned.models, strict=True))
+    wanted = from_recipe(
+        recipe, models, dtype, candidates, kept=aligned.kept, statistics=statistics, opened=named
+    )
+    return build_plan(
+        [*models.values(), *named.values()],
+        wanted,
+        _metadata(recipe, models[recipe.donor], candidates),
+        recipe.rule,
+        parse_bytes(shard_size),
+        side_files,
+        aligned.notes,
+        doubts,
+    )
 
 
 def _refuse_beside_adapters(device: str, *, statistics: bool, allow_nonfinite: bool) -> None:

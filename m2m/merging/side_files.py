@@ -26,7 +26,7 @@ _TOKENIZER = (
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
-def choose_side_files(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> tuple[Path, ...]:
+def choose_side_files(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> dict[str, Path]:
     """Choose the donor's side files, with the tokenizer the recipe asks for."""
     # RecipeError if it asks for the union of tokenizers that differ.
     files = models[recipe.donor].side_files
@@ -40,16 +40,22 @@ def choose_side_files(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> 
     if not isinstance(recipe.tokenizer, ModelRef):
         return files
     asked = models.get(recipe.tokenizer) or Checkpoint(recipe.tokenizer.path, recipe.tokenizer.revision)
-    kept = [file for file in files if not file.name.startswith(_TOKENIZER)]
-    return (*kept, *(file for file in asked.side_files if file.name.startswith(_TOKENIZER)))
+    kept = {name: file for name, file in files.items() if not name.startswith(_TOKENIZER)}
+    return kept | {name: file for name, file in asked.side_files.items() if name.startswith(_TOKENIZER)}
 
 
 def _tokenizer(model: Checkpoint) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in model.side_files if file.name.startswith(_TOKENIZER)}
+    files = model.side_files.items()
+    return {name: file.read_bytes() for name, file in files if name.startswith(_TOKENIZER)}
 
 
 def write_side_files(
-    files: tuple[Path, ...], folder: Path, *, dtype: str | None, layers: int | None, chat_template: str | None
+    files: Mapping[str, Path],
+    folder: Path,
+    *,
+    dtype: str | None,
+    layers: int | None,
+    chat_template: str | None,
 ) -> None:
     """Copy side files beside merged weights, and let them say what is true of them.
 

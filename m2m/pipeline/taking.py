@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from m2m.checkpoint import Checkpoint, save
+from m2m.checkpoint import Checkpoint, align, save
 from m2m.checkpoint.checkpoint import read_tensor
-from m2m.checkpoint.checks import tensors_of_base
 from m2m.checkpoint.folder import new_folder
 from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
 from m2m.checkpoint.manifest import FileHashes, write_manifest
@@ -59,8 +58,8 @@ def take_model(
     if isinstance(model, AdaptedCheckpoint):
         _take_adapter(model, folder, facts)
     else:
-        found = tensors_of_base(root, model)
-        state = {name: _read(info, root.tensors[name]) for name, info in found.items()}
+        (aligned,) = align(root, [model]).models
+        state = {name: _read(info, root.tensors[name]) for name, info in aligned.tensors.items()}
         model.check_unchanged()
         save(state | {name: state[kept] for name, kept in root.tied.items()}, folder, notes, facts=facts)
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m2m.checkpoint import Checkpoint, check_same_tensors, save, verify
+from m2m.checkpoint import Checkpoint, align, save, verify
 from m2m.checkpoint.checks import check_ties
 from m2m.checkpoint.writer import Entry, plan_layout
 from m2m.errors import CheckpointError, RunFolderError
@@ -259,12 +259,12 @@ def test_experts_that_do_not_fit_are_named(
 ) -> None:
     base = Checkpoint(save({"a": torch.ones(2), "b": torch.ones(3)}, tmp_path / "base"))
     wrong = Checkpoint(save(expert, tmp_path / "expert"))
-    check_same_tensors(base, [base])
+    assert align(base, [base]).models == (base,)
     with pytest.raises(CheckpointError, match=message) as caught:
-        check_same_tensors(base, [base, wrong])
+        align(base, [base, wrong], mixed_floats=False)
     assert str(tmp_path / "expert") in str(caught.value)
     if "F16" in message:
-        check_same_tensors(base, [wrong], mixed_floats=True)
+        assert align(base, [wrong]).models == (wrong,)
 
 
 def test_side_files_travel_along(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_side_files_travel_along(tmp_path: Path) -> None:
         (donor / name).write_text("{}")
     copy = save(STATE, tmp_path / "copy", side_files_from=donor)
     assert {path.name for path in copy.iterdir()} == {
-        "config.json", "tokenizer.json", "chat_template.jinja", "LICENSE",
+        "config.json", "tokenizer.json", "chat_template.jinja", "LICENSE", "notes.txt",
         "model.safetensors", "manifest.json",
     }  # fmt: skip
 
@@ -281,7 +281,7 @@ def test_side_files_travel_along(tmp_path: Path) -> None:
 def test_a_side_file_that_leads_to_nothing_is_named(tmp_path: Path) -> None:
     donor = save(STATE, tmp_path / "donor")
     (donor / "notes.txt").symlink_to("nowhere")  # nothing of the model's
-    assert Checkpoint(donor).side_files == ()
+    assert Checkpoint(donor).side_files == {}
     (donor / "tokenizer.json").symlink_to("../blobs/1f2e")
     with pytest.raises(CheckpointError, match=r"tokenizer.json: is a link to ../blobs/1f2e, which is not"):
         save(STATE, tmp_path / "copy", side_files_from=donor)
@@ -292,7 +292,7 @@ def test_a_side_file_that_leads_to_nothing_is_named(tmp_path: Path) -> None:
 def test_a_side_file_that_is_no_file_is_named(make: Callable[[Path], None], tmp_path: Path) -> None:
     donor = save(STATE, tmp_path / "donor")
     (donor / "tokenizer").mkdir()  # a pipeline's part, not a model's file
-    assert Checkpoint(donor).side_files == ()
+    assert Checkpoint(donor).side_files == {}
     make(donor / "tokenizer.json")
     with pytest.raises(CheckpointError, match=r"tokenizer.json: is no file, though"):
         save(STATE, tmp_path / "copy", side_files_from=donor)

@@ -12,7 +12,6 @@ from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
 from m2m.merging.lora.names import match_tensors
-from m2m.support.doors import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -276,19 +275,19 @@ def _check_shape(own: TensorInfo, base: TensorInfo) -> None:
         )
 
 
-def _check_base(base: Checkpoint, adapter: Adapter) -> None:
+def names_base(base: Checkpoint, adapter: Adapter) -> bool:
+    """Whether an adapter says that it was trained on this base model, or says nothing."""
     wanted = adapter.config.base_model
-    if wanted is None:
-        return
-    known = {
-        _short(str(base.path)),
-        _short(str(base.path.resolve())),
-        _short(_config(base).get("_name_or_path")),
-    }
-    if _short(wanted) not in known:
+    known = (str(base.path), str(base.path.resolve()), base.config.get("_name_or_path"))
+    return wanted is None or _short(wanted) in map(_short, known)
+
+
+def _check_base(base: Checkpoint, adapter: Adapter) -> None:
+    if not names_base(base, adapter):
         raise CheckpointError(
-            f"{adapter.config.path}: was trained on {wanted!r}, the base model here is {base.path}; "
-            "if that is the same model under another name, change base_model_name_or_path"
+            f"{adapter.config.path}: was trained on {adapter.config.base_model!r}, the base model here is "
+            f"{base.path}; if that is the same model under another name, write "
+            f"{base.path}+{adapter.config.path.parent}, or change base_model_name_or_path"
         )
 
 
@@ -303,17 +302,8 @@ def _short(name: object) -> str | None:
 
 def _refuse_tied(name: str, base: Checkpoint, adapter: Adapter) -> None:
     # What transformers takes where the configuration does not say: embedding and head are one tensor.
-    config = _config(base)
-    if config and config.get("tie_word_embeddings", True):
+    if base.config and base.config.get("tie_word_embeddings", True):
         raise CheckpointError(
             f"{adapter.file}: adapts the embedding {name!r}, which is tied to the output head in "
             f"{base.path}; adding to it would change the head as well"
         )
-
-
-def _config(base: Checkpoint) -> dict[str, object]:
-    for file in base.side_files:
-        if file.name == "config.json":
-            config = read_json(file, "a model's configuration", CheckpointError)
-            return config if isinstance(config, dict) else {}
-    return {}

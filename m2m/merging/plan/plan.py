@@ -51,6 +51,10 @@ class MergePlan:
     blocks: tuple[WeightBlock, ...]
     #: How tensors are merged; what it needs to know is with each tensor.
     method: Method
+    #: What the user may not expect of the inputs.
+    about_inputs: tuple[str, ...] = ()
+    #: What makes the merge doubtful.
+    doubts: tuple[str, ...] = ()
 
     @cached_property
     def numbers(self) -> PlanNumbers:
@@ -95,7 +99,7 @@ class MergePlan:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What the user may not expect of the result."""
-        return self.method.notes(self.tensors)
+        return (*self.about_inputs, *self.method.notes(self.tensors))
 
     @property
     def nbytes(self) -> int:
@@ -128,6 +132,8 @@ def build_plan(
     method: Method,
     shard_bytes: int | None = None,
     side_files: Iterable[Path] = (),
+    about_inputs: tuple[str, ...] = (),
+    doubts: tuple[str, ...] = (),
 ) -> MergePlan:
     """Lay the outputs out, and put the tensors in the order in which they will be written."""
     # `metadata` is the free text in the headers of each output, by its name [M]; a file holds at most
@@ -149,7 +155,7 @@ def build_plan(
             block = _block_number(tensor, blocks, len(outputs))
             tensors.append(PlannedTensor(entry, sources, places, block, settings, origin, copied))
     opened = opened_files(models) | identify(side_files)
-    return MergePlan(opened, outputs, tuple(tensors), tuple(blocks), method)
+    return MergePlan(opened, outputs, tuple(tensors), tuple(blocks), method, about_inputs, doubts)
 
 
 def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_outputs: int) -> int | None:

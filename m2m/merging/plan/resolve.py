@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from m2m.checkpoint.aligned import Aligned, align
+from m2m.checkpoint.buffers import is_buffer
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.checks import check_same_tensors
 from m2m.checkpoint.header import MERGEABLE, TensorInfo
 from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError, RecipeError
@@ -39,16 +40,32 @@ def from_weights(
     """Give every float tensor the same weights [M, N]; others are copied. In the first input's order."""
     # `dtype` is the safetensors name of the outputs' float type; the first input's when not given.
     # CheckpointError if the inputs differ in names, shapes or kinds, or hold a type that cannot be merged.
-    check_same_tensors(models[0], models[1:], mixed_floats=True)
+    first, *others = models
+    aligned = align(first, others)
     block = tuple(tuple(map(float, row)) for row in weights)
     wanted = []
-    for info in models[0].tensors.values():
-        sources = tuple(model.tensors[info.name] for model in models)
-        if info.dtype in MERGEABLE:
+    for info in first.tensors.values():
+        sources = (info, *(model.tensors[info.name] for model in aligned.models))
+        if info.name in aligned.kept:
+            wanted.append(_copied(info.name, (info,)))
+        elif info.dtype in MERGEABLE:
             wanted.append(WantedTensor(Entry(info.name, dtype or info.dtype, info.shape), sources, block))
         else:
             wanted.append(_copied(info.name, sources))
     return wanted
+
+
+def align_models(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Aligned:
+    """Bring a recipe's models under the donor's tensor names, in the order of `models`."""
+    # Where slices stack layers, names differ by design: each tensor finds its own.
+    refs = [*models]
+    donor = models[recipe.donor]
+    if any(part.ranges for part in recipe.slices):
+        return Aligned(tuple(models.values()), frozenset(), ())
+    others = [models[ref] for ref in refs if ref != recipe.donor]
+    found = align(donor, others, exclude=recipe.exclude, fill_missing=recipe.fill_missing)
+    rest = iter(found.models)
+    return found._replace(models=tuple(donor if ref == recipe.donor else next(rest) for ref in refs))
 
 
 def from_recipe(
@@ -57,10 +74,11 @@ def from_recipe(
     dtype: str | None = None,
     candidates: Candidates | None = None,
     *,
+    kept: Collection[str] = (),
     statistics: bool = False,
     opened: dict[str, Checkpoint] | None = None,
 ) -> list[WantedTensor]:
-    """Resolve a recipe over open checkpoints, tensor by tensor."""
+    """Resolve a recipe over open checkpoints that are aligned, tensor by tensor; `kept` are the donor's."""
     # `dtype` is the safetensors name of the outputs' float type; each tensor's own in the donor when not
     # given. With `statistics` the base model is among the sources even if the method does not use it. What
     # parameters name and is opened, as files of estimates, is added to `opened`. RecipeError if the
@@ -74,9 +92,6 @@ def from_recipe(
     donor = models[recipe.donor]
     outputs = recipe.outputs(donor.names)
     sliced = any(part.ranges for part in recipe.slices)
-    if not sliced:
-        inputs = [models[ref] for ref in recipe.slices[0].inputs]
-        check_same_tensors(donor, [model for model in inputs if model is not donor], mixed_floats=True)
     inputs_of = [[models[ref] for ref in part.inputs] for part in recipe.slices]
     origins = [0 if part.base is not None else None for part in recipe.slices]
     resolver = _Weights(recipe, rule, candidates) if isinstance(rule, WeightedSum) else None
@@ -87,10 +102,14 @@ def from_recipe(
         inputs, origin = inputs_of[output.slice_index], origins[output.slice_index]
         if sliced:
             sources = _sources(inputs, output)
-        else:  # they have been compared
+        else:  # they have been aligned
             sources = tuple([model.tensors[output.name] for model in inputs])
         entry = Entry(output.name, dtype or _own_dtype(donor, output, sources), sources[0].shape)
-        if sources[0].dtype not in MERGEABLE:
+        if output.name in kept:
+            wanted.append(_copied(output.name, (donor.tensors[output.name],)))
+        elif sliced and is_buffer(sources[0]):
+            wanted.append(_copied(output.name, sources[:1]))
+        elif sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))
         elif resolver is not None:
             terms, block = resolver.terms(inputs, output, sources)

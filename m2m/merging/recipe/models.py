@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +11,11 @@ from pathlib import Path
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import check_ties
 from m2m.errors import RecipeError
-from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.lora.adapted import AdaptedCheckpoint, names_base
 from m2m.merging.lora.adapter import Adapter, is_adapter
 from m2m.merging.recipe.keys import check_keys
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class ModelRef:
 def read_model(value: object, where: str) -> ModelRef:
     """Read `path[@revision][+lora[@revision]]`, or `{model: {path, revision}, lora: ...}`."""
     if isinstance(value, str):
-        parts = value.split("+")
+        if os.path.exists(value):  # a folder may be called c++, or run@2024
+            return ModelRef(value)
+        parts = _parts(value)
         if len(parts) > 2:
             raise RecipeError(
                 f"{where}: more than one '+' in {value!r}; wanted path[@revision][+lora[@revision]]"
@@ -68,7 +74,18 @@ def _path(value: object, where: str) -> tuple[str, str | None]:
     raise RecipeError(f"{where} must be a path or {{path, revision}}, got {value!r}")
 
 
+def _parts(text: str) -> list[str]:
+    # At the plus where a folder's name ends, if there is one: c+++adapter is the folder c++ and an adapter.
+    for place, letter in enumerate(text):
+        model, lora = text[:place], text[place + 1 :]
+        if letter == "+" and lora and os.path.exists(model) and (os.path.exists(lora) or "+" not in lora):
+            return [model, lora]
+    return text.split("+")
+
+
 def _split(text: str, where: str) -> tuple[str, str | None]:
+    if os.path.exists(text):
+        return text, None
     path, *revision = text.split("@")
     if not path or len(revision) > 1 or revision == [""]:
         raise RecipeError(f"{where} must be path[@revision], got {text!r}")
@@ -94,7 +111,14 @@ def open_references(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[Mod
 
     def open_one(ref: ModelRef) -> Checkpoint:
         if ref.lora is not None:
-            return AdaptedCheckpoint(dense(ref.path, ref.revision), Adapter(ref.lora, ref.lora_revision))
+            # The recipe says which model it goes on; its configuration may name another machine's.
+            model, adapter = dense(ref.path, ref.revision), Adapter(ref.lora, ref.lora_revision)
+            if not names_base(model, adapter):
+                _log.warning(
+                    "%s was trained on %r; it is put on %s, as the recipe says", ref.lora,
+                    adapter.config.base_model, ref.path,
+                )  # fmt: skip
+            return AdaptedCheckpoint(model, adapter, named=False)
         if not is_adapter(ref.path):
             return dense(ref.path, ref.revision)
         if base is None:

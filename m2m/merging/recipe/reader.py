@@ -210,7 +210,7 @@ def _chat_template(value: object) -> str | None:
 
 def _extensions(value: object) -> dict[str, Any]:
     table = as_mapping(value, "m2m")
-    check_keys(table, ("definition", "seed", "allow_nonfinite"), "m2m")
+    check_keys(table, ("definition", "seed", "allow_nonfinite", "exclude", "fill_missing"), "m2m")
     definition = table.get("definition", "paper")
     seed, allow = table.get("seed", 0), table.get("allow_nonfinite", False)
     if definition not in ("paper", "mergekit"):
@@ -219,7 +219,18 @@ def _extensions(value: object) -> dict[str, Any]:
         raise RecipeError(f"m2m.seed must be a whole number, 0 or more, got {seed!r}")
     if not isinstance(allow, bool):
         raise RecipeError(f"m2m.allow_nonfinite must be true or false, got {allow!r}")
-    return {"definition": definition, "seed": seed, "allow_nonfinite": allow}
+    exclude, fill = table.get("exclude", []), table.get("fill_missing")
+    if not isinstance(exclude, list) or not all(isinstance(glob, str) for glob in exclude):
+        raise RecipeError(f"m2m.exclude must be a list of globs of tensor names, got {exclude!r}")
+    if fill not in (None, "base"):
+        raise RecipeError(f"m2m.fill_missing must be base, or be left out, got {fill!r}")
+    return {
+        "definition": definition,
+        "seed": seed,
+        "allow_nonfinite": allow,
+        "exclude": tuple(exclude),
+        "fill_missing": fill == "base",
+    }
 
 
 def _plain(data: Mapping[str, Any]) -> dict[str, Any]:

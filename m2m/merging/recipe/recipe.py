@@ -81,6 +81,8 @@ class Recipe:
         definition: `paper`, or `mergekit` where that differs from the paper.
         seed: Seed of the random methods.
         allow_nonfinite: Whether NaN and infinity may pass through.
+        exclude: Globs of tensor names that are not merged: the donor's are kept.
+        fill_missing: Whether what a model lacks is the donor's.
         notes: What the recipe says without effect, for the user to read.
         written: The recipe as it was read, plain data.
     """
@@ -96,6 +98,8 @@ class Recipe:
     definition: Literal["paper", "mergekit"] = "paper"
     seed: int = 0
     allow_nonfinite: bool = False
+    exclude: tuple[str, ...] = ()
+    fill_missing: bool = False
     notes: tuple[str, ...] = ()
     written: Mapping[str, Any] = field(default_factory=dict, compare=False)
 

@@ -78,6 +78,7 @@ class MergeReport:
         threads: Workers.
         slot_bytes: Staging memory of one input or output, a worker.
         notes: What the user may not expect of the result, as tensors that the method had no estimates of.
+        warnings: What makes the merge doubtful.
     """
 
     out: Path
@@ -92,6 +93,7 @@ class MergeReport:
     threads: int
     slot_bytes: int
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the report into what JSON can hold.
@@ -154,7 +156,10 @@ def run_plan(
                         file: digest for (name, file), digest in done.hashes.items() if name == output.name
                     }
                     finish(folder, output.name, hashes)
-                    write_manifest(folder, hashes, plan=key, **({"notes": plan.notes} if plan.notes else {}))
+                    said = {"notes": plan.notes, "warnings": plan.doubts}
+                    write_manifest(
+                        folder, hashes, plan=key, **{what: lines for what, lines in said.items() if lines}
+                    )
                 inputs.check_unchanged()
                 work.finish(durable=options.durable)
     if options.verify:
@@ -244,4 +249,5 @@ def _report(
         threads=staging.threads,
         slot_bytes=staging.slot_bytes,
         notes=plan.notes,
+        warnings=plan.doubts,
     )

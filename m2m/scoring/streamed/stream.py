@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import nn
 
-from m2m.checkpoint import Checkpoint, check_same_tensors
+from m2m.checkpoint import Checkpoint, align
 from m2m.errors import InputError
 from m2m.scoring.heap import returning_memory
 from m2m.scoring.live.live_model import checked_weights
@@ -114,7 +114,7 @@ class StreamedWalk(Iterator[Scored]):
         names: Sequence[str] | None = None,
     ) -> None:
         matrix = checked_weights(weights, len(experts))
-        check_same_tensors(base, experts)
+        experts = align(base, experts).models
         used = _read_at_all(matrix)
         self._experts, self._matrix, self._threads = [experts[n] for n in used], matrix[:, used], threads
         self._names = names or [f"number {m}" for m in range(len(matrix))]
