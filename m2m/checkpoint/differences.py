@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint
@@ -42,7 +43,7 @@ def differences(donor: Checkpoint, model: Checkpoint) -> list[str]:
         tokenizers give to other words; chat templates. Empty for models that store neither.
 
     Raises:
-        CheckpointError: If a configuration or a tokenizer is no JSON.
+        CheckpointError: If a configuration is no JSON.
     """  # noqa: DOC502 - raised by what is called
     found = []
     settings = [*_settings(donor.config, model.config)]
@@ -120,39 +121,45 @@ def vocabulary(model: Checkpoint) -> dict[str, int]:
         model: The model.
 
     Returns:
-        Id by token, from `tokenizer.json` or `vocab.json`; empty where the model has neither.
-
-    Raises:
-        CheckpointError: If the file is no JSON.
-    """  # noqa: DOC502 - raised by what is called
+        Id by token, from `tokenizer.json` or `vocab.json`; empty where the model has neither, or one that
+        cannot be read: it travels as it is.
+    """
     files = model.side_files
-    if file := files.get("tokenizer.json"):
-        content = read_json(file, "a tokenizer", CheckpointError, {})
-        found = _of_model(content.get("model"))
-        added = content.get("added_tokens")
-        for token in added if isinstance(added, list) else []:
-            if isinstance(token, Mapping) and type(token.get("id")) is int:
-                found[str(token.get("content"))] = token["id"]
-        return found
-    if file := files.get("vocab.json"):
-        content = read_json(file, "a vocabulary", CheckpointError, {})
-        return {word: number for word, number in content.items() if type(number) is int}
+    with suppress(CheckpointError):
+        if file := files.get("tokenizer.json"):
+            return _of_tokenizer(read_json(file, "a tokenizer", CheckpointError, {}))
+        if file := files.get("vocab.json"):
+            return _ids(read_json(file, "a vocabulary", CheckpointError, {}))
     return {}
+
+
+def _of_tokenizer(content: Mapping[str, Any]) -> dict[str, int]:
+    found = _of_model(content.get("model"))
+    added = content.get("added_tokens")
+    for token in added if isinstance(added, list) else []:
+        if isinstance(token, Mapping) and type(token.get("id")) is int:
+            found[str(token.get("content"))] = token["id"]
+    return found
 
 
 def _of_model(model: Any) -> dict[str, int]:
     vocab = model.get("vocab") if isinstance(model, Mapping) else None
     if isinstance(vocab, Mapping):
-        return {str(word): number for word, number in vocab.items() if type(number) is int}
+        return _ids(vocab)
     if isinstance(vocab, list):  # unigram: pairs of piece and score, by id
         return {str(pair[0]): number for number, pair in enumerate(vocab) if isinstance(pair, list) and pair}
     return {}
+
+
+def _ids(words: Mapping[str, Any]) -> dict[str, int]:
+    return {word: number for word, number in words.items() if type(number) is int}
 
 
 def _template(model: Checkpoint) -> str | None:
     if file := model.side_files.get("chat_template.jinja"):
         return file.read_text(encoding="utf-8", errors="replace")
     if file := model.side_files.get("tokenizer_config.json"):
-        found = read_json(file, "a tokenizer's configuration", CheckpointError, {}).get("chat_template")
-        return found if isinstance(found, str) else None
+        with suppress(CheckpointError):  # it travels as it is
+            found = read_json(file, "a tokenizer's configuration", CheckpointError, {}).get("chat_template")
+            return found if isinstance(found, str) else None
     return None

@@ -115,7 +115,7 @@ def spoil(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
         case "shape":
             state["theta"] = torch.zeros(4)
         case "kind":
-            state["calls"] = state["calls"].double()
+            state["theta"] = state["theta"].long()
         case "diverged":
             state["theta"][1] = float("nan")
     return state
@@ -127,7 +127,7 @@ def spoil(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
         ("missing", r"theirs/a: lacks tensors of .*base: 'theta'"),
         ("new", r"theirs/a: has more than .*base: 'phi'"),
         ("shape", r"theirs/a: tensor 'theta' has shape \[4\], wanted \[5\]"),
-        ("kind", r"theirs/a: tensor 'calls' is F64, wanted I64"),
+        ("kind", r"theirs/a: tensor 'theta' is I64, wanted F32"),
         ("diverged", r"'theta' is not finite: its training diverged"),
     ],
 )
