@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,8 @@ REVISION = 1
 _A_FILE = 256
 #: Windows that run side by side.
 _A_BATCH = 16
+#: What activations of windows that were not foreseen may take in memory, in bytes.
+_MOST_BYTES = 2**28
 
 
 class TopOfModel(nn.Module):
@@ -51,10 +53,12 @@ class TopOfModel(nn.Module):
     Args:
         whole: The model, with `requires_grad` where it is trained; it is taken apart.
         first: Number of the first block that is trained.
+        trunk: Gives what the trunk makes of tokens: int64 [B, T] to [B, T, D].
     """
 
-    def __init__(self, whole: Any, first: int) -> None:
+    def __init__(self, whole: Any, first: int, trunk: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        self._trunk = trunk
         blocks = blocks_of(whole)
         for number in range(first):
             blocks[number] = _Passed(blocks[number])
@@ -75,16 +79,30 @@ class TopOfModel(nn.Module):
         out: Tensor = body(inputs_embeds=inputs_embeds, use_cache=False).last_hidden_state
         return out
 
-    def forward(self, inputs_embeds: Tensor, learnt: Tensor | None = None) -> Tensor:
-        """Predict tokens: the trunk's output [B, T, D] to logits [B, T, V].
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        *,
+        inputs_embeds: Tensor | None = None,
+        learnt: Tensor | None = None,
+    ) -> Tensor:
+        """Predict tokens from tokens, or from what the trunk makes of them.
 
         Args:
-            inputs_embeds: The trunk's output. [B, T, D]
+            input_ids: Tokens. int64 [B, T]
+            inputs_embeds: The trunk's output, where it is at hand. [B, T, D]
             learnt: After which tokens the next one is asked for; None: after all. bool [B, T]
 
         Returns:
             Logits [B, T, V]; with `learnt` of its A positions alone, in their order. [A, V]
+
+        Raises:
+            ValueError: If there is nothing to predict from.
         """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("the top of a model predicts from `input_ids` or `inputs_embeds`")
+            inputs_embeds = self._trunk(input_ids)
         hidden = self.hidden(inputs_embeds)
         logits: Tensor = self.get_submodule(self._head)(hidden if learnt is None else hidden[learnt])
         return logits
@@ -180,8 +198,8 @@ class CachedTrunkModel:
 
     Attributes:
         whole: The whole model.
-        windows: All windows that trainings and scorings will ask for; any other runs through the trunk again
-            each time.
+        windows: All windows of datasets and targets. Any other that is asked for, such as a task's, runs
+            through the trunk when it comes, and is kept in memory as far as there is room.
         cache: Folder of prepared data.
         progress: Told about running the trunk.
     """
@@ -222,7 +240,7 @@ class CachedTrunkModel:
     def build(self) -> TopOfModel:
         """Return the model's top with its weights."""
         whole = self.whole.build()
-        return TopOfModel(whole, first_trained_block(whole))
+        return TopOfModel(whole, first_trained_block(whole), lambda tokens: self._kept.activations(tokens))
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
         """Return the trained tensors of θ₀ as they lie in the folder."""
@@ -281,7 +299,7 @@ class _Trunk:
     def rehearse(self, top: TopOfModel, tokens: Tensor) -> None:
         """Refuse a model whose top, given what the trunk makes of tokens, says something else."""
         with reading("a model that runs from its middle", self.model.folder, ConfigError):
-            said = top.eval()(self.run(tokens))
+            said = top.eval()(inputs_embeds=self.run(tokens))
         if not torch.equal(said, self.whole(**self.model.inputs(tokens)).logits):
             raise ConfigError(
                 f"[setup.base]: `cache_trunk`: {type(self.whole).__name__} does more around its blocks than "
@@ -304,17 +322,29 @@ class _KeptActivations:
             kept = _mapped(file, part)
             keys = map(self._key, part.tokens)
             self._places |= {key: (kept, row) for row, key in enumerate(keys)}
+        #: Batches of other windows that have come, by their tokens.
+        self._others: dict[bytes, Tensor] = {}
 
     def activations(self, tokens: Tensor) -> Tensor:
         """What the trunk makes of tokens int64 [B, T]: float32 [B, T, D]; zeros where nothing is learnt."""
         places = [self._places.get(self._key(row)) for row in tokens.cpu()]
         if any(place is None for place in places):
-            return self._trunk.run(tokens.cpu()).to(tokens.device)
+            return self._other(tokens.cpu()).to(tokens.device)
         found = [array[row, : tokens.shape[1]] for array, row in filter(None, places)]
         out = np.zeros((len(found), tokens.shape[1], found[0].shape[1]), np.float32)
         for row, activations in zip(out, found, strict=True):
             row[: len(activations)] = activations
         return torch.from_numpy(out).to(tokens.device)
+
+    def _other(self, tokens: Tensor) -> Tensor:
+        key = f"{tuple(tokens.shape)}".encode() + tokens.numpy().tobytes()
+        if key not in self._others:
+            with one_thread():
+                made = self._trunk.run(tokens)
+            if made.nbytes + sum(kept.nbytes for kept in self._others.values()) > _MOST_BYTES:
+                return made
+            self._others[key] = made
+        return self._others[key]
 
     def _key(self, row: Tensor) -> bytes:
         # Batches are cut to their longest example: what is cut off are the zeros of filling up.

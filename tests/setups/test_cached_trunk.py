@@ -108,14 +108,28 @@ def test_the_trunk_runs_once(root, monkeypatch):
     assert torch.equal(load(), first)
 
 
-def test_windows_that_were_not_foreseen_run_each_time(root):
+def test_windows_that_were_not_foreseen_run_when_they_come_and_are_kept(root, monkeypatch):
     setup = setup_of(root, cached=True)
     model, whole = model_of(setup, root), model_of(setup_of(root, cached=False), root)
     tokens = torch.arange(20)[None] * 3 % 256
     with torch.no_grad():
-        got = model(**setup.language_model.inputs(tokens))
+        got = model(input_ids=tokens)
         wanted = whole(input_ids=tokens).logits
-    torch.testing.assert_close(got, wanted, rtol=0, atol=ROUNDING * float(wanted.norm()))
+        torch.testing.assert_close(got, wanted, rtol=0, atol=ROUNDING * float(wanted.norm()))
+        monkeypatch.setattr(cached_trunk._Trunk, "run", None)  # whoever calls it now fails
+        assert torch.equal(model(input_ids=tokens), got)
+        assert torch.equal(model(**setup.language_model.inputs(tokens)), got)
+
+
+def test_memory_for_other_windows_is_bounded(root, monkeypatch):
+    monkeypatch.setattr(cached_trunk, "_MOST_BYTES", 20 * 16 * 4)
+    setup = setup_of(root, cached=True)
+    model = model_of(setup, root)
+    one, two = (torch.arange(20)[None] * step % 256 for step in (3, 5))
+    with torch.no_grad():
+        first = [model(input_ids=tokens) for tokens in (one, two)]
+        assert len(setup.language_model._kept._others) == 1
+        assert all(map(torch.equal, first, [model(input_ids=tokens) for tokens in (one, two)]))
 
 
 def test_embeddings_are_the_whole_models(root):
