@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from m2m.setups.rows.formats import Completion
@@ -120,15 +120,11 @@ def pairs(text: str, rule: PairRule, where: str) -> Iterator[Completion]:
     for entry in entries(text):
         message, translation = entry.message.strip(), entry.translations[0].strip()
         fits = all(fewest <= len(side) <= most for side in (message, translation))
-        if (
-            fits
-            and not entry.is_fuzzy
-            and message != translation
-            and _placeholders_agree(message, translation)
-        ):
+        teaches = message != translation and placeholders(message) == placeholders(translation)
+        if fits and teaches and not entry.is_fuzzy:
             yield Completion(rule.prompt.replace(TEXT, message), translation, where, origin=message)
 
 
-def _placeholders_agree(message: str, translation: str) -> bool:
-    found: Mapping[str, int] = Counter(_PLACEHOLDER.findall(message))
-    return found == Counter(_PLACEHOLDER.findall(translation))
+def placeholders(text: str) -> Counter[str]:
+    """Count the placeholders in a text."""
+    return Counter(_PLACEHOLDER.findall(text))

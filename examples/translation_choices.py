@@ -1,0 +1,80 @@
+"""Write questions with four choices for the targets of translation_smollm2.toml: which translation is right?
+
+python examples/translation_choices.py FOLDER [--items 128]
+
+A target's messages are those that no dataset has in any language. The wrong choices are translations of
+other messages into the same language: with as many placeholders as the right one, and of those the three
+that are closest in length, so that neither gives it away. FOLDER gets a JSON Lines file a target, for
+`task = "choice"` in a configuration and for `m2m score --task choice:FILE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from m2m.data import cache_dir
+from m2m.setups.rows.formats import Completion
+from m2m.setups.rows.gettext import placeholders
+from m2m.setups.text import TextSource
+
+CONFIG = Path(__file__).with_name("translation_smollm2.toml")
+CHOICES = 4
+#: Keys of a target that say where its data are.
+SOURCE = ("package", "files", "read", "prompt", "letters", "share")
+
+
+def questions(pairs: list[Completion], items: int) -> list[dict[str, Any]]:
+    """Make questions of the first pairs, with the translations of all others to choose wrong answers from.
+
+    Args:
+        pairs: Messages and their translations, in an order that is random and fixed.
+        items: Most questions.
+
+    Returns:
+        The questions; the right choice stands in each place equally often.
+    """
+    made = []
+    for number, pair in enumerate(pairs[:items]):
+        others = [other.completion for other in pairs if other.completion != pair.completion]
+        wrong = sorted(dict.fromkeys(others), key=lambda text: _distance(text, pair.completion))[
+            : CHOICES - 1
+        ]
+        choices = wrong[:]
+        choices.insert(number % CHOICES, pair.completion)
+        made.append({"question": pair.prompt, "choices": choices, "answer": number % CHOICES})
+    return made
+
+
+def _distance(one: str, other: str) -> tuple[int, int]:
+    """How little a text looks like another: difference in placeholders, then in letters."""
+    return (
+        abs(placeholders(one).total() - placeholders(other).total()),
+        abs(len(one) - len(other)),
+    )
+
+
+def main(folder: Path, items: int) -> None:
+    """Write the files and say what they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = tomllib.loads(CONFIG.read_text(encoding="utf-8"))["setup"]["targets"]
+    for name, table in tables.items():
+        source = TextSource.parse({key: table[key] for key in SOURCE}, f"[setup.targets.{name}]")
+        found = source.collect(CONFIG.parent, cache_dir()).documents.values()
+        made = questions([pair for pair in found if isinstance(pair, Completion)], items)
+        file = folder / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), encoding="utf-8")
+        print(f"{file}: {len(made)} questions; the first: {json.dumps(made[0], ensure_ascii=False)}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--items", type=int, default=128)
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.items)
