@@ -21,6 +21,8 @@ _INDEX = (INDEX_NAME, "pytorch_model.bin.index.json")
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 #: Name of the file beside an expert that holds the second moments of the Adam that trained it.
 MOMENTS_NAME = "second_moments.safetensors"
+#: Name of the file beside a trained model that holds the losses of its training.
+CURVE_NAME = "loss.csv"
 _PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
 #: What is fetched of a model on the hub: weights, configuration, tokenizer, chat template, licence.
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*"]

@@ -136,6 +136,7 @@ def save(
     side_files_from: str | Path | None = None,
     facts: Mapping[str, Any] | None = None,
     beside: Mapping[str, Mapping[str, Tensor]] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a state dict as a checkpoint folder with a manifest; it appears when it is complete and on disk.
 
@@ -149,6 +150,7 @@ def save(
         side_files_from: A checkpoint whose config, tokenizer and so on are copied.
         facts: What else the manifest should tell, as JSON.
         beside: Other safetensors files in the folder, which are no weights: tensors by name, by file name.
+        texts: Other files in the folder: text by file name.
 
     Returns:
         The folder.
@@ -174,6 +176,8 @@ def save(
         copy_side_files(side_files, work)
         for name, tensors in (beside or {}).items():
             save_file(tensors, work / name)
+        for name, text in (texts or {}).items():
+            (work / name).write_text(text, encoding="utf-8")
         write_manifest(work, **(facts or {}))
     return Path(folder)
 

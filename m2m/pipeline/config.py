@@ -22,6 +22,7 @@ from m2m.support.doors import read_json, read_toml
 from m2m.support.options import key_names, read_options
 from m2m.support.outputs import RUN_MARK
 from m2m.support.schema import check_keys
+from m2m.training.lora import LoraOptions
 from m2m.training.recipe import TrainRecipe
 
 
@@ -256,6 +257,8 @@ def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
         values: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in table.items() if key in known
         }
+        if "lora" in table:
+            values["lora"] = read_options(LoraOptions, table["lora"], "lora")
         return TrainRecipe(**values)
     except TypeError as error:
         raise ConfigError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from None

@@ -19,6 +19,7 @@ from m2m.setups.rows.answers import AnswerRule
 from m2m.setups.text import TextSource
 from m2m.setups.vision import VisionOptions
 from m2m.support.options import Key, default_in_words, keys_of, table_schema, type_in_words
+from m2m.training.lora import LoraOptions
 from m2m.training.recipe import TrainRecipe
 
 
@@ -42,6 +43,11 @@ TRAIN = ConfigTable(
     "[train]",
     "The recipe that every expert and every mixture is trained with ([training.md](training.md)).",
     (TrainRecipe, TrainerOptions),
+)
+LORA = ConfigTable(
+    "[train.lora]",
+    'Where `adapter = "lora"`; the table may be missing ([training.md](training.md#lora-and-dora)).',
+    (LoraOptions,),
 )
 MIX = ConfigTable(
     "[mix]",
@@ -86,7 +92,7 @@ PYTHON = ConfigTable(
 
 #: All of them, in the order of the page.
 TABLES = (
-    RUN, TRAIN, LANGUAGE, DATASET, TARGET, HUGGING_FACE, BYTE_GPT, BASE_TEXT, VISION, PYTHON, MIX
+    RUN, TRAIN, LORA, LANGUAGE, DATASET, TARGET, HUGGING_FACE, BYTE_GPT, BASE_TEXT, VISION, PYTHON, MIX
 )  # fmt: skip
 
 _HEAD = """\

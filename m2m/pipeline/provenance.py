@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint import Checkpoint
-from m2m.checkpoint.locate import MOMENTS_NAME
+from m2m.checkpoint.locate import CURVE_NAME, MOMENTS_NAME
 from m2m.checkpoint.manifest import read_manifest
 from m2m.errors import RunFolderError
 from m2m.merging.lora import is_adapter
@@ -34,9 +34,9 @@ _OTHER = {
 
 
 def checkpoint_key(folder: Path) -> str:
-    """Hash a checkpoint's files, as its manifest has them; second moments are no part of a model."""
-    files = read_manifest(folder)["files"]
-    return content_key([(n, entry["sha256"]) for n, entry in sorted(files.items()) if n != MOMENTS_NAME])
+    """Hash a checkpoint's files, as its manifest has them; moments and losses are no part of a model."""
+    files, beside = read_manifest(folder)["files"], (MOMENTS_NAME, CURVE_NAME)
+    return content_key([(n, entry["sha256"]) for n, entry in sorted(files.items()) if n not in beside])
 
 
 def made_from(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from m2m import setups
 from m2m.checkpoint import save, verified_state
-from m2m.checkpoint.locate import MOMENTS_NAME
+from m2m.checkpoint.locate import CURVE_NAME, MOMENTS_NAME
 from m2m.errors import DataError
 from m2m.mixture import Mixture
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, keeps_moments, made_from
@@ -28,7 +29,9 @@ from m2m.scoring import (
     verified_models,
 )  # fmt: skip
 from m2m.setups.protocol import Setup, contents_of, load_state
-from m2m.training import TrainRecipe, train
+from m2m.support.content_keys import content_key
+from m2m.training import SavedTraining, TrainRecipe, curve_text, train
+from m2m.training.lora import save_adapter
 
 #: A target's name and the split it is scored on.
 Task = tuple[str, str]
@@ -138,12 +141,26 @@ def _train(bench: _Bench, job: Train) -> list[Scores]:
         check_made_from(job.folder, source, noted=False)
         state = model_state(bench.base_folder, job.folder)
     else:
-        kept = keeps_moments(job.mixture, job.recipe)
-        trained = train(bench.setup, bench.base, job.mixture, job.recipe, job.seed, moments=kept)
-        state, notes = trained.state, {"mixture": job.mixture.label, "seed": str(job.seed)}
-        beside = {MOMENTS_NAME: trained.moments} if kept else None
-        save(state, job.folder, notes, facts={KEY: source}, beside=beside)
+        state = _make(bench, job, source)
     return score_model(load_state(bench.model, state), bench.scorers(job.tasks))
+
+
+def _make(bench: _Bench, job: Train, source: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Train, and write the model or adapter; returns the whole state."""
+    kept = keeps_moments(job.mixture, job.recipe)
+    place = job.folder.with_name(f"{job.folder.name}.saved")
+    saved = SavedTraining(place, content_key(json.dumps(source, sort_keys=True)))
+    trained = train(bench.setup, bench.base, job.mixture, job.recipe, job.seed, moments=kept, saved=saved)
+    facts, texts = {KEY: source}, {CURVE_NAME: curve_text(trained.curve)}
+    if trained.adapter is not None:
+        base_model = getattr(bench.setup, "model_folder", None)
+        save_adapter(trained.adapter, job.folder, base_model, texts=texts, facts=facts)
+    else:
+        notes = {"mixture": job.mixture.label, "seed": str(job.seed)}
+        beside = {MOMENTS_NAME: trained.moments} if kept else None
+        save(trained.state, job.folder, notes, facts=facts, beside=beside, texts=texts)
+    saved.remove()
+    return trained.state
 
 
 def _merge(bench: _Bench, job: Merge) -> Iterator[tuple[Mixture, list[Scores]]]:

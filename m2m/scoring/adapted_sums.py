@@ -17,7 +17,7 @@ from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
 from m2m.merging.lora.adapted import Product
-from m2m.ops import weighted_sum
+from m2m.merging.lora.products import formed_product
 from m2m.scoring.live.mapped import mapped_tensors
 from m2m.support.arrays import Floats
 
@@ -83,28 +83,6 @@ class AdaptedSum:
         if isinstance(source, Product):
             return formed_product(source)
         return self._mapped[source] if source in self._mapped else read_tensor(source)
-
-
-def formed_product(source: Product) -> Tensor:
-    """Form what an adapter adds, with the bits of its definition (`Product.form`).
-
-    Factors of at most 32 bits have exact products in float64, so the kernel's fused multiply-adds round as
-    a product and a sum do; its outputs are then the rows of P, its inputs the rows of the right factor.
-
-    Args:
-        source: The factors.
-
-    Returns:
-        P, float64. [rows, columns]
-    """
-    if "F64" in (source.left.dtype, source.right.dtype):
-        return source.form()
-    left, right = read_tensor(source.left).double(), read_tensor(source.right).double()
-    if source.transposed:
-        left, right = left.T, right.T
-    if left.shape[0] <= right.shape[1]:
-        return weighted_sum(list(right.contiguous()), left)
-    return weighted_sum(list(left.T.contiguous()), right.T).T
 
 
 def _widest(kinds: set[str]) -> torch.dtype:

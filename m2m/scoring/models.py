@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.checks import check_ties
 from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest, verified_state
 from m2m.errors import ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
+from m2m.merging.lora.adapted import Product
+from m2m.merging.lora.products import add_scaled, formed_product
 from m2m.scoring.adapted_sums import adapted_sums
 from m2m.scoring.bench import Bench
 from m2m.scoring.live.live_model import OtherSum
@@ -159,7 +162,20 @@ def model_state(base: Path, folder: Path) -> dict[str, Tensor]:
     if not is_adapter(folder):
         return verified_state(folder)
     with verified_models(base, {"model": folder}) as models:
-        return models.experts["model"].state()
+        [model] = models.experts.values()
+        assert isinstance(model, AdaptedCheckpoint)
+        state = {name: _formed(model, name) for name in model.tensors}
+        models.hashes.check_unchanged()
+    return state | {name: state[kept] for name, kept in model.tied.items()}
+
+
+def _formed(model: AdaptedCheckpoint, name: str) -> Tensor:
+    tensor, addition = read_tensor(model.tensors[name]), model.additions.get(name)
+    if addition is None:
+        return tensor
+    source = addition.source
+    added = formed_product(source) if isinstance(source, Product) else read_tensor(source)
+    return add_scaled(tensor, added, addition.scale)
 
 
 def _open(path: str | Path, base: Checkpoint) -> Checkpoint:

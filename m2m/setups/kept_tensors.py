@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,13 +28,18 @@ def keep_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def kept_tensors(path: Path) -> dict[str, Tensor]:
     """Read a file of `keep_tensors`; refuses a damaged one."""
     what = "a file of tensors that m2m kept (delete it: it is made again)"
+    tensors: dict[str, Tensor] = kept_content(path, what)
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise DataError(f"{path} is not {what}")
+    return tensors
+
+
+def kept_content(path: Path, what: str) -> Any:
+    """Read what torch saved, by its checksums, which torch itself does not look at; `what` for messages."""
     require_file(path, what, DataError)
     with reading(what, path, DataError):
-        with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not look at them
+        with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
             raise DataError(f"{path} is not {what}: the checksum of {damaged!r} is another")
-        tensors: dict[str, Tensor] = load_pickled(path, what, DataError)
-        if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-            raise DataError(f"{path} is not {what}")
-        return tensors
+        return load_pickled(path, what, DataError)

@@ -6,11 +6,13 @@ Each step trains on exact mixture shares, and a dataset's examples come in one o
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from fractions import Fraction
+from itertools import islice
 from math import lcm
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,10 @@ from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Batch, Examples, Setup, load_state, trainable
 from m2m.support.progress import Progress
-from m2m.training.recipe import TrainRecipe
+from m2m.training.device import open_training_device, out_of_memory_told
+from m2m.training.lora import LoraTraining, TrainedAdapter
+from m2m.training.recipe import Dtype, TrainRecipe
+from m2m.training.saved_state import Curve, SavedTraining
 from m2m.training.shares import drawn_mixture
 
 #: Changes when training would give other weights from the same arguments.
@@ -34,6 +39,16 @@ class Trained(NamedTuple):
     state: dict[str, Tensor]
     #: AdamW's second moments v̂ of the trained tensors, in float32; empty unless asked for.
     moments: dict[str, Tensor]
+    #: The losses of the batches, each before its step.
+    curve: Curve
+    #: The factors, where LoRA trained them.
+    adapter: TrainedAdapter | None = None
+
+
+def curve_text(curve: Curve) -> str:
+    """Write a loss curve as CSV: step, loss in nat, learning rate."""
+    rows = (f"{step},{loss!r},{rate!r}\n" for step, loss, rate in curve)
+    return "step,loss,learning_rate\n" + "".join(rows)
 
 
 def fine_tune(
@@ -57,6 +72,7 @@ def train(
     progress: Progress | None = None,
     *,
     moments: bool = False,
+    saved: SavedTraining | None = None,
 ) -> Trained:
     """Train θ₀ on a mixture; the same code makes an expert (one dataset) and the truth θ*(λ).
 
@@ -71,9 +87,11 @@ def train(
         seed: Decides the order of examples and the model's own randomness (dropout).
         progress: Called after each step.
         moments: Whether AdamW's second moments are wanted too.
+        saved: Where the state is saved on the way, every `recipe.save_every` steps; a state that lies there
+            of the same training is gone on with, to the same bits.
 
     Returns:
-        The trained state, and the moments.
+        The trained state, the moments, the loss curve, and the adapter of a LoRA training.
 
     Raises:
         ConfigError: If the loss or the trained weights stop being finite: the recipe is too hot.
@@ -82,24 +100,30 @@ def train(
     data = _members(setup, mixture)
     sizes = {name: len(examples) for name, examples in data.items()}
     sampler = MixtureSampler(drawn_mixture(setup, mixture, recipe), sizes, recipe.batch, seed)
-    total = recipe.total_steps(mixture)
-    with _own_randomness(seed):
+    total, device = recipe.total_steps(mixture), open_training_device(recipe.device)
+    with _own_randomness(seed), out_of_memory_told(device, recipe):
         model = load_state(setup.build(), base)
-        _training_mode(model)
+        lora = None if recipe.lora is None else LoraTraining(model, recipe.lora)
+        model.to(device)
+        _training_mode(model, recipe)
         optimizer = _optimizer(list(trainable(model).values()), recipe)
-        for step, picked in zip(range(total), sampler, strict=False):
-            loss = setup.loss(model, _batch(data, picked)).mean()
-            if not torch.isfinite(loss):
-                raise ConfigError(_diverged(f"the loss is {loss.item()}", mixture, step, total, recipe))
-            _descend(model, optimizer, loss, recipe.learning_rate_at(step, total), recipe.clip_norm)
+        done, curve = (0, []) if saved is None else saved.resume(model, optimizer)
+        for step, picked in islice(zip(range(total), sampler, strict=False), done, None):
+            rate = recipe.learning_rate_at(step, total)
+            loss = _descend(setup, model, optimizer, _batch(data, picked, device), recipe, rate)
+            if not math.isfinite(loss):
+                raise ConfigError(_diverged(f"the loss is {loss}", mixture, step, total, recipe))
+            curve.append((step + 1, loss, rate))
+            if saved is not None and recipe.save_every and (step + 1) % recipe.save_every == 0:
+                saved.save(step + 1, model, optimizer, curve)
             if progress is not None:
                 progress(step + 1, total, f"training on {mixture.label}")
         kept = second_moments(optimizer, model) if moments else {}
-    state = _trained_state(model, base)
+    state = _trained_state(model, base) if lora is None else lora.state(base)
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ConfigError(_diverged(f"{name} is not finite", mixture, total - 1, total, recipe))
-    return Trained(state, kept)
+    return Trained(state, kept, curve, None if lora is None else lora.adapter())
 
 
 def _members(setup: Setup, mixture: Mixture) -> dict[str, Examples]:
@@ -129,12 +153,26 @@ def _own_randomness(seed: int) -> Iterator[None]:
         yield
 
 
-def _training_mode(model: nn.Module) -> None:
+def _training_mode(model: nn.Module, recipe: TrainRecipe) -> None:
     """Switch dropout on, but not batch-norm statistics: they do not train, and experts must share them."""
     model.train()
+    if recipe.checkpoint_activations:
+        _checkpoint_activations(model)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
             module.eval()
+
+
+def _checkpoint_activations(model: nn.Module) -> None:
+    # transformers 5 renames what 4 had.
+    names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+    enable: Any = next((getattr(model, name) for name in names if hasattr(model, name)), None)
+    if enable is None:
+        raise ConfigError(
+            f"train.checkpoint_activations is for models of transformers; a {type(model).__name__} cannot: "
+            "train.micro_batch saves memory too"
+        )
+    enable({"use_reentrant": False})
 
 
 def _optimizer(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Optimizer:
@@ -144,28 +182,58 @@ def _optimizer(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.opt
     return torch.optim.AdamW(parameters, lr=rate, betas=recipe.betas, weight_decay=decay, fused=True)
 
 
-def _batch(data: Mapping[str, Examples], picked: Mapping[str, Tensor]) -> Batch:
+def _batch(data: Mapping[str, Examples], picked: Mapping[str, Tensor], device: torch.device) -> Batch:
     parts = [data[name].take(index) for name, index in picked.items()]
-    return tuple(torch.cat(fields) for fields in zip(*parts, strict=True))
+    return tuple(torch.cat(fields).to(device) for fields in zip(*parts, strict=True))
 
 
 def _descend(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, clip_norm: float | None
-) -> None:
+    setup: Setup,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    recipe: TrainRecipe,
+    rate: float,
+) -> float:
+    """Take one step, unless the loss is not finite; returns the batch's loss."""
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(trainable(model).values(), clip_norm)
+    whole = 0.0
+    for part, share in _micro_batches(batch, recipe.micro_batch):
+        with _computing_in(recipe.dtype, batch[0].device):
+            loss = setup.loss(model, part).mean()
+        if share != 1:
+            loss = loss * share
+        whole += loss.item()
+        if not math.isfinite(whole):
+            return whole
+        loss.backward()  # type: ignore[no-untyped-call]
+    if recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(trainable(model).values(), recipe.clip_norm)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
+    return whole
+
+
+def _computing_in(dtype: Dtype, device: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
+
+
+def _micro_batches(batch: Batch, size: int | None) -> Iterator[tuple[Batch, float]]:
+    """Cut a batch into parts, each with its share of the batch's examples."""
+    count = len(batch[0])
+    size = count if size is None else min(size, count)
+    for start in range(0, count, size):
+        part = tuple(field[start : start + size] for field in batch)
+        yield part, len(part[0]) / count
 
 
 def _trained_state(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     live = model.state_dict(keep_vars=True)  # keeps requires_grad, also under a tied tensor's second name
     source = {name: tensor if tensor.requires_grad else base[name] for name, tensor in live.items()}
     return {
-        name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in source.items()
+        name: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+        for name, tensor in source.items()
     }
 
 

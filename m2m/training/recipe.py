@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.support.checked import Natural, Positive
+from m2m.support.devices import cuda_number
 from m2m.support.schema import check_whole
+from m2m.training.lora import LoraOptions
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
 Sampling = Literal["balanced", "proportional", "temperature"]
 Count = Literal["examples", "tokens"]
 Horizon = Literal["matched", "pooled"]
+Adapter = Literal["lora"]
+Dtype = Literal["float32", "bfloat16"]
+#: What changes no weight, but for the last bits of another device.
+_NOT_DECIDING = {"save_moments", "checkpoint_activations", "device", "save_every"}
+_LATER = {"temperature", "count", "adapter", "lora", "micro_batch", "dtype"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,17 @@ class TrainRecipe:
         horizon: `matched` trains a mixture for T steps; `pooled` for T steps a member dataset.
         save_moments: Whether an expert's folder also gets AdamW's second moments, 4 bytes a trained weight,
             for the merge method `adam_merge`. It changes no weight.
+        adapter: `"lora"` trains low-rank factors of linear layers by PEFT, see `[train.lora]`; experts and
+            mixtures are then adapters on disk, and merges their exact sums.
+        lora: The table `[train.lora]`.
+        micro_batch: Examples that go through the model at once; gradients of a batch are then added up in
+            parts. Missing: the whole batch.
+        dtype: Type that the model computes in; weights, gradients and optimizer stay float32.
+        checkpoint_activations: Whether activations are computed again on the way back instead of being kept
+            in memory; for models of transformers. It changes no weight on the CPU.
+        device: Where it is trained: `cpu`, `cuda`, `cuda:1` and so on, or `auto`: a GPU if there is one.
+        save_every: Steps after which the training's state is saved, so that one that is killed goes on there
+            and ends in the same weights. Missing: it begins anew.
     """
 
     steps: Positive
@@ -59,6 +77,13 @@ class TrainRecipe:
     count: Count = "examples"
     horizon: Horizon = "matched"
     save_moments: bool = False
+    adapter: Adapter | None = None
+    lora: LoraOptions | None = None
+    micro_batch: Positive | None = None
+    dtype: Dtype = "float32"
+    checkpoint_activations: bool = False
+    device: str = "cpu"
+    save_every: Positive | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("warmup", 0)):
@@ -87,6 +112,29 @@ class TrainRecipe:
             raise ConfigError(f"train.save_moments must be true or false, got {self.save_moments!r}")
         if self.save_moments and self.optimizer != "adamw":
             raise ConfigError("train.save_moments keeps AdamW's second moments; SGD has none")
+        self._check_adapter()
+        self._choice("dtype", get_args(Dtype))
+        for name in ("micro_batch", "save_every"):
+            if getattr(self, name) is not None:
+                check_whole(f"train.{name}", getattr(self, name), 1)
+        if not isinstance(self.checkpoint_activations, bool):
+            raise ConfigError(
+                f"train.checkpoint_activations must be true or false, got {self.checkpoint_activations!r}"
+            )
+        if self.device != "auto":
+            cuda_number(self.device)
+
+    def _check_adapter(self) -> None:
+        if self.adapter is None:
+            if self.lora is not None:
+                raise ConfigError('[train.lora] is there, but not train.adapter = "lora", which takes it')
+            return
+        self._choice("adapter", get_args(Adapter))
+        if self.save_moments:
+            raise ConfigError("train.save_moments is of whole models; moments of factors merge nothing")
+        given: Any = self.lora or {}
+        options = given if isinstance(given, LoraOptions) else LoraOptions(**given)
+        object.__setattr__(self, "lora", options)  # the table may be missing
 
     @property
     def size_power(self) -> float:
@@ -102,13 +150,15 @@ class TrainRecipe:
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """All that decides the trained weights, by name; what is only kept beside them is left out."""
-        # Keys that came later are left out where they change nothing: runs that are there stay what they are.
-        later = {"temperature": None, "count": "examples"}
+        """All that decides the trained weights, by name; what is only kept beside them is left out.
+
+        Keys that came later are left out at their defaults: earlier runs say nothing of them.
+        """
+        later = {field.name: field.default for field in fields(self) if field.name in _LATER}
         return {
             name: value
             for name, value in asdict(self).items()
-            if name != "save_moments" and not (name in later and value == later[name])
+            if name not in _NOT_DECIDING and not (name in later and value == later[name])
         }
 
     def total_steps(self, mixture: Mixture) -> int:

@@ -16,8 +16,8 @@ import m2m
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter
+from m2m.merging.lora.products import formed_product
 from m2m.mixture import Mixture
-from m2m.scoring.adapted_sums import formed_product
 from m2m.scoring.table import ScoreTable
 
 pytest.importorskip("transformers", reason="needs the extra `huggingface`")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
-from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES, TensorInfo
+from m2m.checkpoint.header import SIZES, TORCH_NAMES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
 from m2m.merging.lora.names import match_tensors
@@ -186,10 +186,9 @@ class AdaptedCheckpoint(Checkpoint):
         """
         from m2m.merging.methods.exact import sum_inputs
 
-        info = self.tensors[self.tied.get(name, name)]
-        tensor, addition = read_tensor(info), self.additions.get(name)
+        tensor, addition = read_tensor(self.tensors[name]), self.additions.get(name)
         if addition is None:
-            return tensor if info.dtype not in MERGEABLE else sum_inputs([tensor], [1.0], tensor.dtype)
+            return sum_inputs([tensor], [1.0], tensor.dtype)
         source = addition.source
         added = source.form() if isinstance(source, Product) else read_tensor(source)
         return sum_inputs([tensor, added], [1.0, addition.scale], tensor.dtype)
