@@ -127,7 +127,7 @@ def spoil(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
         ("missing", r"theirs/a: lacks tensors of .*base: 'theta'"),
         ("new", r"theirs/a: has more than .*base: 'phi'"),
         ("shape", r"theirs/a: tensor 'theta' has shape \[4\], wanted \[5\]"),
-        ("kind", r"theirs/a: tensor 'theta' is I64, wanted F32"),
+        ("kind", r"theirs/a: tensor 'theta' is I64, wanted F64"),
         ("diverged", r"'theta' is not finite: its training diverged"),
     ],
 )
