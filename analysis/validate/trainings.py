@@ -16,7 +16,7 @@ from analysis.fidelity.repeats import SEEDS, redraw
 from analysis.fidelity.scores import Points, pooled_sample
 from analysis.validate.evidence import advantage, mean_over_pairs, of_estimate
 from analysis.validate.grid import Grid, points_of
-from analysis.validate.verdict import ONE_SEED, Evidence
+from analysis.validate.verdict import ONE_SEED_TESTS, Evidence
 from analysis.validate.workshop import Workshop
 from m2m import setups
 from m2m.data import cache_dir
@@ -179,7 +179,8 @@ def _correlation(grid: Grid, merged: Floats, coefficient: str, seed: int) -> Evi
     """Correlate other merged scores with the truth, over mixtures of two or more datasets and other seeds."""
     points = points_of(grid, merged)
     drawn = redraw(points, seed, retested=False)
-    return of_estimate(correlation(coefficient, pooled_sample(points), seed, drawn))
+    found = of_estimate(correlation(coefficient, pooled_sample(points), seed, drawn))
+    return replace(found, condition=ONE_SEED_TESTS)
 
 
 def _lost_by_inequality(grid: Grid, ablations: Sequence[Ablation], seed: int) -> Evidence:
@@ -196,13 +197,13 @@ def _lost_by_inequality(grid: Grid, ablations: Sequence[Ablation], seed: int) ->
     known = [found for found in redrawn if not isinstance(found, str)]
     if len(known) < len(redrawn):
         reason = next(found for found in redrawn if isinstance(found, str))
-        return Evidence(value, None, None, n, rows, SEEDS, reason, ONE_SEED)
+        return Evidence(value, None, None, n, rows, SEEDS, reason, ONE_SEED_TESTS)
     sample = pooled_sample(every[0])
     uniform, *others = (of_rescored("pearson", sample, found.merged, found.trained) for found in known)
     reach = float(np.std(uniform - np.mean(others, axis=0)) * stats.t.ppf(0.975, known[0].freedom))
     freedom = float(known[0].freedom)
     return Evidence(
-        value, value - reach, value + reach, n, rows, f"{SEEDS}, for {THESE}", "", ONE_SEED, freedom
+        value, value - reach, value + reach, n, rows, f"{SEEDS}, for {THESE}", "", ONE_SEED_TESTS, freedom
     )
 
 

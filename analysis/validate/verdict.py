@@ -21,6 +21,9 @@ RULE = (
 #: What an interval may leave out (`Evidence.condition`).
 ONE_TRAINING = "one training of each model: the interval is over test examples, not over training seeds"
 ONE_SEED = "experts of one training seed: the interval is over what was made with them"
+ONE_SEED_TESTS = (
+    "experts of one training seed, on the same test examples: the interval is over other seeds of the truth"
+)
 ONE_SEED_COSINES = "experts of one training seed, whose noise makes cosines smaller than training does"
 
 
