@@ -87,15 +87,18 @@ class HuggingFaceModel:
         """Content hash of every file of the folder and of the options."""
         more = (*[True][: self.trust_remote_code], *filter(None, [self.chat_template]))
         options = repr((self.context, self.trainable, *more))
-        return hashlib.sha256(f"{options}\n{self.files_hash}".encode()).hexdigest()[:16]
+        return hashlib.sha256((options + self._files).encode()).hexdigest()[:16]
 
     @cached_property
     def files_hash(self) -> str:
         """Content hash of every file of the folder."""
-        content = hashlib.sha256()
-        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
-            content.update(f"{path.relative_to(self.folder)} {hash_file(path)}\n".encode())
-        return content.hexdigest()
+        return hashlib.sha256(self._files.encode()).hexdigest()
+
+    @cached_property
+    def _files(self) -> str:
+        # Every file's name and hash, a line each.
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return "".join(f"{path.relative_to(self.folder)} {hash_file(path)}\n" for path in paths)
 
     def encode(self, documents: Sequence[str]) -> Tensor:
         """Turn documents into int32 [tokens], each document ended by the end-of-text token."""

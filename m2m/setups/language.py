@@ -30,6 +30,7 @@ from m2m.setups.rows.examples import (
 )
 from m2m.setups.rows.formats import Document, as_record
 from m2m.setups.rows.inventory import Inventory, Read
+from m2m.setups.rows.kept_examples import kept_examples
 from m2m.setups.text import TextSource
 from m2m.support.checked import Positive
 from m2m.support.names import check_names
@@ -318,7 +319,8 @@ class _Reader:
     def make(
         self, found: Collection, rule: AnswerRule, most: int | None, table: Mapping[str, Any], where: str
     ) -> Made:
-        made = make_examples(self.model, found, rule, most, where, self.progress)
+        make = partial(make_examples, self.model, found, rule, most, where, self.progress)
+        made = kept_examples(self.cache, self.model.version, found, rule, most, make)
         if made.format == "text" and (idle := [key for key in key_names(AnswerRule) if key in table]):
             raise ConfigError(f"{where}: `{idle[0]}` is for answers, and text is packed into windows")
         return made

@@ -274,6 +274,35 @@ def test_a_bad_table_is_one_clear_error(spec, root, path, value, error, message)
         load(spec, root)
 
 
+def test_many_documents_are_tokenised_once(spec, root, tmp_path, monkeypatch):
+    write_rows(tmp_path / "many.jsonl", chats("many", 1000))
+    spec["datasets"]["many"] = {"files": str(tmp_path / "many.jsonl")}
+    first = setups.load(spec, root, tmp_path / "cache")
+    (kept,) = (tmp_path / "cache" / "examples").iterdir()
+    before = kept.stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        patched.setattr(type(first.language_model), "answered", answered_of_few(first.language_model))
+        again = setups.load(spec, root, tmp_path / "cache")
+    assert kept.stat().st_mtime_ns == before
+    assert again.version == first.version
+    assert contents_of(again) == contents_of(first)
+    assert again.inventory == first.inventory
+    spec["datasets"]["many"]["answers"] = "last"
+    setups.load(spec, root, tmp_path / "cache")
+    assert len(list(kept.parent.iterdir())) == 2
+
+
+def answered_of_few(model):
+    """Tokenise as the model does, but nothing of the documents that should be kept."""
+    real = type(model).answered
+
+    def answered(self, document, which):
+        assert "many" not in document.turns[0]["content"]
+        return real(self, document, which)
+
+    return answered
+
+
 def test_bytes_learn_answers_too(spec, root):
     grey = {"files": "text.txt"}
     base = {

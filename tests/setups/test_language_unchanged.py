@@ -78,6 +78,18 @@ def test_text_gives_the_windows_and_keys_that_it_gave(tmp_path: Path) -> None:
     assert contents_of(setups.load(run.setup, run.root, tmp_path / "cache")) == CONTENTS
 
 
+def test_a_folders_version_is_what_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra `huggingface`")
+    from m2m.setups.huggingface import HuggingFaceModel
+
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "sub" / "model.bin").write_bytes(b"weights")
+    options = ((), (24, ("layers",)), (24, (), True))
+    versions = [HuggingFaceModel(tmp_path, *given).version for given in options]
+    assert versions == ["f18b3f5715ee5e0d", "47168ce6dd081d6b", "9fc5a2fcf0471fc7"]
+
+
 @pytest.mark.network
 def test_the_quickstart_is_what_it_was() -> None:
     from m2m.data import cache_dir

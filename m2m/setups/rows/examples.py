@@ -143,10 +143,12 @@ def _answers(
             continue
         truncated += len(whole.tokens) > model.context + 1
         kept[place] = (torch.tensor(example.tokens, dtype=model.token_type), torch.tensor(example.is_answer))
-        if progress is not None and (len(kept) % _EVERY == 0 or len(kept) == total):
+        if progress is not None and len(kept) % _EVERY == 0 and len(kept) < total:
             progress(len(kept), total, f"tokenising {said}")
         if len(kept) == most:
             break
+    if progress is not None and total > _EVERY:
+        progress(total, total, f"tokenising {said}")
     width = max((len(tokens) for tokens, _ in kept.values()), default=1)
     fields = [torch.zeros(len(kept), width, dtype=kind) for kind in (model.token_type, torch.bool)]
     for row, example_fields in enumerate(kept.values()):
