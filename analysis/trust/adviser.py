@@ -37,7 +37,11 @@ class TrustAdviser:
         except InputError as error:
             return Advice((), None, str(error))
         rows = {mixture: row for row, mixture in enumerate(landscapes[0].mixtures)}
-        before = [Planned(one.mixture, rows[one.mixture], one.purpose, one.free) for one in known.trainings]
+        before = [
+            Planned(one.mixture, rows[one.mixture], one.purpose, one.free)
+            for one in known.trainings
+            if one.mixture in rows
+        ]
         given = [rows[mixture] for mixture in known.given if mixture in rows]
         found = next_round(landscapes, before, left, given, known.tolerance, known.seed)
         new = tuple(Training(one.mixture, one.purpose, one.trained) for one in found.planned)

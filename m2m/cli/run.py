@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_means(parser, mode="resident")
     parser.add_argument(
+        "--budget", type=positive, metavar="M",
+        help="merge and score at most M mixtures, which a search chooses (default: all of up to 12 datasets; "
+        "of more 300, or 6 a dataset)",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-validate", dest="validate", action="store_false", default=None,
         help="train only what is chosen, whatever the configuration says",
     )  # fmt: skip
@@ -51,8 +56,8 @@ def execute(args: argparse.Namespace) -> int:
     from m2m.verbs.run import run
 
     report = run(
-        args.config, args.out, validate=args.validate, until=args.until, workers=args.workers,
-        mode=args.mode, memory=args.memory, device=args.device,
+        args.config, args.out, budget=args.budget, validate=args.validate, until=args.until,
+        workers=args.workers, mode=args.mode, memory=args.memory, device=args.device,
         progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if not args.quiet:
@@ -67,13 +72,15 @@ def execute(args: argparse.Namespace) -> int:
 def _tell(results: Mapping[str, Any], report: Path) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
-    from m2m.pipeline.report.caveats import tied
+    from m2m.pipeline.report.caveats import of_how_many, tied
     from m2m.pipeline.report.trust import trust_rows
     from m2m.pipeline.report.write import ONE_DATASET
     from m2m.pipeline.run_folder import to_train_on
 
     direction = "higher" if results["higher_is_better"] else "lower"
     print(f"Train on {' + '.join(to_train_on(results))} for {results['target']}.")
+    if said := of_how_many(results):
+        print(said)
     if "why" in results:
         print(f"Why: {results['why']}.")
     elif len(results["picked"]) == 1:

@@ -33,6 +33,8 @@ class RunOptions:
     Attributes:
         target: The target that the mixture is chosen for; or several, each with its weight.
         fidelity: Targets whose fidelity is reported; empty means all of the set-up's targets.
+        budget: Most mixtures that are merged and scored; where there are more, a search chooses them. Not
+            given: every mixture of up to 12 datasets; of more 300, or 6 a dataset if that is more.
         validate: Whether every mixture is really trained, to measure fidelity and regret; or how many of two
             or more datasets are, beside those that are in any case: half drawn by chance, half the pick's
             contenders, a few at a time.
@@ -45,6 +47,7 @@ class RunOptions:
 
     target: str | Mapping[str, float]
     fidelity: tuple[str, ...] = ()
+    budget: Positive | None = None
     validate: bool | Positive = False
     until: str | None = None
     truth_seeds: Positive = 2
@@ -136,12 +139,14 @@ class RunConfig:
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides the results; `validate`, `until`, `save_moments` and `[mix]` add to them.
+        """Hash of all that decides the results.
 
-        Models from elsewhere are told by their content, where the run keeps them.
+        `budget`, `validate`, `until`, `save_moments` and `[mix]` only add to them. Models from elsewhere are
+        told by their content, where the run keeps them.
         """
         content = asdict(self.run) | {"train": self.train.deciding, "setup": self.setup}
-        del content["validate"], content["until"]
+        for adding in ("budget", "validate", "until"):
+            del content[adding]
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from m2m.errors import ConfigError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
 from m2m.pipeline.advice import Adviser, Evidence
+from m2m.pipeline.candidates import search_budget, searched
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.data_read import note_data
@@ -29,9 +30,6 @@ from m2m.setups.protocol import Setup, contents_of
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
 from m2m.version import __version__
-
-#: Above this many datasets 2^N − 1 candidates are no longer "every subset".
-MOST_DATASETS = 12
 
 
 def run(
@@ -91,11 +89,7 @@ def _check_names(config: RunConfig, setup: Setup) -> None:
             raise ConfigError(
                 f"{config.path} [run]: no target {name!r}; the set-up has {list(setup.targets)}"
             )
-    if not 2 <= len(setup.datasets) <= MOST_DATASETS:
-        raise ConfigError(
-            f"{config.path} [setup]: got {len(setup.datasets)} datasets; scoring every subset wants "
-            f"2 to {MOST_DATASETS}"
-        )
+    search_budget(config, len(setup.datasets))
 
 
 class _Scores(dict[str, float]):
@@ -120,7 +114,9 @@ class _Steps(RunSteps):
 
     def __post_init__(self) -> None:
         run = self.config.run
-        self.subsets = all_subsets(self.datasets)
+        self.space = Subsets(self.datasets)
+        self.budget = search_budget(self.config, len(self.datasets))
+        self.candidates: list[Mixture] = all_subsets(self.datasets) if self.budget is None else []
         targets = run.fidelity or tuple(self.setup.targets)
         self.validation: tuple[Task, ...] = tuple(
             (t, "validation") for t in dict.fromkeys((*run.weights, *targets))
@@ -136,12 +132,18 @@ class _Steps(RunSteps):
         with self.timed("experts"):
             self.train(self.experts, [self.config.run.seed], self.validation, "experts")
         with self.timed("surrogate"):
-            self.merge(self.subsets, self.validation, "merged candidates")
+            if self.budget is None:
+                self.merge(self.candidates, self.validation, "merged candidates")
+            else:
+                self.candidates = searched(
+                    self, self.validation, self.budget, lambda: self.scores("merged", "validation"),
+                    lambda: self.upwards,
+                )  # fmt: skip
         chosen, found = self.choose(), dict[str, Any]()
         if self.config.run.trains_all:
             with self.timed("truth"):
                 self.truth()
-            chosen["oracle"] = self.best("trained")
+            chosen["oracle"] = self.best("trained", self.candidates)
         elif self.adviser is not None and self.config.run.trains_some:
             with self.timed("truth"):
                 found["trust"] = self.advised(chosen, self.adviser)
@@ -156,13 +158,17 @@ class _Steps(RunSteps):
         """Return the pick by the surrogate, and the baselines' choices."""
         targets = {name: self.setup.targets[name].validation for name, _ in self.validation}
         self.similarities = similarities(self.setup, self.base_model(), self.setup.datasets, targets)
-        similar = most_similar(self.similarity())
-        return {
-            "picked": self.best("merged"),
-            "all": self.subsets[-1],
-            "similarity": Mixture.subset(self.datasets, similar),
-            "random": random.Random(self.config.run.seed).choice(self.subsets),
+        baselines = {
+            "all": Mixture.subset(self.datasets, self.datasets),
+            "similarity": Mixture.subset(self.datasets, most_similar(self.similarity())),
+            "random": self.space.sample(random.Random(self.config.run.seed)),
         }
+        # A search need not have asked for them.
+        there = {mixture.key for mixture in self.candidates}
+        others = [mixture for mixture in _distinct(baselines) if mixture.key not in there]
+        self.merge(others, self.validation, "merged baselines")
+        self.candidates += others
+        return {"picked": self.best("merged", self.candidates), **baselines}
 
     def similarity(self) -> dict[str, float]:
         """Return how similar each dataset is to what the run chooses for: the targets' weighted mean."""
@@ -172,28 +178,30 @@ class _Steps(RunSteps):
             for name in self.datasets
         }
 
-    def best(self, origin: str, space: MixtureList | None = None) -> Mixture:
-        """Return the mixture, of all subsets, whose model of this origin scores best on validation."""
+    def best(self, origin: str, mixtures: Sequence[Mixture]) -> Mixture:
+        """Return the mixture whose model of this origin scores best on validation."""
         scores = self.scores(origin, "validation")
         objective = Objective(lambda mixture: scores[mixture.label], self.upwards)
-        return Exhaustive().search(objective, space or Subsets(self.datasets), seed=self.config.run.seed).best
+        return Exhaustive().search(objective, MixtureList(mixtures), seed=self.config.run.seed).best
 
     def ties(self, picked: Mixture) -> int:
         """Return how many other mixtures' merged models have exactly the pick's score."""
         scores = self.scores("merged", "validation")
-        return sum(score == scores[picked.label] for score in scores.values()) - 1
+        return sum(scores[mixture.label] == scores[picked.label] for mixture in self.candidates) - 1
 
     def truth(self) -> None:
         """Really train every subset, with every truth seed."""
         first = self.config.run.seed
         seeds = range(first, first + self.config.run.truth_seeds)
-        self.train(self.subsets, seeds, self.validation, "trained mixtures")
+        self.train(self.candidates, seeds, self.validation, "trained mixtures")
 
     def advised(self, chosen: Mapping[str, Mixture], adviser: Adviser) -> dict[str, Any]:
         """Train what is trained in any case, then on advice; return what that says about the pick."""
         self.train(_distinct(chosen), [self.config.run.seed], self.validation, "chosen mixtures")
-        given = [chosen["random"]] if len(chosen["random"].members) > 1 else []
-        return Validation(self, adviser, self.evidence, given, self.validation).judged()
+        by_chance = chosen["random"]
+        # What a search scored is no space that the random subset was drawn from.
+        given = [by_chance] if self.budget is None and len(by_chance.members) > 1 else []
+        return Validation(self, adviser, self.evidence, self.candidates, given, self.validation).judged()
 
     def evidence(self) -> list[Evidence]:
         """Return the scores so far: of what the mixture is chosen for, then of each other target."""
@@ -212,7 +220,7 @@ class _Steps(RunSteps):
         ]
 
     def _evidence(self, target: str, merged: Mapping[str, float], trained: Mapping[str, float]) -> Evidence:
-        by_mixture = {mixture: merged[mixture.label] for mixture in self.subsets}
+        by_mixture = {mixture: merged[mixture.label] for mixture in self.candidates}
         return Evidence(target, self.metric, self.higher_is_better, by_mixture, trained)
 
     @property
@@ -223,8 +231,8 @@ class _Steps(RunSteps):
     def after_trainings(self, picked: Mixture) -> tuple[Mixture, str]:
         """Return the best of all trained mixtures, and why it is or is not the one that merging picked."""
         scores = self.scores("trained", "validation")
-        trained = [mixture for mixture in self.subsets if mixture.label in scores]
-        best = self.best("trained", MixtureList(trained))
+        trained = [mixture for mixture in self.candidates if mixture.label in scores]
+        best = self.best("trained", trained)
         beside = f"of {len(trained)} trained mixtures, single datasets among them,"
         if best == picked:
             return best, f"{beside} none scores better on validation than the one that merging picked"
@@ -256,6 +264,7 @@ class _Steps(RunSteps):
             "higher_is_better": upwards,
             **counted,
             "datasets": self.datasets,
+            "candidates": {"scored": len(self.candidates), "of": self.space.count},
             **{name: list(mixture.members) for name, mixture in chosen.items()},
             "test": dict(test),
             "validation": {"base": base} | {name: trained[mixture.label] for name, mixture in chosen.items()},
@@ -278,12 +287,18 @@ class _Steps(RunSteps):
 
     @cached_property
     def utility(self) -> TargetUtility | None:
-        """What is chosen for where several targets count, once all candidates are merged; None for one."""
+        """What is chosen for where several targets count, once all candidates are merged; None for one.
+
+        A search chooses by it before it has them: there scales are those of the single datasets.
+        """
         weights = self.config.run.weights
         if len(weights) == 1:
             return None
-        merged = {t: self.target_scores(t, "merged", "validation").values() for t in weights}
-        return TargetUtility.over(weights, merged, self.metric, upwards=self.higher_is_better)
+        merged = {t: self.target_scores(t, "merged", "validation") for t in weights}
+        if self.budget is not None:
+            merged = {t: {one.label: of[one.label] for one in self.experts} for t, of in merged.items()}
+        of_all = {t: of.values() for t, of in merged.items()}
+        return TargetUtility.over(weights, of_all, self.metric, upwards=self.higher_is_better)
 
     def scores(self, origin: str, split: str) -> dict[str, float]:
         """Return what is chosen by, the target's headline metric or the targets' utility, by candidate."""

@@ -97,6 +97,7 @@ _RESULTS = {
     "metric": str,
     "higher_is_better": bool,
     "datasets": [str],
+    "candidates": {"scored": int, "of": int},
     "picked": [str],
     "picked_after_trainings": [str],
     "why": str,

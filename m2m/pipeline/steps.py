@@ -22,7 +22,7 @@ from m2m.pipeline.elsewhere import Elsewhere
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.worker import Task, Train
-from m2m.scoring import Means, Scores, TargetScorer, score_model
+from m2m.scoring import Means, Scores, ScoreSource, TargetScorer, score_model
 from m2m.scoring.table import ScoreTable
 from m2m.setups.protocol import Setup, load_state
 from m2m.support.content_keys import content_key
@@ -163,13 +163,20 @@ class RunSteps:
         """Say whether a model is trained, or given: of given experts there is one, and no other seed's."""
         return not self.config.experts or len(mixture.members) > 1 or seed == self.config.run.seed
 
-    def merge(self, mixtures: Sequence[Mixture], tasks: Sequence[Task], step: str) -> list[str]:
+    def merge(
+        self,
+        mixtures: Sequence[Mixture],
+        tasks: Sequence[Task],
+        step: str,
+        source: ScoreSource | None = None,
+    ) -> list[str]:
         """Score merged models where they are not scored; the experts must have been trained.
 
         Args:
             mixtures: The candidates, merged at α = λ. [M]
             tasks: What to score them on.
             step: What progress calls it.
+            source: Experts that are open in this process, scored on just these tasks; None: workers do it.
 
         Returns:
             The content keys of the merged models. [M]
@@ -183,7 +190,12 @@ class RunSteps:
         for mixture in {mixture.key: mixture for mixture in mixtures}.values():
             if missing := tuple(task for task in tasks if not self.scored(keys[mixture.key], task)):
                 wanted[missing].append(mixture)
-        for mixture, missing, scores in self.crew.merge(wanted, experts, step, self.means):
+        if source is None:
+            found = self.crew.merge(wanted, experts, step, self.means)
+        else:
+            new = [mixture for group in wanted.values() for mixture in group]
+            found = ((mixture, tuple(tasks), scores) for mixture, scores in source.scores(new))
+        for mixture, missing, scores in found:
             self.record(mixture, "merged", None, keys[mixture.key], missing, scores)
         current: dict[tuple[str, int | None], str] = {
             (mixture.label, None): keys[mixture.key] for mixture in mixtures

@@ -14,13 +14,14 @@ from m2m.mixture import Mixture
 from m2m.pipeline.advice import Adviser, Evidence, Known, Training
 from m2m.pipeline.steps import RunSteps
 from m2m.pipeline.worker import Task
+from m2m.support.content_keys import content_key
 from m2m.support.doors import read_json
 from m2m.support.files import write_atomically
 
 #: ε of "within ε of the best" where the configuration does not say `until`.
 TOLERANCE = 0.05
 #: What the file says.
-_SHAPE = {"datasets": [str], "trainings": [{"mixture": [str], "purpose": str, "free": bool}]}
+_SHAPE = {"candidates": str, "trainings": [{"mixture": [str], "purpose": str, "free": bool}]}
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,20 @@ class Notes:
     """The file of what was trained on advice, in order."""
 
     path: Path
-    #: The N dataset names; notes about others are void, as a sample of other mixtures is none of these.
-    datasets: Sequence[str]
+    #: What is chosen from; notes about others are void, as a sample of other mixtures is none of these.
+    candidates: Sequence[Mixture]
 
     def read(self) -> list[Training]:
         """Read what was advised so far."""
         if not self.path.exists():
             return []
         content = read_json(self.path, "what a run noted of its trainings", RunFolderError, _SHAPE)
-        if content["datasets"] != list(self.datasets):
+        if content["candidates"] != self._key:
             return []
+        datasets = self.candidates[0].datasets
         try:
             return [
-                Training(Mixture.subset(self.datasets, one["mixture"]), one["purpose"], one["free"])
+                Training(Mixture.subset(datasets, one["mixture"]), one["purpose"], one["free"])
                 for one in content["trainings"]
             ]
         except MixtureError as error:
@@ -48,8 +50,12 @@ class Notes:
 
     def write(self, trainings: Sequence[Training]) -> None:
         """Replace them in one step."""
-        content = {"datasets": list(self.datasets), "trainings": trainings_to_json(trainings)}
+        content = {"candidates": self._key, "trainings": trainings_to_json(trainings)}
         write_atomically(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    @property
+    def _key(self) -> str:
+        return content_key(sorted(mixture.key for mixture in self.candidates))
 
 
 def trainings_to_json(trainings: Sequence[Training]) -> list[dict[str, object]]:
@@ -67,6 +73,7 @@ class Validation:
         steps: The run's steps.
         adviser: Who says what to train.
         evidence: Returns the scores so far, by target.
+        candidates: The mixtures that are chosen from.
         given: Mixtures that were drawn by chance beforehand, and are trained.
         tasks: What trained models are scored on.
     """
@@ -74,6 +81,7 @@ class Validation:
     steps: RunSteps
     adviser: Adviser
     evidence: Callable[[], list[Evidence]]
+    candidates: Sequence[Mixture]
     given: Sequence[Mixture]
     tasks: tuple[Task, ...]
 
@@ -87,7 +95,7 @@ class Validation:
 
     def _trained(self) -> tuple[list[Training], str]:
         """Train, and return it all with why no more was trained."""
-        run, notes = self.steps.config.run, Notes(self.steps.folder.validation, self.steps.datasets)
+        run, notes = self.steps.config.run, Notes(self.steps.folder.validation, self.candidates)
         made = notes.read()
         while True:
             self._make(made)

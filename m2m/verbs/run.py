@@ -53,6 +53,7 @@ def run(
     config: RunConfig | str | Path,
     out: str | Path,
     *,
+    budget: Positive | None = None,
     validate: bool | Positive | None = None,
     until: str | None = None,
     workers: Positive | None = None,
@@ -72,6 +73,8 @@ def run(
     Args:
         config: The run configuration, or its TOML file.
         out: The run folder; made if need be.
+        budget: Most mixtures that are merged and scored; where there are more, a search chooses them. None:
+            as the configuration says.
         validate: Whether every subset is really trained, or how many of two or more datasets are, beside
             those that are in any case; None: as the configuration says.
         until: Stops those trainings, as in `P(within 2 %) > 0.9`: when the probability that the pick is
@@ -94,14 +97,16 @@ def run(
     """  # noqa: DOC502 - raised by what is called
     means = means_of(mode, memory, device)
     wanted = loaded(config)
-    wanted = replace(wanted, run=_options(wanted.run, validate, until))
+    wanted = replace(wanted, run=_options(wanted.run, budget, validate, until))
     folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=progress, adviser=adviser)
     study_run(folder)
     page = write_report(folder.root)
     return RunReport(folder.root, folder.read_results(), page, folder.notes)
 
 
-def _options(options: RunOptions, validate: bool | int | None, until: str | None) -> RunOptions:
+def _options(
+    options: RunOptions, budget: int | None, validate: bool | int | None, until: str | None
+) -> RunOptions:
     """Put what was asked for in the place of what the configuration says."""
     if validate is False:  # nothing is trained, so there is nothing to stop
         options = replace(options, until=None)
@@ -109,6 +114,7 @@ def _options(options: RunOptions, validate: bool | int | None, until: str | None
         Until.parse(until)
     return replace(
         options,
+        budget=options.budget if budget is None else budget,
         validate=options.validate if validate is None else validate,
         until=options.until if until is None else until,
     )

@@ -40,6 +40,8 @@ def caveats(results: Mapping[str, Any]) -> Iterator[str]:
 
 def _pick(results: Mapping[str, Any]) -> Iterator[str]:
     test = results["test"]
+    if said := of_how_many(results):
+        yield said
     if said := tied(results):
         yield said
     if test.get("base") is not None and _better(test["base"], test["picked"], results):
@@ -50,6 +52,17 @@ def _pick(results: Mapping[str, Any]) -> Iterator[str]:
     ]
     if better:
         yield f"On the test split the pick is beaten by: {', '.join(better)}."
+
+
+def of_how_many(results: Mapping[str, Any]) -> str:
+    """Say that not every mixture was merged and scored; empty if every one was."""
+    found = results.get("candidates")
+    if not found or found["scored"] == found["of"]:
+        return ""
+    return (
+        f"{found['scored']} of {found['of']} mixtures were merged and scored, those that a search asked for: "
+        "all that is said of mixtures is about them."
+    )
 
 
 def tied(results: Mapping[str, Any]) -> str:

@@ -97,7 +97,11 @@ def _headline(results: _Results) -> str:
         if key not in (taken, "picked_after_trainings") and test.get(key) is not None
     ]
     others = ", ".join(f"{label} {_number(score)}" for label, score in known)
-    of_all = f"Of all {2 ** len(results['datasets']) - 1} mixtures of {len(results['datasets'])} datasets"
+    every = 2 ** len(results["datasets"]) - 1
+    found = results.get("candidates", {"scored": every, "of": every})
+    of_all = f"Of all {every} mixtures of {len(results['datasets'])} datasets"
+    if found["scored"] < every:
+        of_all = f"Of {found['scored']} mixtures that a search scored, of {every} there are"
     best = f"{of_all}, the merged model of this one scores best on {results['target']}."
     if taken != "picked":
         picked = " + ".join(results["picked"])
