@@ -72,14 +72,14 @@ def execute(args: argparse.Namespace) -> int:
 def _tell(results: Mapping[str, Any], report: Path) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
-    from m2m.pipeline.report.caveats import of_how_many, tied
+    from m2m.pipeline.report.caveats import grown, of_how_many, tied
     from m2m.pipeline.report.trust import trust_rows
     from m2m.pipeline.report.write import ONE_DATASET
     from m2m.pipeline.run_folder import to_train_on
 
     direction = "higher" if results["higher_is_better"] else "lower"
     print(f"Train on {' + '.join(to_train_on(results))} for {results['target']}.")
-    if said := of_how_many(results):
+    for said in filter(None, (grown(results), of_how_many(results))):
         print(said)
     if "why" in results:
         print(f"Why: {results['why']}.")

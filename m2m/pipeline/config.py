@@ -150,6 +150,20 @@ class RunConfig:
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def dataset_names(self) -> list[str]:
+        """Names of the datasets as `[setup]` lists them, in a table or a list; none where it does neither."""
+        listed = self.setup.get("datasets")
+        return [str(name) for name in listed] if isinstance(listed, Mapping | list) else []
+
+    def without_dataset(self, name: str) -> RunConfig:
+        """Return the same configuration without one of `dataset_names`."""
+        listed = self.setup["datasets"]
+        left: Any = [other for other in listed if other != name]
+        if isinstance(listed, Mapping):
+            left = {other: listed[other] for other in left}
+        return replace(self, setup={**self.setup, "datasets": left})
+
     def reads(self, path: Path) -> bool:
         """Say whether a file is named, by itself or by a pattern; then it is not to be written over.
 

@@ -18,6 +18,7 @@ from m2m.pipeline.candidates import search_budget, searched
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.data_read import note_data
+from m2m.pipeline.growth import growth
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.target_utility import METRIC, TargetUtility
@@ -66,11 +67,14 @@ def run(
     """
     if config.run.trains_some and adviser is None:
         raise ConfigError("which mixtures to train is said by an adviser, and there is none: m2m.run has one")
-    run_folder.check(out, config)
+    run_folder.check(out, config, growing=True)
     setup = load_setup(config, progress)
     _check_names(config, setup)
-    contents = contents_of(setup)
-    with run_folder.claim(out, config, contents) as folder, ScoreTable(folder.table) as table, one_thread():
+    contents, grown = contents_of(setup), growth(RunFolder(out), config, setup, progress)
+    claimed = run_folder.claim(out, config, contents, grown)
+    with claimed as folder, ScoreTable(folder.table) as table, one_thread():
+        for before in folder.grew:
+            table.take_over(before["version"], setup.version)
         folder = note_data(folder, setup, config.train, progress or nobody)
         steps = _Steps(
             config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
@@ -265,6 +269,7 @@ class _Steps(RunSteps):
             **counted,
             "datasets": self.datasets,
             "candidates": {"scored": len(self.candidates), "of": self.space.count},
+            **({"grew": self.folder.grew} if self.folder.grew else {}),
             **{name: list(mixture.members) for name, mixture in chosen.items()},
             "test": dict(test),
             "validation": {"base": base} | {name: trained[mixture.label] for name, mixture in chosen.items()},

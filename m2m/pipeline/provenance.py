@@ -98,6 +98,13 @@ def check_made_from(folder: Path, wanted: Mapping[str, Any], *, noted: bool) -> 
         raise _refusal(folder, f"holds a model that was {_difference(differing[0], found, plain)}")
 
 
+def check_base(folder: Path, versions: Sequence[str], *, noted: bool) -> None:
+    """Refuse a base model of another set-up than this version, or an earlier one of the same base model."""
+    found = read_manifest(folder).get(KEY)
+    said = found.get("setup") if isinstance(found, dict) else None
+    check_made_from(folder, {"setup": said if said in versions else versions[0]}, noted=noted)
+
+
 def _difference(part: str, found: Any, wanted: Mapping[str, Any]) -> str:
     if part != "data":
         return _OTHER[part]

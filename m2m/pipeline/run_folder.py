@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from m2m.pipeline.config import RunConfig
 
 #: What `run.json` says.
-_IDENTITY = {"identity": str, "root": str, "contents?": {str: str}, "origins_noted?": bool}
+_GREW = [{"dataset": str, "version": str, "picked": (NoneType, [str])}]
+_IDENTITY = {
+    "identity": str, "root": str, "contents?": {str: str}, "origins_noted?": bool, "grew?": _GREW
+}  # fmt: skip
 _INTERVAL = {"low?": PERHAPS, "high?": PERHAPS, "about?": str, "reason?": str}
 _ESTIMATE = {
     "value": PERHAPS,
@@ -102,6 +105,7 @@ _RESULTS = {
     "picked_after_trainings": [str],
     "why": str,
     "trust": _TRUST,
+    "grew": _GREW,
     "all": [str],
     "similarity": [str],
     "random": [str],
@@ -240,6 +244,12 @@ class RunFolder:
         return contents
 
     @property
+    def grew(self) -> list[dict[str, Any]]:
+        """Each dataset that the run was given later, the set-up's version before, and the pick then."""
+        grew: list[dict[str, Any]] = self.read_identity().get("grew", []) if self.identity.exists() else []
+        return grew
+
+    @property
     def origins_noted(self) -> bool:
         """Whether every model in the folder was made by an m2m that notes what from."""
         return bool(self.read_identity().get("origins_noted", False))
@@ -269,8 +279,43 @@ def to_train_on(results: Mapping[str, Any]) -> list[str]:
     return members
 
 
-def check(root: Path, config: RunConfig) -> None:
-    """Refuse a folder that a run of this configuration may not use; nothing is touched."""
+@dataclass(frozen=True)
+class Growth:
+    """What a run was before it got a dataset more (`m2m.pipeline.growth`).
+
+    Attributes:
+        dataset: The dataset's name.
+        before: Content hashes of the set-up without it, which the folder must have noted.
+        picked: The datasets of the mixture that the run had for its answer; None if it had not finished.
+    """
+
+    dataset: str
+    before: Mapping[str, str]
+    picked: list[str] | None
+
+
+def dataset_added(folder: RunFolder, config: RunConfig) -> str | None:
+    """Name the dataset that a configuration has beyond that of a folder; None if they differ otherwise."""
+    if not folder.identity.is_file():
+        return None
+    identity = folder.read_identity()["identity"]
+    if identity == config.identity or not folder.contents:
+        return None
+    names = config.dataset_names
+    return next((name for name in names if config.without_dataset(name).identity == identity), None)
+
+
+def check(root: Path, config: RunConfig, *, growing: bool = False) -> None:
+    """Refuse a folder that a run of this configuration may not use; nothing is touched.
+
+    Args:
+        root: The folder.
+        config: The configuration.
+        growing: Whether the folder may also be of this configuration with a dataset less.
+
+    Raises:
+        RunFolderError: If it may not.
+    """
     said, folder = argument("out", root), RunFolder(root)
     files = (
         folder.config, folder.identity, folder.csv, folder.data, folder.validation, folder.results,
@@ -297,7 +342,9 @@ def check(root: Path, config: RunConfig) -> None:
         raise RunFolderError(
             f"{said} is not empty and not a run folder (no {identity.name}); it is left as it is"
         )
-    if RunFolder(root).read_identity()["identity"] != config.identity:
+    if growing and dataset_added(folder, config) is not None:
+        return
+    if folder.read_identity()["identity"] != config.identity:
         raise RunFolderError(
             f"{said} holds a run of another configuration (see {RunFolder(root).config}); "
             f"give {config.path.name} a folder of its own; this one is left as it is"
@@ -305,9 +352,11 @@ def check(root: Path, config: RunConfig) -> None:
 
 
 @contextmanager
-def claim(root: Path, config: RunConfig, contents: Mapping[str, str]) -> Iterator[RunFolder]:
-    """Open a run folder for writing, made if need be, for one process at a time."""
-    check(root, config)
+def claim(
+    root: Path, config: RunConfig, contents: Mapping[str, str], grown: Growth | None = None
+) -> Iterator[RunFolder]:
+    """Open a run folder for writing, made if need be, for one process at a time; say if it has `grown`."""
+    check(root, config, growing=grown is not None)
     # A link may lead to a folder that is not there yet.
     Path(os.path.realpath(root)).mkdir(parents=True, exist_ok=True)
     folder = RunFolder(root)
@@ -321,11 +370,16 @@ def claim(root: Path, config: RunConfig, contents: Mapping[str, str]) -> Iterato
         if known and not folder.contents:
             folder = _of_an_earlier_m2m(folder, contents["version"])
         elif known:
-            folder.check_contents(contents)
+            folder.check_contents(contents if grown is None else grown.before)
+        grew = folder.grew
+        if grown is not None:
+            version = grown.before["version"]
+            grew = [*grew, {"dataset": grown.dataset, "version": version, "picked": grown.picked}]
         noted = folder.origins_noted if known else True
         write_atomically(folder.config, config.path.read_text(encoding="utf-8"))
         source: dict[str, Any] = {"identity": config.identity, "root": str(config.root)}
         source |= {"contents": dict(contents), "origins_noted": noted}
+        source |= {"grew": grew} if grew else {}
         write_atomically(folder.identity, json.dumps(source, ensure_ascii=False) + "\n")
         folder.figures.mkdir(exist_ok=True)
         yield folder

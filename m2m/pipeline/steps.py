@@ -19,7 +19,7 @@ from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
 from m2m.pipeline.elsewhere import Elsewhere
-from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, made_from
+from m2m.pipeline.provenance import KEY, check_base, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.worker import Task, Train
 from m2m.scoring import Means, Scores, ScoreSource, TargetScorer, score_model
@@ -107,11 +107,12 @@ class RunSteps:
             tasks: What to score it on.
         """
         with self.timed("base"):
-            source = {"setup": self.contents["version"]}
+            version = self.contents["version"]
             if self.folder.base.exists():
-                check_made_from(self.folder.base, source, noted=self.folder.origins_noted)
+                earlier = [before["version"] for before in self.folder.grew]
+                check_base(self.folder.base, [version, *earlier], noted=self.folder.origins_noted)
             else:
-                state = self.setup.base_state(cache_dir(), self.progress)
+                state, source = self.setup.base_state(cache_dir(), self.progress), {"setup": version}
                 save(state, self.folder.base, {"mixture": "base"}, facts={KEY: source})
             key = self.trained_key(self.folder.base)
             missing = [task for task in tasks if not self.scored(key, task)]
@@ -182,10 +183,16 @@ class RunSteps:
             The content keys of the merged models. [M]
         """
         experts = tuple(self.folder.model(mixture, self.config.run.seed) for mixture in self.experts)
-        made_of = (checkpoint_key(self.folder.base), [checkpoint_key(folder) for folder in experts])
+        base, made_of = checkpoint_key(self.folder.base), [checkpoint_key(folder) for folder in experts]
         device = self.means.device.type
         rule = "merged" if device == "cpu" else f"merged on {device}"
-        keys = {mixture.key: content_key(rule, *made_of, mixture.weights) for mixture in mixtures}
+        keys = {
+            # Of its members alone: a dataset that comes later makes no other model of them.
+            mixture.key: content_key(
+                rule, base, [pair for pair in zip(made_of, mixture.weights, strict=True) if pair[1]]
+            )
+            for mixture in mixtures
+        }
         wanted = defaultdict[tuple[Task, ...], list[Mixture]](list)
         for mixture in {mixture.key: mixture for mixture in mixtures}.values():
             if missing := tuple(task for task in tasks if not self.scored(keys[mixture.key], task)):

@@ -243,6 +243,18 @@ class ScoreTable:
         with self._using():
             return {row["version"] for row in self._connection.execute("SELECT DISTINCT version FROM scores")}
 
+    def take_over(self, before: str, version: str) -> None:
+        """Let the scores of an earlier version of the tasks, which are the same, be this version's.
+
+        Args:
+            before: The earlier version.
+            version: This one; scores that it has already stay.
+        """
+        with self._using(), _transaction(self._connection):
+            self._connection.execute(
+                "UPDATE OR IGNORE scores SET version = ? WHERE version = ?", (version, before)
+            )
+
     def set_aside(self, origin: str, version: str, current: Mapping[tuple[str, int | None], str]) -> None:
         """Keep the rows of models that others have taken the place of, but no longer as the candidate's.
 

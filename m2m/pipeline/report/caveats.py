@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from m2m.pipeline.run_folder import to_train_on
+
 #: Fewer mixtures than this get a warning about small n: the 95 % interval of r = 0.8 is then wider than 0.25.
 _MANY = 40
 
@@ -40,6 +42,8 @@ def caveats(results: Mapping[str, Any]) -> Iterator[str]:
 
 def _pick(results: Mapping[str, Any]) -> Iterator[str]:
     test = results["test"]
+    if said := grown(results):
+        yield said
     if said := of_how_many(results):
         yield said
     if said := tied(results):
@@ -63,6 +67,19 @@ def of_how_many(results: Mapping[str, Any]) -> str:
         f"{found['scored']} of {found['of']} mixtures were merged and scored, those that a search asked for: "
         "all that is said of mixtures is about them."
     )
+
+
+def grown(results: Mapping[str, Any]) -> str:
+    """Say what a dataset that came later has changed; empty if there is none."""
+    if not results.get("grew"):
+        return ""
+    last, taken = results["grew"][-1], to_train_on(results)
+    if last["picked"] is None:
+        return f"{last['dataset']} came later, before there was a pick."
+    before = " + ".join(last["picked"])
+    if last["picked"] == taken:
+        return f"{last['dataset']} came later: the pick is still {before}."
+    return f"{last['dataset']} came later: the pick was {before}, and is {' + '.join(taken)} now."
 
 
 def tied(results: Mapping[str, Any]) -> str:
