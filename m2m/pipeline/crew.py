@@ -15,6 +15,7 @@ from m2m.pipeline.worker import Merge, Task, Train
 from m2m.scoring import Means, Scores
 from m2m.scoring.live.device import free_bytes
 from m2m.support.progress import Progress
+from m2m.training.device import open_training_device
 
 #: How merged models are scored unless one is told otherwise: the bits do not depend on how many there are.
 WHOLE = Means("resident")
@@ -38,8 +39,10 @@ class Crew:
 
     def train(self, jobs: Sequence[Train], step: str) -> Iterator[tuple[Train, list[Scores]]]:
         """Do trainings, in whatever order they end; models that lie there already are only scored."""
+        # On a GPU one training runs at a time.
         new = any(not job.folder.exists() for job in jobs)
-        for number, scores in self._do(jobs, len(jobs), step, self.workers if new else 1):
+        on_gpu = any(open_training_device(job.recipe.device).type == "cuda" for job in jobs)
+        for number, scores in self._do(jobs, len(jobs), step, self.workers if new and not on_gpu else 1):
             yield jobs[number], scores
 
     def merge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -13,17 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m2m.checkpoint.locate import CURVE_NAME
 from m2m.checkpoint.manifest import hash_file
-from m2m.errors import ConfigError, InputError
+from m2m.errors import CheckpointError, ConfigError, InputError
 from m2m.mixture import Mixture
 from m2m.pipeline.provenance import KEY
 from m2m.pipeline.taking import is_model, take_model
 from m2m.pipeline.trainer_data import write_dataset, write_training
 from m2m.pipeline.trainer_job import TrainerJob, job_of
 from m2m.setups.protocol import Setup
+from m2m.support.doors import read_json
 from m2m.support.files import write_atomically
 from m2m.support.programs import last_lines, run_program
-from m2m.training import TrainRecipe
+from m2m.training import TrainRecipe, curve_text
 
 #: Lines of a failed trainer's log that are shown.
 _SHOWN = 15
@@ -86,7 +89,8 @@ class OwnTrainer:
             )
         notes = {"mixture": mixture.label, "seed": str(seed)}
         try:
-            take_model(job.output, self.base, folder, notes, {KEY: origin, SCRIPTS: self.scripts})
+            facts, texts = {KEY: origin, SCRIPTS: self.scripts}, _losses(job.output)
+            take_model(job.output, self.base, folder, notes, facts, texts)
         except InputError as error:
             raise type(error)(f"{said} left what is not a model trained from the base: {error}") from error
         if job.data is not None:
@@ -126,3 +130,17 @@ class OwnTrainer:
 
     def _show(self, log: Path) -> None:
         _log.warning("the end of %s:\n%s", log, "\n".join(f"  {line}" for line in last_lines(log, _SHOWN)))
+
+
+def _losses(output: Path) -> dict[str, str]:
+    """Take the losses from the state that transformers' Trainer, and so TRL and others, may have left."""
+    path = output / "trainer_state.json"
+    if not path.exists():
+        return {}
+    content = read_json(path, "a Trainer's state", CheckpointError, {"log_history": [dict]})
+    curve = [
+        (entry["step"], float(entry["loss"]), float(entry.get("learning_rate", math.nan)))
+        for entry in content["log_history"]
+        if "loss" in entry and "step" in entry
+    ]
+    return {CURVE_NAME: curve_text(curve)}

@@ -37,7 +37,12 @@ def model_key(folder: Path, base: Path) -> str:
 
 
 def take_model(
-    source: Path, base: Path, folder: Path, notes: Mapping[str, str], facts: Mapping[str, Any]
+    source: Path,
+    base: Path,
+    folder: Path,
+    notes: Mapping[str, str],
+    facts: Mapping[str, Any],
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Make a run's model of one that was trained elsewhere: a copy that the run verifies and keeps.
 
@@ -49,6 +54,7 @@ def take_model(
         folder: Where the run keeps it; there is nothing yet.
         notes: Free text for the file's header.
         facts: What its manifest should tell.
+        texts: Other files in the folder: text by file name.
 
     Raises:
         CheckpointError: If it is no model trained from this base model, or not finite.
@@ -56,21 +62,26 @@ def take_model(
     root = Checkpoint(base)
     model = on_base(source, root)
     if isinstance(model, AdaptedCheckpoint):
-        _take_adapter(model, folder, facts)
+        _take_adapter(model, folder, facts, texts or {})
     else:
         (aligned,) = align(root, [model]).models
         state = {name: _read(info, root.tensors[name]) for name, info in aligned.tensors.items()}
         model.check_unchanged()
-        save(state | {name: state[kept] for name, kept in root.tied.items()}, folder, notes, facts=facts)
+        state |= {name: state[kept] for name, kept in root.tied.items()}
+        save(state, folder, notes, facts=facts, texts=texts)
 
 
-def _take_adapter(model: AdaptedCheckpoint, folder: Path, facts: Mapping[str, Any]) -> None:
+def _take_adapter(
+    model: AdaptedCheckpoint, folder: Path, facts: Mapping[str, Any], texts: Mapping[str, str]
+) -> None:
     for info in _terms(model.adapter):
         _check_finite(info, read_tensor(info))
     _ = model.tensors, model.additions  # an error where it does not fit
     with new_folder(folder) as work:
         for file in own_files(model):
             shutil.copyfile(file, work / file.name)
+        for name, text in texts.items():
+            (work / name).write_text(text, encoding="utf-8")
         model.check_unchanged()
         write_manifest(work, **facts)
 

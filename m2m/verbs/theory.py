@@ -21,7 +21,7 @@ def adviser(folder: RunFolder) -> Adviser:
 def study_run(folder: RunFolder) -> None:
     """Add fidelity to the results, where every mixture was really trained, and draw the run's figures."""
     from analysis.fidelity import of_run, record
-    from paper_figs.merge_to_mix import bars, beside, contenders, scatter
+    from paper_figs.merge_to_mix import bars, beside, contenders, curves, scatter
 
     results = folder.read_results()
     if "pick" in results.get("trust", {}):
@@ -31,6 +31,7 @@ def study_run(folder: RunFolder) -> None:
         scatter.draw(folder.figures, folder.figures)
         beside.draw(folder.figures, folder.figures)
     bars.draw(folder.results, folder.figures)
+    curves.draw(folder.root, folder.figures)
 
 
 def draw_mix(folder: Path) -> Path:

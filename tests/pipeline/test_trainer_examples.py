@@ -43,6 +43,8 @@ def test_a_trainer_of_the_examples_trains(
     place = trainer.place(mixture, 7)
     losses = json.loads((place / "output" / "trainer_state.json").read_text())["log_history"]
     assert [entry["step"] for entry in losses if "loss" in entry] == [1, 2]
+    curve = (tmp_path / "model" / "loss.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in curve] == ["step", "1", "2"]
     before, after = Checkpoint(base).state(), model_state(base, tmp_path / "model")
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     assert moved

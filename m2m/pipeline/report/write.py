@@ -242,6 +242,11 @@ def _making(folder: RunFolder, results: _Results) -> Iterator[str]:
         "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
     }
     yield table(["what", "value"], [[name, _plain(value)] for name, value in facts.items()])
+    yield picture(
+        folder.figures,
+        "loss_curves",
+        "Losses of the trainings, each batch's before its step, as means over a twentieth of the steps.",
+    )
     if folder.config.exists():
         yield folded("config.toml", read_text(folder.config, "a run's configuration", RunFolderError))
 
