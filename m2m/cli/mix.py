@@ -90,8 +90,9 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
         print(f"not in it: {', '.join(out)}")
     if result.uncertainty is not None:
         found = result.uncertainty
+        measured = "corrected score" if result.chosen.correction else "merged model"
         print(
-            f"its merged model is better than that of equal shares in {found.beats_equal:.0%} of "
+            f"its {measured} is better than that of equal shares in {found.beats_equal:.0%} of "
             f"{len(found.choices)} resamples; "
             f"expected regret {found.regret:.2g} of the starting mixtures' range"
         )

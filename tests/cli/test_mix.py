@@ -78,6 +78,7 @@ def test_with_pairs_it_says_what_they_add(
     assert main(["mix", config, "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
     text, err = capsys.readouterr()
     assert "trained pairs" in err
+    assert "its corrected score is better than that of equal shares in" in text
     assert "all scores are corrected by trained pairs; they add to λ*'s merged score: target " in text
 
 
