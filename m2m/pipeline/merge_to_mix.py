@@ -19,6 +19,8 @@ from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.data_read import note_data
 from m2m.pipeline.growth import growth
+from m2m.pipeline.kept_embeddings import KeptEmbeddings
+from m2m.pipeline.provenance import checkpoint_key
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.target_utility import METRIC, TargetUtility
@@ -143,6 +145,10 @@ class _Steps(RunSteps):
                     self, self.validation, self.budget, lambda: self.scores("merged", "validation"),
                     lambda: self.upwards,
                 )  # fmt: skip
+        if self.budget is None:  # else the pick may yet be one of the baselines
+            picked = self.best("merged", self.candidates)
+            with self.timed("test"):
+                self.test({"picked": picked}, f"the pick, {picked.shown}")
         chosen, found = self.choose(), dict[str, Any]()
         if self.config.run.trains_all:
             with self.timed("truth"):
@@ -155,13 +161,17 @@ class _Steps(RunSteps):
             after, found["why"] = self.after_trainings(chosen["picked"])
             chosen = {"picked": chosen.pop("picked"), "picked_after_trainings": after, **chosen}
         with self.timed("test"):
-            test = self.test(chosen)
+            test = self.test(chosen, "chosen mixtures")
         return self.results(chosen, test) | found
 
     def choose(self) -> dict[str, Mixture]:
         """Return the pick by the surrogate, and the baselines' choices."""
         targets = {name: self.setup.targets[name].validation for name, _ in self.validation}
-        self.similarities = similarities(self.setup, self.base_model(), self.setup.datasets, targets)
+        kept = KeptEmbeddings(self.folder.embeddings, checkpoint_key(self.folder.base), self.contents)
+        with self.timed("similarity"):
+            self.similarities = similarities(
+                self.setup, self.base_model, self.setup.datasets, targets, kept, self.progress
+            )
         baselines = {
             "all": Mixture.subset(self.datasets, self.datasets),
             "similarity": Mixture.subset(self.datasets, most_similar(self.similarity())),
@@ -245,10 +255,10 @@ class _Steps(RunSteps):
             f"picked, has {scores[picked.label]:.4g}"
         )
 
-    def test(self, chosen: Mapping[str, Mixture]) -> dict[str, float]:
+    def test(self, chosen: Mapping[str, Mixture], step: str) -> dict[str, float]:
         """Return test scores of the chosen mixtures, each really trained once."""
         tasks = tuple((target, "validation") for target in self.config.run.weights)
-        self.train(_distinct(chosen), [self.config.run.seed], (*tasks, *self.opened), "chosen mixtures")
+        self.train(_distinct(chosen), [self.config.run.seed], (*tasks, *self.opened), step)
         scores = self.scores("trained", "test")
         base = self.scores("base", "test")["base"]
         return {"base": base} | {name: scores[mixture.label] for name, mixture in chosen.items()}

@@ -187,6 +187,11 @@ class RunFolder:
         return self.root / "validation.json"
 
     @property
+    def embeddings(self) -> Path:
+        """Mean embeddings of the similarity baseline (JSON)."""
+        return self.root / "embeddings.json"
+
+    @property
     def results(self) -> Path:
         """The outcome (JSON)."""
         return self.root / "results.json"

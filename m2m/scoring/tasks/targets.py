@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch.nn.functional import cosine_similarity
 from m2m.errors import ConfigError, InputError
 from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, scoring
 from m2m.setups.protocol import Batch, Examples, Setup
+from m2m.support.progress import Progress, nobody
 
-#: Examples that stand for a dataset: enough for its mean embedding, whatever its size.
-MOST_EXAMPLES = 512
+#: Examples that stand for a dataset: a baseline must not cost what the run costs.
+MOST_EXAMPLES = 64
 
 
 class TargetScorer(BatchedScorer):
@@ -65,15 +66,22 @@ class TargetScorer(BatchedScorer):
 
 
 def similarities(
-    setup: Setup, model: nn.Module, datasets: Mapping[str, Examples], targets: Mapping[str, Examples]
+    setup: Setup,
+    model: Callable[[], nn.Module],
+    datasets: Mapping[str, Examples],
+    targets: Mapping[str, Examples],
+    kept: MutableMapping[str, list[float]] | None = None,
+    progress: Progress = nobody,
 ) -> dict[str, dict[str, float]]:
     """Compare each dataset with each target: cosine of their mean embeddings under the base model.
 
     Args:
         setup: Knows how to embed.
-        model: The module with the base weights θ₀ in it.
+        model: Makes the module with the base weights θ₀ in it; called if something is to be embedded.
         datasets: Training examples by dataset name.
         targets: Validation examples by target name.
+        kept: Mean embeddings that were made before, by `dataset NAME` or `target NAME`; new ones are added.
+        progress: Called with (done, total, what), in examples.
 
     Returns:
         Target to dataset to cosine similarity, in [−1, 1]; 0 for what has no direction.
@@ -81,18 +89,36 @@ def similarities(
     Raises:
         InputError: If an embedding is not finite.
     """
-    of_targets = {name: _mean_embedding(setup, model, data) for name, data in targets.items()}
-    of_datasets = {name: _mean_embedding(setup, model, data) for name, data in datasets.items()}
-    for kind, means in {"target": of_targets, "dataset": of_datasets}.items():
-        for name, mean in means.items():
-            if not mean.isfinite().all():
-                raise InputError(
-                    f"the base model's embedding of {kind} {name} is not finite: no similarity is defined"
-                )
+    means = {} if kept is None else kept
+    parts = {f"target {name}": _spread(data) for name, data in targets.items()}
+    parts |= {f"dataset {name}": _spread(data) for name, data in datasets.items()}
+    missing = {part: sample for part, sample in parts.items() if part not in means}
+    done, total = 0, sum(map(len, missing.values()))
+    live = model() if missing else None
+    for part, sample in missing.items():
+        assert live is not None
+        summed = torch.zeros((), dtype=torch.float64)
+        for batch in sample.batches(setup.batch_size):
+            with scoring(live):
+                summed = summed + setup.embed(live, batch).double().sum(dim=0)
+            done += len(batch[0])
+            progress(done, total, "similarity of datasets and targets")
+        if not summed.isfinite().all():
+            raise InputError(f"the base model's embedding of {part} is not finite: no similarity is defined")
+        means[part] = (summed / len(sample)).tolist()
+    vectors = {part: torch.tensor(means[part], dtype=torch.float64) for part in parts}
     return {
-        target: {name: cosine_similarity(mean, wanted, dim=0).item() for name, mean in of_datasets.items()}
-        for target, wanted in of_targets.items()
+        target: {
+            name: cosine_similarity(vectors[f"dataset {name}"], vectors[f"target {target}"], dim=0).item()
+            for name in datasets
+        }
+        for target in targets
     }
+
+
+def _spread(examples: Examples) -> Examples:
+    step = max(1, -(-len(examples) // MOST_EXAMPLES))  # evenly spread, in case the examples come sorted
+    return Examples(examples.take(torch.arange(0, len(examples), step)))
 
 
 def most_similar(found: Mapping[str, float]) -> list[str]:
@@ -109,11 +135,3 @@ def most_similar(found: Mapping[str, float]) -> list[str]:
     """
     total = sum(map(Fraction, found.values()))  # exact: equal similarities are then never below their mean
     return [name for name, value in found.items() if Fraction(value) * len(found) >= total]
-
-
-def _mean_embedding(setup: Setup, model: nn.Module, examples: Examples) -> Tensor:
-    step = max(1, -(-len(examples) // MOST_EXAMPLES))  # evenly spread, in case the examples come sorted
-    sample = Examples(examples.take(torch.arange(0, len(examples), step)))
-    with scoring(model):
-        parts = [setup.embed(model, batch).double().sum(dim=0) for batch in sample.batches(setup.batch_size)]
-    return torch.stack(parts).sum(dim=0) / len(sample)

@@ -30,7 +30,7 @@ def setup_of(**centres: tuple[float, float]) -> PlainEmbedding:
 
 
 def to(setup: PlainEmbedding, *centre: float) -> dict[str, float]:
-    return similarities(setup, setup.build(), setup.datasets, {"t": around(*centre)})["t"]
+    return similarities(setup, setup.build, setup.datasets, {"t": around(*centre)})["t"]
 
 
 def test_similarity_is_the_cosine_of_mean_embeddings() -> None:
@@ -41,7 +41,7 @@ def test_similarity_is_the_cosine_of_mean_embeddings() -> None:
 
 def test_every_target_is_compared_as_if_alone() -> None:
     setup = setup_of(a=(2, 0), b=(1, 1))
-    both = similarities(setup, setup.build(), setup.datasets, {"t": around(5, 0), "u": around(0, 3)})
+    both = similarities(setup, setup.build, setup.datasets, {"t": around(5, 0), "u": around(0, 3)})
     assert both == {"t": to(setup, 5, 0), "u": to(setup, 0, 3)}
 
 
@@ -71,15 +71,32 @@ def test_a_large_dataset_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> N
     target = setup.targets["target"].validation
     second = Examples(tuple(f[::2] for f in target.tensors))
     monkeypatch.setattr(targets, "MOST_EXAMPLES", 4)
-    got = similarities(plain, plain.build(), plain.datasets, {"target": target})
+    got = similarities(plain, plain.build, plain.datasets, {"target": target})
     third = {name: Examples(tuple(f[::3] for f in data.tensors)) for name, data in plain.datasets.items()}
-    monkeypatch.setattr(targets, "MOST_EXAMPLES", 512)
-    assert got == similarities(replace(plain, datasets=third), plain.build(), third, {"target": second})
+    monkeypatch.setattr(targets, "MOST_EXAMPLES", 64)
+    assert got == similarities(replace(plain, datasets=third), plain.build, third, {"target": second})
 
 
 def test_the_base_model_embeds() -> None:
     setup = linear_setup(seed=2)
     model = setup.build()
     model.load_state_dict(setup.base_state(Path()))
-    found = similarities(setup, model, setup.datasets, {"of b": setup.datasets["b"]})
+    found = similarities(setup, lambda: model, setup.datasets, {"of b": setup.datasets["b"]})
     assert "b" in most_similar(found["of b"])
+
+
+def test_what_was_embedded_is_kept_and_told_of() -> None:
+    setup, kept, said = setup_of(a=(2, 0), b=(1, 1)), {}, []
+    wanted = similarities(setup, setup.build, setup.datasets, {"t": around(5, 0)})
+
+    def tell(done: int, total: int, what: str) -> None:
+        said.append((done, total))
+
+    assert similarities(setup, setup.build, setup.datasets, {"t": around(5, 0)}, kept, tell) == wanted
+    assert said == [(2, 6), (4, 6), (6, 6)]
+    assert list(kept) == ["target t", "dataset a", "dataset b"]
+
+    def nothing() -> nn.Module:
+        raise AssertionError("all is kept, so no model is made")
+
+    assert similarities(setup, nothing, setup.datasets, {"t": around(5, 0)}, kept, tell) == wanted
