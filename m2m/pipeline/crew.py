@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,19 @@ class Crew:
 
     def train(self, jobs: Sequence[Train], step: str) -> Iterator[tuple[Train, list[Scores]]]:
         """Do trainings, in whatever order they end; models that lie there already are only scored."""
+        new = [not job.folder.exists() for job in jobs]
+        if any(new):
+            sizes = [
+                job.recipe.total_steps(job.mixture) if is_new else 1
+                for job, is_new in zip(jobs, new, strict=True)
+            ]
+            course = _Course(self.progress, f"{step}, steps", sizes)
+        else:
+            course = _Course(self.progress, step, [1] * len(jobs))
         # On a GPU one training runs at a time.
-        new = any(not job.folder.exists() for job in jobs)
         on_gpu = any(open_training_device(job.recipe.device).type == "cuda" for job in jobs)
-        for number, scores in self._do(jobs, len(jobs), step, self.workers if new and not on_gpu else 1):
+        for number, scores in self._do(jobs, course, self.workers if any(new) and not on_gpu else 1):
+            course.ended(number, course.sizes[number])
             yield jobs[number], scores
 
     def merge(
@@ -60,22 +69,47 @@ class Crew:
             for tasks, group in mixtures.items()
             for first in range(min(self.workers, len(group)))
         ]
-        for number, (mixture, scores) in self._do(jobs, total, step, self.workers):
+        course = _Course(self.progress, step, [len(job.mixtures) for job in jobs])
+        for number, (mixture, scores) in self._do(jobs, course, self.workers):
+            course.ended(number, 1)
             yield mixture, jobs[number].tasks, scores
 
-    def _do(
-        self, jobs: Sequence[Train | Merge], total: int, step: str, workers: int
-    ) -> Iterator[tuple[int, Any]]:
+    def _do(self, jobs: Sequence[Train | Merge], course: _Course, workers: int) -> Iterator[tuple[int, Any]]:
         if not jobs:
             return
         workers = min(workers, len(jobs))
         executor: Executor = LocalProcesses(workers) if workers > 1 else Serial()
         arguments = (self.spec, self.root, cache_dir(), self.base, self.contents)
-        results = executor.run(worker.work, jobs, initializer=worker.prepare, initargs=arguments)
-        self.progress(0, total, step)
-        for done, found in enumerate(results, start=1):
-            self.progress(done, total, step)
-            yield found
+        course.say()
+        yield from executor.run(
+            worker.work, jobs, initializer=worker.prepare, initargs=arguments, told=course.told
+        )
+
+
+@dataclass
+class _Course:
+    """How far jobs are together, in steps of training or in candidates."""
+
+    progress: Progress
+    step: str
+    #: What each job has to do.
+    sizes: Sequence[int]
+    #: What of it is done, by job.
+    done: dict[int, int] = field(default_factory=dict)
+
+    def told(self, number: int, done: int) -> None:
+        """Hear from a job; it is not over before its result is there."""
+        self.done[number] = min(done, self.sizes[number] - 1)
+        self.say()
+
+    def ended(self, number: int, more: int) -> None:
+        """Count what a result stands for."""
+        self.done[number] = min(self.done.get(number, 0) + more, self.sizes[number])
+        self.say()
+
+    def say(self) -> None:
+        """Tell the progress."""
+        self.progress(sum(self.done.values()), sum(self.sizes), self.step)
 
 
 def _share(means: Means, workers: int) -> Means:

@@ -1,6 +1,7 @@
 """Where work runs: in this process or in local worker processes; results come as soon as they are there.
 
-A job whose function returns an iterator has as many results as that yields.
+A job whose function returns an iterator has as many results as that yields. While it runs, a job may `tell`
+how far it is, here or in a worker.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -30,8 +33,36 @@ GRACE = 0.3
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU}
 #: Environment that keeps a worker to one thread, whatever its libraries would take.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-#: What a worker's answer is: one of a job's results, its only one, that it has no more, or an error.
-_ONE, _ONLY, _NO_MORE, _ERROR = range(4)
+#: What a worker's answer is: one of a job's results, its only one, that it has no more, an error, or news.
+_ONE, _ONLY, _NO_MORE, _ERROR, _NEWS = range(5)
+#: Seconds between two pieces of news of a job.
+NEWS_EVERY = 0.5
+
+#: Hears of a job, by its number, what the job tells.
+Told = Callable[[int, Any], None]
+
+
+def nobody_told(number: int, news: Any) -> None:
+    """News that nobody hears."""
+
+
+class _Teller:
+    """How a job of this process is heard of."""
+
+    def __init__(self) -> None:
+        self.hear: Callable[[Any], None] | None = None
+        self.last = 0.0
+
+
+_teller = _Teller()
+
+
+def tell(news: Any) -> None:
+    """Tell whoever runs this job how far it is; too much news is left out."""
+    now = time.monotonic()
+    if _teller.hear is not None and now - _teller.last >= NEWS_EVERY:
+        _teller.last = now
+        _teller.hear(news)
 
 
 class WorkerError(M2MError):
@@ -54,6 +85,7 @@ class Executor(Protocol):
         *,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
+        told: Told = nobody_told,
     ) -> Iterator[tuple[int, Any]]:
         """Return an iterator over (job number, result) in the order in which they come."""
 
@@ -68,18 +100,22 @@ class Serial:
         *,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
+        told: Told = nobody_told,
     ) -> Iterator[tuple[int, Any]]:
         """Run the jobs, and yield the number and a result of each."""
         if initializer is not None and jobs:
             initializer(*initargs)
         for number, job in enumerate(jobs):
             try:
+                _teller.hear = partial(told, number)
                 found = function(job)
                 for result in found if isinstance(found, Iterator) else [found]:
                     yield number, result
             except Exception as error:
                 error.add_note(f"in {_name(number, jobs)}")
                 raise
+            finally:
+                _teller.hear = None
 
 
 class LocalProcesses:
@@ -108,6 +144,7 @@ class LocalProcesses:
         *,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
+        told: Told = nobody_told,
     ) -> Iterator[tuple[int, Any]]:
         """Run the jobs, and yield the number and a result of each; all must be picklable."""
         setup = pickle.dumps((function, initializer, initargs))
@@ -120,7 +157,7 @@ class LocalProcesses:
             while busy := {worker.connection: worker for worker in workers if worker.number is not None}:
                 for connection in wait(list(busy)):
                     worker = busy[connection]  # type: ignore[index]
-                    number, results = worker.take(jobs)
+                    number, results = worker.take(jobs, told)
                     if worker.number is None and (following := next(waiting, None)) is not None:
                         worker.give(following, jobs)
                     for result in results:
@@ -148,11 +185,12 @@ class _Worker:
         with suppress(BrokenPipeError):  # a dead worker is reported when its answer is due
             self.connection.send_bytes(pickle.dumps(jobs[number]))
 
-    def take(self, jobs: Sequence[Any]) -> tuple[int, list[Any]]:
+    def take(self, jobs: Sequence[Any], told: Told) -> tuple[int, list[Any]]:
         """Receive a result of its job, or none and that the job is done; a worker's error is raised here.
 
         Args:
             jobs: All jobs, for the name of this one.
+            told: Hears the job's news.
 
         Returns:
             The job's number, and its next result if there is one.
@@ -175,6 +213,9 @@ class _Worker:
             answer.add_note(f"in {_name(self.number, jobs)}")
             raise answer
         number = self.number
+        if kind == _NEWS:
+            told(number, answer)
+            return number, []
         if kind != _ONE:
             self.number = None
         return number, [] if kind == _NO_MORE else [answer]
@@ -217,6 +258,7 @@ def _serve(connection: Connection, setup: bytes) -> None:
     os.environ.update(ONE_THREAD)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     function: Callable[[Any], Any] | None = None
+    _teller.hear = lambda news: connection.send_bytes(pickle.dumps((_NEWS, news)))
     with suppress(EOFError, OSError):
         while True:
             job = connection.recv_bytes()

@@ -324,7 +324,7 @@ def check(root: Path, config: RunConfig, *, growing: bool = False) -> None:
     said, folder = argument("out", root), RunFolder(root)
     files = (
         folder.config, folder.identity, folder.csv, folder.data, folder.validation, folder.results,
-        folder.report,
+        folder.report, folder.embeddings,
     )  # fmt: skip
     check_outputs(
         [

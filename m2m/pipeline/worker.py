@@ -16,6 +16,7 @@ from m2m.checkpoint import save, verified_state
 from m2m.checkpoint.locate import CURVE_NAME, MOMENTS_NAME
 from m2m.errors import DataError
 from m2m.mixture import Mixture
+from m2m.pipeline.executors import tell
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, keeps_moments, made_from
 from m2m.pipeline.run_folder import what_changed
 from m2m.scoring import (
@@ -150,7 +151,9 @@ def _make(bench: _Bench, job: Train, source: Mapping[str, Any]) -> dict[str, Ten
     kept = keeps_moments(job.mixture, job.recipe)
     place = job.folder.with_name(f"{job.folder.name}.saved")
     saved = SavedTraining(place, content_key(json.dumps(source, sort_keys=True)))
-    trained = train(bench.setup, bench.base, job.mixture, job.recipe, job.seed, moments=kept, saved=saved)
+    trained = train(
+        bench.setup, bench.base, job.mixture, job.recipe, job.seed, _told_steps, moments=kept, saved=saved
+    )
     facts, texts = {KEY: source}, {CURVE_NAME: curve_text(trained.curve)}
     if trained.adapter is not None:
         base_model = getattr(bench.setup, "model_folder", None)
@@ -161,6 +164,10 @@ def _make(bench: _Bench, job: Train, source: Mapping[str, Any]) -> dict[str, Ten
         save(trained.state, job.folder, notes, facts=facts, beside=beside, texts=texts)
     saved.remove()
     return trained.state
+
+
+def _told_steps(done: int, total: int, what: str) -> None:
+    tell(done)
 
 
 def _merge(bench: _Bench, job: Merge) -> Iterator[tuple[Mixture, list[Scores]]]:

@@ -18,8 +18,9 @@ from m2m.support.files import NAME_MAX, UNFINISHED
 RUN_MARK = "run.json"
 RUN_KEEPS = frozenset(
     {
-        RUN_MARK, "config.toml", "scores.sqlite", "scores.csv", "data.json", "results.json", "embeddings.json",
-        "validation.json", "report.html", ".lock", "base", "experts", "mixtures", "mix", "trainings",
+        RUN_MARK, "config.toml", "scores.sqlite", "scores.csv", "data.json", "embeddings.json",
+        "results.json", "validation.json", "report.html", ".lock", "base", "experts", "mixtures", "mix",
+        "trainings",
     }
 )  # fmt: skip
 #: Where a run has its figures; analyses of the run write there too, as into a folder.

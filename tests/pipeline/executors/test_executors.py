@@ -49,6 +49,14 @@ def test_every_job_is_done_once_after_one_preparation(
 
 
 @pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+def test_a_job_tells_how_far_it_is_before_its_result(executor: Executor) -> None:
+    happened: list[tuple[int, float]] = []
+    walk = executor.run(jobs.tell_half, [3], told=lambda number, news: happened.append((number, news)))
+    happened.extend(walk)
+    assert happened == [(0, 1.5), (0, 3)]
+
+
+@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
 def test_a_job_may_have_any_number_of_results_that_come_one_by_one(executor: Executor) -> None:
     found = list(executor.run(jobs.count_to, [2, 0, 4]))
     assert sorted(found) == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3)]
