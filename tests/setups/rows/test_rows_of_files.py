@@ -109,9 +109,40 @@ def test_a_split_is_not_asked_of_files(tmp_path):
         TextSource.parse({"files": "a.jsonl", "split": "train"}, "[there]").collect(tmp_path, tmp_path)
 
 
-def test_a_hub_id_that_is_nowhere_is_one_line(tmp_path, monkeypatch):
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """A cache of `datasets` of our own, without network."""
     pytest.importorskip("datasets", reason="needs the extra `datasets`")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path / "cache"
+
+
+def test_a_hub_id_is_read_from_the_cache(hub_cache):
+    import datasets
+    from datasets.arrow_writer import ArrowWriter
+
+    saved = datasets.Dataset.from_list(ROWS)
+    folder = hub_cache / "org___name" / "default" / "0.0.0" / ("a" * 40)
+    folder.mkdir(parents=True)
+    with ArrowWriter(path=str(folder / "name-train.arrow"), features=saved.features) as writer:
+        for row in saved:
+            writer.write(row)
+        writer.finalize()
+    split = datasets.SplitInfo("train", num_examples=len(ROWS), num_bytes=1, dataset_name="name")
+    datasets.DatasetInfo(
+        features=saved.features, builder_name="parquet", dataset_name="name", config_name="default",
+        version="0.0.0", splits=datasets.SplitDict({"train": split}),
+    ).write_to_directory(str(folder))  # fmt: skip
+    found = list(hub_rows("org/name", "", "", "[there]"))
+    assert [row for _, row in found] == ROWS
+    assert found[0][0] == "org/name train, row 1"
+    with pytest.raises(ConfigError, match=r"^\[there\]: org/name has no split 'test'"):
+        list(hub_rows("org/name", "default", "test", "[there]"))
+
+
+def test_a_hub_id_that_is_nowhere_is_one_line(hub_cache):
     with pytest.raises(DataError, match=r"^\[there\]: nobody/nothing is not in the cache of `datasets`"):
         list(hub_rows("nobody/nothing", "", "", "[there]"))
 
