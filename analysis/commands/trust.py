@@ -111,6 +111,8 @@ def _of_target(target: str, found: TargetTrust, tolerance: float) -> list[str]:
     score = f"  best trained {measured.mixture}: score {landscape.measured[measured.row]:.4g}"
     again = "the pick" if measured.row == picked.row else f"expected regret {measured.regret:.3g}"
     lines.append(f"{score}, {again}")
+    if (other := found.by_combined).row != picked.row:
+        lines.append(f"  the combined surrogate picks {other.mixture}: expected regret {other.regret:.3g}")
     if merging.row != picked.row:
         lines.append(f"  merging alone picks {merging.mixture}: expected regret {merging.regret:.3g}")
     return lines

@@ -18,7 +18,7 @@ from analysis.member_cells import check_once, members_of_cell
 from analysis.results import explained, run_source
 from m2m.errors import InputError
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.target_utility import scored_as
+from m2m.pipeline.target_utility import table_metric
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import read_frame
@@ -306,7 +306,7 @@ def of_run(root: str | Path, *, seed: int = 0) -> FidelityStudy:
         examples: list[Any] = [row.examples for row in table.rows()]
         frame = table.frame().assign(examples=examples)
     return of_scores(
-        frame, metric=scored_as(results)[0], first_seed=results["seed"], seed=seed,
+        frame, metric=table_metric(results), first_seed=results["seed"], seed=seed,
         similarities=results.get("similarities"), chosen_for=RunUtility.of_results(results),
     )  # fmt: skip
 

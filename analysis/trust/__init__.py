@@ -3,6 +3,7 @@
 from analysis.trust.agreement import agreement
 from analysis.trust.belief import Belief, believe
 from analysis.trust.choice import Choice, NextTraining, next_training
+from analysis.trust.combined import combined
 from analysis.trust.design import Planned, design
 from analysis.trust.landscape import Landscape
 from analysis.trust.scheffe import scheffe
@@ -19,6 +20,7 @@ __all__ = [
     "Trust",
     "agreement",
     "believe",
+    "combined",
     "design",
     "next_training",
     "of_run",

@@ -16,6 +16,7 @@ from analysis.trust.agreement import FEWEST, agreement
 from analysis.trust.belief import EACH, KEPT, Belief, believe
 from analysis.trust.choice import LEVEL, Choice, NextTraining, chances, choice, next_training, pick
 from analysis.trust.choice import within as probability_within
+from analysis.trust.combined import combined
 from analysis.trust.landscape import Landscape, mixtures_of
 from analysis.trust.process import LENGTHS
 from analysis.trust.scheffe import scheffe
@@ -48,6 +49,8 @@ class TargetTrust:
         enough: Probability that the pick is within the tolerance of the best.
         best: Probability of each mixture to be the best. [C]
         scheffe: Trained scores by Scheffé's quadratic [C]; None unless every pair is trained.
+        combined: The combined surrogate. [C]
+        by_combined: The mixture that is best by it.
     """
 
     belief: Belief
@@ -58,6 +61,8 @@ class TargetTrust:
     enough: float
     best: Floats
     scheffe: Floats | None
+    combined: Floats
+    by_combined: Choice
 
     def to_json(self) -> dict[str, Any]:
         """Lay the result out for JSON."""
@@ -72,6 +77,7 @@ class TargetTrust:
             "picked": self.picked.to_json(),
             "merging": self.merging.to_json(),
             "measured": self.measured.to_json(),
+            "combined": self.by_combined.to_json(),
             "enough": self.enough,
             "picked_by_scheffe": predicted,
             "hyperparameters": _hyperparameters(self.belief),
@@ -177,7 +183,7 @@ def study(
 
 def _of_target(belief: Belief, tolerance: float) -> TargetTrust:
     landscape = belief.landscape
-    picked = pick(belief)
+    picked, scores = pick(belief), combined(landscape)
     return TargetTrust(
         belief=belief,
         agreement={name: agreement(landscape, name) for name in FEWEST},
@@ -187,6 +193,8 @@ def _of_target(belief: Belief, tolerance: float) -> TargetTrust:
         enough=probability_within(belief, picked, tolerance),
         best=chances(belief),
         scheffe=_scheffe(landscape),
+        combined=scores,
+        by_combined=choice(belief, landscape.best(scores)),
     )
 
 
@@ -263,5 +271,6 @@ def _rows(found: TargetTrust) -> pd.DataFrame:
             "picked": rows == found.picked.row,
             "picked_by_merging": rows == found.merging.row,
             "scheffe": np.full(len(rows), np.nan) if found.scheffe is None else found.scheffe,
+            "combined": found.combined,
         }
     )

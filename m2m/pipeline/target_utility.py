@@ -85,7 +85,12 @@ def utility_of(results: Mapping[str, Any]) -> TargetUtility | None:
     return TargetUtility(found["weights"], found["scales"], found["metric"], found["higher_is_better"])
 
 
+def table_metric(results: Mapping[str, Any]) -> str:
+    """Return the metric of single targets in a run's table of scores."""
+    metric: str = results.get(METRIC, results)["metric"]
+    return metric
+
+
 def scored_as(results: Mapping[str, Any]) -> tuple[str, bool]:
-    """Return the metric of single targets in a run's table of scores, and whether higher is better."""
-    found = results.get(METRIC, results)
-    return found["metric"], found["higher_is_better"]
+    """Return that metric, and whether higher is better."""
+    return table_metric(results), results.get(METRIC, results)["higher_is_better"]
