@@ -59,7 +59,7 @@ class Truth:
         """Read a landscape with everything trained."""
         sign = 1.0 if landscape.higher_is_better else -1.0
         middle, unit = np.mean(landscape.merged), sign / landscape.unit
-        trained = np.where(landscape.several, landscape.measured, landscape.merged)
+        trained = landscape.measured
         if np.isnan(trained).any():
             raise SystemExit(f"target {landscape.target!r}: not every mixture is trained")
         return cls(
@@ -191,9 +191,7 @@ def with_trainings(run: Run, prior: Coefficients, budget: int, seed: int) -> dic
     rows = np.array([one.row for one in planned])
 
     def known(truth: Truth, scores: Floats) -> Floats:
-        found = scores.copy()
-        found[rows] = truth.trained[rows]
-        return found
+        return np.where(shown, truth.trained, scores)
 
     shown = np.isin(np.arange(merged.shape[1]), rows) | ~landscapes[0].several
     hidden = [replace(each, trained=np.where(shown, each.trained, np.nan)) for each in landscapes]
