@@ -12,6 +12,7 @@ side by side, sums inside a matrix product do. Dropout in the trunk, which few m
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -238,7 +239,13 @@ class CachedTrunkModel:
         return self.whole.answered(document, which)
 
     def build(self) -> TopOfModel:
-        """Return the model's top with its weights."""
+        """Return the model's top with its weights; what is frozen is one memory in all that are built."""
+        frozen = {id(buffer): buffer for buffer in self._top.buffers()}
+        return copy.deepcopy(self._top, frozen)
+
+    @cached_property
+    def _top(self) -> TopOfModel:
+        # Read once a process: a training of seconds would spend as many on reading the whole model.
         whole = self.whole.build()
         return TopOfModel(whole, first_trained_block(whole), lambda tokens: self._kept.activations(tokens))
 

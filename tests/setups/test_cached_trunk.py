@@ -121,6 +121,17 @@ def test_windows_that_were_not_foreseen_run_when_they_come_and_are_kept(root, mo
         assert torch.equal(model(**setup.language_model.inputs(tokens)), got)
 
 
+def test_models_share_what_is_frozen_and_nothing_else(root):
+    setup = setup_of(root, cached=True)
+    one, two = setup.build(), setup.build()
+    assert one.lm_head.weight.data_ptr() == two.lm_head.weight.data_ptr()
+    for name, parameter in trainable(one).items():
+        assert parameter.data_ptr() != trainable(two)[name].data_ptr()
+        with torch.no_grad():
+            parameter.zero_()
+    assert all(torch.equal(value, setup.base_state(root)[name]) for name, value in two.state_dict().items())
+
+
 def test_memory_for_other_windows_is_bounded(root, monkeypatch):
     monkeypatch.setattr(cached_trunk, "_MOST_BYTES", 20 * 16 * 4)
     setup = setup_of(root, cached=True)
