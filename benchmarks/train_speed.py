@@ -5,8 +5,9 @@ python benchmarks/train_speed.py [--blocks 2] [--steps 6]      (needs the extra 
 SmolLM2-135M with its last blocks trained on translations into Spanish, 16 examples a step, AdamW, one
 thread. `loop` is the plain loop: AutoModelForCausalLM, labels of -100 where nothing is learnt, filled up to
 the longest example of the batch. `whole` is m2m's training of the same model, `top` that with `cache_trunk`
-(the trunk has run before). Steps take turns; what is counted are CPU seconds (of one thread; the wall clock
-tells how busy a machine is) and tokens without those of filling up. The first round is a warm-up.
+(the trunk has run before). What is counted are CPU seconds (the wall clock tells how busy a machine is) and
+tokens without those of filling up: of a step, from trainings of two lengths, and of what comes before and
+after the steps. The ways take turns.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from statistics import median
 
 import torch
 
@@ -28,7 +29,9 @@ from m2m.setups.protocol import Batch, Examples, Setup
 from m2m.setups.rows.examples import longest
 from m2m.training import MixtureSampler, TrainRecipe, fine_tune
 
-BATCH, ROUNDS = 16, 3
+BATCH = 16
+#: Steps of the shorter training.
+FEW = 2
 RATE = 3e-4
 
 
@@ -62,8 +65,8 @@ def batches(setup: Setup) -> Iterator[Batch]:
         yield data.take(picked["spanish"])
 
 
-def plain_loop(setup: Setup, blocks: int, steps: int) -> Callable[[], None]:
-    """Make the loop that users write."""
+def plain_loop(setup: Setup, blocks: int) -> Callable[[int], None]:
+    """Make the loop that users write, with the model loaded."""
     from transformers import AutoModelForCausalLM
 
     folder = packaged_model("smollm2-135m-instruct", cache_dir())
@@ -74,7 +77,7 @@ def plain_loop(setup: Setup, blocks: int, steps: int) -> Callable[[], None]:
         block.requires_grad_(True)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def run() -> None:
+    def run(steps: int) -> None:
         optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0)
         model.train()
         for _, (tokens, learnt) in zip(range(steps), batches(setup), strict=False):
@@ -88,29 +91,29 @@ def plain_loop(setup: Setup, blocks: int, steps: int) -> Callable[[], None]:
     return run
 
 
-def ours(setup: Setup, steps: int) -> Callable[[], None]:
+def ours(setup: Setup) -> Callable[[int], None]:
     """Make m2m's training, its base state loaded before."""
     base = setup.base_state(cache_dir())
-    recipe = TrainRecipe(steps=steps, batch=BATCH, learning_rate=RATE)
     mixture = Mixture.subset(["spanish"], ["spanish"])
     setup.inputs(next(batches(setup)))  # has the trunk run
 
-    def run() -> None:
+    def run(steps: int) -> None:
+        recipe = TrainRecipe(steps=steps, batch=BATCH, learning_rate=RATE)
         fine_tune(setup, base, mixture, recipe, seed=0)
 
     return run
 
 
-def cpu_seconds(work: Callable[[], None]) -> float:
-    """Time work in CPU seconds."""
+def cpu_seconds(work: Callable[[int], None], steps: int) -> float:
+    """Time a training in CPU seconds."""
     begun = time.process_time()
-    work()
+    work(steps)
     return time.process_time() - begun
 
 
 def tokens_of(setup: Setup, steps: int) -> int:
-    """Count the tokens of the batches, without those of filling up."""
-    drawn = (batch for _, batch in zip(range(steps), batches(setup), strict=False))
+    """Count the tokens of the batches of the steps after the first `FEW`, without those of filling up."""
+    drawn = islice(batches(setup), FEW, FEW + steps)
     return sum(int(Windows.of(Examples(batch)).lengths.sum()) for batch in drawn)
 
 
@@ -119,15 +122,18 @@ def main(blocks: int, steps: int) -> None:
     torch.set_num_threads(1)
     plain, cached = load(blocks, cached=False), load(blocks, cached=True)
     print()
-    ways = {"loop": plain_loop(plain, blocks, steps), "whole": ours(plain, steps), "top": ours(cached, steps)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS + 1):
-        for name, work in ways.items():
-            seconds[name].append(cpu_seconds(work))
-    tokens, slowest = tokens_of(plain, steps), median(seconds["loop"][1:])
-    for name, took in seconds.items():
-        middle = median(took[1:])
-        print(f"{name:6} {tokens / middle:7.0f} tokens a second, {slowest / middle:.2f} x the loop")
+    ways = {"loop": plain_loop(plain, blocks), "whole": ours(plain), "top": ours(cached)}
+    for work in ways.values():
+        work(1)
+    few = {name: cpu_seconds(work, FEW) for name, work in ways.items()}
+    more = {name: cpu_seconds(work, FEW + steps) for name, work in ways.items()}
+    tokens = tokens_of(plain, steps)
+    a_step = {name: (more[name] - few[name]) / steps for name in ways}
+    for name, seconds in a_step.items():
+        print(
+            f"{name:6} {tokens / steps / seconds:6.0f} tokens a second, {a_step['loop'] / seconds:.2f} x the "
+            f"loop; {few[name] - FEW * seconds:.1f} s besides the steps"
+        )
 
 
 if __name__ == "__main__":
