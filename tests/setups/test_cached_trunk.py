@@ -14,6 +14,7 @@ from m2m.scoring import TargetScorer, score_model
 from m2m.setups import cached_trunk
 from m2m.setups.protocol import load_state, trainable
 from m2m.training import TrainRecipe, fine_tune
+from m2m.training.recipe import LoraOptions
 
 pytest.importorskip("transformers", reason="needs the extra `huggingface`")
 
@@ -96,6 +97,20 @@ def test_training_and_scoring_end_where_the_whole_model_ends(root):
         # Four steps, each off by no more than the rate times the rounding of its gradient.
         torch.testing.assert_close(states[0][name], tensor, rtol=ROUNDING, atol=4 * 1e-3 * ROUNDING)
     assert scores[0] == pytest.approx(scores[1], rel=2 * ROUNDING)
+
+
+def test_an_adapter_of_the_top_is_that_of_the_whole(root):
+    pytest.importorskip("peft", reason="needs the extra `lora`")
+    mixture = Mixture.subset(["one", "two"], ["two"])
+    recipe = TrainRecipe(steps=3, batch=4, learning_rate=1e-2, adapter="lora", lora=LoraOptions(r=2))
+    states, base = [], setup_of(root, cached=True).base_state(root / "cache")
+    for setup, _ in both(root):
+        state = fine_tune(setup, setup.base_state(root / "cache"), mixture, recipe, seed=0)
+        states.append({name: state[name] for name in base})
+    name = "model.layers.3.mlp.down_proj.weight"
+    assert not torch.equal(states[0][name], base[name])
+    # AdamW's steps are as long whatever the gradient, so a rounding moves a weight by little of a step.
+    torch.testing.assert_close(states[0][name], states[1][name], rtol=ROUNDING, atol=3 * 1e-2 * ROUNDING)
 
 
 def test_the_trunk_runs_once(root, monkeypatch):
