@@ -1,13 +1,13 @@
 """Tokens a second of our training beside the loop that users write with transformers, on the same examples.
 
-python benchmarks/train_speed.py [--blocks 2] [--steps 6]      (needs the extra `gguf`)
+python benchmarks/train_speed.py [--blocks 2] [--steps 12]      (needs the extra `gguf`)
 
 SmolLM2-135M with its last blocks trained on translations into Spanish, 16 examples a step, AdamW, one
 thread. `loop` is the plain loop: AutoModelForCausalLM, labels of -100 where nothing is learnt, filled up to
 the longest example of the batch. `whole` is m2m's training of the same model, `top` that with `cache_trunk`
-(the trunk has run before). What is counted are CPU seconds (the wall clock tells how busy a machine is) and
-tokens without those of filling up: of a step, from trainings of two lengths, and of what comes before and
-after the steps. The ways take turns.
+(the trunk has run before). What is counted are CPU seconds of each step (the wall clock tells how busy a
+machine is) and tokens without those of filling up; the medians over steps are shown, without the first step,
+and what a training takes besides its steps.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from operator import truediv
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -30,8 +33,8 @@ from m2m.setups.rows.examples import longest
 from m2m.training import MixtureSampler, TrainRecipe, fine_tune
 
 BATCH = 16
-#: Steps of the shorter training.
-FEW = 2
+#: Trains so many steps, and calls after each.
+Training = Callable[[int, Callable[[], None]], None]
 RATE = 3e-4
 
 
@@ -65,7 +68,7 @@ def batches(setup: Setup) -> Iterator[Batch]:
         yield data.take(picked["spanish"])
 
 
-def plain_loop(setup: Setup, blocks: int) -> Callable[[int], None]:
+def plain_loop(setup: Setup, blocks: int) -> Training:
     """Make the loop that users write, with the model loaded."""
     from transformers import AutoModelForCausalLM
 
@@ -77,7 +80,7 @@ def plain_loop(setup: Setup, blocks: int) -> Callable[[int], None]:
         block.requires_grad_(True)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def run(steps: int) -> None:
+    def run(steps: int, stepped: Callable[[], None]) -> None:
         optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0)
         model.train()
         for _, (tokens, learnt) in zip(range(steps), batches(setup), strict=False):
@@ -87,34 +90,44 @@ def plain_loop(setup: Setup, blocks: int) -> Callable[[int], None]:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
+            stepped()
 
     return run
 
 
-def ours(setup: Setup) -> Callable[[int], None]:
+def ours(setup: Setup) -> Training:
     """Make m2m's training, its base state loaded before."""
     base = setup.base_state(cache_dir())
     mixture = Mixture.subset(["spanish"], ["spanish"])
     setup.inputs(next(batches(setup)))  # has the trunk run
 
-    def run(steps: int) -> None:
+    def run(steps: int, stepped: Callable[[], None]) -> None:
         recipe = TrainRecipe(steps=steps, batch=BATCH, learning_rate=RATE)
-        fine_tune(setup, base, mixture, recipe, seed=0)
+        fine_tune(setup, base, mixture, recipe, seed=0, progress=lambda *_: stepped())
 
     return run
 
 
-def cpu_seconds(work: Callable[[int], None], steps: int) -> float:
-    """Time a training in CPU seconds."""
-    begun = time.process_time()
-    work(steps)
-    return time.process_time() - begun
+@dataclass(frozen=True)
+class Took:
+    """CPU seconds of a training: of its steps but the first, and of all else."""
+
+    steps: list[float]
+    besides: float
 
 
-def tokens_of(setup: Setup, steps: int) -> int:
-    """Count the tokens of the batches of the steps after the first `FEW`, without those of filling up."""
-    drawn = islice(batches(setup), FEW, FEW + steps)
-    return sum(int(Windows.of(Examples(batch)).lengths.sum()) for batch in drawn)
+def timed(train: Training, steps: int) -> Took:
+    """Train, and time each step."""
+    begun, ends = time.process_time(), list[float]()
+    train(steps, lambda: ends.append(time.process_time()))
+    whole, each = time.process_time() - begun, [after - before for before, after in pairwise(ends)]
+    return Took(each, whole - median(each) * steps)
+
+
+def tokens_of(setup: Setup, steps: int) -> list[int]:
+    """Count the tokens of each step but the first, without those of filling up."""
+    drawn = islice(batches(setup), 1, steps)
+    return [int(Windows.of(Examples(batch)).lengths.sum()) for batch in drawn]
 
 
 def main(blocks: int, steps: int) -> None:
@@ -122,18 +135,13 @@ def main(blocks: int, steps: int) -> None:
     torch.set_num_threads(1)
     plain, cached = load(blocks, cached=False), load(blocks, cached=True)
     print()
-    ways = {"loop": plain_loop(plain, blocks), "whole": ours(plain), "top": ours(cached)}
-    for work in ways.values():
-        work(1)
-    few = {name: cpu_seconds(work, FEW) for name, work in ways.items()}
-    more = {name: cpu_seconds(work, FEW + steps) for name, work in ways.items()}
     tokens = tokens_of(plain, steps)
-    a_step = {name: (more[name] - few[name]) / steps for name in ways}
-    for name, seconds in a_step.items():
-        print(
-            f"{name:6} {tokens / steps / seconds:6.0f} tokens a second, {a_step['loop'] / seconds:.2f} x the "
-            f"loop; {few[name] - FEW * seconds:.1f} s besides the steps"
-        )
+    ways = {"loop": plain_loop(plain, blocks), "whole": ours(plain), "top": ours(cached)}
+    took = {name: timed(train, steps) for name, train in ways.items()}
+    for name, found in took.items():
+        speed = median(map(truediv, tokens, found.steps))
+        times = median(map(truediv, took["loop"].steps, found.steps))
+        print(f"{name:6}{speed:6.0f} tokens a second, {times:.2f} x the loop; {found.besides:.1f} s besides")
 
 
 if __name__ == "__main__":
@@ -141,6 +149,6 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--blocks", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=12)
     arguments = parser.parse_args()
     main(arguments.blocks, arguments.steps)
