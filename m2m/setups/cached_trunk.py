@@ -327,8 +327,11 @@ class _KeptActivations:
         self._places: dict[bytes, tuple[NDArray[np.float32], int]] = {}
         for part, file in zip(parts, files, strict=True):
             kept = _mapped(file, part)
-            keys = map(self._key, part.tokens)
-            self._places |= {key: (kept, row) for row, key in enumerate(keys)}
+            # A batch is cut before the last token of its longest example, which shorter ones still have.
+            here = torch.arange(part.tokens.shape[1]) < part.lengths[:, None]
+            for tokens in (part.tokens, part.tokens * here):
+                keys = map(self._key, tokens)
+                self._places |= {key: (kept, row) for row, key in enumerate(keys)}
         #: Batches of other windows that have come, by their tokens.
         self._others: dict[bytes, Tensor] = {}
 
