@@ -15,6 +15,9 @@ _PURPOSES = {
     "next": "expected to shrink the pick's regret most",
 }
 
+#: A training that leaves more of the expected regret than this is not worth its while.
+_NO_GAIN = 0.99
+
 
 def trust_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is known about the pick after trainings, each with its name.
@@ -86,7 +89,7 @@ def _next(found: Mapping[str, Any]) -> str:
     following = found.get("next")
     if following is None:
         return "none is left"
-    return (
-        f"{following['mixture']} would help most: expected regret {following['regret']:.3g} → "
-        f"{following['after']:.3g}"
-    )
+    regrets = f"expected regret {following['regret']:.3g} → {following['after']:.3g}"
+    if following["after"] > _NO_GAIN * following["regret"]:
+        return f"none by itself is expected to change the pick ({following['mixture']}: {regrets})"
+    return f"{following['mixture']} would help most: {regrets}"
