@@ -176,6 +176,8 @@ def outside_theory(recipe: TrainRecipe) -> list[str]:
     """Return how a recipe's experts and mixtures differ from an `UpdateRule`; minibatches are not counted."""
     reasons = {
         f"gradients are clipped at {recipe.clip_norm}": recipe.clip_norm is not None,
+        "low-rank factors are trained, not the weights": recipe.adapter is not None,
+        f"the model computes in {recipe.dtype}": recipe.dtype != "float32",
         "mixtures train longer than experts (pooled horizon)": recipe.horizon == "pooled",
         "examples are drawn by dataset sizes": recipe.sampling != "balanced",
         "shares count tokens": recipe.count == "tokens",

@@ -38,7 +38,8 @@ def draw(run: Path, out: Path) -> list[Path]:
         _experts(left, experts)
         _mixtures(right, mixtures)
         left.set_ylabel("loss of a batch [nat]")
-        figure.supxlabel("optimizer step", fontsize=8)
+        for axes in (left, right):
+            axes.set_xlabel("optimizer step")
         style.legend(figure, style.entries([left]))
         return style.save(figure, out / NAME)
 

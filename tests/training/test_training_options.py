@@ -143,16 +143,23 @@ def test_a_damaged_state_is_named(setup: LinearSetup, tmp_path: Path) -> None:
         trained(setup, RECIPE, saved)
 
 
-def test_activations_that_are_computed_again_change_no_bit(tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason="needs the extra `huggingface`")
+def test_activations_that_are_computed_again_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs the extra `huggingface`")
     setup = load_setup(write_language_run(tmp_path), None)
     names = tuple(setup.datasets)
     recipe = replace(RECIPE, steps=2)
+    passes = []
+    layer = transformers.models.llama.modeling_llama.LlamaMLP
+    forward = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda self, x: passes.append(1) or forward(self, x))
     plain, again = (
         train(setup, setup.base_state(Path()), Mixture.subset(names, names[:2]), each, 5)
         for each in (recipe, replace(recipe, checkpoint_activations=True))
     )
     assert all(torch.equal(plain.state[name], again.state[name]) for name in plain.state)
+    assert len(passes) == 2 * 2 + 2 * 2 * 2, "two layers, two steps: once, and then twice"
 
 
 @pytest.mark.parametrize(
