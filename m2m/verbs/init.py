@@ -99,7 +99,8 @@ def init(
     place.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         write_atomically(path, content)
-    return NewConfig(place / CONFIG, place / SCHEMA, f"m2m run {quote(str(place / CONFIG))} --dry-run")
+    config, run = (quote(str(place / name)) for name in (CONFIG, "run"))
+    return NewConfig(place / CONFIG, place / SCHEMA, f"m2m run {config} --out {run}")
 
 
 def _holds(path: Path, content: str) -> bool:

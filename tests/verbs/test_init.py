@@ -45,7 +45,7 @@ def test_own_files_run(here: Path) -> None:
     assert found["run"]["target"] == "goal"
     assert list(found["setup"]["datasets"]) == ["law_texts", "web"]
     assert found["setup"]["datasets"]["web"]["files"] == "../web.jsonl"
-    assert written.command == "m2m run mine/config.toml --dry-run"
+    assert written.command == "m2m run mine/config.toml --out mine/run"
     text = (
         written.config.read_text(encoding="utf-8")
         .replace("steps = 200", "steps = 2")
