@@ -172,13 +172,13 @@ def weights_label(names: Sequence[str], weights: Sequence[float]) -> str:
 
 
 def shown_label(label: str) -> str:
-    """Round the weights of a label, such as `a=0.25+b=0.75`, to six decimals for people."""
-    return re.sub(r"(?<==)-?[\d.]+(?:e-?\d+)?(?=\+|$)", lambda found: _rounded(float(found[0])), label)
+    """Round the weights of a label, as in `a=0.25+b=0.75`, to six decimals for people, without zeros."""
+    rounded = re.sub(r"(?<==)-?[\d.]+(?:e-?\d+)?(?=\+|$)", lambda found: _rounded(float(found[0])), label)
+    return "+".join(part for part in rounded.split("+") if not part.endswith("=0")) or rounded
 
 
 def _rounded(weight: float) -> str:
-    text = f"{weight:.6f}".rstrip("0").rstrip(".")
-    return text if float(text) else f"{weight:.1g}"
+    return f"{round(weight, 6) or 0.0:.6f}".rstrip("0").rstrip(".")
 
 
 def _digits(weight: float) -> str:
