@@ -18,6 +18,8 @@ from m2m.merging.methods.weighted import normalised, normaliser
 _PARALLEL = 1e-16
 #: |cos| above which mergekit's slerp takes the chord.
 _MERGEKIT_CHORD = 0.9995
+#: Sums of nuslerp's weights below this, in size, are zero, as in mergekit.
+_CANCEL = 1e-6
 #: 1 + (N−1)·cos below this is N unit vectors that sum to zero: there is no way to go, the base model stays.
 _OPPOSED = 1e-6
 
@@ -57,9 +59,10 @@ def slerp_weights(gram: Gram, settings: Settings) -> list[float]:
 
 
 def nuslerp_weights(gram: Gram, settings: Settings) -> list[float]:
-    """Slerp with t = w₂ / (w₁ + w₂) [2]."""
+    """Slerp with t = w₂ / (w₁ + w₂), half way where the weights cancel, as in mergekit [2]."""
     weights = settings.numbers("weight")
-    return arc(cosines_of(gram)[0][1], weights[1] / normaliser(weights, settings))
+    total = math.fsum(weights)
+    return arc(cosines_of(gram)[0][1], weights[1] / total if abs(total) >= _CANCEL else 0.5)
 
 
 def multislerp_weights(gram: Gram, settings: Settings) -> list[float]:
@@ -179,10 +182,8 @@ NUSLERP = GramSum(
     parameters=(WEIGHT, flag("nuslerp_row_wise", False), flag("nuslerp_flatten", True)),
     space="either",
     source="Shoemake 1985, on task vectors if there is a base model; the name is mergekit's",
-    differences="weights that cancel are refused (mergekit takes t = 0.5)",
     weights=nuslerp_weights,
     vectors=_nuslerp_vectors,
-    rejects=lambda settings: normaliser(settings.numbers("weight"), settings),
 )
 
 MULTISLERP = GramSum(

@@ -171,7 +171,7 @@ def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_output
             f"weights of tensor {name!r} have rows of {got}; wanted {n_outputs} rows of {n_inputs}"
         )
     for row in block:
-        if not all(map(math.isfinite, row)) or not any(row):
+        if not all(map(math.isfinite, row)) or (n_inputs > 1 and not any(row)):
             raise MixtureError(f"weights of tensor {name!r} must be finite and not all zero, got {list(row)}")
     return blocks.setdefault(block, len(blocks))
 

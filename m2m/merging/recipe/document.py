@@ -7,6 +7,7 @@ mergekit reads its recipes so; a scalar that is a number in both versions, and n
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,18 @@ _SCALARS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader of YAML 1.2 scalars that refuses repeated keys."""
+    """A safe loader of YAML 1.2 scalars that refuses repeated keys; `anchored` nodes have an anchor."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.anchored: set[yaml.Node] = set()
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        node: yaml.Node | None = super().compose_node(parent, index)
+        if node is not None and event.anchor is not None and not isinstance(event, yaml.AliasEvent):
+            self.anchored.add(node)
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Here and not where the mapping is made: merge keys (`<<`) have added theirs by then.
@@ -96,12 +108,12 @@ _Loader.add_constructor(f"{_TAG}float", _float)
 _Loader.add_constructor(f"{_TAG}bool", _boolean)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML document that is a mapping."""
+def read_yaml(path: Path, known: Collection[str] = ()) -> dict[str, Any]:
+    """Read one YAML document that is a mapping; keys besides the `known` that hold anchors are left out."""
     text = read_text(path, _WHAT, RecipeError, pipe=True, most=MOST_BYTES)
     with reading(_WHAT, path, RecipeError):
         try:
-            document = _document(text)
+            document = _document(text, known)
         except RecipeError as error:
             raise RecipeError(f"{path}: {error}") from None
     if not isinstance(document, dict):
@@ -110,16 +122,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _document(text: str) -> Any:
+def _document(text: str, known: Collection[str]) -> Any:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
         _count(node, {})
-        return loader.construct_document(node)
+        document = loader.construct_document(node)
+        if known and isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value not in known and _holds(value, loader.anchored):
+                    document.pop(key.value, None)
+        return document
     finally:
         loader.dispose()
+
+
+def _holds(node: yaml.Node, anchored: set[yaml.Node]) -> bool:
+    parts = node.value if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in node.value for part in pair]
+    return node in anchored or any(_holds(part, anchored) for part in parts)
 
 
 def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:

@@ -14,6 +14,7 @@ from m2m.merging.recipe.keys import as_list, as_mapping, check_keys, refuse_if_s
 from m2m.merging.recipe.models import ModelRef, read_model
 from m2m.merging.recipe.recipe import Expert, Level, Recipe, Slice
 from m2m.merging.recipe.settings import read_setting
+from m2m.support.schema import closest
 
 _TOP = (
     "merge_method",
@@ -39,7 +40,7 @@ def load(source: Path | str | Mapping[str, Any]) -> Recipe:
         return read_recipe(source)
     from m2m.merging.recipe.document import read_yaml
 
-    data = read_yaml(Path(source))
+    data = read_yaml(Path(source), _TOP)
     try:
         return read_recipe(data)
     except RecipeError as error:
@@ -48,6 +49,7 @@ def load(source: Path | str | Mapping[str, Any]) -> Recipe:
 
 def read_recipe(data: Mapping[str, Any]) -> Recipe:
     """Check a recipe's plain data, as read from YAML."""
+    data = {key: value for key, value in data.items() if not str(key).startswith("x-")}
     check_keys(data, _TOP, "")
     if not isinstance(data.get("merge_method"), str):
         raise RecipeError(f"merge_method must name a merge method, got {data.get('merge_method')!r}")
@@ -86,9 +88,15 @@ class _Reader:
     def level(self, value: object, where: str, *, shared: bool) -> Level:
         # Shared parameters may stand at every level but that of a single model.
         table = as_mapping(value, where)
-        check_keys(table, [parameter.name for parameter in self.method.parameters], where)
+        own = {parameter.name for parameter in self.method.parameters}
+        others = {parameter.name for method in methods.METHODS.values() for parameter in method.parameters}
+        near = any(closest(str(name), own | others) for name in table if name not in own | others)
+        check_keys(table, own | others if near else own | others.intersection(table), where)
         level = {}
         for name, setting in table.items():
+            if name not in own:  # mergekit reads no parameter that its method does not ask for
+                self.notes.append(f"{where}.{name} has no effect on {self.method.name}")
+                continue
             parameter, place = self.method.parameter(name), f"{where}.{name}"
             if setting is None:
                 continue
