@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
         self.anchored: set[yaml.Node] = set()
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         node: yaml.Node | None = super().compose_node(parent, index)
         if node is not None and event.anchor is not None and not isinstance(event, yaml.AliasEvent):
             self.anchored.add(node)
