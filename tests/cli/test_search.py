@@ -203,7 +203,9 @@ def test_live_models_race_on_a_text(capsys: pytest.CaptureFixture[str]) -> None:
     Path("t.sqlite").unlink()
     assert main([*command, "--json", "--race"]) == 0
     raced = json.loads(capsys.readouterr().out)
-    assert (raced["picked"], raced["value"]) == (plain["picked"], plain["value"])
+    assert raced["picked"] == plain["picked"]
+    # A race takes the rows in other batches, whose products end in other last bits of float32.
+    assert raced["value"] == pytest.approx(plain["value"], rel=100 * 2**-24)
     assert raced["race"]["evaluations"] < raced["race"]["of"] == 700
 
 
