@@ -222,7 +222,10 @@ def _unit(values: Floats) -> Floats:
 def _ratio(top: Floats, first: Floats, second: Floats) -> Floats:
     """Return top / √(first·second), NaN for 0/0, and never beyond ±1 by a rounding. [R]."""
     defined = (first > 0) & (second > 0)
-    product = np.where(defined, first * second, 1)
-    # Of equal sums the root is exactly their value, so r is exactly 1; small sums' product may be 0.
-    bottom = np.where(product > 0, np.sqrt(product), np.sqrt(first) * np.sqrt(second))
+    with np.errstate(over="ignore"):
+        product = np.where(defined, first * second, 1)
+    # Of equal sums the root is exactly their value, so r is exactly 1; the product of sums that are small or
+    # large may be 0 or infinite.
+    whole = (product > 0) & np.isfinite(product)
+    bottom = np.where(whole, np.sqrt(product), np.sqrt(first) * np.sqrt(second))
     return np.where(defined, np.clip(top / bottom, -1.0, 1.0), np.nan)
