@@ -4,6 +4,7 @@ Every verb of the command line is a function here that does all of it; its optio
 
     init     a configuration that runs, from your files
     run      data → experts → every subset merged and scored → the pick, really trained → report
+    dry_run  what a run would do and take, before it does it (`m2m run --dry-run`)
     mix      the best shares on the simplex instead of a subset, with intervals (MergeMix)
     merge    checkpoints by a recipe (mergekit YAML), streamed in bounded memory
     moments  AdamW's second moments of a Trainer's checkpoint, for the method adam_merge
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from m2m.ops import weighted_sum
     from m2m.pipeline.report import write_report as report
     from m2m.predicting import predict
+    from m2m.verbs.dry_run import dry_run
     from m2m.verbs.export import export
     from m2m.verbs.init import init
     from m2m.verbs.mix import mix
@@ -53,6 +55,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "Checkpoint": ("m2m.checkpoint", "Checkpoint"),
     "Mixture": ("m2m.mixture", "Mixture"),
     "build_info": ("m2m.build", "build_info"),
+    "dry_run": ("m2m.verbs.dry_run", "dry_run"),
     "errors": ("m2m.errors", None),
     "export": ("m2m.verbs.export", "export"),
     "init": ("m2m.verbs.init", "init"),
@@ -76,6 +79,7 @@ __all__ = [
     "Mixture",
     "__version__",
     "build_info",
+    "dry_run",
     "errors",
     "export",
     "init",

@@ -193,11 +193,14 @@ def of_test_scores(folder: RunFolder, results: Mapping[str, Any]) -> dict[str, E
     with ScoreTable(folder.table, read_only=True) as table:
         found = dict(_test_rows(table, results))
     picked = Mixture.subset(names, results["picked"]).label
+    # A run with `baselines = false` trained none of the first two.
+    baselines = {"beats_all": "all", "beats_similarity": "similarity"}
     against = {
-        "beats_all": Mixture.subset(names, results["all"]).label,
-        "beats_similarity": Mixture.subset(names, results["similarity"]).label,
-        "no_negative_transfer": "",
+        claim: Mixture.subset(names, results[baseline]).label
+        for claim, baseline in baselines.items()
+        if baseline in results
     }
+    against["no_negative_transfer"] = ""
     return {
         claim: paired([a - b for a, b in zip(found[picked], found[other], strict=True)], picked, other)
         for claim, other in against.items()

@@ -27,8 +27,7 @@ from m2m.support.progress import Progress, nobody
 
 #: What claims are asked about a run's results.
 _NEEDED = (
-    "target", "metric", "higher_is_better", "datasets", "picked", "all", "similarity", "test", "seconds",
-    "seed",
+    "target", "metric", "higher_is_better", "datasets", "picked", "test", "seconds", "seed",
 )  # fmt: skip
 
 

@@ -47,5 +47,5 @@ def execute(args: argparse.Namespace) -> int:
     if args.json:
         print_json(asdict(written))
     elif not args.quiet:
-        print(f"wrote {written.config}\nnext: {written.command}")
+        print(f"wrote {written.config}\nwhat it takes: {written.dry_run}\nnext: {written.command}")
     return 0

@@ -3,7 +3,8 @@
 With --validate every subset is really trained as well, which measures how far merged scores can be trusted;
 with --validate M so many are, half drawn by chance and half the pick's contenders, which says how far off the
 best the pick may be, and what to train next. The pick may then move to what training shows to be better.
-An interrupted run goes on where it was: run the same command again.
+An interrupted run goes on where it was: run the same command again. With --dry-run everything is checked and
+nothing is done: it is said how many trainings that makes, and about how long, how much memory and disk.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from m2m.cli.score import add_means
-from m2m.support.command_line import add_out, positive
+from m2m.errors import ConfigError
+from m2m.support.command_line import positive
 
 HELP = "find the best mixture, from data to report"
 
@@ -24,7 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config", type=Path, metavar="CONFIG.toml", help="what to mix, how to train, what to choose for"
     )
-    add_out(parser, "the run folder, new or of an interrupted run")
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="the run folder, new or of an interrupted run"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="check everything, and say what the run would do and take; with --out: what is left to do",
+    )  # fmt: skip
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
     )
@@ -51,10 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Do the whole run."""
+    """Do the whole run, or say what it would do."""
     from m2m.cli.output import print_json, print_notes, progress
     from m2m.verbs.run import run
 
+    if args.dry_run:
+        return _dry_run(args)
+    if args.out is None:  # argparse cannot say "unless"
+        raise ConfigError("--out PATH is missing, the run folder; --dry-run alone goes without")
     report = run(
         args.config, args.out, budget=args.budget, validate=args.validate, until=args.until,
         workers=args.workers, mode=args.mode, memory=args.memory, device=args.device,
@@ -66,6 +78,24 @@ def execute(args: argparse.Namespace) -> int:
         print_json({**report.results, "report": report.page})
     elif not args.quiet:
         _tell(report.results, report.page)
+    return 0
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    from m2m.cli.dry_run import tell
+    from m2m.cli.output import print_json, print_notes, progress
+    from m2m.verbs.dry_run import dry_run
+
+    found = dry_run(
+        args.config, args.out, budget=args.budget, validate=args.validate, until=args.until,
+        workers=args.workers, device=args.device, progress=progress(quiet=args.quiet),
+    )  # fmt: skip
+    if not args.quiet:
+        print_notes(found.notes)
+    if args.json:
+        print_json(found.to_json())
+    elif not args.quiet:
+        tell(found)
     return 0
 
 

@@ -43,6 +43,8 @@ class RunOptions:
         truth_seeds: Training seeds a mixture gets where every one is trained; the second one gives the noise
             ceiling.
         seed: First training seed; also seeds the random-subset baseline.
+        baselines: Whether what the pick is compared with is trained too: all datasets, those most similar to
+            the target, and a random subset. `false` trains the pick alone, unless every mixture is trained.
     """
 
     target: str | Mapping[str, float]
@@ -52,6 +54,7 @@ class RunOptions:
     until: str | None = None
     truth_seeds: Positive = 2
     seed: Natural = 0
+    baselines: bool = True
 
     @property
     def trains_all(self) -> bool:
@@ -62,6 +65,11 @@ class RunOptions:
     def trains_some(self) -> bool:
         """Whether mixtures are trained on advice, until there are enough."""
         return not self.trains_all and (self.until is not None or self.validate is not False)
+
+    @property
+    def has_baselines(self) -> bool:
+        """Whether the baselines are among the models: they cost nothing where every mixture is trained."""
+        return self.baselines or self.trains_all
 
     @property
     def most_trainings(self) -> int | None:
@@ -141,11 +149,11 @@ class RunConfig:
     def identity(self) -> str:
         """Hash of all that decides the results.
 
-        `budget`, `validate`, `until`, `save_moments` and `[mix]` only add to them. Models from elsewhere are
-        told by their content, where the run keeps them.
+        `budget`, `validate`, `until`, `baselines`, `save_moments` and `[mix]` only add to them. Models from
+        elsewhere are told by their content, where the run keeps them.
         """
         content = asdict(self.run) | {"train": self.train.deciding, "setup": self.setup}
-        for adding in ("budget", "validate", "until"):
+        for adding in ("budget", "validate", "until", "baselines"):
             del content[adding]
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -30,9 +30,13 @@ def note_data(folder: RunFolder, setup: Setup, recipe: TrainRecipe, progress: Pr
     inventory = inventory_of(setup)
     write_atomically(folder.data, json.dumps(inventory.to_json(), indent=1, ensure_ascii=False) + "\n")
     notes = tuple(inventory.notes())
-    lines = [*inventory.lines(), epochs_of_experts(inventory, recipe), *(f"note: {note}" for note in notes)]
-    say(progress, lines)
+    say(progress, [*data_lines(inventory, recipe), *(f"note: {note}" for note in notes)])
     return replace(folder, notes=(*folder.notes, *notes))
+
+
+def data_lines(inventory: Inventory, recipe: TrainRecipe) -> list[str]:
+    """Write the table of what was read, and how often experts go through it, for a terminal."""
+    return [*inventory.lines(), epochs_of_experts(inventory, recipe)]
 
 
 def epochs_of_experts(inventory: Inventory, recipe: TrainRecipe) -> str:

@@ -70,8 +70,7 @@ def run(
     if config.run.trains_some and adviser is None:
         raise ConfigError("which mixtures to train is said by an adviser, and there is none: m2m.run has one")
     run_folder.check(out, config, growing=True)
-    setup = load_setup(config, progress)
-    _check_names(config, setup)
+    setup = checked_setup(config, progress)
     contents, grown = contents_of(setup), growth(RunFolder(out), config, setup, progress)
     claimed = run_folder.claim(out, config, contents, grown)
     with claimed as folder, ScoreTable(folder.table) as table, one_thread():
@@ -89,13 +88,16 @@ def run(
     return folder
 
 
-def _check_names(config: RunConfig, setup: Setup) -> None:
+def checked_setup(config: RunConfig, progress: Progress | None) -> Setup:
+    """Load a configuration's set-up, and hold `[run]` against it (`load_setup`)."""
+    setup = load_setup(config, progress)
     for name in (*config.run.weights, *config.run.fidelity):
         if name not in setup.targets:
             raise ConfigError(
                 f"{config.path} [run]: no target {name!r}; the set-up has {list(setup.targets)}"
             )
     search_budget(config, len(setup.datasets))
+    return setup
 
 
 class _Scores(dict[str, float]):
@@ -165,24 +167,28 @@ class _Steps(RunSteps):
         return self.results(chosen, test) | found
 
     def choose(self) -> dict[str, Mixture]:
-        """Return the pick by the surrogate, and the baselines' choices."""
-        targets = {name: self.setup.targets[name].validation for name, _ in self.validation}
-        kept = KeptEmbeddings(self.folder.embeddings, checkpoint_key(self.folder.base), self.contents)
-        with self.timed("similarity"):
-            self.similarities = similarities(
-                self.setup, self.base_model, self.setup.datasets, targets, kept, self.progress
-            )
-        baselines = {
-            "all": Mixture.subset(self.datasets, self.datasets),
-            "similarity": Mixture.subset(self.datasets, most_similar(self.similarity())),
-            "random": self.space.sample(random.Random(self.config.run.seed)),
-        }
+        """Return the pick by the surrogate, and the baselines' choices where they are wanted."""
+        baselines = self.baselines() if self.config.run.has_baselines else {}
         # A search need not have asked for them.
         there = {mixture.key for mixture in self.candidates}
         others = [mixture for mixture in _distinct(baselines) if mixture.key not in there]
         self.merge(others, self.validation, "merged baselines")
         self.candidates += others
         return {"picked": self.best("merged", self.candidates), **baselines}
+
+    def baselines(self) -> dict[str, Mixture]:
+        """Return what the pick is compared with: all datasets, the most similar ones, a random subset."""
+        targets = {name: self.setup.targets[name].validation for name, _ in self.validation}
+        kept = KeptEmbeddings(self.folder.embeddings, checkpoint_key(self.folder.base), self.contents)
+        with self.timed("similarity"):
+            self.similarities = similarities(
+                self.setup, self.base_model, self.setup.datasets, targets, kept, self.progress
+            )
+        return {
+            "all": Mixture.subset(self.datasets, self.datasets),
+            "similarity": Mixture.subset(self.datasets, most_similar(self.similarity())),
+            "random": self.space.sample(random.Random(self.config.run.seed)),
+        }
 
     def similarity(self) -> dict[str, float]:
         """Return how similar each dataset is to what the run chooses for: the targets' weighted mean."""
@@ -212,9 +218,9 @@ class _Steps(RunSteps):
     def advised(self, chosen: Mapping[str, Mixture], adviser: Adviser) -> dict[str, Any]:
         """Train what is trained in any case, then on advice; return what that says about the pick."""
         self.train(_distinct(chosen), [self.config.run.seed], self.validation, "chosen mixtures")
-        by_chance = chosen["random"]
+        by_chance = [mixture for name, mixture in chosen.items() if name == "random"]
         # What a search scored is no space that the random subset was drawn from.
-        given = [by_chance] if self.budget is None and len(by_chance.members) > 1 else []
+        given = [m for m in by_chance if self.budget is None and len(m.members) > 1]
         return Validation(self, adviser, self.evidence, self.candidates, given, self.validation).judged()
 
     def evidence(self) -> list[Evidence]:

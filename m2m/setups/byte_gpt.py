@@ -195,14 +195,25 @@ class ByteModel:
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
         """Return θ₀, pretrained on first use and kept under `cache`."""
-        path = cache / "base" / f"byte-gpt-{self.version}.pt"
+        path = self._kept(cache)
         if not path.exists():
-            model = self.build()
-            model.initialise(self.pretraining.seed)
+            model = self._drawn()
             with one_thread():
                 _pretrain(model, self.text, self.pretraining, progress)
             keep_tensors(model.state_dict(), path)
         return kept_tensors(path)
+
+    def drawn_state(self, cache: Path) -> dict[str, Tensor] | None:
+        """Return the weights that pretraining begins with; None where θ₀ is kept under `cache`."""
+        return None if self._kept(cache).exists() else self._drawn().state_dict()
+
+    def _drawn(self) -> ByteGPT:
+        model = self.build()
+        model.initialise(self.pretraining.seed)
+        return model
+
+    def _kept(self, cache: Path) -> Path:
+        return cache / "base" / f"byte-gpt-{self.version}.pt"
 
     def inputs(self, tokens: Tensor, learnt: Tensor | None = None) -> dict[str, Tensor]:
         """Name tokens as the model's forward does: int64 [B, T]; it gives logits whatever is learnt."""

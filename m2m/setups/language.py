@@ -164,6 +164,12 @@ class LanguageSetup:
         """Return θ₀, made on first use."""
         return self.language_model.base_state(cache, progress)
 
+    def drawn_state(self, cache: Path) -> dict[str, Tensor] | None:
+        """Return θ₀'s weights before pretraining, where that is still to do; None where θ₀ is at hand."""
+        drawn: Callable[[Path], dict[str, Tensor] | None] | None
+        drawn = getattr(self.language_model, "drawn_state", None)
+        return None if drawn is None else drawn(cache)
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean next-token cross-entropy of each example's learnt tokens, nat a token: [B]."""
         return self.judge(model(**self.inputs(batch)), batch)["loss"]

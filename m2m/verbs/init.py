@@ -47,11 +47,13 @@ class NewConfig:
         config: The configuration.
         schema: The JSON schema that editors complete it from.
         command: What to run next.
+        dry_run: What says before that what it would take.
     """
 
     config: Path
     schema: Path
     command: str
+    dry_run: str
 
 
 @checked()
@@ -78,7 +80,7 @@ def init(
         progress: Called with (done, total, step).
 
     Returns:
-        Where it is, and the command to run next.
+        Where it is, and the commands to run next.
 
     Raises:
         ConfigError: If a file is there already, or `data` and `targets` make no configuration.
@@ -100,7 +102,8 @@ def init(
     for path, content in files.items():
         write_atomically(path, content)
     config, run = (quote(str(place / name)) for name in (CONFIG, "run"))
-    return NewConfig(place / CONFIG, place / SCHEMA, f"m2m run {config} --out {run}")
+    command, dry_run = f"m2m run {config} --out {run}", f"m2m run {config} --dry-run"
+    return NewConfig(place / CONFIG, place / SCHEMA, command, dry_run)
 
 
 def _holds(path: Path, content: str) -> bool:

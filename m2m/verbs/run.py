@@ -11,7 +11,7 @@ from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
 from m2m.pipeline import run as merge_to_mix
 from m2m.pipeline.advice import Until
-from m2m.pipeline.config import RunConfig, RunOptions
+from m2m.pipeline.config import RunConfig
 from m2m.pipeline.report import write_report
 from m2m.pipeline.run_folder import to_train_on
 from m2m.scoring import Means
@@ -96,28 +96,29 @@ def run(
         RunFolderError: If `out` holds anything but a run of this configuration and these data.
     """  # noqa: DOC502 - raised by what is called
     means = means_of(mode, memory, device)
-    wanted = loaded(config)
-    wanted = replace(wanted, run=_options(wanted.run, budget, validate, until))
+    wanted = with_options(loaded(config), budget, validate, until)
     folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=progress, adviser=adviser)
     study_run(folder)
     page = write_report(folder.root)
     return RunReport(folder.root, folder.read_results(), page, folder.notes)
 
 
-def _options(
-    options: RunOptions, budget: int | None, validate: bool | int | None, until: str | None
-) -> RunOptions:
+def with_options(
+    config: RunConfig, budget: int | None, validate: bool | int | None, until: str | None
+) -> RunConfig:
     """Put what was asked for in the place of what the configuration says."""
+    options = config.run
     if validate is False:  # nothing is trained, so there is nothing to stop
         options = replace(options, until=None)
     elif until is not None:
         Until.parse(until)
-    return replace(
+    options = replace(
         options,
         budget=options.budget if budget is None else budget,
         validate=options.validate if validate is None else validate,
         until=options.until if until is None else until,
     )
+    return replace(config, run=options)
 
 
 def means_of(mode: Mode, memory: int | str | None, device: str) -> Means:

@@ -149,3 +149,35 @@ def test_a_run_of_an_earlier_m2m_is_told_of_once(
     for times in (1, 0):
         assert main(command) == 0
         assert capsys.readouterr().err.count(f"m2m: note: {out} is of an earlier m2m") == times
+
+
+def test_a_dry_run_is_told_to_people_and_to_programs_and_makes_no_folder(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["run", config, "--dry-run", "--workers", "2", "--until", "P(within 2 %) > 0.9"]) == 0
+    text, err = capsys.readouterr()
+    assert text.startswith("A run of run.toml would do this; nothing was kept.\n")
+    for row in (r"experts +3 +9 +18 +–", r"to judge the pick +0 to \d", r"merged candidates +7 +7 +49"):
+        assert re.search(row, text)
+    assert "with 2 workers" in text
+    assert "timing a step and a forward" in err
+    assert main(["run", config, "--dry-run", "--out", str(out), "-q", "--json"]) == 0
+    found, err = capsys.readouterr()
+    assert err == ""
+    told = json.loads(found)
+    assert told["workload"]["trainings"][0]["most"] == 3
+    assert told["seconds"]["trainings"] > 0
+    assert not out.exists()
+
+    assert main(["run", config, "--out", str(out), "--workers", "1", "-q"]) == 0
+    capsys.readouterr()
+    assert main(["run", config, "--dry-run", "--out", str(out)]) == 0
+    assert f"nothing was kept ({out} has " in capsys.readouterr().out
+
+
+def test_a_run_without_a_folder_is_one_line(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", config]) == 2
+    err = capsys.readouterr().err
+    assert "--out PATH is missing, the run folder; --dry-run alone goes without" in err
+    assert err.count("\n") == 1

@@ -46,6 +46,7 @@ def test_own_files_run(here: Path) -> None:
     assert list(found["setup"]["datasets"]) == ["law_texts", "web"]
     assert found["setup"]["datasets"]["web"]["files"] == "../web.jsonl"
     assert written.command == "m2m run mine/config.toml --out mine/run"
+    assert written.dry_run == "m2m run mine/config.toml --dry-run"
     text = (
         written.config.read_text(encoding="utf-8")
         .replace("steps = 200", "steps = 2")
