@@ -73,7 +73,7 @@ def plain_loop(setup: Setup, blocks: int) -> Training:
     from transformers import AutoModelForCausalLM
 
     folder = packaged_model("smollm2-135m-instruct", cache_dir())
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
     model.config.use_cache = False
     model.requires_grad_(False)
     for block in model.model.layers[-blocks:]:

@@ -28,8 +28,8 @@ def main() -> None:
     """Train on the job that m2m describes."""
     job = json.loads(Path(os.environ["M2M_JOB"]).read_text(encoding="utf-8"))
     recipe = job["recipe"]
-    tokenizer = AutoTokenizer.from_pretrained(job["base"])
-    model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(job["base"], trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32, trust_remote_code=False)
     with open(job["data"], encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
     examples = [_tokens(tokenizer, text) for text in texts]

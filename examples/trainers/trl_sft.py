@@ -32,7 +32,7 @@ def main() -> None:
     lora = parser.parse_args().lora
     job = json.loads(Path(os.environ["M2M_JOB"]).read_text(encoding="utf-8"))
     recipe, output = job["recipe"], Path(job["output"])
-    tokenizer = AutoTokenizer.from_pretrained(job["base"])
+    tokenizer = AutoTokenizer.from_pretrained(job["base"], trust_remote_code=False)
     arguments = SFTConfig(
         output_dir=str(output / "checkpoints"),
         max_steps=job["steps"],
@@ -59,7 +59,7 @@ def main() -> None:
 
         adapter = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = InOrder(
-        model=AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32, trust_remote_code=False),
         args=arguments,
         train_dataset=load_dataset("json", data_files=job["data"], split="train"),
         processing_class=tokenizer,

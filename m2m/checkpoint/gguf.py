@@ -44,9 +44,11 @@ def convert_gguf(file: Path, folder: Path) -> None:
     with reading("a model in GGUF that transformers knows", file, ConfigError), _quietly(), nobody_to_ask():
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        source = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
-        packed: Any = AutoModelForCausalLM.from_pretrained(file.parent, **source, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
+        source = {"gguf_file": file.name, "local_files_only": True}
+        packed: Any = AutoModelForCausalLM.from_pretrained(
+            file.parent, **source, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **source, trust_remote_code=False)
         # Transformers takes a model that was read from GGUF for a quantised one, and does not save it.
         if hasattr(packed.config, "quantization_config"):
             del packed.config.quantization_config

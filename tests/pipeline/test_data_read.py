@@ -74,7 +74,7 @@ def test_a_run_keeps_says_and_reports_what_it_read(path: Path, tmp_path: Path) -
     assert (sums["documents"], sums["examples"], sums["dropped"], sums["repeats"]) == (41, 40, 1, 1)
     table = [line for line in told.lines if line.startswith(("data ", "sums ", "prose ", "target goal"))]
     assert len(table) == 5
-    assert told.lines.index(table[-1]) < told.lines.index("(experts)")
+    assert told.lines.index(table[-1]) < told.lines.index("(experts, steps)")
     assert any(note.startswith("target goal: dataset sums trains on") for note in folder.notes)
     assert all(f"note: {note}" in told.lines for note in folder.notes)
     assert "epochs of experts, 2 × 4 examples each: 0.2 of sums, 0.286 of prose" in told.lines

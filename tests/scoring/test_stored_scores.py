@@ -106,9 +106,9 @@ def test_run_folders_keep_their_keys_and_values(tmp_path: Path) -> None:
         rows = {row.candidate: row for row in table.rows(origin="merged")}
     for mixture in all_subsets("abc"):
         row = rows[mixture.label]
-        assert row.key == content_key(
-            "merged", _key(folder.base), [_key(path) for path in experts], mixture.weights
-        )
+        pairs = zip(experts, mixture.weights, strict=True)
+        members = [(_key(path), weight) for path, weight in pairs if weight]
+        assert row.key == content_key("merged", _key(folder.base), members)
         assert row.examples.tolist() == _losses(states, mixture)
         assert (row.seed, row.split, row.version) == (None, "validation", "linear-1")
     assert set(rows) == {mixture.label for mixture in all_subsets("abc")}

@@ -57,7 +57,8 @@ def yes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Yes:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("some text to be scored " * 9, encoding="utf-8")
     lines = [json.dumps({"text": f"document {number} of several"}) for number in range(40)]
-    (tmp_path / "text.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "text.jsonl").write_text("\n".join(lines[::2]), encoding="utf-8")
+    (tmp_path / "target.jsonl").write_text("\n".join(lines[1::2]), encoding="utf-8")
     return terminal
 
 
@@ -113,7 +114,7 @@ read = "jsonl"
 files = "text.jsonl"
 read = "jsonl"
 [setup.targets.t]
-files = "text.jsonl"
+files = "target.jsonl"
 read = "jsonl"
 validation = 1
 test = 1
