@@ -15,6 +15,7 @@ from analysis.results import Reasons
 from analysis.trained_run import TrainedRun
 from m2m.errors import InputError
 from m2m.mixture import Mixture
+from m2m.support.progress import Progress, nobody
 from m2m.training import TrainRecipe
 
 #: Learning rates as shares of 1/‖H‖, and the horizon they are tried at.
@@ -96,13 +97,19 @@ class BoundStudy:
         )
 
 
-def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None = None) -> BoundStudy:
+def of_run(
+    run: TrainedRun,
+    mixture: Mixture | None = None,
+    target: str | None = None,
+    progress: Progress | None = None,
+) -> BoundStudy:
     """Sweep one mixture of a run over step sizes, horizons and the run's own optimizer.
 
     Args:
         run: The run, opened with few examples: every one of them is in every step.
         mixture: The mixture; None: all datasets in equal parts.
         target: Target whose loss is compared; None: the one the run chose for.
+        progress: Called with (done, total, what).
 
     Returns:
         The study.
@@ -112,14 +119,17 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
     """
     chosen = run.mixture_or_all(mixture)
     name, found_target = run.target_named(target)
+    tell = progress or nobody
+    tell(0, 1, "gradients and curvature at the base")
     found = ingredients(run.surface, chosen, seed=run.seed)
+    tell(1, 1, "gradients and curvature at the base")
     sharpness = max(max(abs(shape.lowest), abs(shape.highest)) for shape in found.experts)
     if not sharpness:
         raise InputError(f"no loss of {chosen.label} is curved at the base: steps have no size to sweep")
     plain = TrainRecipe(steps=STEPS, batch=1, learning_rate=1 / sharpness, optimizer="sgd")
     recipes = [replace(plain, learning_rate=share / sharpness) for share in RATES]
     recipes += [replace(plain, learning_rate=HORIZON_RATE / sharpness, steps=t) for t in HORIZONS]
-    points = sweep(run.surface, run.base, found, recipes, found_target.validation, run.seed)
+    points = sweep(run.surface, run.base, found, recipes, found_target.validation, run.seed, tell)
     own = replace(run.recipe, steps=STEPS, warmup=0)
     by_own = [replace(own, learning_rate=share * own.learning_rate) for share in OWN_RATES]
     l2 = UpdateRule.of(own).l2
@@ -130,7 +140,7 @@ def of_run(run: TrainedRun, mixture: Mixture | None = None, target: str | None =
         sharpness=sharpness,
         by_rate=tuple(points[: len(RATES)]),
         by_horizon=tuple(points[len(RATES) :]),
-        own=tuple(sweep(run.surface, run.base, shaped, by_own, found_target.validation, run.seed)),
+        own=tuple(sweep(run.surface, run.base, shaped, by_own, found_target.validation, run.seed, tell)),
         without_bound=tuple(without_bound(own)),
         target=name,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ from analysis.interaction.compare import Agreement, agreement, quotient
 from analysis.interaction.optimizers import UpdateRule, outside_theory
 from analysis.interaction.trained import TrainedResidual, full_batch, trained_residual
 from m2m.setups.protocol import Examples
+from m2m.support.progress import Progress, nobody
 from m2m.training import TrainRecipe
 
 
@@ -71,9 +72,10 @@ def sweep(
     surface: LossSurface,
     base: Mapping[str, Tensor],
     found: Ingredients,
-    recipes: Iterable[TrainRecipe],
+    recipes: Sequence[TrainRecipe],
     target: Examples,
     seed: int = 0,
+    progress: Progress = nobody,
 ) -> list[SweepPoint]:
     """Train experts and mixture by each recipe at full batch, and compare.
 
@@ -87,17 +89,20 @@ def sweep(
         recipes: The recipes; their batch is widened to the full batch.
         target: Examples of the target whose loss is compared.
         seed: Training seed.
+        progress: Called with (done, total, what), in recipes.
 
     Returns:
         A point a recipe.
     """
     shape = base_shape(surface, target, seed=seed)
     experts = anchors(found.mixture.datasets, share=1.0)
-    points = []
+    points: list[SweepPoint] = []
     for recipe in recipes:
+        progress(len(points), len(recipes), "recipes trained and bounded")
         whole = full_batch(surface.setup, [*experts, found.mixture], recipe)
         trained = trained_residual(surface, base, experts, found.mixture.weights, whole, seed)
         points.append(_point(surface, found, whole, trained, target, shape))
+    progress(len(points), len(recipes), "recipes trained and bounded")
     return points
 
 

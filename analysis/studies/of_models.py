@@ -225,6 +225,7 @@ def bound_error(
     target: str | None = None,
     examples: Natural = 8,
     float32: bool = False,
+    progress: Progress | None = None,
 ) -> Outcome[BoundStudy]:
     """Estimate bounds on residual and score error before a mixture is trained (`m2m-analysis error-bound`).
 
@@ -235,6 +236,7 @@ def bound_error(
         target: Target whose loss is compared; None: the run's.
         examples: Examples of every dataset and target, at even distances, all in every step; 0 for all.
         float32: Whether to compute in the model's precision, not float64.
+        progress: Called with (done, total, what).
 
     Returns:
         The estimated bounds over step sizes and horizons, and where they say nothing.
@@ -246,7 +248,7 @@ def bound_error(
     from paper_figs.mergemix import error_bound
 
     folder, opened = opened_run(run, out, NAME, examples, float32=float32)
-    study = of_run(opened, _mixture(mixture, opened), target)
+    study = of_run(opened, _mixture(mixture, opened), target, progress)
     content = to_json(study)
     write_results(folder, NAME, content | {"source": provenance(opened)}, to_tables(study), REASONS)
     error_bound.draw(folder, folder)

@@ -22,6 +22,7 @@ from m2m.errors import InputError
 from m2m.pipeline import config, run_folder
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.target_utility import scored_as
+from m2m.support.arguments import argument
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
 
@@ -102,8 +103,8 @@ def validate(sources: Sequence[str | Path], options: Options) -> Validation:
         The verdicts, in the order of the claims.
 
     Raises:
-        InputError: If there is no source, two have the same name, or one is neither a configuration nor a
-            finished run.
+        InputError: If there is no source, two have the same name, one is neither a configuration nor a
+            finished run, or trainings are wanted of one whose models the user's own trainer makes.
     """
     paths = [Path(source) for source in sources]
     names = [path.stem if path.is_file() else path.resolve().name for path in paths]
@@ -112,11 +113,27 @@ def validate(sources: Sequence[str | Path], options: Options) -> Validation:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such configuration or run folder")
+    if options.trainings:
+        for path in paths:
+            _check_trainer(path)
     roots = [_finished(path, options) for path in paths]
     asked = _with_transfers(
         [_ask(name, root, options) for name, root in zip(names, roots, strict=True)], options.seed
     )
     return Validation(asked, _verdicts(asked), options.seed)
+
+
+def _check_trainer(path: Path) -> None:
+    """Refuse a run whose models another trainer made, before hours are spent on it."""
+    folder = RunFolder(path)
+    if path.is_dir() and not (folder.config.exists() and folder.read_results().get("oracle")):
+        return  # no mixture is compared with others that would be trained here
+    loaded = config.load(folder.config if path.is_dir() else path)
+    if loaded.trainer.command:
+        raise InputError(
+            f"{path} trains by a command of its own ([train] command), and the trainings that some claims "
+            f"need would be m2m's, another recipe: leave these claims open, see {argument('trainings')}"
+        )
 
 
 def _finished(path: Path, options: Options) -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from m2m.cli.output import print_table
 from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
-    from m2m.pipeline.workload import Trainings
+    from m2m.pipeline.workload import Scoring, Trainings
     from m2m.verbs.dry_run import DryRun
 
 
@@ -17,26 +18,12 @@ def tell(found: DryRun) -> None:
     work, timing = found.workload, found.timing
     there = f" ({found.out} has {work.there} trained models)" if work.there else ""
     print(f"A run of {found.config.name} would do this; nothing was kept{there}.\n")
-    print_table(
-        [
-            ["trainings", "models", "steps", "examples", "tokens"],
-            *(_row(stage) for stage in work.trainings if stage.most),
-        ]
-    )
+    _print(("trainings", "models", "steps", "examples", "tokens"), _trainings(work.trainings))
     if work.given:
         print(f"{work.given} experts exist already, and are taken")
     print()
     scorings = (work.merged, work.trained, work.tested, work.embedded)
-    print_table(
-        [
-            ["scored", "at most", "on examples each", "forwards"],
-            *(
-                [one.kind, f"{one.models:,}", f"{one.examples:,}", f"{one.forwards:,}"]
-                for one in scorings
-                if one.models
-            ),
-        ]
-    )
+    _print(("scored", "at most", "on examples each", "forwards"), _scored(scorings))
     print(f"\nestimated from one timed step and one timed forward, with {_workers(found.workers)}:")
     step = "" if timing.step is None else f"{timing.step:.3g} s a training step, "
     free = f"{format_bytes(timing.free)} free"
@@ -44,7 +31,7 @@ def tell(found: DryRun) -> None:
         [
             ["  time", f"at most {_time(found)} ({step}{timing.example:.3g} s an example that is scored)"],
             ["", "; ".join(f"{kind} {_span(seconds)}" for kind, seconds in found.seconds.items())],
-            ["  memory", f"{format_bytes(found.memory)} ({format_bytes(timing.memory)} a worker); {free}"],
+            ["  memory", f"{format_bytes(found.memory)} ({format_bytes(timing.memory)} a process); {free}"],
             [
                 "  disk",
                 f"{format_bytes(found.disk)} ({format_bytes(timing.model)} a model); "
@@ -55,10 +42,26 @@ def tell(found: DryRun) -> None:
     print("Starting workers, loading, merging, writing models and the report come on top.")
 
 
-def _row(stage: Trainings) -> list[str]:
-    models = f"{stage.most:,}" if stage.least == stage.most else f"{stage.least:,} to {stage.most:,}"
-    tokens = "–" if stage.tokens is None else f"{stage.tokens:,}"
-    return [stage.kind, models, f"{stage.steps:,}", f"{stage.examples:,}", tokens]
+def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if rows:
+        print_table([head, *rows])
+    else:
+        print(f"{head[0]}: none is left")
+
+
+def _trainings(stages: Sequence[Trainings]) -> list[list[str]]:
+    rows = []
+    for stage in filter(lambda one: one.most, stages):
+        models = f"{stage.most:,}" if stage.least == stage.most else f"{stage.least:,} to {stage.most:,}"
+        tokens = "–" if stage.tokens is None else f"{stage.tokens:,}"
+        rows.append([stage.kind, models, f"{stage.steps:,}", f"{stage.examples:,}", tokens])
+    return rows
+
+
+def _scored(kinds: Sequence[Scoring]) -> list[list[str]]:
+    return [
+        [one.kind, f"{one.models:,}", f"{one.examples:,}", f"{one.forwards:,}"] for one in kinds if one.models
+    ]
 
 
 def _workers(many: int) -> str:

@@ -42,7 +42,7 @@ class DryRun:
         seconds: Estimated seconds, at most: `trainings` (None with a trainer of the user's own), `merged`
             candidates, and `others` that are scored. Starting workers, loading, merging, writing and the
             report are not in them.
-        memory: Estimated bytes of all workers together while they train, at most.
+        memory: Estimated bytes of all processes together while they train, at most.
         disk: Estimated bytes of the models that the run writes, at most.
         disk_free: Bytes that are free where it would write.
         notes: What its user should be told.
@@ -113,7 +113,8 @@ def dry_run(
     work, timing = workload(wanted, setup, folder), measure(wanted, setup, place, tell)
     many = workers or os.cpu_count() or 1
     side_by_side = 1 if timing.on_gpu else many
-    memory = timing.memory * max(1, min(side_by_side, max((s.most for s in work.trainings), default=1)))
+    busy = max(1, min(side_by_side, max((stage.most for stage in work.trainings), default=1)))
+    memory = timing.memory * (busy + 1 if busy > 1 else 1)  # who waits for workers has the data too
     disk, free = _disk(work, timing, wanted, folder), _free(Path() if folder is None else folder.root)
     notes = (*inventory.notes(), *_notes(wanted, work, timing, memory, disk, free))
     seconds = _seconds(work, timing, many, side_by_side)

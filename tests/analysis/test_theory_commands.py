@@ -168,6 +168,20 @@ def test_error_bound(run: Path, tmp_path: Path) -> None:
     assert all(float(row["measured"]) <= float(row["estimated_bound"]) for row in table)
 
 
+def test_error_bound_tells_how_far_it_is(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["error-bound", str(run), "--out", str(tmp_path / "told")]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[:2] == [f"gradients and curvature at the base {done}/1" for done in (0, 1)]
+    stages = [[*range(13)], [*range(5)]]  # step sizes and horizons, then the run's own optimizer
+    assert told[2:] == [
+        f"recipes trained and bounded {done}/{len(stage) - 1}" for stage in stages for done in stage
+    ]
+    assert main(["error-bound", str(run), "--out", str(tmp_path / "quiet"), "-q"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_outlook(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = done("outlook", run, tmp_path / "out")
     # Least squares and small steps: the predicted residual is nearly the real one, and short.

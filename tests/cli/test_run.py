@@ -173,7 +173,10 @@ def test_a_dry_run_is_told_to_people_and_to_programs_and_makes_no_folder(
     assert main(["run", config, "--out", str(out), "--workers", "1", "-q"]) == 0
     capsys.readouterr()
     assert main(["run", config, "--dry-run", "--out", str(out)]) == 0
-    assert f"nothing was kept ({out} has " in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"nothing was kept ({out} has " in text
+    assert "trainings: none is left\n" in text
+    assert "scored: none is left\n" in text
 
 
 def test_a_run_without_a_folder_is_one_line(config: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
     assert found.timing.step is not None
     assert found.timing.step > 0
     assert found.disk == found.timing.base + found.workload.most_trainings * found.timing.model
-    assert found.memory == 2 * found.timing.memory
+    assert found.memory == 3 * found.timing.memory  # two workers, and who waits for them
 
 
 def test_a_dry_run_of_a_begun_run_leaves_it_and_subtracts(tmp_path: Path) -> None:

@@ -131,6 +131,27 @@ def test_a_finished_run_is_only_read(done: Path, tmp_path: Path, capsys: pytest.
     assert less["orthogonal"]["evidence"] is not None
 
 
+def test_claims_that_need_trainings_are_refused_where_another_program_trains(
+    done: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(done / "runs" / "tiny", tmp_path / "mine")
+    for configuration in (run / "config.toml", tmp_path / "own.toml"):
+        text = (
+            (folder / "tiny.toml").read_text().replace("[setup]", "command = ['{python}', 'x.py']\n[setup]")
+        )
+        configuration.write_text(text)
+    for source in (run, tmp_path / "own.toml"):
+        assert main(["validate", str(source), "--out", str(tmp_path / "out")]) == 2
+        err = capsys.readouterr().err
+        assert f"{source} trains by a command of its own" in err
+        assert "leave these claims open, see --no-trainings" in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "out" / "runs").exists()
+    options = ["--no-trainings", "--no-curvature", "-q"]
+    assert main(["validate", str(run), "--out", str(tmp_path / "out"), *options]) == 0
+    assert verdicts(tmp_path / "out")["uniformity_matters"]["reason"].startswith("needs the extra trainings")
+
+
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
