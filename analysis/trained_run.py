@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from analysis.curvature.loss_surface import LossSurface
-from m2m import setups
 from m2m.checkpoint import verified_state
 from m2m.data import cache_dir
 from m2m.errors import InputError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import config
 from m2m.pipeline.run_folder import RunFolder
-from m2m.scoring import model_state
-from m2m.setups.protocol import Batch, Examples, Setup, Target, contents_of
+from m2m.scoring import load_targets, model_state
+from m2m.setups.protocol import Batch, Examples, Setup, Target
 from m2m.setups.rows.inventory import Inventory, inventory_of
 from m2m.support.arguments import argument
 from m2m.support.progress import Progress
@@ -141,6 +140,7 @@ class TrainedRun:
         recipe: How all of them were trained.
         seed: First training seed.
         target: Name of the target the run chose for; None where it chose for several at once.
+        judged: Names of targets that tasks judge.
     """
 
     folder: RunFolder
@@ -154,6 +154,7 @@ class TrainedRun:
     recipe: TrainRecipe
     seed: int
     target: str | None
+    judged: tuple[str, ...] = ()
 
     def displacement(self, mixture: Mixture, seed: int) -> Tensor | None:
         """Read θ*(λ) − θ₀ of what a mixture was trained to, or None if it was not with that seed. [P]."""
@@ -174,6 +175,11 @@ class TrainedRun:
             raise InputError(
                 f"{self.folder.root} chose for several targets at once: say {argument('target')} with one of "
                 f"{list(self.setup.targets)}"
+            )
+        if chosen in self.judged:
+            raise InputError(
+                f"{self.folder.root}: target {chosen!r} is judged by a task, which has no gradient: say "
+                f"{argument('target')} with one of {list(self.setup.targets)}"
             )
         if chosen not in self.setup.targets:
             raise InputError(f"no target {chosen!r}; the run has {list(self.setup.targets)}")
@@ -200,9 +206,9 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
     loaded, origin = config.load(folder.config), folder.read_identity()
     if loaded.identity != origin["identity"]:
         raise RunFolderError(f"{folder.config} was changed after the run was made from it")
-    original = setups.load(loaded.setup, loaded.root, cache_dir())
-    folder.check_contents(contents_of(original))
-    setup = study_setup(original, examples, float64=float64)
+    targets = load_targets(loaded.setup, loaded.root, cache_dir())
+    folder.check_contents(targets.contents)
+    setup = study_setup(targets.setup, examples, float64=float64)
     subsets = all_subsets(list(setup.datasets))
     singles = subsets[: len(setup.datasets)]
     missing = [m.label for m in singles if not folder.model(m, loaded.run.seed).exists()]
@@ -225,4 +231,5 @@ def open_run(root: str | Path, examples: int | None = None, *, float64: bool = T
         recipe=loaded.train,
         seed=loaded.run.seed,
         target=loaded.run.target if isinstance(loaded.run.target, str) else None,
+        judged=tuple(targets.judged),
     )

@@ -17,8 +17,8 @@ from analysis.fidelity.study import FidelityStudy, study, write
 from analysis.member_cells import check_once, members_of_cell
 from analysis.results import explained, run_source
 from m2m.errors import InputError
+from m2m.pipeline.headlines import headline_rows
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.target_utility import table_metric
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import read_frame
@@ -186,7 +186,7 @@ def of_scores(
     Args:
         frame: Columns `candidate`, `members` (JSON list), `origin` (base, merged, trained), `task`, `split`,
             `metric`, `seed`, `value`, `higher_is_better`, and `examples` (an array a row) if known.
-        metric: The metric; may be left out if there is only one.
+        metric: The metric; may be left out if every task has only one.
         split: Split of the merged models' scores.
         trained_split: Split of the trained models' scores; None: the same.
         first_seed: Training seed that is the truth; None: the lowest. The next one gives the noise ceiling.
@@ -201,12 +201,13 @@ def of_scores(
         InputError: If the metric is not there or not given, a score occurs twice, or a task's scores are of
             different versions of it, directions or numbers of examples.
     """
-    metrics = sorted(frame["metric"].unique())
-    if metric is None and len(metrics) != 1:
+    metrics, scores = sorted(frame["metric"].unique()), frame
+    if metric is None and (not metrics or frame.groupby("task")["metric"].nunique().max() > 1):
         raise InputError(f"the score table has {len(metrics)} metrics, say which: {metrics}")
-    if metric is not None and metric not in metrics:
-        raise InputError(f"the score table has no metric {metric!r}; it has {metrics}")
-    scores = frame[frame["metric"] == (metric or metrics[0])]
+    if metric is not None:
+        if metric not in metrics:
+            raise InputError(f"the score table has no metric {metric!r}; it has {metrics}")
+        scores = frame[frame["metric"] == metric]
     merged = scores[(scores["origin"] == "merged") & (scores["split"] == split)]
     trained = scores[(scores["origin"] == "trained") & (scores["split"] == (trained_split or split))]
     targets = _of_tasks(merged, trained, first_seed)
@@ -282,7 +283,7 @@ def _by_candidate(task: str, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_run(root: str | Path, *, seed: int = 0) -> FidelityStudy:
-    """Measure fidelity in a run folder's table of scores, on its headline metric.
+    """Measure fidelity in a run folder's table of scores, on the metric that decides on each target.
 
     Args:
         root: The run folder, of a run with `validate = true`.
@@ -306,7 +307,7 @@ def of_run(root: str | Path, *, seed: int = 0) -> FidelityStudy:
         examples: list[Any] = [row.examples for row in table.rows()]
         frame = table.frame().assign(examples=examples)
     return of_scores(
-        frame, metric=table_metric(results), first_seed=results["seed"], seed=seed,
+        headline_rows(frame, results), first_seed=results["seed"], seed=seed,
         similarities=results.get("similarities"), chosen_for=RunUtility.of_results(results),
     )  # fmt: skip
 

@@ -17,8 +17,8 @@ from analysis.results import run_source
 from analysis.trust.landscape import RANDOM, Landscape
 from m2m.errors import ConfigError, InputError
 from m2m.mixture import Mixture
+from m2m.pipeline.headlines import headline_rows
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.target_utility import table_metric
 from m2m.scoring.table import ScoreTable
 from m2m.support.arguments import argument
 from m2m.support.arrays import Floats
@@ -189,7 +189,7 @@ def of_run(root: str | Path) -> list[Landscape]:
             f"{root} is not a finished run folder: it has no {folder.results.name} or {folder.table.name}"
         )
     with ScoreTable(folder.table, read_only=True) as table:
-        frame = table.frame(metric=table_metric(results), split="validation")
+        frame = headline_rows(table.frame(split="validation"), results)
     return [
         _of_task(str(task), rows, tuple(results["datasets"]), purposes)
         for task, rows in frame.groupby("task", sort=False)

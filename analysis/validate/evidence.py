@@ -19,8 +19,9 @@ from analysis.validate.grid import Grid, pooled
 from analysis.validate.resampling import of_means, over_mixtures
 from analysis.validate.verdict import ONE_SEED, ONE_TRAINING, Evidence
 from m2m.mixture import Mixture
+from m2m.pipeline.headlines import headline
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.target_utility import scored_as, utility_of
+from m2m.pipeline.target_utility import utility_of
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats, Ints
 
@@ -193,7 +194,7 @@ def of_test_scores(folder: RunFolder, results: Mapping[str, Any]) -> dict[str, E
     with ScoreTable(folder.table, read_only=True) as table:
         found = dict(_test_rows(table, results))
     picked = Mixture.subset(names, results["picked"]).label
-    # A run with `baselines = false` trained none of the first two.
+    # A run with `baselines = false` trained none of the first two; what a task judges has no similarity.
     baselines = {"beats_all": "all", "beats_similarity": "similarity"}
     against = {
         claim: Mixture.subset(names, results[baseline]).label
@@ -210,13 +211,13 @@ def of_test_scores(folder: RunFolder, results: Mapping[str, Any]) -> dict[str, E
 
 def _test_rows(table: ScoreTable, results: Mapping[str, Any]) -> Iterator[tuple[str, list[Floats]]]:
     """Yield each model's scores, an array a target that counts, in the unit of what the run chose by."""
-    utility, (metric, upwards) = utility_of(results), scored_as(results)
-    rates = {results["target"]: 1.0 if upwards else -1.0}
+    utility = utility_of(results)
+    rates = {results["target"]: 1.0 if results["higher_is_better"] else -1.0}
     if utility is not None:
         rates = {target: utility.rate(target) for target in utility.weights}
     by_model = defaultdict[str, list[Floats]](list)
     for target, rate in rates.items():
-        what = {"split": "test", "task": target, "metric": metric}
+        what = {"split": "test", "task": target, "metric": headline(results, target)[0]}
         for row in table.rows(origin="base", **what):
             by_model[""].append(rate * row.examples)
         for row in table.rows(origin="trained", seed=results["seed"], **what):

@@ -12,8 +12,8 @@ import numpy as np
 from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.scores import Points, Sample
 from m2m.mixture import Mixture, all_subsets
+from m2m.pipeline.headlines import headline_rows
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.target_utility import scored_as
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats, Ints
 
@@ -51,14 +51,15 @@ class Grid:
 
 def read_grid(folder: RunFolder, results: Mapping[str, Any]) -> Grid:
     """Read a validated run's scores: all subsets, on all targets that have all scores."""
-    metric, upwards = scored_as(results)
-    sign, first = 1.0 if upwards else -1.0, results["seed"]
+    first = results["seed"]
     with ScoreTable(folder.table, read_only=True) as table:
-        frame = table.frame(split="validation", metric=metric)
+        frame = headline_rows(table.frame(split="validation"), results)
     members: Any = [tuple(json.loads(text)) for text in frame["members"]]
     rows: Any = frame.assign(key_of=members).itertuples()
     found: dict[tuple[str, str, tuple[str, ...], int], float] = {
-        (row.origin, row.task, row.key_of, row.seed if row.origin == "trained" else first): sign * row.value
+        (row.origin, row.task, row.key_of, row.seed if row.origin == "trained" else first): row.value
+        if row.higher_is_better
+        else -row.value
         for row in rows
     }
     mixtures = tuple(all_subsets(results["datasets"]))

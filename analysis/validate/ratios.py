@@ -247,7 +247,7 @@ def _trained(
         for mixture, folder in zip(chosen.values(), folders, strict=True)
     ]
     scores = shop.train(jobs, "chosen ratios", base)
-    return {name: shop.sign * row[0].values[shop.metric] for name, row in zip(chosen, scores, strict=True)}
+    return {name: shop.gains(row[0], shop.target) for name, row in zip(chosen, scores, strict=True)}
 
 
 def _folder(shop: Workshop, mixture: Mixture, seed: int, room: Path | None) -> Path:

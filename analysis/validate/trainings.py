@@ -18,13 +18,11 @@ from analysis.validate.evidence import advantage, mean_over_pairs, of_estimate
 from analysis.validate.grid import Grid, points_of
 from analysis.validate.verdict import ONE_SEED_TESTS, Evidence
 from analysis.validate.workshop import Workshop
-from m2m import setups
 from m2m.data import cache_dir
 from m2m.mixture import weight_matrix
 from m2m.pipeline.worker import Train
-from m2m.scoring import Means, ScoreSource, verified_models
+from m2m.scoring import Means, ScoreSource, load_targets, verified_models
 from m2m.scoring.bench import setup_bench
-from m2m.setups.protocol import contents_of
 from m2m.support.arrays import Floats
 from m2m.training import TrainRecipe
 
@@ -109,20 +107,20 @@ def _other_horizon(shop: Workshop) -> Floats:
 
 def _rescaled(shop: Workshop) -> Floats:
     # The base is one more "expert": θ₀ + s(θ̃ − θ₀) has weights s·λ and 1 − s.
-    setup = setups.load(shop.config.setup, shop.root, cache_dir())
-    shop.folder.check_contents(contents_of(setup))
+    targets = load_targets(shop.config.setup, shop.root, cache_dir())
+    shop.folder.check_contents(targets.contents)
     models = {m.label: folder for m, folder in zip(shop.singles, shop.experts, strict=True)}
     sizes = shop.grid.sizes[:, None].astype(np.float64)
     weights = np.hstack([sizes * np.array(weight_matrix(shop.grid.mixtures)), 1 - sizes])
     labels = [f"{mixture.label}, rescaled" for mixture in shop.grid.mixtures]
-    bench = setup_bench(setup, shop.grid.targets)
+    bench = setup_bench(targets, shop.grid.targets)
     out = np.empty((len(bench.scorers), len(weights)))
     with (
         verified_models(shop.folder.base, models | {"the base": shop.folder.base}) as opened,
         ScoreSource(opened, bench, Means("resident")) as source,
     ):
         for number, scores in source.walk(weights, labels, bench.scorers):
-            out[:, number] = shop.values(scores)
+            out[:, number] = shop.values(scores, shop.tasks)
             shop.progress(number + 1, len(weights), "rescaled merges")
     return out
 

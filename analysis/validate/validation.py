@@ -21,7 +21,6 @@ from m2m import pipeline
 from m2m.errors import InputError
 from m2m.pipeline import config, run_folder
 from m2m.pipeline.run_folder import RunFolder
-from m2m.pipeline.target_utility import scored_as
 from m2m.support.arguments import argument
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
@@ -163,9 +162,8 @@ def _ask(name: str, root: Path, options: Options) -> Asked:
         grid = read_grid(folder, results)
         evidence |= of_grid(grid, options.seed) | of_choices_on(grid, options.seed)
         if options.trainings:
-            metric, upwards = scored_as(results)
             models = options.out / "models" / name / origin["identity"][:16]
-            origins = (folder, loaded, Path(origin["root"]), grid, 1.0 if upwards else -1.0, metric)
+            origins = (folder, loaded, Path(origin["root"]), grid, results)
             shop = Workshop(*origins, models, options.workers, options.progress)
             trainings, found = _train(shop, options.seed)
             evidence |= found

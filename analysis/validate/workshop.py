@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from analysis.validate.grid import Grid
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
+from m2m.pipeline.headlines import headline
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.worker import Task, Train
 from m2m.scoring import Scores
@@ -28,8 +30,7 @@ class Workshop:
         config: Its configuration.
         root: Folder that the configuration's paths start from.
         grid: The run's scores.
-        sign: 1 if higher is better, −1 if lower.
-        metric: The headline metric.
+        results: Its results.
         models: Folder for the models that are trained here.
         workers: Worker processes.
         progress: Is told what is going on.
@@ -39,8 +40,7 @@ class Workshop:
     config: RunConfig
     root: Path
     grid: Grid
-    sign: float
-    metric: str
+    results: Mapping[str, Any]
     models: Path
     workers: int
     progress: Progress
@@ -82,7 +82,9 @@ class Workshop:
 
     def trained(self, jobs: Sequence[Train], what: str) -> Floats:
         """Train, and return the models' scores on the jobs' tasks, higher is better. [T, J]."""
-        return np.array([self.values(scores) for scores in self.train(jobs, what)]).T
+        return np.array(
+            [self.values(scores, job.tasks) for job, scores in zip(jobs, self.train(jobs, what), strict=True)]
+        ).T
 
     def merged(
         self,
@@ -104,22 +106,28 @@ class Workshop:
         Returns:
             Means of the headline metric. [T, J]
         """
-        wanted = {tasks or self.tasks: list(mixtures)}
-        found = self._crew(base).merge(wanted, experts, what)
-        values = {mixture.key: self.values(scores) for mixture, _, scores in found}
+        found = self._crew(base).merge({tasks or self.tasks: list(mixtures)}, experts, what)
+        values = {mixture.key: self.values(scores, done) for mixture, done, scores in found}
         return np.array([values[mixture.key] for mixture in mixtures]).T
 
     def _crew(self, base: Path | None) -> Crew:
         base, contents = base or self.folder.base, self.folder.contents
         return Crew(self.config.setup, self.root, base, contents, self.workers, self.progress)
 
-    def values(self, scores: Sequence[Scores]) -> list[float]:
-        """Read scores of the headline metric.
+    def values(self, scores: Sequence[Scores], tasks: Sequence[Task]) -> list[float]:
+        """Read scores of the metrics that decide.
 
         Args:
             scores: One a task. [T]
+            tasks: The tasks. [T]
 
         Returns:
             Means, higher is better. [T]
         """
-        return [self.sign * score.mean(self.metric) for score in scores]
+        pairs = zip(scores, tasks, strict=True)
+        return [float(self.gains(score, target).mean()) for score, (target, _) in pairs]
+
+    def gains(self, scores: Scores, target: str) -> Floats:
+        """Return each example's score by the metric that decides on a target, higher is better. [E]."""
+        metric, upwards = headline(self.results, target)
+        return (1.0 if upwards else -1.0) * scores.values[metric]

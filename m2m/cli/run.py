@@ -124,7 +124,7 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
     ]
     print_table(rows)
     if utility := results.get("utility"):
-        _tell_targets(utility)
+        _tell_targets(utility, results)
     if "trust" in results:
         print("\nthe pick, judged by few trainings:")
         print_table([[f"  {name}", text] for name, text in trust_rows(results["trust"])])
@@ -144,12 +144,13 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
     print(f"\nreport: {report}")
 
 
-def _tell_targets(utility: Mapping[str, Any]) -> None:
+def _tell_targets(utility: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """Print each model's test scores on the targets that make up the utility."""
     from m2m.cli.output import print_table
+    from m2m.pipeline.headlines import headline, in_words
 
-    direction = "higher" if utility["higher_is_better"] else "lower"
-    print(f"\n{utility['metric']} on the test split by target ({direction} is better):")
+    decides = "; ".join(f"{target}: {in_words(*headline(results, target))}" for target in utility["test"])
+    print(f"\non the test split by target ({decides}):")
     models = next(iter(utility["test"].values()))
     rows = [[f"  {name}", *(f"{of[name]:.4f}" for of in utility["test"].values())] for name in models]
     print_table([["", *utility["test"]], *rows])

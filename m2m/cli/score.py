@@ -1,11 +1,13 @@
 """Score merged models of experts that were trained elsewhere, without writing a merged checkpoint.
 
 A TASK is one of
-  lm:FILE              loss of a text, in nat a token and bits a byte; or of JSON Lines with `text`
-  choice:FILE.jsonl    multiple choice by likelihood: `question`, `choices`, `answer`
-  classify:FILE        JSON Lines with `text` and `label`, or safetensors with `label` and the model's inputs
-  lm_eval:NAME         a task of the lm-evaluation-harness
-  FILE.py:FUNCTION     your own: score(model) -> {metric: values}
+  lm:FILE                 loss of a text, in nat a token and bits a byte; or of JSON Lines with `text`
+  choice:FILE.jsonl       multiple choice by likelihood: `question`, `choices`, `answer`
+  exact_match:FILE.jsonl  what the model writes on from `prompt`, held against `answer`
+  generate:FILE.jsonl     what it writes on from `prompt`, judged by your own --judge FILE.py:FUNCTION
+  classify:FILE           JSON Lines with `text` and `label`; safetensors with `label` and the model's inputs
+  lm_eval:NAME            a task of the lm-evaluation-harness
+  FILE.py:FUNCTION        your own: score(model) -> {metric: values}
 The model is what a Hugging Face folder given as --base describes, or what --model makes; or use a run
 configuration's model and targets with --setup and --target. Scores are kept one by one in a SQLite file
 beside the CSV, so the same command goes on where it was interrupted. Candidates are named by their
@@ -132,6 +134,18 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
         help="run Python code that the model's folder brings (auto_map); without it such code never runs",
     )  # fmt: skip
     add(
+        "--judge",
+        metavar="FILE.py:FUNCTION",
+        help="judge of `generate`: judge(text, row) -> {metric: value}",
+    )
+    add(
+        "--max-new-tokens",
+        type=positive,
+        metavar="T",
+        help="most tokens that the model writes for `generate` and `exact_match` (default: 32)",
+    )
+    add("--stop", nargs="+", metavar="TEXT", help="what ends what it writes (default: the end of the line)")
+    add(
         "--lm-eval-tasks",
         type=Path,
         metavar="FOLDER",
@@ -188,7 +202,16 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     """Read what else the options of `add_tasks` say about tasks."""
     from m2m.scoring.tasks import TaskOptions
 
-    return TaskOptions(args.stride, args.limit, args.lm_eval_tasks, args.trust_remote_code)
+    given = {
+        "judge": args.judge,
+        "max_new_tokens": args.max_new_tokens,
+        "stop": None if args.stop is None else tuple(args.stop),
+    }
+    return TaskOptions(
+        stride=args.stride, limit=args.limit, lm_eval_tasks=args.lm_eval_tasks,
+        trust_remote_code=args.trust_remote_code,
+        **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
 
 
 def _print(report: ScoreReport) -> None:

@@ -23,7 +23,6 @@ from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.predicting import PairCorrection
 from m2m.scoring import Means
 from m2m.scoring.table import ScoreTable
-from m2m.setups.protocol import contents_of
 from m2m.support.arrays import Floats
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
@@ -60,15 +59,14 @@ def mix(
         What was found; also written.
     """
     run_folder.check(out, config)
-    setup = load_setup(config, progress)
-    problem = Problem.of(config, setup)
-    contents = contents_of(setup)
+    targets = load_setup(config, progress)
+    problem, contents = Problem.of(config, targets), targets.contents
     with run_folder.claim(out, config, contents) as folder, one_thread():
         folder.mix.mkdir(exist_ok=True)
-        folder = note_data(folder, setup, config.train, progress or nobody)
+        folder = note_data(folder, targets.setup, config.train, progress or nobody)
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _RunSteps(
-                config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
+                config, targets, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
                 means or WHOLE, problem=problem,
             )  # fmt: skip
             result = steps.all(train=train)
@@ -131,16 +129,15 @@ class _RunSteps(RunSteps):
 
     def examples(self, key: str, task: str, split: str, metric: str) -> Floats:
         """Return every example's score of one model: [E]."""
-        version = self.setup.version
+        version = self.targets.version(task)
         [row] = self.table.rows(key=key, task=task, split=split, version=version, metric=metric)
         return row.examples
 
     def trained(self, chosen: Mixture) -> dict[str, dict[str, dict[str, float]]]:
         """Return scores of models really trained on λ* and on equal shares, by target and split."""
         named = {"chosen": chosen, "equal": Mixture.subset(self.datasets, self.datasets)}
-        tasks = tuple(
-            (target.name, split) for target in self.problem.targets for split in ("validation", "test")
-        )
+        splits = ("validation", "test")
+        tasks = tuple((target.name, split) for target in self.problem.targets for split in splits)
         with self.timed("training"):
             self.train(list(named.values()), [self.seed], tasks, "trained mixtures")
         scores: dict[str, dict[str, dict[str, float]]] = {}
@@ -149,7 +146,7 @@ class _RunSteps(RunSteps):
             scores[who] = {
                 target.name: {
                     split: float(self.examples(key, target.name, split, target.metric).mean())
-                    for split in ("validation", "test")
+                    for split in splits
                 }
                 for target in self.problem.targets
             }

@@ -15,7 +15,7 @@ from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.mix_options import MixOptions
 from m2m.predicting import families_for
-from m2m.scoring import Scorer
+from m2m.scoring import Scorer, Targets
 from m2m.searching import Simplex, repetition_caps
 from m2m.searching.simplex_optimum import distinct
 from m2m.setups.protocol import Setup
@@ -43,15 +43,14 @@ class Problem:
     starts: tuple[StartingMixture, ...]
 
     @classmethod
-    def of(cls, config: RunConfig, setup: Setup) -> Problem:
+    def of(cls, config: RunConfig, targets: Targets) -> Problem:
         """Read a configuration; what is wrong with it is said with the file's name."""
-        options, datasets = config.mix, list(setup.datasets)
+        options, datasets = config.mix, list(targets.setup.datasets)
         try:
             if len(datasets) < 2:
                 raise ConfigError(f"mixing needs at least two datasets, the set-up has {datasets}")
-            return cls._found(
-                _targets(config, setup), datasets, options, _caps(config, setup), config.run.seed
-            )
+            caps = _caps(config, targets.setup)
+            return cls._found(_weighted(config, targets), datasets, options, caps, config.run.seed)
         except InputError as error:
             raise type(error)(f"{config.path} [mix]: {error}") from error
 
@@ -98,13 +97,12 @@ class Problem:
         return cls(targets, space, tuple(starting_mixtures(space, options, np.random.default_rng(seed))))
 
 
-def _targets(config: RunConfig, setup: Setup) -> tuple[WeightedTarget, ...]:
+def _weighted(config: RunConfig, targets: Targets) -> tuple[WeightedTarget, ...]:
     weights = config.mix.capabilities or config.run.weights
-    _known("capabilities", weights, setup.targets)
-    metric, higher_is_better = next(iter(setup.metrics.items()))
+    _known("capabilities", weights, targets.names)
     total = sum(weights.values())
     return tuple(
-        WeightedTarget(name, weight / total, metric, higher_is_better) for name, weight in weights.items()
+        WeightedTarget(name, weight / total, *targets.headline(name)) for name, weight in weights.items()
     )
 
 

@@ -10,7 +10,7 @@ from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.steps import RunSteps
 from m2m.pipeline.worker import Task
-from m2m.scoring import Bench, ScoreSource, TargetScorer, verified_models
+from m2m.scoring import Bench, ScoreSource, verified_models
 from m2m.searching import Objective, Subsets, search
 
 #: Up to so many datasets every subset is scored, unless a budget says otherwise.
@@ -97,7 +97,7 @@ def searched(
 def _open_source(steps: RunSteps, tasks: Sequence[Task]) -> Iterator[ScoreSource]:
     """Open the experts once for all rounds."""
     setup, run = steps.setup, steps.config.run
-    scorers = [TargetScorer(setup, target, split) for target, split in tasks]
+    scorers = [steps.targets.scorer(target, split) for target, split in tasks]
     experts = {mixture.members[0]: steps.folder.model(mixture, run.seed) for mixture in steps.experts}
     with (
         verified_models(steps.folder.base, experts) as models,

@@ -11,6 +11,7 @@ from typing import Any
 
 from m2m.pipeline.config import RunOptions, TrainerOptions
 from m2m.pipeline.mix_options import MixOptions
+from m2m.scoring.tasks.judged import JudgedOptions
 from m2m.setups import language
 from m2m.setups.byte_gpt import BaseText, Pretraining, Shape
 from m2m.setups.huggingface import HuggingFaceOptions
@@ -18,7 +19,7 @@ from m2m.setups.load import PythonOptions
 from m2m.setups.rows.answers import AnswerRule
 from m2m.setups.text import TextSource
 from m2m.setups.vision import VisionOptions
-from m2m.support.options import Key, default_in_words, keys_of, table_schema, type_in_words
+from m2m.support.options import Key, default_in_words, json_schema_of, keys_of, table_schema, type_in_words
 from m2m.training.lora import LoraOptions
 from m2m.training.recipe import TrainRecipe
 
@@ -81,6 +82,12 @@ TARGET = ConfigTable(
     "Its documents are split by their hash into validation, which chooses, and test, which is asked once.",
     (TextSource, language.TargetOptions, AnswerRule),
 )
+JUDGED = ConfigTable(
+    "[setup.targets.NAME] with a `task`",
+    "A target that a task judges, of any set-up, as `m2m score` does ([evaluation.md](evaluation.md#tasks)); "
+    "the others are judged by the set-up's own loss and metrics.",
+    (JudgedOptions,),
+)
 VISION = ConfigTable(
     '[setup], kind = "vision"', "Images from pinned packages, and EfficientNet-Lite0.", (VisionOptions,)
 )
@@ -92,7 +99,8 @@ PYTHON = ConfigTable(
 
 #: All of them, in the order of the page.
 TABLES = (
-    RUN, TRAIN, LORA, LANGUAGE, DATASET, TARGET, HUGGING_FACE, BYTE_GPT, BASE_TEXT, VISION, PYTHON, MIX
+    RUN, TRAIN, LORA, LANGUAGE, DATASET, TARGET, JUDGED, HUGGING_FACE, BYTE_GPT, BASE_TEXT, VISION, PYTHON,
+    MIX,
 )  # fmt: skip
 
 _HEAD = """\
@@ -159,10 +167,21 @@ def _by_name(table: ConfigTable) -> dict[str, Any]:
 
 def _language(base: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
     schema = _described(LANGUAGE)
-    own = {"base": base, "datasets": _by_name(DATASET), "targets": _by_name(TARGET), "model": model}
+    own = {
+        "base": base,
+        "datasets": _by_name(DATASET),
+        "targets": _targets(_described(TARGET)),
+        "model": model,
+    }
     for name, inner in own.items():
         schema["properties"][name] = {**inner, "description": schema["properties"][name]["description"]}
     return schema
+
+
+def _targets(own: dict[str, Any]) -> dict[str, Any]:
+    """Describe targets by name, those of the set-up or of a task."""
+    either = {"if": {"type": "object", "required": ["task"]}, "then": _described(JUDGED), "else": own}
+    return {"type": "object", "minProperties": 1, "additionalProperties": either}
 
 
 def _byte_gpt() -> dict[str, Any]:
@@ -176,7 +195,10 @@ def _hugging_face() -> dict[str, Any]:
 
 
 def _vision() -> dict[str, Any]:
-    return _described(VISION)
+    schema = _described(VISION)
+    of_sources = json_schema_of(tuple[str, ...])
+    schema["properties"]["targets"]["anyOf"] = [of_sources, _targets(of_sources)]
+    return schema
 
 
 def _python() -> dict[str, Any]:

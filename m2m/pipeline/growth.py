@@ -15,19 +15,20 @@ from m2m.errors import RunFolderError
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.run_folder import Growth, RunFolder, dataset_added, to_train_on, what_changed
 from m2m.pipeline.steps import load_setup
-from m2m.setups.protocol import Setup, contents_of
+from m2m.scoring import Targets
+from m2m.setups.protocol import Setup
 from m2m.support.progress import Progress
 
 
 def growth(
-    folder: RunFolder, config: RunConfig, setup: Setup, progress: Progress | None = None
+    folder: RunFolder, config: RunConfig, targets: Targets, progress: Progress | None = None
 ) -> Growth | None:
     """Say by which dataset a run has grown.
 
     Args:
         folder: The run folder; nothing is touched.
         config: The configuration that is to be run in it.
-        setup: Its set-up.
+        targets: Its set-up and targets.
         progress: Called with (done, total, step).
 
     Returns:
@@ -39,12 +40,12 @@ def growth(
     added = dataset_added(folder, config)
     if added is None:
         return None
-    before = contents_of(load_setup(config.without_dataset(added), progress))
+    before = load_setup(config.without_dataset(added), progress).contents
     folder.check_contents(before)
-    kept = {part: key for part, key in contents_of(setup).items() if part != f"dataset {added}"}
+    kept = {part: key for part, key in targets.contents.items() if part != f"dataset {added}"}
     changed = what_changed(before, kept | {"version": before["version"]})
     if not changed and folder.base.exists():
-        changed = "" if _same_base(folder, setup, progress) else "its base model has changed"
+        changed = "" if _same_base(folder, targets.setup, progress) else "its base model has changed"
     if changed:
         raise RunFolderError(
             f"{folder.root}: with the dataset {added!r} {changed}, and its scores must not be of two things; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,9 @@ from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.target_utility import METRIC, TargetUtility
 from m2m.pipeline.validation import Validation
 from m2m.pipeline.worker import Task
-from m2m.scoring import Means, most_similar, similarities
+from m2m.scoring import Means, Targets, most_similar, similarities
 from m2m.scoring.table import ScoreTable
 from m2m.searching import Exhaustive, MixtureList, Objective, Subsets
-from m2m.setups.protocol import Setup, contents_of
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
 from m2m.version import __version__
@@ -70,15 +69,16 @@ def run(
     if config.run.trains_some and adviser is None:
         raise ConfigError("which mixtures to train is said by an adviser, and there is none: m2m.run has one")
     run_folder.check(out, config, growing=True)
-    setup = checked_setup(config, progress)
-    contents, grown = contents_of(setup), growth(RunFolder(out), config, setup, progress)
+    targets = checked_targets(config, progress)
+    contents, grown = targets.contents, growth(RunFolder(out), config, targets, progress)
     claimed = run_folder.claim(out, config, contents, grown)
     with claimed as folder, ScoreTable(folder.table) as table, one_thread():
         for before in folder.grew:
-            table.take_over(before["version"], setup.version)
-        folder = note_data(folder, setup, config.train, progress or nobody)
+            for earlier, now in targets.versions_since(before["version"]).items():
+                table.take_over(earlier, now)
+        folder = note_data(folder, targets.setup, config.train, progress or nobody)
         steps = _Steps(
-            config, setup, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
+            config, targets, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
             means or WHOLE,
         )  # fmt: skip
         if adviser is not None:
@@ -88,16 +88,14 @@ def run(
     return folder
 
 
-def checked_setup(config: RunConfig, progress: Progress | None) -> Setup:
-    """Load a configuration's set-up, and hold `[run]` against it (`load_setup`)."""
-    setup = load_setup(config, progress)
+def checked_targets(config: RunConfig, progress: Progress | None) -> Targets:
+    """Load a configuration's set-up and targets, and hold `[run]` against them (`load_setup`)."""
+    targets = load_setup(config, progress)
     for name in (*config.run.weights, *config.run.fidelity):
-        if name not in setup.targets:
-            raise ConfigError(
-                f"{config.path} [run]: no target {name!r}; the set-up has {list(setup.targets)}"
-            )
-    search_budget(config, len(setup.datasets))
-    return setup
+        if name not in targets.names:
+            raise ConfigError(f"{config.path} [run]: no target {name!r}; the set-up has {targets.names}")
+    search_budget(config, len(targets.setup.datasets))
+    return targets
 
 
 class _Scores(dict[str, float]):
@@ -125,12 +123,11 @@ class _Steps(RunSteps):
         self.space = Subsets(self.datasets)
         self.budget = search_budget(self.config, len(self.datasets))
         self.candidates: list[Mixture] = all_subsets(self.datasets) if self.budget is None else []
-        targets = run.fidelity or tuple(self.setup.targets)
+        targets = run.fidelity or tuple(self.targets.names)
         self.validation: tuple[Task, ...] = tuple(
             (t, "validation") for t in dict.fromkeys((*run.weights, *targets))
         )
         self.opened: tuple[Task, ...] = tuple((target, "test") for target in run.weights)
-        self.metric, self.higher_is_better = next(iter(self.setup.metrics.items()))
         self.similarities: dict[str, dict[str, float]] = {}
         self.seconds = self.folder.read_seconds()
 
@@ -145,7 +142,7 @@ class _Steps(RunSteps):
             else:
                 self.candidates = searched(
                     self, self.validation, self.budget, lambda: self.scores("merged", "validation"),
-                    lambda: self.upwards,
+                    lambda: self.decides[1],
                 )  # fmt: skip
         if self.budget is None:  # else the pick may yet be one of the baselines
             picked = self.best("merged", self.candidates)
@@ -178,15 +175,22 @@ class _Steps(RunSteps):
 
     def baselines(self) -> dict[str, Mixture]:
         """Return what the pick is compared with: all datasets, the most similar ones, a random subset."""
-        targets = {name: self.setup.targets[name].validation for name, _ in self.validation}
-        kept = KeptEmbeddings(self.folder.embeddings, checkpoint_key(self.folder.base), self.contents)
-        with self.timed("similarity"):
-            self.similarities = similarities(
-                self.setup, self.base_model, self.setup.datasets, targets, kept, self.progress
-            )
+        # What a task judges has no examples that the set-up could embed.
+        known = {n: self.setup.targets[n].validation for n, _ in self.validation if n in self.setup.targets}
+        kept, similar = (
+            KeptEmbeddings(self.folder.embeddings, checkpoint_key(self.folder.base), self.contents),
+            {},
+        )
+        if known:
+            with self.timed("similarity"):
+                self.similarities = similarities(
+                    self.setup, self.base_model, self.setup.datasets, known, kept, self.progress
+                )
+        if self.config.run.weights.keys() <= self.similarities.keys():
+            similar["similarity"] = Mixture.subset(self.datasets, most_similar(self.similarity()))
         return {
             "all": Mixture.subset(self.datasets, self.datasets),
-            "similarity": Mixture.subset(self.datasets, most_similar(self.similarity())),
+            **similar,
             "random": self.space.sample(random.Random(self.config.run.seed)),
         }
 
@@ -201,7 +205,7 @@ class _Steps(RunSteps):
     def best(self, origin: str, mixtures: Sequence[Mixture]) -> Mixture:
         """Return the mixture whose model of this origin scores best on validation."""
         scores = self.scores(origin, "validation")
-        objective = Objective(lambda mixture: scores[mixture.label], self.upwards)
+        objective = Objective(lambda mixture: scores[mixture.label], self.decides[1])
         return Exhaustive().search(objective, MixtureList(mixtures), seed=self.config.run.seed).best
 
     def ties(self, picked: Mixture) -> int:
@@ -225,28 +229,30 @@ class _Steps(RunSteps):
 
     def evidence(self) -> list[Evidence]:
         """Return the scores so far: of what the mixture is chosen for, then of each other target."""
-        said, run = self._evidence, self.config.run
-        merged, trained = (self.scores(origin, "validation") for origin in ("merged", "trained"))
-        first = said(run.chosen_for, merged, trained)
-        if self.utility is not None:
-            first = replace(first, metric=METRIC, higher_is_better=True)
+        run, origins = self.config.run, ("merged", "trained")
+        chosen_by = (self.scores(origin, "validation") for origin in origins)
         return [
-            first,
+            self._evidence(run.chosen_for, self.decides, *chosen_by),
             *(
-                said(target, *(self.target_scores(target, o, "validation") for o in ("merged", "trained")))
+                self._evidence(
+                    target,
+                    self.targets.headline(target),
+                    *(self.target_scores(target, origin, "validation") for origin in origins),
+                )
                 for target, _ in self.validation
                 if target != run.target
             ),
         ]
 
-    def _evidence(self, target: str, merged: Mapping[str, float], trained: Mapping[str, float]) -> Evidence:
+    def _evidence(
+        self,
+        target: str,
+        decides: tuple[str, bool],
+        merged: Mapping[str, float],
+        trained: Mapping[str, float],
+    ) -> Evidence:
         by_mixture = {mixture: merged[mixture.label] for mixture in self.candidates}
-        return Evidence(target, self.metric, self.higher_is_better, by_mixture, trained)
-
-    @property
-    def upwards(self) -> bool:
-        """Whether more is better of what the mixture is chosen by."""
-        return self.higher_is_better if self.utility is None else True
+        return Evidence(target, *decides, by_mixture, trained)
 
     def after_trainings(self, picked: Mixture) -> tuple[Mixture, str]:
         """Return the best of all trained mixtures, and why it is or is not the one that merging picked."""
@@ -273,10 +279,13 @@ class _Steps(RunSteps):
         """Return `results.json`; fidelity is added by whoever analyses the table."""
         trained = self.scores("trained", "validation")
         base = self.scores("base", "validation")["base"]
-        metric, upwards, counted = self.metric, self.higher_is_better, {}
+        metric, upwards = self.decides
+        counted: dict[str, Any] = {}
+        if self.utility is not None or self.targets.judged:
+            counted["metrics"] = {name: self.headline_json(name) for name, _ in self.validation}
         if self.utility is not None:
             splits = {split: self.by_target(chosen, split) for split in ("test", "validation")}
-            metric, upwards, counted = METRIC, True, {METRIC: self.utility.to_json() | splits}
+            counted[METRIC] = self.utility.to_json() | splits
         return {
             "m2m": __version__,
             "target": self.config.run.chosen_for,
@@ -296,6 +305,17 @@ class _Steps(RunSteps):
             "recipe": self.config.train.deciding,
             "seed": self.config.run.seed,
         }
+
+    def headline_json(self, target: str) -> dict[str, Any]:
+        """Return which metric decides on a target, as in `results.json`."""
+        return dict(zip(("metric", "higher_is_better"), self.targets.headline(target), strict=True))
+
+    @property
+    def decides(self) -> tuple[str, bool]:
+        """What is chosen by, the target's headline metric or the utility, and whether higher is better."""
+        if self.utility is not None:
+            return METRIC, True
+        return self.targets.headline(next(iter(self.config.run.weights)))
 
     def by_target(self, chosen: Mapping[str, Mixture], split: str) -> dict[str, dict[str, float]]:
         """Return the chosen mixtures' trained scores, and the base model's, on each target that counts."""
@@ -319,7 +339,7 @@ class _Steps(RunSteps):
         if self.budget is not None:
             merged = {t: {one.label: of[one.label] for one in self.experts} for t, of in merged.items()}
         of_all = {t: of.values() for t, of in merged.items()}
-        return TargetUtility.over(weights, of_all, self.metric, upwards=self.higher_is_better)
+        return TargetUtility.over(weights, of_all, {t: self.targets.headline(t)[1] for t in weights})
 
     def scores(self, origin: str, split: str) -> dict[str, float]:
         """Return what is chosen by, the target's headline metric or the targets' utility, by candidate."""
@@ -339,8 +359,8 @@ class _Steps(RunSteps):
         """Return the headline metric on one target by candidate label."""
         seed = self.config.run.seed if origin == "trained" else None
         rows = self.table.rows(
-            origin=origin, split=split, task=target, metric=self.metric, seed=seed,
-            version=self.setup.version,
+            origin=origin, split=split, task=target, metric=self.targets.headline(target)[0], seed=seed,
+            version=self.targets.version(target),
         )  # fmt: skip
         return _Scores(self.table.path, {row.candidate: row.value for row in rows})
 

@@ -72,8 +72,6 @@ _BESIDE = {
 _UTILITY = {
     "weights": {str: float},
     "scales": {str: float},
-    "metric": str,
-    "higher_is_better": bool,
     "test": {str: {str: PERHAPS}},
     "validation": {str: {str: PERHAPS}},
 }
@@ -99,6 +97,7 @@ _RESULTS = {
     "target": str,
     "metric": str,
     "higher_is_better": bool,
+    "metrics": {str: {"metric": str, "higher_is_better": bool}},
     "datasets": [str],
     "candidates": {"scored": int, "of": int},
     "picked": [str],

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from torch import nn
 
-from m2m import setups
 from m2m.checkpoint import save, verified_state
 from m2m.data import cache_dir
 from m2m.errors import ConfigError, InputError
@@ -22,36 +21,37 @@ from m2m.pipeline.elsewhere import Elsewhere
 from m2m.pipeline.provenance import KEY, check_base, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.worker import Task, Train
-from m2m.scoring import Means, Scores, ScoreSource, TargetScorer, score_model
+from m2m.scoring import Means, Scores, ScoreSource, Targets, load_targets, score_model
 from m2m.scoring.table import ScoreTable
 from m2m.setups.protocol import Setup, load_state
 from m2m.support.content_keys import content_key
 from m2m.support.progress import Progress, timed
 
 
-def load_setup(config: RunConfig, progress: Progress | None) -> Setup:
-    """Load a configuration's set-up; what is wrong with it is said with the file's name.
+def load_setup(config: RunConfig, progress: Progress | None) -> Targets:
+    """Load a configuration's set-up and targets; what is wrong with them is said with the file's name.
 
     Args:
         config: The run configuration.
         progress: Called with (done, total, step).
 
     Returns:
-        The set-up.
+        The targets, and the set-up with them.
 
     Raises:
         ConfigError: If experts are given that are not the set-up's, or not all of them.
     """
     try:
-        setup = setups.load(config.setup, config.root, cache_dir(), progress)
+        targets = load_targets(config.setup, config.root, cache_dir(), progress)
     except InputError as error:
         raise type(error)(f"{config.path}: {error}") from error
+    setup = targets.setup
     if config.experts and set(config.experts) != set(setup.datasets):
         raise ConfigError(
             f"{config.path} [train]: `experts` must name an expert of every dataset, and no other: got "
             f"{list(config.experts)}, the datasets are {list(setup.datasets)}"
         )
-    return setup
+    return targets
 
 
 @dataclass
@@ -60,8 +60,8 @@ class RunSteps:
 
     Attributes:
         config: The run configuration.
-        setup: Its set-up.
-        contents: Content hashes of the set-up's parts.
+        targets: What mixtures are judged on, and the set-up.
+        contents: Content hashes of the set-up's parts and of the targets.
         folder: The run folder, claimed.
         table: Where scores go.
         workers: Most local worker processes.
@@ -71,7 +71,7 @@ class RunSteps:
     """
 
     config: RunConfig
-    setup: Setup
+    targets: Targets
     contents: Mapping[str, str]
     folder: RunFolder
     table: ScoreTable
@@ -79,6 +79,11 @@ class RunSteps:
     progress: Progress
     means: Means
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def setup(self) -> Setup:
+        """The set-up."""
+        return self.targets.setup
 
     @property
     def datasets(self) -> list[str]:
@@ -116,9 +121,9 @@ class RunSteps:
                 save(state, self.folder.base, {"mixture": "base"}, facts={KEY: source})
             key = self.trained_key(self.folder.base)
             missing = [task for task in tasks if not self.scored(key, task)]
-            scorers = [TargetScorer(self.setup, target, split) for target, split in missing]
+            scorers = [self.targets.scorer(target, split) for target, split in missing]
             self.record(None, "base", None, key, missing, score_model(self.base_model(), scorers))
-            self.table.set_aside("base", self.setup.version, {("base", None): key})
+            self.table.set_aside("base", self.targets.versions, {("base", None): key})
 
     def base_model(self) -> nn.Module:
         """Return a live module with θ₀ in it."""
@@ -158,7 +163,7 @@ class RunSteps:
             (m.label, seed): self.folder.model(m, seed) for seed, m in wanted
         }
         current = {who: self.trained_key(folder) for who, folder in models.items()}
-        self.table.set_aside("trained", self.setup.version, current)
+        self.table.set_aside("trained", self.targets.versions, current)
 
     def is_made(self, mixture: Mixture, seed: int) -> bool:
         """Say whether a model is trained, or given: of given experts there is one, and no other seed's."""
@@ -207,7 +212,7 @@ class RunSteps:
         current: dict[tuple[str, int | None], str] = {
             (mixture.label, None): keys[mixture.key] for mixture in mixtures
         }
-        self.table.set_aside("merged", self.setup.version, current)
+        self.table.set_aside("merged", self.targets.versions, current)
         return [keys[mixture.key] for mixture in mixtures]
 
     def trained_key(self, folder: Path) -> str:
@@ -231,7 +236,7 @@ class RunSteps:
         Returns:
             True if it has.
         """
-        return self.table.has(key, *task, self.setup.version)
+        return self.table.has(key, *task, self.targets.version(task[0]))
 
     def record(
         self,
@@ -253,6 +258,5 @@ class RunSteps:
             scores: Its scores, one a task.
         """
         for (target, split), score in zip(tasks, scores, strict=True):
-            self.table.add(
-                key, mixture, origin, seed, target, split, self.setup.version, score, self.setup.metrics
-            )
+            version, metrics = self.targets.version(target), self.targets.metrics(target)
+            self.table.add(key, mixture, origin, seed, target, split, version, score, metrics)

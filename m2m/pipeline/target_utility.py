@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from m2m.pipeline.headlines import headline
 from m2m.support.arrays import Floats
 
 #: What results call the number.
@@ -28,28 +29,24 @@ class TargetUtility:
         weights: w by target, summing to one.
         scales: Standard deviation of the merged validation scores of all candidates, by target, in the
             target's unit; 1 where all are equal.
-        metric: What the targets' scores are.
-        higher_is_better: Their direction.
+        higher_is_better: Direction of the metric that decides on a target, by target.
     """
 
     weights: Mapping[str, float]
     scales: Mapping[str, float]
-    metric: str
-    higher_is_better: bool
+    higher_is_better: Mapping[str, bool]
 
     @classmethod
     def over(
         cls,
         weights: Mapping[str, float],
         merged: Mapping[str, Iterable[float]],
-        metric: str,
-        *,
-        upwards: bool,
+        higher_is_better: Mapping[str, bool],
     ) -> TargetUtility:
         """Take the scales from all candidates' merged validation scores, by target."""
         spreads = {target: float(np.std(list(merged[target]))) for target in weights}
         scales = {target: spread or 1.0 for target, spread in spreads.items()}
-        return cls(weights, scales, metric, upwards)
+        return cls(weights, scales, {target: higher_is_better[target] for target in weights})
 
     def of(self, scores: Mapping[str, Score], base: Mapping[str, float]) -> Score:
         """Return the utility of scores by target, beside the base model's on the same split.
@@ -65,16 +62,11 @@ class TargetUtility:
 
     def rate(self, target: str) -> float:
         """What a unit more of a target's score adds to the utility; negative for a loss."""
-        return (1.0 if self.higher_is_better else -1.0) * self.weights[target] / self.scales[target]
+        return (1.0 if self.higher_is_better[target] else -1.0) * self.weights[target] / self.scales[target]
 
     def to_json(self) -> dict[str, Any]:
-        """Lay it out as in `results.json`."""
-        return {
-            "weights": dict(self.weights),
-            "scales": dict(self.scales),
-            "metric": self.metric,
-            "higher_is_better": self.higher_is_better,
-        }
+        """Lay it out as in `results.json`, where `metrics` says the rest."""
+        return {"weights": dict(self.weights), "scales": dict(self.scales)}
 
 
 def utility_of(results: Mapping[str, Any]) -> TargetUtility | None:
@@ -82,15 +74,5 @@ def utility_of(results: Mapping[str, Any]) -> TargetUtility | None:
     found = results.get(METRIC)
     if found is None:
         return None
-    return TargetUtility(found["weights"], found["scales"], found["metric"], found["higher_is_better"])
-
-
-def table_metric(results: Mapping[str, Any]) -> str:
-    """Return the metric of single targets in a run's table of scores."""
-    metric: str = results.get(METRIC, results)["metric"]
-    return metric
-
-
-def scored_as(results: Mapping[str, Any]) -> tuple[str, bool]:
-    """Return that metric, and whether higher is better."""
-    return table_metric(results), results.get(METRIC, results)["higher_is_better"]
+    directions = {target: headline(results, target)[1] for target in found["weights"]}
+    return TargetUtility(found["weights"], found["scales"], directions)

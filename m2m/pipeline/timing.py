@@ -13,9 +13,9 @@ from torch import Tensor
 from m2m.data import cache_dir
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
+from m2m.scoring import Targets
 from m2m.scoring.live.device import free_bytes
-from m2m.scoring.tasks.scorer import BatchedScorer, SomeExamples, score_model
-from m2m.scoring.tasks.targets import TargetScorer
+from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, SomeExamples, score_model
 from m2m.setups.protocol import Setup, load_state, trainable
 from m2m.support.devices import one_thread
 from m2m.support.process_memory import peak_resident_bytes
@@ -52,12 +52,12 @@ class Timing:
     pretrained: bool
 
 
-def measure(config: RunConfig, setup: Setup, device: torch.device, progress: Progress) -> Timing:
+def measure(config: RunConfig, targets: Targets, device: torch.device, progress: Progress) -> Timing:
     """Do and time one step of training on all datasets, and one batch of scoring, both after a first one.
 
     Args:
         config: The run configuration.
-        setup: Its set-up.
+        targets: Its set-up and targets.
         device: Where models are scored.
         progress: Called with (done, total, step).
 
@@ -67,6 +67,7 @@ def measure(config: RunConfig, setup: Setup, device: torch.device, progress: Pro
     Raises:
         ConfigError: If training or scoring a model would end in an error at its first step.
     """  # noqa: DOC502 - raised by what is called
+    setup = targets.setup
     drawn = getattr(setup, "drawn_state", lambda cache: None)(cache_dir())
     base: dict[str, Tensor] = setup.base_state(cache_dir(), progress) if drawn is None else drawn
     size, place = _bytes(base.values()), open_training_device(config.train.device)
@@ -77,7 +78,7 @@ def measure(config: RunConfig, setup: Setup, device: torch.device, progress: Pro
             step, model = _time_step(setup, base, config)
             expert = model + (_moments(setup) if config.train.save_moments else 0)
         progress(1, 2, "timing a step and a forward")
-        scorer = TargetScorer(setup, next(iter(config.run.weights)))
+        scorer = targets.scorer(next(iter(config.run.weights)), "validation")
         example = _time_example(setup, base, scorer, device)
     progress(2, 2, "timing a step and a forward")
     on_gpu = place.type == "cuda" and step is not None
@@ -113,16 +114,16 @@ def _time_step(setup: Setup, base: Mapping[str, Tensor], config: RunConfig) -> t
     return ends[1] - ends[0], _bytes(left.values())
 
 
-def _time_example(
-    setup: Setup, base: Mapping[str, Tensor], scorer: BatchedScorer, device: torch.device
-) -> float:
-    """Return the seconds of an example in a batch that is scored for the second time."""
-    batch = SomeExamples(scorer, range(min(setup.batch_size, scorer.count)))
+def _time_example(setup: Setup, base: Mapping[str, Tensor], scorer: Scorer, device: torch.device) -> float:
+    """Return the seconds of an example in a batch, or in a whole task without, scored for the second time."""
+    some = scorer
+    if isinstance(scorer, BatchedScorer):
+        some = SomeExamples(scorer, range(min(setup.batch_size, scorer.count)))
     model = load_state(setup.build(), base).to(device)
-    score_model(model, [batch])
+    score_model(model, [some])
     start = time.perf_counter()
-    score_model(model, [batch])
-    return (time.perf_counter() - start) / batch.count
+    [found] = score_model(model, [some])
+    return (time.perf_counter() - start) / found.count
 
 
 def _moments(setup: Setup) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from m2m import setups
 from m2m.checkpoint import save, verified_state
 from m2m.checkpoint.locate import CURVE_NAME, MOMENTS_NAME
 from m2m.errors import DataError
@@ -24,12 +23,14 @@ from m2m.scoring import (
     Means,
     Scores,
     ScoreSource,
-    TargetScorer,
+    Targets,
+    load_targets,
     model_state,
     score_model,
     verified_models,
 )  # fmt: skip
-from m2m.setups.protocol import Setup, contents_of, load_state
+from m2m.scoring.tasks.scorer import Scorer
+from m2m.setups.protocol import Setup, load_state
 from m2m.support.content_keys import content_key
 from m2m.training import SavedTraining, TrainRecipe, curve_text, train
 from m2m.training.lora import save_adapter
@@ -74,12 +75,16 @@ class Merge:
 
 @dataclass
 class _Bench:
-    """One process's set-up, and the base model that it trains from."""
+    """One process's set-up and targets, and the base model that it trains from."""
 
-    setup: Setup
+    targets: Targets
     contents: dict[str, str]
     base_folder: Path
     base_key: str
+
+    @property
+    def setup(self) -> Setup:
+        return self.targets.setup
 
     @cached_property
     def model(self) -> nn.Module:
@@ -89,8 +94,8 @@ class _Bench:
     def base(self) -> dict[str, Tensor]:
         return verified_state(self.base_folder)
 
-    def scorers(self, tasks: tuple[Task, ...]) -> list[TargetScorer]:
-        return [TargetScorer(self.setup, target, split) for target, split in tasks]
+    def scorers(self, tasks: tuple[Task, ...]) -> list[Scorer]:
+        return [self.targets.scorer(target, split) for target, split in tasks]
 
 
 _bench: _Bench | None = None
@@ -112,11 +117,11 @@ def prepare(
         DataError: If the data are no longer those that the run began with.
     """
     global _bench
-    setup = setups.load(spec, root, cache)
-    found = contents_of(setup)
+    targets = load_targets(spec, root, cache)
+    found = targets.contents
     if contents and (changed := what_changed(contents, found)):
         raise DataError(f"[setup]: {changed} while the run was going on; give it a folder of its own")
-    _bench = _Bench(setup, found, base, checkpoint_key(base))
+    _bench = _Bench(targets, found, base, checkpoint_key(base))
 
 
 def work(job: Train | Merge) -> list[Scores] | Iterator[tuple[Mixture, list[Scores]]]:

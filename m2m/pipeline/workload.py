@@ -12,6 +12,7 @@ from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline.candidates import search_budget
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring import Targets
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks.targets import MOST_EXAMPLES
 from m2m.searching import Subsets
@@ -96,19 +97,19 @@ class Workload:
         return sum(stage.most for stage in self.trainings)
 
 
-def workload(config: RunConfig, setup: Setup, folder: RunFolder | None = None) -> Workload:
+def workload(config: RunConfig, targets: Targets, folder: RunFolder | None = None) -> Workload:
     """Count what a run of a configuration would do, without what its folder already holds.
 
     Args:
         config: The run configuration.
-        setup: Its set-up.
+        targets: Its set-up and targets; examples of a function that judges are not known, and not counted.
         folder: The run folder, which is only read; None, or one that is not there: a new run.
 
     Returns:
         The counts; where they hang on what is found on the way they are at most that.
     """
     there = folder if folder is not None and folder.identity.exists() else None
-    return _Counting(config, setup, there).workload()
+    return _Counting(config, targets, there).workload()
 
 
 def wall(total: float, longest: float, jobs: int, workers: int) -> float:
@@ -119,20 +120,24 @@ def wall(total: float, longest: float, jobs: int, workers: int) -> float:
 @dataclass(frozen=True)
 class _Counting:
     config: RunConfig
-    setup: Setup
+    targets: Targets
     folder: RunFolder | None
 
+    @property
+    def setup(self) -> Setup:
+        return self.targets.setup
+
     def workload(self) -> Workload:
-        run, targets = self.config.run, self.setup.targets
+        run, targets, own = self.config.run, self.targets, self.setup.targets
         experts = self._new([(m, run.seed) for m in self._subsets if len(m.members) == 1])
         stages = [] if self.config.experts else [self._trainings("experts", experts)]
         stages += [self._every()] if run.trains_all else self._some()
         given = len(experts) if self.config.experts else 0
         base = 1 - self._scored("base", "validation")
-        judged = dict.fromkeys((*run.weights, *(run.fidelity or targets)))
-        validation = sum(len(targets[name].validation) for name in judged)
+        judged = dict.fromkeys((*run.weights, *(run.fidelity or targets.names)))
+        validation = sum(targets.count(name, "validation") for name in judged)
         tested = len(self._chosen) + self._unknown + run.trains_all - self._scored("trained", "test")
-        parts = [*self.setup.datasets.values(), *(targets[name].validation for name in judged)]
+        parts = [*self.setup.datasets.values(), *(own[n].validation for n in judged if n in own)]
         return Workload(
             trainings=tuple(stages),
             merged=Scoring("merged candidates", self._candidates, validation),
@@ -140,7 +145,7 @@ class _Counting:
                 "models on validation", sum(s.most for s in stages) + given + base, validation
             ),
             tested=Scoring(
-                "models on test", max(0, tested) + base, sum(len(targets[name].test) for name in run.weights)
+                "models on test", max(0, tested) + base, sum(targets.count(n, "test") for n in run.weights)
             ),
             embedded=Scoring(
                 "data for similarity",
@@ -194,7 +199,9 @@ class _Counting:
 
     @property
     def _wanted(self) -> tuple[str, ...]:
-        return _FOUND if self.config.run.has_baselines else _FOUND[:1]
+        # What a task judges has no similarity.
+        similar = self.config.run.weights.keys() <= self.setup.targets.keys()
+        return _FOUND if self.config.run.has_baselines and similar else _FOUND[:1]
 
     @cached_property
     def _results(self) -> dict[str, list[str]]:
@@ -283,7 +290,8 @@ class _Counting:
         """Count models that the folder has scores of."""
         if self.folder is None or not self.folder.table.exists():
             return 0
-        versions = [self.setup.version, *(before["version"] for before in self.folder.grew)]
+        earlier = (self.targets.versions_since(before["version"]) for before in self.folder.grew)
+        versions = self.targets.versions.union(*earlier)
         with ScoreTable(self.folder.table, read_only=True) as table:
             rows: Iterator[object] = (
                 candidate

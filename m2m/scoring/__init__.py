@@ -11,6 +11,7 @@ from m2m.scoring.racing.race_experts import RaceReport, race_candidates
 from m2m.scoring.score_experts import ScoreReport, score_mixtures
 from m2m.scoring.source import ScoreSource
 from m2m.scoring.streamed import Streamed, StreamedWalk, score_streamed
+from m2m.scoring.targets import Targets, load_targets
 from m2m.scoring.tasks.function_scorer import FunctionScorer
 from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, Scores, TaskBatch, score_model
 from m2m.scoring.tasks.targets import TargetScorer, most_similar, similarities
@@ -34,8 +35,10 @@ __all__ = [
     "Streamed",
     "StreamedWalk",
     "TargetScorer",
+    "Targets",
     "TaskBatch",
     "files_of_tasks",
+    "load_targets",
     "model_state",
     "most_similar",
     "open_models",

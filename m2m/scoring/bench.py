@@ -15,10 +15,9 @@ from torch import nn
 from m2m.errors import ConfigError
 from m2m.scoring.live.huggingface import HuggingFaceFolder, is_model_folder
 from m2m.scoring.streamed.weights import build_on_meta
+from m2m.scoring.targets import Targets
 from m2m.scoring.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
 from m2m.scoring.tasks.scorer import Scorer
-from m2m.scoring.tasks.targets import TargetScorer
-from m2m.setups.protocol import Setup
 from m2m.support.arguments import argument
 from m2m.support.user_code import load_function
 
@@ -40,9 +39,9 @@ class Bench:
     scorers: Sequence[Scorer]
 
 
-def setup_bench(setup: Setup, targets: Sequence[str], split: str = "validation") -> Bench:
-    """Score on targets of a set-up, by name, on `validation` or `test`."""
-    scorers = [TargetScorer(setup, target, split) for target in targets]
+def setup_bench(known: Targets, targets: Sequence[str], split: str = "validation") -> Bench:
+    """Score on targets of a run configuration, by name, on `validation` or `test`."""
+    setup, scorers = known.setup, [known.scorer(target, split) for target in targets]
     return Bench(setup.build, setup.build, setup.version, scorers)
 
 

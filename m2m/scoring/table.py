@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -255,14 +255,16 @@ class ScoreTable:
                 "UPDATE OR IGNORE scores SET version = ? WHERE version = ?", (version, before)
             )
 
-    def set_aside(self, origin: str, version: str, current: Mapping[tuple[str, int | None], str]) -> None:
+    def set_aside(
+        self, origin: str, versions: Collection[str], current: Mapping[tuple[str, int | None], str]
+    ) -> None:
         """Keep the rows of models that others have taken the place of, but no longer as the candidate's.
 
         Their origin becomes `replaced ORIGIN`; a model that is current again gets its own back.
 
         Args:
             origin: `base`, `merged` or `trained`.
-            version: Content hash of the current task.
+            versions: Content hashes of the current tasks.
             current: Content key of the current model by candidate and training seed.
         """
         query = "SELECT DISTINCT key, candidate, seed, version, origin FROM scores WHERE origin IN (?, ?)"
@@ -271,7 +273,7 @@ class ScoreTable:
         changes = []
         for row in found:
             key = current.get((row["candidate"], row["seed"]))
-            stands = (row["key"], row["version"]) == (key, version)
+            stands = row["key"] == key and row["version"] in versions
             wanted = origin if stands else REPLACED + origin
             if key is not None and row["origin"] != wanted:
                 changes.append((wanted, row["key"], row["version"], row["candidate"]))

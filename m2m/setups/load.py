@@ -33,12 +33,33 @@ class PythonOptions:
     factory: str
 
 
+def judged_tables(spec: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Find the tables `[setup.targets.NAME]` with a `task`: they say who judges, and are no set-up's data."""
+    return {name: table for name, table in _targets(spec).items() if _is_judged(table)}
+
+
+def _targets(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    tables = spec.get("targets")
+    return tables if isinstance(tables, Mapping) else {}
+
+
+def _is_judged(table: Any) -> bool:
+    return isinstance(table, Mapping) and "task" in table
+
+
+def _data_only(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not judged_tables(spec):
+        return spec
+    return {**spec, "targets": {name: t for name, t in _targets(spec).items() if not _is_judged(t)}}
+
+
 def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None) -> Setup:
     """Make the set-up that a `[setup]` table describes.
 
     Args:
         spec: The table; `kind` says which set-up reads the rest: `language`, `vision`, or `python` for the
             user's own, made by calling `factory = "file.py:function"` or `"module:function"` with the table.
+            Targets with a `task` are left out: those are judged by whoever scores (`judged_tables`).
         root: Folder that relative paths start from.
         cache: Folder of fetched and prepared data.
         progress: Told about downloads.
@@ -50,6 +71,7 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
         ConfigError: If `kind` is missing or unknown, a user's factory fails or returns no set-up, or a name
             cannot be used.
     """
+    spec = _data_only(spec)
     kind = spec.get("kind")
     if kind not in KINDS:
         hint = did_you_mean(str(kind), KINDS)

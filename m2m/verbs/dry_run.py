@@ -14,14 +14,15 @@ from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.data_read import data_lines
 from m2m.pipeline.growth import growth
-from m2m.pipeline.merge_to_mix import checked_setup
+from m2m.pipeline.merge_to_mix import checked_targets
 from m2m.pipeline.own_trainer import OwnTrainer
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.taking import is_model
 from m2m.pipeline.timing import Timing, folder_bytes, measure
 from m2m.pipeline.workload import Workload, wall, workload
+from m2m.scoring import Targets
 from m2m.scoring.live.device import open_device
-from m2m.setups.protocol import Setup, contents_of
+from m2m.setups.protocol import Setup
 from m2m.setups.rows.inventory import inventory_of
 from m2m.support.checked import Positive, checked
 from m2m.support.progress import Progress, nobody, say
@@ -105,12 +106,13 @@ def dry_run(
     wanted = with_options(loaded(config), budget, validate, until)
     if folder is not None:
         run_folder.check(folder.root, wanted, growing=True)
-    setup = checked_setup(wanted, progress)
-    _check_folder(folder, wanted, setup, tell)
+    targets = checked_targets(wanted, progress)
+    setup = targets.setup
+    _check_folder(folder, wanted, targets, tell)
     _check_elsewhere(wanted, folder, setup)
     inventory = inventory_of(setup)
     say(tell, data_lines(inventory, wanted.train))
-    work, timing = workload(wanted, setup, folder), measure(wanted, setup, place, tell)
+    work, timing = workload(wanted, targets, folder), measure(wanted, targets, place, tell)
     many = workers or os.cpu_count() or 1
     side_by_side = 1 if timing.on_gpu else many
     busy = max(1, min(side_by_side, max((stage.most for stage in work.trainings), default=1)))
@@ -122,12 +124,12 @@ def dry_run(
     return DryRun(wanted.path, root, work, timing, many, seconds, memory, disk, free, notes)
 
 
-def _check_folder(folder: RunFolder | None, config: RunConfig, setup: Setup, progress: Progress) -> None:
+def _check_folder(folder: RunFolder | None, config: RunConfig, targets: Targets, progress: Progress) -> None:
     """Refuse a run folder of other data, as `run_folder.claim` does."""
     if folder is None or not folder.identity.exists():
         return
-    if growth(folder, config, setup, progress) is None:
-        folder.check_contents(contents_of(setup))
+    if growth(folder, config, targets, progress) is None:
+        folder.check_contents(targets.contents)
 
 
 def _check_elsewhere(config: RunConfig, folder: RunFolder | None, setup: Setup) -> None:

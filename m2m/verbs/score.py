@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from m2m import setups
 from m2m.candidates import read_candidates
-from m2m.data import cache_dir
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
+from m2m.pipeline.steps import load_setup
 from m2m.scoring import RaceReport, ScoreReport, files_of_tasks, race_candidates, score_mixtures
 from m2m.scoring.bench import Bench, setup_bench, task_bench
 from m2m.scoring.choice import Mode
@@ -64,8 +63,9 @@ def score(
         candidates: Mixtures over the experts' names, or a CSV file of them (`m2m.candidates`); None or `all`
             for all 2^N − 1 subsets. [M]
         out: CSV file of the scores, `NAME.csv`; the table is its neighbour `NAME.sqlite`.
-        tasks: Tasks as the command line spells them: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`,
-            `lm_eval:NAME`, `FILE.py:FUNCTION`.
+        tasks: Tasks as the command line spells them: `lm:FILE`, `choice:FILE.jsonl`,
+            `exact_match:FILE.jsonl`, `generate:FILE.jsonl`, `classify:FILE`, `lm_eval:NAME`,
+            `FILE.py:FUNCTION`.
         setup: A run configuration whose `[setup]` has the model and the targets, instead of `tasks`.
         targets: Targets of `setup`.
         split: Split of the targets, `validation` or `test`.
@@ -217,8 +217,7 @@ def bench_of(
 
 
 def _bench(setup: str | Path, targets: Sequence[str], split: Split, progress: Progress | None) -> Bench:
-    config = configuration.load(setup)
-    return setup_bench(setups.load(config.setup, config.root, cache_dir(), progress), targets, split)
+    return setup_bench(load_setup(configuration.load(setup), progress), targets, split)
 
 
 def files_of_setup(setup: str | Path | None, *outputs: str | Path | None) -> list[Path]:

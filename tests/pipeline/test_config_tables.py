@@ -56,6 +56,8 @@ def test_examples_fit_the_schema(path: Path) -> None:
         (("setup", "datasets", "python", "limit"), "all"),
         (("setup", "datasets", "python", "files"), [3]),
         (("setup", "targets", "tests", "file"), "x"),
+        (("setup", "targets", "quiz"), {"task": "choice", "files": "quiz.jsonl"}),
+        (("setup", "targets", "quiz"), {"task": "choice", "file": "quiz.jsonl", "test": 0}),
         (("mix",), {"pick": "worst"}),
     ],
 )
@@ -66,6 +68,15 @@ def test_what_the_reader_refuses_does_not_fit_the_schema(place: tuple[str, ...],
         inner = inner[name]
     inner[place[-1]] = value
     assert not VALIDATOR.is_valid(tables)
+
+
+@pytest.mark.parametrize("name", ["minimal.toml", "vision_icons.toml"])
+def test_any_set_up_s_targets_may_be_judged_by_a_task(name: str) -> None:
+    tables = example(name)
+    own = tables["setup"].get("targets", {})
+    own = {each: [each] for each in own} if isinstance(own, list) else own
+    tables["setup"]["targets"] = own | {"quiz": {"task": "own.py:score", "metric": "right"}}
+    assert not list(VALIDATOR.iter_errors(tables))
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.header)

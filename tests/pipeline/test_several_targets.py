@@ -188,7 +188,7 @@ def test_a_target_s_unit_does_not_matter(scores: list[float], factor: float, shi
 
     def utilities(of_second: np.ndarray, base: float) -> np.ndarray:
         by = {"a": first, "b": of_second}
-        return TargetUtility.over(weights, by, "loss", upwards=False).of(by, {"a": 0.0, "b": base})
+        return TargetUtility.over(weights, by, {"a": False, "b": False}).of(by, {"a": 0.0, "b": base})
 
     if np.ptp(second) > 1e-3:
         np.testing.assert_allclose(

@@ -19,6 +19,7 @@ from m2m.pipeline import config
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.workload import Workload, wall, workload
+from m2m.scoring import Targets
 from m2m.scoring.table import ScoreTable
 from m2m.verbs.dry_run import DryRun
 
@@ -31,7 +32,7 @@ def write(place: Path, run: str = "", train: str = "") -> RunConfig:
 
 
 def counted(place: Path, run: str = "", train: str = "") -> Workload:
-    return workload(write(place, run, train), from_table({}))
+    return workload(write(place, run, train), Targets(from_table({}), {}))
 
 
 def models_of(folder: RunFolder) -> int:
@@ -46,7 +47,7 @@ def merged_of(folder: RunFolder) -> int:
 @pytest.mark.parametrize("run", ["", "baselines = false", "validate = true", "validate = 1", "validate = 9"])
 def test_a_run_does_what_was_counted_and_then_nothing_is_left(run: str, tmp_path: Path) -> None:
     loaded = write(tmp_path, run)
-    before = workload(loaded, from_table({}))
+    before = workload(loaded, Targets(from_table({}), {}))
     folder = RunFolder(m2m.run(loaded, tmp_path / "out", workers=1).folder)
     least = sum(stage.least for stage in before.trainings)
     assert least <= models_of(folder) <= before.most_trainings
@@ -55,7 +56,7 @@ def test_a_run_does_what_was_counted_and_then_nothing_is_left(run: str, tmp_path
     assert before.merged.models == merged_of(folder) == 7
     assert before.merged.examples == 7
 
-    after = workload(loaded, from_table({}), folder)
+    after = workload(loaded, Targets(from_table({}), {}), folder)
     assert after.most_trainings == after.merged.models == after.trained.models == 0
     assert after.tested.models == after.embedded.models == 0
 
@@ -83,7 +84,7 @@ def test_a_search_scores_its_budget_and_the_baselines(tmp_path: Path) -> None:
     assert found.searches
     assert found.merged.models == 4 + 3
     wide = linear_setup(1, names="abcdefghijklmn")
-    many = workload(write(tmp_path), wide)
+    many = workload(write(tmp_path), Targets(wide, {}))
     assert many.merged.models == 300 + 3
 
 

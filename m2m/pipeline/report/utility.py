@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from m2m.pipeline.headlines import headline, in_words
 from m2m.pipeline.report.page import paragraph, table
 
 
-def targets(utility: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+def targets(
+    utility: Mapping[str, Any], results: Mapping[str, Any], names: Mapping[str, str]
+) -> Iterator[str]:
     """Lay out what each target that counts says of each model on the test split.
 
     Args:
         utility: The `utility` of a run's results.
+        results: The results.
         names: What models are called, by their key.
 
     Yields:
         Parts of the page.
     """
-    weights, metric = utility["weights"], utility["metric"]
-    direction = "higher" if utility["higher_is_better"] else "lower"
+    weights = utility["weights"]
     yield paragraph(
         "Several targets count. The utility is their weighted gain over the base model, each in standard "
         "deviations of the merged validation scores of all candidates, so that they count alike: the base "
@@ -28,11 +31,23 @@ def targets(utility: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
     )
     models = list(dict.fromkeys(name for of in utility["test"].values() for name in of))
     rows = [
-        [target, f"{weights[target]:.3g}", f"{utility['scales'][target]:.3g}", *_cells(of, models)]
+        [
+            target,
+            in_words(*headline(results, target)),
+            f"{weights[target]:.3g}",
+            f"{utility['scales'][target]:.3g}",
+            *_cells(of, models),
+        ]
         for target, of in utility["test"].items()
     ]
-    head = ["target", "weight", "one standard deviation", *(names.get(model, model) for model in models)]
-    yield table(head, rows, f"Test {metric} by target ({direction} is better).")
+    head = [
+        "target",
+        "metric",
+        "weight",
+        "one standard deviation",
+        *(names.get(model, model) for model in models),
+    ]
+    yield table(head, rows, "Test scores by target.")
 
 
 def _cells(scores: Mapping[str, float | None], models: Sequence[str]) -> list[str]:

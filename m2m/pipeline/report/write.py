@@ -10,6 +10,7 @@ from typing import Any
 from m2m.errors import RunFolderError
 from m2m.mixture import Mixture
 from m2m.pipeline.data_read import EXPOSURE_HEAD, exposure_rows
+from m2m.pipeline.headlines import headline, in_words
 from m2m.pipeline.report.beside import beside
 from m2m.pipeline.report.caveats import QUESTIONS, caveats, interval_about
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
@@ -75,7 +76,7 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
     bars = picture(folder.figures, "test_scores", "Gain over the base model on the test split.")
     yield section("Test scores", f'<div class="pair">{_test_table(results)}{bars}</div>')
     if utility := results.get("utility"):
-        yield section("Its targets", *targets(utility, _MODELS))
+        yield section("Its targets", *targets(utility, results, _MODELS))
     if "trust" in results:
         yield trust_section(folder.figures, results)
     else:
@@ -191,7 +192,8 @@ def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:
         "rank",
     ]
     first = sorted(results["fidelity"].items(), key=lambda item: item[0] != results["target"])
-    yield table(head, [_fidelity_row(name, found) for name, found in first], picked=results["target"])
+    rows = [_fidelity_row(_judged(name, results), found) for name, found in first]
+    yield table(head, rows, picked=_judged(results["target"], results))
     yield picture(
         folder.figures,
         "fidelity_scatter",
@@ -199,6 +201,11 @@ def _fidelity(folder: RunFolder, results: _Results) -> Iterator[str]:
         "model is the "
         "expert itself.",
     )
+
+
+def _judged(target: str, results: _Results) -> str:
+    """Name a target, and its metric where targets have different ones."""
+    return f"{target}, {in_words(*headline(results, target))}" if "metrics" in results else target
 
 
 def _fidelity_row(target: str, found: Mapping[str, Any]) -> list[str]:

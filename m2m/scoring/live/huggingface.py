@@ -17,6 +17,7 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TORCH_NAMES
 from m2m.checkpoint.hugging_face import build_model, encode, load_config, load_model, load_tokenizer
 from m2m.errors import ConfigError
+from m2m.support.doors import read_json
 
 #: Longest window unless the user says so: attention costs grow with its square.
 CONTEXT = 1024
@@ -131,6 +132,15 @@ class HuggingFaceFolder:
             )
         return (token,)
 
+    @cached_property
+    def ends(self) -> Sequence[int]:
+        """The tokenizer's end of a text, and what the folder's generation settings end one with."""
+        path = self._folder / "generation_config.json"
+        said = read_json(path, "settings of generation", ConfigError, {}) if path.is_file() else {}
+        settings = said.get("eos_token_id")
+        tokens = [self.tokenizer.eos_token_id, *(settings if isinstance(settings, list) else [settings])]
+        return tuple(dict.fromkeys(token for token in tokens if type(token) is int))
+
     @property
     def pad(self) -> int:
         """The token that fills up rows."""
@@ -148,6 +158,18 @@ class HuggingFaceFolder:
             Token numbers.
         """
         return encode(self.tokenizer, text, self._folder, self._vocabulary, special=special)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Turn tokens into text.
+
+        Args:
+            tokens: Token numbers.
+
+        Returns:
+            Their text, without special tokens.
+        """
+        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
 
     @property
     def _vocabulary(self) -> object:

@@ -83,6 +83,15 @@ class ClassificationScorer(BatchedScorer):
         labels = torch.tensor([_label(row, where) for where, row in rows])
         return cls(task, _padded(texts, tokens), labels)
 
+    @property
+    def contents(self) -> list[str]:
+        """Hash of each example's inputs. [E]."""
+        *inputs, _ = self._examples.tensors
+        rows = zip(
+            *(field.contiguous().flatten(1 if field.dim() > 1 else 0) for field in inputs), strict=True
+        )
+        return [hashlib.sha256(b"".join(map(_bytes, row))).hexdigest() for row in rows]
+
     def batches(self, examples: Sequence[int] | None = None) -> Iterator[TaskBatch]:
         """Walk over examples in batches; the reference is the labels."""
         chosen = self._examples
@@ -94,6 +103,11 @@ class ClassificationScorer(BatchedScorer):
     def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
         """Judge the logits [B, K] of a batch; an error if a label is not below K. each [B]."""
         logits = logits_of(output)
+        if logits.dim() != 2:
+            raise DataError(
+                f"task {self.task}: wanted a model with a number a class, [examples, classes], got outputs "
+                f"{list(logits.shape)}: a language model that predicts every token answers by `choice`"
+            )
         labels = batch.reference[LABEL].to(logits.device)
         if int(labels.max()) >= logits.shape[-1]:
             raise DataError(
@@ -128,5 +142,10 @@ def _content_hash(inputs: Mapping[str, Tensor], labels: Tensor) -> str:
     digest = hashlib.sha256(b"classification 1")
     for name, field in {**inputs, LABEL: labels}.items():
         digest.update(f"\n{name} {tuple(field.shape)} {field.dtype}\n".encode())
-        digest.update(field.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(field))
     return digest.hexdigest()[:16]
+
+
+def _bytes(field: Tensor) -> bytes:
+    content: bytes = field.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return content

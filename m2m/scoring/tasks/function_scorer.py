@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from m2m.errors import ConfigError
+from m2m.scoring.tasks.halves import halves
 from m2m.scoring.tasks.scorer import Scores, same_draws, scoring
+from m2m.setups.protocol import Split
 from m2m.support.arrays import Floats
 from m2m.support.user_code import load_function
 
@@ -32,15 +35,18 @@ class FunctionScorer:
 
     The function's file says which metrics are better when higher, headline metric first, in a table at its
     top level: `METRICS = {"accuracy": True, "loss": False}`. Random numbers (of torch's, numpy's and Python's
-    generators) are the same in every call, so that models are compared on the same draws.
+    generators) are the same in every call, so that models are compared on the same draws. A function with a
+    parameter `split` is told `validation` or `test`.
 
     Args:
         reference: The function as `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
         root: Folder that a relative file name starts from.
+        split: The split.
 
     Attributes:
         task: The reference, without the folder.
-        split: `validation`; a function has one set of examples.
+        split: The split.
+        has_splits: Whether the function is told which.
         version: Hash of the file's content.
         metrics: The file's `METRICS`.
 
@@ -48,18 +54,13 @@ class FunctionScorer:
         ConfigError: If `METRICS` is missing or malformed.
     """
 
-    split = "validation"
-
-    def __init__(self, reference: str, root: Path = Path()) -> None:
-        self._function = load_function(reference, root, "the task")
-        module = sys.modules[self._function.__module__]
-        metrics = getattr(module, "METRICS", None)
-        if not isinstance(metrics, dict) or not metrics or not all(type(v) is bool for v in metrics.values()):
-            raise ConfigError(
-                f"the task {reference}: its file must say which metrics are better when higher, for example "
-                f'METRICS = {{"accuracy": True, "loss": False}}; got {metrics!r}'
-            )
-        self.metrics: Mapping[str, bool] = metrics
+    def __init__(self, reference: str, root: Path = Path(), split: Split = "validation") -> None:
+        function = load_function(reference, root, "the task")
+        module = sys.modules[function.__module__]
+        self.metrics = metrics_of(module, f"the task {reference}")
+        self.split: str = split
+        self.has_splits = "split" in inspect.signature(function).parameters
+        self._function = partial(function, split=split) if self.has_splits else function
         self.task = reference.replace("\\", "/").rpartition("/")[2]
         self.version = hashlib.sha256(inspect.getsource(module).encode()).hexdigest()[:16]
 
@@ -104,6 +105,61 @@ class FunctionScorer:
             raise ConfigError(f"{where} has whole numbers beyond 2^53, which float64 does not tell apart")
         with np.errstate(over="ignore"):
             return plain.astype(np.float64)
+
+
+class HalfOfFunction:
+    """A user's function that knows no splits, on the items of one: the hash of an item's number says which.
+
+    The function does all of its items for either half.
+
+    Args:
+        whole: The function.
+        split: The split.
+
+    Attributes:
+        task: The function's name.
+        split: The split.
+        version: The function's.
+        metrics: The function's.
+    """
+
+    def __init__(self, whole: FunctionScorer, split: Split) -> None:
+        self.task, self.version, self.metrics = whole.task, whole.version, whole.metrics
+        self.split: str = split
+        self._whole = whole
+
+    def __call__(self, model: nn.Module) -> Scores:
+        """Score the module as it is now.
+
+        Args:
+            model: The live module; its modes are left as they were.
+
+        Returns:
+            The values of the items of this half.
+
+        Raises:
+            ConfigError: If the function has too few values for two halves.
+        """
+        scores = self._whole(model)
+        kept = halves([str(number) for number in range(scores.count)])[self.split]
+        if not kept:
+            raise ConfigError(
+                f"the task {self.task} returns {scores.count} values: too few to split them into validation "
+                "and test by the hash of their number; return a value for each item, or take a parameter "
+                '`split` and score the items of "validation" or "test"'
+            )
+        return Scores({metric: values[kept] for metric, values in scores.values.items()})
+
+
+def metrics_of(module: Any, what: str) -> Mapping[str, bool]:
+    """Read `METRICS` of a user's file: metric name to whether higher is better, headline metric first."""
+    metrics = getattr(module, "METRICS", None)
+    if not isinstance(metrics, dict) or not metrics or not all(type(v) is bool for v in metrics.values()):
+        raise ConfigError(
+            f"{what}: its file must say which metrics are better when higher, for example "
+            f'METRICS = {{"accuracy": True, "loss": False}}; got {metrics!r}'
+        )
+    return metrics
 
 
 def _plain(value: Any) -> NDArray[Any]:

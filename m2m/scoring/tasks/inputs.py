@@ -68,8 +68,15 @@ class Tokens(Protocol):
     def input_name(self) -> str:
         """Name of the tokens among the arguments of the model's forward."""
 
+    @property
+    def ends(self) -> Sequence[int]:
+        """Tokens with which the model says that its text is over; none if it has no such word."""
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Turn text into token numbers, with the model's special tokens around it or without."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Turn token numbers into text, without special tokens."""
 
 
 class ByteTokens:
@@ -82,6 +89,7 @@ class ByteTokens:
     Attributes:
         context: Longest input, in bytes.
         start: Nothing: the first byte of a text is not predicted.
+        ends: Nothing: bytes have no word for the end of a text.
         pad: 0.
         input_name: Name of the forward's first argument.
 
@@ -90,6 +98,7 @@ class ByteTokens:
     """
 
     start: Sequence[int] = ()
+    ends: Sequence[int] = ()
     pad = 0
 
     def __init__(self, model: nn.Module, context: int) -> None:
@@ -101,3 +110,7 @@ class ByteTokens:
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Take the bytes of a text's UTF-8; there are no special tokens."""
         return list(text.encode())
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Read bytes as UTF-8; what is none becomes U+FFFD."""
+        return bytes(tokens).decode(errors="replace")

@@ -239,8 +239,7 @@ class MultipleChoiceScorer(LikelihoodScorer):
     @classmethod
     def read(cls, path: Path, tokens: Tokens, *, limit: int | None) -> MultipleChoiceScorer:
         """Make the task of JSON Lines: `question` or `context`, `choices`, `answer` (text or number)."""
-        questions = [_question(row, where) for where, row in json_lines(path).items()]
-        return cls(f"choice:{path.name}", questions[:limit], tokens)
+        return cls(f"choice:{path.name}", read_questions(path)[:limit], tokens)
 
     def values(self, examples: Sequence[int], nats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Compare the choices of each example. each [B]."""
@@ -278,6 +277,11 @@ def _row(context: str, choice: str, tokens: Tokens, where: str) -> Row:
             f"{where}: the choice {choice!r:.60} has {scored} tokens to predict, wanted 1 to {tokens.context}"
         )
     return Row(tuple(whole[-(tokens.context + 1) :]), scored)
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Read JSON Lines: `question` or `context`, `choices`, and `answer`, a choice or its number from 0."""
+    return [_question(row, where) for where, row in json_lines(path).items()]
 
 
 def _question(row: Mapping[str, Any], where: str) -> Question:

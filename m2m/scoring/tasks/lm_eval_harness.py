@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +32,28 @@ class HarnessScorer:
     request alone and would give one mixture's answers for the next, so it is never used: the harness's
     `evaluate` is called, which knows no such cache, and not its command.
 
-    The split is `validation`, whichever split of its own the harness scores. The version hashes the task's
-    definition, its examples and the harness's version. The metrics are those that are means over examples;
-    one that a filter makes is `METRIC@FILTER` where the task has several filters. The tokens must come from a
-    Hugging Face tokenizer.
+    The split is `validation`, whichever split of its own the harness scores. With `numbers` only those of its
+    examples are scored. The version hashes the task's definition, its examples and the harness's version. The
+    metrics are those that are means over examples; one that a filter makes is `METRIC@FILTER` where the task
+    has several filters. The tokens must come from a Hugging Face tokenizer.
     """
 
     split = "validation"
 
-    def __init__(self, task: Any, tokens: Tokens, limit: int | None = None) -> None:
+    def __init__(
+        self, task: Any, tokens: Tokens, limit: int | None = None, numbers: Sequence[int] | None = None
+    ) -> None:
         from lm_eval.api.metrics import mean
 
         self.task = f"lm_eval:{task.task_name}"
         self._task, self._limit = task, limit
+        self._numbers = None if numbers is None else sorted(numbers)
+        self._tokens = tokens
         self._tokenizer, self._context = getattr(tokens, "tokenizer", None), tokens.context
         if self._tokenizer is None:
             raise ConfigError(f"the task {self.task} needs a model with a tokenizer (a Hugging Face folder)")
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=FEW_SHOT_SEED)
         self._filters = [chain.name for chain in task._filters]
         means = [name for name, how in task.aggregation().items() if how is mean]
         higher = {name: bool(better) for name, better in task.higher_is_better().items()}
@@ -60,7 +64,7 @@ class HarnessScorer:
             raise ConfigError(
                 f"the task {self.task}: none of its metrics {list(task.aggregation())} is a mean of examples"
             )
-        self.version = _version(task, limit)
+        self.version = _version(task, limit, self._numbers)
 
     def __call__(self, model: nn.Module) -> Scores:
         """Score a `transformers.PreTrainedModel` as it is now; its modes are left as they were."""
@@ -75,17 +79,38 @@ class HarnessScorer:
         wrapped = HFLM(
             pretrained=model, tokenizer=self._tokenizer, batch_size=BATCH_SIZE, max_length=self._context
         )
+        # Else each model would be asked with examples of its own, drawn where the last one's ended.
+        self._task.set_fewshot_seed(seed=FEW_SHOT_SEED)
         with scoring(model):
             found = evaluate(
                 wrapped,
                 {"tasks": {self._task.task_name: self._task}, "groups": {}, "group_map": {}},
                 limit=self._limit,
+                samples=None if self._numbers is None else {self._task.task_name: self._numbers},
                 cache_requests=False,
                 bootstrap_iters=0,
                 log_samples=True,
                 verbosity=None,
             )
         return self._scores(found["samples"][self._task.task_name])
+
+    @property
+    def contents(self) -> list[str]:
+        """The task's examples, as JSON. [E]."""
+        return [json.dumps(example, sort_keys=True, default=str) for example in self._task.eval_docs]
+
+    def with_examples(self, numbers: Sequence[int]) -> HarnessScorer:
+        """Return the task on some of its examples, by number."""
+        return HarnessScorer(self._task, self._tokens, numbers=numbers)
+
+    def with_validation_split(self) -> HarnessScorer | None:
+        """Return the task on its own validation split, if it has that beside a test split."""
+        if not (self._task.has_validation_docs() and self._task.has_test_docs()):
+            return None
+        task = copy(self._task)
+        task._config = copy(self._task.config)
+        task._config.test_split = None  # the harness scores the test split where a task has one
+        return HarnessScorer(task, self._tokens)
 
     def _scores(self, samples: list[dict[str, Any]]) -> Scores:
         values: dict[str, list[float]] = {metric: [] for metric in self.metrics}
@@ -124,10 +149,12 @@ def load_harness_tasks(
     return [HarnessScorer(task, tokens, limit) for task in loaded["tasks"].values()]
 
 
-def _version(task: Any, limit: int | None) -> str:
+def _version(task: Any, limit: int | None, numbers: Sequence[int] | None) -> str:
     from lm_eval import __version__
 
     content = hashlib.sha256(f"lm_eval {__version__} {limit} {FEW_SHOT_SEED} {BATCH_SIZE}".encode())
+    if numbers is not None:
+        content.update(f" {list(numbers)}".encode())
     definition = task.dump_config()
     content.update(json.dumps(definition, sort_keys=True, default=str).encode())
     for example in task.eval_docs:

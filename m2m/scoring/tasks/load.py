@@ -10,14 +10,23 @@ from pathlib import Path
 from m2m.errors import ConfigError
 from m2m.scoring.tasks.classification import ClassificationScorer
 from m2m.scoring.tasks.function_scorer import FunctionScorer
+from m2m.scoring.tasks.generation import (
+    EXACT_MATCH,
+    MAX_NEW_TOKENS,
+    STOP,
+    GenerationScorer,
+    Judge,
+    users_judge,
+)
 from m2m.scoring.tasks.inputs import Tokens
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, TextLossScorer
 from m2m.scoring.tasks.scorer import Scorer
+from m2m.support.arguments import argument
 from m2m.support.checked import Positive, check_fields
 from m2m.support.schema import did_you_mean
 
 #: What stands before the colon of a built-in task.
-TASK_KINDS = ("lm", "choice", "classify", "lm_eval")
+TASK_KINDS = ("lm", "choice", "exact_match", "generate", "classify", "lm_eval")
 
 
 @dataclass(frozen=True)
@@ -27,12 +36,18 @@ class TaskOptions:
     Attributes:
         stride: New tokens a window of `lm` tasks; None: the whole window.
         limit: Most examples of a built-in task; None for all.
+        judge: Judge of what `generate` tasks wrote, `FILE.py:FUNCTION`.
+        max_new_tokens: Most tokens that are written for `generate` and `exact_match`.
+        stop: Texts that end an answer; they are cut off with all after them.
         lm_eval_tasks: Folder of lm-evaluation-harness task files.
         trust_remote_code: Whether Python code in a Hugging Face model's folder may run.
     """
 
     stride: Positive | None = None
     limit: Positive | None = None
+    judge: str | None = None
+    max_new_tokens: Positive = MAX_NEW_TOKENS
+    stop: tuple[str, ...] = STOP
     lm_eval_tasks: Path | None = None
     trust_remote_code: bool = False
 
@@ -44,7 +59,8 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
     """Make the task that a user names.
 
     Args:
-        word: `lm:FILE`, `choice:FILE.jsonl`, `classify:FILE`, `lm_eval:NAME`, or `FILE.py:FUNCTION`.
+        word: `lm:FILE`, `choice:FILE.jsonl`, `exact_match:FILE.jsonl`, `generate:FILE.jsonl`,
+            `classify:FILE`, `lm_eval:NAME`, or `FILE.py:FUNCTION`.
         root: Folder that relative paths start from.
         tokens: Gives the model's tokens, or raises an error that says how to get them.
         options: What the command says about its tasks.
@@ -53,11 +69,12 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
         The task; several where the lm-evaluation-harness has a group of that name.
 
     Raises:
-        ConfigError: If nothing stands after the colon, or it is neither a kind of task nor Python.
+        ConfigError: If nothing stands after the colon, it is neither a kind of task nor Python, or
+            `generate` has no judge.
     """
     kind, _, rest = word.partition(":")
     if kind not in TASK_KINDS:
-        _check_python(word, kind)
+        check_python(word, kind)
         return [FunctionScorer(word, root)]
     if not rest:
         raise ConfigError(f"the task {word!r} names no {'task' if kind == 'lm_eval' else 'file'}")
@@ -66,6 +83,13 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
         return [TextLossScorer.read(path, tokens(), stride=options.stride, limit=options.limit)]
     if kind == "choice":
         return [MultipleChoiceScorer.read(path, tokens(), limit=options.limit)]
+    if kind in ("exact_match", "generate"):
+        judge = _judge(word, kind, root, options)
+        return [
+            GenerationScorer.read(
+                path, tokens(), judge, limit=options.limit, most=options.max_new_tokens, stop=options.stop
+            )
+        ]
     if kind == "classify":
         known = None if path.suffix == ".safetensors" else tokens()
         return [ClassificationScorer.read(path, known, limit=options.limit)]
@@ -74,8 +98,18 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
     return load_harness_tasks(rest, tokens(), include=options.lm_eval_tasks, limit=options.limit)
 
 
-def _check_python(word: str, place: str) -> None:
-    # A kind with a slip of the pen would read as the name of a module.
+def _judge(word: str, kind: str, root: Path, options: TaskOptions) -> Judge:
+    if kind == "exact_match":
+        return EXACT_MATCH
+    if options.judge is None:
+        raise ConfigError(
+            f"the task {word!r} needs {argument('judge', 'FILE.py:FUNCTION')}: who judges what is written"
+        )
+    return users_judge(options.judge, root)
+
+
+def check_python(word: str, place: str) -> None:
+    """Refuse a task that is no Python: a kind with a slip of the pen would read as the name of a module."""
     if place.isidentifier() and find_spec(place) is None:
         kinds = ", ".join(f"{kind}:…" for kind in TASK_KINDS)
         raise ConfigError(

@@ -32,8 +32,9 @@ def open_recorded(asked: Asked) -> Source:
             raise ConfigError(
                 f"{asked.run} has no target {missing[0]!r}{did_you_mean(missing[0], tasks)}; it has {tasks}"
             )
-        metric = _the_metric(asked, metrics) or table.headline(task=wanted[0], **merged)
-        rows = [row for task in wanted for row in table.rows(task=task, metric=metric, **merged)]
+        asked_for = _the_metric(asked, metrics)
+        decides = {task: asked_for or table.headline(task=task, **merged) for task in wanted}
+        rows = [row for task in wanted for row in table.rows(task=task, metric=decides[task], **merged)]
     known: dict[str, dict[str, ScoreRow]] = {}
     mixtures: dict[str, Mixture] = {}
     for row in rows:

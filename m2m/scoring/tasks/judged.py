@@ -1,0 +1,321 @@
+"""A target that a task judges: from its table to one scorer a split, on items that are validation or test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from m2m.errors import ConfigError, InputError
+from m2m.scoring.tasks.classification import ClassificationScorer
+from m2m.scoring.tasks.function_scorer import FunctionScorer, HalfOfFunction
+from m2m.scoring.tasks.generation import (
+    EXACT_MATCH,
+    MAX_NEW_TOKENS,
+    STOP,
+    GenerationScorer,
+    read_prompts,
+    users_judge,
+)
+from m2m.scoring.tasks.halves import halves, some
+from m2m.scoring.tasks.inputs import Tokens, json_lines, text_of
+from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, read_questions
+from m2m.scoring.tasks.load import check_python
+from m2m.scoring.tasks.scorer import Scorer, SomeExamples
+from m2m.setups.protocol import Split
+from m2m.support.checked import Positive
+from m2m.support.content_keys import content_key
+from m2m.support.options import key_names, read_options
+from m2m.support.schema import check_keys, did_you_mean
+
+#: Tasks on items of a file.
+OF_FILES = ("choice", "exact_match", "generate", "classify")
+#: Both splits.
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class JudgedOptions:
+    """The `[setup.targets.NAME]` table of a target that a task judges.
+
+    Attributes:
+        task: What judges, as `m2m score --task` has it: `choice`, `exact_match`, `generate` or `classify`
+            of files; `lm_eval:NAME`, a task of the lm-evaluation-harness; or `FILE.py:FUNCTION`, your own
+            `score(model)`.
+        file: The items. They are split into validation and test by the hash of their content, half and half.
+        validation_file: Items that mixtures are chosen by, instead of `file`.
+        test_file: Items that only the finished models see; goes with `validation_file`.
+        validation: How many validation items are taken, those of the lowest hashes. Missing: all.
+        test: How many test items are taken. Missing: all.
+        metric: The metric that decides. Missing: the task's first; the others are scored too.
+        judge: Your judge of what `generate` wrote, `FILE.py:FUNCTION`: from the text and the item's row to
+            each metric's value; the file says `METRICS = {"right": True}`.
+        max_new_tokens: Most tokens that are written for `exact_match` and `generate`.
+        stop: Texts that end an answer; they are cut off with all after them.
+        lm_eval_tasks: Folder with task files of the lm-evaluation-harness.
+    """
+
+    task: str
+    file: str | None = None
+    validation_file: str | None = None
+    test_file: str | None = None
+    validation: Positive | None = None
+    test: Positive | None = None
+    metric: str | None = None
+    judge: str | None = None
+    max_new_tokens: Positive = MAX_NEW_TOKENS
+    stop: tuple[str, ...] = STOP
+    lm_eval_tasks: str | None = None
+
+
+#: Keys that only some tasks read.
+_READ_BY = {
+    "file": OF_FILES,
+    "validation_file": OF_FILES,
+    "test_file": OF_FILES,
+    "judge": ("generate",),
+    "max_new_tokens": ("exact_match", "generate"),
+    "stop": ("exact_match", "generate"),
+    "lm_eval_tasks": ("lm_eval",),
+}
+
+
+@dataclass(frozen=True)
+class JudgedTarget:
+    """A target and its judge.
+
+    Attributes:
+        scorers: The task on the items of each split; both have the target's name, version and metrics.
+        metrics: Metric name to whether higher is better; the first is the headline metric.
+        content: Hash of items, options and metric definitions of both splits.
+        version: Hash of that and of the model's reading: the version of its scores.
+        texts: The text of each item of each split; empty where items are no text that is known.
+    """
+
+    scorers: Mapping[str, Scorer]
+    metrics: Mapping[str, bool]
+    content: str
+    version: str
+    texts: Mapping[str, Sequence[str]]
+
+    def version_with(self, model: str) -> str:
+        """Return the version of its scores where the set-up's is `model`."""
+        return _version(model, self.content)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Items of one origin.
+
+    Attributes:
+        contents: What decides where each item belongs. [E]
+        make: Makes the task on some of them.
+        are_texts: Whether the contents are the items' text.
+    """
+
+    contents: Sequence[str]
+    make: Callable[[Sequence[int]], Scorer]
+    are_texts: bool
+
+
+def judged_target(
+    name: str, table: Mapping[str, object], root: Path, tokens: Callable[[], Tokens], model: str
+) -> JudgedTarget:
+    """Read a target's table, and its items.
+
+    Args:
+        name: The target's name.
+        table: Its table, with a `task`.
+        root: Folder that relative paths start from.
+        tokens: Gives the model's tokens, or raises an error that says why there are none.
+        model: Content hash of what is judged besides weights: part of the scores' version.
+
+    Returns:
+        The target.
+
+    Raises:
+        InputError: If a file is not what the task reads.
+        ConfigError: If a key is unknown, missing, or none of the task's.
+        DataError: If there are fewer items than wanted, or none in a split.
+    """  # noqa: DOC502 - raised by what is called
+    where = f"[setup.targets.{name}]"
+    options = _options(table, where)
+    kind = options.task.partition(":")[0]
+    try:
+        if kind in OF_FILES:
+            found = _of_files(options, root, tokens, where)
+        elif kind == "lm_eval":
+            found = _of_harness(options, root, tokens, where)
+        else:
+            found = _of_function(options, root, where)
+        return _named(name, found, options.metric, model, where)
+    except InputError as error:
+        if str(error).startswith(where):
+            raise
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _options(table: Mapping[str, object], where: str) -> JudgedOptions:
+    check_keys(table, key_names(JudgedOptions), where)
+    options = read_options(JudgedOptions, table, where)
+    kind, colon, rest = options.task.partition(":")
+    if kind == "lm_eval" and not rest:
+        raise ConfigError(f"{where}: `task` names no task of the harness: wanted lm_eval:NAME")
+    if not colon and kind not in OF_FILES:
+        hint = did_you_mean(kind, (*OF_FILES, "lm_eval"))
+        raise ConfigError(
+            f"{where}: `task` must be one of {', '.join(OF_FILES)}, lm_eval:NAME or FILE.py:FUNCTION, got "
+            f"{options.task!r}{hint}; a target of texts' loss has no `task`"
+        )
+    if colon and kind in OF_FILES:
+        raise ConfigError(f"{where}: the file of the task {kind!r} goes into `file`, got {options.task!r}")
+    for key, kinds in _READ_BY.items():
+        if key in table and kind not in kinds:
+            raise ConfigError(
+                f"{where}: `{key}` is read by the tasks {', '.join(kinds)}, got {options.task!r}"
+            )
+    return options
+
+
+def _of_files(
+    options: JudgedOptions, root: Path, tokens: Callable[[], Tokens], where: str
+) -> dict[Split, tuple[_Pool, list[int]]]:
+    named = (options.file, options.validation_file, options.test_file)
+    given = [path is not None for path in named]
+    if given not in ([True, False, False], [False, True, True]):
+        raise ConfigError(
+            f"{where}: wanted `file`, whose items are split by their hash, or `validation_file` and "
+            "`test_file`"
+        )
+    if options.task == "generate" and options.judge is None:
+        raise ConfigError(f"{where}: `judge` is missing: FILE.py:FUNCTION that judges what was written")
+    pools = [_pool(options, root / path, root, tokens) for path in named if path is not None]
+    if len(pools) == 1:
+        return _halved(pools[0], options, where)
+    return {
+        split: (pool, some(range(len(pool.contents)), pool.contents, wanted, f"{where}, {split}"))
+        for split, pool, wanted in zip(SPLITS, pools, (options.validation, options.test), strict=True)
+    }
+
+
+def _halved(pool: _Pool, options: JudgedOptions, where: str) -> dict[Split, tuple[_Pool, list[int]]]:
+    found = halves(pool.contents)
+    what = f"of {len(pool.contents)} items, split by their hash"
+    return {
+        split: (pool, some(found[split], pool.contents, wanted, f"{where}, {split} {what}"))
+        for split, wanted in zip(SPLITS, (options.validation, options.test), strict=True)
+    }
+
+
+def _pool(options: JudgedOptions, path: Path, root: Path, tokens: Callable[[], Tokens]) -> _Pool:
+    task = f"{options.task}:{path.name}"
+    if options.task == "choice":
+        questions = read_questions(path)
+        asked = MultipleChoiceScorer(task, questions, tokens())
+        return _Pool([f"{q.context} {q.choices[q.answer]}" for q in questions], _part_of(asked), True)
+    if options.task == "classify":
+        texts = path.suffix != ".safetensors"
+        classes = ClassificationScorer.read(path, tokens() if texts else None, limit=None)
+        rows = [text_of(row, ("text",), at) for at, row in json_lines(path).items()] if texts else []
+        return _Pool(rows or classes.contents, _part_of(classes), texts)
+    judge = EXACT_MATCH if options.judge is None else users_judge(options.judge, root)
+    prompts, known = read_prompts(path, judge), tokens()
+
+    def write(numbers: Sequence[int]) -> Scorer:
+        chosen = [prompts[at] for at in numbers]
+        return GenerationScorer(task, chosen, known, judge, most=options.max_new_tokens, stop=options.stop)
+
+    return _Pool([f"{p.text} {_answer(p.row)}".strip() for p in prompts], write, True)
+
+
+def _answer(row: Mapping[str, object]) -> str:
+    answer = row.get("answer", "")
+    return (
+        answer if isinstance(answer, str) else " ".join(map(str, answer if isinstance(answer, list) else ()))
+    )
+
+
+def _part_of(whole: MultipleChoiceScorer | ClassificationScorer) -> Callable[[Sequence[int]], Scorer]:
+    def make(numbers: Sequence[int]) -> Scorer:
+        part = SomeExamples(whole, numbers)
+        part.version = content_key(whole.version, list(numbers))
+        return part
+
+    return make
+
+
+def _of_harness(
+    options: JudgedOptions, root: Path, tokens: Callable[[], Tokens], where: str
+) -> dict[Split, tuple[_Pool, list[int]]]:
+    from m2m.scoring.tasks.lm_eval_harness import HarnessScorer, load_harness_tasks
+
+    name = options.task.partition(":")[2]
+    folder = None if options.lm_eval_tasks is None else root / options.lm_eval_tasks
+    tasks = load_harness_tasks(name, tokens(), include=folder)
+    if len(tasks) != 1:
+        names = ", ".join(task.task for task in tasks)
+        raise ConfigError(
+            f"{where}: {options.task} is a group of {len(tasks)} tasks, a target has one: {names}"
+        )
+
+    def pool(task: HarnessScorer) -> _Pool:
+        return _Pool(task.contents, task.with_examples, True)
+
+    whole, validation = tasks[0], tasks[0].with_validation_split()
+    if validation is None:
+        return _halved(pool(whole), options, where)
+    pools = {"validation": (pool(validation), options.validation), "test": (pool(whole), options.test)}
+    return {
+        split: (items, some(range(len(items.contents)), items.contents, wanted, f"{where}, {split}"))
+        for split, (items, wanted) in ((split, pools[split]) for split in SPLITS)
+    }
+
+
+def _of_function(options: JudgedOptions, root: Path, where: str) -> dict[Split, tuple[_Pool, list[int]]]:
+    check_python(options.task, options.task.partition(":")[0])
+    if options.validation is not None or options.test is not None:
+        raise ConfigError(
+            f"{where}: a function scores the items that it has: `validation` and `test` count those "
+            "of files and of the harness"
+        )
+
+    def whole(split: Split) -> Callable[[Sequence[int]], Scorer]:
+        def make(_: Sequence[int]) -> Scorer:
+            scorer = FunctionScorer(options.task, root, split)
+            return scorer if scorer.has_splits else HalfOfFunction(scorer, split)
+
+        return make
+
+    return {split: (_Pool([], whole(split), False), []) for split in SPLITS}
+
+
+def _named(
+    name: str, found: Mapping[Split, tuple[_Pool, list[int]]], metric: str | None, model: str, where: str
+) -> JudgedTarget:
+    scorers: dict[str, Scorer] = {split: pool.make(numbers) for split, (pool, numbers) in found.items()}
+    metrics = _headline_first(scorers["validation"].metrics, metric, where)
+    content = content_key("judged 1", name, *(scorers[split].version for split in SPLITS))
+    version = _version(model, content)
+    for split, scorer in scorers.items():
+        scorer.task, scorer.split, scorer.metrics, scorer.version = name, split, metrics, version
+    texts: dict[str, Sequence[str]] = {
+        split: [pool.contents[at] for at in numbers] if pool.are_texts else []
+        for split, (pool, numbers) in found.items()
+    }
+    return JudgedTarget(scorers, metrics, content, version, texts)
+
+
+def _version(model: str, content: str) -> str:
+    return content_key(model, content)[:16]
+
+
+def _headline_first(metrics: Mapping[str, bool], metric: str | None, where: str) -> dict[str, bool]:
+    if metric is None:
+        return dict(metrics)
+    if metric not in metrics:
+        raise ConfigError(
+            f"{where}: the task has no metric {metric!r}{did_you_mean(metric, metrics)}; it has "
+            f"{list(metrics)}"
+        )
+    return {metric: metrics[metric], **metrics}
