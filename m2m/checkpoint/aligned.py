@@ -41,6 +41,18 @@ class Aligned(NamedTuple):
     notes: tuple[str, ...]
 
 
+class Advice(NamedTuple):
+    """What to do about a model that does not fit: only the caller knows where it can be said.
+
+    Attributes:
+        missing: Where it lacks tensors.
+        extra: Where it has more.
+    """
+
+    missing: str = ""
+    extra: str = ""
+
+
 class AlignedCheckpoint(Checkpoint):
     """A checkpoint under another one's tensor names; a tensor that it lacks is the other one's.
 
@@ -78,6 +90,7 @@ def align(
     exclude: Collection[str] = (),
     fill_missing: bool = False,
     mixed_floats: bool = True,
+    advice: Advice | None = None,
 ) -> Aligned:
     """Bring checkpoints under the donor's tensor names, where they differ in harmless ways only.
 
@@ -90,13 +103,14 @@ def align(
         exclude: Globs of tensor names that are not compared: the donor's are kept.
         fill_missing: Whether whatever a model lacks is the donor's.
         mixed_floats: Whether a float tensor may be of another float type than the donor's.
+        advice: What messages tell the reader to do; None: nothing.
 
     Returns:
         The checkpoints under the donor's names, in the order given.
 
     Raises:
         CheckpointError: If a model lacks a tensor, has one too many, or one of another shape or kind; names
-            model, tensor, what was got and wanted, and what to write so that it merges.
+            model, tensor, what was got and wanted, and the advice.
     """  # noqa: DOC502 - raised by what is called
     kept = buffers_among(donor.tensors.values())
     if exclude:
@@ -106,7 +120,9 @@ def align(
     alone = sorted(name for name in lacked if _AUXILIARY.search(name))
     notes = [note for side in sides for note in side.notes]
     for side in sides:
-        notes += side.settle(alone, fill_missing=fill_missing, mixed_floats=mixed_floats)
+        notes += side.settle(
+            alone, fill_missing=fill_missing, mixed_floats=mixed_floats, advice=advice or Advice()
+        )
     if alone:
         notes.append(
             f"{donor.path}: only this model holds {_shown(alone)}, which predict further tokens; they are "
@@ -134,18 +150,20 @@ class _Side:
         self.extra = [] if self.same else self._unknown(exclude)
         self.buffers = [] if self.same else [*self._unshared_buffers()]
 
-    def settle(self, alone: Collection[str], *, fill_missing: bool, mixed_floats: bool) -> list[str]:
+    def settle(
+        self, alone: Collection[str], *, fill_missing: bool, mixed_floats: bool, advice: Advice
+    ) -> list[str]:
         """Refuse what is not harmless; fill in the donor's tensors."""
         missing = [name for name in self.missing if name not in alone]
         if missing and not fill_missing:
             raise CheckpointError(
-                f"{self.model.path}: lacks tensors of {self.donor.path}: {_shown(missing)}; if they are to "
-                "stay as they are there, write fill_missing: base under m2m in the recipe"
+                f"{self.model.path}: lacks tensors of {self.donor.path}: {_shown(missing)}"
+                + _after(advice.missing)
             )
         if self.extra:
             raise CheckpointError(
-                f"{self.model.path}: has more than {self.donor.path}: {_shown(self.extra)}; to leave tensors "
-                "out, list globs of their names as exclude under m2m in the recipe"
+                f"{self.model.path}: has more than {self.donor.path}: {_shown(self.extra)}"
+                + _after(advice.extra)
             )
         found = self.found
         for name, wanted in self.donor.tensors.items():
@@ -231,6 +249,10 @@ def _renaming(wanted: Sequence[str], names: Collection[str]) -> _Renaming | None
 
 def _fits(name: str, globs: Iterable[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _after(advice: str) -> str:
+    return f"; {advice}" if advice else ""
 
 
 def _shown(names: Sequence[str]) -> str:

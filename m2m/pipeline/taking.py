@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from m2m.checkpoint import Checkpoint, align, save
+from m2m.checkpoint.aligned import Advice
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.folder import new_folder
 from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
@@ -19,6 +20,16 @@ from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
 from m2m.scoring.models import on_base, own_files
 from m2m.support.content_keys import content_key
+
+#: What is done about a model that is not the base model's.
+_WANTED = Advice(
+    missing="wanted a model trained from the run's base model, whole, or a PEFT adapter of it",
+    extra="wanted a model trained from the run's base model: its tensors, and no others",
+)
+_WHOLE = Advice(
+    missing="it holds a part of the base model's tensors and no others, as experts of a run with "
+    "`cache_trunk` do: load it over the base model (load_state_dict, strict=False) and save the whole"
+)
 
 
 def is_model(folder: Path) -> bool:
@@ -64,7 +75,8 @@ def take_model(
     if isinstance(model, AdaptedCheckpoint):
         _take_adapter(model, folder, facts, texts or {})
     else:
-        (aligned,) = align(root, [model]).models
+        part = model.tensors.keys() < root.tensors.keys()
+        (aligned,) = align(root, [model], advice=_WHOLE if part else _WANTED).models
         state = {name: _read(info, root.tensors[name]) for name, info in aligned.tensors.items()}
         model.check_unchanged()
         state |= {name: state[kept] for name, kept in root.tied.items()}

@@ -13,6 +13,7 @@ from typing import Any
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.pipeline.trainer_data import DatasetFile
+from m2m.setups.protocol import Setup
 from m2m.support.schema import did_you_mean
 from m2m.training import TrainRecipe
 
@@ -29,6 +30,8 @@ class TrainerJob:
         name: The mixture's label, such as `law+code`.
         seed: Seed of all that is random.
         base: Folder of the model to start from.
+        context: Tokens an example predicts, so that it has one more; None if the set-up does not say.
+        trainable: Regular expressions: only parameters whose name one is found in are to move; empty: all.
         data: JSON Lines: the examples to train on, in order, `batch` a step; None if the set-up does not tell
             its data.
         record: What a line is: `text`, `prompt_completion`, `messages`, or `other` keys.
@@ -44,6 +47,8 @@ class TrainerJob:
     name: str
     seed: int
     base: Path
+    context: int | None
+    trainable: Sequence[str]
     data: Path | None
     record: str
     examples: int
@@ -84,10 +89,11 @@ def job_of(
     seed: int,
     recipe: TrainRecipe,
     base: Path,
+    setup: Setup,
     files: Mapping[str, DatasetFile | None],
     examples: int,
 ) -> TrainerJob:
-    """Describe a training in its folder; `files` are the mixture's datasets, `examples` are to be drawn."""
+    """Describe a training in its folder; `files` are the mixture's datasets, `examples` to be drawn."""
     known = {name: file for name, file in files.items() if file is not None}
     datasets = {
         name: {
@@ -102,6 +108,8 @@ def job_of(
         name=mixture.label,
         seed=seed,
         base=base,
+        context=getattr(setup, "context", None),
+        trainable=getattr(setup, "trainable", ()),
         data=place / "train.jsonl" if examples else None,
         record=next((file.record for file in known.values()), "other"),
         examples=examples,

@@ -163,7 +163,8 @@ def find(model: str, root: Path) -> Path:
     try:
         return find_folder(model)
     except CheckpointError as error:
-        raise ConfigError(f"[setup]: `model` {error}") from error
+        known = ["byte-gpt", *PACKAGED_MODELS]
+        raise ConfigError(f"[setup]: `model` {error}{_meant(folder.name, known)}") from error
 
 
 def from_table(
@@ -194,10 +195,16 @@ def from_table(
     if not (folder / "config.json").is_file():
         known = ["byte-gpt", *PACKAGED_MODELS]
         raise ConfigError(
-            f"[setup]: `model` must be a Hugging Face folder or one of {', '.join(known)}; {folder} has no "
-            f"config.json{did_you_mean(folder.name, known)}"
+            f"[setup]: `model` must be a Hugging Face folder, its id on the hub (org/name) or one of "
+            f"{', '.join(known)}; {folder} has no config.json{_meant(folder.name, known)}"
         )
     template = options.chat_template and read_text(
         root / options.chat_template, f"a chat template, as {where} says", ConfigError
     )
     return HuggingFaceModel(folder, options.context, options.trainable, trust, template, options.cache_trunk)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    # A family's name is shorter than its models': `smollm2` of `smollm2-135m-instruct`.
+    longer = next((each for each in known if len(name) > 2 and each.startswith(name.lower())), None)
+    return did_you_mean(longer or name, known)

@@ -152,6 +152,17 @@ class LanguageSetup:
         """Folder that transformers loads the base model from; None if there is none."""
         return getattr(self.language_model, "folder", None)
 
+    @property
+    def context(self) -> int:
+        """Tokens an example predicts."""
+        return self.language_model.context
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """Regular expressions on the names of the parameters that fine-tuning moves; empty: all."""
+        patterns: tuple[str, ...] = getattr(self.language_model, "trainable", ())
+        return patterns
+
     def records(self, dataset: str) -> list[dict[str, Any]]:
         """Return a dataset's documents as trainers outside m2m read them, see `m2m.setups.rows.formats`."""
         return [as_record(document) for document in self.documents[dataset]()]

@@ -75,8 +75,9 @@ def init(
         data: The datasets, two files or more; they are named after their files.
         targets: Files that mixtures are judged on; the first is the one chosen for. A file that is in
             `data` too stands for the part of that dataset that is then kept from training.
-        base: The model to fine-tune: a Hugging Face folder, or an id of the hub. None: a byte GPT, which is
-            small and pretrained on a fifth of each dataset.
+        base: The model to fine-tune: a Hugging Face folder, an id of the hub, or `smollm2-135m-instruct`,
+            which a pinned package carries. None: a byte GPT, which is small and pretrained on a fifth of each
+            dataset.
         progress: Called with (done, total, step).
 
     Returns:

@@ -110,6 +110,8 @@ def spoil(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
     match how:
         case "missing":
             del state["theta"]
+        case "renamed":
+            state["phi"] = state.pop("theta")
         case "new":
             state["phi"] = torch.zeros(2)
         case "shape":
@@ -124,7 +126,14 @@ def spoil(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("missing", r"theirs/a: lacks tensors of .*base: 'theta'"),
+        (
+            "missing",
+            r"theirs/a: lacks tensors of .*base: 'theta'; (?!.*recipe).*`cache_trunk`.* save the whole",
+        ),
+        (
+            "renamed",
+            r"theirs/a: lacks tensors of .*base: 'theta'; wanted a model trained from the run's base",
+        ),
         ("new", r"theirs/a: has more than .*base: 'phi'"),
         ("shape", r"theirs/a: tensor 'theta' has shape \[4\], wanted \[5\]"),
         ("kind", r"theirs/a: tensor 'theta' is I64, wanted F64"),

@@ -83,7 +83,8 @@ def test_the_version_follows_the_options_and_the_files(spec, root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "gone"}, "has no config.json"),
+        ({"model": "gone"}, r"its id on the hub \(org/name\).* has no config.json"),
+        ({"model": "SmolLM2"}, r"has no config.json \(did you mean 'smollm2-135m-instruct'\?\)"),
         ({"base": {"steps": 3}}, "unknown key 'steps'"),
         ({"base": {"context": 0}}, "`context` must be a whole number of at least 1"),
         ({"base": {"trainable": "layers"}}, "`trainable` must be a list"),

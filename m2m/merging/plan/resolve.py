@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from m2m.checkpoint.aligned import Aligned, align
+from m2m.checkpoint.aligned import Advice, Aligned, align
 from m2m.checkpoint.buffers import is_buffer
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TensorInfo
@@ -24,6 +24,11 @@ from m2m.support.schema import did_you_mean
 
 #: Candidate name to merging weights of the experts, which take the place of the recipe's. each [N]
 Candidates = Mapping[str, Sequence[float]]
+#: What a recipe can say of models that do not fit.
+_IN_THE_RECIPE = Advice(
+    missing="if they are to stay as they are there, write fill_missing: base under m2m in the recipe",
+    extra="to leave tensors out, list globs of their names as exclude under m2m in the recipe",
+)
 
 
 def expert_names(recipe: Recipe) -> tuple[str, ...]:
@@ -63,7 +68,9 @@ def align_models(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Align
     if any(part.ranges for part in recipe.slices):
         return Aligned(tuple(models.values()), frozenset(), ())
     others = [models[ref] for ref in refs if ref != recipe.donor]
-    found = align(donor, others, exclude=recipe.exclude, fill_missing=recipe.fill_missing)
+    found = align(
+        donor, others, exclude=recipe.exclude, fill_missing=recipe.fill_missing, advice=_IN_THE_RECIPE
+    )
     rest = iter(found.models)
     return found._replace(models=tuple(donor if ref == recipe.donor else next(rest) for ref in refs))
 
