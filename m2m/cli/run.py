@@ -103,6 +103,7 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
     from m2m.pipeline.report.caveats import grown, of_how_many, tied
+    from m2m.pipeline.report.runner_up import runner_up
     from m2m.pipeline.report.trust import trust_rows
     from m2m.pipeline.report.write import ONE_DATASET
     from m2m.pipeline.run_folder import to_train_on
@@ -115,7 +116,7 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
         print(f"Why: {results['why']}.")
     elif len(results["picked"]) == 1:
         print(ONE_DATASET)
-    if said := tied(results):
+    if said := tied(results) or runner_up(results):
         print(said)
     print(f"\n{results['metric']} on the test split ({direction} is better):")
     rows = [

@@ -109,6 +109,5 @@ def _tell(found: Selection) -> None:
         return
     print(f"runner-up: {shown_label(other.candidate)}, {other.value:.6g}")
     if lead := other.difference:
-        verdict = "" if lead.low > 0 or lead.high < 0 else ": these examples cannot tell the two apart"
-        interval = f"{lead.value:+.3g} [{lead.low:+.3g}, {lead.high:+.3g}]"
-        print(f"paired difference: {interval}, {lead.n} examples{verdict}")
+        verdict = "" if lead.tells_apart else ": these examples cannot tell the two apart"
+        print(f"paired difference: {lead.shown}, {lead.n} examples{verdict}")

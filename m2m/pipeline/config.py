@@ -289,5 +289,5 @@ def _train_recipe(table: Mapping[str, Any], where: str) -> TrainRecipe:
         return TrainRecipe(**values)
     except TypeError as error:
         raise ConfigError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from None
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
+    except ConfigError as error:  # a recipe names its table, which is named already
+        raise ConfigError(f"{where}: {str(error).removeprefix('train.')}") from None

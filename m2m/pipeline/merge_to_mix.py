@@ -14,6 +14,7 @@ from m2m.errors import ConfigError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
 from m2m.pipeline.advice import Adviser, Evidence
+from m2m.pipeline.best_merged import best_merged
 from m2m.pipeline.candidates import search_budget, searched
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
@@ -27,7 +28,7 @@ from m2m.pipeline.target_utility import METRIC, TargetUtility
 from m2m.pipeline.validation import Validation
 from m2m.pipeline.worker import Task
 from m2m.scoring import Means, Targets, most_similar, similarities
-from m2m.scoring.table import ScoreTable
+from m2m.scoring.table import ScoreRow, ScoreTable
 from m2m.searching import Exhaustive, MixtureList, Objective, Subsets
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody
@@ -213,6 +214,16 @@ class _Steps(RunSteps):
         scores = self.scores("merged", "validation")
         return sum(scores[mixture.label] == scores[picked.label] for mixture in self.candidates) - 1
 
+    def best_merged(self, picked: Mixture) -> list[dict[str, Any]]:
+        """Return the best merged mixtures, and by how much the pick leads each."""
+        examples = {}
+        if self.utility is None:  # a utility is no mean over examples
+            (target,) = self.config.run.weights
+            rows = self.headline_rows(target, "merged", "validation")
+            examples = {row.candidate: row.examples.tolist() for row in rows}
+        scores = self.scores("merged", "validation")
+        return best_merged(picked, self.candidates, scores, examples, upwards=self.decides[1])
+
     def truth(self) -> None:
         """Really train every subset, with every truth seed."""
         first = self.config.run.seed
@@ -299,6 +310,7 @@ class _Steps(RunSteps):
             "test": dict(test),
             "validation": {"base": base} | {name: trained[mixture.label] for name, mixture in chosen.items()},
             "ties": self.ties(chosen["picked"]),
+            "best_merged": self.best_merged(chosen["picked"]),
             "fidelity": {},
             "similarities": self.similarities,
             "seconds": self.seconds,
@@ -357,12 +369,16 @@ class _Steps(RunSteps):
 
     def target_scores(self, target: str, origin: str, split: str) -> dict[str, float]:
         """Return the headline metric on one target by candidate label."""
+        rows = self.headline_rows(target, origin, split)
+        return _Scores(self.table.path, {row.candidate: row.value for row in rows})
+
+    def headline_rows(self, target: str, origin: str, split: str) -> list[ScoreRow]:
+        """Return the rows of the headline metric on one target."""
         seed = self.config.run.seed if origin == "trained" else None
-        rows = self.table.rows(
+        return self.table.rows(
             origin=origin, split=split, task=target, metric=self.targets.headline(target)[0], seed=seed,
             version=self.targets.version(target),
         )  # fmt: skip
-        return _Scores(self.table.path, {row.candidate: row.value for row in rows})
 
 
 def _distinct(chosen: Mapping[str, Mixture]) -> list[Mixture]:

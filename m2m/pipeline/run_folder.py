@@ -92,6 +92,8 @@ _TRUST = {
     "spearman?": _ESTIMATE,
     "next?": (NoneType, {"mixture": str, "regret": float, "after": float}),
 }
+_LEAD = {"value": float, "low": float, "high": float, "n": int}
+_MERGED = {"mixture": [str], "score": float, "difference": float, "lead": (NoneType, _LEAD)}
 #: What programs take out of `results.json`, where it is there.
 _RESULTS = {
     "target": str,
@@ -112,6 +114,7 @@ _RESULTS = {
     "test": {"picked": float, str: PERHAPS},
     "validation": {str: PERHAPS},
     "ties": int,
+    "best_merged": [_MERGED],
     "fidelity": {str: _FIDELITY},
     "beside": _BESIDE,
     "utility": _UTILITY,

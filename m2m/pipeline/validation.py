@@ -122,7 +122,7 @@ class Validation:
         run = self.steps.config.run
         most = "" if run.most_trainings is None else f" of {max(run.most_trainings, paid(made))}"
         mixtures = [one.mixture for one in made]
-        self.steps.train(mixtures, [run.seed], self.tasks, f"validating, up to {paid(made)}{most} trainings:")
+        self.steps.train(mixtures, [run.seed], self.tasks, f"validating, up to {paid(made)}{most} trainings")
 
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:

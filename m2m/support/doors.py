@@ -159,7 +159,9 @@ def _said(failure: Exception) -> str:
     if isinstance(failure, KeyError):
         said = f"{said} is missing"
     elif isinstance(failure, json.JSONDecodeError):
-        said = f"not JSON: {said}"
+        # Text on one line stands in a line of some file, and a "line 1" would be a second, wrong one.
+        place = said if "\n" in failure.doc.strip() else f"{failure.msg}: column {failure.colno}"
+        said = f"not JSON: {place}"
     elif not said or isinstance(failure, TypeError | AttributeError | IndexError | AssertionError):
         said = f"{type(failure).__name__} {said}".strip()
     return said if len(said) <= _MOST_LETTERS else said[:_MOST_LETTERS] + "…"

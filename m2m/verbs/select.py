@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist, fmean, stdev
 
 from m2m.errors import ConfigError
+from m2m.scoring.paired import Lead, paired_lead
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
 from m2m.verbs.pairs_of_table import PairCheck, PairsOfTable
 from m2m.verbs.score_rows import ScoreLine, examples_of, rows_of, table_of
-
-#: Two-sided 95 % of the standard normal distribution.
-Z95 = NormalDist().inv_cdf(0.975)
-
-
-@dataclass(frozen=True)
-class Lead:
-    """By how much a pick leads, over the same examples.
-
-    Attributes:
-        value: Mean of pick − other, in the metric's unit.
-        low: Lower end of its 95 % interval (normal theory).
-        high: Upper end; an interval that contains 0 cannot tell the two apart.
-        n: Number of examples.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -168,14 +147,6 @@ def _selected(table: Path, rows: Sequence[ScoreLine], pairs: PairsOfTable | None
 
 def _by_pairs(pairs: PairsOfTable, best: ScoreLine, merged_best: ScoreLine) -> ByPairs:
     return ByPairs(pairs.trainings, best.added, merged_best.candidate, pairs.check)
-
-
-def paired_lead(best: Sequence[float], other: Sequence[float]) -> Lead:
-    """Estimate two models' mean difference over the same examples, with a 95 % interval: [E], [E]."""
-    differences = [a - b for a, b in zip(best, other, strict=True)]
-    mean = fmean(differences)
-    half = Z95 * stdev(differences) / math.sqrt(len(differences))
-    return Lead(mean, mean - half, mean + half, len(differences))
 
 
 def _ranked(rows: Sequence[ScoreLine]) -> list[ScoreLine]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from helpers.linear_setup import run_config
 
+import m2m
 from m2m.cli import main
 
 CONFIG = run_config()
@@ -44,6 +46,16 @@ def test_a_run_ends_in_a_report_for_people_and_for_programs(
     assert set(results["similarities"]["target"]) == set(results["datasets"])
     assert {"best_member", "mean_of_members", "similarity"} <= set(results["beside"]["overall"])
     assert f"report: {results['report']}" in text
+    first, second = results["best_merged"][:2]
+    selected = m2m.select(out, task="target")
+    assert (first["mixture"], first["score"]) == (list(selected.members), selected.value)
+    assert selected.runner_up is not None
+    assert selected.runner_up.difference is not None
+    assert second["lead"] == pytest.approx(asdict(selected.runner_up.difference))
+    if "picked_after_trainings" not in results or results["picked_after_trainings"] == results["picked"]:
+        assert f"runner-up: {' + '.join(second['mixture'])}, by {second['lead']['value']:+.3g} [" in text
+    page = Path(results["report"]).read_text(encoding="utf-8")
+    assert "The pick and those next to it" in page
     assert list((out / "figures").glob("*.svg"))
 
     Path(results["report"]).unlink()

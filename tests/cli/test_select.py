@@ -13,8 +13,8 @@ from helpers.small_files import small_files
 
 from m2m.cli import main
 from m2m.mixture import Mixture, all_subsets
+from m2m.scoring.paired import paired_lead
 from m2m.scoring.table import ScoreTable
-from m2m.verbs.select import paired_lead
 
 NAMES = ("a", "b", "c")
 

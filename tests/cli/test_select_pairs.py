@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 import m2m
 from m2m.cli import main
 from m2m.mixture import Mixture, all_subsets
+from m2m.scoring.paired import paired_lead
 from m2m.scoring.table import ScoreTable
 from m2m.support.arrays import Floats
 from m2m.verbs.pairs_of_table import PairCheck
-from m2m.verbs.select import paired_lead
 
 NAMES = ("a", "b", "c", "d")
 SUBSETS = all_subsets(NAMES)

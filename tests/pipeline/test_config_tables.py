@@ -103,6 +103,7 @@ def test_a_missing_and_a_mistyped_key_are_one_line(tmp_path: Path) -> None:
             'target = "tests"\nfidelity = "a"',
             r"`fidelity` must be a list of text, got 'a'",
         ),
+        ("[train]", "[train]\nclip_norm = -1", r"c\.toml \[train\]: clip_norm must be"),
     ):
         path.write_text(text.replace(old, new), encoding="utf-8")
         with pytest.raises(ConfigError, match=said):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from m2m.pipeline.report.runner_up import too_close
 from m2m.pipeline.run_folder import to_train_on
 
 #: Fewer mixtures than this get a warning about small n: the 95 % interval of r = 0.8 is then wider than 0.25.
@@ -46,7 +47,7 @@ def _pick(results: Mapping[str, Any]) -> Iterator[str]:
         yield said
     if said := of_how_many(results):
         yield said
-    if said := tied(results):
+    if said := tied(results) or too_close(results):
         yield said
     if test.get("base") is not None and _better(test["base"], test["picked"], results):
         yield "On the test split the picked mixture is worse than the base model: training on it harms."

@@ -14,6 +14,7 @@ from m2m.pipeline.headlines import headline, in_words
 from m2m.pipeline.report.beside import beside
 from m2m.pipeline.report.caveats import QUESTIONS, caveats, interval_about
 from m2m.pipeline.report.page import bullets, folded, page, paragraph, picture, section, table
+from m2m.pipeline.report.runner_up import best_merged_section
 from m2m.pipeline.report.trust import trust_section
 from m2m.pipeline.report.utility import targets
 from m2m.pipeline.run_folder import RunFolder, to_train_on
@@ -77,6 +78,7 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
     yield section("Test scores", f'<div class="pair">{_test_table(results)}{bars}</div>')
     if utility := results.get("utility"):
         yield section("Its targets", *targets(utility, results, _MODELS))
+    yield best_merged_section(results)
     if "trust" in results:
         yield trust_section(folder.figures, results)
     else:

@@ -150,7 +150,7 @@ def test_a_hub_id_that_is_nowhere_is_one_line(hub_cache):
 @pytest.mark.parametrize(
     ("kind", "content", "message"),
     [
-        ("jsonl", b'{"a": 1}\n{"a": ', r"line 2 is not a JSON object: not JSON"),
+        ("jsonl", b'{"a": 1}\n{"a": ', r"line 2 is not a JSON object: not JSON: [^:]+: column 7$"),
         ("jsonl", b'{"a": 1}\n[1]\n', r"line 2: wanted a JSON object, got \[1\]"),
         ("jsonl", b'{"a": 1, "a": 2}\n', "the name 'a' occurs twice"),
         ("jsonl", b"\xff\n", "line 1 is not a JSON object: byte 0 is not UTF-8"),
