@@ -31,17 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", required=True, metavar="NAME", help=f"the format: {', '.join(FORMATS)}")
     add_out(parser, "the file to write")
-    add_sources(parser)
+    add_sources(parser, "its file, where MIXTURE is a run and its configuration names one, else its name")
 
 
-def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Declare what trainers need to know beside the shares."""
+def add_sources(parser: argparse.ArgumentParser, default: str = "its name") -> None:
+    """Declare what trainers need to know beside the shares; `default` is where a dataset lies."""
     parser.add_argument(
         "--path",
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help="where a dataset lies (default: its name)",
+        help=f"where a dataset lies (default: {default})",
     )
     parser.add_argument(
         "--total", type=positive, metavar="N", help="examples in all, for axolotl and older trl"

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
+from dataclasses import replace
+from glob import glob
 from pathlib import Path
 
 from m2m.errors import ConfigError, InputError
 from m2m.exporting import FORMATS, Sources, read_mixture, render
+from m2m.exporting.local_files import builder_of
 from m2m.mixture import Mixture
+from m2m.pipeline.run_folder import RunFolder
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
 from m2m.support.csv_tables import read_rows
+from m2m.support.doors import read_toml
 from m2m.support.files import write_atomically
 from m2m.support.names import COLUMNS
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.schema import did_you_mean
 from m2m.verbs.select import select
+
+_log = logging.getLogger(__name__)
 
 
 @checked()
@@ -30,7 +39,9 @@ def export(
             score` stand for what `m2m.select` picks of them, what `m2m search` tried for what it picked.
         to: The trainer's format, one of `m2m.exporting.FORMATS`.
         out: The file to write.
-        sources: What the trainer needs to know beside the shares: where datasets lie, how many examples.
+        sources: What the trainer needs to know beside the shares: where datasets lie, how many examples. A
+            dataset of a run that is one whole file lies there unless this says otherwise; a file that does
+            not exist is a warning.
 
     Returns:
         The mixture that was written.
@@ -44,7 +55,29 @@ def export(
     check_format(to)
     sources = sources or Sources()
     found = mixture if isinstance(mixture, Mixture) else _read(str(mixture), sources)
+    if not isinstance(mixture, Mixture) and os.path.isdir(mixture):
+        own = _files_of_run(Path(mixture))
+        sources = replace(sources, paths={n: own[n] for n in found.datasets if n in own} | {**sources.paths})
+    for name, path in sources.paths.items():
+        if builder_of(path) is not None and "://" not in path and not os.path.exists(path):
+            _log.warning("%s: there is no file %s from here; it is written as it is", name, path)
     write_atomically(Path(out), render(found, to, sources))
+    return found
+
+
+def _files_of_run(folder: Path) -> Mapping[str, str]:
+    """Find the datasets of a run that are one file each, all of its rows, by name."""
+    run = RunFolder(folder)
+    if not run.identity.is_file() or not run.config.is_file():
+        return {}
+    setup = read_toml(run.config, "a run's configuration", shape={"setup": dict})["setup"]
+    root, found = run.read_identity()["root"], {}
+    for name, table in setup.get("datasets", {}).items() if setup.get("kind") == "language" else ():
+        files = table.get("files", ())
+        patterns = [files] if isinstance(files, str) else files
+        paths = [path for pattern in patterns for path in glob(os.path.join(root, pattern))]
+        if len(paths) == 1 and os.path.isfile(paths[0]) and not {"share", "where", "limit"} & table.keys():
+            found[name] = os.path.abspath(paths[0])
     return found
 
 
