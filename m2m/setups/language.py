@@ -133,8 +133,8 @@ class LanguageSetup:
         targets: Targets by name; each has one of these forms.
         version: Content hash of model and data.
         metrics: The one metric: `loss`, in nat a token (a byte for the byte GPT).
-        inventory: What was read.
         batch_size: Examples a batch in evaluation.
+        inventory: What was read.
         documents: Reads again the documents that a dataset's examples were made of, by its name.
     """
 
@@ -143,8 +143,8 @@ class LanguageSetup:
     targets: Mapping[str, Target]
     version: str
     metrics: Mapping[str, bool]
-    inventory: Inventory
     batch_size: int = 16
+    inventory: Inventory = field(default_factory=lambda: Inventory(()))
     documents: Mapping[str, Callable[[], Iterable[Document]]] = field(default_factory=dict)
 
     @property
@@ -264,7 +264,9 @@ def from_spec(
     documents = {
         name: partial(_documents, source, made[name].places, root, cache) for name, source in trained.items()
     }
-    return LanguageSetup(model, datasets, targets, version, {"loss": False}, inventory, documents=documents)
+    return LanguageSetup(
+        model, datasets, targets, version, {"loss": False}, inventory=inventory, documents=documents
+    )
 
 
 @dataclass(frozen=True)

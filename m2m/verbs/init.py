@@ -201,12 +201,12 @@ def _fitted(tables: dict[str, Any], progress: Progress | None) -> Setup:
         try:
             found[context] = setups.load(tables, Path(), cache_dir(), progress)
         except InputError as error:
-            if "[setup.base.text." in str(error):
+            if "[setup.base" in str(error) and tables["model"] == "byte-gpt":
                 raise ConfigError(
                     f"{argument('base')} is missing, for data that no byte GPT can be pretrained on: {error}"
                 ) from error
-            if not isinstance(error, DataError):
-                raise
+            if not isinstance(error, DataError) or isinstance(error.__cause__, OSError):
+                raise  # a disk that fails says nothing of how much there is to read
             why = error
             continue
         if _examples_of_targets(found[context]) >= ENOUGH:

@@ -294,9 +294,10 @@ def make_table(folder: Path) -> None:
 
 
 def make_texts(folder: Path) -> None:
-    """Three text files."""
+    """Three files of many texts."""
     for name in "abc":
-        (folder / f"{name}.txt").write_text("".join(f"{name} says {n} and {n * 7919}. " for n in range(400)))
+        rows = [{"text": f"{name} says {n} and {n * 7919}, and what is more, {n**3}."} for n in range(400)]
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 _SCORED = ("--base", "base", "--experts", "a", "b", "c", "--out", "scores.csv")
@@ -356,6 +357,6 @@ WRITERS = [
         ("m2m", "predict", "--mixtures", "x.csv", "--scores", "y.csv", "--target", "loss", "--model",
          "ridge-log", "--at", "x.csv", "--out", "pred.csv"),
     ),
-    Scene("init", make_texts, ("m2m", "init", "new", "--data", "a.txt", "b.txt", "--target", "c.txt")),
+    Scene("init", make_texts, ("m2m", "init", "new", "--data", "a.jsonl", "b.jsonl", "--target", "c.jsonl")),
     Scene("export", make_table, ("m2m", "export", "mixture.json", "--to", "csv", "--out", "c.csv")),
 ]  # fmt: skip
