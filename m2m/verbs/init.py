@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from importlib import resources
 from pathlib import Path
 from shlex import quote
 from typing import Any
+
+import torch
 
 from m2m import setups
 from m2m.data import cache_dir
@@ -35,6 +38,10 @@ BATCH = 8
 CONTEXTS, CONTEXTS_OF_BYTES = (512, 256, 128, 64, 32), (128, 64, 32)
 #: Examples that each split of a target should have.
 ENOUGH = 64
+#: Share of the examples with answers that fit in the context, which is a multiple of `ROUND` tokens.
+LONG_ENOUGH, ROUND = 0.95, 32
+#: Parameters of a model that trains slowly on a CPU.
+LARGE = 50_000_000
 #: Fewest and most steps of an expert that are written.
 STEPS = (20, 200)
 
@@ -213,8 +220,25 @@ def _fitted(tables: dict[str, Any], progress: Progress | None) -> Setup:
             break
     if not found:
         raise why
-    tables["base"]["context"] = max(found, key=lambda context: _examples_of_targets(found[context]))
-    return found[tables["base"]["context"]]
+    context = max(found, key=lambda context: _examples_of_targets(found[context]))
+    shorter = _context_of_answers(found[context])
+    if shorter < context:
+        tables["base"]["context"] = shorter
+        setup = setups.load(tables, Path(), cache_dir(), progress)
+        if _examples_of_targets(setup) >= _examples_of_targets(found[context]):
+            return setup
+    tables["base"]["context"] = context
+    return found[context]
+
+
+def _context_of_answers(setup: Setup) -> float:
+    """Give the context that `LONG_ENOUGH` of the answers fit in; infinite for windows of text."""
+    splits = [split for goal in setup.targets.values() for split in (goal.validation, goal.test)]
+    answers = [each.tensors[1] for each in (*setup.datasets.values(), *splits) if len(each.tensors) > 1]
+    if not answers:
+        return math.inf
+    last = torch.cat([is_answer.shape[1] - 1 - is_answer.int().flip(1).argmax(1) for is_answer in answers])
+    return ROUND * math.ceil(torch.quantile(last.double(), LONG_ENOUGH).item() / ROUND)
 
 
 def _examples_of_targets(setup: Setup) -> int:
@@ -252,7 +276,7 @@ model = {_toml(tables["model"])}{_MODEL_HINT if own else ""}
 [setup.base]
 """
     base = {key: value for key, value in tables["base"].items() if key != "text"}
-    body = _lines(base) + ("" if own else _TRAINABLE_HINT)
+    body = _lines(base) + ("" if own else _trainable_hint(setup))
     for kind, named in (
         ("base.text", tables["base"].get("text", {})),
         ("datasets", tables["datasets"]),
@@ -275,6 +299,23 @@ _COMMENTS = {
     "datasets": "# An expert is fine-tuned on each. `limit = 1000` takes fewer examples.\n",
     "targets": "# What mixtures are chosen for: `validation = 64` examples choose, `test = 64` judge.\n",
 }
+
+
+def _trainable_hint(setup: Setup) -> str:
+    """Say how fewer parameters are trained; of a large model of blocks, which and why."""
+    sizes = {name: parameter.numel() for name, parameter in setup.build().named_parameters()}
+    found = [re.search(r"(\w+)\.(\d+)\.", name) for name in sizes]
+    blocks = [(match[1], int(match[2])) for match in found if match]
+    size = sum(sizes.values())
+    last = max((number for _, number in blocks), default=0)
+    if size <= LARGE or last < 2:
+        return _TRAINABLE_HINT
+    row = blocks[-1][0]
+    return (
+        f"# {size / 1e6:.0f} M parameters train slowly on a CPU. With these lines the last 2 of {last + 1} "
+        "blocks train\n# alone, and those below run once for each example (docs/training.md of m2m):\n"
+        f"# trainable = ['{row}\\.({last - 1}|{last})\\.']\n# cache_trunk = true\n"
+    )
 
 
 def _lines(table: Mapping[str, Any]) -> str:

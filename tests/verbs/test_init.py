@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 import m2m
 from m2m.errors import ConfigError, DataError
 from m2m.pipeline import config
+from m2m.pipeline.steps import load_setup
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,3 +142,29 @@ def test_a_model_is_named_by_its_id_on_the_hub(here: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr  # data are read with its tokenizer, as a run does
     assert tables(here / "mine" / "config.toml")["setup"]["model"] == "owner/tiny"
+
+
+def test_answers_say_the_context_and_a_large_model_what_to_train(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="needs the extra `huggingface`")
+    from helpers.hugging_face_folders import write_llama
+
+    write_llama(here / "llama", num_hidden_layers=3)
+    for name in ("one", "two", "three"):
+        rows = [
+            {"prompt": f"What is {n:03}?", "completion": f" {name:>5} {n:03} {'.' * 30}"} for n in range(150)
+        ]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {"data": ["one.jsonl", "two.jsonl"], "targets": ["three.jsonl"], "base": "llama"}
+    found = m2m.init("small", **files)
+    # 12 and 41 tokens of a byte each, and the end.
+    assert tables(found.config)["setup"]["base"] == {"context": 64}
+    assert "cache_trunk" not in found.config.read_text()
+    monkeypatch.setattr("m2m.verbs.init.LARGE", 1000)
+    found = m2m.init("large", **files)
+    text = found.config.read_text()
+    assert "# cache_trunk = true\n" in text
+    found.config.write_text(text.replace("# trainable", "trainable").replace("# cache_trunk", "cache_trunk"))
+    assert tables(found.config)["setup"]["base"]["trainable"] == [r"layers\.(1|2)\."]
+    assert load_setup(config.load(found.config), None)  # which holds the top against the whole model
