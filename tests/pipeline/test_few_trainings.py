@@ -61,6 +61,7 @@ def test_the_pick_moves_to_what_training_shows_to_be_better(four: RunFolder) -> 
     page = write_report(four.root).read_text()
     assert f"Train on <b>{after[0]}</b> + <b>{after[1]}</b>" in page
     assert "picked after trainings" in page
+    assert "is a belief from" in page
     assert "regret of merging&#x27;s pick" in page
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m2m.pipeline.report.runner_up import too_close
+from m2m.pipeline.report.trust import all_trained
 from m2m.pipeline.run_folder import to_train_on
 
 #: Fewer mixtures than this get a warning about small n: the 95 % interval of r = 0.8 is then wider than 0.25.
@@ -100,6 +101,12 @@ def _better(first: float, second: float, results: Mapping[str, Any]) -> bool:
 
 
 def _believed(trust: Mapping[str, Any]) -> Iterator[str]:
+    if all_trained(trust):
+        yield (
+            f"All {trust['mixtures']} mixtures of two or more datasets were trained, once each: that the "
+            "pick is the best of them is measured, on these validation examples and with one training seed."
+        )
+        return
     yield (
         f"That the pick loses at most {trust['pick']['limit']:.3g} is a belief from "
         f"{trust['trained']} of {trust['mixtures']} mixtures, not a measurement: a mixture that training "

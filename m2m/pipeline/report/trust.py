@@ -15,6 +15,19 @@ _PURPOSES = {
     "next": "expected to shrink the pick's regret most",
 }
 
+#: How the section begins where some mixtures were trained, and where all were in the end.
+_SOME = (
+    "Some mixtures of two or more datasets were really trained: half drawn by chance, which alone can "
+    "say how well merged scores agree with trained ones, and half the pick's contenders. Single "
+    "datasets cost nothing: their merged models are the trained ones. From all of them follows a belief "
+    "in every mixture's trained score, and from that what the pick may lose against the best of all, "
+    "those that nobody trained among them (docs/theory.md)."
+)
+_ALL = (
+    "Every mixture of two or more datasets was really trained, so the pick is the best of all by their "
+    "validation scores: that is measured, each with one training seed."
+)
+
 #: A training that leaves more of the expected regret than this is not worth its while.
 _NO_GAIN = 0.99
 
@@ -29,12 +42,23 @@ def trust_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "pick" not in found:
         yield "regret", f"not known: {found.get('reason', 'nothing was trained')}"
         return
+    if all_trained(found):
+        yield "regret", "none that these trainings show: all are trained, and the pick scores best of all"
+        if found["merging"]["mixture"] != found["pick"]["mixture"]:
+            yield "regret of merging's pick", f"about {found['merging']['regret']:.3g}"
+        yield "agreement", _agreement(found["pearson"])
+        return
     scale = f"trained scores range over about {found['range']:.3g}"
     yield "regret", f"{_regret(found['pick'], found)} ({scale})"
     if found["merging"]["mixture"] != found["pick"]["mixture"]:
         yield "regret of merging's pick", _regret(found["merging"], found)
     yield "agreement", _agreement(found["pearson"])
     yield "one more training", _next(found)
+
+
+def all_trained(found: Mapping[str, Any]) -> bool:
+    """Whether every mixture is trained in the end, so that the best is known and nothing is believed."""
+    return "pick" in found and found["trained"] == found["mixtures"]
 
 
 def trust_section(figures: Path, results: Mapping[str, Any]) -> str:
@@ -46,14 +70,7 @@ def trust_section(figures: Path, results: Mapping[str, Any]) -> str:
     ]
     return section(
         "Can the pick be trusted? Few trainings",
-        paragraph(
-            "Some mixtures of two or more datasets were really trained: half drawn by chance, which alone "
-            "can say how well merged scores agree with trained ones, and half the pick's contenders. Single "
-            "datasets cost nothing: their merged models are the trained ones. From all of them follows a "
-            "belief in every mixture's trained score, and from that what the pick may lose against the best "
-            "of all, those that nobody trained among them (docs/theory.md).",
-            "soft",
-        ),
+        paragraph(_ALL if all_trained(found) else _SOME, "soft"),
         table(["what", "found"], list(trust_rows(found))),
         table(["trained, in order", "because"], made) if made else "",
         picture(figures, "trust", "Merged against trained scores, with what those not trained may have."),

@@ -104,13 +104,13 @@ def prompt_completion(row: Row, columns: Mapping[str, str], where: str) -> Compl
     """Read `prompt` and `completion`: two texts, put together as they are, or two lists of messages."""
     first, second = columns["prompt"], columns["completion"]
     if isinstance(row.get(first), list | tuple) and isinstance(row.get(second), list | tuple):
-        return Chat((*_turns(row, first, where), *_turns(row, second, where)), where)
+        return _chat((*_turns(row, first, where), *_turns(row, second, where)), where)
     return Completion(_text(row, first, where), _text(row, second, where), where)
 
 
 def messages(row: Row, columns: Mapping[str, str], where: str) -> Chat:
     """Read a list of messages with `role` and `content`."""
-    return Chat(_turns(row, columns["messages"], where), where)
+    return _chat(_turns(row, columns["messages"], where), where)
 
 
 def alpaca(row: Row, columns: Mapping[str, str], where: str) -> Chat:
@@ -124,6 +124,8 @@ def alpaca(row: Row, columns: Mapping[str, str], where: str) -> Chat:
     return Chat(tuple(turn for turn in turns if turn["role"] != "system" or turn["content"]), where)
 
 
+#: Who speaks in conversations, as chat templates call them.
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "environment")
 #: Who speaks in ShareGPT's words, in those of chat templates.
 _SPEAKERS = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
@@ -267,6 +269,16 @@ def _has_roles(turns: Any) -> bool:
     # `conversations` are written with `from` and `value`, and with `role` and `content`.
     first = turns[0] if isinstance(turns, list | tuple) and turns else None
     return isinstance(first, Mapping) and "role" in first
+
+
+def _chat(turns: tuple[Turn, ...], where: str) -> Chat:
+    # Templates may have roles of their own; but of a misspelt assistant nothing would be learnt, unsaid.
+    roles = dict.fromkeys(turn["role"] for turn in turns)
+    for role in roles:
+        meant = did_you_mean(role.strip().lower(), _ROLES)
+        if role not in _ROLES and (meant or "assistant" not in roles):
+            raise DataError(f"{where}: unknown role {role!r:.40}{meant}; known are {list(_ROLES)}")
+    return Chat(turns, where)
 
 
 def _turns(row: Row, column: str, where: str) -> tuple[Turn, ...]:

@@ -71,6 +71,14 @@ def test_columns_of_no_format_are_listed_with_what_to_do():
         ({"messages": ["a"]}, "", "wanted turns with a text 'role', got 'a'"),
         ({"messages": [{"role": "user", "content": [{"image": 1}]}]}, "", "a message holds .* wanted text"),
         ({"conversations": [{"from": "narrator", "value": "a"}]}, "", "nobody is called 'narrator' here"),
+        (
+            {"messages": [ASKED, {**SAID, "role": "asistant"}]},
+            "",
+            r"'asistant' \(did you mean 'assistant'\?\)",
+        ),
+        ({"messages": [ASKED, SAID, {**ASKED, "role": "User"}]}, "", "unknown role 'User'"),
+        ({"messages": [ASKED, {**SAID, "role": "bot"}]}, "", "unknown role 'bot'; known are"),
+        ({"prompt": [ASKED], "completion": [{**SAID, "role": "asistant"}]}, "", "unknown role 'asistant'"),
         ({"text": "\ud800"}, "", "holds text that UTF-8 cannot hold"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "", "holds text that UTF-8 cannot hold"),
     ],
@@ -78,6 +86,11 @@ def test_columns_of_no_format_are_listed_with_what_to_do():
 def test_a_row_that_does_not_fit_is_named(row, name, message):
     with pytest.raises(DataError, match=r"^x, line 1: .*" + message):
         read(row, name)
+
+
+def test_a_role_of_a_template_s_own_may_stand_beside_the_assistant():
+    critic = {"role": "critic", "content": "c"}
+    assert read({"messages": [ASKED, critic, SAID]}) == Chat((ASKED, critic, SAID))
 
 
 @pytest.mark.parametrize(
