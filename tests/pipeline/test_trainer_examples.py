@@ -41,7 +41,7 @@ def test_a_trainer_of_the_examples_trains(
     if find_spec(needs) is None:
         pytest.skip(f"needs {needs}")
     config = write_language_run(tmp_path)
-    setup, base = load_setup(config, None), tmp_path / "base"
+    setup, base = load_setup(config, None).setup, tmp_path / "base"
     save(setup.base_state(tmp_path), base)
     recipe = replace(config.train, steps=2)
     command = ("{python}", str(EXAMPLES / script), *options)
@@ -82,7 +82,7 @@ def conversations(place: Path, template: str, base: str) -> config.RunConfig:
 
 
 def trainer_of(place: Path, loaded: config.RunConfig, script: str, *options: str) -> OwnTrainer:
-    setup, base = load_setup(loaded, None), place / "base"
+    setup, base = load_setup(loaded, None).setup, place / "base"
     save(setup.base_state(place), base)
     command = ("{python}", str(EXAMPLES / script), *options)
     return OwnTrainer(command, place, place / "trainings", setup, base, loaded.train)

@@ -147,7 +147,7 @@ def test_activations_that_are_computed_again_change_no_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra `huggingface`")
-    setup = load_setup(write_language_run(tmp_path), None)
+    setup = load_setup(write_language_run(tmp_path), None).setup
     names = tuple(setup.datasets)
     recipe = replace(RECIPE, steps=2)
     passes = []

@@ -167,4 +167,4 @@ def test_answers_say_the_context_and_a_large_model_what_to_train(
     assert "# cache_trunk = true\n" in text
     found.config.write_text(text.replace("# trainable", "trainable").replace("# cache_trunk", "cache_trunk"))
     assert tables(found.config)["setup"]["base"]["trainable"] == [r"layers\.(1|2)\."]
-    assert load_setup(config.load(found.config), None)  # which holds the top against the whole model
+    assert load_setup(config.load(found.config), None).setup  # which holds the top against the whole model
