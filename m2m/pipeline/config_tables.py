@@ -12,7 +12,7 @@ from typing import Any
 from m2m.pipeline.config import RunOptions, TrainerOptions
 from m2m.pipeline.mix_options import MixOptions
 from m2m.scoring.tasks.judged import JudgedOptions
-from m2m.setups import language
+from m2m.setups import language_options
 from m2m.setups.byte_gpt import BaseText, Pretraining, Shape
 from m2m.setups.huggingface import HuggingFaceOptions
 from m2m.setups.load import PythonOptions
@@ -56,7 +56,7 @@ MIX = ConfigTable(
     (MixOptions,),
 )
 LANGUAGE = ConfigTable(
-    '[setup], kind = "language"', "Text, and a causal language model.", (language.LanguageOptions,)
+    '[setup], kind = "language"', "Text, and a causal language model.", (language_options.LanguageOptions,)
 )
 HUGGING_FACE = ConfigTable(
     "[setup.base] of a Hugging Face model",
@@ -74,13 +74,13 @@ BASE_TEXT = ConfigTable(
 DATASET = ConfigTable(
     "[setup.datasets.NAME]",
     "A dataset, two at least: an expert is fine-tuned on each. NAME is yours; labels and folders have it.",
-    (TextSource, language.DatasetOptions, AnswerRule),
+    (TextSource, language_options.DatasetOptions, AnswerRule),
 )
 TARGET = ConfigTable(
     "[setup.targets.NAME]",
     "What mixtures are judged on, one at least: a text of its own, or the held-out part of a `dataset`. "
     "Its documents are split by their hash into validation, which chooses, and test, which is asked once.",
-    (TextSource, language.TargetOptions, AnswerRule),
+    (TextSource, language_options.TargetOptions, AnswerRule),
 )
 JUDGED = ConfigTable(
     "[setup.targets.NAME] with a `task`",

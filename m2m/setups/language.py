@@ -16,6 +16,7 @@ from m2m.errors import ConfigError, DataError
 from m2m.setups import byte_gpt, huggingface
 from m2m.setups.cached_trunk import CachedTrunkModel, Windows
 from m2m.setups.huggingface import HuggingFaceModel
+from m2m.setups.language_options import TARGET_EXAMPLES, DatasetOptions, LanguageOptions, TargetOptions
 from m2m.setups.packaged_models import PACKAGED_MODELS, packaged_model
 from m2m.setups.protocol import Batch, Examples, Target, logits_of
 from m2m.setups.rows.answers import AnswerRule
@@ -32,7 +33,6 @@ from m2m.setups.rows.formats import Document, as_record
 from m2m.setups.rows.inventory import Inventory, Read
 from m2m.setups.rows.kept_examples import kept_examples
 from m2m.setups.text import TextSource
-from m2m.support.checked import Positive
 from m2m.support.names import check_names
 from m2m.support.options import key_names
 from m2m.support.progress import Progress, nobody
@@ -40,59 +40,6 @@ from m2m.support.schema import check_keys, check_whole
 
 #: Share of a dataset's documents that is kept from training once a target is its held-out text.
 HELD_OUT = 0.2
-#: Examples a target split has unless its table says otherwise.
-TARGET_EXAMPLES = 64
-
-
-@dataclass(frozen=True)
-class LanguageOptions:
-    """The `[setup]` table with `kind = "language"`.
-
-    Attributes:
-        kind: Which set-up it is.
-        model: A Hugging Face causal language model with its tokenizer, by its folder or its id on the hub
-            (`org/name`, from the cache where it is there); or `"smollm2-135m-instruct"`, which a pinned
-            package carries (extra `gguf`); or `"byte-gpt"`, a small model of bytes that is pretrained here.
-        trust_remote_code: Whether Python code in the model's folder may run.
-        base: The table `[setup.base]`: how the model is made or used.
-        datasets: Tables `[setup.datasets.NAME]`.
-        targets: Tables `[setup.targets.NAME]`.
-    """
-
-    kind: Literal["language"]
-    model: str
-    datasets: Mapping[str, Mapping[str, Any]]
-    targets: Mapping[str, Mapping[str, Any]]
-    base: Mapping[str, Any] = field(default_factory=dict)
-    trust_remote_code: bool = False
-
-
-@dataclass(frozen=True)
-class DatasetOptions:
-    """Keys of `[setup.datasets.NAME]` beside those of its text.
-
-    Attributes:
-        limit: Most examples; windows of text are taken at even distances. Missing: all.
-    """
-
-    limit: Positive | None = None
-
-
-@dataclass(frozen=True)
-class TargetOptions:
-    """Keys of `[setup.targets.NAME]` beside those of its text.
-
-    Attributes:
-        dataset: Name of a dataset: a fifth of its documents is kept from training and is this target's
-            text. Instead of `files`.
-        validation: Examples that mixtures are chosen by; if the table does not say how many, fewer where
-            there are fewer.
-        test: Examples that only the finished models see; likewise.
-    """
-
-    dataset: str | None = None
-    validation: Positive = TARGET_EXAMPLES
-    test: Positive = TARGET_EXAMPLES
 
 
 class LanguageModel(TokenModel, Protocol):
