@@ -7,6 +7,8 @@ Every verb of the command line is a function here that does all of it; its optio
     dry_run  what a run would do and take, before it does it (`m2m run --dry-run`)
     mix      the best shares on the simplex instead of a subset, with intervals (MergeMix)
     merge    checkpoints by a recipe (mergekit YAML), streamed in bounded memory
+    diff     how two models differ, tensor by tensor
+    info     what a model on disk is
     moments  AdamW's second moments of a Trainer's checkpoint, for the method adam_merge
     verify   a checkpoint folder against its hashes
     score    merged models of given experts, without writing one
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from m2m.checkpoint import Checkpoint, verify
     from m2m.checkpoint.second_moments import write_second_moments as moments
     from m2m.merging import merge
+    from m2m.merging.compare import diff
+    from m2m.merging.describe import info
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
     from m2m.pipeline.report import write_report as report
@@ -55,9 +59,11 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "Checkpoint": ("m2m.checkpoint", "Checkpoint"),
     "Mixture": ("m2m.mixture", "Mixture"),
     "build_info": ("m2m.build", "build_info"),
+    "diff": ("m2m.merging.compare", "diff"),
     "dry_run": ("m2m.verbs.dry_run", "dry_run"),
     "errors": ("m2m.errors", None),
     "export": ("m2m.verbs.export", "export"),
+    "info": ("m2m.merging.describe", "info"),
     "init": ("m2m.verbs.init", "init"),
     "merge": ("m2m.merging", "merge"),
     "mix": ("m2m.verbs.mix", "mix"),
@@ -79,9 +85,11 @@ __all__ = [
     "Mixture",
     "__version__",
     "build_info",
+    "diff",
     "dry_run",
     "errors",
     "export",
+    "info",
     "init",
     "merge",
     "mix",

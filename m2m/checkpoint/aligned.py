@@ -136,6 +136,20 @@ def align(
     return Aligned(tuple(side.aligned() for side in sides), frozenset(kept.union(alone)), tuple(notes))
 
 
+def matched(donor: Checkpoint, model: Checkpoint) -> tuple[dict[str, TensorInfo], tuple[str, ...]]:
+    """Find a model's tensors under the donor's names, whatever their shapes.
+
+    Args:
+        donor: Whose names are wanted.
+        model: Another checkpoint, of the same model or not.
+
+    Returns:
+        What the model stores, by the donor's name, and notes on names that a prefix tells apart.
+    """
+    side = _Side(donor, model, (), ())
+    return side.found, tuple(side.notes)
+
+
 class _Side:
     """One model held against the donor."""
 

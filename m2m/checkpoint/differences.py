@@ -53,7 +53,7 @@ def differences(donor: Checkpoint, model: Checkpoint) -> list[str]:
             + ", ".join(f"{key} is {_said(theirs)} (there {_said(ours)})" for key, ours, theirs in settings)
         )
     found += _words(donor, model)
-    ours, theirs = _template(donor), _template(model)
+    ours, theirs = chat_template(donor), chat_template(model)
     if ours and theirs and ours != theirs:
         found.append(f"{model.path}: has another chat template than {donor.path}, whose is kept")
     return found
@@ -155,7 +155,15 @@ def _ids(words: Mapping[str, Any]) -> dict[str, int]:
     return {word: number for word, number in words.items() if type(number) is int}
 
 
-def _template(model: Checkpoint) -> str | None:
+def chat_template(model: Checkpoint) -> str | None:
+    """Read a model's chat template.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Its text, of the file or of the tokenizer's configuration; nothing where neither has one.
+    """
     if file := model.side_files.get("chat_template.jinja"):
         return file.read_text(encoding="utf-8", errors="replace")
     if file := model.side_files.get("tokenizer_config.json"):

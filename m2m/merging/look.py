@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from m2m.errors import CheckpointError
 from m2m.merging.compiled import GramPass, RiderPass, compile_plan
 from m2m.merging.methods.gram import Points, look_at_products, unpack_triangle
 from m2m.merging.methods.linear import LINEAR
-from m2m.merging.plan.plan import build_plan
+from m2m.merging.plan.plan import MergePlan, build_plan
 from m2m.merging.plan.resolve import from_weights
 from m2m.merging.plan.tensors import PlannedTensor
 from m2m.merging.plan.window import Window
@@ -83,30 +83,40 @@ def look_at_task_vectors(
     """
     if not experts:
         raise CheckpointError("task vectors need at least one expert")
+    models = [base, *experts]
     with collector_paused():
-        models = [base, *experts]
-        wanted = from_weights(models, [[1.0, *(0.0 for _ in experts)]])
-        plan = build_plan(models, wanted, {"": {}}, LINEAR)
+        plan = build_plan(models, from_weights(models, [[1.0, *(0.0 for _ in experts)]]), {"": {}}, LINEAR)
+    looks: list[TensorLook] = []
+    look_through(plan, lambda window, run: looks.extend(_look(window, run)), memory, threads, progress)
+    for model in models:
+        model.check_unchanged()
+    order = {name: number for number, name in enumerate(base.names)}
+    return sorted(looks, key=lambda look: order[look.name])
+
+
+def look_through(
+    plan: MergePlan,
+    look: Callable[[Window, PassRun], None],
+    memory: str | int,
+    threads: int | None,
+    progress: Progress | None,
+) -> None:
+    """Go through a plan's inputs, window by window, with passes that `look` runs and that write nothing."""
     staging = plan_staging(parse_bytes(memory), threads, plan.input_slots, 1)
     core = compile_plan(
         plan.numbers, len(plan.outputs), [Path(shard.name) for shard in plan.outputs[0].layout.shards]
     )
     run = PassRun(plan, core, staging, (0, 0), lambda position: None, None)
-    looks: list[TensorLook] = []
     done = 0
     try:
         for window in windows(plan, core, (0, 0), staging, False, single=False):
-            looks += _look(window, run)
+            look(window, run)
             done += sum(tensor.entry.nbytes for tensor in window.tensors)
             if progress is not None:
                 progress(done, plan.nbytes, "look")
     except BaseException:
         run.stop()
         raise
-    for model in models:
-        model.check_unchanged()
-    order = {name: number for number, name in enumerate(base.names)}
-    return sorted(looks, key=lambda look: order[look.name])
 
 
 def _look(window: Window, run: PassRun) -> list[TensorLook]:
