@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.errors import CheckpointError
-from m2m.support.doors import read_json
+from m2m.checkpoint.tokenizer import chat_template, vocabulary
 
 #: Settings that change nothing of what a forward pass computes from its weights.
 _HARMLESS = frozenset({
@@ -31,12 +29,13 @@ _STATED = {
 _SHOWN = 3
 
 
-def differences(donor: Checkpoint, model: Checkpoint) -> list[str]:
+def differences(donor: Checkpoint, model: Checkpoint, *, templates: bool = True) -> list[str]:
     """Say what makes it doubtful that two models' weights mean the same.
 
     Args:
         donor: The model whose configuration and tokenizer a merge takes.
         model: Another that it is merged with.
+        templates: Whether chat templates count: not where another than the donor's is written.
 
     Returns:
         One line for each of: settings of config.json that differ and change what weights compute; ids that
@@ -54,7 +53,7 @@ def differences(donor: Checkpoint, model: Checkpoint) -> list[str]:
         )
     found += _words(donor, model)
     ours, theirs = chat_template(donor), chat_template(model)
-    if ours and theirs and ours != theirs:
+    if templates and ours and theirs and ours != theirs:
         found.append(f"{model.path}: has another chat template than {donor.path}, whose is kept")
     return found
 
@@ -112,62 +111,3 @@ def _words(donor: Checkpoint, model: Checkpoint) -> list[str]:
         if added
         else []
     )
-
-
-def vocabulary(model: Checkpoint) -> dict[str, int]:
-    """Read a model's tokens.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Id by token, from `tokenizer.json` or `vocab.json`; empty where the model has neither, or one that
-        cannot be read: it travels as it is.
-    """
-    files = model.side_files
-    with suppress(CheckpointError):
-        if file := files.get("tokenizer.json"):
-            return _of_tokenizer(read_json(file, "a tokenizer", CheckpointError, {}))
-        if file := files.get("vocab.json"):
-            return _ids(read_json(file, "a vocabulary", CheckpointError, {}))
-    return {}
-
-
-def _of_tokenizer(content: Mapping[str, Any]) -> dict[str, int]:
-    found = _of_model(content.get("model"))
-    added = content.get("added_tokens")
-    for token in added if isinstance(added, list) else []:
-        if isinstance(token, Mapping) and type(token.get("id")) is int:
-            found[str(token.get("content"))] = token["id"]
-    return found
-
-
-def _of_model(model: Any) -> dict[str, int]:
-    vocab = model.get("vocab") if isinstance(model, Mapping) else None
-    if isinstance(vocab, Mapping):
-        return _ids(vocab)
-    if isinstance(vocab, list):  # unigram: pairs of piece and score, by id
-        return {str(pair[0]): number for number, pair in enumerate(vocab) if isinstance(pair, list) and pair}
-    return {}
-
-
-def _ids(words: Mapping[str, Any]) -> dict[str, int]:
-    return {word: number for word, number in words.items() if type(number) is int}
-
-
-def chat_template(model: Checkpoint) -> str | None:
-    """Read a model's chat template.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Its text, of the file or of the tokenizer's configuration; nothing where neither has one.
-    """
-    if file := model.side_files.get("chat_template.jinja"):
-        return file.read_text(encoding="utf-8", errors="replace")
-    if file := model.side_files.get("tokenizer_config.json"):
-        with suppress(CheckpointError):  # it travels as it is
-            found = read_json(file, "a tokenizer's configuration", CheckpointError, {}).get("chat_template")
-            return found if isinstance(found, str) else None
-    return None

@@ -11,8 +11,8 @@ from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import tied_names
-from m2m.checkpoint.differences import chat_template, vocabulary
 from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.tokenizer import chat_template, vocabulary
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapter import Adapter, is_adapter
 from m2m.merging.recipe.models import read_model

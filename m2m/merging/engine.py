@@ -17,6 +17,7 @@ from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.errors import CheckpointError, ConfigError, RecipeError
 from m2m.merging.as_adapter import write_adapters
+from m2m.merging.chat_template import AUTO, most_common_template
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.plan import MergePlan, build_plan
@@ -116,6 +117,7 @@ def merge(
     out_dtype = _float_dtype(parsed.out_dtype or parsed.dtype if dtype is None else dtype)
     about = _statistics_of(parsed, models) if statistics else None
     files = choose_side_files(parsed, models)
+    template, about_template = _template(parsed, models)
     plan = plan_merge(
         parsed,
         models,
@@ -124,12 +126,13 @@ def merge(
         shard_size=shard_size,
         candidates=candidates,
         statistics=statistics,
+        notes=about_template,
         doubts=doubts,
     )
     layers = _stacked_layers(parsed)
 
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
-        write_side_files(files, folder, dtype=out_dtype, layers=layers, chat_template=parsed.chat_template)
+        write_side_files(files, folder, dtype=out_dtype, layers=layers, template=template)
         row = (
             None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
         )
@@ -144,8 +147,9 @@ def tell_doubts(
     recipe: Recipe, models: Mapping[ModelRef, Checkpoint], *, strict: bool = False
 ) -> tuple[str, ...]:
     """Warn of what makes a merge of open models doubtful; `CheckpointError` if `strict`."""
-    donor = models[recipe.donor]
-    doubts = [doubt for model in models.values() if model is not donor for doubt in differences(donor, model)]
+    donor, templates = models[recipe.donor], recipe.chat_template is None
+    others = [model for model in models.values() if model is not donor]
+    doubts = [doubt for model in others for doubt in differences(donor, model, templates=templates)]
     if doubts and strict:
         raise CheckpointError("; ".join(doubts) + " (strict: without it these are warnings)")
     for doubt in doubts:
@@ -162,6 +166,7 @@ def plan_merge(
     shard_size: str | int,
     candidates: Candidates | None = None,
     statistics: bool = False,
+    notes: tuple[str, ...] = (),
     doubts: tuple[str, ...] = (),
 ) -> MergePlan:
     """Plan a merge of open models: every check that reads no weight is made here."""
@@ -178,7 +183,7 @@ def plan_merge(
         recipe.rule,
         parse_bytes(shard_size),
         side_files,
-        aligned.notes,
+        (*notes, *aligned.notes),
         doubts,
     )
 
@@ -217,6 +222,14 @@ def _place(out: str | Path, inputs: Iterable[str | Path | None], *, resume: bool
     if not resume:
         check_free(place)
     return place if Path(out).is_symlink() else Path(out)
+
+
+def _template(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> tuple[str | None, tuple[str, ...]]:
+    # What chat template is written in place of the donor's, and what to tell of it.
+    if recipe.chat_template != AUTO:
+        return recipe.chat_template, ()
+    text, note = most_common_template(models.values())
+    return text, (note,)
 
 
 def _references(recipe: Recipe) -> list[ModelRef]:

@@ -10,6 +10,7 @@ from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import TORCH_NAMES
 from m2m.checkpoint.locate import copy_side_files
 from m2m.errors import CheckpointError, RecipeError
+from m2m.merging.chat_template import write_chat_template
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
 from m2m.support.doors import read_json
@@ -55,12 +56,12 @@ def write_side_files(
     *,
     dtype: str | None,
     layers: int | None,
-    chat_template: str | None,
+    template: str | None,
 ) -> None:
     """Copy side files beside merged weights, and let them say what is true of them.
 
     `dtype` is the safetensors name of the float type of all weights, if there is one; `layers` how many
-    layers the recipe stacked, if it did; `chat_template` a Jinja template in place of the donor's.
+    layers the recipe stacked, if it did; `template` a chat template in place of the donor's.
     """
     copy_side_files(files, folder)
     changes: dict[str, object] = {}
@@ -72,8 +73,8 @@ def write_side_files(
         changes |= {key: layers for key in _LAYER_COUNTS if key in known}
     if known and known | changes != known:
         config.write_text(json.dumps(known | changes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if chat_template is not None:
-        (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+    if template is not None:
+        write_chat_template(folder, template)
 
 
 def _read_config(path: Path) -> dict[str, object]:

@@ -25,6 +25,8 @@ MOST_LEVELS = 64
 #: Longest document that is parsed as a whole: parsers take a hundred times as much memory.
 MOST_BYTES = 256 * 2**20
 _BLOCK_BYTES = 1 << 20
+#: Longest whole number that readers of a file's content can be expected to hold.
+_MOST_BITS = 64
 #: What is shown of a reader's own message.
 _MOST_LETTERS = 300
 
@@ -91,9 +93,16 @@ def _read_most(file: BinaryIO, most: int) -> bytes:
     return bytes(content)
 
 
-def read_json(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:
+def read_json(
+    path: Path,
+    what: str,
+    error: type[InputError] = InputError,
+    shape: Any = object,
+    *,
+    bits: int = _MOST_BITS,
+) -> Any:
     """Read a JSON file of a shape (see `check_shape`); no name may occur twice in an object."""
-    return _parsed(partial(json.loads, object_pairs_hook=unique_names), path, what, error, shape)
+    return _parsed(partial(json.loads, object_pairs_hook=unique_names), path, what, error, shape, bits)
 
 
 def read_toml(path: Path, what: str, error: type[InputError] = InputError, shape: Any = object) -> Any:
@@ -101,16 +110,29 @@ def read_toml(path: Path, what: str, error: type[InputError] = InputError, shape
     return _parsed(tomllib.loads, path, what, error, shape)
 
 
-def _parsed(parse: Callable[[str], Any], path: Path, what: str, error: type[InputError], shape: Any) -> Any:
+def _parsed(
+    parse: Callable[[str], Any],
+    path: Path,
+    what: str,
+    error: type[InputError],
+    shape: Any,
+    bits: int = _MOST_BITS,
+) -> Any:
     text = read_text(path, what, error, most=MOST_BYTES)
     with reading(what, path, error):
         content = parse(text)
-    check_data(content, path, what, error)
+    check_data(content, path, what, error, bits)
     check_shape(content, shape, f"{path} is not {what}", error)
     return content
 
 
-def check_data(content: Any, path: Path | str, what: str, error: type[InputError] = InputError) -> None:
+def check_data(
+    content: Any,
+    path: Path | str,
+    what: str,
+    error: type[InputError] = InputError,
+    most_bits: int = _MOST_BITS,
+) -> None:
     """Refuse parsed data that nothing after it could hold: whoever copies, prints or stores it would fail."""
     todo = [(content, 1)]
     while todo:
@@ -121,9 +143,11 @@ def check_data(content: Any, path: Path | str, what: str, error: type[InputError
             todo += [(part, level + 1) for pair in value.items() for part in pair]
         elif isinstance(value, list | tuple):
             todo += [(part, level + 1) for part in value]
-        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        elif isinstance(value, int) and not -(2 ** (most_bits - 1)) <= value < 2**most_bits:
             bits = value.bit_length()
-            raise error(f"{path} is not {what}: it holds a whole number of {bits} bits, wanted at most 64")
+            raise error(
+                f"{path} is not {what}: it holds a whole number of {bits} bits, wanted at most {most_bits}"
+            )
         elif isinstance(value, str) and not value.isascii():
             _check_text(value, path, what, error)
 

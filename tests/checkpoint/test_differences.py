@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from m2m.checkpoint import Checkpoint, save
-from m2m.checkpoint.differences import differences, vocabulary
+from m2m.checkpoint.differences import differences
+from m2m.checkpoint.tokenizer import vocabulary
 
 CONFIG = {"model_type": "llama", "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 10000.0}
 WORDS = [f"w{number}" for number in range(8)]

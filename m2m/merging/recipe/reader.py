@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from m2m.errors import RecipeError
 from m2m.merging import methods
+from m2m.merging.chat_template import read_chat_template
 from m2m.merging.methods.spec import Method
 from m2m.merging.recipe.keys import as_list, as_mapping, check_keys, refuse_if_set
 from m2m.merging.recipe.models import ModelRef, read_model
@@ -65,7 +66,7 @@ def read_recipe(data: Mapping[str, Any]) -> Recipe:
         dtype=_dtype(data, "dtype"),
         out_dtype=_dtype(data, "out_dtype"),
         tokenizer=_tokenizer(data),
-        chat_template=_chat_template(data.get("chat_template")),
+        chat_template=read_chat_template(data.get("chat_template")),
         notes=tuple(reader.notes),
         written=_plain(data),
         **_extensions(data.get("m2m")),
@@ -205,15 +206,6 @@ def _tokenizer(data: Mapping[str, Any]) -> ModelRef | Literal["base", "union"] |
             raise RecipeError(f"{where} is base, but there is no base_model")
         return source
     return read_model(source, where)
-
-
-def _chat_template(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and "{" in value):
-        return value
-    raise RecipeError(
-        f"chat_template {value!r} is not supported: write the Jinja template itself, "
-        "or leave it out to keep the donor's"
-    )
 
 
 def _extensions(value: object) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class Recipe:
         out_dtype: Output type; None leaves it to `dtype`, then to the inputs.
         tokenizer: Whose tokenizer travels along: a model, `base`, `union` (all inputs must then have the same
             one), or None for the donor's.
-        chat_template: A Jinja template to write, None for the donor's.
+        chat_template: A Jinja template to write, `auto` for the inputs' most common one, None for the
+            donor's.
         definition: `paper`, or `mergekit` where that differs from the paper.
         seed: Seed of the random methods.
         allow_nonfinite: Whether NaN and infinity may pass through.

@@ -192,7 +192,6 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "tokens": (linear(tokenizer={"tokens": {"x": {}}}), "tokenizer.tokens is not supported"),
     "two tokenizers": (linear(tokenizer={"source": "a"}, tokenizer_source="a"), "exclude each other"),
     "base tokenizer": (linear(tokenizer_source="base"), "no base_model"),
-    "chat": (linear(chat_template="chatml"), "chat_template 'chatml' is not supported"),
     "dtype": (linear(dtype="int64"), "dtype must be one of"),
     "definition": (linear(m2m={"definition": "papre"}), "definition must be paper or mergekit"),
     "seed": (linear(m2m={"seed": -1}), "seed must be"),
