@@ -54,7 +54,7 @@ MODES = ("streamed", "resident", "disk")
 class Bytes:
     """Bytes as tokens of a Hugging Face model."""
 
-    input_name, start, pad, context = "input_ids", (), 0, CONTEXT
+    input_name, learnt_name, start, pad, context = "input_ids", "", (), 0, CONTEXT
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Take the bytes."""

@@ -139,6 +139,10 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
         help="judge of `generate`: judge(text, row) -> {metric: value}",
     )
     add(
+        "--chat", action="store_true",
+        help="ask what `choice`, `exact_match` and `generate` ask through the model's chat template",
+    )  # fmt: skip
+    add(
         "--max-new-tokens",
         type=positive,
         metavar="T",
@@ -208,7 +212,7 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
         "stop": None if args.stop is None else tuple(args.stop),
     }
     return TaskOptions(
-        stride=args.stride, limit=args.limit, lm_eval_tasks=args.lm_eval_tasks,
+        stride=args.stride, limit=args.limit, chat=args.chat, lm_eval_tasks=args.lm_eval_tasks,
         trust_remote_code=args.trust_remote_code,
         **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from m2m.errors import ConfigError
 from m2m.scoring.live.huggingface import HuggingFaceFolder
 from m2m.scoring.tasks import ByteTokens, Tokens
 from m2m.scoring.tasks.judged import JudgedTarget, judged_target
-from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.scorer import BatchedScorer, Scorer
 from m2m.scoring.tasks.targets import TargetScorer
-from m2m.setups.cached_trunk import CachedTrunkModel
+from m2m.setups.cached_trunk import CachedTrunkModel, Windows
 from m2m.setups.huggingface import HuggingFaceModel
+from m2m.setups.language import LanguageSetup
 from m2m.setups.load import judged_tables
 from m2m.setups.protocol import Setup, contents_of
 from m2m.support.names import check_names
@@ -123,22 +124,46 @@ def load_targets(
         return tokens_of(setup)
 
     judged = {name: judged_target(name, table, root, tokens, setup.version) for name, table in tables.items()}
-    return Targets(setup, judged)
+    return Targets(_with_trunk_run(setup, judged), judged)
 
 
 def tokens_of(setup: Setup) -> Tokens:
     """Find how a set-up's model reads text; a Hugging Face model's tasks may use its whole context."""
     model = getattr(setup, "language_model", None)
     if isinstance(model, HuggingFaceModel):
-        return HuggingFaceFolder(model.folder, trust=model.trust_remote_code)
+        return _folder_of(model, HuggingFaceFolder)
     if isinstance(model, CachedTrunkModel):
-        raise ConfigError(
-            "tasks on text run the whole model, of which `cache_trunk` keeps the top alone: leave it out, or "
-            "judge by the loss of texts"
-        )
+        return _folder_of(model.whole, _TopOfFolder)
     if model is None:
         raise ConfigError(
             "the set-up is of no language model, so it is not known how it reads text: a function of yours "
             '(`task = "FILE.py:FUNCTION"`) can judge any model, `classify` tensors of a safetensors file'
         )
     return ByteTokens(setup.build(), model.context)
+
+
+class _TopOfFolder(HuggingFaceFolder):
+    """A folder of whose model the top alone runs, which gives logits where they are wanted."""
+
+    learnt_name = "learnt"
+
+
+def _folder_of(model: HuggingFaceModel, kind: type[HuggingFaceFolder]) -> HuggingFaceFolder:
+    return kind(model.folder, trust=model.trust_remote_code, template=model.chat_template)
+
+
+def _with_trunk_run(setup: Setup, judged: Mapping[str, JudgedTarget]) -> Setup:
+    """Have what a trunk makes of the tasks' rows kept like that of the set-up's own examples."""
+    model = getattr(setup, "language_model", None)
+    if not isinstance(model, CachedTrunkModel) or not isinstance(setup, LanguageSetup):
+        return setup
+    scorers = [scorer for target in judged.values() for scorer in target.scorers.values()]
+    rows = [_rows(scorer) for scorer in scorers if isinstance(scorer, BatchedScorer)]
+    windows = [Windows.joined(parts) for parts in rows if parts]
+    return replace(setup, language_model=model.foreseeing(windows))
+
+
+def _rows(scorer: BatchedScorer) -> list[Windows]:
+    name, wanted = _TopOfFolder.input_name, _TopOfFolder.learnt_name
+    batches = [batch.inputs for batch in scorer.batches()]
+    return [Windows.asked(batch[name], batch[wanted]) for batch in batches if wanted in batch]

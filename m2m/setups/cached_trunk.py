@@ -16,7 +16,7 @@ import copy
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,14 @@ class TopOfModel(nn.Module):
         whole: The model, with `requires_grad` where it is trained; it is taken apart.
         first: Number of the first block that is trained.
         trunk: Gives what the trunk makes of tokens: int64 [B, T] to [B, T, D].
+        another: Gives a whole model whose trained tensors may be written over.
     """
 
-    def __init__(self, whole: Any, first: int, trunk: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, whole: Any, first: int, trunk: Callable[[Tensor], Tensor], another: Callable[[], Any]
+    ) -> None:
         super().__init__()
-        self._trunk = trunk
+        self._trunk, self._another = trunk, another
         blocks = blocks_of(whole)
         for number in range(first):
             blocks[number] = _Passed(blocks[number])
@@ -107,6 +110,17 @@ class TopOfModel(nn.Module):
         hidden = self.hidden(inputs_embeds)
         logits: Tensor = self.get_submodule(self._head)(hidden if learnt is None else hidden[learnt])
         return logits
+
+    def whole(self) -> Any:
+        """Put the top back on a whole model: for what runs models in its own way, as writing text does.
+
+        Returns:
+            The model of transformers, with the weights that the top has now; the next call may write others
+            into it.
+        """
+        model = self._another().to(next(self.parameters()).device)
+        model.load_state_dict(self.state_dict(), strict=False)
+        return model
 
 
 class _Passed(nn.Module):
@@ -187,6 +201,18 @@ class Windows:
             return cls(tokens, torch.full((len(tokens),), tokens.shape[1]))
         return cls(tokens, before_last_answer(examples.tensors[1])[:, :-1].sum(1))
 
+    @classmethod
+    def asked(cls, tokens: Tensor, learnt: Tensor) -> Windows:
+        """Take tokens int64 [E, T] up to the last one after which the next is learnt, bool [E, T]."""
+        return cls(tokens, (learnt.int().flip(1).cumsum(1) > 0).sum(1))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Windows]) -> Windows:
+        """Put windows of several widths into one, filled up on the right."""
+        width = max(part.tokens.shape[1] for part in parts)
+        wide = [nn.functional.pad(part.tokens, (0, width - part.tokens.shape[1])) for part in parts]
+        return cls(torch.cat(wide), torch.cat([part.lengths for part in parts]))
+
     def parts(self, size: int) -> Iterator[Windows]:
         """Cut them into parts of a size, in order."""
         for start in range(0, len(self.tokens), size):
@@ -199,8 +225,8 @@ class CachedTrunkModel:
 
     Attributes:
         whole: The whole model.
-        windows: All windows of datasets and targets. Any other that is asked for, such as a task's, runs
-            through the trunk when it comes, and is kept in memory as far as there is room.
+        windows: All windows of datasets and targets. Any other that is asked for runs through the trunk when
+            it comes, and is kept in memory as far as there is room.
         cache: Folder of prepared data.
         progress: Told about running the trunk.
     """
@@ -247,7 +273,23 @@ class CachedTrunkModel:
     def _top(self) -> TopOfModel:
         # Read once a process: a training of seconds would spend as many on reading the whole model.
         whole = self.whole.build()
-        return TopOfModel(whole, first_trained_block(whole), lambda tokens: self._kept.activations(tokens))
+        return TopOfModel(
+            whole,
+            first_trained_block(whole),
+            lambda tokens: self._kept.activations(tokens),
+            lambda: self._another,
+        )
+
+    @cached_property
+    def _another(self) -> Any:
+        # What is frozen is the same memory, in parameters of its own: a move to a device leaves the trunk's.
+        whole = self._kept.trunk.whole
+        frozen = {id(p): nn.Parameter(p.detach(), False) for p in whole.parameters() if not p.requires_grad}
+        return copy.deepcopy(whole, frozen)
+
+    def foreseeing(self, windows: Sequence[Windows]) -> CachedTrunkModel:
+        """Return the model with more windows whose activations are kept."""
+        return replace(self, windows=[*self.windows, *windows])
 
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
         """Return the trained tensors of θ₀ as they lie in the folder."""
@@ -318,7 +360,7 @@ class _KeptActivations:
     """What the trunk makes of a model's windows: files of up to 256 windows, named after their content."""
 
     def __init__(self, model: CachedTrunkModel, trunk: _Trunk) -> None:
-        self._trunk = trunk
+        self.trunk = trunk
         self._width = max(part.tokens.shape[1] for part in model.windows)
         parts = [part for windows in model.windows for part in windows.parts(_A_FILE)]
         files = [_file(model.cache / "trunks", trunk.key, part) for part in parts]
@@ -350,7 +392,7 @@ class _KeptActivations:
         key = f"{tuple(tokens.shape)}".encode() + tokens.numpy().tobytes()
         if key not in self._others:
             with one_thread():
-                made = self._trunk.run(tokens)
+                made = self.trunk.run(tokens)
             if made.nbytes + sum(kept.nbytes for kept in self._others.values()) > _MOST_BYTES:
                 return made
             self._others[key] = made
@@ -363,7 +405,7 @@ class _KeptActivations:
     def _make(self, model: CachedTrunkModel, missing: Sequence[tuple[Windows, Path]]) -> None:
         if not missing:
             return
-        size = self._trunk.whole.config.hidden_size * 4
+        size = self.trunk.whole.config.hidden_size * 4
         needed = sum(len(part.tokens) * int(part.lengths.max()) * size for part, _ in missing)
         folder = missing[0][1].parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -375,12 +417,12 @@ class _KeptActivations:
         what = f"running the frozen blocks once ({format_bytes(needed)} in the cache)"
         done, total = 0, sum(len(part.tokens) for part, _ in missing)
         with one_thread():  # the same bits on any number of cores
-            self._trunk.rehearse(model.build(), missing[0][0].tokens[:_A_BATCH])
+            self.trunk.rehearse(model.build(), missing[0][0].tokens[:_A_BATCH])
             for part, file in missing:
                 kept = np.zeros((len(part.tokens), int(part.lengths.max()), size // 4), np.float32)
                 for rows in torch.split(part.lengths.argsort(stable=True), _A_BATCH):
                     longest = int(part.lengths[rows].max())
-                    kept[rows.numpy(), :longest] = self._trunk.run(part.tokens[rows, :longest]).numpy()
+                    kept[rows.numpy(), :longest] = self.trunk.run(part.tokens[rows, :longest]).numpy()
                     done += len(rows)
                     model.progress(done, total, what)
                 with replacing(file, durable=False) as open_file:

@@ -13,7 +13,7 @@ from typing import Any
 from m2m.data import fetch
 from m2m.errors import ConfigError, DataError
 from m2m.setups.rows.collection import Collection
-from m2m.setups.rows.formats import Completion, Document, Layout, check_layout, layout_of
+from m2m.setups.rows.formats import Completion, Document, Layout, as_chat, check_layout, layout_of
 from m2m.setups.rows.gettext import TEXT, PairRule, pairs
 from m2m.setups.rows.tables import ENDINGS, TABLES, Row, Rows, folder_rows, hub_rows, is_datasets_folder
 from m2m.setups.rows.texts import TEXTS
@@ -50,6 +50,8 @@ class TextSource(PairRule):
         columns: What columns of the format are called in the file, where that is another name.
         field: Column of the text, for rows of text; the same as `columns.text`.
         where: Rows to keep: by column, the value or the values that it must have.
+        chat: Whether prompts and completions are a user's question and the assistant's answer, and go through
+            the model's chat template.
         drop: Regular expressions (multi-line) whose matches are cut out of every text.
         share: Which share of the documents, as bounds [from, to) on the hash of their content in [0, 1).
         said: Its table's name for messages.
@@ -66,6 +68,7 @@ class TextSource(PairRule):
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     field: str = ""
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    chat: bool = False
     drop: OneOrMore = ()
     share: tuple[float, float] = (0.0, 1.0)
     said: str = dataclasses.field(default="", compare=False, metadata=NO_KEY)
@@ -149,7 +152,8 @@ class TextSource(PairRule):
         Raises:
             DataError: If a file cannot be read, or a row does not fit.
         """  # noqa: DOC502 - raised by what is called
-        return Collection.of(self._documents(root, cache, progress)).part(self.share)
+        documents = self._documents(root, cache, progress)
+        return Collection.of(map(self._asked, documents) if self.chat else documents).part(self.share)
 
     def texts(self, root: Path, cache: Path, progress: Progress | None = None) -> list[str]:
         """Read documents that must be text; see `collect`."""
@@ -193,6 +197,13 @@ class TextSource(PairRule):
             else:
                 yield from rows.documents(TABLES[reader](path))
         rows.check()
+
+    def _asked(self, document: Document) -> Document:
+        if isinstance(document, str):
+            raise ConfigError(
+                f"{self.said}: `chat` is for questions with answers, and its documents are text"
+            )
+        return as_chat(document)
 
     def _texts(self, path: Path, reader: str) -> Iterator[str]:
         text, what = read_text(path, "a text", DataError), f"what `read = {reader!r}` reads"
@@ -283,6 +294,12 @@ def _strings(table: Mapping[str, Any], key: str, said: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _chat(value: Any, said: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{said}: `chat` must be true or false, got {value!r:.60}")
+    return value
+
+
 def _share(value: Any, said: str) -> tuple[float, float]:
     numbers = isinstance(value, list) and len(value) == 2 and all(type(v) in {int, float} for v in value)
     if not numbers or not 0 <= value[0] < value[1] <= 1:
@@ -318,4 +335,4 @@ def _letters(value: Any, said: str) -> tuple[int, int]:
 
 
 #: Keys with a form of their own.
-_PARSED = {"letters": _letters, "share": _share, "columns": _columns, "where": _where}
+_PARSED = {"chat": _chat, "letters": _letters, "share": _share, "columns": _columns, "where": _where}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.hugging_face_folders import write_llama, write_tokenizer
+from helpers.hugging_face_folders import ROUNDING, write_llama, write_tokenizer
 
 from m2m import setups
 from m2m.errors import ConfigError, DataError
@@ -17,11 +17,6 @@ from m2m.training import TrainRecipe, fine_tune
 from m2m.training.recipe import LoraOptions
 
 pytest.importorskip("transformers", reason="needs the extra `huggingface`")
-
-#: The order in which a matrix product sums its up to 32 terms may depend on how many rows there are, which
-#: changes a sum by γ₃₂ of its terms' sizes; a window goes through 4 blocks of 7 products. Norms after each
-#: keep what is passed on at the same size, so that their errors add up.
-ROUNDING = 4 * 7 * 32 * 2.0**-24
 
 
 @pytest.fixture(scope="module")

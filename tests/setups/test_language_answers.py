@@ -256,6 +256,13 @@ def test_the_version_follows_what_is_learnt(spec, root):
             DataError,
             "some of its documents are text",
         ),
+        (("datasets", "one", "chat"), "yes", ConfigError, "`chat` must be true or false, got 'yes'"),
+        (
+            ("datasets", "one"),
+            {"files": "text.txt", "chat": True},
+            ConfigError,
+            r"\[setup.datasets.one\]: `chat` is for questions with answers, and its documents are text",
+        ),
         (("targets", "goal", "test"), 999, DataError, r"\d+ test examples of 64 tokens, wanted 999"),
         (
             ("base", "chat_template"),
@@ -322,6 +329,17 @@ def test_bytes_learn_answers_too(spec, root):
     assert all(any(whole.startswith(part) for whole in said) for part in cut)
     model = load_state(setup.build(), setup.base_state(root / "cache"))
     assert torch.isfinite(setup.loss(model, setup.datasets["one"].take(torch.arange(4)))).all()
+
+
+def test_prompts_and_completions_in_a_chat_are_conversations(spec, root):
+    asked = [{"role": "user", "content": "3 + 1 ="}, {"role": "assistant", "content": " 4"}]
+    write_rows(root / "asked.jsonl", [{"messages": asked}])
+    write_rows(root / "plain.jsonl", [{"prompt": "3 + 1 =", "completion": " 4"}])
+    spec["datasets"] = {"one": {"files": "asked.jsonl"}, "two": {"files": "plain.jsonl", "chat": True}}
+    setup = load(spec, root)
+    one, two = setup.datasets.values()
+    assert all(map(torch.equal, one.tensors, two.tensors))
+    assert setup.records("two") == [{"messages": asked}]
 
 
 def test_records_are_the_documents_that_are_trained_on(spec, root):

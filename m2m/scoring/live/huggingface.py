@@ -17,6 +17,7 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TORCH_NAMES
 from m2m.checkpoint.hugging_face import build_model, encode, load_config, load_model, load_tokenizer
 from m2m.errors import ConfigError
+from m2m.setups.rows.answers import AnswerTokenizer
 from m2m.support.doors import read_json
 
 #: Longest window unless the user says so: attention costs grow with its square.
@@ -32,20 +33,25 @@ class HuggingFaceFolder:
         folder: The folder.
         context: Longest input, in tokens; None: what the model takes, at most `CONTEXT`.
         trust: Whether Python code in the folder may run.
+        template: Chat template in place of the tokenizer's own; empty: its own.
 
     Attributes:
         input_name: `input_ids`.
+        learnt_name: Empty: the model gives all logits.
 
     Raises:
         ConfigError: If transformers is not installed, or the model takes fewer tokens than `context`.
     """
 
     input_name = "input_ids"
+    learnt_name = ""
 
-    def __init__(self, folder: Path, context: int | None = None, *, trust: bool = False) -> None:
+    def __init__(
+        self, folder: Path, context: int | None = None, *, trust: bool = False, template: str = ""
+    ) -> None:
         if find_spec("transformers") is None:
             raise ConfigError(f'{folder} needs transformers: pip install "m2m[huggingface]"')
-        self._folder, self._trust = folder, trust
+        self._folder, self._trust, self._template = folder, trust, template
         self._config = load_config(folder, trust=trust)
         longest = self._longest
         if context is not None and longest is not None and context > longest:
@@ -170,6 +176,21 @@ class HuggingFaceFolder:
         """
         text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text
+
+    def question(self, text: str) -> str:
+        """Write what a user asks as the chat template does.
+
+        Args:
+            text: The question.
+
+        Returns:
+            It with all that the template puts around it, up to where the answer begins.
+
+        Raises:
+            ConfigError: If there is no template.
+            DataError: If the template refuses it.
+        """  # noqa: DOC502 - raised by what is called
+        return AnswerTokenizer(self.tokenizer, self._folder, self._template).question(text)
 
     @property
     def _vocabulary(self) -> object:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from m2m.errors import ConfigError, DataError
 from m2m.scoring.tasks.function_scorer import metrics_of
 from m2m.scoring.tasks.inputs import Tokens, json_lines, text_of
-from m2m.scoring.tasks.scorer import Scores, device_of, same_draws, scoring
+from m2m.scoring.tasks.scorer import Scores, device_of, same_draws, scoring, whole_of
 from m2m.setups.protocol import logits_of
 from m2m.support.user_code import load_function
 
@@ -95,6 +95,7 @@ class GenerationScorer:
         judge: Judges the texts.
         most: Most tokens written.
         stop: Texts that end an answer.
+        chat: Whether a prompt is a user's question, asked through the chat template.
 
     Attributes:
         split: `validation`.
@@ -118,6 +119,7 @@ class GenerationScorer:
         *,
         most: int = MAX_NEW_TOKENS,
         stop: Sequence[str] = STOP,
+        chat: bool = False,
     ) -> None:
         if not all(stop):
             raise ConfigError(
@@ -132,7 +134,7 @@ class GenerationScorer:
         self._prompts, self._tokens, self._judge, self._most, self._stop = prompts, tokens, judge, most, stop
         # What would be cut off stays out: the prompt's beginning.
         room = tokens.context - most
-        self._ids = [_asked(prompt.text, tokens)[-room:] for prompt in prompts]
+        self._ids = [_asked(prompt.text, tokens, chat=chat)[-room:] for prompt in prompts]
         for prompt, ids in zip(prompts, self._ids, strict=True):
             if not ids:
                 raise DataError(f"task {task}: the prompt {prompt.text!r:.60} has no token to go on from")
@@ -141,12 +143,20 @@ class GenerationScorer:
 
     @classmethod
     def read(
-        cls, path: Path, tokens: Tokens, judge: Judge, *, limit: int | None, most: int, stop: Sequence[str]
+        cls,
+        path: Path,
+        tokens: Tokens,
+        judge: Judge,
+        *,
+        limit: int | None,
+        most: int,
+        stop: Sequence[str],
+        chat: bool = False,
     ) -> GenerationScorer:
         """Make the task of JSON Lines: `prompt`, `question` or `context`; `answer` for exact match."""
         kind = "exact_match" if judge is EXACT_MATCH else "generate"
         prompts = read_prompts(path, judge)[:limit]
-        return cls(f"{kind}:{path.name}", prompts, tokens, judge, most=most, stop=stop)
+        return cls(f"{kind}:{path.name}", prompts, tokens, judge, most=most, stop=stop, chat=chat)
 
     def __call__(self, model: nn.Module) -> Scores:
         """Score the module as it is now; its weights and mode are left as they were."""
@@ -165,6 +175,7 @@ class GenerationScorer:
         Returns:
             What it wrote, up to the stop, one text a prompt.
         """
+        model = whole_of(model)
         # Prompts of like length share a batch, so that little of it is padding.
         order = sorted(range(self.count), key=lambda at: len(self._ids[at]))
         texts = [""] * self.count
@@ -254,7 +265,9 @@ class GenerationScorer:
         return list(_taken_until(ids, self._tokens.ends))
 
 
-def _asked(text: str, tokens: Tokens) -> list[int]:
+def _asked(text: str, tokens: Tokens, *, chat: bool) -> list[int]:
+    if chat:  # the template has written all there is
+        return tokens.encode(tokens.question(text))
     # With what the tokenizer puts before a text, without what it puts after one: that would end it.
     ids = tokens.encode(text, special=True)
     while ids and ids[-1] in tokens.ends:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from m2m.errors import ConfigError, DataError
+from m2m.setups.rows.answers import question_in_bytes
 from m2m.support import doors
 
 
@@ -69,6 +70,10 @@ class Tokens(Protocol):
         """Name of the tokens among the arguments of the model's forward."""
 
     @property
+    def learnt_name(self) -> str:
+        """Name of the forward's argument for where logits are wanted, bool [B, T]; empty: it gives all."""
+
+    @property
     def ends(self) -> Sequence[int]:
         """Tokens with which the model says that its text is over; none if it has no such word."""
 
@@ -77,6 +82,9 @@ class Tokens(Protocol):
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Turn token numbers into text, without special tokens."""
+
+    def question(self, text: str) -> str:
+        """Write what a user asks as the model's chat template does, up to where the answer begins."""
 
 
 class ByteTokens:
@@ -92,6 +100,7 @@ class ByteTokens:
         ends: Nothing: bytes have no word for the end of a text.
         pad: 0.
         input_name: Name of the forward's first argument.
+        learnt_name: Empty: the forward gives all logits.
 
     Raises:
         ConfigError: If the forward has no argument.
@@ -100,6 +109,7 @@ class ByteTokens:
     start: Sequence[int] = ()
     ends: Sequence[int] = ()
     pad = 0
+    learnt_name = ""
 
     def __init__(self, model: nn.Module, context: int) -> None:
         names = list(inspect.signature(model.forward).parameters)
@@ -114,3 +124,7 @@ class ByteTokens:
     def decode(self, tokens: Sequence[int]) -> str:
         """Read bytes as UTF-8; what is none becomes U+FFFD."""
         return bytes(tokens).decode(errors="replace")
+
+    def question(self, text: str) -> str:
+        """Write what a user asks as the data of a model of bytes have it, up to where the answer begins."""
+        return question_in_bytes(text)

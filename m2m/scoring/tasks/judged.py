@@ -51,6 +51,7 @@ class JudgedOptions:
         metric: The metric that decides. Missing: the task's first; the others are scored too.
         judge: Your judge of what `generate` wrote, `FILE.py:FUNCTION`: from the text and the item's row to
             each metric's value; the file says `METRICS = {"right": True}`.
+        chat: Whether questions and prompts are asked as a user, through the model's chat template.
         max_new_tokens: Most tokens that are written for `exact_match` and `generate`.
         stop: Texts that end an answer; they are cut off with all after them.
         lm_eval_tasks: Folder with task files of the lm-evaluation-harness.
@@ -64,6 +65,7 @@ class JudgedOptions:
     test: Positive | None = None
     metric: str | None = None
     judge: str | None = None
+    chat: bool = False
     max_new_tokens: Positive = MAX_NEW_TOKENS
     stop: tuple[str, ...] = STOP
     lm_eval_tasks: str | None = None
@@ -75,6 +77,7 @@ _READ_BY = {
     "validation_file": OF_FILES,
     "test_file": OF_FILES,
     "judge": ("generate",),
+    "chat": ("choice", "exact_match", "generate"),
     "max_new_tokens": ("exact_match", "generate"),
     "stop": ("exact_match", "generate"),
     "lm_eval_tasks": ("lm_eval",),
@@ -212,7 +215,7 @@ def _pool(options: JudgedOptions, path: Path, root: Path, tokens: Callable[[], T
     task = f"{options.task}:{path.name}"
     if options.task == "choice":
         questions = read_questions(path)
-        asked = MultipleChoiceScorer(task, questions, tokens())
+        asked = MultipleChoiceScorer(task, questions, tokens(), chat=options.chat)
         return _Pool([f"{q.context} {q.choices[q.answer]}" for q in questions], _part_of(asked), True)
     if options.task == "classify":
         texts = path.suffix != ".safetensors"
@@ -224,7 +227,9 @@ def _pool(options: JudgedOptions, path: Path, root: Path, tokens: Callable[[], T
 
     def write(numbers: Sequence[int]) -> Scorer:
         chosen = [prompts[at] for at in numbers]
-        return GenerationScorer(task, chosen, known, judge, most=options.max_new_tokens, stop=options.stop)
+        return GenerationScorer(
+            task, chosen, known, judge, most=options.max_new_tokens, stop=options.stop, chat=options.chat
+        )
 
     return _Pool([f"{p.text} {_answer(p.row)}".strip() for p in prompts], write, True)
 

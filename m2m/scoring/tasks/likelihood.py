@@ -45,7 +45,7 @@ class LikelihoodScorer(BatchedScorer):
         task: Name of the task.
         kind: Name and revision of the metrics' definitions, part of the version.
         examples: Each example's rows.
-        input_name: Name of the tokens among the arguments of the model's forward.
+        tokens: What the model's forward calls its arguments.
         batch_tokens: Most tokens a batch, padding included; an example is never split.
     """
 
@@ -56,11 +56,12 @@ class LikelihoodScorer(BatchedScorer):
         task: str,
         kind: str,
         examples: Sequence[tuple[Row, ...]],
-        input_name: str,
+        tokens: Tokens,
         batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         self.task, self.count = task, len(examples)
-        self._examples, self._input_name, self._batch_tokens = examples, input_name, batch_tokens
+        self._examples, self._batch_tokens = examples, batch_tokens
+        self._input_name, self._learnt_name = tokens.input_name, tokens.learnt_name
         self.version = hashlib.sha256(f"{kind} {examples!r}".encode()).hexdigest()[:16]
 
     @abstractmethod
@@ -79,7 +80,7 @@ class LikelihoodScorer(BatchedScorer):
             yield self._batch(group)
 
     def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
-        """Judge the logits [rows, T, V] of a batch by the targets' likelihood. each [B]."""
+        """Judge the logits of a batch, all [rows, T, V] or those wanted [A, V], by likelihood. each [B]."""
         examples: list[int] = batch.reference["examples"].tolist()
         nats = _row_nats(logits_of(output), batch.reference["targets"])
         rows = [len(self._examples[example]) for example in examples]
@@ -99,24 +100,36 @@ class LikelihoodScorer(BatchedScorer):
             tokens[at, :last] = content[:-1]
             targets[at, last - row.scored : last] = content[-row.scored :]
         reference: Mapping[str, Tensor] = {"targets": targets, "examples": torch.tensor(group)}
-        return TaskBatch({self._input_name: tokens}, reference)
+        inputs = {self._input_name: tokens}
+        if self._learnt_name:
+            inputs[self._learnt_name] = targets != NOTHING
+        return TaskBatch(inputs, reference)
 
 
 def _row_nats(logits: Tensor, targets: Tensor) -> Tensor:
-    # [rows], float64. The tokens that count are the last ones before the padding; each is judged by itself.
+    # [rows], float64. Each row is judged by itself, a part of its tokens at a time.
     sums = []
-    for row, wanted in zip(logits, targets.to(logits.device), strict=True):
-        first, count = int((wanted != NOTHING).int().argmax()), int((wanted != NOTHING).sum())
-        parts = [
-            slice(at, min(at + JUDGED_TOKENS, first + count))
-            for at in range(first, first + count, JUDGED_TOKENS)
-        ]
+    for row, wanted in _counted(logits, targets.to(logits.device)):
+        parts = zip(torch.split(row, JUDGED_TOKENS), torch.split(wanted, JUDGED_TOKENS), strict=True)
         nats = [
-            functional.cross_entropy(at_least_float32(row[part]), wanted[part], reduction="none")
-            for part in parts
+            functional.cross_entropy(at_least_float32(part), tokens, reduction="none")
+            for part, tokens in parts
         ]
         sums.append(torch.cat(nats).double().sum())
     return torch.stack(sums)
+
+
+def _counted(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    # The logits and the targets of each row that count: the last ones before the padding.
+    counts = [int(count) for count in (targets != NOTHING).sum(1)]
+    if logits.ndim == 2:
+        yield from zip(
+            torch.split(logits, counts), torch.split(targets[targets != NOTHING], counts), strict=True
+        )
+        return
+    for row, wanted, count in zip(logits, targets, counts, strict=True):
+        first = int((wanted != NOTHING).int().argmax())
+        yield row[first : first + count], wanted[first : first + count]
 
 
 class TextLossScorer(LikelihoodScorer):
@@ -166,7 +179,7 @@ class TextLossScorer(LikelihoodScorer):
         share = sum(row.scored for row in used) / whole
         self._tokens = sum(row.scored for row in used)
         self._bytes = sum(len(document.encode()) for document in documents) * share
-        super().__init__(task, "text loss 1", [(row,) for row in used], tokens.input_name, batch_tokens)
+        super().__init__(task, "text loss 1", [(row,) for row in used], tokens, batch_tokens)
 
     @classmethod
     def read(cls, path: Path, tokens: Tokens, *, stride: int | None, limit: int | None) -> TextLossScorer:
@@ -207,12 +220,13 @@ class MultipleChoiceScorer(LikelihoodScorer):
     `accuracy` compares the summed log-likelihoods of the choices' own tokens; `accuracy_norm` divides each
     by its choice's number of characters first; `loss` is −ln p of the right choice, in nat a token. A tie
     goes to the first choice. A choice is joined to its context by one space where neither brings white
-    space. A context that does not fit loses its beginning.
+    space, or asked as a user through the chat template. A context that does not fit loses its beginning.
 
     Args:
         task: Name of the task.
         questions: The examples.
         tokens: The model's tokens.
+        chat: Whether a context is a user's question, and its choices are answers by the chat template.
         batch_tokens: Most tokens a batch.
 
     Raises:
@@ -222,24 +236,33 @@ class MultipleChoiceScorer(LikelihoodScorer):
     metrics: Mapping[str, bool] = {"accuracy": True, "accuracy_norm": True, "loss": False}
 
     def __init__(
-        self, task: str, questions: Sequence[Question], tokens: Tokens, *, batch_tokens: int = BATCH_TOKENS
+        self,
+        task: str,
+        questions: Sequence[Question],
+        tokens: Tokens,
+        *,
+        chat: bool = False,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         self._questions = questions
+        begin = _asked if chat else _joined
         rows = [
             tuple(
-                _row(question.context, choice, tokens, f"task {task}, example {at}")
+                _row(begin(question.context, choice, tokens), choice, tokens, f"task {task}, example {at}")
                 for choice in question.choices
             )
             for at, question in enumerate(questions)
         ]
         self._rows = rows
         answers = [(question.choices, question.answer) for question in questions]
-        super().__init__(task, f"multiple choice 1 {answers!r}", rows, tokens.input_name, batch_tokens)
+        super().__init__(task, f"multiple choice 1 {answers!r}", rows, tokens, batch_tokens)
 
     @classmethod
-    def read(cls, path: Path, tokens: Tokens, *, limit: int | None) -> MultipleChoiceScorer:
+    def read(
+        cls, path: Path, tokens: Tokens, *, limit: int | None, chat: bool = False
+    ) -> MultipleChoiceScorer:
         """Make the task of JSON Lines: `question` or `context`, `choices`, `answer` (text or number)."""
-        return cls(f"choice:{path.name}", read_questions(path)[:limit], tokens)
+        return cls(f"choice:{path.name}", read_questions(path)[:limit], tokens, chat=chat)
 
     def values(self, examples: Sequence[int], nats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Compare the choices of each example. each [B]."""
@@ -262,10 +285,19 @@ def _judged(question: Question, length: int, nats: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _row(context: str, choice: str, tokens: Tokens, where: str) -> Row:
+def _joined(context: str, choice: str, tokens: Tokens) -> tuple[str, str]:
     # White space at the end of the context belongs to the continuation: tokenizers put it before the word.
     stem = context.rstrip()
-    joint = context[len(stem) :] or ("" if not context or choice[:1].isspace() else " ")
+    return stem, context[len(stem) :] or ("" if not context or choice[:1].isspace() else " ")
+
+
+def _asked(context: str, choice: str, tokens: Tokens) -> tuple[str, str]:
+    return tokens.question(context), ""
+
+
+def _row(begun: tuple[str, str], choice: str, tokens: Tokens, where: str) -> Row:
+    # Begun is a text that is given, and what joins the choice to it.
+    stem, joint = begun
     before = tokens.encode(stem) if stem else []
     whole = tokens.encode(stem + joint + choice)
     scored = len(whole) - len(before)

@@ -16,7 +16,7 @@ from torch import nn
 from m2m.checkpoint.hugging_face import nobody_to_ask
 from m2m.errors import ConfigError
 from m2m.scoring.tasks.inputs import Tokens
-from m2m.scoring.tasks.scorer import Scores, scoring
+from m2m.scoring.tasks.scorer import Scores, scoring, whole_of
 from m2m.support.doors import reading
 
 #: Rows a batch of the harness.
@@ -67,11 +67,12 @@ class HarnessScorer:
         self.version = _version(task, limit, self._numbers)
 
     def __call__(self, model: nn.Module) -> Scores:
-        """Score a `transformers.PreTrainedModel` as it is now; its modes are left as they were."""
+        """Score a `transformers.PreTrainedModel`, or the top of one, as it is now; its modes are left."""
         from lm_eval.evaluator import evaluate
         from lm_eval.models.huggingface import HFLM
         from transformers import PreTrainedModel
 
+        model = whole_of(model)
         if not isinstance(model, PreTrainedModel):
             raise ConfigError(
                 f"the task {self.task} needs a model of transformers, got a {type(model).__name__}"

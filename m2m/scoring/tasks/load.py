@@ -37,6 +37,8 @@ class TaskOptions:
         stride: New tokens a window of `lm` tasks; None: the whole window.
         limit: Most examples of a built-in task; None for all.
         judge: Judge of what `generate` tasks wrote, `FILE.py:FUNCTION`.
+        chat: Whether questions and prompts of `choice`, `exact_match` and `generate` tasks are asked as a
+            user, through the model's chat template.
         max_new_tokens: Most tokens that are written for `generate` and `exact_match`.
         stop: Texts that end an answer; they are cut off with all after them.
         lm_eval_tasks: Folder of lm-evaluation-harness task files.
@@ -46,6 +48,7 @@ class TaskOptions:
     stride: Positive | None = None
     limit: Positive | None = None
     judge: str | None = None
+    chat: bool = False
     max_new_tokens: Positive = MAX_NEW_TOKENS
     stop: tuple[str, ...] = STOP
     lm_eval_tasks: Path | None = None
@@ -82,12 +85,18 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
     if kind == "lm":
         return [TextLossScorer.read(path, tokens(), stride=options.stride, limit=options.limit)]
     if kind == "choice":
-        return [MultipleChoiceScorer.read(path, tokens(), limit=options.limit)]
+        return [MultipleChoiceScorer.read(path, tokens(), limit=options.limit, chat=options.chat)]
     if kind in ("exact_match", "generate"):
         judge = _judge(word, kind, root, options)
         return [
             GenerationScorer.read(
-                path, tokens(), judge, limit=options.limit, most=options.max_new_tokens, stop=options.stop
+                path,
+                tokens(),
+                judge,
+                limit=options.limit,
+                most=options.max_new_tokens,
+                stop=options.stop,
+                chat=options.chat,
             )
         ]
     if kind == "classify":

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from m2m.errors import InputError
+from m2m.setups.cached_trunk import TopOfModel
 from m2m.support.arrays import LARGEST_SCORE, Floats
 
 
@@ -229,6 +230,12 @@ def checked_scores(scorer: Scorer, scores: Scores) -> Scores:
 def at_least_float32(logits: Tensor) -> Tensor:
     """Widen half-precision logits, so that judging them adds no error of half precision."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def whole_of(model: nn.Module) -> nn.Module:
+    """The whole model, for who runs it in a way of his own, where a module is the top of one alone."""
+    whole: nn.Module = model.whole() if isinstance(model, TopOfModel) else model
+    return whole
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -113,6 +113,11 @@ def in_bytes(document: Chat | Completion, which: Which) -> Answered:
     return Answered(tokens, [learnt for part, learnt in encoded for _ in part])
 
 
+def question_in_bytes(text: str) -> str:
+    """Write what a user asks as `in_bytes` has it, up to where the answer begins."""
+    return f"user: {text}\nassistant: "
+
+
 @dataclass(frozen=True)
 class AnswerTokenizer:
     """Turns questions with answers into the tokens of a Hugging Face folder.
@@ -146,6 +151,12 @@ class AnswerTokenizer:
         if which == "all" and self.tokenizer.is_fast and _MARKED.search(self._template):
             return self._marked(document)
         return self._turn_by_turn(document, which)
+
+    def question(self, text: str) -> str:
+        """Write what a user asks as the chat template does, up to where the answer begins."""
+        chat = Chat(({"role": "user", "content": text},), f"the question {text!r:.40}")
+        asked: str = self._written(chat, chat.turns, add_generation_prompt=True)
+        return asked
 
     def _completion(self, document: Completion) -> Answered:
         # With the special tokens that the tokenizer itself puts around a text, and always an end.

@@ -46,10 +46,12 @@ class Chat:
     Attributes:
         turns: Its turns, in order.
         where: Where it was read, for messages.
+        origin: As of a `Completion`.
     """
 
     turns: tuple[Turn, ...]
     where: str = field(default="", compare=False)
+    origin: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -75,6 +77,15 @@ Document = str | Completion | Chat
 def is_empty(document: Document) -> bool:
     """Whether there is nothing to learn from a document."""
     return not document.strip() if isinstance(document, str) else document.is_empty
+
+
+def as_chat(document: Completion | Chat) -> Chat:
+    """Take a prompt and its completion as what a user asks and the assistant answers."""
+    if isinstance(document, Chat):
+        return document
+    asked = {"role": "user", "content": document.prompt}
+    answer = {"role": "assistant", "content": document.completion}
+    return Chat((asked, answer), document.where, document.origin)
 
 
 def as_record(document: Document) -> dict[str, Any]:

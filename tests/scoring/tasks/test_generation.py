@@ -73,6 +73,13 @@ def test_other_modules_write_as_a_loop_does() -> None:
         assert text == bytes(greedy(model, list(prompt.text.encode()), 6)).decode(errors="replace")
 
 
+def test_a_prompt_in_a_chat_is_asked_by_the_template() -> None:
+    task = GenerationScorer(
+        "t", [Prompt("a", {})], ByteTokens(Counting(), 64), EXACT_MATCH, most=2, chat=True
+    )
+    assert [bytes(ids) for ids in task._ids] == [b"user: a\nassistant: "]
+
+
 def test_a_text_ends_before_the_first_stop_and_is_no_longer_than_allowed() -> None:
     model = Counting()
     tokens, start = (

@@ -135,6 +135,28 @@ def test_choices_are_judged_by_their_own_tokens(model: ByteGPT) -> None:
         assert got["loss"][at] == pytest.approx(costs[question.answer] / len(right), rel=1e-9)
 
 
+def test_a_question_in_a_chat_is_answered_right_after_it(model: ByteGPT) -> None:
+    question = Question("Two and two?", (" four", "five"), 0)
+    scorer = MultipleChoiceScorer("t", [question], ByteTokens(model, 64), chat=True)
+    rows = [bytes(row.tokens) for row in scorer._rows[0]]
+    assert rows == [b"user: Two and two?\nassistant:  four", b"user: Two and two?\nassistant: five"]
+    assert [row.scored for row in scorer._rows[0]] == [5, 4]
+
+
+@given(
+    st.lists(st.lists(st.text("ab ", min_size=1, max_size=5), min_size=2, max_size=3), min_size=1, max_size=3)
+)
+def test_logits_where_they_are_wanted_are_judged_as_all_are(choices: list[list[str]]) -> None:
+    tokens = ByteTokens(Uniform(), CONTEXT)
+    tokens.learnt_name = "learnt"
+    questions = [Question("ab", tuple(texts), 0) for texts in choices]
+    scorer = MultipleChoiceScorer("t", questions, tokens)
+    [batch] = scorer.batches()
+    logits = torch.randn(*batch.inputs["ids"].shape, 256, generator=torch.Generator().manual_seed(0))
+    every, wanted = (scorer.judge(given, batch) for given in (logits, logits[batch.inputs["learnt"]]))
+    assert all(torch.equal(every[metric], wanted[metric]) for metric in scorer.metrics)
+
+
 @torch.no_grad()
 def test_padding_changes_nothing_beyond_rounding(model: ByteGPT) -> None:
     alone = MultipleChoiceScorer("t", QUESTIONS, ByteTokens(model, CONTEXT), batch_tokens=1)

@@ -110,6 +110,10 @@ def test_a_message_is_on_one_side_in_all_languages(tmp_path):
     assert asked
     assert not trained & asked
     assert trained | asked == {f"Message {n}" for n in range(60)}
+    in_chat = collected(tmp_path, "gl", [0.7, 1.0], chat=True).documents
+    assert [(d.origin, d.turns[1]["content"]) for d in in_chat.values()] == [
+        (d.origin, d.completion) for d in collected(tmp_path, "gl", [0.7, 1.0]).documents.values()
+    ]
 
 
 def test_of_one_dataset_the_first_translation_of_a_message_counts(tmp_path):
