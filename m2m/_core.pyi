@@ -13,6 +13,7 @@ def merge(outputs: Sequence[Any], inputs: Sequence[Any], weights: Any, threads: 
 def merge_cuda(
     outputs: Sequence[Any], inputs: Sequence[Any], weights: Any, device: int, stream: int
 ) -> None: ...
+def lora_sum(outputs: Sequence[Any], terms: Sequence[Sequence[Any]], weights: Any, threads: int) -> None: ...
 
 class StreamPlan:
     """Which bytes of which files become which others."""

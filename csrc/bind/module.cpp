@@ -3,6 +3,7 @@
 
 namespace m2m {
 void register_merge(pybind11::module_& module);   // bind/merge.cpp
+void register_lora(pybind11::module_& module);    // bind/lora.cpp
 void register_plan(pybind11::module_& module);    // bind/plan.cpp
 void register_device(pybind11::module_& module);  // bind/device.cpp: before passes
 void register_stream(pybind11::module_& module);  // bind/stream.cpp: before all that adds passes
@@ -14,6 +15,7 @@ void register_mapped(pybind11::module_& module);  // bind/mapped.cpp
 PYBIND11_MODULE(_core, module) {
   module.doc() = "Compiled core of m2m; private, use m2m.ops.";
   m2m::register_merge(module);
+  m2m::register_lora(module);
   m2m::register_plan(module);
   m2m::register_device(module);
   m2m::register_stream(module);

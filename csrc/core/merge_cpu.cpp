@@ -1,13 +1,11 @@
 // The CPU driver: walks over cache-sized blocks; in a block each expert is read once, whatever M is.
 #include <algorithm>
-#include <system_error>
-#include <thread>
-#include <vector>
 
 #include "core/arithmetic.h"
 #include "core/float_environment.h"
 #include "core/isa.h"
 #include "core/merge.h"
+#include "core/parts.h"
 
 namespace m2m {
 namespace {
@@ -160,29 +158,13 @@ M2M_INLINE void merge_range_body(const MergeArgs& args, std::int64_t begin, std:
 // Without an FMA instruction, fmaf is a library call: slow, the same bits.
 M2M_CLONES(void, merge_range, (const MergeArgs& args, std::int64_t begin, std::int64_t end), (args, begin, end))
 
-void run_range(const MergeArgs& args, std::int64_t begin, std::int64_t end) {
-  const DefaultFloatEnvironment environment;
-  merge_range(args, begin, end);
-}
-
 }  // namespace
 
 void merge_cpu(const MergeArgs& args, int threads) {
-  const std::int64_t worthwhile = (args.count + kMinPerThread - 1) / kMinPerThread;
-  const std::int64_t parts = std::max<std::int64_t>(1, std::min<std::int64_t>(threads, worthwhile));
-  if (parts == 1) return run_range(args, 0, args.count);
-  const std::int64_t blocks = (args.count + kBlock - 1) / kBlock;
-  const auto edge = [&](std::int64_t part) { return std::min(args.count, blocks * part / parts * kBlock); };
-  std::vector<std::thread> workers;
-  workers.reserve(parts - 1);
-  std::int64_t part = 1;
-  try {
-    for (; part < parts; ++part) workers.emplace_back(run_range, std::cref(args), edge(part), edge(part + 1));
-  } catch (const std::system_error&) {  // the system gives no more threads: the caller's does the rest
-    run_range(args, edge(part), args.count);
-  }
-  run_range(args, 0, edge(1));
-  for (std::thread& worker : workers) worker.join();
+  run_parts(args.count, kBlock, kMinPerThread, threads, [&](std::int64_t begin, std::int64_t end) {
+    const DefaultFloatEnvironment environment;
+    merge_range(args, begin, end);
+  });
 }
 
 }  // namespace m2m

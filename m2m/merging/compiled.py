@@ -1,4 +1,4 @@
-"""The one door of merging to the compiled module: plans, passes and devices of streams."""
+"""The one door of merging to the compiled module: plans, passes and devices of streams, sums of products."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from m2m._core import (
     StreamPass,
     StreamPlan,
     VectorMergePass,
+    lora_sum,
 )
 from m2m.errors import ConfigError
 from m2m.support.devices import check_built_for_cuda
@@ -48,6 +49,7 @@ __all__ = [
     "StreamPlan",
     "VectorMergePass",
     "compile_plan",
+    "lora_sum",
     "merge_device",
 ]
 

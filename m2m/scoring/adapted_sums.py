@@ -1,7 +1,7 @@
 """Merged tensors of experts of which some are adapters: sums of other terms than the experts' tensors.
 
 The terms and their weights are those of `m2m merge` (`m2m.merging.lora.resolve_terms`), so merged models have
-its bits. What an adapter adds is formed from its factors whenever it is needed.
+its bits. What an adapter adds is formed from its factors piece by piece, once for all candidates of a pass.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.checkpoint import read_tensor
-from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES, TensorInfo
+from m2m.checkpoint.header import MERGEABLE, SIZES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
 from m2m.merging.lora.adapted import Product
-from m2m.merging.lora.products import formed_product
+from m2m.merging.lora.products import Term, read_term, sum_terms_into
+from m2m.ops import accumulation_dtype, weighted_sum_into
 from m2m.scoring.live.mapped import mapped_tensors
 from m2m.support.arrays import Floats
 
@@ -58,36 +59,42 @@ class AdaptedSum:
         self._name, self._experts, self._mapped = name, experts, mapped
         terms = resolve_terms(experts, [name] * len(experts), [[0.0] * len(experts)], on_task_vectors=False)
         self._sources = (*terms.dense, *terms.added)
-        kinds = {source.dtype for source in self._sources}
-        self._dtype = getattr(torch, TORCH_NAMES[kinds.pop()]) if len(kinds) == 1 else _widest(kinds)
         for source in terms.added:
             _check_finite(source)
-        elements = terms.dense[0].elements
-        self.nbytes = 0 if not terms.added else len(self._sources) * elements * SIZES["F64"]
+        self._products = [source for source in terms.added if isinstance(source, Product)]
+        self.nbytes = sum(product.factor_bytes for product in self._products)
+        if not self._products and len({source.dtype for source in self._sources}) > 1:
+            self.nbytes = len(self._sources) * terms.dense[0].elements * SIZES["F64"]
 
-    def terms(self, weights: Floats) -> tuple[list[Tensor], Tensor]:
-        """Form the terms.
+    def write(self, outs: Sequence[Tensor], weights: Floats, threads: int | None) -> None:
+        """Merge into tensors in host memory.
 
         Args:
+            outs: Contiguous, of one dtype; overwritten. [M] of [*shape]
             weights: Merging weights of the experts, a row a candidate. [M, N]
-
-        Returns:
-            The terms, of one dtype, and their weights, a row a candidate. [D] of [*shape], [M, D]
+            threads: CPU threads; None for the kernel's own choice.
         """
         names, rows = [self._name] * len(self._experts), weights.tolist()
         found = resolve_terms(self._experts, names, rows, on_task_vectors=False)
-        formed = [self._formed(source).to(self._dtype) for source in self._sources]
-        return formed, torch.tensor(found.weights, dtype=torch.float64)
+        matrix = torch.tensor(found.weights, dtype=torch.float64)
+        if self._products:
+            terms = [self._term(source) for source in self._sources]
+            sum_terms_into(outs, terms, matrix, threads=threads)
+            return
+        weighted_sum_into(outs, self._tensors(), matrix, threads=threads)
 
-    def _formed(self, source: TensorInfo | Product) -> Tensor:
-        if isinstance(source, Product):
-            return formed_product(source)
-        return self._mapped[source] if source in self._mapped else read_tensor(source)
+    def _term(self, source: TensorInfo | Product) -> Term:
+        known = self._mapped.get(source) if isinstance(source, TensorInfo) else None
+        return read_term(source) if known is None else known
 
-
-def _widest(kinds: set[str]) -> torch.dtype:
-    # Sums of several types are formed in the widest accumulation type.
-    return torch.float64 if "F64" in kinds else torch.float32
+    def _tensors(self) -> list[Tensor]:
+        # Those of several types are summed in the widest accumulation type.
+        found = [term for term in map(self._term, self._sources) if isinstance(term, Tensor)]
+        kinds = {tensor.dtype for tensor in found}
+        if len(kinds) == 1:
+            return found
+        wide = max(map(accumulation_dtype, kinds), key=lambda kind: kind.itemsize)
+        return [tensor.to(wide) for tensor in found]
 
 
 def _check_finite(source: TensorInfo | Product) -> None:

@@ -16,8 +16,7 @@ from m2m.checkpoint.checks import check_ties
 from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest, verified_state
 from m2m.errors import ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
-from m2m.merging.lora.adapted import Product
-from m2m.merging.lora.products import add_scaled, formed_product
+from m2m.merging.lora.products import add_scaled, read_term
 from m2m.scoring.adapted_sums import adapted_sums
 from m2m.scoring.bench import Bench
 from m2m.scoring.live.live_model import OtherSum
@@ -171,11 +170,7 @@ def model_state(base: Path, folder: Path) -> dict[str, Tensor]:
 
 def _formed(model: AdaptedCheckpoint, name: str) -> Tensor:
     tensor, addition = read_tensor(model.tensors[name]), model.additions.get(name)
-    if addition is None:
-        return tensor
-    source = addition.source
-    added = formed_product(source) if isinstance(source, Product) else read_tensor(source)
-    return add_scaled(tensor, added, addition.scale)
+    return tensor if addition is None else add_scaled(tensor, read_term(addition.source), addition.scale)
 
 
 def _open(path: str | Path, base: Checkpoint) -> Checkpoint:

@@ -21,7 +21,7 @@ from m2m.checkpoint.manifest import write_manifest
 from m2m.checkpoint.writer import save_file
 from m2m.errors import ConfigError
 from m2m.merging.lora.config import NAME
-from m2m.merging.lora.products import add_scaled, product
+from m2m.merging.lora.products import add_scaled
 from m2m.support.checked import Positive
 from m2m.support.schema import check_whole, closest
 
@@ -159,8 +159,8 @@ class LoraTraining:
             layer.unmerge()
             return merged.detach().cpu().clone(memory_format=torch.contiguous_format)
         a, b = self._factors(name)
-        left, right = (a.T, b.T) if self._transposed else (b, a)
-        return add_scaled(weight, product(left, right), float(layer.scaling["default"]))
+        factors = (a.T, b.T) if self._transposed else (b, a)
+        return add_scaled(weight, factors, float(layer.scaling["default"]))
 
     def _factors(self, name: str) -> tuple[Tensor, Tensor]:
         layer = self._layers[name]

@@ -1,52 +1,62 @@
-"""Products of factors and their sums, on the merge kernel: the bits of their definitions, faster."""
+"""Sums of tensors and products of factors in memory: the bits of their definitions, no product whole."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from m2m.checkpoint.checkpoint import read_tensor
+from m2m.checkpoint.header import TensorInfo
+from m2m.merging.compiled import lora_sum
 from m2m.merging.lora.adapted import Product
-from m2m.ops import weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: What is added: a tensor [*S], or the factors [rows, r] and [r, columns] of a product.
+Term: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 
-def formed_product(source: Product) -> Tensor:
-    """Form what an adapter adds, with the bits of its definition (`Product.form`).
 
-    Args:
-        source: The factors.
-
-    Returns:
-        P, float64. [rows, columns]
-    """
-    if "F64" in (source.left.dtype, source.right.dtype):
-        return source.form()
+def read_term(source: TensorInfo | Product) -> Term:
+    """Read a tensor, or the factors of what an adapter adds."""
+    if isinstance(source, TensorInfo):
+        return read_tensor(source)
     left, right = read_tensor(source.left), read_tensor(source.right)
-    return product(*((left.T, right.T) if source.transposed else (left, right)))
+    return (left.T, right.T) if source.transposed else (left, right)
 
 
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """Form P = left · right, summed over r in order.
+def sum_terms_into(
+    outs: Sequence[Tensor], terms: Sequence[Term], weights: Tensor, *, threads: int | None = None
+) -> None:
+    """Write weighted sums of tensors and products, summed in float64 by the numeric contract.
 
-    Factors of at most 32 bits have exact products in float64, so the kernel's fused multiply-adds round as
-    a product and a sum do; its outputs are then the rows of P, its inputs the rows of the right factor.
+    A product is formed piece by piece, once for all sums, with the bits of `Product.form`.
 
     Args:
-        left: Floats of at most 32 bits. [rows, r]
-        right: Floats of at most 32 bits. [r, columns]
-
-    Returns:
-        P, float64. [rows, columns]
+        outs: Contiguous tensors in host memory, of one dtype; overwritten. [M] of [*S]
+        terms: What is added, in this order, in host memory. [T]
+        weights: Float64, a row a sum. [M, T]
+        threads: CPU threads; default None is torch's own count. Without effect on the bits.
     """
-    left, right = left.double(), right.double()
-    if left.shape[0] <= right.shape[1]:
-        return weighted_sum(list(right.contiguous()), left)
-    return weighted_sum(list(left.T.contiguous()), right.T).T
+    import torch
+
+    parts = [_factors(*term) if isinstance(term, tuple) else (term.contiguous(),) for term in terms]
+    lora_sum([out.detach() for out in outs], parts, weights, threads or torch.get_num_threads())
+    torch.autograd.graph.increment_version(list(outs))
 
 
-def add_scaled(weight: Tensor, added: Tensor, scale: float) -> Tensor:
+def add_scaled(weight: Tensor, added: Term, scale: float) -> Tensor:
     """Return round(W + s·X) in the type of W, summed in float64: what a merge of one adapter is. [*S]."""
-    terms = [weight.double(), added.double().contiguous()]
-    return weighted_sum(terms, [[1.0, scale]], out_dtype=weight.dtype)[0]
+    import torch
+
+    out = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    sum_terms_into([out], [weight, added], torch.tensor([[1.0, scale]], dtype=torch.float64))
+    return out
+
+
+def _factors(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    # Products are formed of float32, or of float64 where one factor is.
+    import torch
+
+    wide = torch.float64 if torch.float64 in {left.dtype, right.dtype} else torch.float32
+    return left.to(wide).contiguous(), right.to(wide).contiguous()

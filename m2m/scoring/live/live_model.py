@@ -26,8 +26,8 @@ class OtherSum(Protocol):
 
     nbytes: int
 
-    def terms(self, weights: Floats) -> tuple[Sequence[Tensor], Tensor]:
-        """Turn experts' weights [M, N] into D terms of one dtype, each [*shape], and their weights [M, D]."""
+    def write(self, outs: Sequence[Tensor], weights: Floats, threads: int | None) -> None:
+        """Merge with experts' weights [M, N] into M contiguous tensors in host memory, each [*shape]."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,26 @@ class _Slot:
 
     def write(self, outs: Sequence[Tensor], alpha: Tensor, threads: int | None) -> None:
         """Merge into tensors that lie like `live`; those that are never averaged are copied."""
-        if self.live.is_floating_point():
-            terms: Sequence[Tensor] = self.experts
-            if self.other is not None:
-                formed, alpha = self.other.terms(alpha.numpy())
-                terms = [term.permute(self.order).contiguous() for term in formed]
-            together = terms[0].device == self.live.device
+        if not self.live.is_floating_point():
+            for out in outs:
+                out.copy_(self.experts[0])
+        elif self.other is not None:
+            self._write_other(self.other, outs, alpha, threads)
+        else:
+            together = self.experts[0].device == self.live.device
             merge = weighted_sum_into if together else sum_from_host
-            merge(outs, terms, alpha, threads=threads)
+            merge(outs, self.experts, alpha, threads=threads)
+
+    def _write_other(
+        self, other: OtherSum, outs: Sequence[Tensor], alpha: Tensor, threads: int | None
+    ) -> None:
+        if self.live.device.type == "cpu" and list(self.order) == sorted(self.order):
+            other.write(outs, alpha.numpy(), threads)
             return
-        for out in outs:
-            out.copy_(self.experts[0])
+        merged = [torch.empty(self.holders[0].shape, dtype=self.live.dtype) for _ in outs]
+        other.write(merged, alpha.numpy(), threads)
+        for out, tensor in zip(outs, merged, strict=True):
+            out.copy_(tensor.permute(self.order))
 
     def hold(self, memory: Tensor) -> None:
         """Let the module use this memory."""
