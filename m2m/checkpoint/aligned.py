@@ -79,8 +79,8 @@ class AlignedCheckpoint(Checkpoint):
 
     @cached_property
     def tied(self) -> dict[str, str]:
-        """The donor's second names of stored tensors."""
-        return self.donor.tied
+        """The donor's second names of stored tensors, but for those that are stored here."""
+        return {name: kept for name, kept in self.donor.tied.items() if name not in self._found}
 
 
 def align(

@@ -41,7 +41,7 @@ def check_tensor(
     """
     where = f"{expert.path}: tensor {got.name!r}"
     if got.shape != wanted.shape:
-        by_token = _is_named(got.name, (*_EMBEDDINGS, *_HEADS)) and got.shape[1:] == wanted.shape[1:]
+        by_token = has_token_rows(got.name) and got.shape[1:] == wanted.shape[1:]
         raise CheckpointError(
             f"{where} has shape {list(got.shape)}, wanted {list(wanted.shape)} as in {base.path}"
             + (_OTHER_TOKENS if by_token else "")
@@ -81,6 +81,29 @@ def tied_names(checkpoint: Checkpoint) -> dict[str, str]:
             heads = [head.name for head in _ending(checkpoint, _HEADS) if head.shape == embedding.shape]
             tied |= dict.fromkeys(heads or _HEADS, embedding.name)
     return tied
+
+
+def head_ties(checkpoint: Checkpoint) -> dict[str, str]:
+    """Name the heads that a checkpoint does not store and an embedding stands for.
+
+    Args:
+        checkpoint: The checkpoint.
+
+    Returns:
+        Name of the embedding by each name that the head can have: as `tied_names`, also where the
+        configuration says nothing, for then transformers ties them.
+    """
+    ties = tied_names(checkpoint)
+    embeddings = _ending(checkpoint, _EMBEDDINGS)
+    says_nothing = bool(checkpoint.config) and "tie_word_embeddings" not in checkpoint.config
+    if says_nothing and len(embeddings) == 1:
+        ties |= dict.fromkeys(_HEADS, embeddings[0].name)
+    return {head: kept for head, kept in ties.items() if head not in checkpoint.tensors}
+
+
+def has_token_rows(name: str) -> bool:
+    """Whether a tensor has a row a token, by its name."""
+    return _is_named(name, (*_EMBEDDINGS, *_HEADS))
 
 
 def _ending(checkpoint: Checkpoint, ends: tuple[str, ...]) -> list[TensorInfo]:

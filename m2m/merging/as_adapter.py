@@ -173,7 +173,7 @@ class JoinedAdapter(NamedTuple):
 
     Attributes:
         blocks: What each module is made of; adapters without weight are left out.
-        fan_in_fan_out: Whether the base model stores weights as [in, out].
+        fan_in_fan_out: What the configuration says of it; PEFT asks each layer.
         about: `base_model_name_or_path` and `task_type` of the experts.
     """
 
@@ -233,15 +233,13 @@ def join_adapters(
 ) -> JoinedAdapter:
     """Put adapters of one base model side by side."""
     # `weights` are α by tensor of the base model, each [N]. CheckpointError if an adapter holds whole tensors
-    # or biases, or they lay weights out differently; RecipeError if nothing is left to join.
+    # or biases; RecipeError if nothing is left to join.
     for expert in experts:
         for name in (*expert.adapter.full, *expert.adapter.biases):
             raise CheckpointError(
                 f"{expert.adapter.file}: holds {name!r} whole, no product of factors: write a model instead"
             )
     configs = [expert.adapter.config for expert in experts]
-    if len({config.fan_in_fan_out for config in configs}) > 1:
-        raise CheckpointError(f"{configs[0].path} and another adapter differ in fan_in_fan_out")
     blocks: dict[str, list[WeightedFactors]] = {}
     for name in dict.fromkeys(name for expert in experts for name in expert.modules):
         pairs = zip(experts, weights[name], strict=True)
@@ -251,7 +249,8 @@ def join_adapters(
             blocks[own[0][0]] = used
     if not blocks:
         raise RecipeError("all merging weights are zero: there is no adapter to write")
-    return JoinedAdapter(blocks, configs[0].fan_in_fan_out, configs[0].about)
+    in_out = any(config.fan_in_fan_out for config in configs)
+    return JoinedAdapter(blocks, in_out, configs[0].about)
 
 
 def check_sums_to_base(tensor: str, dense: Sequence[float], points: Sequence[float]) -> None:

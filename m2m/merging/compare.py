@@ -17,7 +17,7 @@ from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError
 from m2m.merging.compiled import RiderPass
 from m2m.merging.look import look_through
-from m2m.merging.lora.adapted import expert_tensors
+from m2m.merging.lora.experts import expert_tensors
 from m2m.merging.methods.gram import Points, look_at_products
 from m2m.merging.methods.linear import LINEAR
 from m2m.merging.plan.plan import build_plan

@@ -20,8 +20,9 @@ from m2m.merging.as_adapter import write_adapters
 from m2m.merging.chat_template import AUTO, most_common_template
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.weighted import WeightedSum
+from m2m.merging.plan.fitting import fit_models
 from m2m.merging.plan.plan import MergePlan, build_plan
-from m2m.merging.plan.resolve import Candidates, align_models, expert_names, from_recipe
+from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe
 from m2m.merging.recipe.models import ModelRef, open_references
 from m2m.merging.recipe.reader import load
 from m2m.merging.recipe.recipe import Recipe
@@ -132,7 +133,7 @@ def merge(
     layers = _stacked_layers(parsed)
 
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
-        write_side_files(files, folder, dtype=out_dtype, layers=layers, template=template)
+        write_side_files(files, folder, dtype=out_dtype, layers=layers, template=template, says=plan.config)
         row = (
             None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
         )
@@ -150,6 +151,8 @@ def tell_doubts(
     donor, templates = models[recipe.donor], recipe.chat_template is None
     others = [model for model in models.values() if model is not donor]
     doubts = [doubt for model in others for doubt in differences(donor, model, templates=templates)]
+    for model in models.values():
+        doubts += model.doubts if isinstance(model, AdaptedCheckpoint) else ()
     if doubts and strict:
         raise CheckpointError("; ".join(doubts) + " (strict: without it these are warnings)")
     for doubt in doubts:
@@ -171,20 +174,29 @@ def plan_merge(
 ) -> MergePlan:
     """Plan a merge of open models: every check that reads no weight is made here."""
     named: dict[str, Checkpoint] = {}
-    aligned = align_models(recipe, models)
-    models = dict(zip(models, aligned.models, strict=True))
+    fitted = fit_models(recipe, models)
+    if fitted.tails and statistics:
+        raise RecipeError("statistics are about equal vocabularies: merge adapters with new tokens without")
     wanted = from_recipe(
-        recipe, models, dtype, candidates, kept=aligned.kept, statistics=statistics, opened=named
+        recipe,
+        fitted.models,
+        dtype,
+        candidates,
+        kept=fitted.kept,
+        tails=fitted.tails,
+        statistics=statistics,
+        opened=named,
     )
     return build_plan(
-        [*models.values(), *named.values()],
+        [*fitted.models.values(), *named.values()],
         wanted,
-        _metadata(recipe, models[recipe.donor], candidates),
+        _metadata(recipe, fitted.models[recipe.donor], candidates),
         recipe.rule,
         parse_bytes(shard_size),
         side_files,
-        (*notes, *aligned.notes),
+        (*notes, *fitted.notes),
         doubts,
+        fitted.config,
     )
 
 

@@ -57,11 +57,13 @@ def write_side_files(
     dtype: str | None,
     layers: int | None,
     template: str | None,
+    says: Mapping[str, object] | None = None,
 ) -> None:
     """Copy side files beside merged weights, and let them say what is true of them.
 
     `dtype` is the safetensors name of the float type of all weights, if there is one; `layers` how many
-    layers the recipe stacked, if it did; `template` a chat template in place of the donor's.
+    layers the recipe stacked, if it did; `template` a chat template in place of the donor's; `says` what
+    `config.json` is to say wherever it says something else, in the parts of a model of several too.
     """
     copy_side_files(files, folder)
     changes: dict[str, object] = {}
@@ -71,10 +73,22 @@ def write_side_files(
         changes["dtype" if "dtype" in known else "torch_dtype"] = TORCH_NAMES[dtype]
     if layers is not None:
         changes |= {key: layers for key in _LAYER_COUNTS if key in known}
-    if known and known | changes != known:
-        config.write_text(json.dumps(known | changes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    told = _told(known | changes, says or {}) if known else known
+    if told != known:
+        config.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if template is not None:
         write_chat_template(folder, template)
+
+
+def _told(config: Mapping[str, object], says: Mapping[str, object]) -> dict[str, object]:
+    # A key goes where it stands already, in a part or in several; else to the top.
+    told = {}
+    said: set[str] = set()
+    for key, value in config.items():
+        part = {own: says[own] for own in says if isinstance(value, dict) and own in value}
+        told[key] = _told(value, part) if part and isinstance(value, dict) else value
+        said |= part.keys()
+    return told | {key: value for key, value in says.items() if key in config or key not in said}
 
 
 def _read_config(path: Path) -> dict[str, object]:

@@ -16,7 +16,7 @@ from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import MERGEABLE, SIZES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
-from m2m.merging.lora.adapted import Product
+from m2m.merging.lora.additions import Product
 from m2m.merging.lora.products import Term, read_term, sum_terms_into
 from m2m.ops import accumulation_dtype, weighted_sum_into
 from m2m.scoring.live.mapped import mapped_tensors

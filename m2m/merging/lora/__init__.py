@@ -1,7 +1,8 @@
 """LoRA experts: adapters as they are, their exact sum, their Gram matrices, one adapter in place of many."""
 
-from m2m.merging.lora.adapted import AdaptedCheckpoint, AdaptedTensor, expert_tensors
+from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter
+from m2m.merging.lora.experts import AdaptedTensor, expert_tensors
 from m2m.merging.lora.gram import LoraGram, lora_gram
 from m2m.merging.lora.terms import resolve_terms
 

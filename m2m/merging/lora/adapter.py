@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.checks import same_bytes
 from m2m.checkpoint.header import MERGEABLE, TensorInfo
 from m2m.checkpoint.identity import check_unchanged, identify
 from m2m.checkpoint.locate import ADAPTER_NAMES, find_folder
@@ -98,7 +99,9 @@ class Adapter:
         found: dict[Part, TensorInfo] = {}
         for name, info in self._weights.tensors.items():
             part = read_name(name, self.file)
-            if part in found:
+            if part is None:
+                continue
+            if part in found and not same_bytes(found[part], info):
                 raise CheckpointError(f"{self.file}: {name!r} and {found[part].name!r} are the same factor")
             found[part] = info
         return found
@@ -114,6 +117,11 @@ class Adapter:
         for module in sorted(a.keys() ^ b.keys()):
             has, lacks = ("lora_A", "lora_B") if module in a else ("lora_B", "lora_A")
             raise CheckpointError(f"{self.file}: module {module!r} has {has} but no {lacks}")
+        for module in sorted(self._by_role("magnitude")):
+            raise CheckpointError(
+                f"{self.file}: module {module!r} has a magnitude: DoRA rescales every row, so W + s·BA is "
+                "not the expert"
+            )
         if not a and not self.full:
             raise CheckpointError(f"{self.file}: holds no factors")
         return {module: self._factors(module, a[module], b[module]) for module in a}
@@ -121,9 +129,12 @@ class Adapter:
     @cached_property
     def full(self) -> Mapping[str, TensorInfo]:
         """Tensors that take the place of the base model's (`modules_to_save`, trained biases), by name."""
-        return {
-            f"{part.module}.{part.leaf}": info for part, info in self._parts.items() if part.role == "full"
-        }
+        return self.copies | self._by_leaf("full")
+
+    @cached_property
+    def copies(self) -> dict[str, TensorInfo]:
+        """Those of them that nobody trained: the base model's own, beside factors."""
+        return self._by_leaf("copy")
 
     @cached_property
     def biases(self) -> Mapping[str, tuple[TensorInfo, float]]:
@@ -136,6 +147,10 @@ class Adapter:
         for module in found.keys() - self.factors.keys():
             raise CheckpointError(f"{self.file}: module {module!r} has a bias of lora_B but no factors")
         return {module: (info, self.factors[module].scale) for module, info in found.items()}
+
+    def _by_leaf(self, role: Role) -> dict[str, TensorInfo]:
+        parts = self._parts.items()
+        return {f"{part.module}.{part.leaf}": info for part, info in parts if part.role == role}
 
     def _by_role(self, *roles: Role) -> dict[str, TensorInfo]:
         return {part.module: info for part, info in self._parts.items() if part.role in roles}

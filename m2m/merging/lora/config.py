@@ -54,7 +54,7 @@ class LoraConfig:
     alpha: float
     #: Whether the scale is α/√r (arXiv 2312.03732) instead of α/r (arXiv 2106.09685).
     rslora: bool = False
-    #: Whether the base model stores weights as [in, out].
+    #: Whether the last adapted layer stores its weight as [in, out]; see `layout`.
     fan_in_fan_out: bool = False
     #: Name of the base model it was trained on, if it tells.
     base_model: str | None = None
@@ -62,6 +62,8 @@ class LoraConfig:
     ranks: Mapping[str, int] = field(default_factory=dict)
     #: α by pattern of module names, tried in order.
     alphas: Mapping[str, float] = field(default_factory=dict)
+    #: Whether embedding and head, where they are tied, were adapted as one (`ensure_weight_tying`).
+    ties_weights: bool = False
     #: What PEFT takes the model for, if it tells.
     task_type: str | None = None
 
@@ -95,6 +97,7 @@ def read_config(folder: Path) -> LoraConfig:
         base_model=base if isinstance(base, str) and base else None,
         ranks=_patterns(path, "rank_pattern", data.get("rank_pattern"), whole=True),
         alphas=_patterns(path, "alpha_pattern", data.get("alpha_pattern")),
+        ties_weights=_flag(path, "ensure_weight_tying", data),
         task_type=data.get("task_type"),
     )
 

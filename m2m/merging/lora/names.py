@@ -9,18 +9,22 @@ from typing import Literal
 
 from m2m.errors import CheckpointError
 
-#: What a tensor of an adapter is to its module. `full` takes the place of one of the module's tensors.
-Role = Literal["A", "B", "bias", "embedding_A", "embedding_B", "full"]
+#: What a tensor of an adapter is to its module. `full` takes the place of one of the module's tensors, and so
+#: does `copy`: the base model's own, saved beside an adapted embedding or head.
+Role = Literal["A", "B", "bias", "embedding_A", "embedding_B", "magnitude", "full", "copy"]
 
 _ROLES: dict[str, Role] = {
     "lora_A": "A",
     "lora_B": "B",
     "lora_embedding_A": "embedding_A",
     "lora_embedding_B": "embedding_B",
+    "lora_magnitude_vector": "magnitude",
 }
 _PREFIX = "base_model.model."
 #: Parts of a name that PEFT's wrappers put between a module and its own tensor.
 _WRAPPERS = ("base_layer", "modules_to_save")
+#: Of a module that is trained whole: the base model's, which is not used.
+_UNTRAINED = "original_module"
 _SHOWN = 5
 
 
@@ -32,18 +36,17 @@ class Part:
     module: str
     #: What it is.
     role: Role
-    #: For `full`: which tensor of the module; else empty.
+    #: For `full` and `copy`: which tensor of the module; else empty.
     leaf: str = ""
 
 
-def read_name(name: str, path: Path) -> Part:
+def read_name(name: str, path: Path) -> Part | None:
     """What an adapter's tensor is, by a name as in `base_model.model.layers.0.q_proj.lora_A.weight`."""
+    # None for what nobody reads: PEFT saves a whole module beside the one that was trained in its place.
     parts = name.removeprefix(_PREFIX).split(".")
+    if _UNTRAINED in parts:
+        return None
     for at, part in enumerate(parts):
-        if part.startswith("lora_magnitude_vector"):
-            raise CheckpointError(
-                f"{path}: holds {name!r}: DoRA rescales every row, so W + s·BA is not the expert"
-            )
         if part in _ROLES:
             return _lora_part(".".join(parts[:at]), _ROLES[part], parts[at + 1 :], name, path)
         if part.startswith(("lora_", "trainable_tokens", "token_adapter")):
@@ -51,7 +54,7 @@ def read_name(name: str, path: Path) -> Part:
     kept = [part for part in parts if part not in _WRAPPERS]
     if "modules_to_save" in parts[:-2]:  # followed by the adapter's name, where PEFT has not removed it
         del kept[parts.index("modules_to_save")]
-    return Part(".".join(kept[:-1]), "full", kept[-1])
+    return Part(".".join(kept[:-1]), "copy" if "base_layer" in parts else "full", kept[-1])
 
 
 def _lora_part(module: str, role: Role, rest: list[str], name: str, path: Path) -> Part:

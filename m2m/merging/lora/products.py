@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.compiled import lora_sum
-from m2m.merging.lora.adapted import Product
+from m2m.merging.lora.additions import Product
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.header import TensorInfo
-from m2m.merging.lora.adapted import AdaptedCheckpoint, Addition, Product
+from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.lora.additions import Addition, Product
 from m2m.merging.methods.weighted import input_weights
 
 if TYPE_CHECKING:

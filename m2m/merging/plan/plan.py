@@ -6,16 +6,18 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint, opened_files
 from m2m.checkpoint.header import SIZES
 from m2m.checkpoint.identity import Identity, identify
 from m2m.checkpoint.writer import Layout, plan_layout
 from m2m.errors import MixtureError
-from m2m.merging.lora.adapted import TENSORS_AT_ONCE, AdaptedTensor
+from m2m.merging.lora.additions import TENSORS_AT_ONCE
+from m2m.merging.lora.experts import AdaptedTensor
 from m2m.merging.methods.spec import Method
 from m2m.merging.plan.tensors import (
     PlannedTensor,
@@ -55,6 +57,8 @@ class MergePlan:
     about_inputs: tuple[str, ...] = ()
     #: What makes the merge doubtful.
     doubts: tuple[str, ...] = ()
+    #: What the results' `config.json` must say instead of the donor's.
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def numbers(self) -> PlanNumbers:
@@ -134,12 +138,13 @@ def build_plan(
     side_files: Iterable[Path] = (),
     about_inputs: tuple[str, ...] = (),
     doubts: tuple[str, ...] = (),
+    config: Mapping[str, Any] | None = None,
 ) -> MergePlan:
     """Lay the outputs out, and put the tensors in the order in which they will be written."""
     # `metadata` is the free text in the headers of each output, by its name [M]; a file holds at most
     # `shard_bytes` of tensors. MixtureError if a tensor's weights do not fit its sources or the outputs, or
     # are not finite.
-    entries = [tensor.entry for tensor in wanted]
+    entries = [tensor.whole for tensor in wanted]
     outputs = tuple(
         PlannedCheckpoint(name, plan_layout(entries, notes, shard_bytes)) for name, notes in metadata.items()
     )
@@ -150,12 +155,23 @@ def build_plan(
         offsets = [output.layout.shards[number].offsets for output in outputs]
         for name in shard.offsets:
             tensor = by_name[name]
-            entry, sources, _, settings, origin, copied = tensor
             places = tuple([(number, each[name]) for each in offsets])
-            block = _block_number(tensor, blocks, len(outputs))
-            tensors.append(PlannedTensor(entry, sources, places, block, settings, origin, copied))
+            tensors.append(_planned(tensor, places, blocks))
+            if tensor.tail is not None:
+                behind = tuple((shard, offset + tensor.entry.nbytes) for shard, offset in places)
+                tensors.append(_planned(tensor.tail, behind, blocks))
     opened = opened_files(models) | identify(side_files)
-    return MergePlan(opened, outputs, tuple(tensors), tuple(blocks), method, about_inputs, doubts)
+    return MergePlan(
+        opened, outputs, tuple(tensors), tuple(blocks), method, about_inputs, doubts, config or {}
+    )
+
+
+def _planned(
+    tensor: WantedTensor, places: tuple[tuple[int, int], ...], blocks: dict[WeightBlock, int]
+) -> PlannedTensor:
+    entry, sources, _, settings, origin, copied, _ = tensor
+    block = _block_number(tensor, blocks, len(places))
+    return PlannedTensor(entry, sources, places, block, settings, origin, copied)
 
 
 def _block_number(tensor: WantedTensor, blocks: dict[WeightBlock, int], n_outputs: int) -> int | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from m2m.checkpoint.aligned import Advice, Aligned, align
+from m2m.checkpoint.aligned import align
 from m2m.checkpoint.buffers import is_buffer
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.header import MERGEABLE, TensorInfo
+from m2m.checkpoint.header import MERGEABLE, TORCH_NAMES, TensorInfo
 from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError, RecipeError
-from m2m.merging.lora.adapted import AdaptedCheckpoint, expert_tensors
+from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.lora.experts import expert_tensors
 from m2m.merging.lora.terms import resolve_terms
 from m2m.merging.methods.parameters import LARGEST, Settings
+from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum, input_weights
 from m2m.merging.plan.tensors import TensorSource, WantedTensor, WeightBlock, files_of
 from m2m.merging.recipe.layers import OutputTensor
@@ -24,11 +26,6 @@ from m2m.support.schema import did_you_mean
 
 #: Candidate name to merging weights of the experts, which take the place of the recipe's. each [N]
 Candidates = Mapping[str, Sequence[float]]
-#: What a recipe can say of models that do not fit.
-_IN_THE_RECIPE = Advice(
-    missing="if they are to stay as they are there, write fill_missing: base under m2m in the recipe",
-    extra="to leave tensors out, list globs of their names as exclude under m2m in the recipe",
-)
 
 
 def expert_names(recipe: Recipe) -> tuple[str, ...]:
@@ -60,21 +57,6 @@ def from_weights(
     return wanted
 
 
-def align_models(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Aligned:
-    """Bring a recipe's models under the donor's tensor names, in the order of `models`."""
-    # Where slices stack layers, names differ by design: each tensor finds its own.
-    refs = [*models]
-    donor = models[recipe.donor]
-    if any(part.ranges for part in recipe.slices):
-        return Aligned(tuple(models.values()), frozenset(), ())
-    others = [models[ref] for ref in refs if ref != recipe.donor]
-    found = align(
-        donor, others, exclude=recipe.exclude, fill_missing=recipe.fill_missing, advice=_IN_THE_RECIPE
-    )
-    rest = iter(found.models)
-    return found._replace(models=tuple(donor if ref == recipe.donor else next(rest) for ref in refs))
-
-
 def from_recipe(
     recipe: Recipe,
     models: Mapping[ModelRef, Checkpoint],
@@ -82,15 +64,17 @@ def from_recipe(
     candidates: Candidates | None = None,
     *,
     kept: Collection[str] = (),
+    tails: Mapping[str, TensorInfo] | None = None,
     statistics: bool = False,
     opened: dict[str, Checkpoint] | None = None,
 ) -> list[WantedTensor]:
-    """Resolve a recipe over open checkpoints that are aligned, tensor by tensor; `kept` are the donor's."""
+    """Resolve a recipe over open models that fit each other, tensor by tensor; `kept` are the donor's."""
     # `dtype` is the safetensors name of the outputs' float type; each tensor's own in the donor when not
-    # given. With `statistics` the base model is among the sources even if the method does not use it. What
-    # parameters name and is opened, as files of estimates, is added to `opened`. RecipeError if the
-    # method has no weights that candidates could replace, or writes one output a pass; CheckpointError if
-    # sources do not fit each other, or hold a type that cannot be merged.
+    # given. `tails` are rows that follow what is merged of a tensor. With `statistics` the base model is
+    # among the sources even if the method does not use it. What parameters name and is opened, as files of
+    # estimates, is added to `opened`. RecipeError if the method has no weights that candidates could replace,
+    # or writes one output a pass; CheckpointError if sources do not fit each other, or hold a type that
+    # cannot be merged.
     rule = recipe.rule
     if candidates is not None and not rule.takes_candidates:
         raise RecipeError(
@@ -129,7 +113,9 @@ def from_recipe(
     if opened:
         _check_used(opened, wanted)
         _check_known(opened, models.values())
-    return [_with_base(recipe, models, tensor) for tensor in wanted] if statistics else wanted
+    if statistics:
+        wanted = [_with_base(recipe, models, tensor) for tensor in wanted]
+    return [_with_tail(rule, tensor, (tails or {}).get(tensor.entry.name)) for tensor in wanted]
 
 
 def _opener(opened: dict[str, Checkpoint]) -> Callable[[str], Checkpoint]:
@@ -177,6 +163,22 @@ def _with_base(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: Wa
     base = _base_source(recipe, models, tensor)
     block = None if tensor.weights is None else tuple((*row, 0.0) for row in tensor.weights)
     return tensor._replace(sources=(*tensor.sources, base), weights=block, origin=len(tensor.sources))
+
+
+def _with_tail(rule: Method, tensor: WantedTensor, tail: TensorInfo | None) -> WantedTensor:
+    if tail is None:
+        return tensor
+    entry = tensor.entry._replace(shape=tail.shape)
+    if tensor.weights is not None:
+        alone = tuple((1.0,) for _ in tensor.weights)
+        return tensor._replace(tail=WantedTensor(entry, (tail,), alone))
+    if tail.dtype != entry.dtype:
+        raise CheckpointError(
+            f"{tail.file}: {rule.name} copies the rows of {entry.name!r} for new tokens, which are "
+            f"{tail.dtype} where the result is {entry.dtype}: write dtype: {TORCH_NAMES[tail.dtype]} in the "
+            "recipe"
+        )
+    return tensor._replace(tail=WantedTensor(entry, (tail,), copied=True))
 
 
 def _base_source(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: WantedTensor) -> TensorInfo:

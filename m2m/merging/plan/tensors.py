@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.checkpoint.writer import Entry
-from m2m.merging.lora.adapted import AdaptedTensor, Product
+from m2m.merging.lora.additions import Product
+from m2m.merging.lora.experts import AdaptedTensor
 from m2m.merging.methods.parameters import Settings
 
 #: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, or an adapted tensor.
@@ -35,6 +36,7 @@ class WantedTensor(NamedTuple):
         settings: The method's parameters for each output, where weights do not say it all. [M] or empty
         origin: Which source is the base model's, if one is.
         copied: Whether the sources must be equal, and are copied.
+        tail: Rows that are written behind it; `entry` is without them.
     """
 
     entry: Entry
@@ -43,6 +45,15 @@ class WantedTensor(NamedTuple):
     settings: tuple[Settings, ...] = ()
     origin: int | None = None
     copied: bool = False
+    tail: WantedTensor | None = None
+
+    @property
+    def whole(self) -> Entry:
+        """The tensor as it is written, the tail with it."""
+        if self.tail is None:
+            return self.entry
+        rows = self.entry.shape[0] + self.tail.entry.shape[0]
+        return self.entry._replace(shape=(rows, *self.entry.shape[1:]))
 
 
 class PlannedTensor(NamedTuple):

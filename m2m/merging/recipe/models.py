@@ -11,8 +11,9 @@ from pathlib import Path
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import check_ties
 from m2m.errors import RecipeError
-from m2m.merging.lora.adapted import AdaptedCheckpoint, names_base
+from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter
+from m2m.merging.lora.base_name import names_base
 from m2m.merging.recipe.keys import check_keys
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from m2m.checkpoint import Checkpoint, save, verify
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.merging import merge, methods
 from m2m.merging.lora import AdaptedCheckpoint, Adapter
-from m2m.merging.lora.adapted import Product
+from m2m.merging.lora.additions import Product
 from m2m.merging.methods import Inputs, settings_of
 from m2m.testing.tolerance import gamma
 

@@ -1,0 +1,86 @@
+"""Experts that were never written down, tensor by tensor, for methods that need the expert itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
+from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
+from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.lora.additions import Addition, Product
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class AdaptedTensor(NamedTuple):
+    """θ_n = round(W + s·X), for methods that need the expert itself.
+
+    The sum is the numeric contract's of W and X in float64, with weights 1 and s; it is rounded once.
+
+    Attributes:
+        base: Where W lies. [*S]
+        added: X: a product of factors, or a tensor that is read. [*S]
+        scale: The factor s before it.
+        dtype: Safetensors name of the type it is rounded to, the type that task vectors are formed in.
+    """
+
+    base: TensorInfo
+    added: Product | TensorInfo
+    scale: float
+    dtype: str
+
+    def form(self) -> Tensor:
+        """Form θ as the stream does, whole: its reference twin, in the type that `dtype` names [*S]."""
+        import torch
+
+        from m2m.ops import weighted_sum_reference
+
+        added = self.added.form() if isinstance(self.added, Product) else read_tensor(self.added)
+        terms, out = (
+            [read_tensor(self.base).double(), added.double()],
+            getattr(torch, TORCH_NAMES[self.dtype]),
+        )
+        return weighted_sum_reference(terms, [[1.0, self.scale]], out_dtype=out)[0]
+
+
+def expert_tensors(
+    models: Sequence[Checkpoint], names: Sequence[str], others: Sequence[TensorInfo] = ()
+) -> tuple[TensorInfo | AdaptedTensor, ...]:
+    """Resolve one tensor of models of which some are adapted, as methods that merge experts want it.
+
+    Adapted tensors are rounded to float32, or to float64 as soon as anything that the tensor is made of is
+    float64: the type to which the inputs of these methods are widened anyway. So an adapter's change is not
+    lost between two neighbouring numbers of a 16-bit base model.
+
+    Args:
+        models: The inputs. [K]
+        names: The tensor's name in each. [K]
+        others: What else is read with them, as estimates of each element.
+
+    Returns:
+        A tensor that is read, or an adapted one, of each model. [K]
+    """
+    if not any(isinstance(model, AdaptedCheckpoint) for model in models):
+        return tuple([model.tensors[name] for model, name in zip(models, names, strict=True)])
+    dense = [model.tensors[name] for model, name in zip(models, names, strict=True)]
+    additions = [_addition(model, name) for model, name in zip(models, names, strict=True)]
+    if not any(additions):
+        return tuple(dense)
+    dtypes = {info.dtype for info in (*dense, *others)}
+    for addition in additions:
+        dtypes |= _dtypes(addition.source) if addition is not None else set()
+    wide = "F64" if "F64" in dtypes else "F32"
+    return tuple(
+        info if addition is None else AdaptedTensor(info, addition.source, addition.scale, wide)
+        for info, addition in zip(dense, additions, strict=True)
+    )
+
+
+def _addition(model: Checkpoint, name: str) -> Addition | None:
+    return model.additions.get(name) if isinstance(model, AdaptedCheckpoint) else None
+
+
+def _dtypes(source: Product | TensorInfo) -> set[str]:
+    return {source.left.dtype, source.right.dtype} if isinstance(source, Product) else {source.dtype}
