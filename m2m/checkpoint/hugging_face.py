@@ -58,11 +58,18 @@ def load_tokenizer(folder: Path, *, trust: bool) -> Any:
 
 
 def encode(
-    tokenizer: Any, text: str, folder: Path, vocabulary: object, *, special: bool = False
+    tokenizer: Any,
+    text: str,
+    folder: Path,
+    vocabulary: object,
+    *,
+    special: bool = False,
+    written: bool = False,
 ) -> list[int]:
-    """Turn text into token numbers; refuses one that is not in the model's `vocabulary`, its token count."""
+    """Turn text, or what a decoder is to write, into token numbers, all of the model's `vocabulary`."""
+    given = {"text_target" if written else "text": text}
     with reading("a folder with a tokenizer", folder, ConfigError):
-        tokens: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+        tokens: list[int] = tokenizer(**given, add_special_tokens=special, verbose=False)["input_ids"]
     check_vocabulary(tokens, folder, vocabulary)
     return tokens
 
@@ -78,7 +85,7 @@ def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torc
     """Build a folder's model with its weights; `auto` names transformers' class, floats become `dtype`."""
     _check_size(folder, auto, config, trust=trust)
     with _opening(folder, f"a model for {auto}"), _no_bar():
-        return _auto(auto).from_pretrained(
+        return _class(auto).from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust, dtype=dtype, use_safetensors=_safe(folder)
         )
 
@@ -87,7 +94,7 @@ def build_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: tor
     """Build a folder's model with weights as for training from scratch; arguments as of `load_model`."""
     _check_size(folder, auto, config, trust=trust)
     with _opening(folder, f"a model for {auto}"):
-        return _auto(auto).from_config(config, trust_remote_code=trust, dtype=dtype)
+        return _from_config(auto, config, trust=trust, dtype=dtype)
 
 
 def trainer_groups(folder: Path) -> tuple[list[str], list[str]]:
@@ -95,12 +102,12 @@ def trainer_groups(folder: Path) -> tuple[list[str], list[str]]:
     config = load_config(folder, trust=False)
     auto = (getattr(config, "architectures", None) or [""])[0]
     with reading(f"a model of a class that transformers has ({auto!r})", folder, ConfigError):
-        kind = _auto(auto)
+        _class(auto)
     _check_size(folder, auto, config, trust=False)
     with _opening(folder, f"a model for {auto}"), torch.device("meta"):
         from transformers import Trainer
 
-        model = kind._from_config(config)
+        model = _from_config(auto, config, trust=False)
         rule: Any = Trainer.get_decay_parameter_names
         decayed = set(rule(None, model))  # it asks its trainer nothing
     names = [name for name, _ in model.named_parameters()]  # a tied parameter once
@@ -134,10 +141,17 @@ def _opening(folder: Path, what: str) -> Iterator[None]:
         raise
 
 
-def _auto(name: str) -> Any:
+def _class(name: str) -> Any:
     import transformers
 
     return getattr(transformers, name)
+
+
+def _from_config(auto: str, config: Any, *, trust: bool, **how: Any) -> Any:
+    kind = _class(auto)
+    if hasattr(kind, "from_config"):
+        return kind.from_config(config, trust_remote_code=trust, **how)
+    return kind._from_config(config, **how)  # a model's own class
 
 
 def _check_size(folder: Path, auto: str, config: Any, *, trust: bool) -> None:
@@ -148,11 +162,7 @@ def _check_size(folder: Path, auto: str, config: Any, *, trust: bool) -> None:
         folder, _MOST_TIMES * stored + _MOST_MORE, _MOST_TIMES * len(tensors) + _MOST_MORE // 64
     )
     with _opening(folder, f"a model for {auto}"), counter, torch.device("meta"):
-        kind = _auto(auto)
-        if hasattr(kind, "from_config"):
-            kind.from_config(config, trust_remote_code=trust)
-        else:  # a model's own class
-            kind._from_config(config)
+        _from_config(auto, config, trust=trust)
 
 
 class _Counter:

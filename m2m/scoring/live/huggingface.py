@@ -15,15 +15,30 @@ from torch import nn
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TORCH_NAMES
-from m2m.checkpoint.hugging_face import build_model, encode, load_config, load_model, load_tokenizer
+from m2m.checkpoint.heads import Head, model_class, text_config
+from m2m.checkpoint.hugging_face import (
+    build_model,
+    check_vocabulary,
+    encode,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from m2m.errors import ConfigError
-from m2m.setups.rows.answers import AnswerTokenizer
+from m2m.setups.rows.answers import Answered, AnswerTokenizer
+from m2m.setups.rows.formats import Completion
 from m2m.support.doors import read_json
 
 #: Longest window unless the user says so: attention costs grow with its square.
 CONTEXT = 1024
 #: Names under which configurations keep the longest input.
-_LONGEST = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length")
+_LONGEST = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_sequence_length",
+    "max_target_positions",
+)
 
 
 class HuggingFaceFolder:
@@ -38,6 +53,7 @@ class HuggingFaceFolder:
     Attributes:
         input_name: `input_ids`.
         learnt_name: Empty: the model gives all logits.
+        head: What the model makes of what it reads.
 
     Raises:
         ConfigError: If transformers is not installed, or the model takes fewer tokens than `context`.
@@ -53,6 +69,8 @@ class HuggingFaceFolder:
             raise ConfigError(f'{folder} needs transformers: pip install "m2m[huggingface]"')
         self._folder, self._trust, self._template = folder, trust, template
         self._config = load_config(folder, trust=trust)
+        self._auto, self.head = model_class(self._config, trust=trust)
+        self._text = text_config(self._config)
         longest = self._longest
         if context is not None and longest is not None and context > longest:
             raise ConfigError(f"{folder} takes at most {longest} tokens, got a context of {context}")
@@ -61,20 +79,14 @@ class HuggingFaceFolder:
     @property
     def _longest(self) -> int | None:
         for name in _LONGEST:
-            if hasattr(self._config, name):
-                value = getattr(self._config, name)
+            if hasattr(self._text, name):
+                value = getattr(self._text, name)
                 if value is not None and (type(value) is not int or value < 1):
                     raise ConfigError(
                         f"{self._folder}/config.json: {name} is {value!r:.60}, wanted a whole number ≥ 1"
                     )
                 return value
         return None
-
-    @property
-    def classifies(self) -> bool:
-        """Whether it is a sequence classifier; otherwise it counts as a causal language model."""
-        names = self._config.architectures
-        return isinstance(names, list) and any(str(n).endswith("ForSequenceClassification") for n in names)
 
     @property
     def architecture(self) -> str:
@@ -104,12 +116,13 @@ class HuggingFaceFolder:
     def _how(self) -> dict[str, Any]:
         return {"trust": self._trust, "dtype": _stored_dtype(self._folder)}
 
-    @property
-    def _auto(self) -> str:
-        return "AutoModelForSequenceClassification" if self.classifies else "AutoModelForCausalLM"
-
     def _ready(self, model: Any) -> nn.Module:
-        model.config.use_cache = False  # scoring reads every row once: keys and values kept would be waste
+        # Scoring reads every row once: keys and values kept would be waste.
+        model.config.use_cache = text_config(model.config).use_cache = False
+        if self.head is Head.ENCODER_DECODER:
+            begin = getattr(model.config, "decoder_start_token_id", None)
+            # T5's configuration may leave out what a decoder begins with.
+            model.config.decoder_start_token_id = self.pad if begin is None else begin
         module: nn.Module = model.eval()
         use_stored_names(module)
         return module
@@ -150,7 +163,7 @@ class HuggingFaceFolder:
     @property
     def pad(self) -> int:
         """The token that fills up rows."""
-        token = self._config.pad_token_id
+        token = getattr(self._text, "pad_token_id", None)
         return token if type(token) is int else 0
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
@@ -192,9 +205,54 @@ class HuggingFaceFolder:
         """  # noqa: DOC502 - raised by what is called
         return AnswerTokenizer(self.tokenizer, self._folder, self._template).question(text)
 
+    def surrounded(self, tokens: Sequence[int]) -> list[int]:
+        """Put the tokenizer's special tokens around those of a text.
+
+        Args:
+            tokens: Token numbers.
+
+        Returns:
+            Token numbers.
+        """
+        before, after = self._around
+        return [*before, *tokens, *after]
+
+    def written(self, text: str) -> list[int]:
+        """Turn a text that a decoder is to write into tokens, as the tokenizer has it for targets.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            Token numbers, with special tokens around them.
+        """
+        return encode(self.tokenizer, text, self._folder, self._vocabulary, special=True, written=True)
+
+    def answered(self, document: Completion) -> Answered:
+        """Turn a prompt with its completion into the tokens of one text.
+
+        Args:
+            document: Prompt and completion.
+
+        Returns:
+            Token numbers, and which of them are the completion's; the end of the text is.
+        """
+        found = AnswerTokenizer(self.tokenizer, self._folder, self._template)(document, "all")
+        check_vocabulary(found.tokens, self._folder, self._vocabulary)
+        return found
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        # What `encode` puts before and after a text, seen on one.
+        plain, whole = self.encode("a"), self.encode("a", special=True)
+        for at in range(len(whole) - len(plain) + 1):
+            if whole[at : at + len(plain)] == plain:
+                return whole[:at], whole[at + len(plain) :]
+        return [], []
+
     @property
     def _vocabulary(self) -> object:
-        return getattr(self._config, "vocab_size", None)
+        return getattr(self._text, "vocab_size", None)
 
 
 def is_model_folder(path: Path) -> bool:

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from m2m.checkpoint.heads import Head
 from m2m.errors import ConfigError, DataError
 from m2m.scoring.tasks.function_scorer import metrics_of
-from m2m.scoring.tasks.inputs import Tokens, json_lines, text_of
+from m2m.scoring.tasks.inputs import PREDICT_TEXT, Tokens, json_lines, require_head, text_of
+from m2m.scoring.tasks.rows import encoded
 from m2m.scoring.tasks.scorer import Scores, device_of, same_draws, scoring, whole_of
 from m2m.setups.protocol import logits_of
 from m2m.support.user_code import load_function
@@ -85,8 +87,9 @@ class GenerationScorer:
 
     Writing is greedy: the likeliest token each time, until the text holds a stop, the model ends it, or there
     are as many tokens as allowed; the text is what stands before the stop. A prompt that leaves no room in
-    the context loses its beginning. Models of transformers write by their own `generate`, with keys and
-    values kept; other modules run over the whole text for each token.
+    the context loses its beginning; one that an encoder reads loses its end where it does not fit. Models of
+    transformers write by their own `generate`, with keys and values kept; other modules run over the whole
+    text for each token.
 
     Args:
         task: Name of the task.
@@ -104,7 +107,8 @@ class GenerationScorer:
         count: Number of examples E.
 
     Raises:
-        ConfigError: If as many tokens as allowed leave no room for a prompt, or a stop is empty.
+        ConfigError: If as many tokens as allowed leave no room for a prompt, a stop is empty, or the model is
+            none that predicts text.
         DataError: If a prompt has no token.
     """
 
@@ -125,16 +129,17 @@ class GenerationScorer:
             raise ConfigError(
                 f"task {task}: an empty text among {list(stop)} would stop before the first token"
             )
+        require_head(task, tokens, *PREDICT_TEXT)
         if most >= tokens.context:
             raise ConfigError(
                 f"task {task}: {most} tokens may be written, but the model takes {tokens.context} with the "
                 "prompt"
             )
         self.task, self.count, self.metrics = task, len(prompts), judge.metrics
+        self._encoded = tokens.head is Head.ENCODER_DECODER
         self._prompts, self._tokens, self._judge, self._most, self._stop = prompts, tokens, judge, most, stop
-        # What would be cut off stays out: the prompt's beginning.
-        room = tokens.context - most
-        self._ids = [_asked(prompt.text, tokens, chat=chat)[-room:] for prompt in prompts]
+        # What would be cut off stays out.
+        self._ids = [_asked(prompt.text, tokens, tokens.context - most, chat=chat) for prompt in prompts]
         for prompt, ids in zip(prompts, self._ids, strict=True):
             if not ids:
                 raise DataError(f"task {task}: the prompt {prompt.text!r:.60} has no token to go on from")
@@ -230,19 +235,26 @@ class GenerationScorer:
         from transformers import GenerationConfig, StoppingCriteriaList
 
         settings: Any = GenerationConfig
-        width = max(map(len, prompts))
-        stops: Any = StoppingCriteriaList([lambda written, _, **__: self._stopped(written, width)])
-        ids = torch.full((len(prompts), width), self._tokens.pad)
+        brought = model.generation_config
+        longest = max(map(len, prompts))
+        ids = torch.full((len(prompts), longest), self._tokens.pad)
         mask = torch.zeros_like(ids)
         for at, prompt in enumerate(prompts):
-            ids[at, width - len(prompt) :], mask[at, width - len(prompt) :] = torch.tensor(prompt), 1
+            first = 0 if self._encoded else longest - len(prompt)
+            place = slice(first, first + len(prompt))
+            ids[at, place], mask[at, place] = torch.tensor(prompt), 1
+        # What is written stands after the prompt; a decoder's, after the token that it begins with.
+        width = 1 if self._encoded else longest
+        stops: Any = StoppingCriteriaList([lambda written, _, **__: self._stopped(written, width)])
         greedy = settings(
             do_sample=False, num_beams=1, max_new_tokens=self._most, use_cache=True,
             pad_token_id=self._tokens.pad, eos_token_id=list(self._tokens.ends) or None,
+            decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
+            forced_bos_token_id=getattr(brought, "forced_bos_token_id", None),
         )  # fmt: skip
-        device, brought = device_of(model), model.generation_config
+        device = device_of(model)
         asked = {"attention_mask": mask.to(device), "generation_config": greedy, "stopping_criteria": stops}
-        # What the folder brings (temperature, penalties) would fill in what ours leaves open.
+        # What else the folder brings (temperature, penalties) would fill in what ours leaves open.
         model.generation_config = settings()
         try:
             found = model.generate(ids.to(device), **asked)
@@ -265,14 +277,16 @@ class GenerationScorer:
         return list(_taken_until(ids, self._tokens.ends))
 
 
-def _asked(text: str, tokens: Tokens, *, chat: bool) -> list[int]:
+def _asked(text: str, tokens: Tokens, room: int, *, chat: bool) -> list[int]:
+    if tokens.head is Head.ENCODER_DECODER:
+        return encoded(tokens.encode(tokens.question(text) if chat else text), tokens)
     if chat:  # the template has written all there is
-        return tokens.encode(tokens.question(text))
+        return tokens.encode(tokens.question(text))[-room:]
     # With what the tokenizer puts before a text, without what it puts after one: that would end it.
     ids = tokens.encode(text, special=True)
     while ids and ids[-1] in tokens.ends:
         ids = ids[:-1]
-    return ids
+    return ids[-room:]
 
 
 def _taken_until(ids: Sequence[int], ends: Sequence[int]) -> Iterator[int]:

@@ -10,9 +10,20 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from m2m.checkpoint.heads import Head
 from m2m.errors import ConfigError, DataError
-from m2m.setups.rows.answers import question_in_bytes
+from m2m.setups.rows.answers import Answered, in_bytes, question_in_bytes
+from m2m.setups.rows.formats import Completion
 from m2m.support import doors
+
+#: Heads of models that predict text.
+PREDICT_TEXT = (Head.CAUSAL, Head.ENCODER_DECODER)
+#: What judges a model, by its head; functions of the user's own judge any.
+_JUDGED_BY = {
+    Head.CAUSAL: "lm, choice, exact_match, generate or lm_eval",
+    Head.ENCODER_DECODER: "lm, choice, exact_match, generate or lm_eval",
+    Head.TEXT_CLASSES: "classify",
+}
 
 
 def read_text(path: Path) -> str:
@@ -50,8 +61,32 @@ def text_of(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
     raise DataError(f"{where}: wanted text under {' or '.join(map(repr, keys))}, got the keys {list(row)}")
 
 
+def require_head(task: str, tokens: Tokens, *heads: Head) -> None:
+    """Refuse a task that the model's head gives no answers to.
+
+    Args:
+        task: Name of the task.
+        tokens: The model's tokens.
+        heads: Heads that the task judges.
+
+    Raises:
+        ConfigError: If the model has another one.
+    """
+    if tokens.head not in heads:
+        other = _JUDGED_BY.get(tokens.head)
+        fitting = f"{other}, or a function of yours" if other else "a function of yours (FILE.py:FUNCTION)"
+        raise ConfigError(
+            f"the task {task} needs {' or '.join(heads)}, and the base model is {tokens.head}: it can be "
+            f"judged by {fitting}"
+        )
+
+
 class Tokens(Protocol):
     """What a task needs to know of a language model, besides its weights."""
+
+    @property
+    def head(self) -> Head:
+        """What the model makes of what it reads."""
 
     @property
     def context(self) -> int:
@@ -86,6 +121,15 @@ class Tokens(Protocol):
     def question(self, text: str) -> str:
         """Write what a user asks as the model's chat template does, up to where the answer begins."""
 
+    def surrounded(self, tokens: Sequence[int]) -> list[int]:
+        """Put the special tokens around a text's token numbers that `encode` puts around a text."""
+
+    def written(self, text: str) -> list[int]:
+        """Turn a text that a decoder is to write into token numbers, with special tokens around it."""
+
+    def answered(self, document: Completion) -> Answered:
+        """Turn a prompt with its completion into the token numbers of one text; the completion is learnt."""
+
 
 class ByteTokens:
     """Bytes as tokens, for a module of the user's own that has no tokenizer.
@@ -101,11 +145,13 @@ class ByteTokens:
         pad: 0.
         input_name: Name of the forward's first argument.
         learnt_name: Empty: the forward gives all logits.
+        head: A causal language model's.
 
     Raises:
         ConfigError: If the forward has no argument.
     """
 
+    head = Head.CAUSAL
     start: Sequence[int] = ()
     ends: Sequence[int] = ()
     pad = 0
@@ -128,3 +174,15 @@ class ByteTokens:
     def question(self, text: str) -> str:
         """Write what a user asks as the data of a model of bytes have it, up to where the answer begins."""
         return question_in_bytes(text)
+
+    def surrounded(self, tokens: Sequence[int]) -> list[int]:
+        """Return the bytes: there are no special tokens."""
+        return list(tokens)
+
+    def written(self, text: str) -> list[int]:
+        """Take the bytes of a text's UTF-8."""
+        return self.encode(text)
+
+    def answered(self, document: Completion) -> Answered:
+        """Take the bytes of both texts, and a newline that ends them."""
+        return in_bytes(document, "all")

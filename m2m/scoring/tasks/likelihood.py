@@ -1,9 +1,8 @@
-"""Tasks that ask how likely a causal language model finds given tokens: text loss and multiple choice."""
+"""Tasks that ask how likely a language model finds given tokens, and one of them: multiple choice."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,32 +13,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from m2m.errors import ConfigError, DataError
-from m2m.scoring.tasks.inputs import Tokens, json_lines, read_text, text_of
+from m2m.errors import DataError
+from m2m.scoring.tasks.inputs import PREDICT_TEXT, Tokens, json_lines, require_head, text_of
+from m2m.scoring.tasks.rows import NOTHING, Row, continuation, model_inputs
 from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, at_least_float32
 from m2m.setups.protocol import logits_of
 
 #: Tokens a batch, padding included: enough to keep a CPU busy, few enough for a large vocabulary's logits.
 BATCH_TOKENS = 1024
-#: Stands in `targets` where nothing is predicted.
-NOTHING = -100
 #: Tokens that are judged at once, so that what a large vocabulary takes stays in the processor's cache.
 JUDGED_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of tokens that goes through the model: each token is predicted from all before it. [T + 1]."""
-
-    tokens: tuple[int, ...]
-    scored: int  #: how many of the last ones count
 
 
 class LikelihoodScorer(BatchedScorer):
     """Examples of one or more rows each, judged by the rows' negative log-likelihoods.
 
-    Rows are padded on the right, so that a causal model needs no mask: what it predicts from never sees the
-    padding. Which rows share a batch changes results by rounding at most.
+    Which rows share a batch changes results by rounding at most.
 
     Args:
         task: Name of the task.
@@ -88,19 +77,12 @@ class LikelihoodScorer(BatchedScorer):
 
     def _cells(self, group: Sequence[int]) -> int:
         rows = [row for example in group for row in self._examples[example]]
-        return len(rows) * max(len(row.tokens) - 1 for row in rows)
+        return len(rows) * max(row.length for row in rows)
 
     def _batch(self, group: Sequence[int]) -> TaskBatch:
         rows = [row for example in group for row in self._examples[example]]
-        width = max(len(row.tokens) for row in rows) - 1
-        tokens = torch.zeros(len(rows), width, dtype=torch.int64)
-        targets = torch.full_like(tokens, NOTHING)
-        for at, row in enumerate(rows):
-            last, content = len(row.tokens) - 1, torch.tensor(row.tokens)
-            tokens[at, :last] = content[:-1]
-            targets[at, last - row.scored : last] = content[-row.scored :]
+        inputs, targets = model_inputs(rows, self._input_name)
         reference: Mapping[str, Tensor] = {"targets": targets, "examples": torch.tensor(group)}
-        inputs = {self._input_name: tokens}
         if self._learnt_name:
             inputs[self._learnt_name] = targets != NOTHING
         return TaskBatch(inputs, reference)
@@ -132,79 +114,6 @@ def _counted(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]
         yield row[first : first + count], wanted[first : first + count]
 
 
-class TextLossScorer(LikelihoodScorer):
-    r"""Documents cut into windows that slide by `stride`: every token is predicted once.
-
-    An example is a window. Its loss is :math:`E \sum_{t \in e} -\ln p_t / T`, with E windows and T scored
-    tokens in all, so that the mean over the windows is exactly the text's loss in nat a token, whatever the
-    windows' lengths; `bits_per_byte` likewise divides bits by the text's bytes of UTF-8.
-
-    Args:
-        task: Name of the task.
-        documents: The texts; a window never spans two.
-        tokens: The model's tokens.
-        stride: New tokens a window after the first; the rest is context. None: the whole window is new.
-        limit: Most windows used; None for all.
-        batch_tokens: Most tokens a batch.
-
-    Raises:
-        ConfigError: If the stride is not in [1, context].
-        DataError: If no token can be predicted.
-    """
-
-    metrics: Mapping[str, bool] = {"loss": False, "bits_per_byte": False}
-
-    def __init__(
-        self,
-        task: str,
-        documents: Sequence[str],
-        tokens: Tokens,
-        *,
-        stride: int | None = None,
-        limit: int | None = None,
-        batch_tokens: int = BATCH_TOKENS,
-    ) -> None:
-        step = tokens.context if stride is None else stride
-        if not 1 <= step <= tokens.context:
-            raise ConfigError(
-                f"task {task}: the stride must be from 1 to the context {tokens.context}, got {step}"
-            )
-        encoded = [[*tokens.start, *tokens.encode(document)] for document in documents]
-        rows = [row for document in encoded for row in _windows(document, tokens.context, step)]
-        if not rows:
-            raise DataError(f"task {task}: the text is too short to predict a token of it")
-        used = rows[:limit]
-        # A part of the text has its part of the bytes: those of the tokens that are predicted.
-        whole = sum(len(document) - len(tokens.start) for document in encoded)
-        share = sum(row.scored for row in used) / whole
-        self._tokens = sum(row.scored for row in used)
-        self._bytes = sum(len(document.encode()) for document in documents) * share
-        super().__init__(task, "text loss 1", [(row,) for row in used], tokens, batch_tokens)
-
-    @classmethod
-    def read(cls, path: Path, tokens: Tokens, *, stride: int | None, limit: int | None) -> TextLossScorer:
-        """Make the task of a file: a text, one document; or JSON Lines with a document under `text` each."""
-        if path.suffix == ".jsonl":
-            documents = [text_of(row, ("text",), where) for where, row in json_lines(path).items()]
-        else:
-            documents = [read_text(path)]
-        return cls(f"lm:{path.name}", documents, tokens, stride=stride, limit=limit)
-
-    def values(self, examples: Sequence[int], nats: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Scale each window's loss so that the mean over the windows is the text's. each [B]."""
-        total = torch.cat(list(nats)) * self.count
-        return {"loss": total / self._tokens, "bits_per_byte": total / (self._bytes * math.log(2))}
-
-
-def _windows(document: Sequence[int], context: int, stride: int) -> list[Row]:
-    # A window ends by predicting token `end`; all of the first is new, as it has nothing before it.
-    rows, done, end = [], 0, min(context, len(document) - 1)
-    while done < len(document) - 1:
-        rows.append(Row(tuple(document[max(0, end - context) : end + 1]), end - done))
-        done, end = end, min(end + stride, len(document) - 1)
-    return rows
-
-
 @dataclass(frozen=True)
 class Question:
     """A context (may be empty), at least two answers to it, and the number of the right one, from 0."""
@@ -230,6 +139,7 @@ class MultipleChoiceScorer(LikelihoodScorer):
         batch_tokens: Most tokens a batch.
 
     Raises:
+        ConfigError: If the model is none that predicts text.
         DataError: If a choice has no token that could be predicted, or does not fit the model's context.
     """
 
@@ -244,11 +154,14 @@ class MultipleChoiceScorer(LikelihoodScorer):
         chat: bool = False,
         batch_tokens: int = BATCH_TOKENS,
     ) -> None:
+        require_head(task, tokens, *PREDICT_TEXT)
         self._questions = questions
         begin = _asked if chat else _joined
         rows = [
             tuple(
-                _row(begin(question.context, choice, tokens), choice, tokens, f"task {task}, example {at}")
+                continuation(
+                    *begin(question.context, choice, tokens), choice, tokens, f"task {task}, example {at}"
+                )
                 for choice in question.choices
             )
             for at, question in enumerate(questions)
@@ -293,22 +206,6 @@ def _joined(context: str, choice: str, tokens: Tokens) -> tuple[str, str]:
 
 def _asked(context: str, choice: str, tokens: Tokens) -> tuple[str, str]:
     return tokens.question(context), ""
-
-
-def _row(begun: tuple[str, str], choice: str, tokens: Tokens, where: str) -> Row:
-    # Begun is a text that is given, and what joins the choice to it.
-    stem, joint = begun
-    before = tokens.encode(stem) if stem else []
-    whole = tokens.encode(stem + joint + choice)
-    scored = len(whole) - len(before)
-    if not before:
-        whole = [*tokens.start, *whole]
-        scored = min(scored, len(whole) - 1)
-    if not 1 <= scored <= tokens.context:
-        raise DataError(
-            f"{where}: the choice {choice!r:.60} has {scored} tokens to predict, wanted 1 to {tokens.context}"
-        )
-    return Row(tuple(whole[-(tokens.context + 1) :]), scored)
 
 
 def read_questions(path: Path) -> list[Question]:

@@ -19,8 +19,9 @@ from m2m.scoring.tasks.generation import (
     users_judge,
 )
 from m2m.scoring.tasks.inputs import Tokens
-from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, TextLossScorer
+from m2m.scoring.tasks.likelihood import MultipleChoiceScorer
 from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.text_loss import TextLossScorer
 from m2m.support.arguments import argument
 from m2m.support.checked import Positive, check_fields
 from m2m.support.schema import did_you_mean

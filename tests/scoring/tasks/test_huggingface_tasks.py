@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.tiny_models import write_llama
 
+from m2m.checkpoint.heads import Head
 from m2m.errors import ConfigError, DataError
 from m2m.scoring.live.huggingface import HuggingFaceFolder
 from m2m.scoring.tasks import ClassificationScorer, TaskOptions, TextLossScorer, load_tasks
@@ -23,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_text_loss_is_transformers_own(folder: Path) -> None:
     tiny = HuggingFaceFolder(folder)
-    assert (tiny.context, tiny.start, tiny.classifies) == (64, (256,), False)
+    assert (tiny.context, tiny.start, tiny.head) == (64, (256,), Head.CAUSAL)
     model, text = tiny.build(), "some text, naïve and short"
     scores = TextLossScorer("t", [text], tiny)(model)
     ids = torch.tensor([[256, *tiny.encode(text)]])

@@ -1,0 +1,78 @@
+"""Tiny models with other heads than a causal language model's, as folders with what reads their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+#: Sizes that all of them share.
+SIZES: dict[str, Any] = {
+    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+}  # fmt: skip
+WORDS = ["<pad>", "<s>", "</s>", "<image>", *(f"w{at}" for at in range(40))]
+TEXT: dict[str, Any] = {
+    **SIZES, "vocab_size": len(WORDS), "max_position_embeddings": 64,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+SIGHT: dict[str, Any] = {**SIZES, "image_size": 16, "patch_size": 8}
+LABELS = {"id2label": {0: "cat", 1: "dog", 2: "owl"}, "label2id": {"cat": 0, "dog": 1, "owl": 2}}
+
+
+def write_words_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of words `w0` to `w39` that ends every text with `</s>`."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", WORDS.index("</s>"))]
+    )
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+
+
+def _llava() -> Any:
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    parts = {"text_config": LlamaConfig(**TEXT), "vision_config": CLIPVisionConfig(**SIGHT)}
+    return LlavaForConditionalGeneration(LlavaConfig(**parts, image_token_id=3, image_seq_length=4))
+
+
+def _t5() -> Any:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    return T5ForConditionalGeneration(
+        T5Config(vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    )
+
+
+def _bart() -> Any:
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    sizes = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+    widths = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    return BartForConditionalGeneration(BartConfig(**sizes, **widths, **special, vocab_size=len(WORDS)))
+
+
+def _vit() -> Any:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    return ViTForImageClassification(ViTConfig(**SIGHT, **LABELS))
+
+
+#: Kind to what builds one with random weights.
+KINDS: dict[str, Callable[[], Any]] = {"llava": _llava, "t5": _t5, "bart": _bart, "vit": _vit}
+
+
+def write_models(kind: str, root: Path, names: tuple[str, ...] = ("base", "a", "b")) -> Path:
+    """Write a base model and experts of a kind, each with other weights; returns the base's folder."""
+    for seed, name in enumerate(names):
+        torch.manual_seed(seed)
+        KINDS[kind]().save_pretrained(root / name)
+        write_words_tokenizer(root / name)
+    return root / names[0]
