@@ -9,8 +9,8 @@ from helpers.hugging_face_folders import ROUNDING, write_llama
 from helpers.judged_runs import prompts, questions, write_lines
 
 from m2m.scoring.targets import load_targets, tokens_of
+from m2m.scoring.tasks import TextLossScorer
 from m2m.scoring.tasks.generation import EXACT_MATCH, GenerationScorer, Prompt
-from m2m.scoring.tasks.likelihood import TextLossScorer
 from m2m.scoring.tasks.lm_eval_harness import load_harness_tasks
 from m2m.setups import cached_trunk
 from m2m.setups.protocol import load_state, trainable
