@@ -6,6 +6,7 @@ Every verb of the command line is a function here that does all of it; its optio
     run      data → experts → every subset merged and scored → the pick, really trained → report
     dry_run  what a run would do and take, before it does it (`m2m run --dry-run`)
     mix      the best shares on the simplex instead of a subset, with intervals (MergeMix)
+    check    a recipe: what does not fit, what is doubtful, what its merge will take
     merge    checkpoints by a recipe (mergekit YAML), streamed in bounded memory
     diff     how two models differ, tensor by tensor
     info     what a model on disk is
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from m2m.merging import merge
     from m2m.merging.compare import diff
     from m2m.merging.describe import info
+    from m2m.merging.dry_run import check
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
     from m2m.pipeline.report import write_report as report
@@ -59,6 +61,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "Checkpoint": ("m2m.checkpoint", "Checkpoint"),
     "Mixture": ("m2m.mixture", "Mixture"),
     "build_info": ("m2m.build", "build_info"),
+    "check": ("m2m.merging.dry_run", "check"),
     "diff": ("m2m.merging.compare", "diff"),
     "dry_run": ("m2m.verbs.dry_run", "dry_run"),
     "errors": ("m2m.errors", None),
@@ -85,6 +88,7 @@ __all__ = [
     "Mixture",
     "__version__",
     "build_info",
+    "check",
     "diff",
     "dry_run",
     "errors",

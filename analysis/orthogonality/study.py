@@ -21,9 +21,10 @@ from analysis.orthogonality.confounders import (
 )
 from analysis.orthogonality.geometry import Geometry, Level, group, of_adapters, of_look, together
 from analysis.orthogonality.subspaces import Angles, subspace_angles
-from analysis.orthogonality.suspicion import config_differences, counted_twice, suspicions
+from analysis.orthogonality.suspicion import counted_twice, suspicions
 from analysis.results import Reasons
 from m2m.checkpoint import Checkpoint, verify
+from m2m.checkpoint.differences import differences
 from m2m.errors import CheckpointError, InputError
 from m2m.merging.look import look_at_task_vectors
 from m2m.merging.lora import Adapter, is_adapter
@@ -169,7 +170,7 @@ def orthogonality(
         checkpoints = [Checkpoint(path) for path in models]
         used.extend(checkpoints)
         looks = look_at_task_vectors(opened, checkpoints, memory=memory, threads=threads, progress=progress)
-        warnings.extend(config_differences(opened, checkpoints))
+        warnings.extend(line for model in checkpoints for line in differences(opened, model))
         twice = counted_twice(looks)
         warnings.extend(f"{name} is {kept} once more, and counted once" for name, kept in twice.items())
         return {look.name: of_look(look) for look in looks if look.name not in twice}

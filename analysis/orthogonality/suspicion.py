@@ -9,17 +9,11 @@ import numpy as np
 
 from analysis.orthogonality.confounders import LEAST_SIGNAL, Corrected
 from analysis.orthogonality.geometry import Geometry
-from m2m.checkpoint import Checkpoint
-from m2m.errors import CheckpointError
+from m2m.merging.doubts import FAR
 from m2m.merging.look import TensorLook
-from m2m.support.doors import read_json
 
 #: Task vectors that all point this much the same way share something that is not their training.
 ONE_WAY = 0.9
-#: Fine-tuning moves a model by a few per cent of its norm; another model lies about √2 norms away.
-FAR = 0.5
-#: Keys of `config.json` that say how a checkpoint was stored or made, not what it computes.
-_HARMLESS = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
 
 
 def suspicions(names: Sequence[str], whole: Geometry, corrected: Corrected | None) -> list[str]:
@@ -98,30 +92,3 @@ def counted_twice(looks: Sequence[TensorLook]) -> dict[str, str]:
 
 def _without_name(look: TensorLook) -> tuple[object, ...]:
     return tuple(str(value) for name, value in vars(look).items() if name != "name")
-
-
-def config_differences(base: Checkpoint, experts: Sequence[Checkpoint]) -> list[str]:
-    """Return a sentence an expert whose `config.json` says that it computes something else than the base."""
-    wanted = _config(base)
-    found = []
-    for expert in experts:
-        got = _config(expert)
-        if not wanted or not got:
-            continue
-        keys = sorted(
-            key for key in (wanted.keys() | got.keys()) - _HARMLESS if wanted.get(key) != got.get(key)
-        )
-        if keys:
-            shown = ", ".join(f"{key} {got.get(key)!r} (base {wanted.get(key)!r})" for key in keys[:3])
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            found.append(f"{expert.path}: its config.json differs from the base's: {shown}{more}")
-    return found
-
-
-def _config(model: Checkpoint) -> dict[str, object]:
-    folder = model.path if model.path.is_dir() else model.path.parent
-    file = folder / "config.json"
-    if not file.is_file():
-        return {}
-    content = read_json(file, "a model's configuration", CheckpointError)
-    return content if isinstance(content, dict) else {}

@@ -156,7 +156,7 @@ def diff(
     rows = [(info, found[name]) for name, info in models[0].tensors.items() if name in found]
     alike = [(a, b) for a, b in rows if a.shape == b.shape]
     floats = [(a, b) for a, b in alike if {a.dtype, b.dtype} <= MERGEABLE]
-    looks = _read(models, [(a.name, b.name) for a, b in floats], memory, threads, progress)
+    looks = compare_tensors(models, [(a.name, b.name) for a, b in floats], memory, threads, progress)
     for a, b in alike:
         if a.name in looks:
             continue
@@ -176,17 +176,19 @@ def diff(
         tuple((a.name, a.shape, b.shape) for a, b in rows if a.shape != b.shape),
         notes,
         tuple(differences(*models)),
-        _whole([looks[a.name] for a, _ in floats]),
+        as_one_vector([looks[a.name] for a, _ in floats]),
     )
 
 
-def _read(
+def compare_tensors(
     models: tuple[Checkpoint, Checkpoint],
-    names: list[tuple[str, str]],
-    memory: str | int,
-    threads: int | None,
-    progress: Progress | None,
+    names: Sequence[tuple[str, str]],
+    memory: str | int = "256MiB",
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, TensorDifference]:
+    """Compare float tensors of one shape, given by their names in both; by the first's name."""
+    # CheckpointError if one changes meanwhile or is not finite.
     wanted = []
     for pair in names:
         info = models[0].tensors[pair[0]]
@@ -232,8 +234,8 @@ def _cosine(product: float, norm: float, other: float) -> float | None:
     return max(-1.0, min(1.0, product / norm / other)) if norm and other else None
 
 
-def _whole(tensors: Sequence[TensorDifference]) -> Difference | None:
-    """All tensors as one vector."""
+def as_one_vector(tensors: Sequence[TensorDifference]) -> Difference | None:
+    """How two models differ in some tensors together; nothing if there is none."""
     if not tensors:
         return None
     norm, other, distance = (

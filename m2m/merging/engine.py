@@ -7,17 +7,17 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from m2m.candidates import read_candidates
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
-from m2m.checkpoint.differences import differences
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.errors import CheckpointError, ConfigError, RecipeError
 from m2m.merging.as_adapter import write_adapters
 from m2m.merging.chat_template import AUTO, most_common_template
+from m2m.merging.doubts import doubts_about
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.fitting import fit_models
@@ -82,7 +82,7 @@ def merge(
         statistics: Whether to gather inner products and signs of the task vectors on the way, and write them
             to `statistics.json` in `out` (see `m2m.merging.stream.statistics`).
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
-        strict: Whether what makes a merge doubtful (`m2m.checkpoint.differences`) is an error; a warning
+        strict: Whether what makes a merge doubtful (`m2m.merging.doubts`) is an error; a warning
             where not.
         progress: Is told bytes done, bytes in all and what is going on.
         device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
@@ -99,15 +99,11 @@ def merge(
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
-    models_read = [path for ref in _references(parsed) for path in (ref.path, ref.lora)]
+    models_read = [path for ref in references_of(parsed) for path in (ref.path, ref.lora)]
     read = [*models_read, *(file for file in (recipe, candidates) if isinstance(file, str | Path))]
-    place = _place(out, read, resume=resume)
-    if isinstance(candidates, str | Path):
-        candidates = {row.label: row.weights for row in read_candidates(candidates, expert_names(parsed))}
-    if candidates is not None and not candidates:
-        raise RecipeError("there are no candidates to merge; wanted at least one row of weights")
-    check_names(candidates or (), "candidate", folder_fault, RecipeError)
-    models = open_references(_references(parsed), parsed.base)
+    place = free_place(out, read, resume=resume)
+    candidates = read_weights(parsed, candidates)
+    models = open_references(references_of(parsed), parsed.base)
     doubts = tell_doubts(parsed, models, strict=strict)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
@@ -115,12 +111,68 @@ def merge(
         if verify:
             check_hashes(out)
         return report
-    out_dtype = _float_dtype(parsed.out_dtype or parsed.dtype if dtype is None else dtype)
     about = _statistics_of(parsed, models) if statistics else None
-    files = choose_side_files(parsed, models)
-    template, about_template = _template(parsed, models)
+    prepared = prepare(parsed, models, candidates, dtype, shard_size, statistics=statistics, doubts=doubts)
+    layers = _stacked_layers(parsed)
+
+    def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
+        write_side_files(
+            prepared.side_files,
+            folder,
+            dtype=prepared.dtype,
+            layers=layers,
+            template=prepared.template,
+            says=prepared.plan.config,
+        )
+        row = (
+            None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
+        )
+        write_card(folder, parsed, row, hashes)
+
+    allow = allow_nonfinite or parsed.allow_nonfinite
+    options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device)
+    return run_plan(prepared.plan, place, options, finish, started, about)
+
+
+class Prepared(NamedTuple):
+    """A merge of open models before anything is read or written."""
+
+    #: What will be done.
+    plan: MergePlan
+    #: The files that travel with the weights, by their names in the result.
+    side_files: Mapping[str, Path]
+    #: Safetensors name of the float type that is written; None for each tensor's own.
+    dtype: str | None
+    #: The chat template to write; None for the donor's.
+    template: str | None
+
+
+def read_weights(recipe: Recipe, candidates: Candidates | str | Path | None) -> Candidates | None:
+    """Read a table of candidates, if it is one, and check their names; `RecipeError` if there are none."""
+    if isinstance(candidates, str | Path):
+        candidates = {row.label: row.weights for row in read_candidates(candidates, expert_names(recipe))}
+    if candidates is not None and not candidates:
+        raise RecipeError("there are no candidates to merge; wanted at least one row of weights")
+    check_names(candidates or (), "candidate", folder_fault, RecipeError)
+    return candidates
+
+
+def prepare(
+    recipe: Recipe,
+    models: Mapping[ModelRef, Checkpoint],
+    candidates: Candidates | None,
+    dtype: str | None,
+    shard_size: str | int,
+    *,
+    statistics: bool = False,
+    doubts: tuple[str, ...] = (),
+) -> Prepared:
+    """Choose what travels with the weights, and plan a merge of open models."""
+    out_dtype = _float_dtype(recipe.out_dtype or recipe.dtype if dtype is None else dtype)
+    files = choose_side_files(recipe, models)
+    template, about_template = _template(recipe, models)
     plan = plan_merge(
-        parsed,
+        recipe,
         models,
         files.values(),
         dtype=out_dtype,
@@ -130,27 +182,18 @@ def merge(
         notes=about_template,
         doubts=doubts,
     )
-    layers = _stacked_layers(parsed)
-
-    def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
-        write_side_files(files, folder, dtype=out_dtype, layers=layers, template=template, says=plan.config)
-        row = (
-            None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
-        )
-        write_card(folder, parsed, row, hashes)
-
-    allow = allow_nonfinite or parsed.allow_nonfinite
-    options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device)
-    return run_plan(plan, place, options, finish, started, about)
+    return Prepared(plan, files, out_dtype, template)
 
 
 def tell_doubts(
     recipe: Recipe, models: Mapping[ModelRef, Checkpoint], *, strict: bool = False
 ) -> tuple[str, ...]:
     """Warn of what makes a merge of open models doubtful; `CheckpointError` if `strict`."""
-    donor, templates = models[recipe.donor], recipe.chat_template is None
+    donor = models[recipe.donor]
     others = [model for model in models.values() if model is not donor]
-    doubts = [doubt for model in others for doubt in differences(donor, model, templates=templates)]
+    averaged = any(len(part.inputs) > 1 for part in recipe.slices)
+    templates = recipe.chat_template is None
+    doubts = doubts_about(donor, others, averaged=averaged, templates=templates)
     for model in models.values():
         doubts += model.doubts if isinstance(model, AdaptedCheckpoint) else ()
     if doubts and strict:
@@ -226,7 +269,7 @@ def outputs_of(out: str | Path) -> list[Output]:
     return [result, Output(result.said, work_folder(result.real), "work", own=True)]
 
 
-def _place(out: str | Path, inputs: Iterable[str | Path | None], *, resume: bool) -> Path:
+def free_place(out: str | Path, inputs: Iterable[str | Path | None], *, resume: bool) -> Path:
     """Return where the result is to go, links followed, once that is checked; nothing is made yet."""
     outputs = outputs_of(out)
     check_outputs(outputs, inputs=[path for path in inputs if path])
@@ -244,7 +287,8 @@ def _template(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> tuple[st
     return text, (note,)
 
 
-def _references(recipe: Recipe) -> list[ModelRef]:
+def references_of(recipe: Recipe) -> list[ModelRef]:
+    """Every model that a recipe reads, once."""
     return list(dict.fromkeys([*(ref for part in recipe.slices for ref in part.inputs), recipe.donor]))
 
 

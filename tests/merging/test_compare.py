@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.lora_files import factors, save_adapter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -16,7 +17,6 @@ from m2m.checkpoint import save
 from m2m.cli import main
 from m2m.errors import CheckpointError
 from m2m.merging.compare import TensorDifference, diff
-from tests.helpers.lora_files import factors, save_adapter
 
 #: Rounding of a float64 sum of at most so many terms, each of two roundings, and a square root.
 ELEMENTS = 21_000

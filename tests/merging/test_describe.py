@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.lora_files import factors, save_adapter
 
 from m2m.checkpoint import save
 from m2m.cli import main
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging import merge
 from m2m.merging.describe import AdapterInfo, TensorFamily, info
-from tests.helpers.lora_files import factors, save_adapter
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_what_is_excluded_or_filled_in_is_the_bases(tmp_path: Path) -> None:
 def test_differences_are_warned_of_and_strict_refuses_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folders = [save(network(seed), tmp_path / f"{seed}") for seed in range(3)]
+    folders = [save(network(0), tmp_path / f"{number}") for number in range(3)]
     for folder, theta in zip(folders, (1e4, 1e4, 5e5), strict=True):
         (folder / "config.json").write_text(json.dumps({"rope_theta": theta}))
     with pytest.raises(CheckpointError, match=r"rope_theta is 500000.0 \(there 10000.0\) \(strict"):
@@ -90,6 +90,21 @@ def test_differences_are_warned_of_and_strict_refuses_them(
     (line,) = report.warnings
     assert line in caplog.text
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["warnings"] == [line]
+
+
+def test_a_model_of_another_base_is_doubted(tmp_path: Path) -> None:
+    base = network(0)
+    moved = {name: value * 1.05 if value.is_floating_point() else value for name, value in base.items()}
+    folders = [save(state, tmp_path / name) for name, state in
+               (("base", base), ("expert", moved), ("stranger", network(1)))]  # fmt: skip
+    assert merge(recipe("linear", *folders[:2]), tmp_path / "near").warnings == ()
+    (line,) = merge(recipe("linear", *folders), tmp_path / "far").warnings
+    assert "stranger: lies 1." in line
+    assert "another base model" in line
+    stacked = {"merge_method": "passthrough", "slices": [
+        {"sources": [{"model": str(folder), "layer_range": [0, 1]}]} for folder in folders
+    ]}  # fmt: skip
+    assert merge(stacked, tmp_path / "stacked").warnings == ()
 
 
 def test_every_file_but_weights_travels(tmp_path: Path) -> None:

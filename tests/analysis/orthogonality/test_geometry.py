@@ -233,7 +233,7 @@ def test_configurations_are_compared(tmp_path: Path) -> None:
     (base.path / "config.json").write_text('{"rope_theta": 1e4, "torch_dtype": "bfloat16"}')
     (expert.path / "config.json").write_text('{"rope_theta": 5e5, "torch_dtype": "float32"}')
     study = orthogonality(base.path, [expert.path])
-    assert ["rope_theta 500000.0 (base 10000.0)" in warning for warning in study.warnings] == [True]
+    assert ["rope_theta is 500000.0 (there 10000.0)" in warning for warning in study.warnings] == [True]
     (expert.path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json is not a model's configuration: not JSON"):
         orthogonality(base.path, [expert.path])

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,9 +18,9 @@ from helpers.merge_cases import make_recipe, make_states, write_models
 
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, RunFolderError
-from m2m.merging import merge
-from m2m.merging.look import look_at_task_vectors
+from m2m.merging import look, merge
 from m2m.merging.methods import METHODS
+from m2m.merging.stream import execute
 from m2m.merging.stream.passes import PassRun
 
 SHAPES = {"embed": (40, 400), "layers.0.w": (300, 300)}
@@ -66,16 +67,19 @@ def rewrite(folder: str, fill: float) -> None:
         opened.write(values.numpy().tobytes())
 
 
-def after_pass(monkeypatch: pytest.MonkeyPatch, number: int, change: Callable[[], object]) -> None:
-    """Do something once a merge's pass of this number has ended."""
-    run, passes = PassRun.__call__, iter(range(1, 1000))
+def after_pass(
+    monkeypatch: pytest.MonkeyPatch, number: int, change: Callable[[], object], where: ModuleType = execute
+) -> None:
+    """Do something once a merge's pass of this number has ended; looks before the merge are none of its."""
+    passes = iter(range(1, 1000))
 
-    def wrapped(self: PassRun, *args: Any) -> None:
-        run(self, *args)
-        if next(passes) == number:
-            change()
+    class Watched(PassRun):
+        def __call__(self, *args: Any) -> None:
+            super().__call__(*args)
+            if next(passes) == number:
+                change()
 
-    monkeypatch.setattr(PassRun, "__call__", wrapped)
+    monkeypatch.setattr(where, "PassRun", Watched)
 
 
 @pytest.mark.parametrize("fill", [1.0, 0.0])
@@ -194,9 +198,9 @@ def test_fisher_estimates_that_change_are_found(tmp_path: Path, monkeypatch: pyt
 def test_a_look_at_task_vectors_is_at_one_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, paths = write_case("linear", tmp_path)
     models = [Checkpoint(path) for path in paths]
-    after_pass(monkeypatch, 1, lambda: rewrite(paths[2], 1.0))
+    after_pass(monkeypatch, 1, lambda: rewrite(paths[2], 1.0), where=look)
     with pytest.raises(CheckpointError, match=r"m2/model\.safetensors: changed while it was used"):
-        look_at_task_vectors(models[0], models[1:])
+        look.look_at_task_vectors(models[0], models[1:])
 
 
 class StopError(Exception):

@@ -1,0 +1,73 @@
+"""What makes a merge doubtful though every tensor fits: other settings, other tokens, another base model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+
+from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.differences import differences
+from m2m.checkpoint.header import MERGEABLE
+from m2m.errors import M2MError
+from m2m.merging.compare import as_one_vector, compare_tensors
+from m2m.merging.lora.adapted import AdaptedCheckpoint
+
+#: Fine-tuning moves a model by a few per cent of its norm; another model lies about √2 norms away.
+FAR = 0.5
+#: Most elements of a matrix that is read to see it, if there are smaller ones, and most matrices.
+_ELEMENTS, _MATRICES = 2**20, 4
+#: About so many tensors are looked at for such matrices.
+_LOOKED_AT = 64
+
+
+def doubts_about(
+    donor: Checkpoint, others: Sequence[Checkpoint], *, averaged: bool = True, templates: bool = True
+) -> list[str]:
+    """Say what makes it doubtful that models' weights mean the same.
+
+    Args:
+        donor: The model whose configuration and tokenizer a merge takes: the base model, or the first expert.
+        others: What it is merged with. [N]
+        averaged: Whether weights of several models go into one; where not, as in stacks of layers, it does
+            not matter how far apart they lie.
+        templates: Whether their chat templates are compared.
+
+    Returns:
+        A line for each other configuration, tokenizer or chat template (`m2m.checkpoint.differences`), and
+        for each model that lies so far from the donor that it seems to stem from another base model: of the
+        weights, a sample of four small matrices is read.
+
+    Raises:
+        CheckpointError: If a configuration is no JSON.
+    """  # noqa: DOC502 - raised by what is called
+    found = [doubt for model in others for doubt in differences(donor, model, templates=templates)]
+    return found + [doubt for model in others if averaged for doubt in _stranger(donor, model)]
+
+
+def _stranger(donor: Checkpoint, model: Checkpoint) -> list[str]:
+    if isinstance(model, AdaptedCheckpoint):  # its base model was chosen, and is checked by name
+        return []
+    names = _sample(donor, model)
+    with suppress(M2MError):  # what cannot be read, or is not finite, is told by the merge itself
+        distance = as_one_vector([*compare_tensors((donor, model), names, threads=1).values()])
+        if distance is not None and distance.relative > FAR:
+            return [
+                f"{model.path}: lies {distance.relative:.2g} norms away from {donor.path} in a sample of its "
+                "matrices; it seems to stem from another base model, and then their average means nothing"
+            ]
+    return []
+
+
+def _sample(donor: Checkpoint, model: Checkpoint) -> list[tuple[str, str]]:
+    """Name matrices that both hold, spread over the model and small if some are."""
+    # Of a few names only, as models may have a hundred thousand; scales of norms hardly move, and are none.
+    names = donor.names[:: max(1, len(donor.names) // _LOOKED_AT)]
+    matrices = []
+    for name in names:
+        info, other = donor.tensors[name], model.tensors.get(name)
+        if other is not None and other.shape == info.shape and {info.dtype, other.dtype} <= MERGEABLE:
+            matrices += [info] if len(info.shape) > 1 and info.elements else []
+    small = [info for info in matrices if info.elements <= _ELEMENTS]
+    small = small or sorted(matrices, key=lambda info: info.elements)[:1]
+    return [(info.name, info.name) for info in small[:: max(1, math.ceil(len(small) / _MATRICES))]]
