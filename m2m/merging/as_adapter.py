@@ -86,8 +86,8 @@ def _weights_by_tensor(
             f"merge_method {recipe.method} is no weighted sum, so what it makes of adapters is no product of "
             f"low rank: leave {argument('as_adapter')} out to write the merged model itself"
         )
-    if any(part.ranges for part in recipe.slices):
-        raise RecipeError("only whole adapters can be written as an adapter, not slices of them")
+    if any(part.ranges or part.module for part in recipe.slices):
+        raise RecipeError("only whole adapters can be written as an adapter, not slices or modules of them")
     on_task_vectors = rule.on_task_vectors(with_base=recipe.slices[0].base is not None)
     inputs = [models[ref] for ref in recipe.slices[0].inputs]
     found = {}

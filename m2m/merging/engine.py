@@ -20,6 +20,7 @@ from m2m.merging.chat_template import AUTO, most_common_template
 from m2m.merging.doubts import doubts_about
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.weighted import WeightedSum
+from m2m.merging.model_config import ConfigChanges
 from m2m.merging.plan.fitting import fit_models
 from m2m.merging.plan.plan import MergePlan, build_plan
 from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe
@@ -113,17 +114,11 @@ def merge(
         return report
     about = _statistics_of(parsed, models) if statistics else None
     prepared = prepare(parsed, models, candidates, dtype, shard_size, statistics=statistics, doubts=doubts)
-    layers = _stacked_layers(parsed)
 
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
-        write_side_files(
-            prepared.side_files,
-            folder,
-            dtype=prepared.dtype,
-            layers=layers,
-            template=prepared.template,
-            says=prepared.plan.config,
-        )
+        says, architecture = prepared.plan.config, parsed.donor.architecture
+        changes = ConfigChanges(prepared.dtype, parsed.stacked, says, architecture)
+        write_side_files(prepared.side_files, folder, changes=changes, template=prepared.template)
         row = (
             None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
         )
@@ -295,8 +290,8 @@ def references_of(recipe: Recipe) -> list[ModelRef]:
 def _statistics_of(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> StatisticsOf:
     if recipe.base is None:
         raise RecipeError("statistics are about task vectors: name a base_model")
-    if len(recipe.slices) > 1 or recipe.slices[0].ranges:
-        raise RecipeError("statistics are about whole models: merge slices without")
+    if len(recipe.slices) > 1 or recipe.slices[0].ranges or recipe.slices[0].module:
+        raise RecipeError("statistics are about whole models: merge slices and modules without")
     for ref, model in models.items():
         if isinstance(recipe.rule, WeightedSum) and isinstance(model, AdaptedCheckpoint):
             raise RecipeError(
@@ -329,8 +324,3 @@ def _metadata(recipe: Recipe, donor: Checkpoint, candidates: Candidates | None) 
         name: _notes(donor, {"m2m.recipe": text, "m2m.weights": json.dumps(list(map(float, weights)))})
         for name, weights in candidates.items()
     }
-
-
-def _stacked_layers(recipe: Recipe) -> int | None:
-    ranges = [part.ranges for part in recipe.slices]
-    return sum(part[0][1] - part[0][0] for part in ranges) if ranges[0] else None

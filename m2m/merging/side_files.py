@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.header import TORCH_NAMES
 from m2m.checkpoint.locate import copy_side_files
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.chat_template import write_chat_template
+from m2m.merging.model_config import ConfigChanges
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
 from m2m.support.doors import read_json
@@ -24,7 +24,6 @@ _TOKENIZER = (
     "spiece.",
     "sentencepiece",
 )
-_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers")
 
 
 def choose_side_files(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> dict[str, Path]:
@@ -51,44 +50,20 @@ def _tokenizer(model: Checkpoint) -> dict[str, bytes]:
 
 
 def write_side_files(
-    files: Mapping[str, Path],
-    folder: Path,
-    *,
-    dtype: str | None,
-    layers: int | None,
-    template: str | None,
-    says: Mapping[str, object] | None = None,
+    files: Mapping[str, Path], folder: Path, *, changes: ConfigChanges, template: str | None
 ) -> None:
     """Copy side files beside merged weights, and let them say what is true of them.
 
-    `dtype` is the safetensors name of the float type of all weights, if there is one; `layers` how many
-    layers the recipe stacked, if it did; `template` a chat template in place of the donor's; `says` what
-    `config.json` is to say wherever it says something else, in the parts of a model of several too.
+    `changes` is what `config.json` must say; `template` a chat template in place of the donor's.
     """
     copy_side_files(files, folder)
-    changes: dict[str, object] = {}
     config = folder / "config.json"
     known = _read_config(config) if config.exists() else {}
-    if dtype is not None:
-        changes["dtype" if "dtype" in known else "torch_dtype"] = TORCH_NAMES[dtype]
-    if layers is not None:
-        changes |= {key: layers for key in _LAYER_COUNTS if key in known}
-    told = _told(known | changes, says or {}) if known else known
+    told = changes.applied(known)
     if told != known:
         config.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if template is not None:
         write_chat_template(folder, template)
-
-
-def _told(config: Mapping[str, object], says: Mapping[str, object]) -> dict[str, object]:
-    # A key goes where it stands already, in a part or in several; else to the top.
-    told = {}
-    said: set[str] = set()
-    for key, value in config.items():
-        part = {own: says[own] for own in says if isinstance(value, dict) and own in value}
-        told[key] = _told(value, part) if part and isinstance(value, dict) else value
-        said |= part.keys()
-    return told | {key: value for key, value in says.items() if key in config or key not in said}
 
 
 def _read_config(path: Path) -> dict[str, object]:

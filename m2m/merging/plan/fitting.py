@@ -70,8 +70,18 @@ def fit_models(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> FittedM
     config: dict[str, Any] = {"tie_word_embeddings": False} if untied else {}
     for rows in sizes.values():
         config["vocab_size"] = rows
-    notes = (*aligned.notes, *_notes(untied, sizes, tails))
+    notes = (*aligned.notes, *_notes(untied, sizes, tails), *_of_modules(recipe, bases[recipe.donor]))
     return FittedModels(fitted, aligned.kept, tails, config, notes)
+
+
+def _of_modules(recipe: Recipe, donor: Checkpoint) -> list[str]:
+    left = recipe.left_out(donor.names)
+    if not left:
+        return []
+    return [
+        f"no module of the recipe takes {len(left)} tensors ({', '.join(map(repr, left[:3]))}...); they are "
+        f"those of {donor.path}"
+    ]
 
 
 def _base(model: Checkpoint) -> Checkpoint:

@@ -88,17 +88,18 @@ def from_recipe(
     resolver = _Weights(recipe, rule, candidates) if isinstance(rule, WeightedSum) else None
     opened = {} if opened is None else opened
     open_file = _opener(opened)
-    wanted = []
+    wanted = [_copied(name, (donor.tensors[name],)) for name in recipe.left_out(donor.names)]
     for output in outputs:
         inputs, origin = inputs_of[output.slice_index], origins[output.slice_index]
+        if output.name in kept:
+            wanted.append(_copied(output.name, (donor.tensors[output.name],)))
+            continue
         if sliced:
             sources = _sources(inputs, output)
         else:  # they have been aligned
             sources = tuple([model.tensors[output.name] for model in inputs])
         entry = Entry(output.name, dtype or _own_dtype(donor, output, sources), sources[0].shape)
-        if output.name in kept:
-            wanted.append(_copied(output.name, (donor.tensors[output.name],)))
-        elif sliced and is_buffer(sources[0]):
+        if sliced and is_buffer(sources[0]):
             wanted.append(_copied(output.name, sources[:1]))
         elif sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))

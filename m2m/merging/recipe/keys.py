@@ -8,6 +8,15 @@ from typing import Any
 from m2m.errors import RecipeError
 from m2m.support.schema import closest
 
+#: Keys that have a meaning elsewhere, and where.
+_ELSEWHERE = {
+    "layer_range": "it is one of slices: - sources: - {model: ..., layer_range: [start, end]}",
+    "experts": "it is one of mergekit-moe's, which m2m has no part in",
+    "gate_mode": "it is one of mergekit-moe's, which m2m has no part in",
+    "genome": "it is one of mergekit-evolve's; m2m search looks for weights",
+    "name": "it names a recipe among several in mergekit-multi; m2m merge takes one recipe a file",
+}
+
 
 def check_keys(table: Mapping[Any, object], known: Collection[str], where: str) -> None:
     """Refuse the first key that is not known."""
@@ -16,8 +25,8 @@ def check_keys(table: Mapping[Any, object], known: Collection[str], where: str) 
             name = str(key) if str(key).isprintable() else repr(key)
             place = f"{where}.{name}" if where else name
             meant = closest(str(key), known)
-            hint = f"; did you mean {meant!r}?" if meant else f"; known here: {', '.join(sorted(known))}"
-            raise RecipeError(f"{place} is not a key of a merge recipe{hint}")
+            hint = f"did you mean {meant!r}?" if meant else f"known here: {', '.join(sorted(known))}"
+            raise RecipeError(f"{place} is not a key of a merge recipe; {_ELSEWHERE.get(name, hint)}")
 
 
 def as_mapping(value: object, where: str) -> Mapping[str, Any]:

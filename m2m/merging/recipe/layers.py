@@ -61,6 +61,16 @@ class OutputTensor(NamedTuple):
     layer: Layer | None
 
 
+def lay_out(
+    names: Sequence[str], ranges: Sequence[Sequence[tuple[int, int]]], n_inputs: int
+) -> list[OutputTensor]:
+    """Lay out the output of one module: whole, or of slices where there are ranges of their sources."""
+    if ranges[0]:
+        return stack_slices(names, ranges)
+    layers = find_layers(names)
+    return [OutputTensor(name, 0, (name,) * n_inputs, layers.get(name)) for name in names]
+
+
 def stack_slices(names: Sequence[str], ranges: Sequence[Sequence[tuple[int, int]]]) -> list[OutputTensor]:
     """Lay out the output of slices, from the donor's tensor names and `[start, end)` of their sources."""
     # Tensors before the layers (embeddings) come from the first slice's sources, those after them from the
@@ -68,7 +78,10 @@ def stack_slices(names: Sequence[str], ranges: Sequence[Sequence[tuple[int, int]
     layers = find_layers(names)
     stacks = {part[0] for name in layers if (part := split_layer(name))}
     if len(stacks) != 1:
-        raise RecipeError(f"slices need a model with one stack of layers, got {sorted(stacks)}")
+        raise RecipeError(
+            f"slices need a model with one stack of layers, got {sorted(stacks)}: write them under modules, "
+            "by the part of the model whose layers they are"
+        )
     stack = stacks.pop()
     by_layer: dict[int, list[str]] = {}
     for name, layer in layers.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
@@ -31,6 +31,8 @@ class ModelRef:
     lora: str | None = None
     #: Hub revision of the adapter.
     lora_revision: str | None = None
+    #: What the result's `config.json` is to call its class, if this is the donor.
+    architecture: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         model = f"{self.path}@{self.revision}" if self.revision else self.path
@@ -55,13 +57,12 @@ def read_model(value: object, where: str) -> ModelRef:
     if not isinstance(value, Mapping):
         raise RecipeError(f"{where} must name a model, got {value!r}")
     check_keys(value, ("model", "lora", "override_architecture"), where)
-    if value.get("override_architecture") is not None:
-        raise RecipeError(
-            f"{where}.override_architecture is not supported: names and shapes come from the files"
-        )
     path, revision = _path(value.get("model"), f"{where}.model")
     lora, lora_revision = (None, None) if value.get("lora") is None else _path(value["lora"], f"{where}.lora")
-    return ModelRef(path, revision, lora, lora_revision)
+    architecture = value.get("override_architecture")
+    if not isinstance(architecture, str | None) or architecture == "":
+        raise RecipeError(f"{where}.override_architecture must name a class, got {architecture!r}")
+    return ModelRef(path, revision, lora, lora_revision, architecture)
 
 
 def _path(value: object, where: str) -> tuple[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,6 @@ _TOP = (
     "m2m",
 )
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
-_MODULES = "merge the parts of a multimodal model as one model, or one recipe a part"
 
 
 def load(source: Path | str | Mapping[str, Any]) -> Recipe:
@@ -54,9 +54,8 @@ def read_recipe(data: Mapping[str, Any]) -> Recipe:
     check_keys(data, _TOP, "")
     if not isinstance(data.get("merge_method"), str):
         raise RecipeError(f"merge_method must name a merge method, got {data.get('merge_method')!r}")
-    refuse_if_set(data, "modules", "", _MODULES)
-    if (data.get("models") is None) == (data.get("slices") is None):
-        raise RecipeError("exactly one of models and slices must be there")
+    if sum(data.get(key) is not None for key in ("models", "slices", "modules")) != 1:
+        raise RecipeError("exactly one of models, slices and modules must be there")
     reader = _Reader(methods.get(data["merge_method"]), data)
     recipe = Recipe(
         method=data["merge_method"],
@@ -83,7 +82,7 @@ class _Reader:
         self.data = data
         self.notes: list[str] = []
         self.base = None if data.get("base_model") is None else read_model(data["base_model"], "base_model")
-        if method.base == "required" and self.base is None and data.get("slices") is None:
+        if method.base == "required" and self.base is None and data.get("models") is not None:
             raise RecipeError(f"{method.name} needs a base_model")
 
     def level(self, value: object, where: str, *, shared: bool) -> Level:
@@ -109,19 +108,47 @@ class _Reader:
         return level
 
     def slices(self) -> tuple[Slice, ...]:
-        if self.data.get("models") is not None:
-            entries = as_list(self.data["models"], "models")
-            sources = [self._source(entry, f"models[{i}]", sliced=False) for i, entry in enumerate(entries)]
-            return (self._slice(sources, self.base, {}, "models"),)
+        if self.data.get("modules") is None:
+            return self._read_module(self.data, "")
+        modules = as_mapping(self.data["modules"], "modules")
+        if not modules:
+            raise RecipeError("modules must name at least one module")
         return tuple(
-            self._read_slice(entry, f"slices[{i}]")
-            for i, entry in enumerate(as_list(self.data["slices"], "slices"))
+            replace(part, module=str(name), module_parameters=level)
+            for name, value in modules.items()
+            for level, parts in [self._read_named_module(value, f"modules.{name}")]
+            for part in parts
+        )
+
+    def _read_named_module(self, value: object, where: str) -> tuple[Level, tuple[Slice, ...]]:
+        table = as_mapping(value, where)
+        check_keys(table, ("models", "slices", "parameters"), where)
+        if (table.get("models") is None) == (table.get("slices") is None):
+            raise RecipeError(f"{where}: exactly one of models and slices must be there")
+        if self.method.base == "required" and self.base is None and table.get("models") is not None:
+            raise RecipeError(f"{where}: {self.method.name} needs a base_model")
+        level = self.level(table.get("parameters"), f"{where}.parameters", shared=True)
+        return level, self._read_module(table, f"{where}.")
+
+    def _read_module(self, table: Mapping[str, Any], before: str) -> tuple[Slice, ...]:
+        models, slices = f"{before}models", f"{before}slices"
+        if table.get("models") is not None:
+            entries = as_list(table["models"], models)
+            sources = [self._source(entry, f"{models}[{i}]", sliced=False) for i, entry in enumerate(entries)]
+            return (self._slice(sources, self.base, {}, models),)
+        return tuple(
+            self._read_slice(entry, f"{slices}[{i}]")
+            for i, entry in enumerate(as_list(table["slices"], slices))
         )
 
     def _read_slice(self, value: object, where: str) -> Slice:
         table = as_mapping(value, where)
         check_keys(table, ("sources", "base_model", "parameters", "residual_weight"), where)
-        refuse_if_set(table, "residual_weight", where, "mergekit accepts it but never reads it")
+        residual = table.get("residual_weight")
+        if not isinstance(residual, int | float | None):
+            raise RecipeError(f"{where}.residual_weight must be a number, got {residual!r}")
+        if residual is not None:
+            self.notes.append(f"{where}.residual_weight has no effect, as in mergekit, which never reads it")
         entries = as_list(table.get("sources"), f"{where}.sources")
         sources = [
             self._source(entry, f"{where}.sources[{i}]", sliced=True) for i, entry in enumerate(entries)

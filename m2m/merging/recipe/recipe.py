@@ -17,8 +17,9 @@ from m2m.errors import RecipeError
 from m2m.merging import methods
 from m2m.merging.methods.parameters import Settings, Value
 from m2m.merging.methods.spec import Method
-from m2m.merging.recipe.layers import Layer, OutputTensor, find_layers, stack_slices
+from m2m.merging.recipe.layers import Layer, OutputTensor, lay_out
 from m2m.merging.recipe.models import ModelRef
+from m2m.merging.recipe.modules import split_modules
 from m2m.merging.recipe.settings import Setting
 
 #: Settings by parameter name, at one level of the recipe.
@@ -39,7 +40,7 @@ class Expert:
 
 @dataclass(frozen=True)
 class Slice:
-    """A run of output layers and what it is merged from; a recipe of whole models is one slice."""
+    """A run of output layers and what it is merged from; whole models, or modules of them, are one slice."""
 
     #: The N experts, in the recipe's order, the base model left out where the method uses it as such. [N]
     experts: tuple[Expert, ...]
@@ -49,6 +50,10 @@ class Slice:
     base_layers: tuple[int, int] | None = None
     #: Settings that hold for the slice.
     parameters: Level = field(default_factory=dict)
+    #: The module it is a part of, where the recipe has modules.
+    module: str | None = None
+    #: Settings that hold for that module.
+    module_parameters: Level = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[ModelRef, ...]:
@@ -68,7 +73,7 @@ class Recipe:
 
     Attributes:
         method: Name of the merge method.
-        slices: One for a recipe of whole models, else one a slice.
+        slices: One for a recipe of whole models, else one a slice; those of a module follow each other.
         base: The recipe's base model: origin of the task vectors where the method has one, and donor of side
             files.
         parameters: Settings that hold everywhere.
@@ -121,23 +126,54 @@ class Recipe:
         """The model whose config and other side files travel along: the base model, else the first expert."""
         return self.base or self.models[0]
 
+    @cached_property
+    def modules(self) -> Mapping[str | None, Sequence[Slice]]:
+        """The slices by module; all under None where the recipe has no modules."""
+        found: dict[str | None, list[Slice]] = {}
+        for part in self.slices:
+            found.setdefault(part.module, []).append(part)
+        return found
+
     def outputs(self, names: Sequence[str]) -> list[OutputTensor]:
         """The output tensors, by the donor's names; names of inputs are in the order of `Slice.inputs`."""
-        ranges = [part.ranges for part in self.slices]
-        if ranges[0]:
-            return stack_slices(names, ranges)
-        layers, inputs = find_layers(names), len(self.slices[0].inputs)
-        return [OutputTensor(name, 0, (name,) * inputs, layers.get(name)) for name in names]
+        if None in self.modules:
+            return lay_out(names, [part.ranges for part in self.slices], len(self.slices[0].inputs))
+        found: list[OutputTensor] = []
+        of_module, first = self._split(names), 0
+        for module, parts in self.modules.items():
+            own = lay_out(of_module[str(module)], [part.ranges for part in parts], len(parts[0].inputs))
+            found += [output._replace(slice_index=output.slice_index + first) for output in own]
+            first += len(parts)
+        return found
+
+    def left_out(self, names: Sequence[str]) -> list[str]:
+        """The tensors that no module of the recipe takes."""
+        if None in self.modules:
+            return []
+        taken = {name for own in self._split(names).values() for name in own}
+        return [name for name in names if name not in taken]
+
+    def _split(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        return split_modules(names, map(str, self.modules))
+
+    @cached_property
+    def stacked(self) -> Mapping[str | None, Sequence[int]]:
+        """For each module whose layers are stacked: the layer of its first source that each one is."""
+        return {
+            module: [layer for part in parts for layer in range(*part.ranges[0])]
+            for module, parts in self.modules.items()
+            if parts[0].ranges
+        }
 
     def parameter(
         self, name: str, model: int | None, tensor: str, layer: Layer | None = None, slice_index: int = 0
     ) -> Value | None:
-        """Resolve one parameter for one tensor: expert before slice before global before default."""
+        """Resolve one parameter for one tensor: expert before slice, module, recipe and default."""
         # `model` is the expert's position in the slice, None for a shared parameter; without a layer,
         # gradients give their first value. RecipeError if it is required and no entry covers this tensor.
         part = self.slices[slice_index]
         own = {} if model is None else part.experts[model].parameters
-        for level in (own, part.parameters, self.parameters):
+        for level in (own, part.parameters, part.module_parameters, self.parameters):
             if name in level:
                 value = level[name].at(tensor, layer.t if layer else 0.0)
                 if value is not None:
@@ -160,7 +196,8 @@ class Recipe:
         # Settings of the slices in which nothing depends on the tensor: resolved and checked once.
         found = {}
         for number, part in enumerate(self.slices):
-            levels = [self.parameters, part.parameters, *(expert.parameters for expert in part.experts)]
+            levels = [self.parameters, part.module_parameters, part.parameters]
+            levels += [expert.parameters for expert in part.experts]
             if all(setting.is_constant for level in levels for setting in level.values()):
                 found[number] = self._resolve("(all tensors)", None, number)
         return found

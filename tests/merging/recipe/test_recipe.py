@@ -186,9 +186,31 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         linear(models=[{"model": "a", "parameters": {"weight": 1, "normalize": True}}]),
         "holds for all models",
     ),
-    "no models": ({"merge_method": "linear"}, "exactly one of models and slices"),
+    "no models": ({"merge_method": "linear"}, "exactly one of models, slices and modules"),
     "empty": (linear(models=[]), "at least one entry"),
-    "modules": (linear(modules={"text": {}}), "modules is not supported"),
+    "models and modules": (linear(modules={"text": {}}), "exactly one of models, slices and modules"),
+    "no modules": ({"merge_method": "linear", "modules": {}}, "at least one module"),
+    "empty module": (
+        {"merge_method": "linear", "modules": {"a": {}}},
+        "modules.a: exactly one of models and slices",
+    ),
+    "module key": (
+        {"merge_method": "linear", "modules": {"a": {"model": []}}},
+        "modules.a.model is not a key of a merge recipe; did you mean 'models'",
+    ),
+    "module without base": (
+        {"merge_method": "ties", "modules": {"a": {"models": [{"model": "x"}]}}},
+        "modules.a: ties needs a base_model",
+    ),
+    "range of models": (
+        {"merge_method": "linear", "models": [{"model": "a", "layer_range": [0, 1]}]},
+        r"models\[0\].layer_range is not a key of a merge recipe; it is one of slices",
+    ),
+    "of moe": (linear(gate_mode="random"), "gate_mode is not a key .* mergekit-moe"),
+    "architecture": (
+        linear(base_model={"model": "a", "override_architecture": 3}),
+        "base_model.override_architecture must name a class, got 3",
+    ),
     "tokens": (linear(tokenizer={"tokens": {"x": {}}}), "tokenizer.tokens is not supported"),
     "two tokenizers": (linear(tokenizer={"source": "a"}, tokenizer_source="a"), "exclude each other"),
     "base tokenizer": (linear(tokenizer_source="base"), "no base_model"),
@@ -237,9 +259,9 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "residual": (
         {
             "merge_method": "passthrough",
-            "slices": [{"sources": [{"model": "a", "layer_range": [0, 1]}], "residual_weight": 1}],
+            "slices": [{"sources": [{"model": "a", "layer_range": [0, 1]}], "residual_weight": "x"}],
         },
-        "residual_weight is not supported",
+        "residual_weight must be a number, got 'x'",
     ),
     "range": (
         {"merge_method": "passthrough", "slices": [{"sources": [{"model": "a", "layer_range": [1, 1]}]}]},
