@@ -63,7 +63,7 @@ def mix(
     problem, contents = Problem.of(config, targets), targets.contents
     with run_folder.claim(out, config, contents) as folder, one_thread():
         folder.mix.mkdir(exist_ok=True)
-        folder = note_data(folder, targets.setup, config.train, progress or nobody)
+        folder = note_data(folder, targets, contents, config.train, progress or nobody)
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _RunSteps(
                 config, targets, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 from m2m.mixture import Mixture
+from m2m.pipeline.contamination import kept_contamination
 from m2m.pipeline.run_folder import RunFolder
-from m2m.setups.protocol import Setup
+from m2m.scoring import Targets
 from m2m.setups.rows.inventory import Inventory, inventory_of
 from m2m.support.files import write_atomically
 from m2m.support.progress import Progress, say
@@ -15,22 +17,27 @@ from m2m.training import TrainRecipe
 from m2m.training.shares import Exposure, exposures
 
 
-def note_data(folder: RunFolder, setup: Setup, recipe: TrainRecipe, progress: Progress) -> RunFolder:
-    """Write `data.json`, show its table, and note what should not be overlooked in it.
+def note_data(
+    folder: RunFolder, targets: Targets, contents: Mapping[str, str], recipe: TrainRecipe, progress: Progress
+) -> RunFolder:
+    """Write `data.json` and `contamination.json`, show the table, note what should not be overlooked in them.
 
     Args:
         folder: The run folder, claimed.
-        setup: What the run reads.
+        targets: What the run reads.
+        contents: Content hashes of its parts.
         recipe: How it trains.
         progress: Told the table, where it shows lines.
 
     Returns:
         The folder with the notes.
     """
-    inventory = inventory_of(setup)
+    inventory = inventory_of(targets.setup)
     write_atomically(folder.data, json.dumps(inventory.to_json(), indent=1, ensure_ascii=False) + "\n")
-    notes = tuple(inventory.notes())
-    say(progress, [*data_lines(inventory, recipe), *(f"note: {note}" for note in notes)])
+    say(progress, data_lines(inventory, recipe))
+    common = kept_contamination(folder, targets, contents, progress)
+    notes = (*inventory.notes(), *(common.notes() if common is not None else ()))
+    say(progress, [f"note: {note}" for note in notes])
     return replace(folder, notes=(*folder.notes, *notes))
 
 

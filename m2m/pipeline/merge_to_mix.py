@@ -77,7 +77,7 @@ def run(
         for before in folder.grew:
             for earlier, now in targets.versions_since(before["version"]).items():
                 table.take_over(earlier, now)
-        folder = note_data(folder, targets.setup, config.train, progress or nobody)
+        folder = note_data(folder, targets, contents, config.train, progress or nobody)
         steps = _Steps(
             config, targets, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
             means or WHOLE,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from m2m.errors import RunFolderError
 from m2m.mixture import Mixture
 from m2m.scoring.table import ScoreTable
+from m2m.setups.rows.contamination import SHAPE as CONTAMINATION
+from m2m.setups.rows.contamination import Contamination
 from m2m.setups.rows.inventory import SHAPE as INVENTORY
 from m2m.setups.rows.inventory import Inventory
 from m2m.support.arguments import argument
@@ -184,6 +186,11 @@ class RunFolder:
         return self.root / "data.json"
 
     @property
+    def contamination(self) -> Path:
+        """What targets and datasets have in common (JSON)."""
+        return self.root / "contamination.json"
+
+    @property
     def validation(self) -> Path:
         """What was trained on advice, in order (JSON)."""
         return self.root / "validation.json"
@@ -234,6 +241,14 @@ class RunFolder:
         if not self.data.exists():
             return None
         return Inventory.from_json(read_json(self.data, "what a run read", RunFolderError, INVENTORY))
+
+    def read_contamination(self) -> tuple[str, Contamination] | None:
+        """Read what targets and datasets have in common, after the key of what it was found in; if noted."""
+        if not self.contamination.exists():
+            return None
+        shape = CONTAMINATION | {"made_from": str}
+        content = read_json(self.contamination, "what a run found in common", RunFolderError, shape)
+        return content["made_from"], Contamination.from_json({name: content[name] for name in CONTAMINATION})
 
     def read_seconds(self) -> dict[str, float]:
         """Read what each step has taken so far: of `results.json` only that, whichever m2m wrote the rest."""
@@ -325,8 +340,8 @@ def check(root: Path, config: RunConfig, *, growing: bool = False) -> None:
     """
     said, folder = argument("out", root), RunFolder(root)
     files = (
-        folder.config, folder.identity, folder.csv, folder.data, folder.validation, folder.results,
-        folder.report, folder.embeddings,
+        folder.config, folder.identity, folder.csv, folder.data, folder.contamination, folder.validation,
+        folder.results, folder.report, folder.embeddings,
     )  # fmt: skip
     check_outputs(
         [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from m2m.setups.rows.examples import (
 )
 from m2m.setups.rows.formats import Document, as_record
 from m2m.setups.rows.inventory import Inventory, Read
+from m2m.setups.rows.items import Item, item_of
 from m2m.setups.rows.kept_examples import kept_examples
 from m2m.setups.text import TextSource
 from m2m.support.names import check_names
@@ -83,6 +84,8 @@ class LanguageSetup:
         batch_size: Examples a batch in evaluation.
         inventory: What was read.
         documents: Reads again the documents that a dataset's examples were made of, by its name.
+        compared: Reads again what is compared of the documents of each part, by its name and split, which is
+            `train` for a dataset.
     """
 
     language_model: LanguageModel
@@ -93,6 +96,7 @@ class LanguageSetup:
     batch_size: int = 16
     inventory: Inventory = field(default_factory=lambda: Inventory(()))
     documents: Mapping[str, Callable[[], Iterable[Document]]] = field(default_factory=dict)
+    compared: Mapping[tuple[str, str], Callable[[], Sequence[Item]]] = field(default_factory=dict)
 
     @property
     def model_folder(self) -> Path | None:
@@ -207,13 +211,12 @@ def from_spec(
     model = _with_trunk_run(model, datasets, targets, cache, progress)
     version = _version(model, datasets, targets)
     inventory = Inventory(reader.read, model.context)
-    trained = {name: reader.trained(name, held_out=name in held_out) for name in sources}
-    documents = {
-        name: partial(_documents, source, made[name].places, root, cache) for name, source in trained.items()
-    }
+    documents = {name: partial(_documents, *reader.parts[name, "train"], root, cache) for name in sources}
+    compared = {part: partial(_items, *places, root, cache) for part, places in reader.parts.items()}
     return LanguageSetup(
-        model, datasets, targets, version, {"loss": False}, inventory=inventory, documents=documents
-    )
+        model, datasets, targets, version, {"loss": False}, inventory=inventory, documents=documents,
+        compared=compared,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -228,21 +231,21 @@ class _Reader:
     tables: Mapping[str, Mapping[str, Any]]
     sources: Mapping[str, TextSource]
     read: list[Read] = field(default_factory=list)
+    #: The source of each part, by name and split, and the places of the documents that are used.
+    parts: dict[tuple[str, str], tuple[TextSource, frozenset[float]]] = field(default_factory=dict)
     _whole: dict[str, Collection] = field(default_factory=dict)
 
     def dataset(self, name: str, *, held_out: bool) -> Made:
         table, where = self.tables[name], f"[setup.datasets.{name}]"
-        found = self.collect(self.trained(name, held_out=held_out))
+        source = self.sources[name].part(0, 1 - HELD_OUT) if held_out else self.sources[name]
+        found = self.collect(source)
         limit = _count(table, "limit", where) if "limit" in table else None
         made = self.make(found, AnswerRule.parse(table, where), limit, table, where)
         if not len(made):
             raise DataError(f"{where}: {_nothing(made, found, self.model.context)}")
+        self.parts[name, "train"] = source, made.places
         self.read.append(_read("dataset", name, "train", made, found))
         return made
-
-    def trained(self, name: str, *, held_out: bool) -> TextSource:
-        source = self.sources[name]
-        return source.part(0, 1 - HELD_OUT) if held_out else source
 
     def target(self, table: Mapping[str, Any], name: str, datasets: Mapping[str, Made]) -> Target:
         where = f"[setup.targets.{name}]"
@@ -277,9 +280,9 @@ class _Reader:
             raise DataError(
                 f"{where}: {len(made)} {split} examples of {self.model.context} tokens, wanted {wanted}"
             )
-        read = _read("target", name, split, made, found, datasets)
-        _check_unseen(read, made, datasets, where)
-        self.read.append(read)
+        _check_unseen(made, datasets, where, split)
+        self.parts[name, split] = source, made.places
+        self.read.append(_read("target", name, split, made, found))
         return made.examples
 
     def make(
@@ -303,6 +306,11 @@ def _documents(source: TextSource, places: frozenset[float], root: Path, cache: 
     return [document for place, document in found.items() if place in places]
 
 
+def _items(source: TextSource, places: frozenset[float], root: Path, cache: Path) -> list[Item]:
+    found = source.collect(root, cache)
+    return [item_of(each, found.where[place]) for place, each in found.documents.items() if place in places]
+
+
 def _nothing(made: Made, found: Collection, context: int) -> str:
     if made.format == "text":
         return f"less text than one example of {context} tokens, in {len(found.documents)} documents"
@@ -312,29 +320,21 @@ def _nothing(made: Made, found: Collection, context: int) -> str:
     )
 
 
-def _read(
-    kind: Literal["dataset", "target"],
-    name: str,
-    split: str,
-    made: Made,
-    found: Collection,
-    datasets: Mapping[str, Made] | None = None,
-) -> Read:
-    shared = {other: len(made.places & theirs.places) for other, theirs in (datasets or {}).items()}
+def _read(kind: Literal["dataset", "target"], name: str, split: str, made: Made, found: Collection) -> Read:
     return Read(
         kind, name, split, len(made), made.format, len(found.documents), made.tokens, made.answer_tokens,
         made.truncated, made.dropped, len(found.repeats), len(found.blanks),
-        {other: count for other, count in shared.items() if count},
     )  # fmt: skip
 
 
-def _check_unseen(read: Read, made: Made, datasets: Mapping[str, Made], where: str) -> None:
+def _check_unseen(made: Made, datasets: Mapping[str, Made], where: str, split: str) -> None:
     trained = frozenset[float]().union(*(theirs.places for theirs in datasets.values()))
     if made.places <= trained:
+        named = [name for name, theirs in datasets.items() if made.places & theirs.places]
         raise DataError(
-            f"{where}: all {len(made.places)} {read.split} documents are trained on in "
-            f"{', '.join(read.shared)}, so that a score on them says nothing about new data: name other "
-            f'files, or hold a part of the dataset out, as in `dataset = "{next(iter(read.shared))}"`'
+            f"{where}: all {len(made.places)} {split} documents are trained on in {', '.join(named)}, so "
+            "that a score on them says nothing about new data: name other files, or hold a part of the "
+            f'dataset out, as in `dataset = "{named[0]}"`'
         )
 
 

@@ -153,7 +153,9 @@ class TextSource(PairRule):
             DataError: If a file cannot be read, or a row does not fit.
         """  # noqa: DOC502 - raised by what is called
         documents = self._documents(root, cache, progress)
-        return Collection.of(map(self._asked, documents) if self.chat else documents).part(self.share)
+        if self.chat:
+            documents = ((where, self._asked(document)) for where, document in documents)
+        return Collection.of(documents).part(self.share)
 
     def texts(self, root: Path, cache: Path, progress: Progress | None = None) -> list[str]:
         """Read documents that must be text; see `collect`."""
@@ -177,7 +179,9 @@ class TextSource(PairRule):
             found |= matches
         return sorted(found - left_out)
 
-    def _documents(self, root: Path, cache: Path, progress: Progress | None) -> Iterator[Document]:
+    def _documents(
+        self, root: Path, cache: Path, progress: Progress | None
+    ) -> Iterator[tuple[str, Document]]:
         rows = _RowReader(self)
         if self.hub:
             yield from rows.documents(hub_rows(self.hub, self.config, self.split, self.said))
@@ -191,7 +195,7 @@ class TextSource(PairRule):
                     'name the files of the split in `files`, or keep rows as in `where = { split = "train" }`'
                 )
             elif reader == PAIRS:
-                yield from self._pairs(path)
+                yield from ((pair.where, pair) for pair in self._pairs(path))
             elif reader in TEXTS:
                 yield from self._texts(path, reader)
             else:
@@ -205,12 +209,13 @@ class TextSource(PairRule):
             )
         return as_chat(document)
 
-    def _texts(self, path: Path, reader: str) -> Iterator[str]:
+    def _texts(self, path: Path, reader: str) -> Iterator[tuple[str, str]]:
         text, what = read_text(path, "a text", DataError), f"what `read = {reader!r}` reads"
         with reading(what, path, DataError), warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # of Python source that is read for its literals
             documents = list(TEXTS[reader](text))
-        yield from map(self.cleaned, documents)
+        for line, document in documents:
+            yield str(path) if line is None else f"{path}, line {line}", self.cleaned(document)
 
     def _pairs(self, path: Path) -> list[Completion]:
         text = read_text(path, "a text", DataError)
@@ -232,7 +237,7 @@ class _RowReader:
         self._layout: Layout | None = None
         self._seen = self._kept = 0
 
-    def documents(self, rows: Rows) -> Iterator[Document]:
+    def documents(self, rows: Rows) -> Iterator[tuple[str, Document]]:
         source = self._source
         for where, row in rows:
             self._seen += 1
@@ -243,11 +248,11 @@ class _RowReader:
                 self._layout = layout_of(source.named_format, source.renamed, row, where)
             document = self._layout.read(row, where)
             if isinstance(document, str):
-                yield source.cleaned(document)
+                yield where, source.cleaned(document)
             elif source.drop:
                 raise ConfigError(f"{source.said}: `drop` is for text, and its rows are {self._layout.name}")
             else:
-                yield document
+                yield where, document
 
     def check(self) -> None:
         if self._seen and not self._kept:

@@ -18,7 +18,8 @@ from m2m.support.files import NAME_MAX, UNFINISHED
 RUN_MARK = "run.json"
 RUN_KEEPS = frozenset(
     {
-        RUN_MARK, "config.toml", "scores.sqlite", "scores.csv", "data.json", "embeddings.json",
+        RUN_MARK, "config.toml", "scores.sqlite", "scores.csv", "data.json",
+        "contamination.json", "embeddings.json",
         "results.json", "validation.json", "report.html", ".lock", "base", "experts", "mixtures", "mix",
         "trainings",
     }

@@ -12,6 +12,7 @@ from typing import Any
 from m2m.errors import CheckpointError
 from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
+from m2m.pipeline.contamination import measured_contamination
 from m2m.pipeline.data_read import data_lines
 from m2m.pipeline.growth import growth
 from m2m.pipeline.merge_to_mix import checked_targets
@@ -118,7 +119,9 @@ def dry_run(
     busy = max(1, min(side_by_side, max((stage.most for stage in work.trainings), default=1)))
     memory = timing.memory * (busy + 1 if busy > 1 else 1)  # who waits for workers has the data too
     disk, free = _disk(work, timing, wanted, folder), _free(Path() if folder is None else folder.root)
-    notes = (*inventory.notes(), *_notes(wanted, work, timing, memory, disk, free))
+    common = measured_contamination(targets, tell)
+    found_in_common = common.notes() if common is not None else ()
+    notes = (*inventory.notes(), *found_in_common, *_notes(wanted, work, timing, memory, disk, free))
     seconds = _seconds(work, timing, many, side_by_side)
     root = None if folder is None else folder.root
     return DryRun(wanted.path, root, work, timing, many, seconds, memory, disk, free, notes)

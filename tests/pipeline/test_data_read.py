@@ -75,7 +75,7 @@ def test_a_run_keeps_says_and_reports_what_it_read(path: Path, tmp_path: Path) -
     table = [line for line in told.lines if line.startswith(("data ", "sums ", "prose ", "target goal"))]
     assert len(table) == 5
     assert told.lines.index(table[-1]) < told.lines.index("(experts, steps)")
-    assert any(note.startswith("target goal: dataset sums trains on") for note in folder.notes)
+    assert any(note.startswith("target goal: dataset sums has some of it") for note in folder.notes)
     assert all(f"note: {note}" in told.lines for note in folder.notes)
     assert "epochs of experts, 2 × 4 examples each: 0.2 of sums, 0.286 of prose" in told.lines
     page = write_report(folder.root).read_text()
@@ -83,7 +83,7 @@ def test_a_run_keeps_says_and_reports_what_it_read(path: Path, tmp_path: Path) -
     picked = folder.read_results()["picked"]
     assert page.count("<td>–</td><td>–</td><td>–</td>") == 2 - len(picked)
     assert all(f"<th>{column}</th>" in page for column in HEAD)
-    assert "target goal: dataset sums trains on" in page
+    assert "target goal: dataset sums has some of it" in page
 
 
 def test_the_command_line_shows_the_table_and_quiet_does_not(

@@ -9,7 +9,10 @@ import pytest
 from helpers.chat_folders import write_chat_llama
 
 from m2m import setups
+from m2m.setups.rows.contamination import contamination_of
 from m2m.setups.rows.formats import FORMATS, Chat, Completion
+from m2m.setups.rows.items import item_of
+from m2m.setups.rows.overlap import Judged
 from m2m.setups.text import TextSource
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
@@ -41,6 +44,19 @@ def test_columns_of_other_names_are_shown(tmp_path):
     table = tomllib.loads(columns[1]) | {"files": "renamed.csv"}
     (document,) = TextSource.parse(table, "[there]").collect(tmp_path, tmp_path).documents.values()
     assert document == Completion("What is 2 + 2?", "4")
+
+
+def test_what_is_in_common_is_noted_as_shown(tmp_path, monkeypatch):
+    write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def read(name):
+        found = TextSource.parse({"files": f"{name}.jsonl"}, "[there]").collect(Path(), tmp_path)
+        return [item_of(each, found.where[place]) for place, each in found.documents.items()]
+
+    found = contamination_of({"train": lambda: read("train")}, [Judged("exam", "test", read("exam"))])
+    (note,) = found.notes()
+    assert f"m2m: note: {note}\n" in PAGE
 
 
 def test_the_configuration_at_the_top_loads(tmp_path):

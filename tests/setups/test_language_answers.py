@@ -11,6 +11,8 @@ from m2m import setups
 from m2m.errors import ConfigError, DataError
 from m2m.mixture import Mixture
 from m2m.setups.protocol import contents_of, load_state
+from m2m.setups.rows.contamination import contamination_of
+from m2m.setups.rows.overlap import Judged
 from m2m.training import TrainRecipe, fine_tune
 
 pytest.importorskip("transformers", reason="needs the extra `huggingface`")
@@ -210,11 +212,12 @@ def test_a_target_that_is_trained_on_as_a_whole_is_refused(spec, root):
 def test_a_target_that_is_trained_on_in_part_is_noted_with_the_count(spec, root, tmp_path):
     write_rows(tmp_path / "both.jsonl", [*chats("goal", 24), *chats("one", 5)])
     spec["targets"]["goal"] = {"files": str(tmp_path / "both.jsonl")}
-    inventory = load(spec, root).inventory
-    shared = {part.split: part.shared.get("one", 0) for part in inventory.parts if part.kind == "target"}
-    assert sum(shared.values()) == 5
-    notes = " ".join(inventory.notes())
-    assert all(f"trains on {count} of the" in notes for count in shared.values() if count)
+    setup = load(spec, root)
+    splits = [Judged("goal", split, setup.compared["goal", split]()) for split in ("validation", "test")]
+    found = contamination_of({"one": setup.compared["one", "train"]}, splits)
+    assert sum(overlap.short for overlap in found.overlaps) == 5
+    assert sum(overlap.items for overlap in found.overlaps) == 29
+    assert f"{root / 'one.jsonl'}, line " in " ".join(found.notes())
 
 
 def test_the_version_follows_what_is_learnt(spec, root):

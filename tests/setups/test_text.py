@@ -46,7 +46,7 @@ msgstr ""
 
 
 def read(reader: str, text: str) -> list[str]:
-    return list(TEXTS[reader](text))
+    return [document for _, document in TEXTS[reader](text)]
 
 
 def parse(**table) -> TextSource:

@@ -18,7 +18,9 @@ from m2m.pipeline.report.runner_up import best_merged_section
 from m2m.pipeline.report.trust import trust_section
 from m2m.pipeline.report.utility import targets
 from m2m.pipeline.run_folder import RunFolder, to_train_on
+from m2m.setups.rows.contamination import DUPLICATES_HEAD, OVERLAP_HEAD, Contamination
 from m2m.setups.rows.inventory import HEAD, Inventory
+from m2m.setups.rows.word_runs import FEWEST, RUN
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
 from m2m.support.doors import read_json, read_text, reading
@@ -88,6 +90,8 @@ def _parts(folder: RunFolder, results: _Results) -> Iterator[str]:
     yield section("Read with care", bullets(caveats(results)))
     if inventory := folder.read_data():
         yield section("What was read", *_data(inventory, results))
+    if common := folder.read_contamination():
+        yield section("What targets and datasets have in common", *_common(common[1]))
     yield section("How it was made", *_making(folder, results))
 
 
@@ -231,6 +235,24 @@ def _data(inventory: Inventory, results: _Results) -> Iterator[str]:
     caption = "How often trainings go through each dataset, and what the training on the pick sees of it."
     yield table(EXPOSURE_HEAD, exposure_rows(inventory, _recipe(results), picked), caption)
     if notes := list(inventory.notes()):
+        yield bullets(notes)
+
+
+def _common(found: Contamination) -> Iterator[str]:
+    if rows := found.overlap_rows():
+        caption = (
+            f"Documents of targets that share {RUN} words in a row with a dataset, or all {FEWEST} to "
+            f"{RUN - 1} of theirs; shorter ones are compared whole. Words of templates do not count."
+        )
+        yield table(OVERLAP_HEAD, rows, caption)
+    else:
+        yield paragraph(f"No document of a target shares {RUN} words in a row with a dataset.")
+    if rows := found.duplicate_rows():
+        caption = "Documents of datasets, four fifths of whose runs of words stand in one other document."
+        if found.every > 1:
+            caption += f" Estimated from one run of {found.every}."
+        yield table(DUPLICATES_HEAD, rows, caption)
+    if notes := list(found.notes()):
         yield bullets(notes)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,11 @@ BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model goes on from, and the row it comes from, which the judge is given."""
+    """What the model goes on from, the row it comes from, which the judge is given, and where that stands."""
 
     text: str
     row: Mapping[str, Any]
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -308,7 +309,7 @@ def read_prompts(path: Path, judge: Judge) -> list[Prompt]:
     for where, row in json_lines(path).items():
         if judge is EXACT_MATCH:
             _check_answer(row, where)
-        prompts.append(Prompt(text_of(row, ("prompt", "question", "context"), where), row))
+        prompts.append(Prompt(text_of(row, ("prompt", "question", "context"), where), row, where))
     return prompts
 
 

@@ -24,6 +24,7 @@ from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, read_questions
 from m2m.scoring.tasks.load import check_python
 from m2m.scoring.tasks.scorer import Scorer, SomeExamples
 from m2m.setups.protocol import Split
+from m2m.setups.rows.items import Item
 from m2m.support.checked import Positive
 from m2m.support.content_keys import content_key
 from m2m.support.options import key_names, read_options
@@ -93,14 +94,14 @@ class JudgedTarget:
         metrics: Metric name to whether higher is better; the first is the headline metric.
         content: Hash of items, options and metric definitions of both splits.
         version: Hash of that and of the model's reading: the version of its scores.
-        texts: The text of each item of each split; empty where items are no text that is known.
+        items: What can be compared of each split's items; nothing where they are no text that is known.
     """
 
     scorers: Mapping[str, Scorer]
     metrics: Mapping[str, bool]
     content: str
     version: str
-    texts: Mapping[str, Sequence[str]]
+    items: Mapping[str, Sequence[Item]]
 
     def version_with(self, model: str) -> str:
         """Return the version of its scores where the set-up's is `model`."""
@@ -114,12 +115,12 @@ class _Pool:
     Attributes:
         contents: What decides where each item belongs. [E]
         make: Makes the task on some of them.
-        are_texts: Whether the contents are the items' text.
+        items: What can be compared of them; empty where they are no text that is known. [E]
     """
 
     contents: Sequence[str]
     make: Callable[[Sequence[int]], Scorer]
-    are_texts: bool
+    items: Sequence[Item] = ()
 
 
 def judged_target(
@@ -216,12 +217,14 @@ def _pool(options: JudgedOptions, path: Path, root: Path, tokens: Callable[[], T
     if options.task == "choice":
         questions = read_questions(path)
         asked = MultipleChoiceScorer(task, questions, tokens(), chat=options.chat)
-        return _Pool([f"{q.context} {q.choices[q.answer]}" for q in questions], _part_of(asked), True)
+        items = [Item(q.context, q.choices[q.answer], q.where) for q in questions]
+        return _Pool([" ".join(item.texts) for item in items], _part_of(asked), items)
     if options.task == "classify":
         texts = path.suffix != ".safetensors"
         classes = ClassificationScorer.read(path, tokens() if texts else None, limit=None)
-        rows = [text_of(row, ("text",), at) for at, row in json_lines(path).items()] if texts else []
-        return _Pool(rows or classes.contents, _part_of(classes), texts)
+        rows = json_lines(path) if texts else {}
+        items = [Item(text_of(row, ("text",), at), "", at) for at, row in rows.items()]
+        return _Pool([item.question for item in items] or classes.contents, _part_of(classes), items)
     judge = EXACT_MATCH if options.judge is None else users_judge(options.judge, root)
     prompts, known = read_prompts(path, judge), tokens()
 
@@ -231,7 +234,8 @@ def _pool(options: JudgedOptions, path: Path, root: Path, tokens: Callable[[], T
             task, chosen, known, judge, most=options.max_new_tokens, stop=options.stop, chat=options.chat
         )
 
-    return _Pool([f"{p.text} {_answer(p.row)}".strip() for p in prompts], write, True)
+    items = [Item(p.text, _answer(p.row), p.where) for p in prompts]
+    return _Pool([" ".join(item.texts).strip() for item in items], write, items)
 
 
 def _answer(row: Mapping[str, object]) -> str:
@@ -265,7 +269,7 @@ def _of_harness(
         )
 
     def pool(task: HarnessScorer) -> _Pool:
-        return _Pool(task.contents, task.with_examples, True)
+        return _Pool(task.contents, task.with_examples, task.items)
 
     whole, validation = tasks[0], tasks[0].with_validation_split()
     if validation is None:
@@ -292,7 +296,7 @@ def _of_function(options: JudgedOptions, root: Path, where: str) -> dict[Split, 
 
         return make
 
-    return {split: (_Pool([], whole(split), False), []) for split in SPLITS}
+    return {split: (_Pool([], whole(split)), []) for split in SPLITS}
 
 
 def _named(
@@ -304,11 +308,11 @@ def _named(
     version = _version(model, content)
     for split, scorer in scorers.items():
         scorer.task, scorer.split, scorer.metrics, scorer.version = name, split, metrics, version
-    texts: dict[str, Sequence[str]] = {
-        split: [pool.contents[at] for at in numbers] if pool.are_texts else []
+    items: dict[str, Sequence[Item]] = {
+        split: [pool.items[at] for at in numbers] if pool.items else []
         for split, (pool, numbers) in found.items()
     }
-    return JudgedTarget(scorers, metrics, content, version, texts)
+    return JudgedTarget(scorers, metrics, content, version, items)
 
 
 def _version(model: str, content: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +116,12 @@ def _counted(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Question:
-    """A context (may be empty), at least two answers to it, and the number of the right one, from 0."""
+    """A context (may be empty), at least two answers, the number of the right one, from 0, and its place."""
 
     context: str
     choices: tuple[str, ...]
     answer: int
+    where: str = field(default="", compare=False)
 
 
 class MultipleChoiceScorer(LikelihoodScorer):
@@ -231,4 +232,4 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
         raise DataError(
             f"{where}: `answer` must be a choice or its number, 0 to {len(choices) - 1}; got {answer!r:.80}"
         )
-    return Question(context, tuple(choices), answer)
+    return Question(context, tuple(choices), answer, where)

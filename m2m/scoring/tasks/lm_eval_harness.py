@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from m2m.checkpoint.hugging_face import nobody_to_ask
 from m2m.errors import ConfigError
 from m2m.scoring.tasks.inputs import Tokens
 from m2m.scoring.tasks.scorer import Scores, scoring, whole_of
+from m2m.setups.rows.items import Item
 from m2m.support.doors import reading
 
 #: Rows a batch of the harness.
@@ -100,6 +101,12 @@ class HarnessScorer:
         """The task's examples, as JSON. [E]."""
         return [json.dumps(example, sort_keys=True, default=str) for example in self._task.eval_docs]
 
+    @property
+    def items(self) -> list[Item]:
+        """What can be compared of the task's examples: all texts that are in one. [E]."""
+        texts = ("\n".join(_texts(example)) for example in self._task.eval_docs)
+        return [Item(text, "", f"{self.task}, example {at}") for at, text in enumerate(texts)]
+
     def with_examples(self, numbers: Sequence[int]) -> HarnessScorer:
         """Return the task on some of its examples, by number."""
         return HarnessScorer(self._task, self._tokens, numbers=numbers)
@@ -124,6 +131,15 @@ class HarnessScorer:
 
     def _metric(self, name: str, chain: str) -> str:
         return f"{name}@{chain}" if len(self._filters) > 1 else name
+
+
+def _texts(part: Any) -> Iterator[str]:
+    """Walk over the texts in a part of an example."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, Mapping | list | tuple):
+        for inner in part.values() if isinstance(part, Mapping) else part:
+            yield from _texts(inner)
 
 
 def load_harness_tasks(

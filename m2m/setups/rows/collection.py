@@ -17,26 +17,29 @@ class Collection:
         documents: What there is to learn, by place, in order of places (a fixed shuffle).
         repeats: Places of documents that were there already, each as often as it was.
         blanks: Places of documents that hold nothing to learn.
+        where: Where each of the documents was read, as `a.jsonl, line 3`, by place.
     """
 
     documents: Mapping[float, Document]
     repeats: tuple[float, ...]
     blanks: tuple[float, ...]
+    where: Mapping[float, str]
 
     @classmethod
-    def of(cls, documents: Iterable[Document]) -> Collection:
-        """Collect documents in any order."""
+    def of(cls, documents: Iterable[tuple[str, Document]]) -> Collection:
+        """Collect documents in any order, each with where it was read."""
         found: dict[float, Document] = {}
+        places: dict[float, str] = {}
         repeats, blanks = [], []
-        for document in documents:
+        for where, document in documents:
             place = place_of(document)
             if is_empty(document):
                 blanks.append(place)
             elif place in found:
                 repeats.append(place)
             else:
-                found[place] = document
-        return cls({place: found[place] for place in sorted(found)}, tuple(repeats), tuple(blanks))
+                found[place], places[place] = document, where
+        return cls({place: found[place] for place in sorted(found)}, tuple(repeats), tuple(blanks), places)
 
     def part(self, share: tuple[float, float]) -> Collection:
         """Narrow to the places in [from, to); disjoint parts share no document."""

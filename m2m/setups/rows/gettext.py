@@ -35,11 +35,13 @@ class Entry:
         message: The message, `msgid`.
         translations: Its translations, `msgstr`: one, or one a plural form. None is empty.
         is_fuzzy: Whether it is marked as a guess.
+        line: The line of the file that it begins on, from 1.
     """
 
     message: str
     translations: tuple[str, ...]
     is_fuzzy: bool
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,13 @@ def entries(text: str) -> Iterator[Entry]:
         Entry: The messages in order.
     """
     found = _Lines()
-    for line in [*text.split("\n"), ""]:  # only ends of lines end a line: messages hold U+2028 and the like
+    # Only ends of lines end a line: messages hold U+2028 and the like.
+    for number, line in enumerate([*text.split("\n"), ""], start=1):
         starts_entry = line.startswith(("msgid ", "msgctxt ", "#")) and found.keyword.startswith("msgstr")
         if starts_entry or not line:
             yield from found.entry()
             found = _Lines()
-        found.add(line)
+        found.add(line, number)
 
 
 @dataclass
@@ -80,11 +83,13 @@ class _Lines:
     parts: dict[str, str] = field(default_factory=dict)
     keyword: str = ""
     is_fuzzy: bool = False
+    first: int = 0
 
-    def add(self, line: str) -> None:
+    def add(self, line: str, number: int) -> None:
         if line.startswith("#,"):
             self.is_fuzzy |= "fuzzy" in [flag.strip() for flag in line[2:].split(",")]
         if line.startswith("msg"):
+            self.first = self.first or number
             self.keyword, _, line = line.partition(" ")
         if self.keyword and line.startswith('"'):
             self.parts[self.keyword] = self.parts.get(self.keyword, "") + ast.literal_eval(line)
@@ -94,13 +99,13 @@ class _Lines:
         message = self.parts.get("msgid")
         found = [text for key, text in self.parts.items() if key.startswith("msgstr") and text]
         if message and found:
-            yield Entry(message, tuple(found), self.is_fuzzy)
+            yield Entry(message, tuple(found), self.is_fuzzy, self.first)
 
 
-def translations(text: str) -> Iterator[str]:
-    """Read a catalogue's translations alone, all forms of them."""
+def translations(text: str) -> Iterator[tuple[int, str]]:
+    """Read a catalogue's translations alone, all forms of them, each with the line of its entry."""
     for entry in entries(text):
-        yield from entry.translations
+        yield from ((entry.line, translation) for translation in entry.translations)
 
 
 def pairs(text: str, rule: PairRule, where: str) -> Iterator[Completion]:
@@ -122,7 +127,8 @@ def pairs(text: str, rule: PairRule, where: str) -> Iterator[Completion]:
         fits = all(fewest <= len(side) <= most for side in (message, translation))
         teaches = message != translation and placeholders(message) == placeholders(translation)
         if fits and teaches and not entry.is_fuzzy:
-            yield Completion(rule.prompt.replace(TEXT, message), translation, where, origin=message)
+            place = f"{where}, line {entry.line}"
+            yield Completion(rule.prompt.replace(TEXT, message), translation, place, origin=message)
 
 
 def placeholders(text: str) -> Counter[str]:

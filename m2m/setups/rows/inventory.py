@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from types import NoneType
 from typing import Any, Literal
 
@@ -27,8 +27,6 @@ class Read:
         dropped: Documents that no answer token was left of, or that the rule `drop` took away.
         repeats: Documents that were there already; each counts once.
         blanks: Documents with nothing to learn in them.
-        shared: Of a target: how many of the documents of its examples a dataset trains on too, by the
-            dataset's name.
     """
 
     kind: Literal["dataset", "target"]
@@ -43,7 +41,6 @@ class Read:
     dropped: int | None = None
     repeats: int | None = None
     blanks: int | None = None
-    shared: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -102,12 +99,6 @@ class Inventory:
     def notes(self) -> Iterator[str]:
         """Say what a reader of the table should not overlook."""
         for part in self.parts:
-            used = part.documents if part.format == "text" else part.examples
-            for dataset, count in part.shared.items():
-                yield (
-                    f"target {part.name}: dataset {dataset} trains on {count} of the {used} documents of "
-                    f"{part.split} too, which flatters whoever trains on it: take them out of one of the two"
-                )
             if part.truncated and part.truncated > _MANY * part.examples:
                 yield (
                     f"{part.label}: {part.truncated} of {part.examples} examples are longer than the context "
@@ -142,7 +133,6 @@ SHAPE = {
     "read": [
         {
             "kind": str, "name": str, "split": str, "examples": int, "format?": (NoneType, str),
-            "shared?": {str: int},
             **{f"{count}?": _COUNT for count in _COLUMNS.values() if count != "examples"},
         }
     ],

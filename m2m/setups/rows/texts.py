@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 from m2m.setups.rows.gettext import translations
 
-#: A reader takes a file's text and yields documents.
-Reader = Callable[[str], Iterator[str]]
+#: A reader takes a file's text and yields documents, each with the line it begins on; None: it is the file.
+Reader = Callable[[str], Iterator[tuple[int | None, str]]]
 
 #: Shorter string literals are identifiers and messages, not documents.
 SHORTEST_LITERAL = 200
 
 
-def whole(text: str) -> Iterator[str]:
+def whole(text: str) -> Iterator[tuple[None, str]]:
     """Read a file as one document."""
-    yield text
+    yield None, text
 
 
-def literals(text: str) -> Iterator[str]:
+def literals(text: str) -> Iterator[tuple[int, str]]:
     """Read the string literals of Python source from 200 characters on: packages ship texts that way."""
     for node in ast.walk(ast.parse(text)):
         if (
@@ -27,7 +27,7 @@ def literals(text: str) -> Iterator[str]:
             and isinstance(node.value, str)
             and len(node.value) >= SHORTEST_LITERAL
         ):
-            yield node.value
+            yield node.lineno, node.value
 
 
 #: Reader by the name it has in a configuration.
