@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,16 @@ def load_tokenizer(folder: Path, *, trust: bool) -> Any:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust)
+
+
+def load_image_processor(folder: Path, *, trust: bool) -> Any:
+    """Read how a folder's model wants its images prepared."""
+    if find_spec("PIL") is None:
+        raise ConfigError(f'images for {folder} need Pillow: pip install "m2m[vision]"')
+    with _opening(folder, "how images are prepared (preprocessor_config.json) in"):
+        return _class("AutoImageProcessor").from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust
+        )
 
 
 def encode(

@@ -5,7 +5,8 @@ A TASK is one of
   choice:FILE.jsonl       multiple choice by likelihood: `question`, `choices`, `answer`
   exact_match:FILE.jsonl  what the model writes on from `prompt`, held against `answer`
   generate:FILE.jsonl     what it writes on from `prompt`, judged by your own --judge FILE.py:FUNCTION
-  classify:FILE           JSON Lines with `text` and `label`; safetensors with `label` and the model's inputs
+  classify:FILE           a table (.jsonl, .csv) of `text` or `image`, and `label`; of `tokens` and `labels`;
+                          a folder of images for each class; safetensors of `label` and the model's inputs
   lm_eval:NAME            a task of the lm-evaluation-harness
   FILE.py:FUNCTION        your own: score(model) -> {metric: values}
 The model is what a Hugging Face folder given as --base describes, or what --model makes; or use a run
@@ -148,6 +149,12 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="most tokens that the model writes for `generate` and `exact_match` (default: 32)",
     )
+    add(
+        "--class-text",
+        metavar="TEXT",
+        help="what stands around a class's name {} where images are matched with texts, for `classify` "
+        "(default: This is a photo of {}.)",
+    )
     add("--stop", nargs="+", metavar="TEXT", help="what ends what it writes (default: the end of the line)")
     add(
         "--lm-eval-tasks",
@@ -209,6 +216,7 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     given = {
         "judge": args.judge,
         "max_new_tokens": args.max_new_tokens,
+        "class_text": args.class_text,
         "stop": None if args.stop is None else tuple(args.stop),
     }
     return TaskOptions(

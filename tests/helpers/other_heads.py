@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+import m2m
+from m2m.scoring.table import ScoreTable
 
 #: Sizes that all of them share.
 SIZES: dict[str, Any] = {
@@ -33,6 +37,13 @@ def write_words_tokenizer(folder: Path) -> None:
     )
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+
+
+def write_image_processor(folder: Path) -> None:
+    """Write how images are brought to 16 × 16 pixels."""
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
 
 
 def _llava() -> Any:
@@ -65,8 +76,27 @@ def _vit() -> Any:
     return ViTForImageClassification(ViTConfig(**SIGHT, **LABELS))
 
 
+def _clip() -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    return CLIPModel(CLIPConfig(text_config=TEXT, vision_config=SIGHT, projection_dim=8))
+
+
+def _bert() -> Any:
+    from transformers import BertConfig, BertForTokenClassification
+
+    return BertForTokenClassification(BertConfig(**TEXT, **LABELS))
+
+
 #: Kind to what builds one with random weights.
-KINDS: dict[str, Callable[[], Any]] = {"llava": _llava, "t5": _t5, "bart": _bart, "vit": _vit}
+KINDS: dict[str, Callable[[], Any]] = {
+    "llava": _llava,
+    "t5": _t5,
+    "bart": _bart,
+    "vit": _vit,
+    "clip": _clip,
+    "bert": _bert,
+}
 
 
 def write_models(kind: str, root: Path, names: tuple[str, ...] = ("base", "a", "b")) -> Path:
@@ -75,4 +105,43 @@ def write_models(kind: str, root: Path, names: tuple[str, ...] = ("base", "a", "
         torch.manual_seed(seed)
         KINDS[kind]().save_pretrained(root / name)
         write_words_tokenizer(root / name)
+        if kind in ("vit", "clip"):
+            write_image_processor(root / name)
     return root / names[0]
+
+
+def write_pictures(folder: Path, each: int = 3) -> list[Path]:
+    """Write a folder of random pictures of several sizes for each of the classes cat, dog and owl."""
+    import numpy as np
+    from PIL import Image
+
+    draw, files = np.random.default_rng(0), []
+    for name in LABELS["label2id"]:
+        (folder / name).mkdir(parents=True)
+        for at in range(each):
+            files.append(folder / name / f"{at}.png")
+            Image.fromarray(draw.integers(0, 255, (20 + at, 18, 3), dtype=np.uint8)).save(files[-1])
+    return files
+
+
+def scores_of(root: Path, task: str, metric: str = "loss", **more: Any) -> dict[str, float]:
+    """Score all candidates of the experts `a` and `b` and return the metric of each."""
+    out = root / f"{more.get('mode', 'resident')}.csv"
+    options = {"mode": "resident", "context": 16} | more
+    m2m.score(root / "base", {"a": root / "a", "b": root / "b"}, tasks=[task], out=out, **options)
+    with ScoreTable(out.with_suffix(".sqlite")) as table:
+        return {row.candidate: row.value for row in table.rows(metric=metric)}
+
+
+def merged(root: Path) -> Path:
+    """Merge `a` and `b` half and half to disk, as `m2m merge` does."""
+    models = [{"model": str(root / name), "parameters": {"weight": 0.5}} for name in ("a", "b")]
+    recipe = {"merge_method": "linear", "base_model": str(root / "base"), "models": models}
+    (root / "recipe.yml").write_text(json.dumps(recipe))
+    m2m.merge(root / "recipe.yml", root / "merged")
+    return root / "merged"
+
+
+def words(count: int, first: int = 0) -> str:
+    """Say so many words of the tokenizer's."""
+    return " ".join(f"w{(first + 7 * at) % 40}" for at in range(count))

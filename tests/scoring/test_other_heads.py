@@ -4,53 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from helpers.other_heads import write_models
+from helpers.other_heads import merged, scores_of, words, write_models
 
-import m2m
 from m2m.errors import ConfigError
-from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks import TaskOptions
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `huggingface`")
-WEIGHTS = {"a": 0.5, "b": 0.5}
-
-
-def score(root: Path, task: str, metric: str = "loss", **more: Any) -> dict[str, float]:
-    """Score all candidates of `a` and `b` and return the metric of each."""
-    out = root / f"{more.get('mode', 'resident')}.csv"
-    options = {"mode": "resident", "context": 16} | more
-    m2m.score(root / "base", {name: root / name for name in WEIGHTS}, tasks=[task], out=out, **options)
-    with ScoreTable(out.with_suffix(".sqlite")) as table:
-        return {row.candidate: row.value for row in table.rows(metric=metric)}
-
-
-def merged(root: Path) -> Path:
-    """Merge `a` and `b` half and half to disk, as `m2m merge` does."""
-    models = [{"model": str(root / name), "parameters": {"weight": w}} for name, w in WEIGHTS.items()]
-    recipe = {"merge_method": "linear", "base_model": str(root / "base"), "models": models}
-    (root / "recipe.yml").write_text(json.dumps(recipe))
-    m2m.merge(root / "recipe.yml", root / "merged")
-    return root / "merged"
-
-
-def words(count: int, first: int = 0) -> str:
-    return " ".join(f"w{(first + 7 * at) % 40}" for at in range(count))
 
 
 def test_a_vision_language_model_is_scored_on_text(tmp_path: Path) -> None:
     write_models("llava", tmp_path)
     (tmp_path / "text.txt").write_text(words(12))
-    scores = score(tmp_path, f"lm:{tmp_path / 'text.txt'}")
+    scores = scores_of(tmp_path, f"lm:{tmp_path / 'text.txt'}")
     model = transformers.LlavaForConditionalGeneration.from_pretrained(merged(tmp_path))
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "base")
     ids = torch.tensor([[1, *tokenizer(words(12), add_special_tokens=False)["input_ids"]]])
     with torch.no_grad():
         assert scores["a+b"] == pytest.approx(model(input_ids=ids, labels=ids).loss.item(), rel=1e-5)
-    assert score(tmp_path, f"lm:{tmp_path / 'text.txt'}", mode="streamed", memory="64MB") == scores
+    assert scores_of(tmp_path, f"lm:{tmp_path / 'text.txt'}", mode="streamed", memory="64MB") == scores
 
 
 @pytest.mark.parametrize("kind", ["t5", "bart"])
@@ -59,7 +33,7 @@ def test_an_encoder_decoder_is_scored_on_completions(tmp_path: Path, kind: str) 
     rows = [{"prompt": words(5), "completion": words(3, 4)}, {"prompt": words(2), "completion": words(6, 1)}]
     file = tmp_path / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    scores = score(tmp_path, f"lm:{file}")
+    scores = scores_of(tmp_path, f"lm:{file}")
     folder = merged(tmp_path)
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder)
     model.config.decoder_start_token_id = 2 if kind == "bart" else 0
@@ -73,13 +47,13 @@ def test_an_encoder_decoder_is_scored_on_completions(tmp_path: Path, kind: str) 
             nats += model(**asked, labels=labels).loss.item() * labels.numel()
         tokens += labels.numel()
     assert scores["a+b"] == pytest.approx(nats / tokens, rel=1e-5)
-    assert score(tmp_path, f"lm:{file}", mode="streamed", memory="64MB") == scores
+    assert scores_of(tmp_path, f"lm:{file}", mode="streamed", memory="64MB") == scores
 
 
 def test_an_encoder_reads_what_stands_before_a_window(tmp_path: Path) -> None:
     write_models("t5", tmp_path)
     (tmp_path / "text.txt").write_text(words(20))
-    scores = score(tmp_path, f"lm:{tmp_path / 'text.txt'}", options=TaskOptions(stride=8))
+    scores = scores_of(tmp_path, f"lm:{tmp_path / 'text.txt'}", options=TaskOptions(stride=8))
     model = transformers.T5ForConditionalGeneration.from_pretrained(merged(tmp_path))
     model.config.decoder_start_token_id = 0
     ids = transformers.AutoTokenizer.from_pretrained(tmp_path / "base")(words(20))["input_ids"][:-1]
@@ -96,7 +70,7 @@ def test_completions_of_a_causal_model_are_given_their_prompts(tmp_path: Path) -
     write_models("llava", tmp_path)
     file = tmp_path / "pairs.jsonl"
     file.write_text(json.dumps({"prompt": words(5) + " ", "completion": words(3, 4)}))
-    scores = score(tmp_path, f"lm:{file}")
+    scores = scores_of(tmp_path, f"lm:{file}")
     model = transformers.LlavaForConditionalGeneration.from_pretrained(merged(tmp_path))
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "base")
     ids = torch.tensor([tokenizer(f"{words(5)} {words(3, 4)}")["input_ids"]])
@@ -110,7 +84,7 @@ def test_a_task_that_the_head_cannot_do_says_which_one_can(tmp_path: Path) -> No
     write_models("vit", tmp_path)
     (tmp_path / "text.txt").write_text(words(12))
     with pytest.raises(ConfigError, match=r"lm:text.txt needs a causal .* is a classifier of images: it can"):
-        score(tmp_path, f"lm:{tmp_path / 'text.txt'}")
+        scores_of(tmp_path, f"lm:{tmp_path / 'text.txt'}")
 
 
 def test_an_encoder_decoder_chooses_and_writes(tmp_path: Path) -> None:
@@ -134,6 +108,6 @@ def test_an_encoder_decoder_chooses_and_writes(tmp_path: Path) -> None:
     quiz, asked = tmp_path / "quiz.jsonl", tmp_path / "asked.jsonl"
     quiz.write_text("\n".join(map(json.dumps, questions)))
     asked.write_text("\n".join(map(json.dumps, prompts)))
-    assert score(tmp_path, f"choice:{quiz}")["a+b"] == pytest.approx(sum(losses) / 3, rel=1e-5)
-    right = score(tmp_path, f"exact_match:{asked}", "exact_match", options=TaskOptions(max_new_tokens=4))
+    assert scores_of(tmp_path, f"choice:{quiz}")["a+b"] == pytest.approx(sum(losses) / 3, rel=1e-5)
+    right = scores_of(tmp_path, f"exact_match:{asked}", "exact_match", options=TaskOptions(max_new_tokens=4))
     assert right["a+b"] == 1

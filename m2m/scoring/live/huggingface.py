@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TORCH_NAMES
@@ -21,13 +21,14 @@ from m2m.checkpoint.hugging_face import (
     check_vocabulary,
     encode,
     load_config,
+    load_image_processor,
     load_model,
     load_tokenizer,
 )
 from m2m.errors import ConfigError
 from m2m.setups.rows.answers import Answered, AnswerTokenizer
 from m2m.setups.rows.formats import Completion
-from m2m.support.doors import read_json
+from m2m.support.doors import read_json, reading
 
 #: Longest window unless the user says so: attention costs grow with its square.
 CONTEXT = 1024
@@ -189,6 +190,69 @@ class HuggingFaceFolder:
         """
         text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """The number of each class, by the name that the configuration has for it."""
+        names: Mapping[int, str] = self._config.id2label or {}
+        return {name: number for number, name in names.items()}
+
+    def look(self, images: Sequence[Any]) -> dict[str, Tensor]:
+        """Prepare images as the folder's own image processor does.
+
+        Args:
+            images: RGB images of PIL.
+
+        Returns:
+            Arguments of the model's forward; floats have the dtype of the weights. each [images, ...]
+        """
+        with reading("what the folder's image processor prepares", self._folder, ConfigError):
+            found = self._image_processor(images=list(images), return_tensors="pt")
+        dtype = _stored_dtype(self._folder)
+        tensors = {name: field for name, field in found.items() if isinstance(field, Tensor)}
+        return {
+            name: field.to(dtype) if field.is_floating_point() else field for name, field in tensors.items()
+        }
+
+    def class_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Turn texts that images are matched with into arguments of the forward, as transformers does.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            Arguments of the model's forward. each [texts, T]
+        """
+        # SigLIP was trained on texts that are filled up to its context.
+        padding = "max_length" if self._config.model_type.startswith("siglip") else True
+        with reading("a folder with a tokenizer", self._folder, ConfigError):
+            found = self.tokenizer(
+                list(texts), padding=padding, truncation=True, max_length=self.context, return_tensors="pt",
+                return_token_type_ids=False,
+            )  # fmt: skip
+        check_vocabulary(found["input_ids"].flatten().tolist(), self._folder, self._vocabulary)
+        return dict(found)
+
+    def words(self, words: Sequence[str]) -> tuple[list[int], list[int | None]]:
+        """Turn words into tokens, with special tokens.
+
+        Args:
+            words: The words of a text.
+
+        Returns:
+            Token numbers, at most as many as the context; and the number of each token's word, or None.
+        """
+        with reading("a folder with a fast tokenizer", self._folder, ConfigError):
+            found = self.tokenizer(
+                list(words), is_split_into_words=True, truncation=True, max_length=self.context, verbose=False
+            )
+            places: list[int | None] = found.word_ids()
+        check_vocabulary(found["input_ids"], self._folder, self._vocabulary)
+        return found["input_ids"], places
+
+    @cached_property
+    def _image_processor(self) -> Any:
+        return load_image_processor(self._folder, trust=self._trust)
 
     def question(self, text: str) -> str:
         """Write what a user asks as the chat template does.

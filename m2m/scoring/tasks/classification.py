@@ -13,14 +13,13 @@ from torch.nn import functional
 
 from m2m.checkpoint import Checkpoint
 from m2m.errors import DataError
-from m2m.scoring.tasks.inputs import Tokens, json_lines, text_of
+from m2m.scoring.tasks.inputs import Tokens, text_of
+from m2m.scoring.tasks.labelled import LABEL, class_numbers, labelled_rows
 from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, at_least_float32
 from m2m.setups.protocol import Examples, logits_of
 
 #: Examples a batch.
 BATCH_SIZE = 32
-#: Name of the class numbers among a file's tensors.
-LABEL = "label"
 
 
 class ClassificationScorer(BatchedScorer):
@@ -51,15 +50,16 @@ class ClassificationScorer(BatchedScorer):
         self._names = tuple(inputs)
         self._examples = Examples((*inputs.values(), labels.long()))
         self._batch_size = batch_size
-        self.version = _content_hash(inputs, labels)
+        self.version = content_hash(inputs, labels, "classification 1")
 
     @classmethod
     def read(cls, path: Path, tokens: Tokens | None, *, limit: int | None) -> ClassificationScorer:
         """Make the task of a file.
 
         Args:
-            path: JSON Lines with `text` and `label`, a number from 0; or a safetensors file with `label` [E]
-                and the keyword arguments of the model's forward, each [E, ...].
+            path: JSON Lines or CSV with `text` and `label`, a class's number from 0 or its name; or a
+                safetensors file with `label` [E] and the keyword arguments of the model's forward, each
+                [E, ...].
             tokens: The model's tokens; None will do for tensors.
             limit: Most examples used; None for all.
 
@@ -67,7 +67,7 @@ class ClassificationScorer(BatchedScorer):
             The task.
 
         Raises:
-            DataError: If a label is not a class number.
+            DataError: If a label is no class.
         """
         task = f"classify:{path.name}"
         if path.suffix == ".safetensors":
@@ -78,9 +78,9 @@ class ClassificationScorer(BatchedScorer):
             return cls(task, {name: field[:limit] for name, field in fields.items()}, labels[:limit])
         if tokens is None:
             raise DataError(f"{path}: text needs a model with a tokenizer (a Hugging Face folder)")
-        rows = list(json_lines(path).items())[:limit]
-        texts = [tokens.encode(text_of(row, ("text",), where), special=True) for where, row in rows]
-        labels = torch.tensor([_label(row, where) for where, row in rows])
+        items = labelled_rows(path, limit)
+        texts = [tokens.encode(text_of(item.row, ("text",), item.where), special=True) for item in items]
+        labels = torch.tensor(class_numbers(items, tokens.classes))
         return cls(task, _padded(texts, tokens), labels)
 
     @property
@@ -120,13 +120,6 @@ class ClassificationScorer(BatchedScorer):
         }
 
 
-def _label(row: Mapping[str, Any], where: str) -> int:
-    label = row.get(LABEL)
-    if type(label) is not int or label < 0:
-        raise DataError(f"{where}: `{LABEL}` must be a class number from 0, got {label!r:.80}")
-    return label
-
-
 def _padded(texts: Sequence[Sequence[int]], tokens: Tokens) -> dict[str, Tensor]:
     # On the right, with a mask: a model that reads both ways must be told where a text ends.
     width = min(tokens.context, max(len(text) for text in texts))
@@ -138,8 +131,9 @@ def _padded(texts: Sequence[Sequence[int]], tokens: Tokens) -> dict[str, Tensor]
     return {tokens.input_name: ids, "attention_mask": mask}
 
 
-def _content_hash(inputs: Mapping[str, Tensor], labels: Tensor) -> str:
-    digest = hashlib.sha256(b"classification 1")
+def content_hash(inputs: Mapping[str, Tensor], labels: Tensor, kind: str) -> str:
+    """Hash examples, and the name and revision of how they are judged: the version of a task."""
+    digest = hashlib.sha256(kind.encode())
     for name, field in {**inputs, LABEL: labels}.items():
         digest.update(f"\n{name} {tuple(field.shape)} {field.dtype}\n".encode())
         digest.update(_bytes(field))

@@ -23,6 +23,9 @@ _JUDGED_BY = {
     Head.CAUSAL: "lm, choice, exact_match, generate or lm_eval",
     Head.ENCODER_DECODER: "lm, choice, exact_match, generate or lm_eval",
     Head.TEXT_CLASSES: "classify",
+    Head.TOKEN_CLASSES: "classify",
+    Head.IMAGE_CLASSES: "classify",
+    Head.IMAGE_TEXTS: "classify",
 }
 
 
@@ -109,6 +112,10 @@ class Tokens(Protocol):
         """Name of the forward's argument for where logits are wanted, bool [B, T]; empty: it gives all."""
 
     @property
+    def classes(self) -> Mapping[str, int]:
+        """The number of each class, by name; empty where the model has no names of classes."""
+
+    @property
     def ends(self) -> Sequence[int]:
         """Tokens with which the model says that its text is over; none if it has no such word."""
 
@@ -146,12 +153,14 @@ class ByteTokens:
         input_name: Name of the forward's first argument.
         learnt_name: Empty: the forward gives all logits.
         head: A causal language model's.
+        classes: None that have names.
 
     Raises:
         ConfigError: If the forward has no argument.
     """
 
     head = Head.CAUSAL
+    classes: Mapping[str, int] = {}
     start: Sequence[int] = ()
     ends: Sequence[int] = ()
     pad = 0

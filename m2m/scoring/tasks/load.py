@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from m2m.checkpoint.heads import Head
 from m2m.errors import ConfigError
 from m2m.scoring.tasks.classification import ClassificationScorer
 from m2m.scoring.tasks.function_scorer import FunctionScorer
@@ -18,10 +19,12 @@ from m2m.scoring.tasks.generation import (
     Judge,
     users_judge,
 )
-from m2m.scoring.tasks.inputs import Tokens
+from m2m.scoring.tasks.inputs import Tokens, require_head
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer
+from m2m.scoring.tasks.pictures import CLASS_TEXT, picture_scorer
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.scoring.tasks.text_loss import TextLossScorer
+from m2m.scoring.tasks.token_classes import TokenClassScorer
 from m2m.support.arguments import argument
 from m2m.support.checked import Positive, check_fields
 from m2m.support.schema import did_you_mean
@@ -42,6 +45,7 @@ class TaskOptions:
             user, through the model's chat template.
         max_new_tokens: Most tokens that are written for `generate` and `exact_match`.
         stop: Texts that end an answer; they are cut off with all after them.
+        class_text: What stands around a class's name, `{}`, where images are matched with texts.
         lm_eval_tasks: Folder of lm-evaluation-harness task files.
         trust_remote_code: Whether Python code in a Hugging Face model's folder may run.
     """
@@ -52,6 +56,7 @@ class TaskOptions:
     chat: bool = False
     max_new_tokens: Positive = MAX_NEW_TOKENS
     stop: tuple[str, ...] = STOP
+    class_text: str = CLASS_TEXT
     lm_eval_tasks: Path | None = None
     trust_remote_code: bool = False
 
@@ -64,7 +69,7 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
 
     Args:
         word: `lm:FILE`, `choice:FILE.jsonl`, `exact_match:FILE.jsonl`, `generate:FILE.jsonl`,
-            `classify:FILE`, `lm_eval:NAME`, or `FILE.py:FUNCTION`.
+            `classify:FILE_OR_FOLDER`, `lm_eval:NAME`, or `FILE.py:FUNCTION`.
         root: Folder that relative paths start from.
         tokens: Gives the model's tokens, or raises an error that says how to get them.
         options: What the command says about its tasks.
@@ -101,11 +106,24 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
             )
         ]
     if kind == "classify":
-        known = None if path.suffix == ".safetensors" else tokens()
-        return [ClassificationScorer.read(path, known, limit=options.limit)]
+        return [_classify(path, tokens, options)]
     from m2m.scoring.tasks.lm_eval_harness import load_harness_tasks
 
     return load_harness_tasks(rest, tokens(), include=options.lm_eval_tasks, limit=options.limit)
+
+
+def _classify(path: Path, tokens: Callable[[], Tokens], options: TaskOptions) -> Scorer:
+    if path.suffix == ".safetensors":
+        return ClassificationScorer.read(path, None, limit=options.limit)
+    model = tokens()
+    if path.is_dir() or model.head in (Head.IMAGE_CLASSES, Head.IMAGE_TEXTS):
+        require_head(f"classify:{path.name}", model, Head.IMAGE_CLASSES, Head.IMAGE_TEXTS)
+        return picture_scorer(path, model, limit=options.limit, class_text=options.class_text)
+    if model.head is Head.TOKEN_CLASSES:
+        return TokenClassScorer.read(path, model, limit=options.limit)
+    if model.head is not Head.CAUSAL:  # modules of the user's own may classify
+        require_head(f"classify:{path.name}", model, Head.TEXT_CLASSES)
+    return ClassificationScorer.read(path, model, limit=options.limit)
 
 
 def _judge(word: str, kind: str, root: Path, options: TaskOptions) -> Judge:

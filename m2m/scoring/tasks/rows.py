@@ -145,13 +145,13 @@ def model_inputs(rows: Sequence[Row], input_name: str) -> tuple[dict[str, Tensor
     """
     if isinstance(rows[0], Pair):
         # The decoder is given the labels, and moves them on by one as its own model does.
-        targets = _padded([row.tokens for row in rows], NOTHING)
+        targets = padded([row.tokens for row in rows], NOTHING)
         given = [row.given for row in rows if isinstance(row, Pair)]
-        mask = _padded([[1] * len(row) for row in given], 0)
-        return {input_name: _padded(given, 0), "attention_mask": mask, "labels": targets}, targets
-    ids = _padded([row.tokens[:-1] for row in rows], 0)
+        mask = padded([[1] * len(row) for row in given], 0)
+        return {input_name: padded(given, 0), "attention_mask": mask, "labels": targets}, targets
+    ids = padded([row.tokens[:-1] for row in rows], 0)
     wanted = [[NOTHING] * (row.length - row.scored) + [*row.tokens[-row.scored :]] for row in rows]
-    return {input_name: ids}, _padded(wanted, NOTHING)
+    return {input_name: ids}, padded(wanted, NOTHING)
 
 
 def _last_pair(before: Sequence[int], wanted: Sequence[int], tokens: Tokens) -> Pair:
@@ -168,7 +168,8 @@ def _check_scored(scored: int, text: str, tokens: Tokens, where: str) -> None:
         raise DataError(f"{where}: {text!r:.60} has {scored} tokens to predict, wanted 1 to {tokens.context}")
 
 
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+def padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+    """Put rows of numbers together, filled up on the right. int64 [rows, longest]."""
     filled = torch.full((len(rows), max(map(len, rows))), filler, dtype=torch.int64)
     for line, row in zip(filled, rows, strict=True):
         line[: len(row)] = torch.tensor(row)

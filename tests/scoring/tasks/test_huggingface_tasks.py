@@ -63,7 +63,7 @@ def test_texts_are_classified_whatever_their_padding(tmp_path: Path) -> None:
         assert scores.values["accuracy"][at] == (own.logits.argmax() == 1)
         assert scores.values["loss"][at] == pytest.approx(own.loss.item(), rel=1e-4)
     path.write_text('{"text": "a", "label": "one"}')
-    with pytest.raises(DataError, match="line 1: `label` must be a class number from 0, got 'one'"):
+    with pytest.raises(DataError, match="line 1: 'one' is none of the model's 3 classes: it has"):
         ClassificationScorer.read(path, tiny, limit=None)
 
 
