@@ -83,6 +83,18 @@ class AlignedCheckpoint(Checkpoint):
         return {name: kept for name, kept in self.donor.tied.items() if name not in self._found}
 
 
+def is_auxiliary(name: str) -> bool:
+    """Say whether a tensor is of a head that predicts further tokens, which models run without.
+
+    Args:
+        name: Its name.
+
+    Returns:
+        Whether it is.
+    """
+    return bool(_AUXILIARY.search(name))
+
+
 def align(
     donor: Checkpoint,
     models: Sequence[Checkpoint],
@@ -117,7 +129,7 @@ def align(
         kept |= {name for name in donor.tensors if _fits(name, exclude)}
     sides = [_Side(donor, model, kept, exclude) for model in models]
     lacked = set.intersection(*(set(side.missing) for side in sides)) if sides else set()
-    alone = sorted(name for name in lacked if _AUXILIARY.search(name))
+    alone = sorted(name for name in lacked if is_auxiliary(name))
     notes = [note for side in sides for note in side.notes]
     for side in sides:
         notes += side.settle(

@@ -7,6 +7,7 @@ nobody is asked, and whatever else a folder makes transformers throw is one line
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,12 @@ from typing import Any
 import torch
 
 from m2m.checkpoint import Checkpoint
-from m2m.errors import ConfigError
+from m2m.checkpoint.aligned import is_auxiliary
+from m2m.checkpoint.buffers import is_buffer
+from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
+from m2m.checkpoint.layout import Layout, Part
+from m2m.checkpoint.traced import TracedTensor, unfollowed
+from m2m.errors import CheckpointError, ConfigError
 from m2m.support.arguments import argument
 from m2m.support.doors import read_json, reading
 
@@ -101,11 +107,97 @@ def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torc
         )
 
 
-def build_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:
-    """Build a folder's model with weights as for training from scratch; arguments as of `load_model`."""
-    _check_size(folder, auto, config, trust=trust)
-    with _opening(folder, f"a model for {auto}"):
-        return _from_config(auto, config, trust=trust, dtype=dtype)
+def build_hollow_model(
+    folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype
+) -> tuple[Any, Layout]:
+    """Build a folder's model as `load_model` does, its stored weights without memory; arguments as there.
+
+    Transformers loads tensors that have no numbers but know where they come from, so it is transformers that
+    says how stored tensors make up the module's.
+
+    Args:
+        folder: The folder.
+        auto: Name of transformers' class.
+        config: The folder's configuration.
+        trust: Whether Python code in the folder may run.
+        dtype: Type of the module's floats, unless the model asks for another.
+
+    Returns:
+        The model, its weights on the meta device, and how the folder's tensors make them up.
+
+    Raises:
+        CheckpointError: If transformers computes with a weight while loading it, or one has another shape.
+        ConfigError: If it is no model for that class.
+    """  # noqa: DOC502 - partly raised by what is called
+    kind = _check_size(folder, auto, config, trust=trust)
+    checkpoint = Checkpoint(folder)
+    stored = {name: _traced(info, name) for name, info in checkpoint.tensors.items()}
+    stored |= {name: stored[kept] for name, kept in checkpoint.tied.items()}
+    with unfollowed() as problems, _opening(folder, f"a model for {auto}"), _quiet():
+        model, report = kind.from_pretrained(
+            None, config=config, state_dict=stored, dtype=dtype, ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )  # fmt: skip
+    for name, got, wanted in sorted(report["mismatched_keys"]):
+        raise CheckpointError(
+            f"{folder}: tensor {name!r} has shape {list(got)}, wanted {list(wanted)} as config.json says"
+        )
+    layout = _hollowed(model, checkpoint, set(report["unexpected_keys"]))
+    unfilled = {name for name, _ in model.named_parameters()} - {part.target for part in layout.parts}
+    if unfilled and problems:
+        raise CheckpointError(
+            f"{folder}: transformers makes {sorted(unfilled)[0]!r} of stored tensors in a way that cannot be "
+            f"followed: {problems[0]}"
+        )
+    layout.boxes(str(folder), {(name,): tensor for name, tensor in model.state_dict().items()})
+    return model, layout
+
+
+def _hollowed(model: torch.nn.Module, checkpoint: Checkpoint, unexpected: set[str]) -> Layout:
+    # Puts plain tensors in the place of traced ones, tied ones still one object.
+    parts: list[Part] = []
+    plain: dict[int, torch.Tensor] = {}
+    own = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if isinstance(tensor, TracedTensor):
+            parts += tensor.parts(name)
+        elif not isinstance(tensor, torch.nn.Parameter):
+            own.add(name)
+    for module in model.modules():
+        for name, tensor in {**module._parameters, **module._buffers}.items():
+            if isinstance(tensor, TracedTensor):
+                setattr(module, name, plain.setdefault(id(tensor), _without_blocks(tensor)))
+    unused = {*checkpoint.tensors} - {part.stored for part in parts}
+    # What is reported under a name that the loader made up could be any of them.
+    known = unexpected if unexpected <= unused else unused
+    strange = {name for name in known if not is_auxiliary(name) and not is_buffer(checkpoint.tensors[name])}
+    parts += [Part.whole(name, checkpoint.tensors[name].shape, name) for name in sorted(strange)]
+    return Layout(tuple(parts), frozenset(own))
+
+
+def _without_blocks(tensor: TracedTensor) -> torch.Tensor:
+    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty
+
+
+def _traced(info: TensorInfo, name: str) -> TracedTensor:
+    return TracedTensor.stored(name, info.shape, getattr(torch, TORCH_NAMES[info.dtype]))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Nothing is loaded yet: what transformers would say about it is said where it is.
+    from transformers.utils import logging as said
+
+    level = said.get_verbosity()
+    said.set_verbosity(logging.CRITICAL)
+    try:
+        with _no_bar():
+            yield
+    finally:
+        said.set_verbosity(level)
 
 
 def trainer_groups(folder: Path) -> tuple[list[str], list[str]]:
@@ -165,15 +257,16 @@ def _from_config(auto: str, config: Any, *, trust: bool, **how: Any) -> Any:
     return kind._from_config(config, **how)  # a model's own class
 
 
-def _check_size(folder: Path, auto: str, config: Any, *, trust: bool) -> None:
-    # Builds it without memory first: a configuration can describe a model that no machine could hold.
+def _check_size(folder: Path, auto: str, config: Any, *, trust: bool) -> type[Any]:
+    # Builds it without memory first: a configuration can describe a model that no machine could hold. Returns
+    # its class.
     tensors = Checkpoint(folder).tensors.values()
     stored = sum(tensor.elements for tensor in tensors)
     counter = _Counter(
         folder, _MOST_TIMES * stored + _MOST_MORE, _MOST_TIMES * len(tensors) + _MOST_MORE // 64
     )
     with _opening(folder, f"a model for {auto}"), counter, torch.device("meta"):
-        _from_config(auto, config, trust=trust)
+        return type(_from_config(auto, config, trust=trust))
 
 
 class _Counter:

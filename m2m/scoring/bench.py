@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from m2m.checkpoint.layout import Layout
 from m2m.errors import ConfigError
 from m2m.scoring.live.huggingface import HuggingFaceFolder, is_model_folder
 from m2m.scoring.streamed.weights import build_on_meta
@@ -20,6 +21,11 @@ from m2m.scoring.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.support.arguments import argument
 from m2m.support.user_code import load_function
+
+
+def no_layout() -> Layout | None:
+    """Say that every stored tensor is the module's of its name."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,14 @@ class Bench:
         build_empty: The same without reading weights, for a model that does not fit in memory.
         architecture: Content hash of what decides the module besides its weights; part of the cache key.
         scorers: The tasks.
+        layout: Says how stored tensors make up the module's; None: each is the module's of its name.
     """
 
     build: Callable[[], nn.Module]
     build_empty: Callable[[], nn.Module]
     architecture: str
     scorers: Sequence[Scorer]
+    layout: Callable[[], Layout | None] = no_layout
 
 
 def setup_bench(known: Targets, targets: Sequence[str], split: str = "validation") -> Bench:
@@ -57,6 +65,7 @@ def task_bench(
     """Score on tasks as users spell them, with the module of a factory, or else of the base's folder."""
     # Relative paths of tasks and factory start from `root`; None: the current folder.
     place = root or Path()
+    layout = no_layout
     if model is not None:
         factory = load_function(model, place, argument("model"))
         build = build_empty = _checked(factory, model)
@@ -64,6 +73,7 @@ def task_bench(
     elif is_model_folder(base):
         folder = HuggingFaceFolder(base, context, trust=(options or TaskOptions()).trust_remote_code)
         build, build_empty, architecture = folder.build, folder.build_empty, folder.architecture
+        layout = folder.layout
     else:
         raise ConfigError(
             f"{base} is no Hugging Face folder (it has no config.json): "
@@ -82,7 +92,7 @@ def task_bench(
     scorers = [
         scorer for task in tasks for scorer in load_tasks(task, place, tokens, options or TaskOptions())
     ]
-    return Bench(build, build_empty, architecture, scorers)
+    return Bench(build, build_empty, architecture, scorers, layout)
 
 
 def _checked(factory: Callable[[], Any], name: str) -> Callable[[], nn.Module]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.checkpoint import Checkpoint
+from m2m.checkpoint import Checkpoint, align
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.checks import check_ties
 from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest, verified_state
@@ -52,11 +52,13 @@ class Models:
         base: θ₀.
         experts: The experts by name: whole models, and the base model with an adapter on it. [N]
         hashes: Of all their files.
+        kept: Tensors that are the base model's in every merged model: buffers, and heads that only it has.
     """
 
     base: Checkpoint
     experts: Mapping[str, Checkpoint]
     hashes: FileHashes
+    kept: frozenset[str] = frozenset()
 
     @cached_property
     def sums(self) -> Mapping[str, OtherSum]:
@@ -117,8 +119,11 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
     check_names(named, "expert")
     found = {name: _open(path, root) for name, path in named.items()}
     _check_different(found)
+    aligned = align(root, [*found.values()])
+    for note in aligned.notes:
+        _log.warning("%s", note)
     with FileHashes(_files(root, found)) as hashes:
-        yield Models(root, found, hashes)
+        yield Models(root, dict(zip(found, aligned.models, strict=True)), hashes, aligned.kept)
 
 
 @contextmanager

@@ -94,7 +94,7 @@ class ScoreSource:
             streamed = StreamedWalk(
                 self.bench.build_empty, self.models.base, [*self.models.experts.values()], matrix, scorers,
                 memory=self._memory, threads=means.threads, progress=self._progress, spill=means.spill,
-                passes=means.passes, names=labels,
+                passes=means.passes, names=labels, layout=self.bench.layout,
             )  # fmt: skip
             self.choice = choice
             return self._counted(streamed)
@@ -122,7 +122,11 @@ class ScoreSource:
             if choice.copied:
                 states = [moved_state(state, device) for state in states]
             base, names = mapped_state(models.base), list(models.experts)
-            self._live = LiveModel(self.bench.build(), base, states, names, device, models.sums)
+            layout = self.bench.layout()  # before weights are loaded: it says best what does not fit
+            self._live = LiveModel(
+                self.bench.build(), base, states, names, device, models.sums,
+                layout=layout, kept=models.kept,
+            )  # fmt: skip
             self._kept.enter_context(keeping_memory())
         return self._live
 

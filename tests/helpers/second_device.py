@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from m2m import ops
-from m2m.scoring.live import live_model, staging
+from m2m.scoring.live import box_sums, staging
 
 
 def second_device(patch: pytest.MonkeyPatch) -> torch.device:
@@ -24,7 +24,7 @@ def second_device(patch: pytest.MonkeyPatch) -> torch.device:
         backend.init()
         vars(second_device)["ready"] = True
     patch.setattr(torch, "inference_mode", torch.no_grad)
-    for module in (live_model, staging):
+    for module in (box_sums, staging):
         patch.setattr(module, "weighted_sum_into", _by_way_of_the_cpu)
     return torch.device("lazy", 0)
 

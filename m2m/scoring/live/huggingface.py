@@ -1,4 +1,4 @@
-"""A Hugging Face model folder: its module in its own dtype, under the names of its files, and its tokens."""
+"""A Hugging Face model folder: its module in its own dtype, how its files make it up, and its tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TORCH_NAMES
 from m2m.checkpoint.heads import Head, model_class, text_config
 from m2m.checkpoint.hugging_face import (
-    build_model,
+    build_hollow_model,
     check_vocabulary,
     encode,
     load_config,
@@ -25,6 +25,7 @@ from m2m.checkpoint.hugging_face import (
     load_model,
     load_tokenizer,
 )
+from m2m.checkpoint.layout import Layout
 from m2m.errors import ConfigError
 from m2m.setups.rows.answers import Answered, AnswerTokenizer
 from m2m.setups.rows.formats import Completion
@@ -69,6 +70,7 @@ class HuggingFaceFolder:
         if find_spec("transformers") is None:
             raise ConfigError(f'{folder} needs transformers: pip install "m2m[huggingface]"')
         self._folder, self._trust, self._template = folder, trust, template
+        self._layout: Layout | None = None
         self._config = load_config(folder, trust=trust)
         self._auto, self.head = model_class(self._config, trust=trust)
         self._text = text_config(self._config)
@@ -101,9 +103,21 @@ class HuggingFaceFolder:
         """Build the module without reading weights, in the dtype that they are stored in.
 
         Returns:
-            The module, in evaluation mode, with weights as for training from scratch.
+            The module, in evaluation mode, its weights on the meta device.
         """
-        return self._ready(build_model(self._folder, self._auto, self._config, **self._how))
+        module, self._layout = build_hollow_model(self._folder, self._auto, self._config, **self._how)
+        return self._ready(module)
+
+    def layout(self) -> Layout:
+        """Say how the tensors of a folder of this model make up the module's.
+
+        Returns:
+            What transformers does with the tensors of this folder.
+        """
+        if self._layout is None:
+            self.build_empty()
+        assert self._layout is not None
+        return self._layout
 
     def build(self) -> nn.Module:
         """Build the module with the folder's weights, in the dtype that they are stored in.
@@ -125,7 +139,6 @@ class HuggingFaceFolder:
             # T5's configuration may leave out what a decoder begins with.
             model.config.decoder_start_token_id = self.pad if begin is None else begin
         module: nn.Module = model.eval()
-        use_stored_names(module)
         return module
 
     @cached_property
@@ -341,36 +354,3 @@ def _stored_dtype(folder: Path) -> torch.dtype:
         raise ConfigError(f"{folder} holds no floating-point weights")
     dtype: torch.dtype = getattr(torch, TORCH_NAMES[elements.most_common(1)[0][0]])
     return dtype
-
-
-def use_stored_names(model: Any) -> None:
-    """Rename the entries of a module's state to what checkpoints of it hold, where these differ.
-
-    From version 5 on, transformers stores some layouts under their old names: the `lm_head.weight` of a
-    GPT-NeoX is `embed_out.weight` in every folder, loaded and saved through a list of renamings. Only what
-    `state_dict` says changes.
-
-    Args:
-        model: A module of transformers; a weight that transformers stores in another form keeps its name.
-    """
-    stored = _stored_names(model)
-
-    def rename(module: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
-        for name, other in stored.items():
-            if prefix + name in state:
-                state[prefix + other] = state.pop(prefix + name)
-
-    if stored:
-        model.register_state_dict_post_hook(rename)
-
-
-def _stored_names(model: Any) -> dict[str, str]:
-    try:
-        from transformers.core_model_loading import revert_weight_conversion
-    except ImportError:  # an older version, which has one name for each
-        return {}
-    marks = {name: torch.empty(tensor.shape, device="meta") for name, tensor in model.state_dict().items()}
-    names = {id(mark): name for name, mark in marks.items()}
-    reverted: dict[str, Any] = revert_weight_conversion(model, dict(marks))
-    pairs = {names.get(id(mark)): stored for stored, mark in reverted.items()}
-    return {name: stored for name, stored in pairs.items() if name is not None and name != stored}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,9 +11,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from m2m.checkpoint.layout import Box, Layout, Part
 from m2m.errors import CheckpointError, ConfigError, MixtureError
-from m2m.ops import accumulation_dtype, weighted_sum_into
-from m2m.scoring.live.staging import sum_from_host
+from m2m.ops import accumulation_dtype
+from m2m.scoring.live.box_sums import sum_into_boxes, walking_order
 from m2m.support.arrays import Floats
 
 
@@ -31,58 +32,88 @@ class OtherSum(Protocol):
 
 
 @dataclass(frozen=True)
-class _Slot:
-    """One tensor of the module and what may go into it.
+class _Place:
+    """The memory of one tensor of the module, or of several that are tied.
 
     Attributes:
-        names: Its names, several where tensors are tied.
-        holders: The module's parameter or buffer objects, several where tensors are tied. each [*shape]
-        order: The axes in the order they lie in memory.
-        live: The module's own memory, axes in that order. [*S]
-        base: θ₀'s tensor, axes likewise. [*S]
-        experts: The experts' tensors, axes likewise; all with the module, or all in host memory. [N] of [*S]
-        other: What merged tensors are sums of instead of the experts'; None if they are not.
+        names: Its names.
+        holders: The module's parameter or buffer objects. each [*shape]
+        live: The module's own memory. [*shape]
     """
 
     names: tuple[str, ...]
     holders: tuple[Tensor, ...]
-    order: tuple[int, ...]
     live: Tensor
-    base: Tensor
-    experts: tuple[Tensor, ...]
-    other: OtherSum | None
-
-    def write(self, outs: Sequence[Tensor], alpha: Tensor, threads: int | None) -> None:
-        """Merge into tensors that lie like `live`; those that are never averaged are copied."""
-        if not self.live.is_floating_point():
-            for out in outs:
-                out.copy_(self.experts[0])
-        elif self.other is not None:
-            self._write_other(self.other, outs, alpha, threads)
-        else:
-            together = self.experts[0].device == self.live.device
-            merge = weighted_sum_into if together else sum_from_host
-            merge(outs, self.experts, alpha, threads=threads)
-
-    def _write_other(
-        self, other: OtherSum, outs: Sequence[Tensor], alpha: Tensor, threads: int | None
-    ) -> None:
-        if self.live.device.type == "cpu" and list(self.order) == sorted(self.order):
-            other.write(outs, alpha.numpy(), threads)
-            return
-        merged = [torch.empty(self.holders[0].shape, dtype=self.live.dtype) for _ in outs]
-        other.write(merged, alpha.numpy(), threads)
-        for out, tensor in zip(outs, merged, strict=True):
-            out.copy_(tensor.permute(self.order))
 
     def hold(self, memory: Tensor) -> None:
         """Let the module use this memory."""
         for holder in self.holders:
-            holder.data = memory.permute(self.back())
+            holder.data = memory
 
-    def back(self) -> list[int]:
-        """Return where each axis of the tensor lies in `live`."""
-        return sorted(range(len(self.order)), key=self.order.__getitem__)
+    def stacked(self, count: int) -> Tensor:
+        """Take memory for several candidates, each one's lying as the module's does: [K, *shape]."""
+        size = self.live.numel()
+        strides = (size, *self.live.stride())
+        return torch.empty_strided(
+            (count, *self.live.shape), strides, dtype=self.live.dtype, device=self.live.device
+        )
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A box of a place, and what may go into it.
+
+    Attributes:
+        place: Number of the place.
+        part: What of the stored tensor it is, and where it lies.
+        order: The axes in the order in which both are walked through.
+        shape: Shape of the stored tensor.
+        dtype: Type of the merged tensor as it would be stored; the module's may be another.
+        base: θ₀'s part, axes in that order. [*S]
+        experts: The experts' parts, axes likewise; all with the module, or all in host memory. [N] of [*S]
+        other: What merged tensors are sums of instead of the experts'; None if they are not.
+        merged: Whether it is averaged; else `experts` has the one tensor that every candidate has.
+    """
+
+    place: int
+    part: Part
+    order: tuple[int, ...]
+    shape: torch.Size
+    dtype: torch.dtype
+    base: Tensor
+    experts: tuple[Tensor, ...]
+    other: OtherSum | None
+    merged: bool
+
+    def write(self, memories: Sequence[Tensor], alpha: Tensor, threads: int | None) -> None:
+        """Merge into the places' memories; what is never averaged is copied."""
+        outs = [self.part.within(memory).permute(self.order) for memory in memories]
+        if not self.merged:
+            for out in outs:
+                out.copy_(self.experts[0])
+            return
+        if self.other is not None:
+            self._write_other(self.other, outs, alpha, threads)
+            return
+        sum_into_boxes(outs, self.experts, alpha, self.dtype, threads=threads)
+
+    def _write_other(
+        self, other: OtherSum, outs: Sequence[Tensor], alpha: Tensor, threads: int | None
+    ) -> None:
+        first = outs[0]
+        if (first.shape, first.dtype, first.device.type) == (self.shape, self.dtype, "cpu") and (
+            self.part.is_run and first.is_contiguous() and list(self.order) == sorted(self.order)
+        ):
+            other.write(outs, alpha.numpy(), threads)
+            return
+        merged = [torch.empty(self.shape, dtype=self.dtype) for _ in outs]
+        other.write(merged, alpha.numpy(), threads)
+        for out, tensor in zip(outs, merged, strict=True):
+            out.copy_(self.part.of(tensor).permute(self.order))
+
+    def write_base(self, memory: Tensor) -> None:
+        """Write θ₀ into the place's memory."""
+        self.part.within(memory).permute(self.order).copy_(self.base)
 
 
 class LiveModel:
@@ -91,11 +122,13 @@ class LiveModel:
     Args:
         model: The module to write into.
         base: θ₀, tensor by name.
-        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        experts: The experts' states, with the base's names and shapes; floats may be of other types. [N]
         names: What messages call the experts; their numbers if not given. [N]
         device: Where the module is moved to, and candidates are merged; None: where it is. The states may
             be there too, or in host memory.
         sums: By the base's names, tensors of merged models that are other sums than the experts' tensors'.
+        layout: How stored tensors make up the module's; None: each is the module's of its name.
+        kept: Tensors, by the base's names, that are the base's in every merged model.
 
     Attributes:
         model: The module.
@@ -114,19 +147,27 @@ class LiveModel:
         names: Sequence[str] | None = None,
         device: torch.device | None = None,
         sums: Mapping[str, OtherSum] | None = None,
+        layout: Layout | None = None,
+        kept: Collection[str] = (),
     ) -> None:
         self.model = model
         self.experts = len(experts)
         tied = _tied_tensors(model)
         if device is not None:
             tied = _moved(model, tied, device)
-        _check_names("the base model", base, tied)
+        shapes = {name: tuple(tensor.shape) for name, tensor in base.items()}
+        layout = layout or Layout.plain(shapes)
+        boxes = layout.boxes("the base model", {names: holders[0] for names, holders in tied.items()})
         who = [f"expert {name}" for name in names or range(len(experts))]
-        other = sums or {}
-        for name, expert in zip(who, experts, strict=True):
-            _check_like_base(name, expert, base, other)
         named = dict(zip(who, experts, strict=True))
-        self._slots = [_slot(tensors, holders, base, named, other) for tensors, holders in tied.items()]
+        for name, expert in named.items():
+            _check_like_base(name, expert, base, sums or {}, kept)
+        self._places = [_Place(names, tied[names], tied[names][0].detach()) for names in boxes]
+        self._slots = [
+            _slot(place, self._places[place].live, box, base, named, sums or {}, kept)
+            for place, found in enumerate(boxes.values())
+            for box in found
+        ]
         self._ahead: list[list[Tensor]] = []
         self._in_memory: Tensor | None = None
 
@@ -141,9 +182,10 @@ class LiveModel:
             threads: CPU threads of the sum; None for the kernel's own choice.
         """
         alpha = torch.from_numpy(checked_weights(weights, self.experts))
+        for place in self._places:
+            place.hold(place.live)
         for slot in self._slots:
-            slot.hold(slot.live)
-            slot.write([slot.live], alpha, threads)
+            slot.write([self._places[slot.place].live], alpha, threads)
 
     def merge_ahead(self, weights: ArrayLike, threads: int | None = None) -> None:
         """Merge several candidates in one pass over the experts, for `show` to put them into the module.
@@ -160,8 +202,8 @@ class LiveModel:
             return
         self._in_memory = None  # until all of it is there
         self.make_room(len(alpha))
-        for at, slot in enumerate(self._slots):
-            slot.write([model[at] for model in self._ahead[: len(alpha)]], alpha, threads)
+        for slot in self._slots:
+            slot.write([model[slot.place] for model in self._ahead[: len(alpha)]], alpha, threads)
         self._in_memory = alpha
 
     def make_room(self, candidates: int) -> None:
@@ -171,7 +213,7 @@ class LiveModel:
             candidates: K.
         """
         while len(self._ahead) < candidates:
-            self._ahead.append([torch.empty_like(slot.live) for slot in self._slots])
+            self._ahead.append([torch.empty_like(place.live) for place in self._places])
 
     def show(self, candidate: int) -> None:
         """Let the module use the weights of a candidate of the last `merge_ahead`; nothing is copied.
@@ -179,8 +221,8 @@ class LiveModel:
         Args:
             candidate: Its row.
         """
-        for slot, memory in zip(self._slots, self._ahead[candidate], strict=True):
-            slot.hold(memory)
+        for place, memory in zip(self._places, self._ahead[candidate], strict=True):
+            place.hold(memory)
 
     def merge_stacked(self, weights: ArrayLike, threads: int | None = None) -> dict[str, Tensor]:
         """Merge several candidates in one pass into tensors of their own; the module stays as it is.
@@ -195,19 +237,18 @@ class LiveModel:
             By name, the candidates' tensors along a new first axis. each [K, *shape]
         """
         alpha = torch.from_numpy(checked_weights(weights, self.experts))
-        state = {}
+        memories = [place.stacked(len(alpha)) for place in self._places]
         for slot in self._slots:
-            memory = slot.live.new_empty((len(alpha), *slot.live.shape))
-            slot.write(memory.unbind(), alpha, threads)
-            stacked = memory.permute(0, *(1 + axis for axis in slot.back()))
-            state.update(dict.fromkeys(slot.names, stacked))
-        return state
+            slot.write(memories[slot.place].unbind(), alpha, threads)
+        pairs = zip(self._places, memories, strict=True)
+        return {name: memory for place, memory in pairs for name in place.names}
 
     def restore(self) -> None:
         """Give the module its own memory back, with the base weights θ₀ in it."""
+        for place in self._places:
+            place.hold(place.live)
         for slot in self._slots:
-            slot.hold(slot.live)
-            slot.live.copy_(slot.base)
+            slot.write_base(self._places[slot.place].live)
 
 
 def checked_weights(weights: ArrayLike, experts: int) -> Floats:
@@ -260,27 +301,27 @@ def _moved(
     return moved
 
 
-def _check_names(who: str, base: Mapping[str, Tensor], tied: Iterable[tuple[str, ...]]) -> None:
-    missing = [names[0] for names in tied if not any(name in base for name in names)]
-    unknown = sorted(set(base) - {name for names in tied for name in names})
-    if missing or unknown:
-        raise CheckpointError(f"{who} does not fit the module: missing {missing[:5]}, unknown {unknown[:5]}")
-
-
 def _check_like_base(
-    who: str, expert: Mapping[str, Tensor], base: Mapping[str, Tensor], sums: Mapping[str, OtherSum]
+    who: str,
+    expert: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    sums: Mapping[str, OtherSum],
+    kept: Collection[str],
 ) -> None:
     missing, unknown = sorted(set(base) - set(expert)), sorted(set(expert) - set(base))
     if missing or unknown:
         raise CheckpointError(f"{who} is not like the base: missing {missing[:5]}, unknown {unknown[:5]}")
     for name, wanted in base.items():
+        if name in kept:
+            continue
         if name not in sums or expert[name].shape != wanted.shape:
             _check_kind(f"{who}, tensor {name}", expert[name], wanted)
         _check_finite(f"{who}, tensor {name}", expert[name])
 
 
 def _check_kind(where: str, got: Tensor, wanted: Tensor) -> None:
-    if got.shape != wanted.shape or got.dtype != wanted.dtype:
+    both_floats = got.is_floating_point() and wanted.is_floating_point()
+    if got.shape != wanted.shape or (got.dtype != wanted.dtype and not both_floats):
         raise CheckpointError(
             f"{where}: got {list(got.shape)} {got.dtype}, wanted {list(wanted.shape)} {wanted.dtype}"
         )
@@ -296,27 +337,44 @@ def _check_finite(where: str, tensor: Tensor) -> None:
 
 
 def _slot(
-    names: tuple[str, ...],
-    holders: tuple[Tensor, ...],
+    place: int,
+    live: Tensor,
+    box: Box,
     base: Mapping[str, Tensor],
     experts: Mapping[str, Mapping[str, Tensor]],
     sums: Mapping[str, OtherSum],
+    kept: Collection[str],
 ) -> _Slot:
-    live = holders[0].detach()
-    source, *others = [name for name in names if name in base]
-    first, *_ = experts.values()
+    part, source = box.first, box.first.stored
+    _check_kind(f"the base model, tensor {source}", part.of(base[source]), part.within(live))
+    is_kept = source in kept
+    merged = live.is_floating_point() and not is_kept
+    if not is_kept:
+        _check_alike(box, experts, equal=not merged)
+    # Both are walked through as the module's memory lies; a part that is no run of its stored tensor as that
+    # lies, so that no expert has to be copied for it.
+    order = walking_order(live.stride() if part.is_run else part.strides)
+    found = [part.of(state[source]).permute(order) for state in (base, *experts.values())]
+    if part.is_run:
+        found = [tensor.contiguous() for tensor in found]
+    terms = found[1:] if merged else found[:1] if is_kept else found[1:2]
+    other = sums.get(source) if merged else None
+    stored = base[source]
+    return _Slot(place, part, order, stored.shape, stored.dtype, found[0], tuple(terms), other, merged)
+
+
+def _check_alike(box: Box, experts: Mapping[str, Mapping[str, Tensor]], *, equal: bool) -> None:
+    # Tied tensors that are stored each, and those that are never averaged, leave no choice only if equal.
+    part, (first, *_) = box.first, experts.values()
     for who, expert in experts.items():
-        for other in others:
-            if not torch.equal(expert[source], expert[other]):
-                raise CheckpointError(f"{who}: {source} and {other} are tied in the module but differ")
-        if not live.is_floating_point() and not torch.equal(expert[source], first[source]):
+        own = part.of(expert[part.stored])
+        for other in box.parts[1:]:
+            if not torch.equal(own, other.of(expert[other.stored])):
+                raise CheckpointError(
+                    f"{who}: {part.stored} and {other.stored} are tied in the module but differ"
+                )
+        if equal and not torch.equal(own, part.of(first[part.stored])):
             raise CheckpointError(
-                f"{who}, tensor {source}: {live.dtype} is never averaged, but differs from another expert's"
+                f"{who}, tensor {part.stored}: {own.dtype} is never averaged, but differs from another "
+                "expert's"
             )
-    _check_kind(f"the base model, tensor {source}", base[source], live)
-    order = tuple(sorted(range(live.dim()), key=live.stride, reverse=True))
-    lying = [
-        tensor.permute(order).contiguous()
-        for tensor in (base[source], *(e[source] for e in experts.values()))
-    ]
-    return _Slot(names, holders, order, live.permute(order), lying[0], tuple(lying[1:]), sums.get(source))

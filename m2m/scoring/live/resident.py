@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from m2m.checkpoint.layout import Layout
 from m2m.scoring.heap import keeping_memory
 from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.tasks.scorer import Scorer, Scores, score_model
@@ -25,6 +26,7 @@ def score_candidates(
     *,
     threads: int | None = None,
     ahead: int = AHEAD,
+    layout: Layout | None = None,
 ) -> Iterator[tuple[int, list[Scores]]]:
     """Score the merged model of every candidate, one after the other.
 
@@ -37,16 +39,18 @@ def score_candidates(
     Args:
         model: The live module that takes the merged weights.
         base: θ₀, tensor by name.
-        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        experts: The experts' states, with the base's names and shapes. [N]
         weights: Merging weights, a row a candidate. [M, N]
         scorers: The tasks.
         threads: CPU threads of the merge; None for the kernel's own choice.
         ahead: Candidates a pass over the experts; each takes the memory of a model.
+        layout: How stored tensors make up the module's; None: each is the module's of its name.
 
     Returns:
         Walks over (candidate number, one `Scores` a task), in the order of the candidates.
     """
-    matrix, live = checked_weights(weights, len(experts)), LiveModel(model, base, experts)
+    matrix = checked_weights(weights, len(experts))
+    live = LiveModel(model, base, experts, layout=layout)
     return restored(live, walk(live, matrix, scorers, threads, ahead))
 
 
@@ -86,19 +90,21 @@ def score_resident(
     scorers: Sequence[Scorer],
     *,
     threads: int | None = None,
+    layout: Layout | None = None,
 ) -> list[list[Scores]]:
     """Score the merged model of every candidate; `score_candidates` gives the same one by one.
 
     Args:
         model: The live module that takes the merged weights; ends with the base weights.
         base: θ₀, tensor by name.
-        experts: The experts' states, with the base's names, shapes and dtypes. [N]
+        experts: The experts' states, with the base's names and shapes. [N]
         weights: Merging weights, a row a candidate, as from `m2m.mixture.weight_matrix`. [M, N]
         scorers: The tasks.
         threads: CPU threads of the merge; None for the kernel's own choice.
+        layout: How stored tensors make up the module's; None: each is the module's of its name.
 
     Returns:
         A row a candidate, a column a task. [M, len(scorers)]
     """
-    walk = score_candidates(model, base, experts, weights, scorers, threads=threads)
+    walk = score_candidates(model, base, experts, weights, scorers, threads=threads, layout=layout)
     return [scores for _, scores in walk]

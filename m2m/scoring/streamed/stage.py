@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.layout import Layout
 from m2m.errors import InputError
 from m2m.scoring.streamed.forward import Forward
 from m2m.scoring.streamed.plan import Needs
@@ -21,10 +22,18 @@ from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, Scores, TaskBatch, c
 class Stage:
     """The module without memory for its weights, the tasks' batches, and the results so far."""
 
-    def __init__(self, build: Callable[[], nn.Module], base: Checkpoint, scorers: Sequence[Scorer]) -> None:
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        layout: Callable[[], Layout | None],
+        models: Sequence[Checkpoint],
+        scorers: Sequence[Scorer],
+    ) -> None:
+        """Build the module of `models`, the base and its experts, without memory for its weights."""
         self._tasks = [_in_batches(scorer) for scorer in scorers]
-        self._model = build_hollow(build)
-        self.weights = Weights(self._model, base)
+        hollow = build_hollow(build, layout)
+        self._model = hollow.module
+        self.weights = Weights(hollow, models[0], models[1:])
         self._batches = [
             (number, batch) for number, task in enumerate(self._tasks) for batch in task.batches()
         ]

@@ -13,14 +13,17 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from m2m.checkpoint import Checkpoint, align
+from m2m.checkpoint.layout import Layout
 from m2m.errors import InputError
 from m2m.scoring.heap import returning_memory
 from m2m.scoring.live.live_model import checked_weights
 from m2m.scoring.streamed.forward import Activations, Forward
+from m2m.scoring.streamed.merger import Merger
 from m2m.scoring.streamed.plan import check_operation, cut, recurring, share
+from m2m.scoring.streamed.sources import Sources
 from m2m.scoring.streamed.spill_file import SpillFile
 from m2m.scoring.streamed.stage import Stage
-from m2m.scoring.streamed.walk import Merger, Walk
+from m2m.scoring.streamed.walk import Walk
 from m2m.scoring.tasks.scorer import Scorer, Scores
 from m2m.support.arrays import Floats
 from m2m.support.progress import Progress
@@ -86,6 +89,8 @@ class StreamedWalk(Iterator[Scored]):
         passes: Least passes over the experts, each with its part of the candidates: what is lost when a
             pass is interrupted gets smaller, what is read grows.
         names: What messages call the candidates; None for their numbers. [M]
+        layout: Says, once the module is built, how stored tensors make up the module's; None: each is the
+            module's of its name.
 
     Attributes:
         counts: What was read, spilled and done, as of the last pass that ended.
@@ -112,14 +117,16 @@ class StreamedWalk(Iterator[Scored]):
         spill: Path | None = None,
         passes: int = 1,
         names: Sequence[str] | None = None,
+        layout: Callable[[], Layout | None] = lambda: None,
     ) -> None:
         matrix = checked_weights(weights, len(experts))
-        experts = align(base, experts).models
+        aligned = align(base, experts)
+        experts, self._base, self._kept = aligned.models, base, aligned.kept
         used = _read_at_all(matrix)
         self._experts, self._matrix, self._threads = [experts[n] for n in used], matrix[:, used], threads
         self._names = names or [f"number {m}" for m in range(len(matrix))]
         self._progress, self._spill = progress, spill
-        self._stage = Stage(build, base, scorers)
+        self._stage = Stage(build, layout, [base, *self._experts], scorers)
         self._check = partial(check_operation, len(used), memory)
         with SpillFile(spill) as file, returning_memory():
             seen = self._stage.rehearse(file, self._check)
@@ -146,12 +153,13 @@ class StreamedWalk(Iterator[Scored]):
 
     def _run(self) -> Generator[Scored, None, None]:
         with SpillFile(self._spill) as file, returning_memory():
-            merger = Merger(self._experts, self._matrix, recurring(self._blocks), file, self._threads)
+            sources = Sources(self._base, self._experts, self._kept)
+            merger = Merger(sources, self._matrix, recurring(self._blocks), file, self._threads)
             held = self._stage.weights
             walk = Walk(self._blocks, self._shares, held, Activations(file), merger, self._check)
             for number in range(len(self._groups)):
                 yield from self._pass(number, walk)
-                self.counts = Counts(merger.bytes_read, file.written, walk.loaded, number + 1)
+                self.counts = Counts(sources.bytes_read, file.written, walk.loaded, number + 1)
 
     def _pass(self, number: int, walk: Walk) -> Iterator[Scored]:
         improper: list[InputError] = []
@@ -196,6 +204,7 @@ def score_streamed(
     threads: int | None = None,
     progress: Progress | None = None,
     spill: Path | None = None,
+    layout: Callable[[], Layout | None] = lambda: None,
 ) -> Streamed:
     """Score the merged model of every candidate in one pass over the experts, without ever holding a model.
 
@@ -211,13 +220,15 @@ def score_streamed(
         threads: CPU threads of the merge; None for the kernel's own choice.
         progress: Called with (done, total, what), counting each batch of each candidate in each block.
         spill: Folder for activations that don't fit; the system's folder for temporary files if None.
+        layout: Says, once the module is built, how stored tensors make up the module's; None: each is the
+            module's of its name.
 
     Returns:
         The scores and the counts.
     """
     walk = StreamedWalk(
         build, base, experts, weights, scorers,
-        memory=memory, threads=threads, progress=progress, spill=spill,
+        memory=memory, threads=threads, progress=progress, spill=spill, layout=layout,
     )  # fmt: skip
     scores = dict(walk)
     return Streamed([scores[m] for m in sorted(scores)], walk.counts)

@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from m2m.checkpoint import Checkpoint
-from m2m.checkpoint.header import TORCH_NAMES
+from m2m.checkpoint.header import MERGEABLE, SIZES, TORCH_NAMES
+from m2m.checkpoint.layout import Box, Layout
 from m2m.errors import CheckpointError
 from m2m.scoring.streamed.coroutine import Operation
 
-_SHOWN = 5
 
+def build_hollow(build: Callable[[], nn.Module], layout: Callable[[], Layout | None]) -> HollowModule:
+    """Build a module in evaluation mode whose parameters and persistent buffers are there without memory.
 
-def build_hollow(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a module in evaluation mode whose parameters and persistent buffers are there without memory."""
+    Args:
+        build: Makes the module; it may initialise weights and should not load any.
+        layout: Says, once it is built, how stored tensors make up the module's; None: by their names.
+
+    Returns:
+        The module and its layout.
+
+    Raises:
+        CheckpointError: If a buffer that no checkpoint holds was computed from weights.
+    """
     # Each parameter is moved to the meta device as it is made, so that at most one has memory at a time;
     # other buffers (rotary frequencies, masks) are computed as usual. In the end every weight is a CPU tensor
     # with an empty storage, tied ones still one object.
     model = build_on_meta(build)
-    kept = {id(tensor) for tensor in weights_by_name(model).values()}
+    how = layout()
+    own = how.own if how is not None else ()
+    kept = {id(tensor) for name, tensor in weights_by_name(model).items() if name not in own}
     for name, buffer in model.named_buffers():
         if buffer.is_meta and id(buffer) not in kept:
             raise CheckpointError(
                 f"buffer {name} is in no checkpoint, and was computed from weights when built"
             )
     _empty_storages(model, kept)
-    return model.eval()
+    return HollowModule(model.eval(), how)
 
 
 def build_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
@@ -75,27 +88,42 @@ def _without_memory(tensor: Tensor) -> Tensor:
     return empty
 
 
+class HollowModule(NamedTuple):
+    """A module without memory for its weights, and what they are made of."""
+
+    module: nn.Module
+    #: How stored tensors make up the module's; None: each is that of its name.
+    layout: Layout | None
+
+
 @dataclass(frozen=True, eq=False)
 class Weight:
     """One tensor of a module that its checkpoint fills; tied tensors are one."""
 
     live: Tensor  #: the module's; its storage has memory only while it is needed
-    stored: tuple[str, ...]  #: names in the checkpoints, at least one; more hold the same values
+    boxes: tuple[Box, ...]  #: what fills it, together
+    widest: int = 0  #: bytes of what fills it, in the checkpoint that takes the most for it
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return self.stored[0]
+        more = f" and {len(self.boxes) - 1} more" if len(self.boxes) > 1 else ""
+        return self.boxes[0].first.stored + more
 
     @property
     def nbytes(self) -> int:
-        """Its length in bytes."""
-        return self.live.numel() * self.live.element_size()
+        """Its length in bytes, in the module or as it is read, whichever is more."""
+        return max(self.memory, self.widest)
 
     @property
-    def order(self) -> list[int]:
-        """Its axes in the order in which they lie in memory (channels-last weights are permuted)."""
-        return sorted(range(self.live.dim()), key=self.live.stride, reverse=True)
+    def floats(self) -> bool:
+        """Whether it is of floats, which are averaged."""
+        return self.live.is_floating_point()
+
+    @property
+    def memory(self) -> int:
+        """Its length in bytes in the module."""
+        return self.live.numel() * self.live.element_size()
 
     def allocate(self) -> None:
         """Give it memory, without defined content."""
@@ -108,19 +136,24 @@ class Weight:
 
 
 class Weights:
-    """All weights of a hollow module; a CheckpointError where the base has others, by name, shape or type."""
+    """All weights of a hollow module.
 
-    def __init__(self, model: nn.Module, base: Checkpoint) -> None:
-        named = weights_by_name(model)
-        stored_as = {name: name for name in base.tensors} | base.tied
-        _check_names(base, named, stored_as)
+    Args:
+        hollow: The module, and what its weights are made of.
+        base: The base model; a CheckpointError where it has others, by name, shape or kind.
+        experts: The experts, with the base's tensor names.
+    """
+
+    def __init__(self, hollow: HollowModule, base: Checkpoint, experts: Sequence[Checkpoint] = ()) -> None:
+        layout = hollow.layout or Layout.plain(
+            {name: info.shape for name, info in base.tensors.items()}, base.tied
+        )
+        tied = _tied(weights_by_name(hollow.module))
+        module = {tuple(names): live for live, names in tied if live.numel()}
+        boxes = layout.boxes(str(base.path), {tuple(names): live for live, names in tied})
         self.all = [
-            Weight(live, tuple(dict.fromkeys(stored_as[name] for name in names if name in stored_as)))
-            for live, names in _tied(named)
-            if live.numel()
+            _weight(base, experts, live, boxes[names]) for names, live in module.items() if names in boxes
         ]
-        for weight in self.all:
-            _check_kind(base, weight)
         self._by_storage = {weight.live.untyped_storage()._cdata: weight for weight in self.all}
 
     @property
@@ -151,21 +184,16 @@ def _tied(named: Mapping[str, Tensor]) -> list[tuple[Tensor, list[str]]]:
     return list(groups.values())
 
 
-def _check_names(base: Checkpoint, named: Mapping[str, Tensor], stored_as: Mapping[str, str]) -> None:
-    missing = [names[0] for _, names in _tied(named) if not any(name in stored_as for name in names)]
-    unknown = sorted(set(stored_as) - set(named))
-    if missing or unknown:
-        raise CheckpointError(
-            f"{base.path} does not fit the module: missing {missing[:_SHOWN]}, unknown {unknown[:_SHOWN]}"
-        )
-
-
-def _check_kind(base: Checkpoint, weight: Weight) -> None:
-    for name in weight.stored:
-        info = base.tensors[name]
-        dtype = getattr(torch, TORCH_NAMES[info.dtype])
-        if info.shape != tuple(weight.live.shape) or dtype != weight.live.dtype:
+def _weight(base: Checkpoint, experts: Sequence[Checkpoint], live: Tensor, boxes: Sequence[Box]) -> Weight:
+    for part in (part for box in boxes for part in box.parts):
+        kind = base.tensors[part.stored].dtype
+        if (kind in MERGEABLE) != live.is_floating_point():
             raise CheckpointError(
-                f"{base.path}, tensor {name}: got {list(info.shape)} {dtype}, "
-                f"wanted {list(weight.live.shape)} {weight.live.dtype} as in the module"
+                f"{base.path}, tensor {part.stored}: got {getattr(torch, TORCH_NAMES[kind])}, wanted "
+                f"{live.dtype} as in the module"
             )
+    read = [
+        sum(box.first.elements * SIZES[model.tensors[box.first.stored].dtype] for box in boxes)
+        for model in (base, *experts)
+    ]
+    return Weight(live, tuple(boxes), max(read))

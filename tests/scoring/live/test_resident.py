@@ -126,6 +126,19 @@ def test_half_precision_models_stay_in_their_dtype() -> None:
     assert torch.equal(model.conv.weight, exact.bfloat16()), "rounded once"
 
 
+def test_floats_of_other_types_are_rounded_as_the_base_stores_them_and_then_loaded() -> None:
+    wide = {k: v.double() if k == "gain" else v for k, v in BASE.items()}
+    experts = [EXPERTS[0], {k: v.bfloat16() if k == "conv.bias" else v for k, v in EXPERTS[1].items()}]
+    narrow = {k: v.bfloat16() if k == "inner.weight" else v for k, v in wide.items()}
+    narrow["head.weight"] = narrow["inner.weight"]
+    model = Net()
+    LiveModel(model, narrow, experts).merge([[0.25, 0.5]])
+    for name in ("gain", "conv.bias", "inner.weight"):
+        exact = 0.25 * experts[0][name].double() + 0.5 * experts[1][name].double()
+        stored = exact.to(torch.float32).to(narrow[name].dtype)
+        assert torch.equal(model.state_dict()[name], stored.to(torch.float32)), name
+
+
 def changed(state: State, name: str, value: Any) -> State:
     return state | {name: value}
 
@@ -142,8 +155,8 @@ NAN[2, 1, 0, 1] = float("nan")
             r"expert 1, tensor gain: got \[2\] torch.float32, wanted \[\]",
         ),
         (
-            changed(EXPERTS[1], "gain", torch.tensor(1.0).double()),
-            r"expert 1, tensor gain: got \[\] torch.float64",
+            changed(EXPERTS[1], "gain", torch.tensor(1)),
+            r"expert 1, tensor gain: got \[\] torch.int64, wanted \[\] torch.float32",
         ),
         (
             changed(EXPERTS[1], "conv.weight", NAN),
@@ -184,9 +197,9 @@ def test_a_misfit_is_named_and_nothing_is_written(bad: State, message: str) -> N
 
 
 def test_a_base_that_does_not_fit_the_module_is_named() -> None:
-    base, *experts = [{k: v.double() if k == "gain" else v for k, v in e.items()} for e in (BASE, *EXPERTS)]
+    base, *experts = [{k: v.int() if k == "gain" else v for k, v in e.items()} for e in (BASE, *EXPERTS)]
     with pytest.raises(
-        CheckpointError, match=r"base model, tensor gain: got \[\] torch.float64, wanted \[\] torch.f"
+        CheckpointError, match=r"base model, tensor gain: got \[\] torch.int32, wanted \[\] torch.f"
     ):
         LiveModel(Net(), base, experts)
     short = {name: value for name, value in BASE.items() if name != "conv.bias"}

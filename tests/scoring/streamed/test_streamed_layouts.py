@@ -75,9 +75,15 @@ def test_streamed_scores_have_the_bits_of_resident_ones(
         files = [Checkpoint(path) for path in paths]
         base, *experts = [file.state() for file in files]
         folder = HuggingFaceFolder(paths[0])
-        wanted = score_resident(folder.build(), base, experts, weights, [task])
+        wanted = score_resident(folder.build(), base, experts, weights, [task], layout=folder.layout())
         got = score_streamed(
-            folder.build_empty, files[0], files[1:], weights, [task], memory=5 * 2**20 + spare
+            folder.build_empty,
+            files[0],
+            files[1:],
+            weights,
+            [task],
+            memory=5 * 2**20 + spare,
+            layout=folder.layout,
         )
     for [a], [b] in zip(wanted, got.scores, strict=True):
         assert np.array_equal(a.values["loss"], b.values["loss"])
