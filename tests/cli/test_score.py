@@ -106,7 +106,7 @@ def test_the_same_command_scores_only_what_is_new(capsys: pytest.CaptureFixture[
         (["--examples", "nowhere/e.csv"], "there is no folder nowhere"),
         (["--task", "lm:none.txt"], "--context says how many"),
         (["--task", "lm:none.txt", "--context", "8"], "cannot read the task's file none.txt"),
-        (["--experts", "up", "odd"], "expert odd is not like the base: missing ['bias'], unknown ['extra']"),
+        (["--experts", "up", "odd"], "odd: lacks tensors of base: 'bias'"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
