@@ -14,7 +14,7 @@ namespace m2m {
 
 namespace {
 
-constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 11, kAdaptedNumbers = 6;
+constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 11, kAdaptedNumbers = 11;
 
 std::vector<std::int64_t> to_rows(const py::buffer& buffer, std::size_t width, const char* name) {
   auto numbers = to_vector<std::int64_t>(buffer, name);
@@ -52,14 +52,17 @@ std::vector<AdaptedInput> to_adapted(const py::buffer& buffer, const py::buffer&
   if (factors.size() * kAdaptedNumbers != numbers.size()) throw std::invalid_argument("wanted a scale for every adapted input");
   for (std::size_t i = 0; i < factors.size(); ++i) {
     const std::int64_t* row = &numbers[i * kAdaptedNumbers];
-    adapted.push_back({to_place(row), to_place(row + kPlaceNumbers), factors[i]});
+    const std::int64_t* lengths = row + 2 * kPlaceNumbers;
+    const Magnitudes magnitudes{lengths[kPlaceNumbers] != 0, lengths[kPlaceNumbers + 1] != 0, to_place(lengths)};
+    adapted.push_back({to_place(row), to_place(row + kPlaceNumbers), factors[i], magnitudes});
   }
   return adapted;
 }
 
 // tensors: rule, count, n_inputs; inputs and outputs: file (-1 for a product, -2 for an adapted input), offset (or the number
 // of what is formed), dtype; products: rows, columns and rank, then file, offset, dtype and whether it is transposed, of the
-// left and the right factor; adapted: file, offset and dtype of the base and of what is added, whose factors are `scales`.
+// left and the right factor; adapted: file, offset and dtype of the base, of what is added, whose factors are `scales`, and of
+// magnitudes, then whether these are given and whether they are those of columns.
 std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::vector<std::string> output_files, int n_outputs,
                                     const py::buffer& tensors, const py::buffer& inputs, const py::buffer& products,
                                     const py::buffer& adapted, const py::buffer& scales, const py::buffer& outputs,

@@ -231,7 +231,17 @@ void StreamExecutor::form_adapted(std::int64_t tensor, int n, std::int64_t first
   }
   const void* const terms[] = {worker.base, added};
   const double weights[] = {1.0, adapted.scale};
-  merge_cpu({terms, weights, &into, count, 2, 1, Dtype::f64, plan_.input(tensor, n).dtype}, 1);
+  const Dtype dtype = plan_.input(tensor, n).dtype;
+  if (!adapted.magnitudes.given) {
+    merge_cpu({terms, weights, &into, count, 2, 1, Dtype::f64, dtype}, 1);
+    return;
+  }
+  merge_cpu({terms, weights, &into, count, 2, 1, Dtype::f64, Dtype::f64}, 1);
+  factors->scale_to_magnitudes(n, first, count, static_cast<double*>(into));
+  if (dtype == Dtype::f64) return;
+  const void* const wide = into;
+  merge_cpu({&wide, weights, &added, count, 1, 1, Dtype::f64, dtype}, 1);
+  std::memcpy(into, added, count * size_of(dtype));
 }
 
 // Experts that adapt one tensor have it read once, and not at all where it is an input itself.

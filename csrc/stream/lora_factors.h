@@ -22,6 +22,8 @@ class LoraFactors {
 
   // Elements [first, first + count) of input n.
   void multiply(int n, std::int64_t first, std::int64_t count, double* sums) const;
+  // Gives elements [first, first + count) of an adapted input the lengths of its magnitudes.
+  void scale_to_magnitudes(int n, std::int64_t first, std::int64_t count, double* values) const;
   std::int64_t read_bytes() const { return read_bytes_; }
 
  private:
@@ -30,13 +32,17 @@ class LoraFactors {
     std::unique_ptr<char[]> right;
   };
   std::unique_ptr<char[]> load(const LoraProduct& product, LoraSide side, int n);
-  void read(const LoraFactor& factor, std::int64_t start, std::int64_t count, char* into, int n);
+  std::vector<double> load_gains(const AdaptedInput& adapted, int n);
+  std::vector<double> square_lengths(const AdaptedInput& adapted, const LoraProduct& product, int n);
+  void read_wide(const Place& place, LoraSide side, std::int64_t start, std::int64_t count, Dtype wide, char* into, int n);
+  void read(const Place& place, std::int64_t start, std::int64_t count, char* into, int n);
 
   const StreamPlan& plan_;
   const FileList& files_;
   std::int64_t tensor_;
   std::int64_t read_bytes_ = 0;
-  std::vector<Loaded> loaded_;  // [N]; nothing for an input that is read, or not wanted
+  std::vector<Loaded> loaded_;               // [N]; nothing for an input that is read, or not wanted
+  std::vector<std::vector<double>> gains_;  // [N]; magnitude over length of each row or column, where magnitudes are given
 };
 
 // At most two tensors' factors at a time, whatever the number of workers: neighbours in the order of the work. A worker that

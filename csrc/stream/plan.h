@@ -29,7 +29,7 @@ struct LoraFactor {
   bool transposed;  // stored with rows and columns exchanged
 };
 
-enum class LoraSide : int { left, right };
+enum class LoraSide : int { left, right, magnitudes };
 
 // An input that is formed from two factors, in float64 (see lora/product.h).
 struct LoraProduct {
@@ -43,11 +43,20 @@ struct LoraProduct {
   Dtype storage() const { return left.place.dtype == Dtype::f64 || right.place.dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32; }
 };
 
-// An expert that was never written down: base + scale · added, summed in float64 and rounded once to its place's dtype.
+// Lengths that rows or columns are given (DoRA): one a row, or one a column.
+struct Magnitudes {
+  bool given;
+  bool by_column;
+  Place place;
+};
+
+// An expert that was never written down: base + scale · added, summed in float64; its rows or columns scaled to their
+// magnitudes, if these are given, which takes a product; rounded once to its place's dtype.
 struct AdaptedInput {
   Place base;
   Place added;  // read, or a product
   double scale;
+  Magnitudes magnitudes;
 };
 
 enum class Rule : int {

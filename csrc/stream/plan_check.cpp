@@ -56,6 +56,12 @@ void check_adapted(const Place& place, const StreamPlan& plan, std::size_t t) {
   require(std::isfinite(adapted.scale) && adapted.scale != 0, "a scale is zero or not finite", t);
   check_read(adapted.base, plan, t);
   check_read(adapted.added, plan, t);
+  if (adapted.magnitudes.given) {
+    require(adapted.added.file == product_input, "only products have magnitudes", t);
+    const LoraProduct& product = plan.products[adapted.added.offset];
+    const std::int64_t length = adapted.magnitudes.by_column ? product.columns : product.rows;
+    require(is_place(adapted.magnitudes.place, plan.input_files.size(), length), "magnitudes lie out of range", t);
+  }
   const bool wide = place.dtype == Dtype::f32 || place.dtype == Dtype::f64;
   require(wide && place.dtype == plan.common_dtype(t), "an adapted input is not of its tensor's widest type", t);
 }

@@ -235,6 +235,11 @@ def join_adapters(
     # `weights` are α by tensor of the base model, each [N]. CheckpointError if an adapter holds whole tensors
     # or biases; RecipeError if nothing is left to join.
     for expert in experts:
+        if expert.adapter.config.dora:
+            raise CheckpointError(
+                f"{expert.adapter.config.path}: DoRA scales rows of the whole weight, which is no product of "
+                "factors: write a model instead"
+            )
         for name in (*expert.adapter.full, *expert.adapter.biases):
             raise CheckpointError(
                 f"{expert.adapter.file}: holds {name!r} whole, no product of factors: write a model instead"

@@ -16,8 +16,8 @@ from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import MERGEABLE, SIZES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
-from m2m.merging.lora.additions import Product
-from m2m.merging.lora.products import Term, read_term, sum_terms_into
+from m2m.merging.lora.additions import AdaptedTensor, Product
+from m2m.merging.lora.products import Term, formed, read_term, sum_terms_into
 from m2m.ops import accumulation_dtype, weighted_sum_into
 from m2m.scoring.live.mapped import mapped_tensors
 from m2m.support.arrays import Floats
@@ -59,12 +59,15 @@ class AdaptedSum:
         self._name, self._experts, self._mapped = name, experts, mapped
         terms = resolve_terms(experts, [name] * len(experts), [[0.0] * len(experts)], on_task_vectors=False)
         self._sources = (*terms.dense, *terms.added)
-        for source in terms.added:
+        formed = [source for source in terms.dense if isinstance(source, AdaptedTensor)]
+        for source in (*terms.added, *formed):
             _check_finite(source)
         self._products = [source for source in terms.added if isinstance(source, Product)]
+        elements = experts[0].tensors[name].elements
         self.nbytes = sum(product.factor_bytes for product in self._products)
+        self.nbytes += 2 * len(formed) * elements * SIZES["F64"]
         if not self._products and len({source.dtype for source in self._sources}) > 1:
-            self.nbytes = len(self._sources) * terms.dense[0].elements * SIZES["F64"]
+            self.nbytes += len(self._sources) * elements * SIZES["F64"]
 
     def write(self, outs: Sequence[Tensor], weights: Floats, threads: int | None) -> None:
         """Merge into tensors in host memory.
@@ -83,7 +86,9 @@ class AdaptedSum:
             return
         weighted_sum_into(outs, self._tensors(), matrix, threads=threads)
 
-    def _term(self, source: TensorInfo | Product) -> Term:
+    def _term(self, source: TensorInfo | Product | AdaptedTensor) -> Term:
+        if isinstance(source, AdaptedTensor):
+            return formed(source)
         known = self._mapped.get(source) if isinstance(source, TensorInfo) else None
         return read_term(source) if known is None else known
 
@@ -97,7 +102,11 @@ class AdaptedSum:
         return [tensor.to(wide) for tensor in found]
 
 
-def _check_finite(source: TensorInfo | Product) -> None:
+def _check_finite(source: TensorInfo | Product | AdaptedTensor) -> None:
+    if isinstance(source, AdaptedTensor):
+        _check_finite(source.added)
+        assert source.magnitudes is not None
+        source = source.magnitudes
     parts = (source.left, source.right) if isinstance(source, Product) else (source,)
     for part in parts:
         if not torch.isfinite(read_tensor(part)).all():

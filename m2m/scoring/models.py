@@ -16,7 +16,7 @@ from m2m.checkpoint.checks import check_ties
 from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest, verified_state
 from m2m.errors import ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
-from m2m.merging.lora.products import add_scaled, read_term
+from m2m.merging.lora.products import add_scaled, formed, read_term
 from m2m.scoring.adapted_sums import adapted_sums
 from m2m.scoring.bench import Bench
 from m2m.scoring.live.live_model import OtherSum
@@ -175,7 +175,11 @@ def model_state(base: Path, folder: Path) -> dict[str, Tensor]:
 
 def _formed(model: AdaptedCheckpoint, name: str) -> Tensor:
     tensor, addition = read_tensor(model.tensors[name]), model.additions.get(name)
-    return tensor if addition is None else add_scaled(tensor, read_term(addition.source), addition.scale)
+    if addition is None:
+        return tensor
+    if addition.magnitudes is not None:
+        return formed(addition.on(model.tensors[name], model.tensors[name].dtype))
+    return add_scaled(tensor, read_term(addition.source), addition.scale)
 
 
 def _open(path: str | Path, base: Checkpoint) -> Checkpoint:

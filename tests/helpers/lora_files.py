@@ -31,11 +31,21 @@ def save_adapter(folder: Path, tensors: Mapping[str, Tensor], **config: object) 
 
 
 def factors(
-    module: str, rows: int, columns: int, rank: int, seed: int, dtype: torch.dtype = torch.float32
+    module: str,
+    rows: int,
+    columns: int,
+    rank: int,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    *,
+    dora: bool = False,
 ) -> State:
-    """Draw the factors of one linear module."""
+    """Draw the factors of one linear module, and with `dora` its magnitudes."""
     generator = torch.Generator().manual_seed(seed)
-    return {
+    drawn = {
         f"{module}.A": torch.randn(rank, columns, generator=generator).to(dtype),
         f"{module}.B": torch.randn(rows, rank, generator=generator).to(dtype) / 16,
     }
+    if dora:
+        drawn[f"{module}.lora_magnitude_vector"] = 1 + torch.rand(rows, generator=generator).to(dtype)
+    return drawn

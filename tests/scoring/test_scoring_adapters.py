@@ -16,7 +16,7 @@ import m2m
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter
-from m2m.merging.lora.products import read_term, sum_terms_into
+from m2m.merging.lora.products import formed, read_term, sum_terms_into
 from m2m.mixture import Mixture
 from m2m.scoring.table import ScoreTable
 
@@ -32,9 +32,9 @@ def write_adapters(root: Path, dtype: torch.dtype) -> Path:
     write_llama(root / "whole", seed=1, noise=0.05, dtype=dtype)
     first = factors(f"{ATTENTION}.q_proj", 16, 16, 4, seed=2)
     save_adapter(root / "low", first | factors("model.layers.1.mlp.up_proj", 32, 16, 4, seed=3))
-    second = factors(f"{ATTENTION}.q_proj", 16, 16, 4, seed=4)
+    second = factors(f"{ATTENTION}.q_proj", 16, 16, 4, seed=4, dora=True)
     own_norm = {"model.norm.weight": torch.full((16,), 0.75)}
-    save_adapter(root / "high", second | own_norm, lora_alpha=3, modules_to_save=["norm"])
+    save_adapter(root / "high", second | own_norm, lora_alpha=3, modules_to_save=["norm"], use_dora=True)
     (root / "text.txt").write_text("A text that is longer than one window of sixteen tokens.")
     return root
 
@@ -114,6 +114,31 @@ def test_streaming_and_broken_adapters_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"bad.*q_proj\.lora_A.* is not finite"):
         score(root, {"bad": root / "bad"}, tmp_path / "live")
     assert not list((tmp_path / "live").glob("scores*"))
+
+
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
+    seed=st.integers(0, 99),
+    fan=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+)
+def test_scaled_rows_have_the_bits_of_their_definition(
+    tmp_path_factory: pytest.TempPathFactory,
+    shape: tuple[int, int, int],
+    seed: int,
+    fan: bool,
+    dtype: torch.dtype,
+) -> None:
+    rows, columns, rank = shape
+    root = tmp_path_factory.mktemp("dora")
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(columns if fan else rows, rows if fan else columns, generator=generator)
+    save({"q.weight": weight.to(dtype)}, root / "base")
+    tensors = factors("q", rows, columns, rank, seed, dtype, dora=True)
+    save_adapter(root / "adapter", tensors, r=rank, fan_in_fan_out=fan, use_dora=True)
+    expert = AdaptedCheckpoint(Checkpoint(root / "base"), Adapter(root / "adapter"))
+    tensor = expert.additions["q.weight"].on(expert.tensors["q.weight"], "F64")
+    assert torch.equal(formed(tensor), tensor.form())
 
 
 @given(

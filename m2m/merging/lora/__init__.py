@@ -2,7 +2,8 @@
 
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter
-from m2m.merging.lora.experts import AdaptedTensor, expert_tensors
+from m2m.merging.lora.additions import AdaptedTensor
+from m2m.merging.lora.experts import expert_tensors
 from m2m.merging.lora.gram import LoraGram, lora_gram
 from m2m.merging.lora.terms import resolve_terms
 

@@ -159,7 +159,7 @@ class AdaptedCheckpoint(Checkpoint):
         """  # noqa: DOC502 - raised by what is called
         found: dict[str, Addition] = {}
         for name, (module, factors) in self.modules.items():
-            found[name] = Addition(self._product(name, module, factors), factors.scale)
+            found[name] = Addition(self._product(name, module, factors), factors.scale, factors.magnitudes)
         for module, (bias, scale) in self.adapter.biases.items():
             name = self._names[f"{module}.bias"]
             _check_shape(bias, self.tensors[name])
@@ -203,16 +203,15 @@ class AdaptedCheckpoint(Checkpoint):
             name: Its name.
 
         Returns:
-            round(W + scale · addition), in the type of W. [*shape]
+            W with what is added, rounded to the type of W. [*shape]
         """
         from m2m.merging.methods.exact import sum_inputs
 
-        tensor, addition = read_tensor(self.tensors[name]), self.additions.get(name)
-        if addition is None:
-            return sum_inputs([tensor], [1.0], tensor.dtype)
-        source = addition.source
-        added = source.form() if isinstance(source, Product) else read_tensor(source)
-        return sum_inputs([tensor, added], [1.0, addition.scale], tensor.dtype)
+        info, addition = self.tensors[name], self.additions.get(name)
+        if addition is not None:
+            return addition.on(info, info.dtype).form()
+        tensor = read_tensor(info)
+        return sum_inputs([tensor], [1.0], tensor.dtype)
 
 
 def first_rows(info: TensorInfo, rows: int, start: int = 0) -> TensorInfo:

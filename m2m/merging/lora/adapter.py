@@ -41,6 +41,8 @@ class Factors:
     scale: float
     #: Whether the module is an embedding, whose weight is (B·A)ᵀ.
     embedding: bool
+    #: Lengths that the outputs' rows of W + s·BA are scaled to, if they are (DoRA). [out]
+    magnitudes: TensorInfo | None = None
 
     @property
     def rank(self) -> int:
@@ -117,11 +119,6 @@ class Adapter:
         for module in sorted(a.keys() ^ b.keys()):
             has, lacks = ("lora_A", "lora_B") if module in a else ("lora_B", "lora_A")
             raise CheckpointError(f"{self.file}: module {module!r} has {has} but no {lacks}")
-        for module in sorted(self._by_role("magnitude")):
-            raise CheckpointError(
-                f"{self.file}: module {module!r} has a magnitude: DoRA rescales every row, so W + s·BA is "
-                "not the expert"
-            )
         if not a and not self.full:
             raise CheckpointError(f"{self.file}: holds no factors")
         return {module: self._factors(module, a[module], b[module]) for module in a}
@@ -173,4 +170,18 @@ class Adapter:
                 f"{where}: A is {list(a.shape)} and B {list(b.shape)}; {NAME} says rank {wanted}"
             )
         embedding = Part(module, "embedding_A") in self._parts
-        return Factors(a, b, self.config.scale_of(module), embedding)
+        magnitudes = self._parts.get(Part(module, "magnitude"))
+        self._check_magnitudes(module, magnitudes, b.shape[0])
+        return Factors(a, b, self.config.scale_of(module), embedding, magnitudes)
+
+    def _check_magnitudes(self, module: str, magnitudes: TensorInfo | None, rows: int) -> None:
+        if (magnitudes is not None) != self.config.dora:
+            holds, says = ("holds", "false") if magnitudes else ("lacks", "true")
+            raise CheckpointError(
+                f"{self.file}: {holds} the magnitude vector of {module!r}, {NAME} says use_dora: {says}"
+            )
+        if magnitudes is not None and (magnitudes.elements != rows or magnitudes.dtype not in MERGEABLE):
+            raise CheckpointError(
+                f"{self.file}: {magnitudes.name!r} is {magnitudes.dtype} {list(magnitudes.shape)}; wanted a "
+                f"float for each of the {rows} outputs"
+            )

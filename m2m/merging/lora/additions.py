@@ -1,4 +1,4 @@
-"""What an adapter adds to one tensor: a product of factors, or a tensor that is read."""
+"""What an adapter adds to one tensor, and what the tensor becomes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from m2m.checkpoint.checkpoint import read_tensor
-from m2m.checkpoint.header import SIZES, TensorInfo
+from m2m.checkpoint.header import SIZES, TORCH_NAMES, TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +71,62 @@ class Product(NamedTuple):
         return f"Product({self.name!r}, {parts}, {self.transposed})"
 
 
+class AdaptedTensor(NamedTuple):
+    """θ_n = round(W + s·X), for methods that need the expert itself; with magnitudes, the rows of DoRA.
+
+    The sum is the numeric contract's of W and X in float64, with weights 1 and s. With magnitudes m, each row
+    i of the sum V becomes m_i/√(Σ_j V_ij²) · V_ij (arXiv 2402.09353, eq. 5): squares are added in order, and
+    every operation is rounded to float64. Where the model stores [in, out], columns take the place of rows.
+    The result is rounded once.
+
+    Attributes:
+        base: Where W lies. [*S]
+        added: X: a product of factors, or a tensor that is read. [*S]
+        scale: The factor s before it.
+        dtype: Safetensors name of the type it is rounded to, the type that task vectors are formed in.
+        magnitudes: Where m lies, if there are any; X is then a product. [rows], or [columns]
+    """
+
+    base: TensorInfo
+    added: Product | TensorInfo
+    scale: float
+    dtype: str
+    magnitudes: TensorInfo | None = None
+
+    @property
+    def by_column(self) -> bool:
+        """Whether magnitudes are those of columns."""
+        return isinstance(self.added, Product) and self.added.transposed
+
+    def form(self) -> Tensor:
+        """Form θ as the stream does, whole: its reference twin, in the type that `dtype` names [*S]."""
+        import torch
+
+        from m2m.ops import weighted_sum_reference
+
+        added = self.added.form() if isinstance(self.added, Product) else read_tensor(self.added)
+        terms = [read_tensor(self.base).double(), added.double()]
+        if self.magnitudes is None:
+            out = getattr(torch, TORCH_NAMES[self.dtype])
+            return weighted_sum_reference(terms, [[1.0, self.scale]], out_dtype=out)[0]
+        return self.scaled(weighted_sum_reference(terms, [[1.0, self.scale]])[0])
+
+    def scaled(self, summed: Tensor) -> Tensor:
+        """Give rows or columns of a sum their magnitudes: float64 [*S] to the type `dtype` names [*S]."""
+        import torch
+
+        from m2m.merging.methods.exact import round_once, square_root
+
+        assert self.magnitudes is not None
+        squares = torch.zeros(self.magnitudes.elements, dtype=torch.float64)
+        for part in summed.unbind(0 if self.by_column else 1):
+            squares = squares + part * part
+        gains = read_tensor(self.magnitudes).double().reshape(-1) / square_root(squares)
+        return round_once(
+            summed * gains.unsqueeze(0 if self.by_column else 1), getattr(torch, TORCH_NAMES[self.dtype])
+        )
+
+
 class Addition(NamedTuple):
     """A term that an adapter adds to a tensor: scale · source."""
 
@@ -78,3 +134,9 @@ class Addition(NamedTuple):
     source: Product | TensorInfo
     #: The factor before it.
     scale: float
+    #: What rows or columns of the sum are scaled to, if they are (DoRA).
+    magnitudes: TensorInfo | None = None
+
+    def on(self, base: TensorInfo, dtype: str) -> AdaptedTensor:
+        """The tensor that it makes of the base model's, rounded to `dtype`."""
+        return AdaptedTensor(base, self.source, self.scale, dtype, self.magnitudes)

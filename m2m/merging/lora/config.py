@@ -22,12 +22,11 @@ _KNOWN = frozenset({
     "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_bias",
     "lora_dropout", "lora_ga_config", "megatron_core", "modules_to_save", "peft_type", "peft_version",
     "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type",
-    "use_rslora",
+    "use_dora", "use_rslora",
 })  # fmt: skip
 
 #: Keys under which an adapter is more than W + s·BA, and how it then works.
 _REFUSED = {
-    "use_dora": "DoRA rescales every row of the adapted weight",
     "use_qalora": "QA-LoRA pools its inputs",
     "use_bdlora": "its factors are block-diagonal",
     "arrow_config": "it is routed to token by token",
@@ -54,6 +53,8 @@ class LoraConfig:
     alpha: float
     #: Whether the scale is α/√r (arXiv 2312.03732) instead of α/r (arXiv 2106.09685).
     rslora: bool = False
+    #: Whether rows of W + s·BA are scaled to magnitudes of their own (DoRA, arXiv 2402.09353).
+    dora: bool = False
     #: Whether the last adapted layer stores its weight as [in, out]; see `layout`.
     fan_in_fan_out: bool = False
     #: Name of the base model it was trained on, if it tells.
@@ -93,6 +94,7 @@ def read_config(folder: Path) -> LoraConfig:
         rank=_positive(path, "r", data.get("r", 8), whole=True),
         alpha=_positive(path, "lora_alpha", data.get("lora_alpha", 8)),
         rslora=_flag(path, "use_rslora", data),
+        dora=_flag(path, "use_dora", data),
         fan_in_fan_out=_flag(path, "fan_in_fan_out", data),
         base_model=base if isinstance(base, str) and base else None,
         ranks=_patterns(path, "rank_pattern", data.get("rank_pattern"), whole=True),

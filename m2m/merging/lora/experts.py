@@ -3,46 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
-from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
-from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
+from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.adapted import AdaptedCheckpoint
-from m2m.merging.lora.additions import Addition, Product
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-class AdaptedTensor(NamedTuple):
-    """θ_n = round(W + s·X), for methods that need the expert itself.
-
-    The sum is the numeric contract's of W and X in float64, with weights 1 and s; it is rounded once.
-
-    Attributes:
-        base: Where W lies. [*S]
-        added: X: a product of factors, or a tensor that is read. [*S]
-        scale: The factor s before it.
-        dtype: Safetensors name of the type it is rounded to, the type that task vectors are formed in.
-    """
-
-    base: TensorInfo
-    added: Product | TensorInfo
-    scale: float
-    dtype: str
-
-    def form(self) -> Tensor:
-        """Form θ as the stream does, whole: its reference twin, in the type that `dtype` names [*S]."""
-        import torch
-
-        from m2m.ops import weighted_sum_reference
-
-        added = self.added.form() if isinstance(self.added, Product) else read_tensor(self.added)
-        terms, out = (
-            [read_tensor(self.base).double(), added.double()],
-            getattr(torch, TORCH_NAMES[self.dtype]),
-        )
-        return weighted_sum_reference(terms, [[1.0, self.scale]], out_dtype=out)[0]
+from m2m.merging.lora.additions import AdaptedTensor, Addition, Product
 
 
 def expert_tensors(
@@ -73,7 +38,7 @@ def expert_tensors(
         dtypes |= _dtypes(addition.source) if addition is not None else set()
     wide = "F64" if "F64" in dtypes else "F32"
     return tuple(
-        info if addition is None else AdaptedTensor(info, addition.source, addition.scale, wide)
+        info if addition is None else addition.on(info, wide)
         for info, addition in zip(dense, additions, strict=True)
     )
 

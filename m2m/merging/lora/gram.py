@@ -49,6 +49,11 @@ def lora_gram(adapters: Sequence[Adapter]) -> LoraGram:
     if not adapters:
         raise CheckpointError("a Gram matrix needs at least one adapter")
     for adapter in adapters:
+        if adapter.config.dora:
+            raise CheckpointError(
+                f"{adapter.config.path}: DoRA scales rows of the whole weight, so its task vector is no "
+                "product of factors; its inner products need the merged models"
+            )
         for name in (*adapter.full, *adapter.biases):
             raise CheckpointError(
                 f"{adapter.file}: holds {name!r} whole, which is no product of factors; its inner "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.compiled import lora_sum
-from m2m.merging.lora.additions import Product
+from m2m.merging.lora.additions import AdaptedTensor, Product
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +43,17 @@ def sum_terms_into(
     parts = [_factors(*term) if isinstance(term, tuple) else (term.contiguous(),) for term in terms]
     lora_sum([out.detach() for out in outs], parts, weights, threads or torch.get_num_threads())
     torch.autograd.graph.increment_version(list(outs))
+
+
+def formed(source: AdaptedTensor) -> Tensor:
+    """Form an expert's tensor whose rows are scaled, with the bits of its definition. [*S]."""
+    import torch
+
+    summed = torch.empty(source.base.shape, dtype=torch.float64)
+    assert isinstance(source.added, Product)
+    terms = [read_tensor(source.base), read_term(source.added)]
+    sum_terms_into([summed], terms, torch.tensor([[1.0, source.scale]], dtype=torch.float64))
+    return source.scaled(summed)
 
 
 def add_scaled(weight: Tensor, added: Term, scale: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.adapted import AdaptedCheckpoint
-from m2m.merging.lora.additions import Addition, Product
+from m2m.merging.lora.additions import AdaptedTensor, Addition, Product
 from m2m.merging.methods.weighted import input_weights
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Terms(NamedTuple):
     """One tensor of the outputs as a weighted sum."""
 
-    #: Tensors of whole models, each once. [D]
-    dense: tuple[TensorInfo, ...]
+    #: Tensors of whole models, each once, and those whose rows an adapter scales (DoRA). [D]
+    dense: tuple[TensorInfo | AdaptedTensor, ...]
     #: What adapters add, expert by expert. [K]
     added: tuple[TensorInfo | Product, ...]
     #: A row a candidate. [M, D + K]
@@ -29,7 +29,7 @@ class Terms(NamedTuple):
 
 class _Point(NamedTuple):
     # One input: its dense tensor, and what its adapter adds to it.
-    dense: TensorInfo
+    dense: TensorInfo | AdaptedTensor
     addition: Addition | None
 
 
@@ -87,19 +87,24 @@ def merge_adapted(
         read_tensor(source) if isinstance(source, TensorInfo) else source.form()
         for source in (*terms.dense, *terms.added)
     ]
-    out = out_dtype or read_tensor(terms.dense[0]).dtype
+    out = out_dtype or read_tensor(models[0].tensors[name]).dtype
     return sum_inputs(tensors, terms.weights[0], out)
 
 
 def _point(model: Checkpoint, name: str) -> _Point:
     addition = model.additions.get(name) if isinstance(model, AdaptedCheckpoint) else None
+    if addition is not None and addition.magnitudes is not None:
+        return _Point(addition.on(model.tensors[name], "F64"), None)
     return _Point(model.tensors[name], addition)
 
 
 def _dense_weights(
-    origin: TensorInfo | None, experts: Sequence[_Point], dense: Sequence[TensorInfo], row: Sequence[float]
+    origin: TensorInfo | AdaptedTensor | None,
+    experts: Sequence[_Point],
+    dense: Sequence[TensorInfo | AdaptedTensor],
+    row: Sequence[float],
 ) -> tuple[float, ...]:
-    shared: dict[TensorInfo, list[float]] = {info: [] for info in dense}
+    shared: dict[TensorInfo | AdaptedTensor, list[float]] = {info: [] for info in dense}
     for point, weight in zip(experts, row, strict=True):
         shared[point.dense].append(weight)
     weights = {info: math.fsum(parts) for info, parts in shared.items()}

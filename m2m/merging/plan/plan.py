@@ -16,8 +16,7 @@ from m2m.checkpoint.header import SIZES
 from m2m.checkpoint.identity import Identity, identify
 from m2m.checkpoint.writer import Layout, plan_layout
 from m2m.errors import MixtureError
-from m2m.merging.lora.additions import TENSORS_AT_ONCE
-from m2m.merging.lora.experts import AdaptedTensor
+from m2m.merging.lora.additions import TENSORS_AT_ONCE, AdaptedTensor
 from m2m.merging.methods.spec import Method
 from m2m.merging.plan.tensors import (
     PlannedTensor,
@@ -25,7 +24,7 @@ from m2m.merging.plan.tensors import (
     WantedTensor,
     WeightBlock,
     element_size,
-    product_of,
+    factor_bytes,
 )
 
 
@@ -94,10 +93,7 @@ class MergePlan:
         """Most memory that the factors of LoRA adapters take while the plan is run."""
         if not self.numbers.products:
             return 0
-        per_tensor = (
-            sum(product.factor_bytes for product in map(product_of, tensor.sources) if product is not None)
-            for tensor in self.tensors
-        )
+        per_tensor = (sum(map(factor_bytes, tensor.sources)) for tensor in self.tensors)
         return TENSORS_AT_ONCE * max(per_tensor, default=0)
 
     @cached_property

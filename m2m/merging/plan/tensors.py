@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.checkpoint.writer import Entry
-from m2m.merging.lora.additions import Product
-from m2m.merging.lora.experts import AdaptedTensor
+from m2m.merging.lora.additions import AdaptedTensor, Product
 from m2m.merging.methods.parameters import Settings
 
 #: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, or an adapted tensor.
@@ -88,6 +87,14 @@ def product_of(source: TensorSource) -> Product | None:
     return added if isinstance(added, Product) else None
 
 
+def factor_bytes(source: TensorSource) -> int:
+    """Bytes that the factors of an input take in memory, and the gains of its rows or columns."""
+    product = product_of(source)
+    gains = source.magnitudes if isinstance(source, AdaptedTensor) else None
+    of_gains = 0 if gains is None else gains.elements * SIZES["F64"]
+    return of_gains if product is None else of_gains + product.factor_bytes
+
+
 def element_size(tensor: PlannedTensor) -> int:
     """Bytes of one counted element in the outputs; a copied tensor is counted in bytes."""
     return 1 if tensor.copied else SIZES[tensor.entry.dtype]
@@ -101,7 +108,8 @@ class PlanNumbers:
         tensors: Whether it is copied, elements (bytes of a copied one), inputs N. [T, 3]
         inputs: File, offset and type of what is read; -1 or -2 and a number of what is formed. [ΣN, 3]
         products: Shape, rank, and where the factors lie. [, 11]
-        adapted: What adapters add to: file, offset, type; and what they add. [, 6]
+        adapted: What adapters add to, what they add, and magnitudes: file, offset, type of each; whether
+            there are magnitudes, and whether of columns. [, 11]
         scales: The factors before what adapters add.
         outputs: File, offset and type. [T · M, 3]
     """
@@ -136,7 +144,10 @@ class PlanNumbers:
             return number, source.offset, _DTYPE_NUMBERS.get(source.dtype, 0)
         if isinstance(source, Product):
             return _PRODUCT, self._add_product(source), _DTYPE_NUMBERS[source.dtype]
-        self.adapted.extend((*self._place(source.base), *self._place(source.added)))
+        lengths = source.magnitudes
+        place = (0, 0, 0) if lengths is None else self._place(lengths)
+        self.adapted.extend((*self._place(source.base), *self._place(source.added), *place))
+        self.adapted.extend((lengths is not None, source.by_column))
         self.scales.append(source.scale)
         return _ADAPTED, len(self.scales) - 1, _DTYPE_NUMBERS[source.dtype]
 

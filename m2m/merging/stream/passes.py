@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from m2m.checkpoint.header import MERGEABLE
 from m2m.errors import CheckpointError, M2MError
 from m2m.merging.compiled import MergeDevice, Stream, StreamPass, StreamPlan
+from m2m.merging.lora.additions import AdaptedTensor
 from m2m.merging.plan.plan import MergePlan, bytes_before
 from m2m.merging.plan.tensors import files_of, product_of
 from m2m.merging.plan.window import Window
@@ -181,9 +182,12 @@ def raise_failure(plan: MergePlan, stream: Stream) -> None:
             f"{file}: {name} is NaN or infinite at index {element}; allow_nonfinite lets it pass"
         )
     if kind == "factor":
-        product = product_of(tensor.sources[model])
+        source = tensor.sources[model]
+        product = product_of(source)
         assert product is not None
-        factor = (product.left, product.right)[code]
+        magnitudes = source.magnitudes if isinstance(source, AdaptedTensor) else None
+        factor = (product.left, product.right, magnitudes)[code]
+        assert factor is not None
         raise CheckpointError(f"{factor.file}: {factor.name!r} is NaN or infinite at index {element}")
     if kind == "overflow":
         raise CheckpointError(

@@ -60,9 +60,11 @@ def write_models(
         save({key: tensor.to(dtypes[0]) for key, tensor in state.items()}, folder / name)
     for n, rank in enumerate(ranks):
         own: State = {}
+        dora = (seed + n) % 3 == 0
         for name in NAMES[: len(NAMES) - 1 - n]:
-            own |= factors(name.removesuffix(".weight"), *shape, rank, seed % 1000 + n, dtypes[1 + n % 2])
-        save_adapter(folder / f"lora{n}", own, r=rank, use_rslora=n % 2 == 1)
+            module, kind = name.removesuffix(".weight"), dtypes[1 + n % 2]
+            own |= factors(module, *shape, rank, seed % 1000 + n, kind, dora=dora)
+        save_adapter(folder / f"lora{n}", own, r=rank, use_rslora=n % 2 == 1, use_dora=dora)
     return [str(folder / name) for name in ("base", *(f"lora{n}" for n in range(len(ranks))), "whole")]
 
 

@@ -65,6 +65,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "embedding": {"target_modules": ["embed_tokens", "q_proj"], "r": 5},
     "whole": {"target_modules": ["q_proj"], "modules_to_save": ["head"], "r": 2},
     "in_out": {"target_modules": ["c_attn"], "fan_in_fan_out": True, "r": 3},
+    "dora": {"target_modules": ["q_proj", "o_proj", "embed_tokens"], "r": 4, "use_dora": True},
+    "dora_in_out": {"target_modules": ["c_attn"], "fan_in_fan_out": True, "r": 3, "use_dora": True},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,21 @@ def set_value(name: str, index: tuple[int, int], value: float) -> Change:
         ),
         (put("model.a.q.A", torch.ones(4, 10, dtype=torch.int32)), {}, r"is I32; wanted"),
         (put("model.a.q.A", torch.ones(4, 10, 1, 1)), {}, r"wanted a matrix \(convolutions"),
-        (put("model.a.q.lora_magnitude_vector", torch.ones(6)), {}, r"DoRA"),
+        (
+            put("model.a.q.lora_magnitude_vector", torch.ones(6)),
+            {},
+            r"holds the magnitude vector of 'model.a.q', .* use_dora: false",
+        ),
+        (
+            put("model.a.q.lora_magnitude_vector", torch.ones(5)),
+            {"use_dora": True},
+            r"lora_magnitude_vector' is F32 \[5\]; wanted a float for each of the 6 outputs",
+        ),
+        (
+            put("model.a.q.lora_magnitude_vector", torch.tensor([1.0, 1, 1, 1, 1, math.inf])),
+            {"use_dora": True},
+            r"lora_magnitude_vector' is NaN or infinite at index 5",
+        ),
         (put("model.a.q.lora_E", torch.ones(4, 1)), {}, r"is no factor"),
         (put("model.a.q.lora_A.x.y.weight", torch.ones(4, 10)), {}, r"not a name that PEFT gives"),
         (put("model.a.q.lora_A.other.weight", torch.ones(4, 10)), {}, r"are the same factor"),
@@ -74,7 +89,7 @@ def set_value(name: str, index: tuple[int, int], value: float) -> Change:
         (put("model.b.q.lora_B.bias", torch.ones(6)), {}, r"a bias of lora_B but no factors"),
         (None, {"base_model_name_or_path": "other/model-7b"}, r"was trained on 'other/model-7b'"),
         (None, {"peft_type": "IA3"}, r"peft_type is 'IA3'"),
-        (None, {"use_dora": True}, r"use_dora is True: DoRA"),
+        (None, {"use_dora": True}, r"lacks the magnitude vector of 'model.a.q', .* use_dora: true"),
         (None, {"init_lora_weights": "pissa_niter_4"}, r"it changed the base model's weights too"),
         (None, {"brand_new": {"x": 1}}, r"brand_new is .*not known"),
         (None, {"layer_replication": [[0, 2]]}, r"repeats layers"),

@@ -44,6 +44,8 @@ def recipe(method: str, models: dict[str, float], **changes: object) -> dict[str
     isa=st.sampled_from(_core.available_isas()),
     method=st.sampled_from(["linear", "task_arithmetic"]),
     dense=st.booleans(),
+    dora=st.lists(st.booleans(), min_size=3, max_size=3),
+    flipped=st.booleans(),
     data=st.data(),
 )
 def test_streamed_bits_are_those_of_the_twin(
@@ -57,6 +59,8 @@ def test_streamed_bits_are_those_of_the_twin(
     isa: str,
     method: str,
     dense: bool,
+    dora: list[bool],
+    flipped: bool,
     data: st.DataObject,
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "lora_law"
@@ -73,9 +77,12 @@ def test_streamed_bits_are_those_of_the_twin(
     base, opened = Checkpoint(folder / "base"), []
     for n, rank in enumerate(ranks):
         own: State = {}
+        edges = shape[::-1] if flipped else shape  # the model then stores [in, out]
         for name in ADAPTED[: len(ADAPTED) - n]:
-            own |= factors(name.removesuffix(".weight"), *shape, rank, seed % 1000 + n, dtypes[1 + n % 2])
-        adapter = Adapter(save_adapter(folder / f"lora{n}", own, r=rank, use_rslora=n % 2 == 1))
+            module, kind = name.removesuffix(".weight"), dtypes[1 + n % 2]
+            own |= factors(module, *edges, rank, seed % 1000 + n, kind, dora=dora[n])
+        config = {"r": rank, "use_rslora": n % 2 == 1, "use_dora": dora[n], "fan_in_fan_out": flipped}
+        adapter = Adapter(save_adapter(folder / f"lora{n}", own, **config))
         opened.append((AdaptedCheckpoint(base, adapter), weights[f"lora{n}"]))
     if dense:
         opened.append((Checkpoint(folder / "dense"), 0.7))
