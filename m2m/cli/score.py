@@ -7,7 +7,7 @@ A TASK is one of
   generate:FILE.jsonl     what it writes on from `prompt`, judged by your own --judge FILE.py:FUNCTION
   classify:FILE           a table (.jsonl, .csv) of `text` or `image`, and `label`; of `tokens` and `labels`;
                           a folder of images for each class; safetensors of `label` and the model's inputs
-  lm_eval:NAME            a task of the lm-evaluation-harness
+  lm_eval:NAME,NAME       tasks, groups or tags of the lm-evaluation-harness
   FILE.py:FUNCTION        your own: score(model) -> {metric: values}
 The model is what a Hugging Face folder given as --base describes, or what --model makes; or use a run
 configuration's model and targets with --setup and --target. Scores are kept one by one in a SQLite file
@@ -162,6 +162,28 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="task files of your own for `lm_eval` (YAML)",
     )
+    _add_harness(parser)
+
+
+def _add_harness(parser: argparse.ArgumentParser) -> None:
+    # By the names that the harness's own command has, with hyphens too.
+    group = parser.add_argument_group("tasks of `lm_eval`, as the harness's own command has them")
+
+    def add(name: str, **how: Any) -> None:
+        group.add_argument(f"--{name.replace('_', '-')}", f"--{name}", dest=name, **how)
+
+    add("num_fewshot", type=natural, metavar="N", help="examples before each question (default: the task's)")
+    add(
+        "apply_chat_template", nargs="?", const=True, metavar="NAME",
+        help="ask through the tokenizer's chat template, or the one of that name",
+    )  # fmt: skip
+    add("system_instruction", metavar="TEXT", help="what the system says before everything else")
+    add(
+        "fewshot_as_multiturn", nargs="?", const="true", choices=["true", "false"],
+        help="whether the examples are turns of the conversation (default: with a chat template)",
+    )  # fmt: skip
+    add("gen_kwargs", metavar="KEY=VALUE,…", help="settings of generation in place of the task's")
+    add("batch_size", type=positive, metavar="N", help="rows a batch (default: 8)")
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -213,10 +235,17 @@ def options_of_tasks(args: argparse.Namespace) -> TaskOptions:
     """Read what else the options of `add_tasks` say about tasks."""
     from m2m.scoring.tasks import TaskOptions
 
+    turns = args.fewshot_as_multiturn
     given = {
         "judge": args.judge,
         "max_new_tokens": args.max_new_tokens,
         "class_text": args.class_text,
+        "num_fewshot": args.num_fewshot,
+        "apply_chat_template": args.apply_chat_template,
+        "system_instruction": args.system_instruction,
+        "fewshot_as_multiturn": None if turns is None else turns == "true",
+        "gen_kwargs": args.gen_kwargs,
+        "batch_size": args.batch_size,
         "stop": None if args.stop is None else tuple(args.stop),
     }
     return TaskOptions(

@@ -11,6 +11,7 @@ from typing import Any
 
 from m2m.pipeline.config import RunOptions, TrainerOptions
 from m2m.pipeline.mix_options import MixOptions
+from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.judged import JudgedOptions
 from m2m.setups import language_options
 from m2m.setups.byte_gpt import BaseText, Pretraining, Shape
@@ -86,7 +87,7 @@ JUDGED = ConfigTable(
     "[setup.targets.NAME] with a `task`",
     "A target that a task judges, of any set-up, as `m2m score` does ([evaluation.md](evaluation.md#tasks)); "
     "the others are judged by the set-up's own loss and metrics.",
-    (JudgedOptions,),
+    (JudgedOptions, HarnessOptions),
 )
 VISION = ConfigTable(
     '[setup], kind = "vision"', "Images from pinned packages, and EfficientNet-Lite0.", (VisionOptions,)

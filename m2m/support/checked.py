@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from numbers import Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from m2m.errors import ConfigError
 from m2m.support.arguments import argument
@@ -76,9 +76,9 @@ def checked(**late: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
 
 def check_fields(made: Any) -> None:
     """Hold the fields of a dataclass of options against their annotations; for its `__post_init__`."""
-    names = vars(inspect.getmodule(type(made)))
+    kinds = get_type_hints(type(made), include_extras=True)
     for field in fields(made):
-        check_value(argument(field.name), getattr(made, field.name), eval(str(field.type), names))
+        check_value(argument(field.name), getattr(made, field.name), kinds[field.name])
 
 
 def _given(

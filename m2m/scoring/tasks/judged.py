@@ -19,6 +19,7 @@ from m2m.scoring.tasks.generation import (
     users_judge,
 )
 from m2m.scoring.tasks.halves import halves, some
+from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.inputs import Tokens, json_lines, text_of
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, read_questions
 from m2m.scoring.tasks.load import check_python
@@ -82,6 +83,7 @@ _READ_BY = {
     "max_new_tokens": ("exact_match", "generate"),
     "stop": ("exact_match", "generate"),
     "lm_eval_tasks": ("lm_eval",),
+    **dict.fromkeys(key_names(HarnessOptions), ("lm_eval",)),
 }
 
 
@@ -150,7 +152,8 @@ def judged_target(
         if kind in OF_FILES:
             found = _of_files(options, root, tokens, where)
         elif kind == "lm_eval":
-            found = _of_harness(options, root, tokens, where)
+            told = {key: table[key] for key in key_names(HarnessOptions) if key in table}
+            found = _of_harness(options, read_options(HarnessOptions, told, where), root, tokens, where)
         else:
             found = _of_function(options, root, where)
         return _named(name, found, options.metric, model, where)
@@ -161,8 +164,8 @@ def judged_target(
 
 
 def _options(table: Mapping[str, object], where: str) -> JudgedOptions:
-    check_keys(table, key_names(JudgedOptions), where)
-    options = read_options(JudgedOptions, table, where)
+    check_keys(table, key_names(JudgedOptions, HarnessOptions), where)
+    options = read_options(JudgedOptions, table, where, HarnessOptions)
     kind, colon, rest = options.task.partition(":")
     if kind == "lm_eval" and not rest:
         raise ConfigError(f"{where}: `task` names no task of the harness: wanted lm_eval:NAME")
@@ -255,13 +258,13 @@ def _part_of(whole: MultipleChoiceScorer | ClassificationScorer) -> Callable[[Se
 
 
 def _of_harness(
-    options: JudgedOptions, root: Path, tokens: Callable[[], Tokens], where: str
+    options: JudgedOptions, told: HarnessOptions, root: Path, tokens: Callable[[], Tokens], where: str
 ) -> dict[Split, tuple[_Pool, list[int]]]:
     from m2m.scoring.tasks.lm_eval_harness import HarnessScorer, load_harness_tasks
 
     name = options.task.partition(":")[2]
     folder = None if options.lm_eval_tasks is None else root / options.lm_eval_tasks
-    tasks = load_harness_tasks(name, tokens(), include=folder)
+    tasks = load_harness_tasks([name], tokens(), told, include=folder)
     if len(tasks) != 1:
         names = ", ".join(task.task for task in tasks)
         raise ConfigError(

@@ -19,6 +19,7 @@ from m2m.scoring.tasks.generation import (
     Judge,
     users_judge,
 )
+from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.inputs import Tokens, require_head
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer
 from m2m.scoring.tasks.pictures import CLASS_TEXT, picture_scorer
@@ -33,8 +34,8 @@ from m2m.support.schema import did_you_mean
 TASK_KINDS = ("lm", "choice", "exact_match", "generate", "classify", "lm_eval")
 
 
-@dataclass(frozen=True)
-class TaskOptions:
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions(HarnessOptions):
     """What a command may say about its tasks, and the model that does them.
 
     Attributes:
@@ -69,13 +70,13 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
 
     Args:
         word: `lm:FILE`, `choice:FILE.jsonl`, `exact_match:FILE.jsonl`, `generate:FILE.jsonl`,
-            `classify:FILE_OR_FOLDER`, `lm_eval:NAME`, or `FILE.py:FUNCTION`.
+            `classify:FILE_OR_FOLDER`, `lm_eval:NAME,…`, or `FILE.py:FUNCTION`.
         root: Folder that relative paths start from.
         tokens: Gives the model's tokens, or raises an error that says how to get them.
         options: What the command says about its tasks.
 
     Returns:
-        The task; several where the lm-evaluation-harness has a group of that name.
+        The task; several where tasks or groups of the lm-evaluation-harness are named.
 
     Raises:
         ConfigError: If nothing stands after the colon, it is neither a kind of task nor Python, or
@@ -109,7 +110,9 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
         return [_classify(path, tokens, options)]
     from m2m.scoring.tasks.lm_eval_harness import load_harness_tasks
 
-    return load_harness_tasks(rest, tokens(), include=options.lm_eval_tasks, limit=options.limit)
+    return load_harness_tasks(
+        rest.split(","), tokens(), options, include=options.lm_eval_tasks, limit=options.limit
+    )
 
 
 def _classify(path: Path, tokens: Callable[[], Tokens], options: TaskOptions) -> Scorer:
