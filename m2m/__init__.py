@@ -10,6 +10,7 @@ Every verb of the command line is a function here that does all of it; its optio
     merge    checkpoints by a recipe (mergekit YAML), streamed in bounded memory
     diff     how two models differ, tensor by tensor
     info     what a model on disk is
+    extract_lora  a fine-tuned model as a LoRA adapter of its base
     moments  AdamW's second moments of a Trainer's checkpoint, for the method adam_merge
     verify   a checkpoint folder against its hashes
     score    merged models of given experts, without writing one
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from m2m.merging.compare import diff
     from m2m.merging.describe import info
     from m2m.merging.dry_run import check
+    from m2m.merging.extract import extract_lora
     from m2m.mixture import Mixture
     from m2m.ops import weighted_sum
     from m2m.pipeline.report import write_report as report
@@ -66,6 +68,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "dry_run": ("m2m.verbs.dry_run", "dry_run"),
     "errors": ("m2m.errors", None),
     "export": ("m2m.verbs.export", "export"),
+    "extract_lora": ("m2m.merging.extract", "extract_lora"),
     "info": ("m2m.merging.describe", "info"),
     "init": ("m2m.verbs.init", "init"),
     "merge": ("m2m.merging", "merge"),
@@ -93,6 +96,7 @@ __all__ = [
     "dry_run",
     "errors",
     "export",
+    "extract_lora",
     "info",
     "init",
     "merge",

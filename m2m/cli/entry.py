@@ -12,8 +12,8 @@ PROGRAM = Program(
     description="Find the best data mixture for fine-tuning by merging experts, not by training it.",
     package="m2m.cli",
     verbs=(
-        "init", "run", "mix", "check", "merge", "diff", "info", "moments", "verify", "score", "select",
-        "search", "predict", "export", "data", "report", "doctor",
+        "init", "run", "mix", "check", "merge", "diff", "info", "extract-lora", "moments", "verify", "score",
+        "select", "search", "predict", "export", "data", "report", "doctor",
     ),
     epilog="""\
 exit codes: 0 done, 2 something in your input, 1 a fault of m2m, 130 interrupted.

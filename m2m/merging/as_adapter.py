@@ -13,12 +13,11 @@ from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.folder import new_folder
 from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
 from m2m.checkpoint.locate import ADAPTER_NAMES
-from m2m.checkpoint.manifest import write_manifest
-from m2m.checkpoint.writer import Entry, plan_layout, write_shard
+from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Factors
-from m2m.merging.lora.config import NAME
+from m2m.merging.lora.adapter_file import plain_config, write_adapter
 from m2m.merging.lora.terms import resolve_terms
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.resolve import Candidates, point_weights
@@ -58,7 +57,7 @@ def write_adapters(
     with new_folder(out) as work:
         for name, adapter in zip(names, joined, strict=True):
             (work / name).mkdir(exist_ok=True)
-            _write(adapter, work / name, dtype or _DTYPE, json.dumps(recipe.to_dict()))
+            write_adapter(adapter, work / name, dtype or _DTYPE, {"m2m.recipe": json.dumps(recipe.to_dict())})
         for model in models.values():
             model.check_unchanged()
     return _report(out, names, joined, started)
@@ -98,16 +97,6 @@ def _weights_by_tensor(
             check_sums_to_base(output.name, weights[: len(terms.dense)], row)
         found[output.name] = rows
     return found
-
-
-def _write(adapter: JoinedAdapter, folder: Path, dtype: str, recipe: str) -> None:
-    layout = plan_layout(adapter.entries(dtype), {"format": "pt", "m2m.recipe": recipe})
-    with (folder / ADAPTER_NAMES[0]).open("wb") as file:
-        write_shard(layout.shards[0], lambda name: adapter.tensor(name, dtype), file)
-    (folder / NAME).write_text(
-        json.dumps(adapter.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    write_manifest(folder)
 
 
 def _report(out: Path, names: Sequence[str], joined: Sequence[JoinedAdapter], started: float) -> MergeReport:
@@ -207,25 +196,7 @@ class JoinedAdapter(NamedTuple):
         ranks = {
             module: sum(block.factors.rank for block in blocks) for module, blocks in self.blocks.items()
         }
-        rank = max(ranks.values())
-        # PEFT reads patterns as regular expressions; `^` keeps a name from matching the end of a longer one.
-        pattern = {f"^{module}": own for module, own in ranks.items() if own != rank}
-        return {
-            **self.about,
-            "peft_type": "LORA",
-            "r": rank,
-            "lora_alpha": rank,
-            "rank_pattern": pattern,
-            "alpha_pattern": pattern,
-            "use_rslora": False,
-            "use_dora": False,
-            "fan_in_fan_out": self.fan_in_fan_out,
-            "target_modules": list(ranks),
-            "bias": "none",
-            "lora_dropout": 0.0,
-            "init_lora_weights": True,
-            "inference_mode": True,
-        }
+        return plain_config(ranks, self.about, self.fan_in_fan_out)
 
 
 def join_adapters(
