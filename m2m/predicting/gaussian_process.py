@@ -67,7 +67,8 @@ class GaussianModel:
 
     def _across(self, x: Floats) -> Floats:
         points = self._scaled(x)
-        smooth, _ = _matern(points, self.points, self.hyper)
+        smooth, slope = (np.empty((len(points), len(self.points))) for _ in range(2))
+        _matern(points, self.points, self.hyper, smooth, slope)
         across: Floats = smooth + np.exp(self.hyper[-1]) * (points @ self.points.T + 1)
         return across
 
@@ -100,10 +101,10 @@ class GaussianProcess:
         z = (y - offset) / unit
         n = points.shape[1]
         prior = np.r_[np.full(n, 0.5 * np.log(n) + 0.5), 0.0, -5.0, -3.0]
+        posterior = _Posterior(points, z, prior)
         found = minimize(
-            _objective,
+            posterior,
             prior,
-            args=(points, z, prior),
             jac=True,
             method="L-BFGS-B",
             bounds=[_LENGTH] * n + [_SMOOTH, _NOISE, _TREND],
@@ -113,50 +114,77 @@ class GaussianProcess:
         # make a process, and how well it predicts is measured on rows that it has not seen.
         if not found.fun < _BROKEN:
             raise FitError("its covariance matrix is not positive definite")
-        factor = cho_factor(_covariance(points, found.x)[0], lower=True)
+        factor = cho_factor(posterior.covariance(found.x), lower=True)
         dual = cho_solve(factor, z)
         return GaussianModel(made, points, centre, scale, offset, unit, found.x, factor, dual)
 
 
-def _matern(left: Floats, right: Floats, hyper: Floats) -> tuple[Floats, Floats]:
-    """Smooth covariances and their derivatives by the squared scaled distance, each [M, M']."""
+def _matern(left: Floats, right: Floats, hyper: Floats, smooth: Floats, slope: Floats) -> None:
+    """Write smooth covariances and their derivatives by the squared scaled distance, each [M, M']."""
+    # In place: matrices of megabytes that come and go cost more than the arithmetic.
     lengths = np.exp(hyper[:-3])
     a, b = left / lengths, right / lengths
-    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    root = np.sqrt(5 * np.maximum(squared, 0.0))
-    decay = np.exp(hyper[-3] - root)
-    return (1 + root + root**2 / 3) * decay, (-5 / 6) * (1 + root) * decay
+    root = np.add.outer((a**2).sum(axis=1), (b**2).sum(axis=1))
+    root -= np.matmul(2 * a, b.T, out=slope)
+    np.maximum(root, 0.0, out=root)
+    root *= 5
+    np.sqrt(root, out=root)
+    decay = np.subtract(hyper[-3], root)
+    np.exp(decay, out=decay)
+    np.add(root, 1, out=slope)
+    np.square(root, out=root)
+    root /= 3
+    np.add(slope, root, out=smooth)
+    smooth *= decay
+    slope *= -5 / 6
+    slope *= decay
 
 
-def _covariance(points: Floats, hyper: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Covariance of the scores, its smooth part, that part's derivative, and the linear kernel."""
-    smooth, slope = _matern(points, points, hyper)
-    linear = points @ points.T + 1
-    noise = np.exp(hyper[-2]) + _JITTER
-    return smooth + np.exp(hyper[-1]) * linear + noise * np.eye(len(points)), smooth, slope, linear
+class _Posterior:
+    """Negative log posterior of the hyperparameters and its gradient (R&W eq. 5.8, 5.9).
 
+    Its matrices [M, M] are made once and written over by every call.
+    """
 
-def _objective(hyper: Floats, points: Floats, z: Floats, prior: Floats) -> tuple[float, Floats]:
-    """Negative log posterior of the hyperparameters and its gradient (R&W eq. 5.8, 5.9)."""
-    from scipy.linalg import LinAlgError, cholesky
-    from scipy.linalg.lapack import dpotri
+    def __init__(self, points: Floats, z: Floats, prior: Floats) -> None:
+        self._points, self._z, self._prior = points, z, prior
+        # Length scales within a factor of e² of the prior, noise within e³ of it.
+        self._width = np.r_[np.full(len(prior) - 3, 2.0), np.inf, 3.0, np.inf]
+        self._linear = points @ points.T + 1
+        self._smooth, self._slope, self._total, self._room = (np.empty_like(self._linear) for _ in range(4))
 
-    total, smooth, slope, linear = _covariance(points, hyper)
-    # Length scales within a factor of e² of the prior, noise within e³ of it.
-    width = np.r_[np.full(len(hyper) - 3, 2.0), np.inf, 3.0, np.inf]
-    away = (hyper - prior) / width
-    try:
-        factor = cholesky(total, lower=True)
-    except LinAlgError:
-        return _BROKEN, np.zeros_like(hyper)
-    half, _ = dpotri(factor, lower=1)
-    inverse = np.tril(half) + np.tril(half, -1).T
-    dual = inverse @ z
-    weight = (inverse - np.outer(dual, dual)) / 2
-    value = z @ dual / 2 + np.log(np.diag(factor)).sum() + (away**2).sum() / 2
-    # ∂/∂log ℓ_d of Σ_ij G_ij·D_ij with D the squared scaled distance: two products.
-    pull, scaled = weight * slope, points / np.exp(hyper[:-3])
-    distances = 2 * ((scaled**2).T @ pull.sum(axis=1) - (scaled * (pull @ scaled)).sum(axis=0))
-    own = [(weight * smooth).sum(), np.exp(hyper[-2]) * np.trace(weight)]
-    gradient = np.r_[-2 * distances, own, np.exp(hyper[-1]) * (weight * linear).sum()]
-    return float(value), gradient + away / width
+    def covariance(self, hyper: Floats) -> Floats:
+        """Covariance of the scores [M, M]; its smooth part and that part's derivative are kept."""
+        _matern(self._points, self._points, hyper, self._smooth, self._slope)
+        np.multiply(self._linear, np.exp(hyper[-1]), out=self._total)
+        self._total += self._smooth
+        np.einsum("ii->i", self._total)[:] += np.exp(hyper[-2]) + _JITTER
+        return self._total
+
+    def __call__(self, hyper: Floats) -> tuple[float, Floats]:
+        """Value and gradient."""
+        from scipy.linalg.lapack import dpotrf, dpotri
+
+        away = (hyper - self._prior) / self._width
+        # What is symmetric is its own transpose, which is how these functions want it, and write over it.
+        factor, failed = dpotrf(self.covariance(hyper).T, lower=1, clean=1, overwrite_a=1)
+        if failed:
+            return _BROKEN, np.zeros_like(hyper)
+        logs = np.log(np.diag(factor)).sum()
+        half, _ = dpotri(factor, lower=1, overwrite_c=1)
+        inverse = np.add(half, half.T, out=self._room)
+        np.einsum("ii->i", inverse)[:] = np.diag(half)
+        dual = inverse @ self._z
+        value = self._z @ dual / 2 + logs + (away**2).sum() / 2
+        inverse -= np.outer(dual, dual, out=self._total)
+        inverse /= 2
+        return float(value), self._gradient(hyper, inverse) + away / self._width
+
+    def _gradient(self, hyper: Floats, weight: Floats) -> Floats:
+        # ∂/∂log ℓ_d of Σ_ij G_ij·D_ij with D the squared scaled distance: two products.
+        pull, scaled = np.multiply(weight, self._slope, out=self._slope), self._points / np.exp(hyper[:-3])
+        distances = 2 * ((scaled**2).T @ pull.sum(axis=1) - (scaled * (pull @ scaled)).sum(axis=0))
+        smooth = np.multiply(weight, self._smooth, out=self._total).sum()
+        linear = np.multiply(weight, self._linear, out=self._total).sum()
+        own = [smooth, np.exp(hyper[-2]) * np.trace(weight), np.exp(hyper[-1]) * linear]
+        return np.r_[-2 * distances, own]

@@ -11,6 +11,7 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.predicting.families import AUTO, FAMILIES, family
+from m2m.predicting.one_thread import one_thread
 from m2m.predicting.protocol import Family, FamilyError, WeightedModels
 from m2m.predicting.validation import (
     CrossValidation,
@@ -106,10 +107,8 @@ class Predictor:
             The fitted models as one; without a family that cannot be fitted to these rows. If none can be,
             the first one's error.
         """
-        from threadpoolctl import threadpool_limits
-
         found, failures = [], []
-        with threadpool_limits(1):
+        with one_thread():
             for name, weight in zip(self.weights, self.fitted.weights, strict=True):
                 try:
                     found.append((float(weight), family(name).fit(x, y, seed)))
@@ -134,9 +133,7 @@ class Predictor:
         Returns:
             The predictions.
         """
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
+        with one_thread():
             parts = [self._predict(x[start : start + _CHUNK]) for start in range(0, max(len(x), 1), _CHUNK)]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return Prediction(*columns)
@@ -212,11 +209,8 @@ def _checked_scores(y: Floats) -> list[str]:
 def _fitted(
     families: Sequence[Family], x: Floats, y: Floats, seed: int, fold_count: int, progress: Progress | None
 ) -> Predictor:
-    from threadpoolctl import threadpool_limits
-
     parts = folds(len(y), fold_count, seed)
-    # Sums depend on the number of threads, and results must repeat.
-    with threadpool_limits(1):
+    with one_thread():
         tick = _counter(len(families) * _fits(fold_count, len(families)), progress)
         validation = CrossValidation(families, x, y, parts, seed, tick)
         folded = validation.folded()

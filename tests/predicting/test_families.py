@@ -137,8 +137,9 @@ def test_the_processs_gradient_is_its_own() -> None:
     points, z = rng.normal(size=(12, 3)), rng.normal(size=12)
     prior = np.zeros(6)
     hyper = rng.normal(scale=0.3, size=6)
-    _, gradient = gp._objective(hyper, points, z, prior)
-    measured = approx_fprime(hyper, lambda h: gp._objective(h, points, z, prior)[0], 1e-7)
+    posterior = gp._Posterior(points, z, prior)
+    _, gradient = posterior(hyper)
+    measured = approx_fprime(hyper, lambda h: posterior(h)[0], 1e-7)
     np.testing.assert_allclose(gradient, measured, rtol=1e-4, atol=1e-4)
 
 
