@@ -5,7 +5,8 @@ python benchmarks/evaluate.py compare MODELS --mergekit ENV/bin/mergekit-yaml [-
 python benchmarks/evaluate.py figure curve.jsonl docs/img/score_vs_loop.png
 
 `resident`: a byte-level transformer of 25.5 M parameters in float32, N = 4 experts. A walk over M candidates
-against M plain forward passes of a model that is loaded already, on the same data, in one process, in turn.
+against M plain forward passes of a model that is loaded already, on the same data, in one process, in turns
+of eight candidates; CPU seconds of one thread, medians over turns.
 
 `compare`: the 15 subsets of N = 4 on SmolLM2-135M in float32 (MODELS is the folder of benchmarks/smollm2.py).
 `m2m score` as one command, its start and its reading included, against: mergekit-yaml into a folder,
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -45,15 +47,16 @@ TURN = 8
 
 
 def resident(candidates: int, tokens: int) -> dict[str, float]:
-    """Time a walk over candidates and as many plain forward passes.
+    """Time a walk over candidates and as many plain forward passes, on one thread.
 
     Args:
         candidates: M.
         tokens: Tokens that a candidate is scored on.
 
     Returns:
-        Seconds of both, and their ratio.
+        CPU seconds a candidate of both, and their ratio: medians over turns.
     """
+    torch.set_num_threads(1)
     model = ByteGPT(Shape(layers=8, width=512, heads=8, context=CONTEXT))
     model.initialise(0)
     base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -63,12 +66,13 @@ def resident(candidates: int, tokens: int) -> dict[str, float]:
     live = LiveModel(model, base, experts)
     live.merge_ahead(rows[:TURN])  # the memory is there, the pages are touched
     scorer(model)
-    walked = plain = 0.0
+    walked, plain = [], []
     for first in range(0, candidates, TURN):
         turn = rows[first : first + TURN]
-        walked += _seconds(lambda turn=turn: list(walk(live, turn, [scorer])))
-        plain += _seconds(lambda turn=turn: [scorer(model) for _ in turn])
-    return {"walk_s": walked, "plain_s": plain, "ratio": walked / plain}
+        plain.append(_cpu_seconds(lambda turn=turn: [scorer(model) for _ in turn]) / len(turn))
+        walked.append(_cpu_seconds(lambda turn=turn: list(walk(live, turn, [scorer], 1))) / len(turn))
+    ratios = [ours / theirs for ours, theirs in zip(walked, plain, strict=True)]
+    return {"walk_s": median(walked), "plain_s": median(plain), "ratio": median(ratios)}
 
 
 def compare(models: Path, mergekit: Path, tokens: int) -> dict[str, Any]:
@@ -179,6 +183,12 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def _cpu_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def _read_all(models: Path) -> None:

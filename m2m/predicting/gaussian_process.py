@@ -187,4 +187,5 @@ class _Posterior:
         smooth = np.multiply(weight, self._smooth, out=self._total).sum()
         linear = np.multiply(weight, self._linear, out=self._total).sum()
         own = [smooth, np.exp(hyper[-2]) * np.trace(weight), np.exp(hyper[-1]) * linear]
-        return np.r_[-2 * distances, own]
+        gradient: Floats = np.r_[-2 * distances, own]
+        return gradient
