@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="streamed: read the experts at least G times, each time for a part of the candidates, so that "
         "an interruption loses at most a part (default: %(default)s)",
     )  # fmt: skip
+    add("--strict", action="store_true", help="what makes the merges doubtful is an error, not a warning")
     add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
     add_out(parser, "the table of scores, NAME.csv; all that is known is kept in NAME.sqlite beside it")
     add_threads(parser)
@@ -198,7 +199,7 @@ def execute(args: argparse.Namespace) -> int:
         "split": args.split, "examples": args.examples, "model": args.model,
         "context": args.context, "options": options_of_tasks(args),
         "memory": args.memory, "threads": args.threads, "device": args.device,
-        "progress": progress(quiet=args.quiet),
+        "progress": progress(quiet=args.quiet), "strict": args.strict,
     }  # fmt: skip
     show = not (args.json or args.quiet)
     report: ScoreReport | RaceReport

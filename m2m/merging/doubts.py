@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from contextlib import suppress
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.differences import differences
 from m2m.checkpoint.header import MERGEABLE
-from m2m.errors import M2MError
+from m2m.errors import CheckpointError, M2MError
 from m2m.merging.compare import as_one_vector, compare_tensors
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 
@@ -19,6 +20,8 @@ FAR = 0.5
 _ELEMENTS, _MATRICES = 2**20, 4
 #: About so many tensors are looked at for such matrices.
 _LOOKED_AT = 64
+
+_log = logging.getLogger(__name__)
 
 
 def doubts_about(
@@ -43,6 +46,40 @@ def doubts_about(
     """  # noqa: DOC502 - raised by what is called
     found = [doubt for model in others for doubt in differences(donor, model, templates=templates)]
     return found + [doubt for model in others if averaged for doubt in _stranger(donor, model)]
+
+
+def warn_of_doubts(
+    donor: Checkpoint,
+    models: Sequence[Checkpoint],
+    *,
+    averaged: bool = True,
+    templates: bool = True,
+    strict: bool = False,
+) -> tuple[str, ...]:
+    """Warn of what makes it doubtful that models' weights mean the same, and that adapters fit their base.
+
+    Args:
+        donor: As of `doubts_about`.
+        models: What is merged; the donor may be among them.
+        averaged: As of `doubts_about`.
+        templates: As of `doubts_about`.
+        strict: Whether doubts are an error.
+
+    Returns:
+        The doubts, a line each.
+
+    Raises:
+        CheckpointError: If `strict` and there is one.
+    """
+    others = [model for model in models if model is not donor]
+    doubts = doubts_about(donor, others, averaged=averaged, templates=templates)
+    for model in models:
+        doubts += model.doubts if isinstance(model, AdaptedCheckpoint) else ()
+    if doubts and strict:
+        raise CheckpointError("; ".join(doubts) + " (strict: without it these are warnings)")
+    for doubt in doubts:
+        _log.warning("%s", doubt)
+    return tuple(doubts)
 
 
 def _stranger(donor: Checkpoint, model: Checkpoint) -> list[str]:

@@ -14,10 +14,10 @@ from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
-from m2m.errors import CheckpointError, ConfigError, RecipeError
+from m2m.errors import ConfigError, RecipeError
 from m2m.merging.as_adapter import write_adapters
 from m2m.merging.chat_template import AUTO, most_common_template
-from m2m.merging.doubts import doubts_about
+from m2m.merging.doubts import warn_of_doubts
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.model_config import ConfigChanges
@@ -184,18 +184,11 @@ def tell_doubts(
     recipe: Recipe, models: Mapping[ModelRef, Checkpoint], *, strict: bool = False
 ) -> tuple[str, ...]:
     """Warn of what makes a merge of open models doubtful; `CheckpointError` if `strict`."""
-    donor = models[recipe.donor]
-    others = [model for model in models.values() if model is not donor]
     averaged = any(len(part.inputs) > 1 for part in recipe.slices)
     templates = recipe.chat_template is None
-    doubts = doubts_about(donor, others, averaged=averaged, templates=templates)
-    for model in models.values():
-        doubts += model.doubts if isinstance(model, AdaptedCheckpoint) else ()
-    if doubts and strict:
-        raise CheckpointError("; ".join(doubts) + " (strict: without it these are warnings)")
-    for doubt in doubts:
-        _log.warning("%s", doubt)
-    return tuple(doubts)
+    return warn_of_doubts(
+        models[recipe.donor], [*models.values()], averaged=averaged, templates=templates, strict=strict
+    )
 
 
 def plan_merge(

@@ -15,6 +15,7 @@ from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.checks import check_ties
 from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest, verified_state
 from m2m.errors import ConfigError
+from m2m.merging.doubts import warn_of_doubts
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
 from m2m.merging.lora.products import add_scaled, formed, read_term
 from m2m.scoring.adapted_sums import adapted_sums
@@ -94,13 +95,14 @@ class Models:
 
 
 @contextmanager
-def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
+def open_models(base: str | Path, experts: Experts, *, strict: bool = False) -> Iterator[Models]:
     """Open a base model and its experts, and begin to hash their files.
 
     Args:
         base: Checkpoint of the base model θ₀.
         experts: Checkpoints, or folders of adapters of the base model, by name; or only their paths, whose
             names are then those of `short_names`. [N]
+        strict: Whether what makes an average of them doubtful is an error; a warning where not.
 
     Yields:
         Models: The models, while the block runs.
@@ -122,6 +124,7 @@ def open_models(base: str | Path, experts: Experts) -> Iterator[Models]:
     aligned = align(root, [*found.values()])
     for note in aligned.notes:
         _log.warning("%s", note)
+    warn_of_doubts(root, aligned.models, strict=strict)
     with FileHashes(_files(root, found)) as hashes:
         yield Models(root, dict(zip(found, aligned.models, strict=True)), hashes, aligned.kept)
 

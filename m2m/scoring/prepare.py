@@ -56,6 +56,7 @@ def prepared(
     outputs: Sequence[Output],
     inputs: Iterable[str | Path],
     bench: Bench | Callable[[], Bench],
+    strict: bool = False,
 ) -> Iterator[Prepared]:
     """Check what will be written, then open models and tasks.
 
@@ -68,6 +69,7 @@ def prepared(
         outputs: What will be written.
         inputs: Other files that are read.
         bench: Module and tasks, or what makes them.
+        strict: Whether what makes an average of the models doubtful is an error.
 
     Yields:
         Prepared: What can be scored, while the block runs.
@@ -77,7 +79,7 @@ def prepared(
         MixtureError: If a candidate is over other names than the experts'.
     """  # noqa: DOC502 - partly raised by what is called
     check_outputs(outputs, inputs=[base, *paths_of(experts), *inputs])
-    with open_models(base, experts) as models:
+    with open_models(base, experts, strict=strict) as models:
         mixtures = all_subsets([*models.experts]) if candidates is None else candidates
         _check_mixtures(mixtures, models.experts)
         yield Prepared(models, bench() if callable(bench) else bench, mixtures)

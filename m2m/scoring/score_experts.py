@@ -72,13 +72,15 @@ def score_mixtures(
     progress: Progress | None = None,
     passes: int = 1,
     inputs: Iterable[str | Path] = (),
+    strict: bool = False,
 ) -> ScoreReport:
     """What `m2m.score` does once candidates and set-up are read; None stands for all subsets."""
     start = time.perf_counter()
     place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
     with prepared(
-        base, experts, candidates, bench=bench, outputs=score_outputs(out, examples=examples), inputs=inputs
-    ) as what:
+        base, experts, candidates, bench=bench, outputs=score_outputs(out, examples=examples), inputs=inputs,
+        strict=strict,
+    ) as what:  # fmt: skip
         table = out.with_suffix(".sqlite")  # of a file that can be written: `.` has no suffix
         budget = None if memory is None else parse_bytes(memory)
         means = Means(mode, budget, place, threads, passes, out.parent)

@@ -48,6 +48,7 @@ def score(
     threads: Positive | None = None,
     device: str = "cpu",
     inputs: Iterable[str | Path] = (),
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> ScoreReport:
     """Score the merged model of every candidate, without writing one, and keep each score as it comes.
@@ -81,6 +82,8 @@ def score(
         threads: CPU threads of the merge; None for the kernel's own choice.
         device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
         inputs: Other files that are read, which are not written over either.
+        strict: Whether what makes an average of the models doubtful (`m2m.merging.doubts`) is an error; a
+            warning where not.
         progress: Called with (done, total, what).
 
     Returns:
@@ -98,6 +101,7 @@ def score(
     return score_mixtures(
         base, experts, _mixtures(candidates, experts), bench, out=out, examples=examples, mode=mode,
         passes=passes, memory=memory, threads=threads, device=device, progress=progress, inputs=read,
+        strict=strict,
     )  # fmt: skip
 
 
@@ -125,6 +129,7 @@ def race(
     threads: Positive | None = None,
     device: str = "cpu",
     inputs: Iterable[str | Path] = (),
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> RaceReport:
     """Find the best candidate for a share of the example evaluations, and say how sure that is.
@@ -158,6 +163,8 @@ def race(
         threads: CPU threads of the merge; None for the kernel's own choice.
         device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
         inputs: Other files that are read, which are not written over either.
+        strict: Whether what makes an average of the models doubtful (`m2m.merging.doubts`) is an error; a
+            warning where not.
         progress: Called with (done, total, what); what is counted are example evaluations of the budget.
 
     Returns:
@@ -174,7 +181,7 @@ def race(
     return race_candidates(
         base, experts, _mixtures(candidates, experts), bench, out=out, budget=budget, metric=metric,
         confidence=confidence, seed=seed, examples=examples, memory=memory, threads=threads, device=device,
-        progress=progress, inputs=read,
+        progress=progress, inputs=read, strict=strict,
     )  # fmt: skip
 
 

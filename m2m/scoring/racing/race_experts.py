@@ -100,12 +100,13 @@ def race_candidates(
     device: str = "cpu",
     progress: Progress | None = None,
     inputs: Iterable[str | Path] = (),
+    strict: bool = False,
 ) -> RaceReport:
     """What `m2m.race` does once candidates and set-up are read; None stands for all subsets."""
     start = time.perf_counter()
     place, out, examples = open_device(device), Path(out), None if examples is None else Path(examples)
     with prepared(
-        base, experts, candidates, bench=bench, inputs=inputs,
+        base, experts, candidates, bench=bench, inputs=inputs, strict=strict,
         outputs=score_outputs(out, examples=examples, race=True),
     ) as what:  # fmt: skip
         scorer, decisive = raced_task(what.bench.scorers, metric)

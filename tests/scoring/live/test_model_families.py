@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,24 @@ def test_a_folder_without_an_experts_tensor_is_refused_by_name(tmp_path: Path, m
         CheckpointError, match=r"fill \d+ of \d+ elements of .*layers\.1\.mlp\.experts\.gate_up"
     ):
         losses(models, mode)
+
+
+def test_what_makes_a_merge_doubtful_is_said_as_in_merging(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = written(tmp_path, "llama")
+    config = models / "a" / "config.json"
+    config.write_text(config.read_text().replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 0.1'))
+    doubt = r"a: config.json differs from that of .*base, .*: rms_norm_eps is 0.1 \(there 1e-06\)"
+    losses(models, "resident")
+    assert any(re.search(doubt, record.getMessage()) for record in caplog.records)
+    for verb in (m2m.score, m2m.race):
+        with pytest.raises(CheckpointError, match=doubt + r".*strict: without it these are warnings"):
+            verb(
+                models / "base",
+                [models / "a"],
+                tasks=[f"lm:{models / 'text.txt'}"],
+                out=models / "strict.csv",
+                strict=True,
+            )
+    assert not (models / "strict.csv").exists()
