@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,14 @@ from m2m.support.schema import did_you_mean, repeated_at
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
+
 #: Column that joins tables, unless another is named.
 INDEX = "index"
 #: What data frames that were written with their index call its column, once read back.
 _UNNAMED = "Unnamed: 0"
+#: What tables of runs call it, with a name for people beside it (Olmix, arXiv 2602.12237).
+_RUNS, _NAME = ("run", "run_id"), "name"
 #: Columns of words in tables of candidates.
 _WORDS = ("candidate", "members", "kind")
 #: A table with more decimals than this was not rounded for people.
@@ -65,11 +70,14 @@ def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[st
         raise InputError(f"{where} has more than one column {repeated[0]!r}")
     if not len(table):
         raise InputError(f"{where} has no rows")
-    name = index or next((column for column in (INDEX, _UNNAMED) if column in table.columns), None)
+    known = [INDEX, _UNNAMED, *(column for column in _RUNS if not _are_shares(table, column))]
+    name = index or next((column for column in known if column in table.columns), None)
     if name is None:
         return where, table, False
     if name not in table.columns:
         raise InputError(f"{where} has no column {name!r}{did_you_mean(name, table.columns)} to join on")
+    if name in _RUNS and _NAME in table.columns and not _are_shares(table, _NAME):
+        table = table.drop(columns=_NAME)
     table = table.set_index(name)
     labels = table.index.tolist()
     twice = repeated_at(labels)
@@ -86,7 +94,8 @@ def read_mixtures(
     source: Path | str | pd.DataFrame, index: str | None = None, domains: Sequence[str] | None = None
 ) -> MixtureTable:
     """Read mixtures: weights on the simplex, or subsets as 0 and 1, which become s/|s|."""
-    # Sums may be off by what rounding to the table's decimals explains; rows are then scaled to sum to 1.
+    # Sums may be off by what rounding to the table's decimals explains; rows are then scaled to sum to 1, and
+    # so are percentages.
     # With `domains` there must be those and no others; they come in that order.
     from pandas.api.types import is_numeric_dtype
 
@@ -111,6 +120,9 @@ def read_mixtures(
             f"{_row(where, table, row)}: the weight of {table.columns[column]!r} is {raw[row, column]:g}, "
             f"wanted {'≥ 0' if raw[row, column] < 0 else 'at most 1'}"
         )
+    if len(raw) and np.all(np.abs(raw.sum(axis=1) - 100) < 1):
+        _log.info("%s: every row sums to 100, so its weights are taken for percentages", where)
+        raw = raw / 100
     subsets = bool(np.isin(raw, (0.0, 1.0)).all() and (raw.sum(axis=1) > 1).any())
     empty = np.flatnonzero(raw.sum(axis=1) == 0)
     if len(empty):
@@ -152,6 +164,13 @@ def averaged(indicators: Floats) -> Floats:
     """What averaging makes of subsets, 1 for a member: s/|s| (Merge to Mix, arXiv 2505.16066)."""
     shares: Floats = indicators / indicators.sum(axis=1, keepdims=True)
     return shares
+
+
+def _are_shares(table: pd.DataFrame, column: str) -> bool:
+    """Whether a column may be a domain's weights."""
+    from pandas.api.types import is_numeric_dtype
+
+    return column in table.columns and is_numeric_dtype(table[column]) and bool((table[column] <= 1).all())
 
 
 def _meant(word: str, columns: Sequence[str]) -> str:
@@ -214,7 +233,7 @@ def _check_sums(where: str, table: pd.DataFrame, raw: Floats) -> None:
     if len(off):
         hint = ""
         if abs(sums[off[0]] - 100) < 1:
-            hint = "; are these percentages? divide by 100"
+            hint = "; other rows do not sum to 100, so these are no percentages"
         elif (raw > 1).mean() > 0.5:
             hint = "; is this a table of scores?"
         raise InputError(

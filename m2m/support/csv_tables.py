@@ -1,6 +1,7 @@
 """CSV tables: read as users write them, and written so that no spreadsheet computes what is only text.
 
-A header names each column once, rows are as long as it, blanks around cells are no part of them.
+A header names each column once, rows are as long as it, blanks around cells are no part of them. Where the
+header has no comma but semicolons or tabs, these part the cells, and a comma may stand for a decimal point.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import codecs
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+#: A number as half of Europe writes it.
+_DECIMAL_COMMA = re.compile(r"^([-+]?[0-9]+),([0-9]+(?:[eE][-+]?[0-9]+)?)$")
 #: How a text begins that spreadsheets take for a formula, or that reads like a guarded one.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
@@ -41,8 +45,17 @@ def read_frame(path: Path, what: str, *, text: bool = False) -> pd.DataFrame:
         pass
     kind: dict[str, Any] = {"dtype": str} if text else {}
     with reading("a CSV table", path):
-        table = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True, keep_default_na=False, **kind)
-    plain = _with_texts(table, lambda cell: unguarded(cell.strip()))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            separator = _separator(file.readline())
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            keep_default_na=False,
+            **kind,
+        )
+    plain = _with_texts(table, lambda cell: _plain(cell, separator))
     return plain if text else plain.apply(_numeric)
 
 
@@ -84,7 +97,9 @@ def _lines(path: Path, what: str, *, pipe: bool) -> Iterator[tuple[int, list[str
     columns = 0
     require_file(path, what, pipe=pipe)
     with reading(f"{what} (CSV)", path), path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, skipinitialspace=True, strict=True)
+        first = file.readline()
+        separator = _separator(first)
+        lines = csv.reader(chain([first], file), delimiter=separator, skipinitialspace=True, strict=True)
         for cells in filter(None, lines):
             if not columns:
                 columns = len(cells)
@@ -94,7 +109,17 @@ def _lines(path: Path, what: str, *, pipe: bool) -> Iterator[tuple[int, list[str
                     f"{path}, line {lines.line_num}: wanted as many cells as the header has columns "
                     f"({columns}), got {len(cells)}; a decimal or thousands comma makes two cells of one"
                 )
-            yield lines.line_num, [unguarded(cell.strip()) for cell in cells]
+            yield lines.line_num, [_plain(cell, separator) for cell in cells]
+
+
+def _plain(cell: str, separator: str) -> str:
+    """What a cell says: without blanks around it and its guard; with a decimal point in place of a comma."""
+    said = unguarded(cell.strip())
+    return said if separator == "," else _DECIMAL_COMMA.sub(r"\1.\2", said)
+
+
+def _separator(header: str) -> str:
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def _check_header(names: Sequence[str], where: str) -> None:

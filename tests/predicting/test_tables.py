@@ -48,6 +48,25 @@ def test_a_saved_data_frames_index_is_one(tmp_path: Path) -> None:
     assert read_mixtures(tmp_path / "x.csv").labels == (9,)
 
 
+def test_percentages_are_shares(tmp_path: Path) -> None:
+    mixtures = read_mixtures(write(tmp_path / "x.csv", "index;a;b\n1;33,3;66,7\n2;100;0\n"))
+    np.testing.assert_allclose(mixtures.weights, [[0.333, 0.667], [1, 0]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("column", ["run", "run_id"])
+def test_tables_of_runs_are_joined_by_them(tmp_path: Path, column: str) -> None:
+    """Ratios and metrics as Olmix has them, with names for people."""
+    x = write(tmp_path / "ratios.csv", f"{column},name,dclm,wiki\nr1,first,0.4,0.6\nr2,second,1,0\n")
+    y = write(tmp_path / "metrics.csv", f"{column},arc_bpb\nr2,1.5\nr1,1.25\n")
+    mixtures = read_mixtures(x)
+    assert (mixtures.domains, mixtures.labels) == (("dclm", "wiki"), ("r1", "r2"))
+    assert read_scores(y, "arc_bpb", mixtures).tolist() == [1.25, 1.5]
+
+
+def test_a_domain_may_be_called_run() -> None:
+    assert read_mixtures(pd.DataFrame({"run": [0.5, 1], "jump": [0.5, 0]})).domains == ("run", "jump")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -64,7 +83,7 @@ def test_a_saved_data_frames_index_is_one(tmp_path: Path) -> None:
         ("index,a,b, a\n1,0.5,0.5,0\n", "line 1: there is more than one column 'a'"),
         ("a,b\n0,5,0,5\n", r"line 2: wanted as many cells as the header has columns \(2\), got 4"),
         ("a,b\n1_0,0\n", "row 1: 'a' is '1_0', wanted a finite number"),
-        ("index,a,b\n1,50,50\n", "are these percentages"),
+        ("index,a,b\n1,50,50\n2,0.5,0.5\n", "weights sum to 100, wanted 1 .*other rows do not sum to 100"),
         ("index,a,b\n1,0,0\n", "index 1: all weights are 0"),
         ("a,b\n1e308,1e308\n", r"row 1: the weight of 'a' is 1e\+308, wanted at most 1"),
     ],

@@ -57,6 +57,17 @@ def test_blanks_around_cells_are_no_part_of_them(tmp_path: Path, text: str) -> N
     assert read_frame(path, "it", text=True).to_dict("list") == {"a": ["1", "2"], "b": ["x", "y z"]}
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_semicolons_and_tabs_part_cells_and_leave_commas_to_numbers(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a;b;c\n0,25;x, y;1.5\n-1,5e-3;z;2\n".replace(";", mark), encoding="utf-8")
+    rows = [{"a": "0.25", "b": "x, y", "c": "1.5"}, {"a": "-1.5e-3", "b": "z", "c": "2"}]
+    assert [row for _, row in read_rows(path, "it")] == rows
+    assert read_frame(path, "it", text=True).to_dict("records") == rows
+    numbers = {"a": [0.25, -0.0015], "b": ["x, y", "z"], "c": [1.5, 2.0]}
+    assert read_frame(path, "it").to_dict("list") == numbers
+
+
 @pytest.mark.parametrize("text", ["a,a \n1,2\n", "a,b\n1,2,3\n", "a,b\n1\n", 'a,b\n"1,2\n', "a,b\n\xff,1\n"])
 def test_what_pandas_would_repair_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.csv"
