@@ -34,8 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="auto, or a family of docs/predicting.md (default: %(default)s)",
     )
-    parser.add_argument("--at", type=Path, metavar="X2.csv", help="mixtures to predict")
-    parser.add_argument("--out", type=Path, metavar="PATH", help="where the predictions of --at go (CSV)")
+    parser.add_argument("--at", type=Path, nargs="+", metavar="X2.csv", help="mixtures to predict")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="where the predictions of --at go (CSV), a file for each table",
+    )
     parser.add_argument(
         "--cv",
         dest="folds",
@@ -91,5 +97,5 @@ def _tell(args: argparse.Namespace, forecast: Forecast) -> None:
         print_table([["MODEL", "CROSS-VALIDATED SPEARMAN"], *([name, f"{rho:.4f}"] for name, rho in ranked)])
     parts = ", ".join(f"{name} {weight:.2f}" for name, weight in predictor.weights.items())
     print(f"model: {predictor.name}" + (f" ({parts})" if len(predictor.weights) > 1 else ""))
-    if forecast.table is not None:
-        print(f"{args.out}: {len(forecast.table)} predictions")
+    for path, table in zip(args.out or [], forecast.tables, strict=True):
+        print(f"{path}: {len(table)} predictions")

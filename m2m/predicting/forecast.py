@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,13 +33,18 @@ class Forecast:
     Attributes:
         predictor: The fitted predictor, with its cross-validated rank correlations.
         mixtures: The scored mixtures that it was fitted to.
-        table: A row a mixture to predict: its label, `predicted`, `std`, `low`, `high`, in the score's unit;
-            None if there were none.
+        tables: For each table of mixtures to predict, a row a mixture: its label, `predicted`, `std`, `low`,
+            `high`, in the score's unit.
     """
 
     predictor: Predictor
     mixtures: MixtureTable
-    table: pd.DataFrame | None
+    tables: Sequence[pd.DataFrame]
+
+    @property
+    def table(self) -> pd.DataFrame | None:
+        """The first of `tables`; None if there was nothing to predict."""
+        return self.tables[0] if self.tables else None
 
 
 @checked(pd="pandas")
@@ -47,8 +53,8 @@ def predict(
     scores: Path | str | pd.DataFrame,
     target: str,
     *,
-    at: Path | str | pd.DataFrame | None = None,
-    out: str | Path | None = None,
+    at: Path | str | pd.DataFrame | Sequence[Path | str | pd.DataFrame] | None = None,
+    out: str | Path | Sequence[str | Path] | None = None,
     model: str = AUTO,
     folds: int = 5,
     seed: Natural = 0,
@@ -61,8 +67,8 @@ def predict(
         mixtures: Scored mixtures: a column a domain, weights on the simplex or members as 0 and 1. [M, N]
         scores: Their scores, joined on the index column, or in order if there is none.
         target: The column of scores to predict.
-        at: Mixtures to predict, with the same domains in any order. [M', N]
-        out: CSV file for the predictions of `at`; None for none.
+        at: Mixtures to predict, with the same domains in any order, or several such tables. [M', N]
+        out: CSV file for the predictions of `at`, one for each table; None for none.
         model: One of `m2m.predicting.FAMILIES`, or `auto`.
         folds: Folds of the cross-validation, at least 2.
         seed: Decides all random choices.
@@ -74,21 +80,25 @@ def predict(
 
     Raises:
         InputError: If `folds` is below 2. The readers refuse wrong tables.
-        ConfigError: If `out` cannot be written, or there is nothing to write to it.
+        ConfigError: If `out` cannot be written, or is not a file for each table of `at`.
     """
-    if out is not None:
-        if at is None:
-            raise ConfigError(f"{argument('out', out)} is for the predictions of {argument('at')}: give both")
-        read = [table for table in (mixtures, scores, at) if isinstance(table, str | Path)]
-        check_outputs([Output(argument("out", out), Path(out))], inputs=read)
+    asked, outs = _several(at), [Path(path) for path in _several(out)]
+    if outs:
+        if len(outs) != len(asked):
+            raise ConfigError(
+                f"{argument('out')} is for the predictions of {argument('at')}, a file for each table: got "
+                f"{len(asked)} to predict and {len(outs)} to write"
+            )
+        read = [table for table in (mixtures, scores, *asked) if isinstance(table, str | Path)]
+        check_outputs([Output(argument("out", path), path) for path in outs], inputs=read)
     if folds < 2:
         raise InputError(f"cross-validation needs at least 2 folds, got {folds}")
     known = read_mixtures(mixtures, index)
     y = read_scores(scores, target, known, index)
     # Read before the long part, so that a mistake shows at once.
-    wanted = None if at is None else read_mixtures(at, index, known.domains)
-    if wanted is not None:
-        _warn_of_new_domains(known, wanted)
+    wanted = [read_mixtures(table, index, known.domains) for table in asked]
+    for table in wanted:
+        _warn_of_new_domains(known, table)
     slow = slow_families(model, *known.weights.shape)
     for note in slow:
         _log.warning("%s: %s", target, note)
@@ -96,10 +106,15 @@ def predict(
     for note in predictor.notes:
         if note not in slow:
             _log.warning("%s: %s", target, note)
-    table = None if wanted is None else _table(predictor, wanted, index)
-    if out is not None and table is not None:
-        write_frame(Path(out), table)
-    return Forecast(predictor, known, table)
+    tables = [_table(predictor, table, index) for table in wanted]
+    for path, predicted in zip(outs, tables, strict=False):
+        write_frame(path, predicted)
+    return Forecast(predictor, known, tables)
+
+
+def _several(given: Any) -> list[Any]:
+    # Nothing, one, or a list.
+    return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
 
 
 def _warn_of_new_domains(known: MixtureTable, wanted: MixtureTable) -> None:

@@ -52,6 +52,22 @@ def test_predictions_of_other_mixtures(
     assert out.read_bytes() == first, "the same seed, the same bytes"
 
 
+def test_several_tables_are_predicted_by_one_fit(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y = tables
+    few, both = tmp_path / "few.csv", (tmp_path / "all.csv", tmp_path / "some.csv")
+    pd.read_csv(x).head(7).to_csv(few, index=False)
+    common = ("--mixtures", x, "--scores", y, "--target", "metric/a_val_loss", "--model", "ridge")
+    assert run(*common, "--at", x, few, "--out", *both) == 0
+    assert f"{both[1]}: 7 predictions" in capsys.readouterr().out
+    every, some = map(pd.read_csv, both)
+    pd.testing.assert_frame_equal(every.head(7), some)
+    assert run(*common, "--at", x, few, "--out", tmp_path / "one.csv") == 2
+    assert "got 2 to predict and 1 to write" in capsys.readouterr().err
+    assert not (tmp_path / "one.csv").exists()
+
+
 def test_cross_validation_alone(tables: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     x, y = tables
     argv = ("--mixtures", x, "--scores", y, "--target", "metric/b_val_loss", "--model", "ridge", "--cv", "4")
