@@ -1,7 +1,8 @@
 """Score merged models of experts that were trained elsewhere, without writing a merged checkpoint.
 
 A TASK is one of
-  lm:FILE                 loss of a text, in nat a token and bits a byte; or of JSON Lines with `text`
+  lm:FILE                 loss in nat a token and bits a byte: of a text; of JSON Lines with `text`, or with
+                          `prompt` and `completion`; safetensors of `labels` and the model's inputs
   choice:FILE.jsonl       multiple choice by likelihood: `question`, `choices`, `answer`
   exact_match:FILE.jsonl  what the model writes on from `prompt`, held against `answer`
   generate:FILE.jsonl     what it writes on from `prompt`, judged by your own --judge FILE.py:FUNCTION

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from m2m.errors import ConfigError, M2MError
 from m2m.support.arguments import called
+from m2m.support.process_memory import out_of_memory
 from m2m.support.units import parse_bytes
 from m2m.support.user_code import as_users
 
@@ -313,12 +314,8 @@ def _one_line(message: str) -> str:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # torch's own class is not known here, and on the processor it raises a plain RuntimeError.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
-        or (isinstance(error, ImportError) and any(said in str(error) for said in _NO_ROOM))
+    return out_of_memory(error) or (
+        isinstance(error, ImportError) and any(said in str(error) for said in _NO_ROOM)
     )
 
 

@@ -88,15 +88,22 @@ def _bert() -> Any:
     return BertForTokenClassification(BertConfig(**TEXT, **LABELS))
 
 
+def _whisper() -> Any:
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    sizes = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+    widths = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_target_positions": 64}
+    sound = {"num_mel_bins": 4, "max_source_positions": 10}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    return WhisperForConditionalGeneration(
+        WhisperConfig(**sizes, **widths, **sound, **special, vocab_size=len(WORDS))
+    )
+
+
 #: Kind to what builds one with random weights.
 KINDS: dict[str, Callable[[], Any]] = {
-    "llava": _llava,
-    "t5": _t5,
-    "bart": _bart,
-    "vit": _vit,
-    "clip": _clip,
-    "bert": _bert,
-}
+    "llava": _llava, "t5": _t5, "bart": _bart, "vit": _vit, "clip": _clip, "bert": _bert, "whisper": _whisper,
+}  # fmt: skip
 
 
 def write_models(kind: str, root: Path, names: tuple[str, ...] = ("base", "a", "b")) -> Path:

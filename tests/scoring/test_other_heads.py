@@ -9,7 +9,8 @@ import pytest
 import torch
 from helpers.other_heads import merged, scores_of, words, write_models
 
-from m2m.errors import ConfigError
+from m2m.checkpoint import save
+from m2m.errors import ConfigError, InputError
 from m2m.scoring.tasks import TaskOptions
 
 transformers = pytest.importorskip("transformers", reason="needs the extra `huggingface`")
@@ -111,3 +112,47 @@ def test_an_encoder_decoder_chooses_and_writes(tmp_path: Path) -> None:
     assert scores_of(tmp_path, f"choice:{quiz}")["a+b"] == pytest.approx(sum(losses) / 3, rel=1e-5)
     right = scores_of(tmp_path, f"exact_match:{asked}", "exact_match", options=TaskOptions(max_new_tokens=4))
     assert right["a+b"] == 1
+
+
+def save_tensors(folder: Path, **tensors: torch.Tensor) -> Path:
+    save(tensors, folder / "data")
+    return (folder / "data" / "model.safetensors").rename(folder / "examples.safetensors")
+
+
+def test_speech_is_scored_on_labels_beside_its_features(tmp_path: Path) -> None:
+    write_models("whisper", tmp_path)
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(6, 4, 20, generator=draw)
+    labels = torch.randint(3, 40, (6, 5), generator=draw)
+    labels[::2, 3:] = -100
+    file = save_tensors(tmp_path, input_features=features, labels=labels)
+    scores = scores_of(tmp_path, f"lm:{file}")
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(merged(tmp_path))
+    with torch.no_grad():
+        own = model(input_features=features, labels=labels).loss.item()
+    assert scores["a+b"] == pytest.approx(own, rel=1e-5)
+    assert scores_of(tmp_path, f"lm:{file}", mode="streamed", memory="64MB") == scores
+
+
+def test_a_vision_language_model_is_scored_on_labels_beside_pictures(tmp_path: Path) -> None:
+    write_models("llava", tmp_path)
+    draw = torch.Generator().manual_seed(0)
+    pictures = torch.randn(5, 3, 16, 16, generator=draw)
+    ids = torch.cat([torch.full((5, 4), 3), torch.randint(4, 40, (5, 6), generator=draw)], dim=1)
+    labels = ids.clone()
+    labels[:, :5] = -100
+    file = save_tensors(tmp_path, pixel_values=pictures, input_ids=ids, labels=labels)
+    scores = scores_of(tmp_path, f"lm:{file}")
+    model = transformers.LlavaForConditionalGeneration.from_pretrained(merged(tmp_path))
+    with torch.no_grad():
+        own = model(pixel_values=pictures, input_ids=ids, labels=labels).loss.item()
+    assert scores["a+b"] == pytest.approx(own, rel=1e-5)
+    assert scores_of(tmp_path, f"lm:{file}", mode="streamed", memory="64MB") == scores
+
+
+@pytest.mark.parametrize("mode", ["resident", "streamed", "stacked"])
+def test_inputs_that_the_model_does_not_take_are_one_line(tmp_path: Path, mode: str) -> None:
+    write_models("vit", tmp_path)
+    file = save_tensors(tmp_path, pixels=torch.zeros(3, 3, 16, 16), label=torch.arange(3))
+    with pytest.raises(InputError, match=r"ViTFor\w+ fails on its inputs, pixels \[3, 3, 16, 16\] float32: "):
+        scores_of(tmp_path, f"classify:{file}", mode=mode, memory="64MB")

@@ -96,7 +96,7 @@ class StackedWalk(Iterator[Scored]):
                 self._forward(state, next(iter(scorer.batches())).to(_device(state)).inputs)
             except UserWarning as warning:
                 return f"part of the model would run in a loop: torch cannot batch {_looped(warning)}"
-            except RuntimeError as error:
+            except Exception as error:
                 return _no_program(error)
         return ""
 
@@ -206,6 +206,6 @@ def _looped(warning: UserWarning) -> str:
     return named[1] if named else "one of its operations"
 
 
-def _no_program(error: RuntimeError) -> str:
+def _no_program(error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return f"the model has no batched program: {first}"

@@ -16,7 +16,15 @@ from m2m.scoring.streamed.plan import Needs
 from m2m.scoring.streamed.rehearsal import MeasuredActivations, rehearse
 from m2m.scoring.streamed.spill_file import SpillFile
 from m2m.scoring.streamed.weights import Weight, Weights, build_hollow
-from m2m.scoring.tasks.scorer import BatchedScorer, Scorer, Scores, TaskBatch, checked_scores, joined
+from m2m.scoring.tasks.scorer import (
+    BatchedScorer,
+    Scorer,
+    Scores,
+    TaskBatch,
+    checked_scores,
+    joined,
+    output_of,
+)
 
 
 class Stage:
@@ -57,7 +65,11 @@ class Stage:
         """Prepare a candidate's pass of a batch through the network, both by number; nothing runs yet."""
         number, batch = self._batches[place]
         task = self._tasks[number]
-        return Forward(candidate, place, lambda: task.judge(self._model(**batch.inputs), batch))
+
+        def work() -> Mapping[str, Tensor]:
+            return task.judge(output_of(self._model, batch, task.task), batch)
+
+        return Forward(candidate, place, work)
 
     def keep(self, forward: Forward) -> bool:
         """Keep the result of a forward pass; returns whether it was the last of its candidate's."""

@@ -22,6 +22,7 @@ PREDICT_TEXT = (Head.CAUSAL, Head.ENCODER_DECODER)
 _JUDGED_BY = {
     Head.CAUSAL: "lm, choice, exact_match, generate or lm_eval",
     Head.ENCODER_DECODER: "lm, choice, exact_match, generate or lm_eval",
+    Head.SPEECH: "lm on tensors (a safetensors file)",
     Head.TEXT_CLASSES: "classify",
     Head.TOKEN_CLASSES: "classify",
     Head.IMAGE_CLASSES: "classify",

@@ -24,6 +24,7 @@ from m2m.scoring.tasks.inputs import Tokens, require_head
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer
 from m2m.scoring.tasks.pictures import CLASS_TEXT, picture_scorer
 from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.tensor_loss import TensorLossScorer
 from m2m.scoring.tasks.text_loss import TextLossScorer
 from m2m.scoring.tasks.token_classes import TokenClassScorer
 from m2m.support.arguments import argument
@@ -89,6 +90,8 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
     if not rest:
         raise ConfigError(f"the task {word!r} names no {'task' if kind == 'lm_eval' else 'file'}")
     path = root / rest
+    if kind == "lm" and path.suffix == ".safetensors":
+        return [TensorLossScorer.read(path, tokens(), limit=options.limit)]
     if kind == "lm":
         return [TextLossScorer.read(path, tokens(), stride=options.stride, limit=options.limit)]
     if kind == "choice":

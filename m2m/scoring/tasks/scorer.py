@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from m2m.errors import InputError
+from m2m.errors import InputError, M2MError
 from m2m.setups.cached_trunk import TopOfModel
 from m2m.support.arrays import LARGEST_SCORE, Floats
+from m2m.support.process_memory import out_of_memory
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ class BatchedScorer(ABC):
         device = device_of(model)
         with scoring(model):
             batches = (batch.to(device) for batch in self.batches(examples))
-            return joined(self.task, [self.judge(model(**batch.inputs), batch) for batch in batches])
+            return joined(
+                self.task, [self.judge(output_of(model, batch, self.task), batch) for batch in batches]
+            )
 
     def __call__(self, model: nn.Module) -> Scores:
         """Score the module as it is now on all examples; its weights and modes are left as they were."""
@@ -169,6 +172,33 @@ class SomeExamples(BatchedScorer):
     def judge(self, output: Any, batch: TaskBatch) -> dict[str, Tensor]:
         """Judge as the whole task does."""
         return self._whole.judge(output, batch)
+
+
+def output_of(model: nn.Module, batch: TaskBatch, task: str) -> Any:
+    """Run a module on a batch of a task.
+
+    Args:
+        model: The module.
+        batch: The batch, where the module is.
+        task: Name of the task.
+
+    Returns:
+        What its forward returns.
+
+    Raises:
+        InputError: If the module cannot do with such inputs.
+    """
+    try:
+        return model(**batch.inputs)
+    except Exception as error:
+        if isinstance(error, M2MError) or out_of_memory(error):
+            raise
+        given = ", ".join(f"{name} {[*field.shape]} {field.dtype}" for name, field in batch.inputs.items())
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"task {task}: {type(model).__name__} fails on its inputs, {given.replace('torch.', '')}: "
+            f"{said:.200}"
+        ) from error
 
 
 def joined(task: str, parts: Sequence[Mapping[str, Tensor]]) -> Scores:
