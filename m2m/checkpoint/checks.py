@@ -96,7 +96,7 @@ def head_ties(checkpoint: Checkpoint) -> dict[str, str]:
     ties = tied_names(checkpoint)
     embeddings = _ending(checkpoint, _EMBEDDINGS)
     says_nothing = bool(checkpoint.config) and "tie_word_embeddings" not in checkpoint.config
-    if says_nothing and len(embeddings) == 1:
+    if says_nothing and len(embeddings) == 1 and not _ending(checkpoint, _HEADS):
         ties |= dict.fromkeys(_HEADS, embeddings[0].name)
     return {head: kept for head, kept in ties.items() if head not in checkpoint.tensors}
 

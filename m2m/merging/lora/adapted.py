@@ -14,6 +14,7 @@ from m2m.merging.lora.adapter import Adapter, Factors
 from m2m.merging.lora.additions import Addition, Product
 from m2m.merging.lora.base_name import check_base
 from m2m.merging.lora.layout import is_stored_transposed
+from m2m.merging.lora.module_names import stored_names
 from m2m.merging.lora.names import match_tensors
 
 if TYPE_CHECKING:
@@ -73,7 +74,13 @@ class AdaptedCheckpoint(Checkpoint):
         wanted += self.adapter.full
         tied = {name: name for name in wanted if name in self._ties}
         rest = list(dict.fromkeys(name for name in wanted if name not in tied))
-        return tied | match_tensors(rest, self.base.names, self.adapter.file, self.base.path)
+        try:
+            return tied | match_tensors(rest, self.base.names, self.adapter.file, self.base.path)
+        except CheckpointError:
+            names = stored_names(self.base)
+            if names.keys() >= set(rest):
+                return tied | {name: names[name] for name in rest}
+            raise
 
     @cached_property
     def _whole(self) -> dict[str, TensorInfo]:

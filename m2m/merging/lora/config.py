@@ -33,7 +33,8 @@ _REFUSED = {
     "layer_replication": "it repeats layers of the base model",
     "alora_invocation_tokens": "it acts only after certain tokens",
     "trainable_token_indices": "it replaces single rows of the embedding",
-    "target_parameters": "it adapts parameters that are no matrices",
+    "target_parameters": "factors of experts lie side by side in one, for parameters that are fused in the "
+    "module and stored apart",
     "megatron_config": "its layers are split over devices",
 }
 

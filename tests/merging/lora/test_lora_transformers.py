@@ -184,3 +184,33 @@ def test_an_adapter_on_a_model_that_is_stored_otherwise_than_the_base_counts(tmp
     recipe = {"merge_method": "linear", "base_model": str(tmp_path / "base"), "models": [entry]}
     merge(recipe, tmp_path / "out")
     assert_same_weights(tmp_path / "out", wanted)
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"])
+def test_an_adapter_on_text_and_vision_towers_finds_both(tmp_path: Path, targets: Any) -> None:
+    vision = transformers.CLIPVisionConfig(
+        image_size=8, patch_size=4, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+        num_attention_heads=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    base = transformers.LlavaForConditionalGeneration(
+        transformers.LlavaConfig(text_config=transformers.LlamaConfig(**SIZES, **HEADS), vision_config=vision)
+    )
+    wanted = adapt(base, tmp_path, target_modules=targets)
+    wanted.save_pretrained(tmp_path / "wanted")
+    ours, theirs = Checkpoint(merge_one(tmp_path)).state(), Checkpoint(tmp_path / "wanted").state()
+    before = Checkpoint(tmp_path / "base").state()
+    assert ours.keys() == theirs.keys()
+    changed = {name for name, tensor in ours.items() if not torch.equal(tensor, before[name])}
+    assert {name.partition(".")[0] for name in changed} >= {"language_model", "vision_tower"}
+    for name, tensor in ours.items():
+        size = theirs[name].abs().max() + 1
+        assert (tensor - theirs[name]).abs().max() <= gamma(TERMS, 2.0**-24) * size, name
+
+
+def test_names_that_no_module_of_the_model_has_are_listed(tmp_path: Path) -> None:
+    adapt(tiny("llama"), tmp_path, target_modules=["o_proj"])
+    tiny("gpt2").save_pretrained(tmp_path / "other")
+    recipe = {"merge_method": "passthrough", "models": [{"model": f"{tmp_path}/other+{tmp_path}/lora"}]}
+    with pytest.raises(CheckpointError, match=r"adapts model.layers.0.self_attn.o_proj.weight, which "):
+        merge(recipe, tmp_path / "out")
