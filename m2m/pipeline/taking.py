@@ -15,9 +15,11 @@ from m2m.checkpoint.aligned import Advice
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.folder import new_folder
 from m2m.checkpoint.header import TORCH_NAMES, TensorInfo
+from m2m.checkpoint.layout import Layout
 from m2m.checkpoint.manifest import FileHashes, write_manifest
-from m2m.errors import CheckpointError
+from m2m.errors import CheckpointError, InputError
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, is_adapter
+from m2m.scoring.live.huggingface import HuggingFaceFolder, is_model_folder
 from m2m.scoring.models import on_base, own_files
 from m2m.support.content_keys import content_key
 
@@ -75,12 +77,40 @@ def take_model(
     if isinstance(model, AdaptedCheckpoint):
         _take_adapter(model, folder, facts, texts or {})
     else:
-        part = model.tensors.keys() < root.tensors.keys()
-        (aligned,) = align(root, [model], advice=_WHOLE if part else _WANTED).models
-        state = {name: _read(info, root.tensors[name]) for name, info in aligned.tensors.items()}
+        state = _loaded(model, root)
+        if state is None:
+            part = model.tensors.keys() < root.tensors.keys()
+            (aligned,) = align(root, [model], advice=_WHOLE if part else _WANTED).models
+            state = {name: _read(info, root.tensors[name]) for name, info in aligned.tensors.items()}
         model.check_unchanged()
         state |= {name: state[kept] for name, kept in root.tied.items()}
         save(state, folder, notes, facts=facts, texts=texts)
+
+
+def _loaded(model: Checkpoint, root: Checkpoint) -> dict[str, Tensor] | None:
+    # A run keeps models under their modules' names. A folder that stores others (each expert of a mixture of
+    # experts, an older layout) is brought under these as transformers loads it; None for any other.
+    if model.tensors.keys() == root.tensors.keys() or not is_model_folder(model.path):
+        return None
+    try:
+        parts = HuggingFaceFolder(model.path).layout().parts
+    except InputError:  # no model that transformers builds: its tensors are held against the base's
+        return None
+    if not root.tensors.keys() <= {part.target for part in parts}:
+        return None
+    state = {
+        name: torch.empty(info.shape, dtype=getattr(torch, TORCH_NAMES[info.dtype]))
+        for name, info in root.tensors.items()
+    }
+    Layout(tuple(part for part in parts if part.target in state)).boxes(
+        str(model.path), {(name,): tensor for name, tensor in state.items()}
+    )
+    for part in parts:
+        if part.target in state:
+            stored = read_tensor(model.tensors[part.stored])
+            _check_finite(model.tensors[part.stored], stored)
+            part.within(state[part.target]).copy_(part.of(stored))
+    return state
 
 
 def _take_adapter(
