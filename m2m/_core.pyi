@@ -29,6 +29,11 @@ class StreamPlan:
         products: Any,
         adapted: Any,
         scales: Any,
+        gathered: Any,
+        row_sources: Any,
+        row_runs: Any,
+        row_terms: Any,
+        constants: Any,
         outputs: Any,
         most_open: int,
     ) -> None: ...

@@ -14,10 +14,12 @@ namespace m2m {
 
 namespace {
 
-constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 11, kAdaptedNumbers = 11;
+constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 11, kAdaptedNumbers = 11, kGatheredNumbers = 5,
+                      kRunNumbers = 3, kTermNumbers = 2;
 
-std::vector<std::int64_t> to_rows(const py::buffer& buffer, std::size_t width, const char* name) {
-  auto numbers = to_vector<std::int64_t>(buffer, name);
+template <class T = std::int64_t>
+std::vector<T> to_rows(const py::buffer& buffer, std::size_t width, const char* name) {
+  auto numbers = to_vector<T>(buffer, name);
   if (numbers.size() % width)
     throw std::invalid_argument(std::string(name) + " do not come in rows of " + std::to_string(width));
   return numbers;
@@ -59,16 +61,47 @@ std::vector<AdaptedInput> to_adapted(const py::buffer& buffer, const py::buffer&
   return adapted;
 }
 
-// tensors: rule, count, n_inputs; inputs and outputs: file (-1 for a product, -2 for an adapted input), offset (or the number
-// of what is formed), dtype; products: rows, columns and rank, then file, offset, dtype and whether it is transposed, of the
-// left and the right factor; adapted: file, offset and dtype of the base, of what is added, whose factors are `scales`, and of
-// magnitudes, then whether these are given and whether they are those of columns.
+std::vector<GatheredInput> to_gathered(const py::buffer& buffer) {
+  std::vector<GatheredInput> gathered;
+  const auto numbers = to_rows(buffer, kGatheredNumbers, "gathered");
+  for (std::size_t i = 0; i < numbers.size(); i += kGatheredNumbers) {
+    const std::int64_t* row = &numbers[i];
+    gathered.push_back({row[0], row[1], row[2], row[3], row[4]});
+  }
+  return gathered;
+}
+
+std::vector<RowRun> to_runs(const py::buffer& buffer) {
+  std::vector<RowRun> runs;
+  const auto numbers = to_rows<std::int32_t>(buffer, kRunNumbers, "row_runs");
+  runs.reserve(numbers.size() / kRunNumbers);
+  for (std::size_t i = 0; i < numbers.size(); i += kRunNumbers) runs.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
+  return runs;
+}
+
+std::vector<RowTerm> to_terms(const py::buffer& buffer) {
+  std::vector<RowTerm> terms;
+  const auto numbers = to_rows<std::int32_t>(buffer, kTermNumbers, "row_terms");
+  for (std::size_t i = 0; i < numbers.size(); i += kTermNumbers) terms.push_back({numbers[i], numbers[i + 1]});
+  return terms;
+}
+
+// tensors: rule, count, n_inputs; inputs and outputs: file (-1 for a product, -2 for an adapted input, -3 for a gathered one),
+// offset (or the number of what is formed), dtype; products: rows, columns and rank, then file, offset, dtype and whether it is
+// transposed, of the left and the right factor; adapted: file, offset and dtype of the base, of what is added, whose factors
+// are `scales`, and of magnitudes, then whether these are given and whether they are those of columns; gathered: width, then
+// first and number of its row_runs (first, source, row) and of its row_sources (-4 for a row in `constants`); row_terms:
+// source, row.
 std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::vector<std::string> output_files, int n_outputs,
                                     const py::buffer& tensors, const py::buffer& inputs, const py::buffer& products,
-                                    const py::buffer& adapted, const py::buffer& scales, const py::buffer& outputs,
-                                    int most_open) {
+                                    const py::buffer& adapted, const py::buffer& scales, const py::buffer& gathered,
+                                    const py::buffer& row_sources, const py::buffer& row_runs, const py::buffer& row_terms,
+                                    const py::buffer& constants, const py::buffer& outputs, int most_open) {
   if (most_open < 1) throw std::invalid_argument("most_open is out of range");
-  StreamPlan plan{n_outputs, std::move(input_files), std::move(output_files), {}, {}, {}, {}, {}};
+  StreamPlan plan{};
+  plan.n_outputs = n_outputs;
+  plan.input_files = std::move(input_files);
+  plan.output_files = std::move(output_files);
   const auto table = to_rows(tensors, kTensorNumbers, "tensors");
   std::int64_t n_places = 0;
   for (std::size_t i = 0; i < table.size(); i += kTensorNumbers) {
@@ -78,6 +111,11 @@ std::unique_ptr<OpenPlan> make_plan(std::vector<std::string> input_files, std::v
   plan.inputs = to_places(inputs, "inputs");
   plan.products = to_products(products);
   plan.adapted = to_adapted(adapted, scales);
+  plan.gathered = to_gathered(gathered);
+  plan.row_sources = to_places(row_sources, "row_sources");
+  plan.row_runs = to_runs(row_runs);
+  plan.row_terms = to_terms(row_terms);
+  plan.constants = to_vector<std::uint8_t>(constants, "constants");
   plan.outputs = to_places(outputs, "outputs");
   check_plan(plan);
   return std::make_unique<OpenPlan>(std::move(plan), most_open);
@@ -98,6 +136,7 @@ void register_plan(py::module_& module) {
   py::class_<OpenPlan, StreamPlan>(module, "StreamPlan", "Which bytes of which files become which others.")
       .def(py::init(&make_plan), py::kw_only(), py::arg("input_files"), py::arg("output_files"), py::arg("n_outputs"),
            py::arg("tensors"), py::arg("inputs"), py::arg("products"), py::arg("adapted"), py::arg("scales"),
+           py::arg("gathered"), py::arg("row_sources"), py::arg("row_runs"), py::arg("row_terms"), py::arg("constants"),
            py::arg("outputs"), py::arg("most_open"))
       .def("close_outputs", &close_outputs, py::call_guard<py::gil_scoped_release>());
 }

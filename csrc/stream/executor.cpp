@@ -210,6 +210,8 @@ void StreamExecutor::read_inputs(std::int64_t tensor, std::int64_t first, std::i
       form_adapted(tensor, n, first, count, loan ? &loan->factors() : nullptr, worker, slot);
     } else if (plan_.product(tensor, n) != nullptr) {
       loan->factors().multiply(n, first, count, static_cast<double*>(slot));
+    } else if (plan_.gathered_at(tensor, n) != nullptr) {
+      read_gathered(tensor, n, first, count, dtype, slot, worker.buffers.narrow());
     } else {
       read_wide(tensor, n, plan_.input(tensor, n), first, count, dtype, slot, worker.buffers.narrow());
     }

@@ -71,6 +71,10 @@ class StreamExecutor {
   void load_base(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count, Worker& worker);
   void read_wide(std::int64_t tensor, int n, const Place& place, std::int64_t first, std::int64_t count, Dtype wanted,
                  void* into, void* narrow);
+  void read_gathered(std::int64_t tensor, int n, std::int64_t first, std::int64_t count, Dtype wanted, void* into,
+                     void* narrow);
+  void read_mean(std::int64_t tensor, int n, const RowRun& run, std::int64_t column, std::int64_t count, Dtype wanted,
+                 void* into, void* narrow);
   void read_bytes_at(std::int64_t tensor, int n, const Place& place, void* into, std::int64_t bytes, std::int64_t from);
   void write_outputs(std::int64_t tensor, std::int64_t first, std::int64_t count, Worker& worker);
   bool is_skipped(std::int64_t tensor) const;

@@ -90,7 +90,8 @@ std::vector<double> LoraFactors::load_gains(const AdaptedInput& adapted, int n) 
   std::vector<double> gains(squares.size());
   for (std::int64_t start = 0; start < length; start += kPiece) {
     const std::int64_t count = std::min(kPiece, length - start);
-    read_wide(adapted.magnitudes.place, LoraSide::magnitudes, start, count, Dtype::f64, reinterpret_cast<char*>(&gains[start]), n);
+    read_wide(adapted.magnitudes.place, LoraSide::magnitudes, start, count, Dtype::f64, reinterpret_cast<char*>(&gains[start]),
+              n);
   }
   for (std::int64_t i = 0; i < length; ++i) gains[i] /= std::sqrt(squares[i]);
   return gains;

@@ -41,7 +41,7 @@ class LoraFactors {
   const FileList& files_;
   std::int64_t tensor_;
   std::int64_t read_bytes_ = 0;
-  std::vector<Loaded> loaded_;               // [N]; nothing for an input that is read, or not wanted
+  std::vector<Loaded> loaded_;              // [N]; nothing for an input that is read, or not wanted
   std::vector<std::vector<double>> gains_;  // [N]; magnitude over length of each row or column, where magnitudes are given
 };
 

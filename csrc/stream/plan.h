@@ -11,8 +11,10 @@
 namespace m2m {
 
 // What stands in place of a file's number where an input is formed instead of read.
-constexpr int product_input = -1;  // a product of factors
-constexpr int adapted_input = -2;  // a tensor with what an adapter adds
+constexpr int product_input = -1;   // a product of factors
+constexpr int adapted_input = -2;   // a tensor with what an adapter adds
+constexpr int gathered_input = -3;  // rows from several places
+constexpr int constant_rows = -4;   // of a gathered input: one row in memory, however often it is there
 
 // Where a tensor starts in a file.
 struct Place {
@@ -59,6 +61,30 @@ struct AdaptedInput {
   Magnitudes magnitudes;
 };
 
+// From row `first` on, up to the next run, a gathered input's rows are those of a source, from its `row` on. With a negative
+// source it is one row: the mean of that many terms, from number `row` on.
+struct RowRun {
+  std::int32_t first;
+  std::int32_t source;
+  std::int32_t row;
+};
+
+// A row that takes part in a mean.
+struct RowTerm {
+  std::int32_t source;
+  std::int32_t row;
+};
+
+// An input whose rows lie in several places, in the order in which they are wanted: embeddings under another vocabulary.
+// The type of its place is one that all sources widen to exactly; means are summed in float64 and rounded to it once.
+struct GatheredInput {
+  std::int64_t width;      // elements of a row
+  std::int64_t first_run;  // where its runs start in `row_runs`, by their first rows
+  std::int64_t n_runs;
+  std::int64_t first_source;  // where its sources start in `row_sources`
+  std::int64_t n_sources;
+};
+
 enum class Rule : int {
   merge,  // a pass makes the outputs from the inputs
   copy,   // the inputs must be equal, byte by byte; the first is copied
@@ -81,12 +107,21 @@ struct StreamPlan {
   std::vector<LoraProduct> products;      // what is formed from factors
   std::vector<AdaptedInput> adapted;      // what is formed from a tensor and what an adapter adds
   std::vector<Place> outputs;             // [T, M]
+  std::vector<GatheredInput> gathered;    // what is gathered row by row
+  std::vector<Place> row_sources;         // what their rows are taken from
+  std::vector<RowRun> row_runs;
+  std::vector<RowTerm> row_terms;
+  std::vector<std::uint8_t> constants;  // rows that stand for themselves
 
   const Place& input(std::int64_t tensor, int n) const { return inputs[tensors[tensor].first_input + n]; }
   const Place& output(std::int64_t tensor, int m) const { return outputs[tensor * n_outputs + m]; }
   const AdaptedInput* adapted_at(std::int64_t tensor, int n) const {  // null for other inputs
     const Place& place = input(tensor, n);
     return place.file == adapted_input ? &adapted[place.offset] : nullptr;
+  }
+  const GatheredInput* gathered_at(std::int64_t tensor, int n) const {  // null for other inputs
+    const Place& place = input(tensor, n);
+    return place.file == gathered_input ? &gathered[place.offset] : nullptr;
   }
   const LoraProduct* product(std::int64_t tensor, int n) const {  // null for an input that needs none
     const AdaptedInput* own = adapted_at(tensor, n);

@@ -66,6 +66,50 @@ void check_adapted(const Place& place, const StreamPlan& plan, std::size_t t) {
   require(wide && place.dtype == plan.common_dtype(t), "an adapted input is not of its tensor's widest type", t);
 }
 
+bool widens_exactly(Dtype from, Dtype to) { return from == to || to == Dtype::f64 || (to == Dtype::f32 && from != Dtype::f64); }
+
+// Rows [row, row + n_rows) of one of a gathered input's sources.
+void check_rows(const GatheredInput& gathered, std::int64_t source, std::int64_t row, std::int64_t n_rows, Dtype dtype,
+                bool may_be_constant, const StreamPlan& plan, std::size_t t) {
+  require(is_number_in(source, gathered.n_sources), "no such source of rows", t);
+  const Place& place = plan.row_sources[gathered.first_source + source];
+  require(is_dtype(place.dtype) && widens_exactly(place.dtype, dtype), "rows do not widen to their input's type", t);
+  const std::int64_t bytes = gathered.width * size_of(place.dtype), room = plan.constants.size();
+  if (place.file == constant_rows)
+    return require(may_be_constant && is_within(place.offset, 0, room - bytes), "a constant row is out of range", t);
+  require(is_within(row, 0, most_edge - n_rows) && is_place(place, plan.input_files.size(), (row + n_rows) * gathered.width),
+          "rows lie out of range", t);
+}
+
+void check_run(const GatheredInput& gathered, std::int64_t number, std::int64_t rows, Dtype dtype, const StreamPlan& plan,
+               std::size_t t) {
+  const RowRun& run = plan.row_runs[gathered.first_run + number];
+  const bool last = number + 1 == gathered.n_runs;
+  const std::int64_t span = (last ? rows : plan.row_runs[gathered.first_run + number + 1].first) - run.first;
+  require(run.first >= 0 && span >= 1 && (number > 0 || run.first == 0), "runs of rows are out of order", t);
+  if (run.source >= 0) return check_rows(gathered, run.source, run.row, span, dtype, true, plan, t);
+  const std::int64_t n_terms = -std::int64_t{run.source}, known = plan.row_terms.size();
+  require(span == 1 && n_terms <= most_axis && is_within(run.row, 0, known - n_terms), "a mean is out of range", t);
+  for (std::int64_t k = 0; k < n_terms; ++k) {
+    const RowTerm& term = plan.row_terms[run.row + k];
+    check_rows(gathered, term.source, term.row, 1, dtype, false, plan, t);
+  }
+}
+
+void check_gathered(const Place& place, const StreamPlan& plan, std::size_t t) {
+  require(is_number_in(place.offset, plan.gathered.size()) && is_dtype(place.dtype), "no such gathered input", t);
+  const GatheredInput& gathered = plan.gathered[place.offset];
+  const std::int64_t count = plan.tensors[t].count;
+  require(plan.tensors[t].rule == Rule::merge, "only merged tensors are gathered", t);
+  require(is_within(gathered.width, 1, most_edge) && count % gathered.width == 0, "rows do not fit their tensor", t);
+  const std::int64_t n_runs = plan.row_runs.size(), n_sources = plan.row_sources.size();
+  require(is_within(gathered.n_runs, 1, n_runs) && is_within(gathered.first_run, 0, n_runs - gathered.n_runs) &&
+              is_within(gathered.n_sources, 1, n_sources) &&
+              is_within(gathered.first_source, 0, n_sources - gathered.n_sources),
+          "a gathered input's runs are not in the plan", t);
+  for (std::int64_t i = 0; i < gathered.n_runs; ++i) check_run(gathered, i, count / gathered.width, place.dtype, plan, t);
+}
+
 void check_inputs(const StreamPlan& plan, std::size_t t) {
   const PlannedTensor& tensor = plan.tensors[t];
   require(is_within(tensor.n_inputs, 1, most_axis), "number of inputs out of range", t);
@@ -73,7 +117,13 @@ void check_inputs(const StreamPlan& plan, std::size_t t) {
           "its inputs are not in the plan", t);
   for (int n = 0; n < tensor.n_inputs; ++n) {
     const Place& place = plan.input(t, n);
-    place.file == adapted_input ? check_adapted(place, plan, t) : check_read(place, plan, t);
+    if (place.file == adapted_input) {
+      check_adapted(place, plan, t);
+    } else if (place.file == gathered_input) {
+      check_gathered(place, plan, t);
+    } else {
+      check_read(place, plan, t);
+    }
   }
 }
 

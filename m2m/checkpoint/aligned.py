@@ -47,10 +47,12 @@ class Advice(NamedTuple):
     Attributes:
         missing: Where it lacks tensors.
         extra: Where it has more.
+        rows: Where its vocabulary has another size.
     """
 
     missing: str = ""
     extra: str = ""
+    rows: str = ""
 
 
 class AlignedCheckpoint(Checkpoint):
@@ -102,6 +104,7 @@ def align(
     exclude: Collection[str] = (),
     fill_missing: bool = False,
     mixed_floats: bool = True,
+    any_rows: Collection[str] = (),
     advice: Advice | None = None,
 ) -> Aligned:
     """Bring checkpoints under the donor's tensor names, where they differ in harmless ways only.
@@ -115,6 +118,7 @@ def align(
         exclude: Globs of tensor names that are not compared: the donor's are kept.
         fill_missing: Whether whatever a model lacks is the donor's.
         mixed_floats: Whether a float tensor may be of another float type than the donor's.
+        any_rows: Tensors that may have any number of rows.
         advice: What messages tell the reader to do; None: nothing.
 
     Returns:
@@ -133,7 +137,11 @@ def align(
     notes = [note for side in sides for note in side.notes]
     for side in sides:
         notes += side.settle(
-            alone, fill_missing=fill_missing, mixed_floats=mixed_floats, advice=advice or Advice()
+            alone,
+            fill_missing=fill_missing,
+            mixed_floats=mixed_floats,
+            any_rows=any_rows,
+            advice=advice or Advice(),
         )
     if alone:
         notes.append(
@@ -177,7 +185,13 @@ class _Side:
         self.buffers = [] if self.same else [*self._unshared_buffers()]
 
     def settle(
-        self, alone: Collection[str], *, fill_missing: bool, mixed_floats: bool, advice: Advice
+        self,
+        alone: Collection[str],
+        *,
+        fill_missing: bool,
+        mixed_floats: bool,
+        any_rows: Collection[str],
+        advice: Advice,
     ) -> list[str]:
         """Refuse what is not harmless; fill in the donor's tensors."""
         missing = [name for name in self.missing if name not in alone]
@@ -195,7 +209,15 @@ class _Side:
         for name, wanted in self.donor.tensors.items():
             got = found.get(name, wanted)
             if (got.shape != wanted.shape or got.dtype != wanted.dtype) and name not in self.kept:
-                check_tensor(self.donor, self.model, wanted, got, mixed_floats=mixed_floats)
+                check_tensor(
+                    self.donor,
+                    self.model,
+                    wanted,
+                    got,
+                    mixed_floats=mixed_floats,
+                    any_rows=name in any_rows,
+                    advice=advice.rows,
+                )
         if not missing:
             return []
         return [

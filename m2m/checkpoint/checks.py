@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TensorInfo
@@ -12,20 +13,29 @@ from m2m.support.files import naming
 #: How the names of input embeddings and of output heads end, in the layouts of transformers.
 _EMBEDDINGS = (
     "embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tok_embeddings.weight",
-    "token_embedding.weight", "shared.weight",
+    "token_embedding.weight", "shared.weight", "embeddings.weight",
 )  # fmt: skip
 _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight", "output_projection.weight", "decoder.weight")
-_OTHER_TOKENS = (
-    ": a row is a token, so the vocabularies differ; give both models one tokenizer and resize embeddings "
-    "to it (in transformers: resize_token_embeddings), or keep the base's rows: list the tensor as exclude "
-    "under m2m"
+_OTHER_TOKENS = ": a row is a token, so the vocabularies differ; "
+_RESIZE = (
+    "give both models one tokenizer and resize embeddings to it (in transformers: resize_token_embeddings)"
 )
+#: A part of a name that numbers layers, and what tells tables of positions.
+_LAYER = re.compile(r"\.\d+\.")
+_POSITIONS = re.compile(r"pos|wpe")
 #: Bytes that are compared at a time.
 _BLOCK = 1 << 23
 
 
 def check_tensor(
-    base: Checkpoint, expert: Checkpoint, wanted: TensorInfo, got: TensorInfo, *, mixed_floats: bool
+    base: Checkpoint,
+    expert: Checkpoint,
+    wanted: TensorInfo,
+    got: TensorInfo,
+    *,
+    mixed_floats: bool,
+    any_rows: bool = False,
+    advice: str = "",
 ) -> None:
     """Refuse a tensor that is not of the base model's shape and type.
 
@@ -35,20 +45,53 @@ def check_tensor(
         wanted: The base model's tensor.
         got: The other's.
         mixed_floats: Whether it may be of another float type than the base's.
+        any_rows: Whether it may be of another vocabulary.
+        advice: What to do about another vocabulary.
 
     Raises:
         CheckpointError: If it is; names expert, tensor, what was got and what was wanted.
     """
     where = f"{expert.path}: tensor {got.name!r}"
-    if got.shape != wanted.shape:
-        by_token = has_token_rows(got.name) and got.shape[1:] == wanted.shape[1:]
+    axis = vocabulary_axis(wanted.shape)
+    same_width = got.shape[:axis] + got.shape[axis + 1 :] == wanted.shape[:axis] + wanted.shape[axis + 1 :]
+    if got.shape != wanted.shape and not (any_rows and same_width):
+        by_token = has_token_rows(got.name) and same_width
         raise CheckpointError(
             f"{where} has shape {list(got.shape)}, wanted {list(wanted.shape)} as in {base.path}"
-            + (_OTHER_TOKENS if by_token else "")
+            + (_OTHER_TOKENS + (advice or _RESIZE) if by_token else "")
         )
     both_floats = got.dtype in MERGEABLE and wanted.dtype in MERGEABLE
     if got.dtype != wanted.dtype and not (mixed_floats and both_floats):
         raise CheckpointError(f"{where} is {got.dtype}, wanted {wanted.dtype} as in {base.path}")
+
+
+def vocabulary_axis(shape: Sequence[int]) -> int:
+    """Axis of the tokens in a vocabulary tensor: the first, but for a bias that is stored as [1, V]."""
+    return 1 if len(shape) == 2 and shape[0] == 1 else 0
+
+
+def vocabulary_tensors(checkpoint: Checkpoint) -> frozenset[str]:
+    """Name the tensors whose rows are tokens.
+
+    Args:
+        checkpoint: The checkpoint.
+
+    Returns:
+        Embeddings and output heads by their names, and what else outside the layers has the embedding's shape
+        (heads of other names, but not tables of positions) or is a bias with as many elements as it has rows.
+    """
+    outside = [info for name, info in checkpoint.tensors.items() if info.shape and not _LAYER.search(name)]
+    named = [
+        info for info in outside if _is_named(info.name, (*_EMBEDDINGS, *_HEADS)) and len(info.shape) == 2
+    ]
+    found = {info.name for info in named}
+    if named:
+        rows, width = named[0].shape
+        biases = [info for info in outside if info.shape in ((rows,), (1, rows)) and "bias" in info.name]
+        heads = [info for info in outside if info.shape == (rows, width) and not _POSITIONS.search(info.name)]
+        if rows != width:  # else shapes tell nothing
+            found |= {info.name for info in (*biases, *heads)}
+    return frozenset(found)
 
 
 def check_ties(checkpoint: Checkpoint) -> None:

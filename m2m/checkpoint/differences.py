@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint
@@ -29,12 +29,15 @@ _STATED = {
 _SHOWN = 3
 
 
-def differences(donor: Checkpoint, model: Checkpoint, *, templates: bool = True) -> list[str]:
+def differences(
+    donor: Checkpoint, model: Checkpoint, *, words: bool = True, templates: bool = True
+) -> list[str]:
     """Say what makes it doubtful that two models' weights mean the same.
 
     Args:
         donor: The model whose configuration and tokenizer a merge takes.
         model: Another that it is merged with.
+        words: Whether ids of tokens count: not where rows are put together by token.
         templates: Whether chat templates count: not where another than the donor's is written.
 
     Returns:
@@ -45,24 +48,28 @@ def differences(donor: Checkpoint, model: Checkpoint, *, templates: bool = True)
         CheckpointError: If a configuration is no JSON.
     """  # noqa: DOC502 - raised by what is called
     found = []
-    settings = [*_settings(donor.config, model.config)]
+    ignored = _HARMLESS if words else _HARMLESS | {"vocab_size"}
+    settings = [*_settings(donor.config, model.config, ignored)]
     if settings:
         found.append(
             f"{model.path}: config.json differs from that of {donor.path}, which the merged model gets: "
             + ", ".join(f"{key} is {_said(theirs)} (there {_said(ours)})" for key, ours, theirs in settings)
         )
-    found += _words(donor, model)
+    if words:
+        found += _words(donor, model)
     ours, theirs = chat_template(donor), chat_template(model)
     if templates and ours and theirs and ours != theirs:
         found.append(f"{model.path}: has another chat template than {donor.path}, whose is kept")
     return found
 
 
-def _settings(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _settings(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], ignored: Collection[str]
+) -> Iterator[tuple[str, Any, Any]]:
     one, other = dict(_flat(ours)), dict(_flat(theirs))
     for key in dict.fromkeys((*one, *other)):
         last = key.rpartition(".")[2]
-        if last in _HARMLESS or "dropout" in last:
+        if last in ignored or "dropout" in last:
             continue
         if not one or not other or (last not in _STATED and not (key in one and key in other)):
             continue

@@ -36,13 +36,14 @@ def vocabulary(model: Checkpoint) -> dict[str, int]:
     files = model.side_files
     with suppress(CheckpointError):
         if file := files.get("tokenizer.json"):
-            return _of_tokenizer(read_json(file, "a tokenizer", CheckpointError, {}))
+            return ids_of(read_json(file, "a tokenizer", CheckpointError, {}))
         if file := files.get("vocab.json"):
             return _ids(read_json(file, "a vocabulary", CheckpointError, {}))
     return {}
 
 
-def _of_tokenizer(content: Mapping[str, Any]) -> dict[str, int]:
+def ids_of(content: Mapping[str, Any]) -> dict[str, int]:
+    """Id by token, of what a `tokenizer.json` says."""
     found = _of_model(content.get("model"))
     added = content.get("added_tokens")
     for token in added if isinstance(added, list) else []:

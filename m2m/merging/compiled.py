@@ -68,6 +68,11 @@ def compile_plan(numbers: PlanNumbers, outputs: int, files: Sequence[Path]) -> S
         products=numbers.products,
         adapted=numbers.adapted,
         scales=numbers.scales,
+        gathered=numbers.gathered,
+        row_sources=numbers.row_sources,
+        row_runs=numbers.row_runs,
+        row_terms=numbers.row_terms,
+        constants=numbers.constants,
         outputs=numbers.outputs,
         most_open=_most_open(len(numbers.files) + len(files)),
     )

@@ -25,7 +25,12 @@ _log = logging.getLogger(__name__)
 
 
 def doubts_about(
-    donor: Checkpoint, others: Sequence[Checkpoint], *, averaged: bool = True, templates: bool = True
+    donor: Checkpoint,
+    others: Sequence[Checkpoint],
+    *,
+    averaged: bool = True,
+    words: bool = True,
+    templates: bool = True,
 ) -> list[str]:
     """Say what makes it doubtful that models' weights mean the same.
 
@@ -34,6 +39,7 @@ def doubts_about(
         others: What it is merged with. [N]
         averaged: Whether weights of several models go into one; where not, as in stacks of layers, it does
             not matter how far apart they lie.
+        words: Whether the ids of their tokens are compared.
         templates: Whether their chat templates are compared.
 
     Returns:
@@ -44,7 +50,9 @@ def doubts_about(
     Raises:
         CheckpointError: If a configuration is no JSON.
     """  # noqa: DOC502 - raised by what is called
-    found = [doubt for model in others for doubt in differences(donor, model, templates=templates)]
+    found = [
+        doubt for model in others for doubt in differences(donor, model, words=words, templates=templates)
+    ]
     return found + [doubt for model in others if averaged for doubt in _stranger(donor, model)]
 
 
@@ -53,6 +61,7 @@ def warn_of_doubts(
     models: Sequence[Checkpoint],
     *,
     averaged: bool = True,
+    words: bool = True,
     templates: bool = True,
     strict: bool = False,
 ) -> tuple[str, ...]:
@@ -62,6 +71,7 @@ def warn_of_doubts(
         donor: As of `doubts_about`.
         models: What is merged; the donor may be among them.
         averaged: As of `doubts_about`.
+        words: As of `doubts_about`.
         templates: As of `doubts_about`.
         strict: Whether doubts are an error.
 
@@ -72,7 +82,7 @@ def warn_of_doubts(
         CheckpointError: If `strict` and there is one.
     """
     others = [model for model in models if model is not donor]
-    doubts = doubts_about(donor, others, averaged=averaged, templates=templates)
+    doubts = doubts_about(donor, others, averaged=averaged, words=words, templates=templates)
     for model in models:
         doubts += model.doubts if isinstance(model, AdaptedCheckpoint) else ()
     if doubts and strict:

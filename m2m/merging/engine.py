@@ -21,7 +21,7 @@ from m2m.merging.doubts import warn_of_doubts
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.model_config import ConfigChanges
-from m2m.merging.plan.fitting import fit_models
+from m2m.merging.plan.fitting import FittedModels, fit_models
 from m2m.merging.plan.plan import MergePlan, build_plan
 from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe
 from m2m.merging.recipe.models import ModelRef, open_references
@@ -32,6 +32,7 @@ from m2m.merging.stream.memory import collector_paused
 from m2m.merging.stream.run import MergeOptions, MergeReport, run_plan
 from m2m.merging.stream.statistics import StatisticsOf
 from m2m.merging.stream.work_folder import work_folder
+from m2m.merging.vocabulary.vocabulary import OutputVocabulary, plan_vocabulary
 from m2m.support.arguments import argument
 from m2m.support.checked import Positive, checked
 from m2m.support.names import check_names, folder_fault
@@ -118,7 +119,13 @@ def merge(
     def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
         says, architecture = prepared.plan.config, parsed.donor.architecture
         changes = ConfigChanges(prepared.dtype, parsed.stacked, says, architecture)
-        write_side_files(prepared.side_files, folder, changes=changes, template=prepared.template)
+        write_side_files(
+            prepared.side_files,
+            folder,
+            changes=changes,
+            template=prepared.template,
+            vocabulary=prepared.vocabulary,
+        )
         row = (
             None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
         )
@@ -140,6 +147,8 @@ class Prepared(NamedTuple):
     dtype: str | None
     #: The chat template to write; None for the donor's.
     template: str | None
+    #: What the recipe makes of tokens; None where it says nothing of them.
+    vocabulary: OutputVocabulary | None
 
 
 def read_weights(recipe: Recipe, candidates: Candidates | str | Path | None) -> Candidates | None:
@@ -164,20 +173,23 @@ def prepare(
 ) -> Prepared:
     """Choose what travels with the weights, and plan a merge of open models."""
     out_dtype = _float_dtype(recipe.out_dtype or recipe.dtype if dtype is None else dtype)
-    files = choose_side_files(recipe, models)
+    fitted = fit_models(recipe, models)
+    vocabulary = plan_vocabulary(recipe, fitted.models)
+    files = choose_side_files(models[recipe.donor], vocabulary)
     template, about_template = _template(recipe, models)
     plan = plan_merge(
         recipe,
-        models,
+        fitted,
         files.values(),
         dtype=out_dtype,
         shard_size=shard_size,
         candidates=candidates,
+        vocabulary=vocabulary,
         statistics=statistics,
-        notes=about_template,
+        notes=(*about_template, *(vocabulary.notes if vocabulary else ())),
         doubts=doubts,
     )
-    return Prepared(plan, files, out_dtype, template)
+    return Prepared(plan, files, out_dtype, template, vocabulary)
 
 
 def tell_doubts(
@@ -185,27 +197,31 @@ def tell_doubts(
 ) -> tuple[str, ...]:
     """Warn of what makes a merge of open models doubtful; `CheckpointError` if `strict`."""
     averaged = any(len(part.inputs) > 1 for part in recipe.slices)
-    templates = recipe.chat_template is None
     return warn_of_doubts(
-        models[recipe.donor], [*models.values()], averaged=averaged, templates=templates, strict=strict
+        models[recipe.donor],
+        [*models.values()],
+        averaged=averaged,
+        words=recipe.tokenizer is None,
+        templates=recipe.chat_template is None,
+        strict=strict,
     )
 
 
 def plan_merge(
     recipe: Recipe,
-    models: Mapping[ModelRef, Checkpoint],
+    fitted: FittedModels,
     side_files: Iterable[Path] = (),
     *,
     dtype: str | None,
     shard_size: str | int,
     candidates: Candidates | None = None,
+    vocabulary: OutputVocabulary | None = None,
     statistics: bool = False,
     notes: tuple[str, ...] = (),
     doubts: tuple[str, ...] = (),
 ) -> MergePlan:
-    """Plan a merge of open models: every check that reads no weight is made here."""
+    """Plan a merge of models that fit each other: every check that reads no weight is made here."""
     named: dict[str, Checkpoint] = {}
-    fitted = fit_models(recipe, models)
     if fitted.tails and statistics:
         raise RecipeError("statistics are about equal vocabularies: merge adapters with new tokens without")
     wanted = from_recipe(
@@ -217,6 +233,7 @@ def plan_merge(
         tails=fitted.tails,
         statistics=statistics,
         opened=named,
+        vocabulary=vocabulary,
     )
     return build_plan(
         [*fitted.models.values(), *named.values()],

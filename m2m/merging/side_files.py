@@ -8,53 +8,37 @@ from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.locate import copy_side_files
-from m2m.errors import CheckpointError, RecipeError
+from m2m.errors import CheckpointError
 from m2m.merging.chat_template import write_chat_template
 from m2m.merging.model_config import ConfigChanges
-from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
+from m2m.merging.vocabulary.configuration import follow_vocabulary
+from m2m.merging.vocabulary.tokenizer import tokenizer_files
+from m2m.merging.vocabulary.vocabulary import OutputVocabulary
 from m2m.support.doors import read_json
 
-_TOKENIZER = (
-    "tokenizer",
-    "special_tokens_map",
-    "added_tokens",
-    "vocab.",
-    "merges.txt",
-    "spiece.",
-    "sentencepiece",
-)
 
-
-def choose_side_files(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> dict[str, Path]:
-    """Choose the donor's side files, with the tokenizer the recipe asks for."""
-    # RecipeError if it asks for the union of tokenizers that differ.
-    files = models[recipe.donor].side_files
-    if recipe.tokenizer == "union":
-        for model in models.values():
-            if _tokenizer(model) != _tokenizer(models[recipe.donor]):
-                raise RecipeError(
-                    f"tokenizer union: {model.path} has another tokenizer than {models[recipe.donor].path}; "
-                    "vocabularies are never rewritten"
-                )
-    if not isinstance(recipe.tokenizer, ModelRef):
+def choose_side_files(donor: Checkpoint, vocabulary: OutputVocabulary | None) -> dict[str, Path]:
+    """Choose the donor's side files, with the tokenizer that the output gets."""
+    files = donor.side_files
+    if vocabulary is None or vocabulary.tokenizer.path == donor.path:
         return files
-    asked = models.get(recipe.tokenizer) or Checkpoint(recipe.tokenizer.path, recipe.tokenizer.revision)
-    kept = {name: file for name, file in files.items() if not name.startswith(_TOKENIZER)}
-    return kept | {name: file for name, file in asked.side_files.items() if name.startswith(_TOKENIZER)}
-
-
-def _tokenizer(model: Checkpoint) -> dict[str, bytes]:
-    files = model.side_files.items()
-    return {name: file.read_bytes() for name, file in files if name.startswith(_TOKENIZER)}
+    own = tokenizer_files(files)
+    return {name: file for name, file in files.items() if name not in own} | dict(vocabulary.tokenizer.files)
 
 
 def write_side_files(
-    files: Mapping[str, Path], folder: Path, *, changes: ConfigChanges, template: str | None
+    files: Mapping[str, Path],
+    folder: Path,
+    *,
+    changes: ConfigChanges,
+    template: str | None,
+    vocabulary: OutputVocabulary | None,
 ) -> None:
     """Copy side files beside merged weights, and let them say what is true of them.
 
-    `changes` is what `config.json` must say; `template` a chat template in place of the donor's.
+    `changes` is what `config.json` must say; `template` a chat template in place of the donor's; `vocabulary`
+    what the recipe makes of tokens.
     """
     copy_side_files(files, folder)
     config = folder / "config.json"
@@ -62,6 +46,9 @@ def write_side_files(
     told = changes.applied(known)
     if told != known:
         config.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if vocabulary is not None:
+        vocabulary.tokenizer.write(folder)
+        follow_vocabulary(folder, vocabulary)
     if template is not None:
         write_chat_template(folder, template)
 

@@ -18,6 +18,7 @@ from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
 from m2m.merging.lora.additions import AdaptedTensor, Product
 from m2m.merging.lora.products import Term, formed, read_term, sum_terms_into
+from m2m.merging.vocabulary.gathered import GatheredTensor
 from m2m.ops import accumulation_dtype, weighted_sum_into
 from m2m.scoring.live.mapped import mapped_tensors
 from m2m.support.arrays import Floats
@@ -86,9 +87,10 @@ class AdaptedSum:
             return
         weighted_sum_into(outs, self._tensors(), matrix, threads=threads)
 
-    def _term(self, source: TensorInfo | Product | AdaptedTensor) -> Term:
+    def _term(self, source: TensorInfo | Product | AdaptedTensor | GatheredTensor) -> Term:
         if isinstance(source, AdaptedTensor):
             return formed(source)
+        assert not isinstance(source, GatheredTensor)  # rows are gathered in merges alone
         known = self._mapped.get(source) if isinstance(source, TensorInfo) else None
         return read_term(source) if known is None else known
 

@@ -25,7 +25,9 @@ FUZZED = ["-DM2M_LIBFUZZER", "-Wno-ignored-attributes"]
 EMULATED = f"-I{HERE / 'emulated_cuda'}"
 MERGE = ["core/isa", "core/merge_cpu"]
 STREAM = [*MERGE, "core/merge_device", "lora/product"]
-STREAM += [f"stream/{part}" for part in ("executor", "file", "lora_factors", "merge_pass", "plan_check")]
+STREAM += [
+    f"stream/{part}" for part in ("executor", "file", "gathered", "lora_factors", "merge_pass", "plan_check")
+]
 SELECT = ["core/ordered_sum", "core/philox", "select/rank", "select/rows"]
 SELECT_PASS = [f"select/{part}" for part in ("blocks", "chunk", "experts", "select_pass", "state")] + SELECT
 #: Program to the parts of csrc/ that it is linked with.

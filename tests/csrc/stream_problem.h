@@ -146,7 +146,10 @@ class StreamProblem {
     bool in_double = false;
     for (int n = 0; n < n_inputs; ++n) {
       const bool formed = mixed && columns > 0 && pick(3) == 0;
-      if (formed && pick(2)) {
+      if (columns > 0 && !formed && pick(4) == 0) {
+        plan.inputs.push_back(add_gathered(n, mixed ? pick_dtype() : dtype, rows, columns, values[n]));
+        in_double = in_double || plan.inputs.back().dtype == Dtype::f64;
+      } else if (formed && pick(2)) {
         adapted.push_back(n);
         plan.inputs.push_back(add_adapted(n, rows, columns, values[n]));
       } else {
@@ -163,6 +166,47 @@ class StreamProblem {
     const Place place = end_of(file, dtype);
     values = append_numbers(file, dtype, count);
     return place;
+  }
+
+  // Rows of two tables, of one that stands for itself, and means, in any order.
+  Place add_gathered(int file, Dtype dtype, std::int64_t rows, std::int64_t width, std::vector<double>& values) {
+    const std::int64_t known = 1 + pick(6), first_run = plan.row_runs.size(), first_source = plan.row_sources.size();
+    std::vector<std::vector<double>> tables(2);
+    for (std::vector<double>& table : tables) {
+      plan.row_sources.push_back(end_of(file, dtype));
+      table = append_numbers(file, dtype, known * width);
+    }
+    Bytes constant;
+    plan.row_sources.push_back({constant_rows, static_cast<std::int64_t>(plan.constants.size()), dtype});
+    tables.push_back({});
+    for (std::int64_t c = 0; c < width; ++c) tables[2].push_back(append(constant, dtype, number()));
+    plan.constants.insert(plan.constants.end(), constant.begin(), constant.end());
+    const auto add_row = [&](int source, std::int64_t row) {
+      values.insert(values.end(), tables[source].begin() + row * width, tables[source].begin() + (row + 1) * width);
+    };
+    for (std::int64_t row = 0; row < rows;) {
+      const int source = pick(4);
+      const auto first = static_cast<std::int32_t>(row);
+      if (source == 3) {
+        plan.row_runs.push_back({first, -2, static_cast<std::int32_t>(plan.row_terms.size())});
+        const RowTerm terms[] = {{0, pick(known)}, {1, pick(known)}};
+        plan.row_terms.insert(plan.row_terms.end(), terms, terms + 2);
+        for (std::int64_t c = 0; c < width; ++c) {
+          Bytes unused;
+          const double sum = tables[0][terms[0].row * width + c] + tables[1][terms[1].row * width + c];
+          values.push_back(append(unused, dtype, sum / 2));
+        }
+        ++row;
+        continue;
+      }
+      const std::int64_t from = source == 2 ? 0 : pick(known);
+      plan.row_runs.push_back({first, source, static_cast<std::int32_t>(from)});
+      const std::int64_t span = std::min<std::int64_t>(rows - row, 1 + pick(source == 2 ? 3 : known - from));
+      for (std::int64_t i = 0; i < span; ++i) add_row(source, source == 2 ? 0 : from + i);
+      row += span;
+    }
+    plan.gathered.push_back({width, first_run, static_cast<std::int64_t>(plan.row_runs.size()) - first_run, first_source, 3});
+    return {gathered_input, static_cast<std::int64_t>(plan.gathered.size()) - 1, dtype};
   }
 
   Place add_adapted(int file, std::int64_t rows, std::int64_t columns, std::vector<double>& values) {

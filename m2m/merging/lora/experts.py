@@ -8,11 +8,15 @@ from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.additions import AdaptedTensor, Addition, Product
+from m2m.merging.vocabulary.gathered import GatheredTensor
 
 
 def expert_tensors(
-    models: Sequence[Checkpoint], names: Sequence[str], others: Sequence[TensorInfo] = ()
-) -> tuple[TensorInfo | AdaptedTensor, ...]:
+    models: Sequence[Checkpoint],
+    names: Sequence[str],
+    others: Sequence[TensorInfo] = (),
+    dense: Sequence[TensorInfo | GatheredTensor] | None = None,
+) -> tuple[TensorInfo | GatheredTensor | AdaptedTensor, ...]:
     """Resolve one tensor of models of which some are adapted, as methods that merge experts want it.
 
     Adapted tensors are rounded to float32, or to float64 as soon as anything that the tensor is made of is
@@ -23,13 +27,14 @@ def expert_tensors(
         models: The inputs. [K]
         names: The tensor's name in each. [K]
         others: What else is read with them, as estimates of each element.
+        dense: What is read of each input, where that is not its own tensor as it is stored. [K]
 
     Returns:
         A tensor that is read, or an adapted one, of each model. [K]
     """
+    dense = dense or [model.tensors[name] for model, name in zip(models, names, strict=True)]
     if not any(isinstance(model, AdaptedCheckpoint) for model in models):
-        return tuple([model.tensors[name] for model, name in zip(models, names, strict=True)])
-    dense = [model.tensors[name] for model, name in zip(models, names, strict=True)]
+        return tuple(dense)
     additions = [_addition(model, name) for model, name in zip(models, names, strict=True)]
     if not any(additions):
         return tuple(dense)
@@ -37,10 +42,16 @@ def expert_tensors(
     for addition in additions:
         dtypes |= _dtypes(addition.source) if addition is not None else set()
     wide = "F64" if "F64" in dtypes else "F32"
-    return tuple(
-        info if addition is None else addition.on(info, wide)
-        for info, addition in zip(dense, additions, strict=True)
-    )
+    return tuple([_on(info, addition, wide) for info, addition in zip(dense, additions, strict=True)])
+
+
+def _on(
+    info: TensorInfo | GatheredTensor, addition: Addition | None, wide: str
+) -> TensorInfo | GatheredTensor | AdaptedTensor:
+    if addition is None:
+        return info
+    assert isinstance(info, TensorInfo)  # what is adapted is not gathered
+    return addition.on(info, wide)
 
 
 def _addition(model: Checkpoint, name: str) -> Addition | None:

@@ -11,16 +11,20 @@ from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.additions import AdaptedTensor, Addition, Product
 from m2m.merging.methods.weighted import input_weights
+from m2m.merging.vocabulary.gathered import GatheredTensor
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
+
+#: What is read of one input of a sum.
+_Dense = TensorInfo | AdaptedTensor | GatheredTensor
 
 
 class Terms(NamedTuple):
     """One tensor of the outputs as a weighted sum."""
 
     #: Tensors of whole models, each once, and those whose rows an adapter scales (DoRA). [D]
-    dense: tuple[TensorInfo | AdaptedTensor, ...]
+    dense: tuple[_Dense, ...]
     #: What adapters add, expert by expert. [K]
     added: tuple[TensorInfo | Product, ...]
     #: A row a candidate. [M, D + K]
@@ -29,7 +33,7 @@ class Terms(NamedTuple):
 
 class _Point(NamedTuple):
     # One input: its dense tensor, and what its adapter adds to it.
-    dense: TensorInfo | AdaptedTensor
+    dense: _Dense
     addition: Addition | None
 
 
@@ -39,6 +43,7 @@ def resolve_terms(
     rows: Sequence[Sequence[float]],
     *,
     on_task_vectors: bool,
+    dense: Sequence[TensorInfo | GatheredTensor] | None = None,
 ) -> Terms:
     r"""Write Σ α_n θ_n with θ_n = W_n + s_n B_n A_n as a sum in which no tensor occurs twice.
 
@@ -53,18 +58,18 @@ def resolve_terms(
         names: The tensor's name in each. [K]
         rows: α of the points, a row a candidate. [M, N]
         on_task_vectors: Whether the points are task vectors.
+        dense: What is read of each input, where that is not its own tensor as it is stored. [K]
 
     Returns:
         The tensor's terms.
     """
-    points = [_point(model, name) for model, name in zip(models, names, strict=True)]
+    own = dense or [model.tensors[name] for model, name in zip(models, names, strict=True)]
+    points = [_point(info, model, name) for info, model, name in zip(own, models, names, strict=True)]
     origin, experts = (points[0].dense, points[1:]) if on_task_vectors else (None, points)
-    dense = tuple(dict.fromkeys(point.dense for point in points))
+    read = tuple(dict.fromkeys(point.dense for point in points))
     added = tuple(point.addition.source for point in experts if point.addition is not None)
-    weights = tuple(
-        _dense_weights(origin, experts, dense, row) + _added_weights(experts, row) for row in rows
-    )
-    return Terms(dense, added, weights)
+    weights = tuple(_dense_weights(origin, experts, read, row) + _added_weights(experts, row) for row in rows)
+    return Terms(read, added, weights)
 
 
 def merge_adapted(
@@ -91,20 +96,21 @@ def merge_adapted(
     return sum_inputs(tensors, terms.weights[0], out)
 
 
-def _point(model: Checkpoint, name: str) -> _Point:
+def _point(info: TensorInfo | GatheredTensor, model: Checkpoint, name: str) -> _Point:
     addition = model.additions.get(name) if isinstance(model, AdaptedCheckpoint) else None
-    if addition is not None and addition.magnitudes is not None:
-        return _Point(addition.on(model.tensors[name], "F64"), None)
-    return _Point(model.tensors[name], addition)
+    if addition is None or addition.magnitudes is None:
+        return _Point(info, addition)
+    assert isinstance(info, TensorInfo)  # what is adapted is not gathered
+    return _Point(addition.on(info, "F64"), None)
 
 
 def _dense_weights(
-    origin: TensorInfo | AdaptedTensor | None,
+    origin: _Dense | None,
     experts: Sequence[_Point],
-    dense: Sequence[TensorInfo | AdaptedTensor],
+    dense: Sequence[_Dense],
     row: Sequence[float],
 ) -> tuple[float, ...]:
-    shared: dict[TensorInfo | AdaptedTensor, list[float]] = {info: [] for info in dense}
+    shared: dict[_Dense, list[float]] = {info: [] for info in dense}
     for point, weight in zip(experts, row, strict=True):
         shared[point.dense].append(weight)
     weights = {info: math.fsum(parts) for info, parts in shared.items()}

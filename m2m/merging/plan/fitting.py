@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from m2m.checkpoint.aligned import Advice, Aligned, AlignedCheckpoint, align
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.checks import same_bytes
+from m2m.checkpoint.checks import same_bytes, vocabulary_tensors
 from m2m.checkpoint.header import TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapted import AdaptedCheckpoint, first_rows
@@ -22,6 +22,8 @@ from m2m.merging.recipe.recipe import Recipe
 _IN_THE_RECIPE = Advice(
     missing="if they are to stay as they are there, write fill_missing: base under m2m in the recipe",
     extra="to leave tensors out, list globs of their names as exclude under m2m in the recipe",
+    rows="write tokenizer_source: union (or base, or one of the models) in the recipe, and rows are put "
+    "together token by token",
 )
 
 
@@ -55,7 +57,7 @@ def fit_models(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> FittedM
 
     Raises:
         CheckpointError: If they do not fit each other.
-    """  # noqa: DOC502 - raised by what is called
+    """
     aligned = _align(recipe, {ref: _base(model) for ref, model in models.items()})
     bases = dict(zip(models, aligned.models, strict=True))
     fitted = {ref: _on(bases[ref], model) for ref, model in models.items()}
@@ -64,6 +66,11 @@ def fit_models(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> FittedM
         bases = {ref: _untied(model, untied) for ref, model in bases.items()}
         fitted = {ref: _on(bases[ref], model) for ref, model in models.items()}
     sizes, tails = _token_rows(fitted, bases[recipe.donor])
+    if sizes and recipe.tokenizer:
+        raise CheckpointError(
+            f"{min(sizes)!r}: an adapter holds rows for other tokens than its base model has, and the recipe "
+            "has a tokenizer of its own; write the adapted model first (passthrough), and merge that"
+        )
     if sizes:
         bases = {ref: _first_rows(model, sizes) for ref, model in bases.items()}
         fitted = {ref: _on(bases[ref], model, cut=True) for ref, model in models.items()}
@@ -106,7 +113,12 @@ def _align(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Aligned:
     donor = models[recipe.donor]
     others = [model for ref, model in models.items() if ref != recipe.donor]
     found = align(
-        donor, others, exclude=recipe.exclude, fill_missing=recipe.fill_missing, advice=_IN_THE_RECIPE
+        donor,
+        others,
+        exclude=recipe.exclude,
+        fill_missing=recipe.fill_missing,
+        any_rows=vocabulary_tensors(donor) if recipe.tokenizer else (),
+        advice=_IN_THE_RECIPE,
     )
     rest = iter(found.models)
     return found._replace(models=tuple(donor if ref == recipe.donor else next(rest) for ref in models))

@@ -96,6 +96,14 @@ class MergePlan:
         per_tensor = (sum(map(factor_bytes, tensor.sources)) for tensor in self.tensors)
         return TENSORS_AT_ONCE * max(per_tensor, default=0)
 
+    @property
+    def gathered_bytes(self) -> int:
+        """Bytes that it takes to know where gathered rows come from, here and in the compiled module."""
+        numbers = self.numbers
+        return 2 * sum(
+            len(rows) * rows.itemsize for rows in (numbers.row_runs, numbers.row_terms, numbers.constants)
+        )
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What the user may not expect of the result."""
@@ -118,10 +126,8 @@ class MergePlan:
                 digest.update(hashlib.sha256(shard.header).digest())
         own = [(tensor.block, tensor.origin) for tensor in self.tensors]
         digest.update(repr(own).encode())
-        numbers = self.numbers
-        for rows in (numbers.tensors, numbers.inputs, numbers.products, numbers.adapted, numbers.scales):
+        for rows in self.numbers.arrays:
             digest.update(len(rows).to_bytes(8, "little") + rows.tobytes())
-        digest.update(numbers.outputs.tobytes())
         return digest.hexdigest()
 
 

@@ -21,6 +21,8 @@ from m2m.merging.plan.tensors import TensorSource, WantedTensor, WeightBlock, fi
 from m2m.merging.recipe.layers import OutputTensor
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
+from m2m.merging.vocabulary.gathered import GatheredTensor
+from m2m.merging.vocabulary.vocabulary import OutputVocabulary
 from m2m.support.names import short_names
 from m2m.support.schema import did_you_mean
 
@@ -67,6 +69,7 @@ def from_recipe(
     tails: Mapping[str, TensorInfo] | None = None,
     statistics: bool = False,
     opened: dict[str, Checkpoint] | None = None,
+    vocabulary: OutputVocabulary | None = None,
 ) -> list[WantedTensor]:
     """Resolve a recipe over open models that fit each other, tensor by tensor; `kept` are the donor's."""
     # `dtype` is the safetensors name of the outputs' float type; each tensor's own in the donor when not
@@ -88,18 +91,27 @@ def from_recipe(
     resolver = _Weights(recipe, rule, candidates) if isinstance(rule, WeightedSum) else None
     opened = {} if opened is None else opened
     open_file = _opener(opened)
-    wanted = [_copied(name, (donor.tensors[name],)) for name in recipe.left_out(donor.names)]
+    left = recipe.left_out(donor.names)
+    if vocabulary is not None and (unmoved := vocabulary.names.intersection(left)):
+        raise _refused_keeping(min(unmoved))
+    wanted = [_copied(name, (donor.tensors[name],)) for name in left]
     for output in outputs:
         inputs, origin = inputs_of[output.slice_index], origins[output.slice_index]
+        by_token = vocabulary is not None and output.name in vocabulary.names
         if output.name in kept:
+            if by_token:
+                raise _refused_keeping(output.name)
             wanted.append(_copied(output.name, (donor.tensors[output.name],)))
             continue
-        if sliced:
+        sources: tuple[TensorInfo | GatheredTensor, ...]
+        if vocabulary is not None and by_token:
+            sources = vocabulary.tensors(models, recipe.slices[output.slice_index].inputs, output.inputs)
+        elif sliced:
             sources = _sources(inputs, output)
         else:  # they have been aligned
             sources = tuple([model.tensors[output.name] for model in inputs])
         entry = Entry(output.name, dtype or _own_dtype(donor, output, sources), sources[0].shape)
-        if sliced and is_buffer(sources[0]):
+        if sliced and not by_token and is_buffer(_stored(inputs, output)[0]):
             wanted.append(_copied(output.name, sources[:1]))
         elif sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))
@@ -108,15 +120,32 @@ def from_recipe(
             wanted.append(WantedTensor(entry, terms, block, origin=origin))
         else:
             settings = _settings(recipe, output, candidates)
-            more = rule.more_inputs(settings[0], sources if origin is None else sources[1:], open_file)
-            experts = expert_tensors(inputs, output.inputs, more)
+            own = _stored(inputs, output)
+            more = rule.more_inputs(settings[0], own if origin is None else own[1:], open_file)
+            if by_token and more:
+                raise RecipeError(
+                    f"{output.name!r}: its rows follow the tokenizer, but estimates of its elements do not; "
+                    "leave tokenizer and tokenizer_source out"
+                )
+            experts = expert_tensors(inputs, output.inputs, more, sources)
             wanted.append(WantedTensor(entry, (*experts, *more), settings=settings, origin=origin))
     if opened:
         _check_used(opened, wanted)
         _check_known(opened, models.values())
     if statistics:
-        wanted = [_with_base(recipe, models, tensor) for tensor in wanted]
+        wanted = [_with_base(recipe, models, tensor, vocabulary) for tensor in wanted]
     return [_with_tail(rule, tensor, (tails or {}).get(tensor.entry.name)) for tensor in wanted]
+
+
+def _stored(inputs: Sequence[Checkpoint], output: OutputTensor) -> tuple[TensorInfo, ...]:
+    return tuple([model.tensors[name] for model, name in zip(inputs, output.inputs, strict=True)])
+
+
+def _refused_keeping(name: str) -> RecipeError:
+    return RecipeError(
+        f"{name!r} is kept as it is (exclude, or no module takes it), but its rows follow the tokenizer; "
+        "leave one of them out"
+    )
 
 
 def _opener(opened: dict[str, Checkpoint]) -> Callable[[str], Checkpoint]:
@@ -151,17 +180,24 @@ def _check_known(opened: Mapping[str, Checkpoint], models: Iterable[Checkpoint])
                 )
 
 
-def _own_dtype(donor: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo, ...]) -> str:
+def _own_dtype(
+    donor: Checkpoint, output: OutputTensor, sources: tuple[TensorInfo | GatheredTensor, ...]
+) -> str:
     # The donor's, whose config travels along; stacked layers may be more than it has.
     own = donor.tensors.get(output.name, sources[0]).dtype
     return own if own in MERGEABLE else sources[0].dtype
 
 
-def _with_base(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: WantedTensor) -> WantedTensor:
+def _with_base(
+    recipe: Recipe,
+    models: Mapping[ModelRef, Checkpoint],
+    tensor: WantedTensor,
+    vocabulary: OutputVocabulary | None,
+) -> WantedTensor:
     # For statistics: the base model's tensor where the method does not use it, without weight.
     if tensor.copied or tensor.origin is not None:
         return tensor
-    base = _base_source(recipe, models, tensor)
+    base = _base_source(recipe, models, tensor, vocabulary)
     block = None if tensor.weights is None else tuple((*row, 0.0) for row in tensor.weights)
     return tensor._replace(sources=(*tensor.sources, base), weights=block, origin=len(tensor.sources))
 
@@ -182,9 +218,18 @@ def _with_tail(rule: Method, tensor: WantedTensor, tail: TensorInfo | None) -> W
     return tensor._replace(tail=WantedTensor(entry, (tail,), copied=True))
 
 
-def _base_source(recipe: Recipe, models: Mapping[ModelRef, Checkpoint], tensor: WantedTensor) -> TensorInfo:
+def _base_source(
+    recipe: Recipe,
+    models: Mapping[ModelRef, Checkpoint],
+    tensor: WantedTensor,
+    vocabulary: OutputVocabulary | None,
+) -> TensorInfo | GatheredTensor:
     assert recipe.base is not None
-    base = models[recipe.base].tensors[tensor.entry.name]
+    name = tensor.entry.name
+    base: TensorInfo | GatheredTensor = models[recipe.base].tensors[name]
+    if vocabulary is not None and name in vocabulary.names:
+        refs = (*recipe.slices[0].inputs, recipe.base)
+        base = vocabulary.tensors(models, tuple(dict.fromkeys(refs)), [name] * len(set(refs)))[-1]
     # It would change the type that the others are summed in, and so their merge.
     if base.dtype == "F64" and all(source.dtype != "F64" for source in tensor.sources):
         raise CheckpointError(
@@ -226,7 +271,10 @@ class _Weights:
         self._blocks: dict[int, WeightBlock] = {}
 
     def terms(
-        self, inputs: Sequence[Checkpoint], output: OutputTensor, sources: tuple[TensorSource, ...]
+        self,
+        inputs: Sequence[Checkpoint],
+        output: OutputTensor,
+        sources: tuple[TensorInfo | GatheredTensor, ...],
     ) -> tuple[tuple[TensorSource, ...], WeightBlock]:
         number = output.slice_index
         known = self._blocks.get(number)
@@ -239,7 +287,7 @@ class _Weights:
         if constant:
             self._rows[number] = rows
         if any(isinstance(model, AdaptedCheckpoint) for model in inputs):
-            terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors)
+            terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors, dense=sources)
             return (*terms.dense, *terms.added), terms.weights
         block = tuple(tuple(input_weights(row, on_task_vectors=on_task_vectors)) for row in rows)
         if constant:
@@ -276,11 +324,15 @@ def _with_weights(recipe: Recipe, settings: Settings, name: str, weights: Sequen
     return replace(settings, each=each)
 
 
-def _copied(name: str, sources: tuple[TensorInfo, ...]) -> WantedTensor:
+def _copied(name: str, sources: tuple[TensorInfo | GatheredTensor, ...]) -> WantedTensor:
     first = sources[0]
     if first.dtype.startswith("F8") or first.dtype == "C64":
         why = "means nothing without its scales" if first.dtype.startswith("F8") else "is complex"
         raise CheckpointError(
             f"{first.file}: tensor {first.name!r} is {first.dtype}, which {why}, and is not merged"
+        )
+    if any(isinstance(source, GatheredTensor) for source in sources):
+        raise CheckpointError(
+            f"{first.file}: tensor {first.name!r} is {first.dtype}, whose rows cannot follow a tokenizer"
         )
     return WantedTensor(Entry(name, first.dtype, first.shape), sources, copied=True)

@@ -11,17 +11,21 @@ from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.checkpoint.writer import Entry
 from m2m.merging.lora.additions import AdaptedTensor, Product
 from m2m.merging.methods.parameters import Settings
+from m2m.merging.vocabulary.gathered import RUN_NUMBERS, TERM_NUMBERS, GatheredTensor, RowMap
 
-#: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, or an adapted tensor.
-TensorSource = TensorInfo | Product | AdaptedTensor
+#: What a tensor of the outputs comes from: a stored tensor, what a LoRA adapter adds, an adapted tensor, or
+#: one whose rows lie in several places.
+TensorSource = TensorInfo | Product | AdaptedTensor | GatheredTensor
 #: A tensor's weights: a row a candidate. [M, N]
 WeightBlock = tuple[tuple[float, ...], ...]
 #: The compiled module's numbers for element types; a copied tensor's type is without meaning there.
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}
-#: Numbers that describe a product to the compiled module.
-_PRODUCT_NUMBERS = 11
+#: Numbers that describe a place, a product and a gathered input to the compiled module.
+_PLACE_NUMBERS, _PRODUCT_NUMBERS, _GATHERED_NUMBERS = 3, 11, 5
 #: What stands in place of a file's number where an input is formed.
-_PRODUCT, _ADAPTED = -1, -2
+_PRODUCT, _ADAPTED, _GATHERED = -1, -2, -3
+#: The same for a source of rows that is one row in memory.
+_CONSTANT = -4
 
 
 class WantedTensor(NamedTuple):
@@ -78,6 +82,8 @@ def files_of(source: TensorSource) -> tuple[Path, ...]:
     """The files that an input is read from: one, or the base model's and the adapter's."""
     if isinstance(source, AdaptedTensor):
         return source.base.file, source.added.file
+    if isinstance(source, GatheredTensor):
+        return tuple(dict.fromkeys(one.file for one in source.sources))
     return (source.file,)
 
 
@@ -111,12 +117,20 @@ class PlanNumbers:
         adapted: What adapters add to, what they add, and magnitudes: file, offset, type of each; whether
             there are magnitudes, and whether of columns. [, 11]
         scales: The factors before what adapters add.
+        gathered: Width of a row, and which runs and sources are its; of inputs whose rows are gathered. [, 5]
+        row_sources: What rows are taken from: file, offset, type; -4 and an offset in `constants`. [, 3]
+        row_runs: First row, source, row. [, 3]
+        row_terms: Source and row of what means are of. [, 2]
+        constants: Rows that stand for themselves.
         outputs: File, offset and type. [T · M, 3]
     """
 
     def __init__(self, tensors: Iterable[PlannedTensor], shards: int) -> None:
         self.tensors, self.inputs, self.outputs = array("q"), array("q"), array("q")
         self.products, self.adapted, self.scales = array("q"), array("q"), array("d")
+        self.gathered, self.row_sources = array("q"), array("q")
+        self.row_runs, self.row_terms, self.constants = array("i"), array("i"), array("B")
+        self._maps: dict[int, tuple[int, int]] = {}
         self._numbers: dict[Path, int] = {}
         self._known: dict[int, int] = {}  # the same by identity: paths are slow to hash
         for tensor in tensors:
@@ -129,6 +143,14 @@ class PlanNumbers:
             dtype = _DTYPE_NUMBERS.get(entry.dtype, 0)
             for m, (shard, offset) in enumerate(tensor.places):
                 self.outputs.extend((m * shards + shard, offset, dtype))
+
+    @property
+    def arrays(self) -> tuple[array[int] | array[float], ...]:
+        """All rows of numbers."""
+        return (
+            self.tensors, self.inputs, self.products, self.adapted, self.scales, self.outputs,
+            self.gathered, self.row_sources, self.row_runs, self.row_terms, self.constants,
+        )  # fmt: skip
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -144,12 +166,39 @@ class PlanNumbers:
             return number, source.offset, _DTYPE_NUMBERS.get(source.dtype, 0)
         if isinstance(source, Product):
             return _PRODUCT, self._add_product(source), _DTYPE_NUMBERS[source.dtype]
+        if isinstance(source, GatheredTensor):
+            return _GATHERED, self._add_gathered(source), _DTYPE_NUMBERS[source.dtype]
         lengths = source.magnitudes
         place = (0, 0, 0) if lengths is None else self._place(lengths)
         self.adapted.extend((*self._place(source.base), *self._place(source.added), *place))
         self.adapted.extend((lengths is not None, source.by_column))
         self.scales.append(source.scale)
         return _ADAPTED, len(self.scales) - 1, _DTYPE_NUMBERS[source.dtype]
+
+    def _add_gathered(self, tensor: GatheredTensor) -> int:
+        number, first = len(self.gathered) // _GATHERED_NUMBERS, len(self.row_sources) // _PLACE_NUMBERS
+        for source in tensor.sources:
+            self.row_sources.extend(self._place(source))
+        for row in (bytes(tensor.width * SIZES[tensor.dtype]), tensor.padding):
+            if row:
+                self.row_sources.extend((_CONSTANT, len(self.constants), _DTYPE_NUMBERS[tensor.dtype]))
+                self.constants.frombytes(row)
+        count = len(self.row_sources) // _PLACE_NUMBERS - first
+        self.gathered.extend((tensor.width, *self._runs(tensor.rows), first, count))
+        return number
+
+    def _runs(self, rows: RowMap) -> tuple[int, int]:
+        # Embedding and head have the same rows.
+        if id(rows) not in self._maps:
+            first, terms = len(self.row_runs) // RUN_NUMBERS, len(self.row_terms) // TERM_NUMBERS
+            runs = rows.runs[:]
+            for place in range(0, len(runs), RUN_NUMBERS):
+                if runs[place + 1] < 0:
+                    runs[place + 2] += terms
+            self.row_runs += runs
+            self.row_terms += rows.terms
+            self._maps[id(rows)] = first, len(runs) // RUN_NUMBERS
+        return self._maps[id(rows)]
 
     def _add_product(self, product: Product) -> int:
         number = len(self.products) // _PRODUCT_NUMBERS

@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from m2m.errors import RecipeError
 from m2m.merging import methods
 from m2m.merging.chat_template import read_chat_template
 from m2m.merging.methods.spec import Method
-from m2m.merging.recipe.keys import as_list, as_mapping, check_keys, refuse_if_set
+from m2m.merging.recipe.keys import as_list, as_mapping, check_keys
 from m2m.merging.recipe.models import ModelRef, read_model
 from m2m.merging.recipe.recipe import Expert, Level, Recipe, Slice
 from m2m.merging.recipe.settings import read_setting
+from m2m.merging.recipe.tokens import read_tokenizer_setting
 from m2m.support.schema import closest
 
 _TOP = (
@@ -64,7 +65,7 @@ def read_recipe(data: Mapping[str, Any]) -> Recipe:
         parameters=reader.level(data.get("parameters"), "parameters", shared=True),
         dtype=_dtype(data, "dtype"),
         out_dtype=_dtype(data, "out_dtype"),
-        tokenizer=_tokenizer(data),
+        tokenizer=read_tokenizer_setting(data),
         chat_template=read_chat_template(data.get("chat_template")),
         notes=tuple(reader.notes),
         written=_plain(data),
@@ -216,23 +217,6 @@ def _dtype(data: Mapping[str, Any], key: str) -> str | None:
     if name not in _DTYPES:
         raise RecipeError(f"{key} must be one of {', '.join(_DTYPES)}, got {value!r}")
     return str(name)
-
-
-def _tokenizer(data: Mapping[str, Any]) -> ModelRef | Literal["base", "union"] | None:
-    source, where = data.get("tokenizer_source"), "tokenizer_source"
-    if data.get("tokenizer") is not None:
-        if source is not None:
-            raise RecipeError("tokenizer and tokenizer_source exclude each other")
-        table = as_mapping(data["tokenizer"], "tokenizer")
-        check_keys(table, ("source", "tokens", "pad_to_multiple_of"), "tokenizer")
-        refuse_if_set(table, "tokens", "tokenizer", "vocabularies are never rewritten")
-        refuse_if_set(table, "pad_to_multiple_of", "tokenizer", "vocabularies are never rewritten")
-        source, where = table.get("source", "union"), "tokenizer.source"
-    if source is None or source in ("base", "union"):
-        if source == "base" and data.get("base_model") is None:
-            raise RecipeError(f"{where} is base, but there is no base_model")
-        return source
-    return read_model(source, where)
 
 
 def _extensions(value: object) -> dict[str, Any]:

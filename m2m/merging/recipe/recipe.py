@@ -21,6 +21,7 @@ from m2m.merging.recipe.layers import Layer, OutputTensor, lay_out
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.modules import split_modules
 from m2m.merging.recipe.settings import Setting
+from m2m.merging.recipe.tokens import TokenizerSetting
 
 #: Settings by parameter name, at one level of the recipe.
 Level = Mapping[str, Setting]
@@ -80,8 +81,7 @@ class Recipe:
         dtype: Working type mergekit would cast to (`float32`, ...); m2m always works in the accumulation
             type, so this is the output type when `out_dtype` is None.
         out_dtype: Output type; None leaves it to `dtype`, then to the inputs.
-        tokenizer: Whose tokenizer travels along: a model, `base`, `union` (all inputs must then have the same
-            one), or None for the donor's.
+        tokenizer: What the output's vocabulary is; None for the donor's, rows as they are.
         chat_template: A Jinja template to write, `auto` for the inputs' most common one, None for the
             donor's.
         definition: `paper`, or `mergekit` where that differs from the paper.
@@ -99,7 +99,7 @@ class Recipe:
     parameters: Level = field(default_factory=dict)
     dtype: str | None = None
     out_dtype: str | None = None
-    tokenizer: ModelRef | Literal["base", "union"] | None = None
+    tokenizer: TokenizerSetting | None = None
     chat_template: str | None = None
     definition: Literal["paper", "mergekit"] = "paper"
     seed: int = 0

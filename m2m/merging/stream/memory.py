@@ -37,24 +37,26 @@ def plan_staging(
     threads: int | None,
     n_inputs: int,
     n_outputs: int,
-    factor_bytes: int = 0,
+    held_bytes: int = 0,
     row_bytes: int = 0,
     most_slot_bytes: int | None = None,
     scratch_bytes: int = 0,
 ) -> Staging:
     """Choose buffers of the workers for N inputs and M outputs that fit a budget, in bytes."""
-    # `factor_bytes` is what factors of adapters take of it, `row_bytes` what one slot must hold at least,
-    # `most_slot_bytes` what one needs at most (what suits the CPU when not given), `scratch_bytes` what a
-    # worker needs besides. ConfigError if not even one worker with the smallest buffers fits.
+    # `held_bytes` is what factors of adapters and maps of gathered rows take of it, `row_bytes` what one slot
+    # must hold at least, `most_slot_bytes` what one needs at most (what suits the CPU when not given),
+    # `scratch_bytes` what a worker needs besides. ConfigError if not even one worker with the smallest
+    # buffers fits.
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}")
     slots = n_inputs + n_outputs
     most = most_slot_bytes or SLOT_BYTES
     least = max(_LEAST_SLOT_BYTES, -(-row_bytes // _LEAST_SLOT_BYTES) * _LEAST_SLOT_BYTES)
-    left = budget - factor_bytes
+    left = budget - held_bytes
     most_threads = left // (slots * least + scratch_bytes)
     if most_threads < 1:
-        factors = f" and {format_bytes(factor_bytes)} of factors of adapters" if factor_bytes else ""
+        held = f" and {format_bytes(held_bytes)} of factors of adapters and maps of tokens"
+        factors = held if held_bytes else ""
         rows = " for whole rows" if least > _LEAST_SLOT_BYTES else ""
         rows += " and for sums along them" if scratch_bytes else ""
         raise ConfigError(

@@ -127,7 +127,7 @@ def run_plan(
         options.threads,
         plan.input_slots,
         len(plan.outputs),
-        plan.factor_bytes,
+        plan.factor_bytes + plan.gathered_bytes,
         plan.row_bytes,
         None if number is None else _CUDA_SLOT_BYTES,
         plan.scratch_bytes,

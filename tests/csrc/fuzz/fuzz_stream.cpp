@@ -18,7 +18,7 @@ class Mutation {
       : plan_(problem.plan), weights_(problem.weights), options_(options), draws_(problem.draws) {}
 
   void apply() {
-    switch (pick(12)) {
+    switch (pick(13)) {
       case 0: return place(one_of(plan_.inputs));
       case 1: return place(one_of(plan_.outputs));
       case 2: return tensor(one_of(plan_.tensors));
@@ -30,6 +30,7 @@ class Mutation {
       case 8: return replace_file();
       case 9: return drop();
       case 10: return adapted();
+      case 11: return gathered();
       default: return set(plan_.n_outputs);
     }
   }
@@ -120,6 +121,32 @@ class Mutation {
       case 0: return place(adapted.base);
       case 1: return place(adapted.added);
       default: adapted.scale = pick(2) ? NAN : 0;
+    }
+  }
+
+  void gathered() {
+    if (plan_.gathered.empty()) return;
+    GatheredInput& gathered = one_of(plan_.gathered);
+    switch (pick(9)) {
+      case 0: return set(gathered.width);
+      case 1: return set(gathered.first_run);
+      case 2: return set(gathered.n_runs);
+      case 3: return set(gathered.first_source);
+      case 4: return set(gathered.n_sources);
+      case 5: return place(one_of(plan_.row_sources));
+      case 6: return run(one_of(plan_.row_runs));
+      case 7:
+        if (plan_.row_terms.empty()) return;
+        return pick(2) ? set(one_of(plan_.row_terms).source) : set(one_of(plan_.row_terms).row);
+      default: plan_.constants.resize(pick(plan_.constants.size() + 1));
+    }
+  }
+
+  void run(RowRun& run) {
+    switch (pick(3)) {
+      case 0: return set(run.first);
+      case 1: return set(run.source);
+      default: return set(run.row);
     }
   }
 

@@ -18,6 +18,7 @@ from m2m.merging.recipe.document import read_yaml
 from m2m.merging.recipe.layers import Layer, find_layers
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.reader import load
+from m2m.merging.recipe.tokens import TokenizerSetting
 
 TIES = """
 merge_method: ties
@@ -48,13 +49,18 @@ def linear(**changes: Any) -> dict[str, Any]:
     return {"merge_method": "linear", "models": models, **changes}
 
 
+def with_token(token: object, setting: object) -> dict[str, object]:
+    return linear(tokenizer={"tokens": {token: setting}})
+
+
 def test_reads_mergekit_yaml(tmp_path: Path) -> None:
     path = tmp_path / "ties.yaml"
     path.write_text(TIES)
     recipe = load(path)
     assert (recipe.method, recipe.base) == ("ties", ModelRef("org/base", "main"))
     assert recipe.models == (ModelRef("a", None, "adapter"), ModelRef("b"))
-    assert (recipe.dtype, recipe.out_dtype, recipe.tokenizer) == ("float32", "bfloat16", "base")
+    assert (recipe.dtype, recipe.out_dtype) == ("float32", "bfloat16")
+    assert recipe.tokenizer == TokenizerSetting("base")
     assert recipe.donor == recipe.base
     assert recipe.parameter("lambda", None, "x") == 0.1
     assert load(recipe.to_dict()).hash == recipe.hash == load(path).hash
@@ -211,7 +217,20 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         linear(base_model={"model": "a", "override_architecture": 3}),
         "base_model.override_architecture must name a class, got 3",
     ),
-    "tokens": (linear(tokenizer={"tokens": {"x": {}}}), "tokenizer.tokens is not supported"),
+    "tokens": (with_token(3, {}), "tokenizer.tokens: 3 is no token; write it in quotes"),
+    "a token's key": (with_token("x", {"sorce": "a"}), "did you mean 'source'"),
+    "force": (with_token("x", {"force": True}), "tokens.x: force needs a source"),
+    "forced": (with_token("x", {"source": "a", "force": 1}), "force must be true or false"),
+    "kind": (with_token("x", {"source": {"kind": "mean"}}), "kind must be zero or model_token"),
+    "which token": (
+        with_token("x", {"source": {"kind": "model_token", "model": "a"}}),
+        "must have one of token and token_id",
+    ),
+    "a token's id": (
+        with_token("x", {"source": {"kind": "model_token", "model": "a", "token_id": -1}}),
+        "token_id must be a whole number, 0 or more, got -1",
+    ),
+    "padding": (linear(tokenizer={"pad_to_multiple_of": 0}), "must be a whole number from 1 to"),
     "two tokenizers": (linear(tokenizer={"source": "a"}, tokenizer_source="a"), "exclude each other"),
     "base tokenizer": (linear(tokenizer_source="base"), "no base_model"),
     "dtype": (linear(dtype="int64"), "dtype must be one of"),

@@ -37,7 +37,7 @@ def make_models(folder: Path, rows: int) -> None:
     (folder / "base" / "tokenizer.json").write_text("{" + " " * 600_000 + "}")
     for method, parameters in METHODS.items():
         models = "".join(f"  - {{model: {name}, parameters: {{{parameters}}}}}\n" for name in "ab")
-        base = "" if method == "linear" else "base_model: base\ntokenizer_source: base\n"
+        base = "" if method == "linear" else "base_model: base\n"
         (folder / f"{method}.yml").write_text(
             f"merge_method: {method}\n{base}models:\n{models}dtype: bfloat16\n"
         )
