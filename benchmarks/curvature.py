@@ -22,7 +22,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from analysis.curvature import LossSurface, curvature, quadratic_expansion, second_differences
 from analysis.interaction import second_order
 from analysis.trained_run import study_setup
-from m2m.setups.byte_gpt import ByteModel, Pretraining, Shape
+from m2m.setups.byte_gpt import ByteModel
+from m2m.setups.byte_gpt_options import Pretraining, Shape
 from m2m.setups.language import LanguageSetup
 from m2m.setups.protocol import Examples, load_state, trainable
 from m2m.support.process_memory import peak_resident_bytes

@@ -30,9 +30,9 @@ Importing m2m is cheap: a name loads what it needs when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from m2m.support.lazy import lazy_names
 from m2m.version import __version__
 
 if TYPE_CHECKING:
@@ -57,34 +57,6 @@ if TYPE_CHECKING:
     from m2m.verbs.score import race, score
     from m2m.verbs.search import search
     from m2m.verbs.select import select
-
-#: Public name to (module, name in it); None for the module itself.
-_HOME: dict[str, tuple[str, str | None]] = {
-    "Checkpoint": ("m2m.checkpoint", "Checkpoint"),
-    "Mixture": ("m2m.mixture", "Mixture"),
-    "build_info": ("m2m.build", "build_info"),
-    "check": ("m2m.merging.dry_run", "check"),
-    "diff": ("m2m.merging.compare", "diff"),
-    "dry_run": ("m2m.verbs.dry_run", "dry_run"),
-    "errors": ("m2m.errors", None),
-    "export": ("m2m.verbs.export", "export"),
-    "extract_lora": ("m2m.merging.extract", "extract_lora"),
-    "info": ("m2m.merging.describe", "info"),
-    "init": ("m2m.verbs.init", "init"),
-    "merge": ("m2m.merging", "merge"),
-    "mix": ("m2m.verbs.mix", "mix"),
-    "moments": ("m2m.checkpoint.second_moments", "write_second_moments"),
-    "predict": ("m2m.predicting", "predict"),
-    "race": ("m2m.verbs.score", "race"),
-    "report": ("m2m.pipeline.report", "write_report"),
-    "run": ("m2m.verbs.run", "run"),
-    "score": ("m2m.verbs.score", "score"),
-    "search": ("m2m.verbs.search", "search"),
-    "select": ("m2m.verbs.select", "select"),
-    "testing": ("m2m.testing", None),
-    "verify": ("m2m.checkpoint", "verify"),
-    "weighted_sum": ("m2m.ops", "weighted_sum"),
-}
 
 __all__ = [
     "Checkpoint",
@@ -115,14 +87,35 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'm2m' has no attribute {name!r}; it has {__all__}")
-    module_name, attribute = _HOME[name]
-    module = import_module(module_name)
-    value = module if attribute is None else getattr(module, attribute)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Checkpoint": "m2m.checkpoint",
+        "Mixture": "m2m.mixture",
+        "build_info": "m2m.build",
+        "check": "m2m.merging.dry_run",
+        "diff": "m2m.merging.compare",
+        "dry_run": "m2m.verbs.dry_run",
+        "errors": "m2m.errors:",
+        "export": "m2m.verbs.export",
+        "extract_lora": "m2m.merging.extract",
+        "info": "m2m.merging.describe",
+        "init": "m2m.verbs.init",
+        "merge": "m2m.merging",
+        "mix": "m2m.verbs.mix",
+        "moments": "m2m.checkpoint.second_moments:write_second_moments",
+        "predict": "m2m.predicting",
+        "race": "m2m.verbs.score",
+        "report": "m2m.pipeline.report:write_report",
+        "run": "m2m.verbs.run",
+        "score": "m2m.verbs.score",
+        "search": "m2m.verbs.search",
+        "select": "m2m.verbs.select",
+        "testing": "m2m.testing:",
+        "verify": "m2m.checkpoint",
+        "weighted_sum": "m2m.ops",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -100,7 +100,7 @@ def check_vocabulary(tokens: Sequence[int], folder: Path, vocabulary: object) ->
 
 def load_model(folder: Path, auto: str, config: Any, *, trust: bool, dtype: torch.dtype) -> Any:
     """Build a folder's model with its weights; `auto` names transformers' class, floats become `dtype`."""
-    _check_size(folder, auto, config, trust=trust)
+    outline(folder, auto, config, trust=trust)
     with _opening(folder, f"a model for {auto}"), _no_bar():
         return _class(auto).from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust, dtype=dtype, use_safetensors=_safe(folder)
@@ -129,7 +129,7 @@ def build_hollow_model(
         CheckpointError: If transformers computes with a weight while loading it, or one has another shape.
         ConfigError: If it is no model for that class.
     """  # noqa: DOC502 - partly raised by what is called
-    kind = _check_size(folder, auto, config, trust=trust)
+    kind = type(outline(folder, auto, config, trust=trust))
     checkpoint = Checkpoint(folder)
     stored = {name: _traced(info, name) for name, info in checkpoint.tensors.items()}
     stored |= {name: stored[kept] for name, kept in checkpoint.tied.items()}
@@ -206,7 +206,7 @@ def trainer_groups(folder: Path) -> tuple[list[str], list[str]]:
     auto = (getattr(config, "architectures", None) or [""])[0]
     with reading(f"a model of a class that transformers has ({auto!r})", folder, ConfigError):
         _class(auto)
-    _check_size(folder, auto, config, trust=False)
+    outline(folder, auto, config, trust=False)
     with _opening(folder, f"a model for {auto}"), torch.device("meta"):
         from transformers import Trainer
 
@@ -257,16 +257,15 @@ def _from_config(auto: str, config: Any, *, trust: bool, **how: Any) -> Any:
     return kind._from_config(config, **how)  # a model's own class
 
 
-def _check_size(folder: Path, auto: str, config: Any, *, trust: bool) -> type[Any]:
-    # Builds it without memory first: a configuration can describe a model that no machine could hold. Returns
-    # its class.
+def outline(folder: Path, auto: str, config: Any, *, trust: bool) -> Any:
+    """Build a folder's model without memory; refuses one far larger than what the folder stores."""
     tensors = Checkpoint(folder).tensors.values()
     stored = sum(tensor.elements for tensor in tensors)
     counter = _Counter(
         folder, _MOST_TIMES * stored + _MOST_MORE, _MOST_TIMES * len(tensors) + _MOST_MORE // 64
     )
     with _opening(folder, f"a model for {auto}"), counter, torch.device("meta"):
-        return type(_from_config(auto, config, trust=trust))
+        return _from_config(auto, config, trust=trust)
 
 
 class _Counter:

@@ -10,7 +10,7 @@ from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
     from m2m.pipeline.workload import Scoring, Trainings
-    from m2m.verbs.dry_run import DryRun
+    from m2m.verbs.estimate import DryRun
 
 
 def tell(found: DryRun) -> None:

@@ -16,6 +16,7 @@ from m2m.mixing.result import MixResult
 from m2m.mixing.surface import WeightedTarget
 from m2m.mixture import Mixture, weight_matrix
 from m2m.pipeline import run_folder
+from m2m.pipeline.before_training import check_before_training
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.data_read import note_data
@@ -61,6 +62,7 @@ def mix(
     run_folder.check(out, config)
     targets = load_setup(config, progress)
     problem, contents = Problem.of(config, targets), targets.contents
+    check_before_training(config, targets.setup, run_folder.RunFolder(out))
     with run_folder.claim(out, config, contents) as folder, one_thread():
         folder.mix.mkdir(exist_ok=True)
         folder = note_data(folder, targets, contents, config.train, progress or nobody)

@@ -14,15 +14,18 @@ from m2m.errors import ConfigError, RunFolderError
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
 from m2m.pipeline.advice import Adviser, Evidence
+from m2m.pipeline.before_training import check_before_training
 from m2m.pipeline.best_merged import best_merged
-from m2m.pipeline.candidates import search_budget, searched
+from m2m.pipeline.candidates import searched
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.data_read import note_data
+from m2m.pipeline.first_look import check_targets
 from m2m.pipeline.growth import growth
 from m2m.pipeline.kept_embeddings import KeptEmbeddings
 from m2m.pipeline.provenance import checkpoint_key
 from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.search_budget import search_budget
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.pipeline.target_utility import METRIC, TargetUtility
 from m2m.pipeline.validation import Validation
@@ -70,7 +73,7 @@ def run(
     if config.run.trains_some and adviser is None:
         raise ConfigError("which mixtures to train is said by an adviser, and there is none: m2m.run has one")
     run_folder.check(out, config, growing=True)
-    targets = checked_targets(config, progress)
+    targets = checked_targets(config, RunFolder(out), progress)
     contents, grown = targets.contents, growth(RunFolder(out), config, targets, progress)
     claimed = run_folder.claim(out, config, contents, grown)
     with claimed as folder, ScoreTable(folder.table) as table, one_thread():
@@ -89,13 +92,12 @@ def run(
     return folder
 
 
-def checked_targets(config: RunConfig, progress: Progress | None) -> Targets:
-    """Load a configuration's set-up and targets, and hold `[run]` against them (`load_setup`)."""
+def checked_targets(config: RunConfig, folder: RunFolder | None, progress: Progress | None) -> Targets:
+    """Load a configuration's set-up and targets, and hold `[run]` and `[train]` against them."""
     targets = load_setup(config, progress)
-    for name in (*config.run.weights, *config.run.fidelity):
-        if name not in targets.names:
-            raise ConfigError(f"{config.path} [run]: no target {name!r}; the set-up has {targets.names}")
+    check_targets(config, targets.names)
     search_budget(config, len(targets.setup.datasets))
+    check_before_training(config, targets.setup, folder)
     return targets
 
 

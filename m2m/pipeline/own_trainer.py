@@ -8,8 +8,6 @@ import math
 import os
 import re
 import shlex
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from m2m.mixture import Mixture
 from m2m.pipeline.provenance import KEY
 from m2m.pipeline.taking import is_model, take_model
 from m2m.pipeline.trainer_data import write_dataset, write_training
-from m2m.pipeline.trainer_job import TrainerJob, job_of
+from m2m.pipeline.trainer_job import TrainerJob, check_programs, job_of
 from m2m.scoring.models import model_state
 from m2m.setups.protocol import Setup
 from m2m.support.doors import read_json
@@ -74,7 +72,7 @@ class OwnTrainer:
             ConfigError: If the program cannot be found, fails, or leaves no model.
             CheckpointError: If it leaves another model than one trained from the base.
         """  # noqa: DOC502 - partly raised by what is called
-        self.check_program()
+        check_programs(self.command, self.root, "[train]")
         job = self._prepare(mixture, seed)
         log = job.job.with_name("train.log")
         command = job.filled_in(self.command)
@@ -101,16 +99,6 @@ class OwnTrainer:
         self._tell_of_moved(folder, said, job.trainable)
         if job.data is not None:
             job.data.unlink()  # it can be written again, and is as long as all steps
-
-    def check_program(self) -> None:
-        """Refuse a command whose program is not there.
-
-        Raises:
-            ConfigError: If it cannot be found, or is not to be run.
-        """
-        program = self.command[0].replace("{python}", sys.executable)
-        if shutil.which(str(self.root / program) if os.sep in program else program) is None:
-            raise ConfigError(f"[train] command: there is no program {program!r} that can be run")
 
     @property
     def scripts(self) -> dict[str, str]:

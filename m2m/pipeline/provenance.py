@@ -15,7 +15,7 @@ from m2m.merging.lora import is_adapter
 from m2m.mixture import Mixture
 from m2m.support.content_keys import content_key
 from m2m.training import TrainRecipe
-from m2m.training.fine_tune import REVISION
+from m2m.training.training_loop import REVISION
 
 #: Key of a manifest.
 KEY = "made_from"

@@ -225,6 +225,10 @@ class RunFolder:
         room = "experts" if mixture.is_subset and len(mixture.members) == 1 else "mixtures"
         return self.root / room / mixture.folder_name / f"seed{seed}"
 
+    def has_expert(self, dataset: str, seed: int) -> bool:
+        """Say whether the run has a dataset's expert already, of its own or taken from elsewhere."""
+        return any(self.root.glob(f"experts/{dataset}/seed{seed}"))
+
     def read_results(self, *needed: str) -> dict[str, Any]:
         """Read `results.json`, which must have the keys `needed`; empty before the run has finished."""
         if not self.results.exists():

@@ -13,11 +13,12 @@ from torch import nn
 
 from m2m.checkpoint import save, verified_state
 from m2m.data import cache_dir
-from m2m.errors import ConfigError, InputError
+from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
 from m2m.pipeline.elsewhere import Elsewhere
+from m2m.pipeline.first_look import check_experts
 from m2m.pipeline.provenance import KEY, check_base, check_made_from, checkpoint_key, made_from
 from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.worker import Task, Train
@@ -40,17 +41,12 @@ def load_setup(config: RunConfig, progress: Progress | None) -> Targets:
 
     Raises:
         ConfigError: If experts are given that are not the set-up's, or not all of them.
-    """
+    """  # noqa: DOC502 - raised by what is called
     try:
         targets = load_targets(config.setup, config.root, cache_dir(), progress)
     except InputError as error:
         raise type(error)(f"{config.path}: {error}") from error
-    setup = targets.setup
-    if config.experts and set(config.experts) != set(setup.datasets):
-        raise ConfigError(
-            f"{config.path} [train]: `experts` must name an expert of every dataset, and no other: got "
-            f"{list(config.experts)}, the datasets are {list(setup.datasets)}"
-        )
+    check_experts(config, targets.setup.datasets)
     return targets
 
 

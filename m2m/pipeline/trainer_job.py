@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
-from m2m.pipeline.trainer_data import DatasetFile
-from m2m.setups.protocol import Setup
 from m2m.support.schema import did_you_mean
 from m2m.training import TrainRecipe
+
+if TYPE_CHECKING:
+    from m2m.pipeline.trainer_data import DatasetFile
+    from m2m.setups.protocol import Setup
 
 #: What a command's arguments may hold; other braces stay as they are.
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -132,6 +136,28 @@ def check_command(command: Sequence[str], where: str) -> None:
                     f"{where}: `command` has {{{name}}}{did_you_mean(name, known)}; there are "
                     + ", ".join(f"{{{one}}}" for one in sorted(known))
                 )
+
+
+def check_programs(command: Sequence[str], root: Path, where: str) -> None:
+    """Refuse a command whose program is not there, or whose Python script; none is a trainer too.
+
+    Args:
+        command: Program and arguments; empty: m2m trains.
+        root: Folder that it runs in.
+        where: The table's name, which messages begin with.
+
+    Raises:
+        ConfigError: If the program cannot be found, or is not to be run.
+    """
+    if not command:
+        return
+    program = command[0].replace("{python}", sys.executable)
+    if shutil.which(str(root / program) if os.sep in program else program) is None:
+        raise ConfigError(f"{where}: `command`: there is no program {program!r} that can be run")
+    script = next(iter(command[1:]), "")
+    is_python = Path(program).name.startswith("python")
+    if is_python and script.endswith(".py") and "{" not in script and not (root / script).is_file():
+        raise ConfigError(f"{where}: `command`: there is no file {root / script}")
 
 
 def _text(value: Any) -> str:

@@ -9,9 +9,9 @@ from functools import cached_property
 from math import ceil
 
 from m2m.mixture import Mixture, all_subsets
-from m2m.pipeline.candidates import search_budget
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.search_budget import search_budget
 from m2m.scoring import Targets
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks.targets import MOST_EXAMPLES

@@ -20,6 +20,7 @@ from m2m.scoring.targets import Targets
 from m2m.scoring.tasks import ByteTokens, TaskOptions, Tokens, load_tasks
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.support.arguments import argument
+from m2m.support.outputs import RUN_MARK
 from m2m.support.user_code import load_function
 
 
@@ -75,10 +76,7 @@ def task_bench(
         build, build_empty, architecture = folder.build, folder.build_empty, folder.architecture
         layout = folder.layout
     else:
-        raise ConfigError(
-            f"{base} is no Hugging Face folder (it has no config.json): "
-            f"{argument('model', 'FILE.py:FACTORY')} says how to build the module"
-        )
+        raise ConfigError(f"{base} is no Hugging Face folder (it has no config.json): {_to_build(base)}")
 
     def tokens() -> Tokens:
         if model is None:
@@ -93,6 +91,17 @@ def task_bench(
         scorer for task in tasks for scorer in load_tasks(task, place, tokens, options or TaskOptions())
     ]
     return Bench(build, build_empty, architecture, scorers, layout)
+
+
+def _to_build(base: Path) -> str:
+    """Say how the module of a base without a `config.json` is given."""
+    if (base.parent / RUN_MARK).is_file():
+        config = base.parent / "config.toml"
+        return (
+            f"it is the base model of a run, whose configuration says how to build it: "
+            f"{argument('setup', config)} {argument('targets', 'NAME')}"
+        )
+    return f"{argument('model', 'FILE.py:FACTORY')} says how to build the module"
 
 
 def _checked(factory: Callable[[], Any], name: str) -> Callable[[], nn.Module]:

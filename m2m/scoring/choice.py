@@ -4,45 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, get_args
-
-import torch
 
 from m2m.errors import ConfigError
 from m2m.scoring.live.device import CPU
 from m2m.scoring.live.resident import AHEAD
 from m2m.scoring.live.stacked import LARGEST
 from m2m.scoring.live.staging import STAGED_BYTES
+from m2m.scoring.means import Means
 from m2m.scoring.models import Models
 from m2m.scoring.tasks.scorer import BatchedScorer, Scorer
 from m2m.support.arguments import argument
 from m2m.support.units import format_bytes
-
-#: The ways by name; `auto` takes the one that fits.
-Mode = Literal["auto", "resident", "streamed", "stacked"]
-
-
-@dataclass(frozen=True)
-class Means:
-    """What is asked for and may be used."""
-
-    #: One of `Mode`.
-    mode: str = "auto"
-    #: Bytes of the device; None: half of what is free.
-    memory: int | None = None
-    #: Where candidates are merged and scored.
-    device: torch.device = CPU
-    #: CPU threads of the merge; None for the kernel's own choice.
-    threads: int | None = None
-    #: Least passes over the experts when streamed, each with a part of the candidates.
-    passes: int = 1
-    #: Folder for activations that a streamed pass cannot keep; None: the system's.
-    spill: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            raise ConfigError(f"no mode {self.mode!r}; there are {', '.join(get_args(Mode))}")
 
 
 @dataclass(frozen=True)

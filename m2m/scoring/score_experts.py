@@ -11,9 +11,9 @@ from pathlib import Path
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.scoring.bench import Bench
-from m2m.scoring.choice import Means
 from m2m.scoring.example_scores import export_examples
 from m2m.scoring.live.device import open_device
+from m2m.scoring.means import Means
 from m2m.scoring.models import Experts
 from m2m.scoring.prepare import is_scored, keep, prepared, score_outputs
 from m2m.scoring.source import ScoreSource

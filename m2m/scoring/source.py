@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from m2m.errors import InputError
 from m2m.mixture import Mixture
 from m2m.scoring.bench import Bench
-from m2m.scoring.choice import Choice, Means, choose
+from m2m.scoring.choice import Choice, choose
 from m2m.scoring.heap import keeping_memory
 from m2m.scoring.live.device import device_errors, free_bytes
 from m2m.scoring.live.live_model import LiveModel, checked_weights
@@ -24,6 +24,7 @@ from m2m.scoring.live.mapped import check_mapped, mapped_state
 from m2m.scoring.live.resident import walk
 from m2m.scoring.live.stacked import StackedWalk
 from m2m.scoring.live.staging import moved_state
+from m2m.scoring.means import Means
 from m2m.scoring.models import Models
 from m2m.scoring.streamed import Counts, StreamedWalk
 from m2m.scoring.tasks.scorer import Scorer, Scores

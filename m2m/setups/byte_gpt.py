@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,40 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from m2m.errors import ConfigError
+from m2m.setups.byte_gpt_options import Pretraining, Shape, read_table
 from m2m.setups.kept_tensors import keep_tensors, kept_tensors
 from m2m.setups.rows.answers import Answered, Which, in_bytes
 from m2m.setups.rows.formats import Chat, Completion
-from m2m.setups.text import TextSource
-from m2m.support.checked import Natural, Positive
 from m2m.support.devices import one_thread
-from m2m.support.names import check_names
-from m2m.support.options import key_names
 from m2m.support.progress import Progress
-from m2m.support.schema import check_keys
 
 #: Tokens are the 256 byte values.
 VOCABULARY = 256
 #: Changes when pretraining would give other weights from the same text and options.
 REVISION = 1
-
-Options = TypeVar("Options", "Shape", "Pretraining")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Size of a byte GPT.
-
-    Attributes:
-        layers: Number of blocks.
-        width: Width of the residual stream; a multiple of `heads`.
-        heads: Attention heads a block.
-        context: Longest input, in bytes.
-    """
-
-    layers: Positive = 4
-    width: Positive = 128
-    heads: Positive = 4
-    context: Positive = 128
 
 
 class TransformerBlock(nn.Module):
@@ -118,41 +95,6 @@ class ByteGPT(nn.Module):
         """Predict the next byte: byte values, int64 [B, T] to logits [B, T, 256]."""
         logits: Tensor = self.head(self.hidden(tokens))
         return logits
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """How the base model is pretrained: AdamW, warm-up over a tenth of the steps, cosine decay to 0.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch: Sequences a step.
-        learning_rate: Highest learning rate.
-        seed: Seed of the weights and of the sampling.
-    """
-
-    steps: Positive = 500
-    batch: Positive = 16
-    learning_rate: float = 2e-3
-    seed: Natural = 0
-
-    def rate(self, step: int) -> float:
-        """Learning rate after `step` steps."""
-        warm_up = max(1, self.steps // 10)
-        if step < warm_up:
-            return self.learning_rate * (step + 1) / warm_up
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (self.steps - warm_up)))
-
-
-@dataclass(frozen=True)
-class BaseText:
-    """What the base model is pretrained on.
-
-    Attributes:
-        text: Tables `[setup.base.text.NAME]`.
-    """
-
-    text: Mapping[str, TextSource]
 
 
 @dataclass(frozen=True)
@@ -229,12 +171,9 @@ def from_table(
     table: Mapping[str, Any], root: Path, cache: Path, where: str, progress: Progress | None = None
 ) -> ByteModel:
     """Make the model of a `[setup.base]` table; nothing is pretrained yet."""
-    check_keys(table, key_names(Shape, Pretraining, BaseText), where)
-    shape, pretraining = _options(Shape, table, where), _options(Pretraining, table, where)
-    if shape.width % shape.heads:
-        raise ConfigError(f"{where}: `width` {shape.width} must be a multiple of `heads` {shape.heads}")
+    shape, pretraining, sources = read_table(table, where)
     documents = []
-    for source in _text_sources(table, where):
+    for source in sources:
         documents += source.texts(root, cache, progress)
     text = encode_bytes(documents)
     if len(text) <= shape.context:
@@ -248,31 +187,6 @@ def encode_bytes(documents: Sequence[str]) -> Tensor:
     """Turn documents into one row of bytes, a newline between them: uint8 [bytes]."""
     # A copy, since torch wants memory that it may write to.
     return torch.from_numpy(np.frombuffer("\n".join(documents).encode(), dtype=np.uint8).copy())
-
-
-def _options(kind: type[Options], table: Mapping[str, Any], where: str) -> Options:
-    # A value has its default's type and is above zero; a seed may be zero.
-    values = {key: table[key] for key in key_names(kind) if key in table}
-    for key, value in values.items():
-        wanted = type(getattr(kind, key))
-        if type(value) is not wanted or value < 0 or (value == 0 and key != "seed"):
-            raise ConfigError(f"{where}: `{key}` must be a positive {wanted.__name__}, got {value!r}")
-    return kind(**values)
-
-
-def _text_sources(table: Mapping[str, Any], where: str) -> list[TextSource]:
-    text = table.get("text")
-    prefix = f"{where[:-1]}.text."
-    if (
-        not isinstance(text, dict)
-        or not text
-        or not all(isinstance(source, dict) for source in text.values())
-    ):
-        raise ConfigError(f"{where}: wanted tables {prefix}NAME] that say what to pretrain on")
-    check_names(text, f"{where[:-1]}.text]: base text")
-    for name, source in text.items():
-        check_keys(source, key_names(TextSource), f"{prefix}{name}]")
-    return [TextSource.parse(source, f"{prefix}{name}]") for name, source in text.items()]
 
 
 def _pretrain(model: ByteGPT, text: Tensor, options: Pretraining, progress: Progress | None) -> None:

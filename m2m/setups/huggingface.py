@@ -20,44 +20,15 @@ from m2m.checkpoint.hugging_face import (
     load_config,
     load_model,
     load_tokenizer,
+    outline,
 )
-from m2m.checkpoint.locate import find_folder, is_hub_id
 from m2m.checkpoint.manifest import hash_file
-from m2m.errors import CheckpointError, ConfigError
-from m2m.setups.packaged_models import PACKAGED_MODELS
+from m2m.errors import ConfigError
+from m2m.setups.huggingface_options import HuggingFaceOptions, check_folder
 from m2m.setups.rows.answers import Answered, AnswerTokenizer, Which
 from m2m.setups.rows.formats import Chat, Completion
-from m2m.support.checked import Positive
-from m2m.support.doors import read_text, reading
 from m2m.support.options import read_options
 from m2m.support.progress import Progress
-from m2m.support.schema import did_you_mean
-
-
-@dataclass(frozen=True)
-class HuggingFaceOptions:
-    """The `[setup.base]` table of such a model.
-
-    Attributes:
-        context: Tokens an example predicts.
-        trainable: Regular expressions; fine-tuning moves the parameters whose name one of them is found in.
-            Empty: all.
-        chat_template: Jinja file that conversations are written by; empty: the tokenizer's own template.
-        cache_trunk: Whether the frozen blocks below the first trained one run once, and what they make of
-            each example is kept in the data cache: training, scoring and merging then run the top only, and
-            experts are their trained tensors only. The results are the same but for rounding.
-    """
-
-    context: Positive = 128
-    trainable: tuple[str, ...] = ()
-    chat_template: str = ""
-    cache_trunk: bool = False
-
-    def check(self, where: str) -> None:
-        """Refuse what is no regular expression; `where` begins the message."""
-        for pattern in self.trainable:
-            with reading("a regular expression", f"{where}: `trainable` {pattern!r}", ConfigError):
-                re.compile(pattern)
 
 
 @dataclass(frozen=True)
@@ -133,6 +104,16 @@ class HuggingFaceModel:
             self.folder, "AutoModelForCausalLM", config, trust=self.trust_remote_code, dtype=torch.float32
         )
         model.config.use_cache = False  # every window is read once: keys and values to keep would be waste
+        return self._frozen(model)
+
+    def build_empty(self) -> nn.Module:
+        """Return the same without memory for its weights: its layers, and which of them are trained."""
+        config = load_config(self.folder, trust=self.trust_remote_code)
+        return self._frozen(
+            outline(self.folder, "AutoModelForCausalLM", config, trust=self.trust_remote_code)
+        )
+
+    def _frozen(self, model: Any) -> nn.Module:
         for name, parameter in model.named_parameters():
             wanted = not self.trainable or any(re.search(pattern, name) for pattern in self.trainable)
             parameter.requires_grad_(wanted)
@@ -153,18 +134,6 @@ class HuggingFaceModel:
         """Run everything but the head: int64 [B, T] to [B, T, D]."""
         out: Tensor = model(input_ids=tokens, output_hidden_states=True).hidden_states[-1]
         return out
-
-
-def find(model: str, root: Path) -> Path:
-    """Find the folder of a model, named by its place from `root` or by its id on the hub."""
-    folder = root / model
-    if folder.exists() or not is_hub_id(model):
-        return folder
-    try:
-        return find_folder(model)
-    except CheckpointError as error:
-        known = ["byte-gpt", *PACKAGED_MODELS]
-        raise ConfigError(f"[setup]: `model` {error}{_meant(folder.name, known)}") from error
 
 
 def from_table(
@@ -192,19 +161,6 @@ def from_table(
         raise ConfigError(
             f'[setup]: model {str(folder)!r} needs transformers: pip install "m2m[huggingface]"'
         )
-    if not (folder / "config.json").is_file():
-        known = ["byte-gpt", *PACKAGED_MODELS]
-        raise ConfigError(
-            f"[setup]: `model` must be a Hugging Face folder, its id on the hub (org/name) or one of "
-            f"{', '.join(known)}; {folder} has no config.json{_meant(folder.name, known)}"
-        )
-    template = options.chat_template and read_text(
-        root / options.chat_template, f"a chat template, as {where} says", ConfigError
-    )
+    check_folder(folder)
+    template = options.template(root, where)
     return HuggingFaceModel(folder, options.context, options.trainable, trust, template, options.cache_trunk)
-
-
-def _meant(name: str, known: Sequence[str]) -> str:
-    # A family's name is shorter than its models': `smollm2` of `smollm2-135m-instruct`.
-    longer = next((each for each in known if len(name) > 2 and each.startswith(name.lower())), None)
-    return did_you_mean(longer or name, known)

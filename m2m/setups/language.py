@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from m2m.errors import ConfigError, DataError
-from m2m.setups import byte_gpt, huggingface
+from m2m.setups import byte_gpt, huggingface, huggingface_options
 from m2m.setups.cached_trunk import CachedTrunkModel, Windows
 from m2m.setups.huggingface import HuggingFaceModel
-from m2m.setups.language_options import TARGET_EXAMPLES, DatasetOptions, LanguageOptions, TargetOptions
-from m2m.setups.packaged_models import PACKAGED_MODELS, packaged_model
+from m2m.setups.language_options import TARGET_EXAMPLES
+from m2m.setups.language_spec import BASE, LanguageSpec
+from m2m.setups.packaged_models import packaged_model
 from m2m.setups.protocol import Batch, Examples, Target, logits_of
 from m2m.setups.rows.answers import AnswerRule
 from m2m.setups.rows.collection import Collection
@@ -34,10 +35,8 @@ from m2m.setups.rows.inventory import Inventory, Read
 from m2m.setups.rows.items import Item, item_of
 from m2m.setups.rows.kept_examples import kept_examples
 from m2m.setups.text import TextSource
-from m2m.support.names import check_names
 from m2m.support.options import key_names
 from m2m.support.progress import Progress, nobody
-from m2m.support.schema import check_keys, check_whole
 
 #: Share of a dataset's documents that is kept from training once a target is its held-out text.
 HELD_OUT = 0.2
@@ -122,6 +121,11 @@ class LanguageSetup:
         """Return a new module of the base architecture."""
         return self.language_model.build()
 
+    def build_empty(self) -> nn.Module:
+        """Return a module to look at, without memory for its weights where that can be had."""
+        make: Callable[[], nn.Module] = getattr(self.language_model, "build_empty", self.language_model.build)
+        return make()
+
     def base_state(self, cache: Path, progress: Progress | None = None) -> dict[str, Tensor]:
         """Return θ₀, made on first use."""
         return self.language_model.base_state(cache, progress)
@@ -192,21 +196,11 @@ def from_spec(
     spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None
 ) -> LanguageSetup:
     """Make the set-up of a `[setup]` table with `kind = "language"`."""
-    check_keys(spec, key_names(LanguageOptions), "[setup]")
-    tables = {name: _tables(spec, name) for name in ("datasets", "targets")}
-    sources = {
-        name: _source(table, f"[setup.datasets.{name}]", DatasetOptions)
-        for name, table in tables["datasets"].items()
-    }
-    held_out = {table["dataset"] for table in tables["targets"].values() if "dataset" in table}
-    if unknown := held_out - set(sources):
-        raise ConfigError(
-            f"[setup.targets]: no dataset {sorted(unknown)} to hold text out of; there are {list(sources)}"
-        )
-    model = _language_model(spec, root, cache, progress)
-    reader = _Reader(model, root, cache, progress, tables["datasets"], sources)
+    said = LanguageSpec.parse(spec)
+    model = _language_model(said, root, cache, progress)
+    reader, held_out, sources = _Reader(model, root, cache, progress, said), said.held_out, said.sources
     made = {name: reader.dataset(name, held_out=name in held_out) for name in sources}
-    targets = {name: reader.target(table, name, made) for name, table in tables["targets"].items()}
+    targets = {name: reader.target(table, name, made) for name, table in said.targets.items()}
     datasets = batchable(made)
     model = _with_trunk_run(model, datasets, targets, cache, progress)
     version = _version(model, datasets, targets)
@@ -227,20 +221,17 @@ class _Reader:
     root: Path
     cache: Path
     progress: Progress | None
-    #: The datasets' tables and sources.
-    tables: Mapping[str, Mapping[str, Any]]
-    sources: Mapping[str, TextSource]
+    spec: LanguageSpec
     read: list[Read] = field(default_factory=list)
     #: The source of each part, by name and split, and the places of the documents that are used.
     parts: dict[tuple[str, str], tuple[TextSource, frozenset[float]]] = field(default_factory=dict)
     _whole: dict[str, Collection] = field(default_factory=dict)
 
     def dataset(self, name: str, *, held_out: bool) -> Made:
-        table, where = self.tables[name], f"[setup.datasets.{name}]"
-        source = self.sources[name].part(0, 1 - HELD_OUT) if held_out else self.sources[name]
+        table, where = self.spec.datasets[name], f"[setup.datasets.{name}]"
+        source = self.spec.sources[name].part(0, 1 - HELD_OUT) if held_out else self.spec.sources[name]
         found = self.collect(source)
-        limit = _count(table, "limit", where) if "limit" in table else None
-        made = self.make(found, AnswerRule.parse(table, where), limit, table, where)
+        made = self.make(found, AnswerRule.parse(table, where), table.get("limit"), table, where)
         if not len(made):
             raise DataError(f"{where}: {_nothing(made, found, self.model.context)}")
         self.parts[name, "train"] = source, made.places
@@ -248,17 +239,12 @@ class _Reader:
         return made
 
     def target(self, table: Mapping[str, Any], name: str, datasets: Mapping[str, Made]) -> Target:
-        where = f"[setup.targets.{name}]"
         if "dataset" in table:
-            check_keys(table, key_names(TargetOptions, AnswerRule), where)
-            source = self.sources[table["dataset"]].part(1 - HELD_OUT, 1)
-            table = {
-                key: self.tables[table["dataset"]][key]
-                for key in key_names(AnswerRule)
-                if key in self.tables[table["dataset"]]
-            } | dict(table)
+            source = self.spec.sources[table["dataset"]].part(1 - HELD_OUT, 1)
+            whole = self.spec.datasets[table["dataset"]]
+            table = {key: whole[key] for key in key_names(AnswerRule) if key in whole} | dict(table)
         else:
-            source = _source(table, where, TargetOptions)
+            source = self.spec.goals[name]
         halves = {"validation": source.part(0, 0.5), "test": source.part(0.5, 1)}
         splits = {split: self.split(half, table, name, split, datasets) for split, half in halves.items()}
         return Target(**splits)
@@ -272,7 +258,7 @@ class _Reader:
         datasets: Mapping[str, Made],
     ) -> Examples:
         where, found = f"[setup.targets.{name}]", self.collect(source)
-        wanted = _count(table, split, where) if split in table else TARGET_EXAMPLES
+        wanted = table.get(split, TARGET_EXAMPLES)
         made = self.make(found, AnswerRule.parse(table, where), wanted, table, where)
         if not len(made):
             raise DataError(f"{where}: {split}: {_nothing(made, found, self.model.context)}")
@@ -350,28 +336,19 @@ def _version(model: LanguageModel, datasets: Mapping[str, Examples], targets: Ma
     return content.hexdigest()[:16]
 
 
-def _language_model(
-    spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None
-) -> LanguageModel:
-    base = spec.get("base", {})
-    if not isinstance(base, dict):
-        raise ConfigError(f"[setup]: `base` must be a table, got {base!r}")
-    trust = spec.get("trust_remote_code", False)
-    if not isinstance(trust, bool):
-        raise ConfigError(f"[setup]: `trust_remote_code` must be true or false, got {trust!r}")
-    if spec.get("model") == "byte-gpt":
-        return byte_gpt.from_table(base, root, cache, "[setup.base]", progress)
-    if not isinstance(name := spec.get("model"), str):
-        known = ", ".join(f'"{each}"' for each in ("byte-gpt", *PACKAGED_MODELS))
-        raise ConfigError(
-            f"[setup]: `model` must be one of {known}, or a Hugging Face model's folder or hub id"
-        )
+def _language_model(spec: LanguageSpec, root: Path, cache: Path, progress: Progress | None) -> LanguageModel:
+    if spec.is_byte_gpt:
+        return byte_gpt.from_table(spec.base, root, cache, BASE, progress)
 
     def folder() -> Path:
-        packaged = name in PACKAGED_MODELS
-        return packaged_model(name, cache, progress) if packaged else huggingface.find(name, root)
+        if spec.folder_name is None:
+            return packaged_model(spec.model, cache, progress)
+        return huggingface_options.find(spec.folder_name, root)
 
-    return huggingface.from_table(folder, base, root, "[setup.base]", trust=trust)
+    model = huggingface.from_table(folder, spec.base, root, BASE, trust=spec.trust)
+    if model.trainable:
+        model.build_empty()  # patterns that match nothing are said before all data are read
+    return model
 
 
 def _with_trunk_run(
@@ -387,22 +364,3 @@ def _with_trunk_run(
     splits = [split for target in targets.values() for split in (target.validation, target.test)]
     windows = [Windows.of(examples) for examples in (*datasets.values(), *splits)]
     return CachedTrunkModel(model, windows, cache, progress or nobody)
-
-
-def _source(table: Mapping[str, Any], where: str, more: type) -> TextSource:
-    check_keys(table, key_names(TextSource, AnswerRule, more), where)
-    return TextSource.parse(table, where)
-
-
-def _tables(spec: Mapping[str, Any], name: str) -> Mapping[str, Mapping[str, Any]]:
-    tables = spec.get(name)
-    missing = not tables and name != "targets"  # a run may have targets that tasks judge, and no others
-    if missing or not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
-        raise ConfigError(f"[setup]: wanted tables [setup.{name}.NAME]")
-    check_names(tables, f"[setup.{name}]: {name.removesuffix('s')}")  # before anything is fetched
-    return tables
-
-
-def _count(table: Mapping[str, Any], key: str, where: str) -> int:
-    check_whole(f"{where}: `{key}`", table[key], 1)
-    return int(table[key])

@@ -6,14 +6,16 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from m2m.errors import ConfigError
-from m2m.setups.protocol import Setup
 from m2m.support.names import check_names, text_fault
 from m2m.support.progress import Progress
 from m2m.support.schema import did_you_mean
 from m2m.support.user_code import guarded, load_function
+
+if TYPE_CHECKING:
+    from m2m.setups.protocol import Setup
 
 KINDS = ("language", "vision", "python")
 #: What tables of scores call the base model.
@@ -47,10 +49,20 @@ def _is_judged(table: Any) -> bool:
     return isinstance(table, Mapping) and "task" in table
 
 
-def _data_only(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def data_only(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out the targets that tasks judge: what is left is read by the set-up."""
     if not judged_tables(spec):
         return spec
     return {**spec, "targets": {name: t for name, t in _targets(spec).items() if not _is_judged(t)}}
+
+
+def check_kind(spec: Mapping[str, Any]) -> str:
+    """Return which set-up a table is of; refuses one that there is not."""
+    kind = spec.get("kind")
+    if kind not in KINDS:
+        hint = did_you_mean(str(kind), KINDS)
+        raise ConfigError(f"[setup]: `kind` must be one of {', '.join(KINDS)}; got {kind!r}{hint}")
+    return str(kind)
 
 
 def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | None = None) -> Setup:
@@ -70,18 +82,14 @@ def load(spec: Mapping[str, Any], root: Path, cache: Path, progress: Progress | 
     Raises:
         ConfigError: If `kind` is missing or unknown, a user's factory fails or returns no set-up, or a name
             cannot be used.
-    """
-    spec = _data_only(spec)
-    kind = spec.get("kind")
-    if kind not in KINDS:
-        hint = did_you_mean(str(kind), KINDS)
-        raise ConfigError(f"[setup]: `kind` must be one of {', '.join(KINDS)}; got {kind!r}{hint}")
+    """  # noqa: DOC502 - raised by what is called
+    spec, kind = data_only(spec), check_kind(spec)
     if kind == "python":
         factory = load_function(str(spec.get("factory", "")), root, "[setup] factory")
-        setup = cast(Setup, _UsersSetup(factory(spec), f"[setup] factory {spec['factory']}"))
+        setup = cast("Setup", _UsersSetup(factory(spec), f"[setup] factory {spec['factory']}"))
     else:
         module = importlib.import_module(f"m2m.setups.{kind}")
-        setup = cast(Setup, module.from_spec(spec, root, cache, progress))
+        setup = cast("Setup", module.from_spec(spec, root, cache, progress))
     _check_names(setup)
     return setup
 

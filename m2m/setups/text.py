@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m2m.data import fetch
+from m2m.data import fetch, find, location
 from m2m.errors import ConfigError, DataError
 from m2m.setups.rows.collection import Collection
 from m2m.setups.rows.formats import Completion, Document, Layout, as_chat, check_layout, layout_of
@@ -178,6 +178,24 @@ class TextSource(PairRule):
                 raise DataError(f"{self.said}: no file matches {glob!r} in {places}")
             found |= matches
         return sorted(found - left_out)
+
+    def first(self, root: Path, cache: Path) -> Document | None:
+        """Read the first document alone.
+
+        Args:
+            root: Folder that relative globs start from.
+            cache: Folder of fetched packages.
+
+        Returns:
+            The document; None if something would have to be fetched for it, or there is none.
+
+        Raises:
+            InputError: If a package is unknown, a glob matches no file, or the first row does not fit.
+        """  # noqa: DOC502 - raised by what is called
+        packages = [find(name) for name in self.package]
+        if self.hub or not all(location(package, cache).is_dir() for package in packages):
+            return None
+        return next((document for _, document in self._documents(root, cache, None)), None)
 
     def _documents(
         self, root: Path, cache: Path, progress: Progress | None

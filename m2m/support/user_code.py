@@ -31,9 +31,7 @@ _theirs: set[str] = set()
 
 def load_function(reference: str, root: Path, what: str) -> Callable[..., Any]:
     """Find a user's function by `file.py:function`, from the folder `root`, or `module:function`."""
-    place, separator, name = reference.rpartition(":")
-    if not separator or not place or not name:
-        raise ConfigError(f"{what} must be FILE.py:FUNCTION or MODULE:FUNCTION, got {reference!r}")
+    place, name = check_reference(reference, root, what)
     module = _loaded(place, root, what)
     function = getattr(module, name, None)
     if not callable(function):
@@ -42,6 +40,16 @@ def load_function(reference: str, root: Path, what: str) -> Callable[..., Any]:
             f"{what}: {place} has no function {name!r}{did_you_mean(name, names)}; it has {names}"
         )
     return guarded(function, f"{what} {reference}")
+
+
+def check_reference(reference: str, root: Path, what: str) -> tuple[str, str]:
+    """Split `file.py:function` or `module:function`, and refuse a file that is not there; nothing is run."""
+    place, separator, name = reference.rpartition(":")
+    if not separator or not place or not name:
+        raise ConfigError(f"{what} must be FILE.py:FUNCTION or MODULE:FUNCTION, got {reference!r}")
+    if place.endswith(".py") and not (root / place).is_file():
+        raise ConfigError(f"{what}: there is no file {root / place}")
+    return place, name
 
 
 def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -161,12 +169,11 @@ def _place(error: BaseException) -> str | None:
 
 
 def _loaded(place: str, root: Path, what: str) -> ModuleType:
-    path = root / place
-    if place.endswith(".py") and not path.is_file():
-        raise ConfigError(f"{what}: there is no file {path}")
     try:
         with _process_kept(), _no_silent_end(os.getpid()):
-            module = _file(path.resolve()) if place.endswith(".py") else importlib.import_module(place)
+            module = (
+                _file((root / place).resolve()) if place.endswith(".py") else importlib.import_module(place)
+            )
     except KeyboardInterrupt:
         raise
     except BaseException as error:

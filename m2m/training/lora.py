@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -22,40 +22,11 @@ from m2m.checkpoint.writer import save_file
 from m2m.errors import ConfigError
 from m2m.merging.lora.config import NAME
 from m2m.merging.lora.products import add_scaled
-from m2m.support.checked import Positive
-from m2m.support.schema import check_whole, closest
+from m2m.support.schema import closest
+from m2m.training.lora_options import LoraOptions
 
 #: Where PEFT's names of an adapter's tensors begin.
 _PREFIX = "base_model.model."
-
-
-@dataclass(frozen=True)
-class LoraOptions:
-    """The `[train.lora]` table: which layers get factors, and of what size.
-
-    Attributes:
-        r: Rank of the factors.
-        alpha: The factors' product is scaled by alpha / r.
-        dropout: Share of a layer's inputs that the factors do not see in a step.
-        target_modules: Names of linear layers, or what they end in, such as `q_proj`; empty: all linear
-            layers but the output head. Only layers count that `trainable` of `[setup.base]` has trained.
-        rslora: Whether the scale is alpha / √r.
-        dora: Whether rows are rescaled too (DoRA); experts are then whole models and not adapters.
-    """
-
-    r: Positive = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-    target_modules: tuple[str, ...] = ()
-    rslora: bool = False
-    dora: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole("train.lora.r", self.r, 1)
-        if not 0 < self.alpha < float("inf"):
-            raise ConfigError(f"train.lora.alpha must be above 0 and finite, got {self.alpha!r}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"train.lora.dropout must be at least 0 and below 1, got {self.dropout!r}")
 
 
 class TrainedAdapter(NamedTuple):
@@ -104,18 +75,10 @@ class LoraTraining:
     """
 
     def __init__(self, model: nn.Module, options: LoraOptions) -> None:
-        try:
-            import peft
-        except ImportError as error:
-            raise ConfigError('[train]: adapter = "lora" needs peft: pip install "m2m[lora]"') from error
-        modules = _targets(model, options.target_modules)
-        transposed = {_is_transposed(module) for module in modules.values()}
-        if len(transposed) > 1:
-            raise ConfigError(
-                "[train.lora]: `target_modules` are layers that store [out, in] and layers that store "
-                f"[in, out]: {list(modules)}; name those of one kind"
-            )
-        self._transposed = transposed.pop()
+        modules = adapted_layers(model, options)
+        import peft
+
+        self._transposed = any(map(_is_transposed, modules.values()))
         self._names, self._options = list(modules), options
         config = peft.LoraConfig(
             r=options.r, lora_alpha=cast(int, options.alpha), lora_dropout=options.dropout,
@@ -166,6 +129,30 @@ class LoraTraining:
         layer = self._layers[name]
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         return a.detach().cpu().clone(), b.detach().cpu().clone()
+
+
+def adapted_layers(model: nn.Module, options: LoraOptions) -> dict[str, nn.Module]:
+    """Find the layers that get factors.
+
+    Args:
+        model: The model, with `requires_grad` where it is trained; it may be without memory.
+        options: Which layers.
+
+    Returns:
+        The layers by name, all stored one way.
+
+    Raises:
+        ConfigError: If PEFT is not there, or no layer is meant.
+    """
+    if find_spec("peft") is None:
+        raise ConfigError('[train]: adapter = "lora" needs peft: pip install "m2m[lora]"')
+    modules = _targets(model, options.target_modules)
+    if len({_is_transposed(module) for module in modules.values()}) > 1:
+        raise ConfigError(
+            "[train.lora]: `target_modules` are layers that store [out, in] and layers that store "
+            f"[in, out]: {list(modules)}; name those of one kind"
+        )
+    return modules
 
 
 def _targets(model: nn.Module, wanted: tuple[str, ...]) -> dict[str, nn.Module]:

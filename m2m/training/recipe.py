@@ -11,7 +11,7 @@ from m2m.mixture import Mixture
 from m2m.support.checked import Natural, Positive
 from m2m.support.devices import cuda_number
 from m2m.support.schema import check_whole
-from m2m.training.lora import LoraOptions
+from m2m.training.lora_options import LoraOptions
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from m2m.errors import ConfigError, RunFolderError
 from m2m.exporting import Sources, render
 from m2m.pipeline import config as configuration
+from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
+from m2m.pipeline.first_look import look_at
 from m2m.pipeline.mix_options import MixOptions
+from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring import Means, files_of_tasks
-from m2m.scoring.choice import Mode
+from m2m.scoring.means import Mode
 from m2m.scoring.models import Experts, paths_of
 from m2m.scoring.tasks import TaskOptions
 from m2m.setups.protocol import Split
@@ -157,6 +160,8 @@ def _of_run(config: RunConfig | str | Path | None, asked: _Asked) -> MixResult:
         )
     wanted = loaded(config)
     check_outputs(asked.written, inputs=[wanted.path, *filter(wanted.reads, asked.files.values())])
+    run_folder.check(asked.out, wanted)
+    look_at(wanted, RunFolder(asked.out))
     return mergemix(
         wanted, asked.out, train=asked.train, workers=asked.workers, means=asked.means,
         progress=asked.progress,

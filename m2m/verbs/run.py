@@ -9,14 +9,12 @@ from typing import Any
 
 from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
-from m2m.pipeline import run as merge_to_mix
+from m2m.pipeline import run_folder
 from m2m.pipeline.advice import Until
 from m2m.pipeline.config import RunConfig
-from m2m.pipeline.report import write_report
-from m2m.pipeline.run_folder import to_train_on
-from m2m.scoring import Means
-from m2m.scoring.choice import Mode
-from m2m.scoring.live.device import open_device
+from m2m.pipeline.first_look import look_at
+from m2m.pipeline.run_folder import RunFolder, to_train_on
+from m2m.scoring.means import Means, Mode
 from m2m.support.checked import Positive, checked
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
@@ -95,8 +93,14 @@ def run(
         ConfigError: If the configuration or its set-up is mistaken.
         RunFolderError: If `out` holds anything but a run of this configuration and these data.
     """  # noqa: DOC502 - raised by what is called
-    means = means_of(mode, memory, device)
     wanted = with_options(loaded(config), budget, validate, until)
+    run_folder.check(Path(out), wanted, growing=True)
+    look_at(wanted, RunFolder(Path(out)))
+
+    from m2m.pipeline.merge_to_mix import run as merge_to_mix  # torch, which a slip need not wait for
+    from m2m.pipeline.report import write_report
+
+    means = means_of(mode, memory, device)
     folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=progress, adviser=adviser)
     study_run(folder)
     page = write_report(folder.root)
@@ -123,6 +127,8 @@ def with_options(
 
 def means_of(mode: Mode, memory: int | str | None, device: str) -> Means:
     """In which way candidates are scored, and with what, as arguments say it."""
+    from m2m.scoring.live.device import open_device
+
     return Means(mode, None if memory is None else parse_bytes(memory), open_device(device))
 
 

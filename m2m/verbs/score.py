@@ -13,7 +13,7 @@ from m2m.pipeline import config as configuration
 from m2m.pipeline.steps import load_setup
 from m2m.scoring import RaceReport, ScoreReport, files_of_tasks, race_candidates, score_mixtures
 from m2m.scoring.bench import Bench, setup_bench, task_bench
-from m2m.scoring.choice import Mode
+from m2m.scoring.means import Mode
 from m2m.scoring.models import Experts, names_of
 from m2m.scoring.racing.race_experts import BUDGET
 from m2m.scoring.tasks import TaskOptions

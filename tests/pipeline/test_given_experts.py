@@ -160,7 +160,7 @@ def test_another_model_is_refused_and_named(given: config.RunConfig, how: str, s
         ("{a = 'x', b = 'y', c = 'z', d = 'z'}", "and no other"),
         ("['a']", "`experts`.*must be"),
         ("{a = 3}", "`experts`.*must be"),
-        ("{a = 'x', b = 'y', c = 'z'}", r"/x: no such file or folder"),
+        ("{a = 'x', b = 'y', c = 'z'}", r"the expert of a is no model or adapter: .*/x"),
     ],
 )
 def test_bad_experts_are_one_clear_error(tmp_path: Path, experts: str, said: str) -> None:

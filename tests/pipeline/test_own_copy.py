@@ -35,6 +35,12 @@ def test_its_relative_paths_start_where_the_original_s_did(run: Path, tmp_path: 
     assert m2m.select(tmp_path / "scores.csv").picked == m2m.select(run / "scores.csv").picked
 
 
+def test_a_base_of_a_run_points_to_its_configuration(run: Path, tmp_path: Path) -> None:
+    experts = sorted((run / "experts").glob("*/seed0"))
+    with pytest.raises(ConfigError, match=r"it is the base model of a run.*setup.*out/config\.toml"):
+        m2m.score(run / "base", experts, tasks=["lm:text.txt"], out=tmp_path / "scores.csv")
+
+
 def test_what_a_run_noted_is_read_at_a_door(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(linear_setup.run_config(), encoding="utf-8")
     assert configuration.load(tmp_path / "config.toml").root == tmp_path

@@ -21,7 +21,7 @@ from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.workload import Workload, wall, workload
 from m2m.scoring import Targets
 from m2m.scoring.table import ScoreTable
-from m2m.verbs.dry_run import DryRun
+from m2m.verbs.estimate import DryRun
 
 SEED = "seed = 3\n"
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture
 from m2m.training import TrainRecipe
-from m2m.training.fine_tune import MixtureSampler, take_turns
 from m2m.training.shares import exposures, sampled_mixture
+from m2m.training.training_loop import MixtureSampler, take_turns
 
 SIZES = {"a": 5, "b": 7, "c": 3}
 

@@ -20,13 +20,10 @@ from m2m.scoring.tasks.function_scorer import metrics_of
 from m2m.scoring.tasks.inputs import PREDICT_TEXT, Tokens, json_lines, require_head, text_of
 from m2m.scoring.tasks.rows import encoded
 from m2m.scoring.tasks.scorer import Scores, device_of, same_draws, scoring, whole_of
+from m2m.scoring.tasks.task_options import MAX_NEW_TOKENS, STOP
 from m2m.setups.protocol import logits_of
 from m2m.support.user_code import load_function
 
-#: Tokens that a model may write, unless the user says otherwise.
-MAX_NEW_TOKENS = 32
-#: What ends an answer, unless the user says otherwise: an answer is a line.
-STOP = ("\n",)
 #: Prompts that go through the model together.
 BATCH_SIZE = 16
 

@@ -12,8 +12,6 @@ from m2m.scoring.tasks.classification import ClassificationScorer
 from m2m.scoring.tasks.function_scorer import FunctionScorer, HalfOfFunction
 from m2m.scoring.tasks.generation import (
     EXACT_MATCH,
-    MAX_NEW_TOKENS,
-    STOP,
     GenerationScorer,
     read_prompts,
     users_judge,
@@ -21,70 +19,18 @@ from m2m.scoring.tasks.generation import (
 from m2m.scoring.tasks.halves import halves, some
 from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.inputs import Tokens, json_lines, text_of
+from m2m.scoring.tasks.judged_options import OF_FILES, JudgedOptions
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, read_questions
 from m2m.scoring.tasks.load import check_python
 from m2m.scoring.tasks.scorer import Scorer, SomeExamples
 from m2m.setups.protocol import Split
 from m2m.setups.rows.items import Item
-from m2m.support.checked import Positive
 from m2m.support.content_keys import content_key
 from m2m.support.options import key_names, read_options
-from m2m.support.schema import check_keys, did_you_mean
+from m2m.support.schema import did_you_mean
 
-#: Tasks on items of a file.
-OF_FILES = ("choice", "exact_match", "generate", "classify")
 #: Both splits.
 SPLITS: tuple[Split, ...] = get_args(Split)
-
-
-@dataclass(frozen=True)
-class JudgedOptions:
-    """The `[setup.targets.NAME]` table of a target that a task judges.
-
-    Attributes:
-        task: What judges, as `m2m score --task` has it: `choice`, `exact_match`, `generate` or `classify`
-            of files; `lm_eval:NAME`, a task of the lm-evaluation-harness; or `FILE.py:FUNCTION`, your own
-            `score(model)`.
-        file: The items. They are split into validation and test by the hash of their content, half and half.
-        validation_file: Items that mixtures are chosen by, instead of `file`.
-        test_file: Items that only the finished models see; goes with `validation_file`.
-        validation: How many validation items are taken, those of the lowest hashes. Missing: all.
-        test: How many test items are taken. Missing: all.
-        metric: The metric that decides. Missing: the task's first; the others are scored too.
-        judge: Your judge of what `generate` wrote, `FILE.py:FUNCTION`: from the text and the item's row to
-            each metric's value; the file says `METRICS = {"right": True}`.
-        chat: Whether questions and prompts are asked as a user, through the model's chat template.
-        max_new_tokens: Most tokens that are written for `exact_match` and `generate`.
-        stop: Texts that end an answer; they are cut off with all after them.
-        lm_eval_tasks: Folder with task files of the lm-evaluation-harness.
-    """
-
-    task: str
-    file: str | None = None
-    validation_file: str | None = None
-    test_file: str | None = None
-    validation: Positive | None = None
-    test: Positive | None = None
-    metric: str | None = None
-    judge: str | None = None
-    chat: bool = False
-    max_new_tokens: Positive = MAX_NEW_TOKENS
-    stop: tuple[str, ...] = STOP
-    lm_eval_tasks: str | None = None
-
-
-#: Keys that only some tasks read.
-_READ_BY = {
-    "file": OF_FILES,
-    "validation_file": OF_FILES,
-    "test_file": OF_FILES,
-    "judge": ("generate",),
-    "chat": ("choice", "exact_match", "generate"),
-    "max_new_tokens": ("exact_match", "generate"),
-    "stop": ("exact_match", "generate"),
-    "lm_eval_tasks": ("lm_eval",),
-    **dict.fromkeys(key_names(HarnessOptions), ("lm_eval",)),
-}
 
 
 @dataclass(frozen=True)
@@ -146,7 +92,7 @@ def judged_target(
         DataError: If there are fewer items than wanted, or none in a split.
     """  # noqa: DOC502 - raised by what is called
     where = f"[setup.targets.{name}]"
-    options = _options(table, where)
+    options = JudgedOptions.parse(table, where)
     kind = options.task.partition(":")[0]
     try:
         if kind in OF_FILES:
@@ -163,41 +109,10 @@ def judged_target(
         raise type(error)(f"{where}: {error}") from error
 
 
-def _options(table: Mapping[str, object], where: str) -> JudgedOptions:
-    check_keys(table, key_names(JudgedOptions, HarnessOptions), where)
-    options = read_options(JudgedOptions, table, where, HarnessOptions)
-    kind, colon, rest = options.task.partition(":")
-    if kind == "lm_eval" and not rest:
-        raise ConfigError(f"{where}: `task` names no task of the harness: wanted lm_eval:NAME")
-    if not colon and kind not in OF_FILES:
-        hint = did_you_mean(kind, (*OF_FILES, "lm_eval"))
-        raise ConfigError(
-            f"{where}: `task` must be one of {', '.join(OF_FILES)}, lm_eval:NAME or FILE.py:FUNCTION, got "
-            f"{options.task!r}{hint}; a target of texts' loss has no `task`"
-        )
-    if colon and kind in OF_FILES:
-        raise ConfigError(f"{where}: the file of the task {kind!r} goes into `file`, got {options.task!r}")
-    for key, kinds in _READ_BY.items():
-        if key in table and kind not in kinds:
-            raise ConfigError(
-                f"{where}: `{key}` is read by the tasks {', '.join(kinds)}, got {options.task!r}"
-            )
-    return options
-
-
 def _of_files(
     options: JudgedOptions, root: Path, tokens: Callable[[], Tokens], where: str
 ) -> dict[Split, tuple[_Pool, list[int]]]:
-    named = (options.file, options.validation_file, options.test_file)
-    given = [path is not None for path in named]
-    if given not in ([True, False, False], [False, True, True]):
-        raise ConfigError(
-            f"{where}: wanted `file`, whose items are split by their hash, or `validation_file` and "
-            "`test_file`"
-        )
-    if options.task == "generate" and options.judge is None:
-        raise ConfigError(f"{where}: `judge` is missing: FILE.py:FUNCTION that judges what was written")
-    pools = [_pool(options, root / path, root, tokens) for path in named if path is not None]
+    pools = [_pool(options, root / path, root, tokens) for path in options.files]
     if len(pools) == 1:
         return _halved(pools[0], options, where)
     return {

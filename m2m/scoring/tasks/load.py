@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,57 +12,20 @@ from m2m.scoring.tasks.classification import ClassificationScorer
 from m2m.scoring.tasks.function_scorer import FunctionScorer
 from m2m.scoring.tasks.generation import (
     EXACT_MATCH,
-    MAX_NEW_TOKENS,
-    STOP,
     GenerationScorer,
     Judge,
     users_judge,
 )
-from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.inputs import Tokens, require_head
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer
-from m2m.scoring.tasks.pictures import CLASS_TEXT, picture_scorer
+from m2m.scoring.tasks.pictures import picture_scorer
 from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.task_options import TASK_KINDS, TaskOptions
 from m2m.scoring.tasks.tensor_loss import TensorLossScorer
 from m2m.scoring.tasks.text_loss import TextLossScorer
 from m2m.scoring.tasks.token_classes import TokenClassScorer
 from m2m.support.arguments import argument
-from m2m.support.checked import Positive, check_fields
 from m2m.support.schema import did_you_mean
-
-#: What stands before the colon of a built-in task.
-TASK_KINDS = ("lm", "choice", "exact_match", "generate", "classify", "lm_eval")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskOptions(HarnessOptions):
-    """What a command may say about its tasks, and the model that does them.
-
-    Attributes:
-        stride: New tokens a window of `lm` tasks; None: the whole window.
-        limit: Most examples of a built-in task; None for all.
-        judge: Judge of what `generate` tasks wrote, `FILE.py:FUNCTION`.
-        chat: Whether questions and prompts of `choice`, `exact_match` and `generate` tasks are asked as a
-            user, through the model's chat template.
-        max_new_tokens: Most tokens that are written for `generate` and `exact_match`.
-        stop: Texts that end an answer; they are cut off with all after them.
-        class_text: What stands around a class's name, `{}`, where images are matched with texts.
-        lm_eval_tasks: Folder of lm-evaluation-harness task files.
-        trust_remote_code: Whether Python code in a Hugging Face model's folder may run.
-    """
-
-    stride: Positive | None = None
-    limit: Positive | None = None
-    judge: str | None = None
-    chat: bool = False
-    max_new_tokens: Positive = MAX_NEW_TOKENS
-    stop: tuple[str, ...] = STOP
-    class_text: str = CLASS_TEXT
-    lm_eval_tasks: Path | None = None
-    trust_remote_code: bool = False
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: TaskOptions) -> Sequence[Scorer]:

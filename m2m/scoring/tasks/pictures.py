@@ -16,8 +16,6 @@ from m2m.scoring.tasks.labelled import Labelled, class_numbers, labelled_picture
 from m2m.scoring.tasks.scorer import TaskBatch
 from m2m.support.doors import reading
 
-#: What stands around a class's name where images are matched with texts, as in transformers' own pipeline.
-CLASS_TEXT = "This is a photo of {}."
 #: Images that are read and prepared at once.
 _TOGETHER = 32
 

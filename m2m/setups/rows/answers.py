@@ -217,11 +217,7 @@ class AnswerTokenizer:
 
     def _written(self, chat: Chat, turns: Sequence[Turn], **options: Any) -> Any:
         if not self._template:
-            raise ConfigError(
-                f"{self.folder}: its tokenizer has no chat template, which conversations go through: take "
-                "the folder of the model that is made for them (…-Instruct), name a Jinja file "
-                '(`chat_template = "FILE"` in [setup.base]), or give rows as prompt and completion'
-            )
+            raise ConfigError(no_template(self.folder))
         with reading("a conversation that the chat template takes", chat.where, DataError):
             return self.tokenizer.apply_chat_template(
                 [dict(turn) for turn in turns], chat_template=self._template, **{"tokenize": False, **options}
@@ -279,6 +275,15 @@ class _Tokenised:
                 return next((at for at, (ours, theirs) in pairs if ours != theirs), len(self.tokens))
         inside = (stop > place and (start >= place or not across) for start, stop in self.spans or ())
         return next((at for at, found in enumerate(inside) if found), len(self.tokens))
+
+
+def no_template(folder: Path) -> str:
+    """Say what a conversation wants of a model without a chat template."""
+    return (
+        f"{folder}: its tokenizer has no chat template, which conversations go through: take the folder of "
+        'the model that is made for them (…-Instruct), name a Jinja file (`chat_template = "FILE"` in '
+        "[setup.base]), or give rows as prompt and completion"
+    )
 
 
 def learnt_turns(chat: Chat, which: Which) -> list[int]:

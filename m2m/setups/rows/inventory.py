@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import NoneType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from m2m.setups.protocol import Setup
+if TYPE_CHECKING:
+    from m2m.setups.protocol import Setup
 
 
 @dataclass(frozen=True)

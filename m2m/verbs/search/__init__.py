@@ -10,7 +10,7 @@ from pathlib import Path
 from m2m.errors import ConfigError
 from m2m.mixture import Mixture
 from m2m.scoring import files_of_tasks, score_outputs
-from m2m.scoring.choice import Mode
+from m2m.scoring.means import Mode
 from m2m.scoring.models import Experts, paths_of
 from m2m.scoring.tasks import TaskOptions
 from m2m.searching import (

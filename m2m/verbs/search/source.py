@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2m.mixture import Mixture
-from m2m.scoring.choice import Mode
+from m2m.scoring.means import Mode
 from m2m.scoring.models import Experts
 from m2m.scoring.tasks import TaskOptions
 from m2m.searching import Limit, MixtureList
