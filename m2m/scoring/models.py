@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.checkpoint import Checkpoint, align
+from m2m.checkpoint import Checkpoint
+from m2m.checkpoint.as_stored import align_as_stored
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.checks import check_ties
 from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest, verified_state
@@ -121,7 +122,7 @@ def open_models(base: str | Path, experts: Experts, *, strict: bool = False) -> 
     check_names(named, "expert")
     found = {name: _open(path, root) for name, path in named.items()}
     _check_different(found)
-    aligned = align(root, [*found.values()])
+    aligned = align_as_stored(root, [*found.values()])
     for note in aligned.notes:
         _log.warning("%s", note)
     warn_of_doubts(root, aligned.models, strict=strict)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from m2m.checkpoint.aligned import Advice, Aligned, AlignedCheckpoint, align
+from m2m.checkpoint.aligned import Advice, Aligned, AlignedCheckpoint
+from m2m.checkpoint.as_stored import align_as_stored
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import same_bytes, vocabulary_tensors
 from m2m.checkpoint.header import TensorInfo
@@ -112,7 +113,7 @@ def _align(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Aligned:
         return Aligned(tuple(models.values()), frozenset(), ())
     donor = models[recipe.donor]
     others = [model for ref, model in models.items() if ref != recipe.donor]
-    found = align(
+    found = align_as_stored(
         donor,
         others,
         exclude=recipe.exclude,
