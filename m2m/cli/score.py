@@ -8,6 +8,7 @@ A TASK is one of
   generate:FILE.jsonl     what it writes on from `prompt`, judged by your own --judge FILE.py:FUNCTION
   classify:FILE           a table (.jsonl, .csv) of `text` or `image`, and `label`; of `tokens` and `labels`;
                           a folder of images for each class; safetensors of `label` and the model's inputs
+  sts:FILE                a table (.jsonl, .csv) of `sentence1`, `sentence2` and `score`, for embedders
   lm_eval:NAME,NAME       tasks, groups or tags of the lm-evaluation-harness
   FILE.py:FUNCTION        your own: score(model) -> {metric: values}
 The model is what a Hugging Face folder given as --base describes, or what --model makes; or use a run

@@ -100,9 +100,16 @@ def _whisper() -> Any:
     )
 
 
+def _embedder() -> Any:
+    from transformers import BertConfig, BertModel
+
+    return BertModel(BertConfig(**TEXT))
+
+
 #: Kind to what builds one with random weights.
 KINDS: dict[str, Callable[[], Any]] = {
     "llava": _llava, "t5": _t5, "bart": _bart, "vit": _vit, "clip": _clip, "bert": _bert, "whisper": _whisper,
+    "embedder": _embedder,
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from m2m.checkpoint.hugging_face import (
 )
 from m2m.checkpoint.layout import Layout
 from m2m.errors import ConfigError
+from m2m.scoring.live.embedder import Embedding, read_embedding
 from m2m.setups.rows.answers import Answered, AnswerTokenizer
 from m2m.setups.rows.formats import Completion
 from m2m.support.doors import read_json, reading
@@ -41,6 +42,9 @@ _LONGEST = (
     "max_sequence_length",
     "max_target_positions",
 )
+#: Models that count positions from behind the padding token's number, 1, so that two of them are not used.
+_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
+_PADDING = 2
 
 
 class HuggingFaceFolder:
@@ -88,7 +92,8 @@ class HuggingFaceFolder:
                     raise ConfigError(
                         f"{self._folder}/config.json: {name} is {value!r:.60}, wanted a whole number ≥ 1"
                     )
-                return value
+                # The first positions of these are those of padding.
+                return value - _PADDING if self._config.model_type in _AFTER_PADDING and value else value
         return None
 
     @property
@@ -262,6 +267,28 @@ class HuggingFaceFolder:
             places: list[int | None] = found.word_ids()
         check_vocabulary(found["input_ids"], self._folder, self._vocabulary)
         return found["input_ids"], places
+
+    @property
+    def pooling(self) -> str:
+        """What is made of the tokens' vectors to embed a text: `mean`, `max`, `first` or `last`."""
+        return self._embedding.pooling
+
+    def embedded(self, text: str) -> list[int]:
+        """Turn a text that is to be embedded into tokens.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            Token numbers, special ones included, at most as many as the embedder takes.
+        """
+        most = min(self.context, self._embedding.longest or self.context)
+        room = max(0, most - len(self.surrounded(())))
+        return self.surrounded(self.encode(self._embedding.prompt + text)[:room])
+
+    @cached_property
+    def _embedding(self) -> Embedding:
+        return read_embedding(self._folder)
 
     @cached_property
     def _image_processor(self) -> Any:

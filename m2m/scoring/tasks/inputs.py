@@ -27,6 +27,7 @@ _JUDGED_BY = {
     Head.TOKEN_CLASSES: "classify",
     Head.IMAGE_CLASSES: "classify",
     Head.IMAGE_TEXTS: "classify",
+    Head.BARE: "sts",
 }
 
 

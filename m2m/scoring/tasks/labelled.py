@@ -28,6 +28,16 @@ class Labelled:
     label: int | str
 
 
+def rows_of(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Read the rows of JSON Lines, or of a CSV file with a header, by where they stand; at least one."""
+    if path.suffix != ".csv":
+        return json_lines(path)
+    rows = {f"{path}, line {line}": cells for line, cells in read_rows(path, "a task's items")}
+    if not rows:
+        raise DataError(f"{path} has no examples: wanted a row an example")
+    return rows
+
+
 def labelled_rows(path: Path, limit: int | None) -> list[Labelled]:
     """Read a table of labelled items.
 
@@ -40,15 +50,8 @@ def labelled_rows(path: Path, limit: int | None) -> list[Labelled]:
 
     Raises:
         DataError: If a label is neither a class number nor a name.
-    """
-    rows: Mapping[str, Mapping[str, Any]]
-    if path.suffix == ".csv":
-        rows = {f"{path}, line {line}": cells for line, cells in read_rows(path, "labelled items")}
-        if not rows:
-            raise DataError(f"{path} has no examples: wanted a row an example")
-    else:
-        rows = json_lines(path)
-    return [Labelled(where, row, _label(row, where)) for where, row in list(rows.items())[:limit]]
+    """  # noqa: DOC502 - raised by what is called
+    return [Labelled(where, row, _label(row, where)) for where, row in list(rows_of(path).items())[:limit]]
 
 
 def labelled_pictures(path: Path, limit: int | None) -> list[Labelled]:

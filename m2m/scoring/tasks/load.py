@@ -20,6 +20,7 @@ from m2m.scoring.tasks.inputs import Tokens, require_head
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer
 from m2m.scoring.tasks.pictures import picture_scorer
 from m2m.scoring.tasks.scorer import Scorer
+from m2m.scoring.tasks.sentence_pairs import SimilarityScorer
 from m2m.scoring.tasks.task_options import TASK_KINDS, TaskOptions
 from m2m.scoring.tasks.tensor_loss import TensorLossScorer
 from m2m.scoring.tasks.text_loss import TextLossScorer
@@ -33,7 +34,7 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
 
     Args:
         word: `lm:FILE`, `choice:FILE.jsonl`, `exact_match:FILE.jsonl`, `generate:FILE.jsonl`,
-            `classify:FILE_OR_FOLDER`, `lm_eval:NAME,…`, or `FILE.py:FUNCTION`.
+            `classify:FILE_OR_FOLDER`, `sts:FILE`, `lm_eval:NAME,…`, or `FILE.py:FUNCTION`.
         root: Folder that relative paths start from.
         tokens: Gives the model's tokens, or raises an error that says how to get them.
         options: What the command says about its tasks.
@@ -71,6 +72,8 @@ def load_tasks(word: str, root: Path, tokens: Callable[[], Tokens], options: Tas
                 chat=options.chat,
             )
         ]
+    if kind == "sts":
+        return [SimilarityScorer.read(path, tokens(), limit=options.limit)]
     if kind == "classify":
         return [_classify(path, tokens, options)]
     from m2m.scoring.tasks.lm_eval_harness import load_harness_tasks

@@ -15,7 +15,7 @@ CLASS_TEXT = "This is a photo of {}."
 #: What ends an answer, unless the user says otherwise: an answer is a line.
 STOP = ("\n",)
 #: What stands before the colon of a built-in task.
-TASK_KINDS = ("lm", "choice", "exact_match", "generate", "classify", "lm_eval")
+TASK_KINDS = ("lm", "choice", "exact_match", "generate", "classify", "sts", "lm_eval")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny_models import write_llama
+from helpers.tiny_models import write_llama, write_tokenizer
 
 from m2m.checkpoint.heads import Head
 from m2m.errors import ConfigError, DataError
@@ -45,7 +45,7 @@ def test_the_dtype_of_the_folder_is_kept(tmp_path: Path) -> None:
 def test_a_module_built_empty_is_the_same_once_it_has_the_weights(folder: Path) -> None:
     tiny = HuggingFaceFolder(folder)
     whole, empty = tiny.build(), tiny.build_empty()
-    empty.load_state_dict(whole.state_dict())
+    empty.load_state_dict(whole.state_dict(), assign=True)
     ids = torch.tensor([[3, 1, 4, 1, 5]])
     with torch.no_grad():
         assert torch.equal(empty(input_ids=ids).logits, whole(input_ids=ids).logits)
@@ -90,3 +90,14 @@ def test_tasks_are_spelled_with_their_kind(tmp_path: Path, folder: Path) -> None
         load_tasks("lm:", tmp_path, lambda: HuggingFaceFolder(folder), TaskOptions())
     with pytest.raises(ConfigError, match="neither a kind of task \\(did you mean 'choice'"):
         load_tasks("choise:quiz.jsonl", tmp_path, lambda: HuggingFaceFolder(folder), TaskOptions())
+
+
+def test_positions_that_padding_takes_are_not_part_of_the_context(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.RobertaConfig(**sizes, vocab_size=257, max_position_embeddings=14, num_labels=2)
+    transformers.RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    roberta = HuggingFaceFolder(tmp_path)
+    assert roberta.context == 12
+    (tmp_path / "t.jsonl").write_text(json.dumps({"text": "longer than that", "label": 0}))
+    assert ClassificationScorer.read(tmp_path / "t.jsonl", roberta, limit=None)(roberta.build()).count == 1
