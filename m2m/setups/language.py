@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -258,6 +258,10 @@ class _Reader:
         datasets: Mapping[str, Made],
     ) -> Examples:
         where, found = f"[setup.targets.{name}]", self.collect(source)
+        seen = self._seen(found) if table.get("unseen", False) else frozenset()
+        if seen and len(seen) == len(found.documents):
+            raise _all_seen(seen, datasets, where, split)
+        found = found.without(seen)
         wanted = table.get(split, TARGET_EXAMPLES)
         made = self.make(found, AnswerRule.parse(table, where), wanted, table, where)
         if not len(made):
@@ -266,10 +270,24 @@ class _Reader:
             raise DataError(
                 f"{where}: {len(made)} {split} examples of {self.model.context} tokens, wanted {wanted}"
             )
-        _check_unseen(made, datasets, where, split)
+        if made.places <= frozenset[float]().union(*(theirs.places for theirs in datasets.values())):
+            raise _all_seen(made.places, datasets, where, split)
         self.parts[name, split] = source, made.places
-        self.read.append(_read("target", name, split, made, found))
+        self.read.append(replace(_read("target", name, split, made, found), seen=len(seen)))
         return made.examples
+
+    def _seen(self, found: Collection) -> frozenset[float]:
+        """Find the documents that a dataset trains on, by place."""
+        return frozenset(
+            at for at, document in found.documents.items() if item_of(document).key in self._trained
+        )
+
+    @cached_property
+    def _trained(self) -> frozenset[bytes]:
+        parts = [places for (_, split), places in self.parts.items() if split == "train"]
+        return frozenset(
+            item_of(self.collect(source).documents[at]).key for source, places in parts for at in places
+        )
 
     def make(
         self, found: Collection, rule: AnswerRule, most: int | None, table: Mapping[str, Any], where: str
@@ -313,15 +331,13 @@ def _read(kind: Literal["dataset", "target"], name: str, split: str, made: Made,
     )  # fmt: skip
 
 
-def _check_unseen(made: Made, datasets: Mapping[str, Made], where: str, split: str) -> None:
-    trained = frozenset[float]().union(*(theirs.places for theirs in datasets.values()))
-    if made.places <= trained:
-        named = [name for name, theirs in datasets.items() if made.places & theirs.places]
-        raise DataError(
-            f"{where}: all {len(made.places)} {split} documents are trained on in {', '.join(named)}, so "
-            "that a score on them says nothing about new data: name other files, or hold a part of the "
-            f'dataset out, as in `dataset = "{named[0]}"`'
-        )
+def _all_seen(places: frozenset[float], datasets: Mapping[str, Made], where: str, split: str) -> DataError:
+    named = [name for name, theirs in datasets.items() if places & theirs.places] or list(datasets)
+    return DataError(
+        f"{where}: all {len(places)} {split} documents are trained on in {', '.join(named)}, so that a score "
+        "on them says nothing about new data: name other files, or hold a part of the dataset out, as in "
+        f'`dataset = "{named[0]}"`'
+    )
 
 
 def _version(model: LanguageModel, datasets: Mapping[str, Examples], targets: Mapping[str, Target]) -> str:

@@ -56,8 +56,11 @@ class TargetOptions:
         validation: Examples that mixtures are chosen by; if the table does not say how many, fewer where
             there are fewer.
         test: Examples that only the finished models see; likewise.
+        unseen: Whether documents that a dataset trains on too are left out: the same but for white space, or
+            made of the same message. Those that share a part are not.
     """
 
     dataset: str | None = None
     validation: Positive = TARGET_EXAMPLES
     test: Positive = TARGET_EXAMPLES
+    unseen: bool = False

@@ -220,6 +220,23 @@ def test_a_target_that_is_trained_on_in_part_is_noted_with_the_count(spec, root,
     assert f"{root / 'one.jsonl'}, line " in " ".join(found.notes())
 
 
+def test_an_unseen_target_leaves_out_what_datasets_train_on(spec, root, tmp_path):
+    write_rows(tmp_path / "both.jsonl", [*chats("goal", 24), *chats("one", 5)])
+    spec["targets"]["goal"] = {"files": str(tmp_path / "both.jsonl"), "unseen": True}
+    setup, clean = load(spec, root), load(spec | {"targets": {"goal": {"files": "goal.jsonl"}}}, root)
+    for split in ("validation", "test"):
+        assert len(getattr(setup.targets["goal"], split)) == len(getattr(clean.targets["goal"], split))
+    parts = [part for part in setup.inventory.parts if part.kind == "target"]
+    assert sum(part.seen for part in parts) == 5
+    assert any("documents that datasets train on were left out" in note for note in setup.inventory.notes())
+    spec["targets"]["goal"] = {"files": "one.jsonl", "unseen": True}
+    with pytest.raises(DataError, match=r"all \d+ validation documents are trained on in one"):
+        load(spec, root)
+    spec["targets"]["goal"]["unseen"] = "yes"
+    with pytest.raises(ConfigError, match=r"goal\]: `unseen` must be true or false, got 'yes'"):
+        load(spec, root)
+
+
 def test_the_version_follows_what_is_learnt(spec, root):
     versions = {load(spec, root).version}
     spec["datasets"]["one"]["truncate"] = "start"  # nothing is cut: the same examples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from m2m.setups.rows.formats import Document, content_of, is_empty
@@ -50,6 +50,10 @@ class Collection:
             repeats=tuple(place for place in self.repeats if low <= place < high),
             blanks=tuple(place for place in self.blanks if low <= place < high),
         )
+
+    def without(self, places: Container[float]) -> Collection:
+        """Leave documents out, by place."""
+        return replace(self, documents={at: each for at, each in self.documents.items() if at not in places})
 
     @property
     def is_text(self) -> bool:

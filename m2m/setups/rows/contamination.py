@@ -41,14 +41,17 @@ class Contamination:
         many = [one for one in self.overlaps if one.shared + one.short > _MANY * one.items]
         for target, dataset in dict.fromkeys((one.target, one.dataset) for one in many):
             splits = [one for one in many if (one.target, one.dataset) == (target, dataset)]
+            counts = "; ".join(map(_in_words, splits))
             yield (
-                f"target {target}: dataset {dataset} has some of it: {'; '.join(map(_in_words, splits))}; as "
-                f"{_as(splits[0].example)}; that flatters whoever trains on it: take it out of one of the two"
+                f"target {target}: dataset {dataset} has some of it: {counts}; as {_as(splits[0].example)}; "
+                "that flatters whoever trains on it: take it out of one of the two (`unseen` of a target "
+                "leaves out what is the same)"
             )
         for found in self.duplicates:
-            if counts := ", ".join(_near(found, _MANY * found.items)):
+            if near := ", ".join(_near(found, _MANY * found.items)):
                 yield (
-                    f"dataset {found.dataset}: of {found.items:,} documents {counts}; as {_as(found.example)}"
+                    f"dataset {found.dataset}: of its {found.items:,} documents are near-duplicates: {near}; "
+                    f"as {_as(found.example)}"
                 )
 
     def overlap_rows(self) -> list[list[str]]:
@@ -154,12 +157,8 @@ def _of_runs(one: Overlap) -> str:
 
 def _near(found: NearDuplicates, more_than: float) -> Iterator[str]:
     if found.within > more_than:
-        yield f"{found.within:,} are near-duplicates of another"
-    yield from (
-        f"{count:,} are near-duplicates of one of {name}"
-        for name, count in found.across.items()
-        if count > more_than
-    )
+        yield f"{found.within:,} of another of its own"
+    yield from (f"{count:,} of one of {name}" for name, count in found.across.items() if count > more_than)
 
 
 def _as(example: Pair | None) -> str:

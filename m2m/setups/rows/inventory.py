@@ -28,6 +28,7 @@ class Read:
         dropped: Documents that no answer token was left of, or that the rule `drop` took away.
         repeats: Documents that were there already; each counts once.
         blanks: Documents with nothing to learn in them.
+        seen: Of a target: documents that were left out, as a dataset trains on them.
     """
 
     kind: Literal["dataset", "target"]
@@ -42,6 +43,7 @@ class Read:
     dropped: int | None = None
     repeats: int | None = None
     blanks: int | None = None
+    seen: int | None = None
 
     @property
     def label(self) -> str:
@@ -100,6 +102,8 @@ class Inventory:
     def notes(self) -> Iterator[str]:
         """Say what a reader of the table should not overlook."""
         for part in self.parts:
+            if part.seen:
+                yield f"{part.label}: {part.seen} documents that datasets train on were left out (`unseen`)"
             if part.truncated and part.truncated > _MANY * part.examples:
                 yield (
                     f"{part.label}: {part.truncated} of {part.examples} examples are longer than the context "
@@ -134,6 +138,7 @@ SHAPE = {
     "read": [
         {
             "kind": str, "name": str, "split": str, "examples": int, "format?": (NoneType, str),
+            "seen?": _COUNT,
             **{f"{count}?": _COUNT for count in _COLUMNS.values() if count != "examples"},
         }
     ],
