@@ -59,8 +59,7 @@ class Contamination:
         return [
             [
                 f"{one.target}, {one.split}", one.dataset, f"{one.items:,}", f"{one.shared:,}",
-                f"{one.in_answers:,}", _of_runs(one), f"{one.short:,}",
-                _as(one.example),
+                f"{one.in_answers:,}", _of_runs(one), f"{one.short:,}", _as(one.example, parts=2),
             ]
             for one in self.overlaps
             if one.shared or one.short
@@ -71,7 +70,8 @@ class Contamination:
         return [
             [
                 one.dataset, f"{one.items:,}", f"{one.within:,}",
-                ", ".join(f"{name} {count:,}" for name, count in one.across.items()) or "0", _as(one.example),
+                ", ".join(f"{name} {count:,}" for name, count in one.across.items()) or "0",
+                _as(one.example, parts=2),
             ]
             for one in self.duplicates
             if one.example is not None
@@ -142,9 +142,10 @@ def contamination_of(
 def _in_words(one: Overlap) -> str:
     said = []
     if one.shared:
+        answers = f"{one.in_answers:,} in the answer; " if one.in_answers < one.shared else ""
         said.append(
-            f"{one.shared:,} of {one.items:,} documents share {RUN} words in a row "
-            f"({one.in_answers:,} in the answer; {_of_runs(one)} of all runs)"
+            f"{one.shared:,} of {one.items:,} documents share {RUN} words in a row ({answers}{_of_runs(one)} "
+            "of all runs)"
         )
     if one.short:
         said.append(f"{one.short:,} of {one.items:,} are short and the same")
@@ -161,11 +162,18 @@ def _near(found: NearDuplicates, more_than: float) -> Iterator[str]:
     yield from (f"{count:,} of one of {name}" for name, count in found.across.items() if count > more_than)
 
 
-def _as(example: Pair | None) -> str:
+def _as(example: Pair | None, parts: int | None = None) -> str:
+    """Name a pair; of its paths the last `parts`, where a table would be too wide with all."""
     if example is None:
         return "–"
+    item, other = (_shortened(where, parts) for where in (example.item, example.other))
     words = f": “{example.words} …”" if example.words else ""
-    return f"{example.item} and {example.other}{words}"
+    return f"{item} and {other}{words}"
+
+
+def _shortened(where: str, parts: int | None) -> str:
+    kept = where.split("/")
+    return where if parts is None or len(kept) <= parts else "/".join(["…", *kept[-parts:]])
 
 
 def _pair(content: Mapping[str, str] | None) -> Pair | None:
