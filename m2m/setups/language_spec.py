@@ -142,15 +142,21 @@ def _dataset(table: Mapping[str, Any], where: str) -> TextSource:
 
 def _goal(table: Mapping[str, Any], where: str) -> TextSource:
     check_keys(table, key_names(TextSource, AnswerRule, TargetOptions), where)
-    _check_counts(table, where, "validation", "test")
+    _check_splits(table, where)
     return TextSource.parse(table, where)
 
 
 def _check_held_out(table: Mapping[str, Any], where: str) -> None:
     check_keys(table, key_names(TargetOptions, AnswerRule), where)
-    _check_counts(table, where, "validation", "test")
+    _check_splits(table, where)
     if not isinstance(table["dataset"], str):
         raise ConfigError(f"{where}: `dataset` must be a dataset's name, got {table['dataset']!r:.60}")
+
+
+def _check_splits(table: Mapping[str, Any], where: str) -> None:
+    _check_counts(table, where, "validation", "test")
+    if not isinstance(table.get("unseen", False), bool):
+        raise ConfigError(f"{where}: `unseen` must be true or false, got {table['unseen']!r:.60}")
 
 
 def _check_counts(table: Mapping[str, Any], where: str, *keys: str) -> None:

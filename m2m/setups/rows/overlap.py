@@ -22,8 +22,8 @@ from m2m.setups.rows.word_runs import (
     OwnRuns,
     Texts,
     changes,
-    own_runs,
     template_of,
+    texts_of,
 )
 from m2m.setups.rows.words import words_of
 from m2m.support.arrays import Ints
@@ -95,6 +95,11 @@ class Judged:
     items: Sequence[Item]
 
     @cached_property
+    def texts(self) -> list[Texts]:
+        """Their texts, which are held against every dataset."""
+        return list(texts_of(self.items))
+
+    @cached_property
     def template(self) -> Numbers:
         """What many of the items have in common, see `word_runs.template_of`."""
         return template_of(self.items)
@@ -115,7 +120,10 @@ class Search:
     ) -> None:
         self._dataset, self._items, self._splits = dataset, items, splits
         templates = [NumberSet(np.concatenate([template, split.template])) for split in splits]
-        self._own = [own_runs(split.items, each) for split, each in zip(splits, templates, strict=True)]
+        self._own = [
+            OwnRuns.of(texts.own(each) for texts in split.texts)
+            for split, each in zip(splits, templates, strict=True)
+        ]
         wanted = OwnRuns.of(self._own)
         self._wanted, self._lengths = NumberSet(wanted.numbers), np.unique(wanted.lengths)
         self._holders = np.full(len(self._wanted.numbers), _NOBODY)

@@ -186,11 +186,6 @@ def texts_of(items: Sequence[Item]) -> Iterator[Texts]:
             first, parts, scales, size = at, [], [], 0
 
 
-def own_runs(items: Sequence[Item], template: NumberSet) -> OwnRuns:
-    """Find the runs that all of some items are compared by (`Texts.own`)."""
-    return OwnRuns.of(texts.own(template) for texts in texts_of(items))
-
-
 class _NumbersOfWords(dict[str, int]):
     """A number for every word, from its content alone: what is forgotten comes back the same."""
 

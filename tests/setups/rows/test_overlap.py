@@ -17,7 +17,7 @@ from m2m.setups.rows.contamination import contamination_of
 from m2m.setups.rows.items import Item
 from m2m.setups.rows.near_duplicates import RunIndex
 from m2m.setups.rows.overlap import Judged, Overlap
-from m2m.setups.rows.word_runs import NumberSet, own_runs, template_of
+from m2m.setups.rows.word_runs import NumberSet, template_of, texts_of
 from m2m.setups.rows.words import scale_of, words_of
 
 Run = tuple[str, ...]
@@ -261,7 +261,8 @@ def test_runs_beyond_the_limit_are_thinned_and_copies_still_found() -> None:
     items += [Item("", counted(range(first, last)), "copy") for first, last in ((3000, 3490), (4000, 4300))]
     index = RunIndex(most=2000)
     index.begin("a", items)
-    index.add(own_runs(items, NumberSet(template_of(items))))
+    for texts in texts_of(items):
+        index.add(texts.own(NumberSet(template_of(items))))
     assert index.every == 8
     (found,) = index.duplicates()
     assert (found.within, found.across) == (3, {})  # both of one pair, and the shorter one of the other
