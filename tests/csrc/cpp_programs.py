@@ -37,6 +37,7 @@ PROGRAMS = {
     "stream_cases": STREAM,
     "select_cases": [*SELECT, *MERGE],
     "change_cases": [*STREAM, *SELECT_PASS],
+    "lora_cases": [*MERGE, "lora/product", "lora/lora_sum"],
     "mapped_cases": ["stream/mapped_file"],
     "cuda_cases": [*STREAM, "cuda/device"],
     "fuzz/fuzz_stream": STREAM,
