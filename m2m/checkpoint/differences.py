@@ -110,7 +110,8 @@ def _words(donor: Checkpoint, model: Checkpoint) -> list[str]:
         )
         return [
             f"{model.path}: its tokenizer gives other ids to {len(moved)} tokens than that of {donor.path}: "
-            f"{shown}; rows of embedding and head are averaged by id, so they mix words"
+            f"{shown}; rows of embedding and head are averaged by id, so they mix words (in a recipe, "
+            "tokenizer_source: union or base puts them together by token)"
         ]
     added = len(other.keys() - one.keys())
     return (

@@ -256,3 +256,22 @@ def test_statistics_are_of_moved_rows(tmp_path: Path, chat: list[Path]) -> None:
         out = tmp_path / method
         merge(recipe(chat, method, tokenizer_source="union"), out, statistics=True)
         assert (out / "statistics.json").exists()
+
+
+def test_candidates_and_resumed_merges_have_moved_rows_too(tmp_path: Path, chat: list[Path]) -> None:
+    asked = recipe(chat, tokenizer_source="union")
+    merge(asked, tmp_path / "out", candidates={"same": (0.5, 0.5), "half": (0.5, 0.0)})
+    merge(asked, tmp_path / "alone")
+    wanted = Checkpoint(tmp_path / "alone").state()
+    for name, tensor in Checkpoint(tmp_path / "out" / "same").state().items():
+        assert torch.equal(tensor, wanted[name]), name
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(asked, tmp_path / "later", progress=stop)
+    merge(asked, tmp_path / "later", resume=True)
+    for name, tensor in Checkpoint(tmp_path / "later").state().items():
+        assert torch.equal(tensor, wanted[name]), name
