@@ -82,6 +82,8 @@ CASES: dict[str, Case] = {
     "breadcrumbs": Case("breadcrumbs", each={"density": 0.6, "gamma": 0.05}),
     "breadcrumbs_ties": Case("breadcrumbs_ties", each={"density": 0.6, "gamma": 0.05}),
     "sce": Case("sce", shared={"select_topk": 0.4}, weighted=False),
+    "ram": Case("ram", shared={"epsilon": 0.001}, weighted=False),
+    "ramplus_tl": Case("ramplus_tl", shared={"epsilon": 0.002, "alpha": 2.0}, weighted=False),
     "nearswap": Case("nearswap", 1, {"t": 0.001}, weighted=False, base="listed"),
     "arcee_fusion": Case("arcee_fusion", 1, weighted=False, base="listed"),
     "passthrough": Case("passthrough", 1, {"scale": 0.9}, weighted=False, base="none"),

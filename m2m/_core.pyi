@@ -103,6 +103,26 @@ class PreconditionedPass(StreamPass):
         allow_nonfinite: bool,
     ) -> None: ...
 
+class OverlapLook(StreamPass):
+    """Counts elements that each expert moves, shared and alone."""
+
+    def __init__(
+        self, plan: StreamPlan, first: int, *, tensors: Sequence[tuple[float, Sequence[float]]]
+    ) -> None: ...
+    def counts(self, tensor: int) -> list[tuple[int, int]]: ...
+
+class OverlapMergePass(StreamPass):
+    """Averages what several experts move, keeps the rest."""
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        first: int,
+        *,
+        tensors: Sequence[tuple[float, Sequence[float]]],
+        allow_nonfinite: bool,
+    ) -> None: ...
+
 class GramPass(StreamPass):
     """Looks at inner products of points; if wanted at their signs."""
 

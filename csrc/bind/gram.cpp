@@ -72,12 +72,6 @@ std::unique_ptr<VectorMergePass> make_vector_merge(const StreamPlan& plan, std::
   return std::make_unique<VectorMergePass>(plan, first, std::move(tensors), allow_nonfinite);
 }
 
-const StreamPlan& with_one_output(const StreamPlan& plan, std::int64_t first, std::size_t count) {
-  check_window(plan, first, count);
-  if (plan.n_outputs != 1) throw std::invalid_argument("the pass writes one output");
-  return plan;
-}
-
 std::unique_ptr<NearSwapPass> make_near_swap(const StreamPlan& plan, std::int64_t first, std::vector<double> steps,
                                              bool allow_nonfinite) {
   const StreamPlan& checked = with_one_output(plan, first, steps.size());

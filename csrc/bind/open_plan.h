@@ -41,4 +41,11 @@ inline void check_window(const StreamPlan& plan, std::int64_t first, std::size_t
     throw std::invalid_argument("the window is not within the plan");
 }
 
+// The plan, for a pass that writes one output of `count` tensors from `first` on.
+inline const StreamPlan& with_one_output(const StreamPlan& plan, std::int64_t first, std::size_t count) {
+  check_window(plan, first, count);
+  if (plan.n_outputs != 1) throw std::invalid_argument("the pass writes one output");
+  return plan;
+}
+
 }  // namespace m2m

@@ -3,41 +3,18 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/arithmetic.h"
 #include "core/isa.h"
+#include "stream/element_blocks.h"
 #include "stream/finite.h"
 
 namespace m2m {
 namespace {
 
-constexpr int kBlock = 512;
-
-// A chunk with the types of its inputs and its output known at run time only.
-struct Work {
-  const ChunkView& chunk;
-  Dtype out_dtype;
-};
-
-// In blocks whose sums stay in the first-level cache: `body` fills `result`, which is then stored.
-template <class Body>
-M2M_INLINE void in_blocks(const Work& work, Body&& body) {
-  alignas(64) double result[kBlock];
-  for (std::int64_t from = 0; from < work.chunk.count; from += kBlock) {
-    const int count = static_cast<int>(std::min<std::int64_t>(kBlock, work.chunk.count - from));
-    dispatch(work.chunk.dtype, [&](auto in) __attribute__((always_inline)) { body(in, from, count, result); });
-    dispatch(work.out_dtype, [&](auto tag) __attribute__((always_inline)) {
-      using Out = typename decltype(tag)::type;
-      Out* __restrict out = static_cast<Out*>(work.chunk.outputs[0]) + from;
-      for (int i = 0; i < count; ++i) store(result[i], out + i);
-    });
-  }
-}
-
 // Task vectors are rounded once, to the type inputs are summed in; then everything is float64.
 struct NearSwap {
   double step;
 
-  M2M_INLINE void operator()(const Work& work) const {
+  M2M_INLINE void operator()(const ElementWork& work) const {
     in_blocks(work, [&](auto tag, std::int64_t from, int count, double* result) __attribute__((always_inline)) {
       using In = typename decltype(tag)::type;
       const In* base = static_cast<const In*>(work.chunk.inputs[0]) + from;
@@ -55,7 +32,7 @@ struct NearSwap {
 struct Fisher {
   const FisherTensor& tensor;
 
-  M2M_INLINE void operator()(const Work& work) const {
+  M2M_INLINE void operator()(const ElementWork& work) const {
     in_blocks(work, [&](auto tag, std::int64_t from, int count, double* result) __attribute__((always_inline)) {
       block<typename decltype(tag)::type>(work.chunk, from, count, result);
     });
@@ -63,7 +40,7 @@ struct Fisher {
 
   template <class In>
   M2M_INLINE void block(const ChunkView& chunk, std::int64_t from, int count, double* result) const {
-    alignas(64) double above[kBlock] = {}, below[kBlock] = {};
+    alignas(64) double above[kElementBlock] = {}, below[kElementBlock] = {};
     const std::size_t n_experts = tensor.weights.size();
     for (std::size_t n = 0; n < n_experts; ++n) {
       const In* expert = static_cast<const In*>(chunk.inputs[n]) + from;
@@ -82,7 +59,7 @@ struct Fisher {
 struct Preconditioned {
   const PreconditionedTensor& tensor;
 
-  M2M_INLINE void operator()(const Work& work) const {
+  M2M_INLINE void operator()(const ElementWork& work) const {
     in_blocks(work, [&](auto tag, std::int64_t from, int count, double* result) __attribute__((always_inline)) {
       block<typename decltype(tag)::type>(work.chunk, from, count, result);
     });
@@ -90,7 +67,7 @@ struct Preconditioned {
 
   template <class In>
   M2M_INLINE void block(const ChunkView& chunk, std::int64_t from, int count, double* result) const {
-    alignas(64) double metric[kBlock] = {}, change[kBlock] = {};
+    alignas(64) double metric[kElementBlock] = {}, change[kElementBlock] = {};
     const std::vector<double>& shares = tensor.used;
     const std::size_t n_experts = shares.size();
     const In* base = static_cast<const In*>(chunk.inputs[0]) + from;
@@ -116,14 +93,14 @@ struct Preconditioned {
   }
 };
 
-M2M_INLINE void near_swap_body(const NearSwap& method, const Work& work) { method(work); }
-M2M_CLONES(void, near_swap, (const NearSwap& method, const Work& work), (method, work))
+M2M_INLINE void near_swap_body(const NearSwap& method, const ElementWork& work) { method(work); }
+M2M_CLONES(void, near_swap, (const NearSwap& method, const ElementWork& work), (method, work))
 
-M2M_INLINE void fisher_body(const Fisher& method, const Work& work) { method(work); }
-M2M_CLONES(void, fisher, (const Fisher& method, const Work& work), (method, work))
+M2M_INLINE void fisher_body(const Fisher& method, const ElementWork& work) { method(work); }
+M2M_CLONES(void, fisher, (const Fisher& method, const ElementWork& work), (method, work))
 
-M2M_INLINE void preconditioned_body(const Preconditioned& method, const Work& work) { method(work); }
-M2M_CLONES(void, preconditioned, (const Preconditioned& method, const Work& work), (method, work))
+M2M_INLINE void preconditioned_body(const Preconditioned& method, const ElementWork& work) { method(work); }
+M2M_CLONES(void, preconditioned, (const Preconditioned& method, const ElementWork& work), (method, work))
 
 // Estimates of mean squares, the inputs from `first` on, are 0 or more; NaN is looked for elsewhere.
 void require_no_negative(const ChunkView& chunk, int first) {

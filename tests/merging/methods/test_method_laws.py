@@ -94,7 +94,8 @@ def test_every_shape_is_merged(name: str, shape: tuple[int, ...]) -> None:
     st.integers(-20, 20),
 )
 def test_task_vector_methods_commute_with_powers_of_two(name: str, seed: int, power: int) -> None:
-    if name in {"nearswap", "arcee_fusion"}:  # t is absolute; a softmax is not homogeneous
+    # t and epsilon are absolute; a softmax is not homogeneous
+    if name in {"nearswap", "arcee_fusion", "ram", "ramplus_tl"}:
         return
     base, count = bfloat16(seed, 3, 4), expert_count(name)
     experts = [base + 0.1 * bfloat16(seed + 1 + n, 3, 4) for n in range(count)]

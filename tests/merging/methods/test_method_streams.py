@@ -31,6 +31,10 @@ CASES: list[tuple[str, int, bool, dict[str, Any], dict[str, list[Any]]]] = [
     ("nuslerp", 2, True, {"nuslerp_flatten": False}, {"weight": [0.4, 0.7]}),
     ("nuslerp", 2, False, {"nuslerp_flatten": False, "nuslerp_row_wise": True}, {"weight": [0.4, 0.7]}),
     ("nearswap", 1, True, {"t": 0.03}, {}),
+    ("ram", 3, True, {"epsilon": 0.05}, {}),
+    ("ram", 1, True, {}, {}),
+    ("ramplus_tl", 4, True, {"epsilon": 0.08, "alpha": 1.5, "r": 0.3}, {}),
+    ("ramplus_tl", 2, True, {"epsilon": 0}, {}),
     ("adam_merge", 3, True, {"eps": 1e-4}, {"weight": [0.2, 0.0, 0.5]}),
 ]
 SHAPES = st.sampled_from([(), (0,), (1,), (17, 0), (3, 70), (20, 33), (5, 4, 3, 1), (4099,), (2, 300)])
