@@ -1,11 +1,11 @@
 """Write questions with four choices for the targets of translation_smollm2.toml: which translation is right?
 
-python examples/translation_choices.py FOLDER [--items 128]
+python examples/translation_choices.py [--items 80]
 
 A target's messages are those that no dataset has in any language. The wrong choices are translations of
 other messages into the same language: with as many placeholders as the right one, and of those the three
-that are closest in length, so that neither gives it away. FOLDER gets a JSON Lines file a target, for
-`task = "choice"` in a configuration and for `m2m score --task choice:FILE`.
+that are closest in length, so that neither gives it away. The file translation_choices.jsonl, which the
+configurations name, is written beside them; `--items` is how many questions a language has at most.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from m2m.setups.rows.gettext import placeholders
 from m2m.setups.text import TextSource
 
 CONFIG = Path(__file__).with_name("translation_smollm2.toml")
+FILE = Path(__file__).with_name("translation_choices.jsonl")
 CHOICES = 4
 #: Keys of a target that say where its data are.
 SOURCE = ("package", "files", "read", "prompt", "letters", "share")
@@ -57,24 +58,25 @@ def _distance(one: str, other: str) -> tuple[int, int]:
     )
 
 
-def main(folder: Path, items: int) -> None:
-    """Write the files and say what they are."""
-    folder.mkdir(parents=True, exist_ok=True)
+def main(items: int) -> None:
+    """Write the file and say what it is."""
     tables = tomllib.loads(CONFIG.read_text(encoding="utf-8"))["setup"]["targets"]
+    rows = []
     for name, table in tables.items():
+        if "task" in table:
+            continue
         source = TextSource.parse({key: table[key] for key in SOURCE}, f"[setup.targets.{name}]")
         found = source.collect(CONFIG.parent, cache_dir()).documents.values()
         made = questions([pair for pair in found if isinstance(pair, Completion)], items)
-        file = folder / f"{name}.jsonl"
-        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), encoding="utf-8")
-        print(f"{file}: {len(made)} questions; the first: {json.dumps(made[0], ensure_ascii=False)}")
+        rows += [{"language": name, **row} for row in made]
+        print(f"{name}: {len(made)} questions; the first: {json.dumps(made[0], ensure_ascii=False)}")
+    FILE.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    print(f"{FILE}: {len(rows)} questions")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--items", type=int, default=128)
-    arguments = parser.parse_args()
-    main(arguments.folder, arguments.items)
+    parser.add_argument("--items", type=int, default=80)
+    main(parser.parse_args().items)

@@ -20,6 +20,10 @@ def spec_of(name):
     return tomllib.loads((EXAMPLES / f"{name}.toml").read_text(encoding="utf-8"))["setup"]
 
 
+def of_catalogues(tables):
+    return [table for table in tables.values() if "task" not in table]
+
+
 def source_of(table):
     keys = ("package", "files", "read", "prompt", "letters", "share")
     return TextSource.parse({key: table[key] for key in keys}, "[example]")
@@ -29,13 +33,13 @@ def source_of(table):
 def test_targets_take_the_messages_that_no_dataset_takes(name):
     spec = spec_of(name)
     trained = max(source_of(table).share[1] for table in spec["datasets"].values())
-    assert all(source_of(table).share[0] >= trained for table in spec["targets"].values())
+    assert all(source_of(table).share[0] >= trained for table in of_catalogues(spec["targets"]))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_fetch_group_is_what_the_configuration_uses(name):
     spec = spec_of(name)
-    tables = [*spec["datasets"].values(), *spec["targets"].values()]
+    tables = [*spec["datasets"].values(), *of_catalogues(spec["targets"])]
     used = {package for table in tables for package in table["package"]}
     assert used | {PACKAGED_MODELS[spec["model"]].package} == set(GROUPS["translation"])
 
@@ -44,6 +48,12 @@ def test_the_small_example_is_a_part_of_the_large_one():
     large, small = (spec_of(name) for name in NAMES)
     assert small["datasets"].items() <= large["datasets"].items()
     assert {**small, "datasets": None} == {**large, "datasets": None}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_questions_are_in_the_file_that_the_script_writes(name):
+    script = runpy.run_path(str(EXAMPLES / "translation_choices.py"))
+    assert EXAMPLES / spec_of(name)["targets"]["right_translation"]["file"] == script["FILE"]
 
 
 def test_wrong_choices_look_like_the_right_one():
