@@ -5,7 +5,8 @@
 A replay is what `m2m run` does for one target: what is trained in any case is seen (merging's pick, all
 datasets, the most similar ones, a random subset), then m trainings follow by `analysis.trust.course`, and the
 best trained mixture is taken. Every seed is another design. Regrets, limits and r's interval are held against
-the run's own truth, the means over its training seeds.
+the run's own truth, the means over its training seeds. A run that chose for several targets at once is
+replayed for their utility first, then for each target that data can be similar to.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,13 @@ from analysis.trust.course import judged, next_round, verdict
 from analysis.trust.landscape import RANDOM
 from m2m.mixture import Mixture
 from m2m.pipeline.run_folder import RunFolder
+from m2m.pipeline.target_utility import METRIC, TargetUtility, utility_of
 from m2m.scoring import most_similar
+from m2m.scoring.table import ScoreTable
 
 HEADER = (
     "target", "m", "seed", "merging's regret", "regret", "expected", "95 % limit", "held", "said within 5 %",
-    "was", "r of all", "r said", "from",
+    "was", "r of all", "r said", "from", "r held",
 )  # fmt: skip
 
 
@@ -75,28 +79,57 @@ def replay(
     return shown(), verdict(judged(shown(), seed=seed))
 
 
+def problems(run: Path) -> Iterator[tuple[list[Landscape], list[str]]]:
+    """Read what a complete run could have chosen for.
+
+    Yields:
+        tuple: All truths, the one that is chosen for first; and the datasets that are most similar to it.
+    """
+    results = RunFolder(run).read_results("similarities", "similarity")
+    similarities, found = results["similarities"], of_run(run)
+    if (utility := utility_of(results)) is not None:
+        by_target = {each.target: each for each in found}
+        yield [_of_utility(run, utility, by_target), *found], results["similarity"]
+    for first in (each for each in found if each.target in similarities):
+        others = (each for each in found if each is not first)
+        yield [first, *others], most_similar(similarities[first.target])
+
+
+def _of_utility(run: Path, utility: TargetUtility, by_target: dict[str, Landscape]) -> Landscape:
+    with ScoreTable(RunFolder(run).table, read_only=True) as table:
+        rows = table.rows(origin="base", split="validation")
+    base = {row.task: row.value for row in rows if row.metric == by_target[row.task].metric}
+    alike = by_target[next(iter(utility.weights))]
+    merged = utility.of({name: by_target[name].merged for name in utility.weights}, base)
+    trained = utility.of({name: by_target[name].measured for name in utility.weights}, base)
+    return Landscape(alike.mixtures, merged, trained[None], target=METRIC, metric=METRIC)
+
+
 def replays(run: Path, trainings: list[int], seeds: int, targets: list[str]) -> Iterator[list[object]]:
     """Replay a complete run, and yield `HEADER`'s values."""
-    found, similarities = of_run(run), RunFolder(run).read_results("similarities")["similarities"]
-    for chosen_for in (each for each in found if not targets or each.target in targets):
-        landscapes = [chosen_for, *(each for each in found if each is not chosen_for)]
-        truth = chosen_for.measured
+    for landscapes, similar in problems(run):
+        first = landscapes[0]
+        if targets and first.target not in targets:
+            continue
+        truth = first.measured
         if np.isnan(truth).any():
             raise SystemExit(f"{run}: not every mixture is trained: wanted a run with validate = true")
-        lost = np.abs(truth - truth[chosen_for.best(truth)])
-        r = np.corrcoef(chosen_for.merged[chosen_for.several], truth[chosen_for.several])[0, 1]
-        merging = lost[chosen_for.best(chosen_for.merged)]
-        similar = most_similar(similarities[chosen_for.target])
-        for most in trainings:
-            for seed in range(seeds):
-                shown, said = replay(landscapes, similar, most, seed)
-                regret, taken = lost[shown[0].best(shown[0].measured)], said["pick"]
-                within, pearson = regret <= 0.05 * np.ptp(truth), said["pearson"]
-                yield [
-                    chosen_for.target, most, seed, merging, regret, taken["regret"], taken["limit"],
-                    regret <= taken["limit"] + 1e-12, taken["within"], within,
-                    r, _interval(pearson), pearson["n"],
-                ]  # fmt: skip
+        lost = np.abs(truth - truth[first.best(truth)])
+        r = np.corrcoef(first.merged[first.several], truth[first.several])[0, 1]
+        for most, seed in product(trainings, range(seeds)):
+            shown, said = replay(landscapes, similar, most, seed)
+            regret, taken = lost[shown[0].best(shown[0].measured)], said["pick"]
+            within, pearson = regret <= 0.05 * np.ptp(truth), said["pearson"]
+            yield [
+                first.target, most, seed, lost[first.best(first.merged)], regret, taken["regret"],
+                taken["limit"], regret <= taken["limit"] + 1e-12, taken["within"], within,
+                r, _interval(pearson), pearson["n"], _holds(pearson, r),
+            ]  # fmt: skip
+
+
+def _holds(estimate: dict[str, float | None], value: float) -> str:
+    low, high = estimate["low"], estimate["high"]
+    return "–" if low is None or high is None else str(low <= value <= high)
 
 
 def _interval(estimate: dict[str, float | None]) -> str:
