@@ -26,7 +26,7 @@ import torch
 from m2m import setups
 from m2m.data import cache_dir
 from m2m.mixture import Mixture
-from m2m.setups.cached_trunk import Windows
+from m2m.setups.kept_activations import Windows
 from m2m.setups.packaged_models import packaged_model
 from m2m.setups.protocol import Batch, Examples, Setup
 from m2m.setups.rows.examples import longest

@@ -15,8 +15,9 @@ from m2m.scoring.tasks import ByteTokens, Tokens
 from m2m.scoring.tasks.judged import JudgedTarget, judged_target
 from m2m.scoring.tasks.scorer import BatchedScorer, Scorer
 from m2m.scoring.tasks.targets import TargetScorer
-from m2m.setups.cached_trunk import CachedTrunkModel, Windows
+from m2m.setups.cached_trunk import CachedTrunkModel
 from m2m.setups.huggingface import HuggingFaceModel
+from m2m.setups.kept_activations import Windows
 from m2m.setups.language import LanguageSetup
 from m2m.setups.load import judged_tables
 from m2m.setups.protocol import Setup, contents_of

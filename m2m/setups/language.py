@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from m2m.errors import ConfigError, DataError
 from m2m.setups import byte_gpt, huggingface, huggingface_options
-from m2m.setups.cached_trunk import CachedTrunkModel, Windows
+from m2m.setups.cached_trunk import CachedTrunkModel
 from m2m.setups.huggingface import HuggingFaceModel
+from m2m.setups.kept_activations import Windows
 from m2m.setups.language_options import TARGET_EXAMPLES
 from m2m.setups.language_spec import BASE, LanguageSpec
 from m2m.setups.packaged_models import packaged_model

@@ -12,7 +12,7 @@ from m2m.scoring.targets import load_targets, tokens_of
 from m2m.scoring.tasks import TextLossScorer
 from m2m.scoring.tasks.generation import EXACT_MATCH, GenerationScorer, Prompt
 from m2m.scoring.tasks.lm_eval_harness import load_harness_tasks
-from m2m.setups import cached_trunk
+from m2m.setups import kept_activations
 from m2m.setups.protocol import load_state, trainable
 
 pytest.importorskip("transformers", reason="needs the extra `huggingface`")
@@ -123,7 +123,7 @@ def test_the_harness_scores_as_with_the_whole_model(root):
 
 def test_a_mixtures_choices_cost_its_top_alone(root, monkeypatch):
     wanted = scores_of_choices(*next(both(root)))
-    monkeypatch.setattr(cached_trunk._Trunk, "run", None)  # whoever calls it now fails
+    monkeypatch.setattr(kept_activations.Trunk, "run", None)  # whoever calls it now fails
     again = targets_of(root, cached=True)
     heads = []
     model = changed_model(again, root)

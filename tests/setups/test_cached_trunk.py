@@ -11,7 +11,7 @@ from m2m import setups
 from m2m.errors import ConfigError, DataError
 from m2m.mixture import Mixture
 from m2m.scoring import TargetScorer, score_model
-from m2m.setups import cached_trunk
+from m2m.setups import kept_activations
 from m2m.setups.protocol import load_state, trainable
 from m2m.training import TrainRecipe, fine_tune
 from m2m.training.recipe import LoraOptions
@@ -117,7 +117,7 @@ def test_the_trunk_runs_once(root, monkeypatch):
                 yield setup.inputs(examples.take(picked))["inputs_embeds"]
 
     first = list(inputs(setup_of(root, cached=True)))
-    monkeypatch.setattr(cached_trunk._Trunk, "run", None)  # whoever calls it now fails
+    monkeypatch.setattr(kept_activations.Trunk, "run", None)  # whoever calls it now fails
     again = setup_of(root, cached=True)
     assert all(map(torch.equal, inputs(again), first))
     assert not again.language_model._kept._others
@@ -131,7 +131,7 @@ def test_windows_that_were_not_foreseen_run_when_they_come_and_are_kept(root, mo
         got = model(input_ids=tokens)
         wanted = whole(input_ids=tokens).logits
         torch.testing.assert_close(got, wanted, rtol=0, atol=ROUNDING * float(wanted.norm()))
-        monkeypatch.setattr(cached_trunk._Trunk, "run", None)  # whoever calls it now fails
+        monkeypatch.setattr(kept_activations.Trunk, "run", None)  # whoever calls it now fails
         assert torch.equal(model(input_ids=tokens), got)
         assert torch.equal(model(**setup.language_model.inputs(tokens)), got)
 
@@ -148,7 +148,7 @@ def test_models_share_what_is_frozen_and_nothing_else(root):
 
 
 def test_memory_for_other_windows_is_bounded(root, monkeypatch):
-    monkeypatch.setattr(cached_trunk, "_MOST_BYTES", 20 * 16 * 4)
+    monkeypatch.setattr(kept_activations, "_MOST_BYTES", 20 * 16 * 4)
     setup = setup_of(root, cached=True)
     model = model_of(setup, root)
     one, two = (torch.arange(20)[None] * step % 256 for step in (3, 5))
@@ -203,7 +203,7 @@ def test_a_model_that_does_more_around_its_blocks_is_refused(tmp_path):
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_runs(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(cached_trunk.shutil, "disk_usage", lambda folder: type("", (), {"free": 10})())
+    monkeypatch.setattr(kept_activations.shutil, "disk_usage", lambda folder: type("", (), {"free": 10})())
     setup = setup_of(root, cached=True, base={"context": 23})
     with pytest.raises(DataError, match=r"needs .* and 10 B are free: lower `limit`"):
         setup.inputs(setup.datasets["one"].take(torch.arange(2)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from m2m.errors import InputError, M2MError
-from m2m.setups.cached_trunk import TopOfModel
+from m2m.setups.top_of_model import TopOfModel
 from m2m.support.arrays import LARGEST_SCORE, Floats
 from m2m.support.process_memory import out_of_memory
 
