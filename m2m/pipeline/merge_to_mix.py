@@ -276,8 +276,8 @@ class _Steps(RunSteps):
         if best == picked:
             return best, f"{beside} none scores better on validation than the one that merging picked"
         return best, (
-            f"{beside} it scores best on validation: {scores[best.label]:.4g}; {picked.label}, which merging "
-            f"picked, has {scores[picked.label]:.4g}"
+            f"{beside} {best.label} scores best on validation: {scores[best.label]:.4g}; {picked.label}, "
+            f"which merging picked, has {scores[picked.label]:.4g}"
         )
 
     def test(self, chosen: Mapping[str, Mixture], step: str) -> dict[str, float]:
