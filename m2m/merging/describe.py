@@ -16,6 +16,7 @@ from m2m.checkpoint.tokenizer import chat_template, vocabulary
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapter import Adapter, is_adapter
 from m2m.merging.recipe.models import read_model
+from m2m.support.checked import checked
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.)")
 #: Settings of config.json that say how large a model is, by whichever of their names is there.
@@ -112,6 +113,7 @@ class ModelInfo:
         return asdict(self)
 
 
+@checked()
 def info(model: str | Path) -> ModelInfo:
     """Say what a model is, from its headers and the small files beside them.
 

@@ -98,7 +98,7 @@ def _stranger(donor: Checkpoint, model: Checkpoint) -> list[str]:
     names = _sample(donor, model)
     with suppress(M2MError):  # what cannot be read, or is not finite, is told by the merge itself
         distance = as_one_vector([*compare_tensors((donor, model), names, threads=1).values()])
-        if distance is not None and distance.relative > FAR:
+        if distance is not None and distance.norm and distance.relative > FAR:
             return [
                 f"{model.path}: lies {distance.relative:.2g} norms away from {donor.path} in a sample of its "
                 "matrices; it seems to stem from another base model, and then their average means nothing"

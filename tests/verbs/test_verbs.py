@@ -45,9 +45,10 @@ def arguments_of(*functions: object) -> set[str]:
 
 @pytest.mark.parametrize("verb", [verb for verb in PROGRAM.verbs if verb not in OF_THE_MACHINE])
 def test_every_option_is_an_argument(verb: str) -> None:
-    known = arguments_of(getattr(m2m, verb), *([m2m.race] if verb == "score" else []))
-    # Functions of their own.
-    known |= {"score": {"race"}, "run": {"dry_run"}}.get(verb, set())
+    function = getattr(m2m, verb.replace("-", "_"))
+    known = arguments_of(function, *([m2m.race] if verb == "score" else []))
+    # Functions of their own, and how much is printed.
+    known |= {"score": {"race"}, "run": {"dry_run"}, "diff": {"all"}}.get(verb, set())
     for action in PROGRAM.verb_parser(verb)._actions:
         if action.dest not in PRINTED and not isinstance(action, argparse._HelpAction):
             assert {action.dest, f"{action.dest}s"} & known, f"m2m.{verb} has no {action.dest}"

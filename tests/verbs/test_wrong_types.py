@@ -20,7 +20,8 @@ from m2m.scoring.tasks import TaskOptions
 from m2m.support.checked import Natural, Positive, checked
 
 #: Verbs about this machine have no function.
-NAMES = [*(name for name in PROGRAM.verbs if name not in ("data", "doctor")), "race", "dry_run"]
+OF_THE_MACHINE = {"data", "doctor"}
+NAMES = [*(verb.replace("-", "_") for verb in PROGRAM.verbs if verb not in OF_THE_MACHINE), "race", "dry_run"]
 VERBS = {name: getattr(m2m, name) for name in NAMES} | {
     f"analysis.{name}": getattr(analysis, name) for name in analysis.__all__
 }

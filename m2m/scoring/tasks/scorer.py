@@ -186,12 +186,14 @@ def output_of(model: nn.Module, batch: TaskBatch, task: str) -> Any:
         What its forward returns.
 
     Raises:
-        InputError: If the module cannot do with such inputs.
+        InputError: If a module of transformers cannot do with such inputs.
     """
     try:
         return model(**batch.inputs)
     except Exception as error:
-        if isinstance(error, M2MError) or out_of_memory(error):
+        # What a module of the user's own does wrong is told with the line of its code.
+        own = not type(model).__module__.startswith("transformers.")
+        if own or isinstance(error, M2MError) or out_of_memory(error):
             raise
         given = ", ".join(f"{name} {[*field.shape]} {field.dtype}" for name, field in batch.inputs.items())
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
