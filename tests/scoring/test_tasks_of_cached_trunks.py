@@ -116,7 +116,7 @@ def test_the_harness_scores_as_with_the_whole_model(root):
     (root / "tasks" / "tiny.yaml").write_text(definition)
     scores = []
     for targets, model in both(root):
-        [task] = load_harness_tasks("tiny", tokens_of(targets.setup), include=root / "tasks")
+        [task] = load_harness_tasks(["tiny"], tokens_of(targets.setup), include=root / "tasks")
         scores.append(task(model).values["acc"])
     assert np.array_equal(*scores)
 
