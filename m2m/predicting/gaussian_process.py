@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ class GaussianModel:
         offset: Mean of the scores.
         unit: Standard deviation of the scores.
         hyper: The hyperparameters. [F + 3]
-        factor: The Cholesky factor of the covariance, as scipy returns it.
         dual: Covariance⁻¹ times the standardised scores. [M]
     """
 
@@ -42,8 +42,15 @@ class GaussianModel:
     offset: float
     unit: float
     hyper: Floats
-    factor: Any
     dual: Floats
+
+    @cached_property
+    def factor(self) -> Any:
+        """The Cholesky factor of the covariance, as scipy returns it; made when it is first asked for."""
+        from scipy.linalg import cho_factor
+
+        posterior = _Posterior(self.points, self.dual, self.hyper)
+        return cho_factor(posterior.covariance(self.hyper), lower=True)
 
     def predict(self, x: Floats) -> Floats:
         """Posterior means [M] at mixtures [M, N] (Rasmussen & Williams 2006, eq. 2.25)."""
@@ -97,7 +104,7 @@ class GaussianProcess:
         made = self.features(x)
         raw = made(x)
         centre, scale = centre_and_scale(raw)
-        points, offset, unit = (raw - centre) / scale, float(y.mean()), float(y.std())
+        points, offset, unit = np.ascontiguousarray((raw - centre) / scale), float(y.mean()), float(y.std())
         z = (y - offset) / unit
         n = points.shape[1]
         prior = np.r_[np.full(n, 0.5 * np.log(n) + 0.5), 0.0, -5.0, -3.0]
@@ -116,7 +123,7 @@ class GaussianProcess:
             raise FitError("its covariance matrix is not positive definite")
         factor = cho_factor(posterior.covariance(found.x), lower=True)
         dual = cho_solve(factor, z)
-        return GaussianModel(made, points, centre, scale, offset, unit, found.x, factor, dual)
+        return GaussianModel(made, points, centre, scale, offset, unit, found.x, dual)
 
 
 def _matern(left: Floats, right: Floats, hyper: Floats, smooth: Floats, slope: Floats) -> None:

@@ -246,9 +246,7 @@ def families_for(model: str, rows: int, domains: int, fold_count: int) -> list[F
     Raises:
         InputError: If rows are too few, or a library is missing; says what helps.
     """
-    missing = [module for module in ("sklearn", "lightgbm", "threadpoolctl") if find_spec(module) is None]
-    if missing:
-        raise InputError(f"predictors need {missing[0]}, which is not installed: pip install 'm2m[search]'")
+    require_libraries()
     if rows < max(_FEWEST, fold_count):
         raise InputError(
             f"got {rows} scored mixtures, wanted at least {max(_FEWEST, fold_count)}: "
@@ -257,6 +255,13 @@ def families_for(model: str, rows: int, domains: int, fold_count: int) -> list[F
     if model == AUTO:
         return _able(rows, domains, fold_count)
     return [_checked(family(model), rows, domains, fold_count)]
+
+
+def require_libraries() -> None:
+    """Refuse to go on where a library is missing that predictors need."""
+    missing = [module for module in ("sklearn", "lightgbm", "threadpoolctl") if find_spec(module) is None]
+    if missing:
+        raise InputError(f"predictors need {missing[0]}, which is not installed: pip install 'm2m[search]'")
 
 
 def slow_families(model: str, rows: int, domains: int) -> list[str]:

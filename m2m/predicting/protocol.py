@@ -122,6 +122,11 @@ class WeightedModels:
     weights: Floats
     models: Sequence[Model]
 
+    def used(self) -> WeightedModels:
+        """The same without the models of weight zero."""
+        kept = [model for weight, model in zip(self.weights, self.models, strict=True) if weight > 0]
+        return WeightedModels(self.weights[self.weights > 0], kept)
+
     def predict(self, x: Floats) -> Floats:
         """Scores [M] of mixtures [M, N]."""
         total = np.zeros(len(x))

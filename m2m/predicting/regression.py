@@ -25,22 +25,64 @@ PENALTIES = np.logspace(-5, 4, 28)
 _AT_ONCE = 2**24
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Weights as they are."""
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Features [M, N] of mixtures [M, N]."""
+        return weights
+
+
+@dataclass(frozen=True)
+class Roots:
+    """√x."""
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Features [M, N] of mixtures [M, N]."""
+        return np.sqrt(weights)
+
+
+@dataclass(frozen=True)
+class WithLogarithms:
+    """x and log(x + floor).
+
+    Attributes:
+        floor: What is added, above 0.
+    """
+
+    floor: float
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Features [M, 2N] of mixtures [M, N]."""
+        return np.hstack([weights, np.log(weights + self.floor)])
+
+
+@dataclass(frozen=True)
+class Products:
+    """x_i and x_i·x_j (i < j)."""
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Features [M, N(N + 1)/2] of mixtures [M, N]."""
+        first, second = np.triu_indices(weights.shape[1], k=1)
+        return np.hstack([weights, weights[:, first] * weights[:, second]])
+
+
 def plain(x: Floats) -> Features:
     """Weights as they are, N a mixture: what a mean of experts depends on, to first order."""
-    return lambda weights: weights
+    return Plain()
 
 
 def roots(x: Floats) -> Features:
     """√x, N a mixture: spreads small weights without a floor, so that zeros stay zeros."""
-    return np.sqrt
+    return Roots()
 
 
 def with_logarithms(x: Floats) -> Features:
     """Weights and log(x + floor), 2N a mixture, the floor being half the smallest positive weight of `x`."""
     # Where zeros are real, log x alone is not defined; half the smallest weight is what a table that was
     # rounded to that weight cannot tell from zero.
-    floor = float(x[x > 0].min()) / 2
-    return lambda weights: np.hstack([weights, np.log(weights + floor)])
+    return WithLogarithms(float(x[x > 0].min()) / 2)
 
 
 def with_products(x: Floats) -> Features:
@@ -48,8 +90,7 @@ def with_products(x: Floats) -> Features:
     rows, count = x.shape[0], x.shape[1] * (x.shape[1] + 1) // 2
     if rows * count > MOST_PRODUCTS:
         raise FitError(f"{count} products each are {rows * count} numbers, it takes at most {MOST_PRODUCTS}")
-    first, second = np.triu_indices(x.shape[1], k=1)
-    return lambda weights: np.hstack([weights, weights[:, first] * weights[:, second]])
+    return Products()
 
 
 @dataclass(frozen=True)
@@ -60,13 +101,15 @@ class Standardised:
         features: Mixture weights to features.
         centre: Mean of each feature where it was fitted. [F]
         scale: Standard deviation of each, 1 where a feature never changes. [F]
-        regression: A fitted scikit-learn regressor.
+        coefficients: One a standardised feature. [F]
+        intercept: The score where all of these are 0.
     """
 
     features: Features
     centre: Floats
     scale: Floats
-    regression: Any
+    coefficients: Floats
+    intercept: float
 
     def predict(self, x: Floats) -> Floats:
         """Scores [M] of mixtures [M, N]."""
@@ -75,8 +118,8 @@ class Standardised:
         return np.concatenate(parts)
 
     def _predict(self, x: Floats) -> Floats:
-        scaled = (self.features(x) - self.centre) / self.scale
-        return np.asarray(self.regression.predict(scaled), dtype=np.float64)
+        scores: Floats = (self.features(x) - self.centre) / self.scale @ self.coefficients + self.intercept
+        return scores
 
 
 @dataclass(frozen=True)
@@ -132,4 +175,6 @@ def _standardised(features: FeatureMap, x: Floats, y: Floats, regression: Any) -
     made = features(x)
     raw = made(x)
     centre, scale = centre_and_scale(raw)
-    return Standardised(made, centre, scale, regression.fit((raw - centre) / scale, y))
+    fitted = regression.fit((raw - centre) / scale, y)
+    coefficients = np.array(fitted.coef_, dtype=np.float64)
+    return Standardised(made, centre, scale, coefficients, float(fitted.intercept_))

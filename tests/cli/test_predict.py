@@ -68,6 +68,30 @@ def test_several_tables_are_predicted_by_one_fit(
     assert not (tmp_path / "one.csv").exists()
 
 
+def test_a_saved_predictor_predicts_the_same_file(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y = tables
+    saved, outs = tmp_path / "p.json", (tmp_path / "a.csv", tmp_path / "b.csv")
+    fit = ("--mixtures", x, "--scores", y, "--target", "metric/a_val_loss", "--model", "ridge-log")
+    assert run(*fit, "--save", saved, "--at", x, "--out", outs[0]) == 0
+    assert f"{saved}: the predictor, for --load\n" in capsys.readouterr().out
+    assert run("--load", saved, "--at", x, "--out", outs[1], "--json") == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert (outcome["target"], outcome["model"], outcome["mixtures"]) == (
+        "metric/a_val_loss",
+        "ridge-log",
+        60,
+    )
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+    assert run("--load", saved) == 0
+    assert "CROSS-VALIDATED SPEARMAN" in capsys.readouterr().out
+    assert run("--load", saved, "--seed", "1", "--cv", "3") == 2
+    assert "leave out --cv and --seed" in capsys.readouterr().err
+    assert run(*fit, "--save", x) == 2
+    assert "is an input" in capsys.readouterr().err
+
+
 def test_cross_validation_alone(tables: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     x, y = tables
     argv = ("--mixtures", x, "--scores", y, "--target", "metric/b_val_loss", "--model", "ridge", "--cv", "4")

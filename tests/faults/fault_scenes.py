@@ -355,7 +355,7 @@ WRITERS = [
         "predict",
         make_table,
         ("m2m", "predict", "--mixtures", "x.csv", "--scores", "y.csv", "--target", "loss", "--model",
-         "ridge-log", "--at", "x.csv", "--out", "pred.csv"),
+         "ridge-log", "--at", "x.csv", "--out", "pred.csv", "--save", "predictor.json"),
     ),
     Scene("init", make_texts, ("m2m", "init", "new", "--data", "a.jsonl", "b.jsonl", "--target", "c.jsonl")),
     Scene("export", make_table, ("m2m", "export", "mixture.json", "--to", "csv", "--out", "c.csv")),

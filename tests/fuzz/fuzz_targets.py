@@ -23,6 +23,7 @@ from m2m.merging import engine
 from m2m.merging.compiled import compile_plan
 from m2m.merging.plan.plan import MergePlan
 from m2m.pipeline import config
+from m2m.predicting.saved import load_predictor
 from m2m.predicting.tables import read_table
 
 #: What m2m refuses although the safetensors library reads it, by a part of the message.
@@ -133,6 +134,13 @@ def mixtures(content: bytes) -> None:
         read_table(written("x.csv", content), None)
 
 
+def predictor(content: bytes) -> None:
+    """A fitted predictor, as `m2m predict --load` reads it."""
+    with suppress(M2MError):
+        load_predictor(written("predictor.json", content))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (header, recipe, configuration, candidates, scores, mixtures)
+    target.__name__: target
+    for target in (header, recipe, configuration, candidates, scores, mixtures, predictor)
 }
