@@ -123,6 +123,19 @@ class OverlapMergePass(StreamPass):
         allow_nonfinite: bool,
     ) -> None: ...
 
+class AgreementPass(StreamPass):
+    """Adds what several experts have a stake in."""
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        first: int,
+        agreement: str,
+        *,
+        tensors: Sequence[tuple[float, int, Sequence[float]]],
+        allow_nonfinite: bool,
+    ) -> None: ...
+
 class GramPass(StreamPass):
     """Looks at inner products of points; if wanted at their signs."""
 

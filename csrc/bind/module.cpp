@@ -2,15 +2,16 @@
 #include <pybind11/pybind11.h>
 
 namespace m2m {
-void register_merge(pybind11::module_& module);    // bind/merge.cpp
-void register_lora(pybind11::module_& module);     // bind/lora.cpp
-void register_plan(pybind11::module_& module);     // bind/plan.cpp
-void register_device(pybind11::module_& module);   // bind/device.cpp: before passes
-void register_stream(pybind11::module_& module);   // bind/stream.cpp: before all that adds passes
-void register_gram(pybind11::module_& module);     // bind/gram.cpp
-void register_overlap(pybind11::module_& module);  // bind/overlap.cpp
-void register_select(pybind11::module_& module);   // bind/select.cpp
-void register_mapped(pybind11::module_& module);   // bind/mapped.cpp
+void register_merge(pybind11::module_& module);      // bind/merge.cpp
+void register_lora(pybind11::module_& module);       // bind/lora.cpp
+void register_plan(pybind11::module_& module);       // bind/plan.cpp
+void register_device(pybind11::module_& module);     // bind/device.cpp: before passes
+void register_stream(pybind11::module_& module);     // bind/stream.cpp: before all that adds passes
+void register_gram(pybind11::module_& module);       // bind/gram.cpp
+void register_overlap(pybind11::module_& module);    // bind/overlap.cpp
+void register_agreement(pybind11::module_& module);  // bind/agreement.cpp
+void register_select(pybind11::module_& module);     // bind/select.cpp
+void register_mapped(pybind11::module_& module);     // bind/mapped.cpp
 }  // namespace m2m
 
 PYBIND11_MODULE(_core, module) {
@@ -22,6 +23,7 @@ PYBIND11_MODULE(_core, module) {
   m2m::register_stream(module);
   m2m::register_gram(module);
   m2m::register_overlap(module);
+  m2m::register_agreement(module);
   m2m::register_select(module);
   m2m::register_mapped(module);
 }

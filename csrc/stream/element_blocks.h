@@ -32,4 +32,17 @@ M2M_INLINE void in_blocks(const ElementWork& work, Body&& body) {
   }
 }
 
+// The task vectors of one block. Each is rounded once, to the type inputs are summed in.
+template <class In>
+struct TaskVectors {
+  const ChunkView& chunk;
+  std::int64_t from;
+
+  M2M_INLINE double operator()(std::size_t n, int i) const {
+    const Accumulation<In> tau = load(input(1 + n)[i]) - load(input(0)[i]);
+    return tau;
+  }
+  M2M_INLINE const In* input(std::size_t n) const { return static_cast<const In*>(chunk.inputs[n]) + from; }
+};
+
 }  // namespace m2m

@@ -10,22 +10,9 @@
 namespace m2m {
 namespace {
 
-// The task vectors of one block. Each is rounded once, to the type inputs are summed in.
-template <class In>
-struct Vectors {
-  const ChunkView& chunk;
-  std::int64_t from;
-
-  M2M_INLINE double operator()(std::size_t n, int i) const {
-    const Accumulation<In> tau = load(input(1 + n)[i]) - load(input(0)[i]);
-    return tau;
-  }
-  M2M_INLINE const In* input(std::size_t n) const { return static_cast<const In*>(chunk.inputs[n]) + from; }
-};
-
 // moving[i] = how many experts move element i
 template <class In>
-M2M_INLINE void count_moving(const Vectors<In>& tau, const OverlapTensor& rule, int count, std::int32_t* moving) {
+M2M_INLINE void count_moving(const TaskVectors<In>& tau, const OverlapTensor& rule, int count, std::int32_t* moving) {
   std::fill_n(moving, count, 0);
   for (std::size_t n = 0; n < rule.gains.size(); ++n)
     for (int i = 0; i < count; ++i) moving[i] += std::fabs(tau(n, i)) > rule.epsilon;
@@ -36,7 +23,7 @@ M2M_INLINE void look_at_overlap_body(const ChunkView& chunk, const OverlapTensor
   dispatch(chunk.dtype, [&](auto tag) __attribute__((always_inline)) {
     for (std::int64_t from = 0; from < chunk.count; from += kElementBlock) {
       const int count = static_cast<int>(std::min<std::int64_t>(kElementBlock, chunk.count - from));
-      const Vectors<typename decltype(tag)::type> tau{chunk, from};
+      const TaskVectors<typename decltype(tag)::type> tau{chunk, from};
       count_moving(tau, rule, count, moving);
       for (std::size_t n = 0; n < rule.gains.size(); ++n) {
         std::int32_t moved = 0, alone = 0;
@@ -58,7 +45,7 @@ M2M_INLINE void merge_overlap_body(const ElementWork& work, const OverlapTensor&
   alignas(64) std::int32_t moving[kElementBlock];
   alignas(64) double sums[kElementBlock];
   in_blocks(work, [&](auto tag, std::int64_t from, int count, double* result) __attribute__((always_inline)) {
-    const Vectors<typename decltype(tag)::type> tau{work.chunk, from};
+    const TaskVectors<typename decltype(tag)::type> tau{work.chunk, from};
     count_moving(tau, rule, count, moving);
     std::fill_n(sums, count, 0.0);
     for (std::size_t n = 0; n < rule.gains.size(); ++n) {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from m2m import _core
 from m2m._core import (
+    AgreementPass,
     ExpertSpec,
     FisherPass,
     GramPass,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from m2m.merging.plan.tensors import PlanNumbers
 
 __all__ = [
+    "AgreementPass",
     "ExpertSpec",
     "FisherPass",
     "GramPass",

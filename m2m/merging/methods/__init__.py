@@ -7,7 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from m2m.errors import ConfigError, RecipeError
-from m2m.merging.methods import angles, element_weights, linear, mixing, overlap, sce, swaps, task_vectors
+from m2m.merging.methods import (
+    agreement,
+    angles,
+    element_weights,
+    linear,
+    mixing,
+    overlap,
+    sce,
+    swaps,
+    task_vectors,
+)
 from m2m.merging.methods.gram import Gram, GramSum
 from m2m.merging.methods.parameters import Parameter, Settings, Value, flag, number
 from m2m.merging.methods.spec import Inputs, Method, settings_of
@@ -145,5 +155,5 @@ def get(name: str) -> Method:
     raise RecipeError(f"merge_method: {name!r} is unknown{hint} there are: {', '.join(METHODS)}")
 
 
-for _family in (linear, angles, task_vectors, sce, overlap, swaps, mixing, element_weights):
+for _family in (linear, angles, task_vectors, sce, overlap, agreement, swaps, mixing, element_weights):
     METHODS.update({_method.name: _method for _method in _family.METHODS})

@@ -40,6 +40,8 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, list[Any]]]] = [
     ("della_linear", 2, {}, {"weight": [0.4, 0.7], "density": [0.6, 0.8], "epsilon": [0.1, 0.05]}),
     ("sce", 3, {"select_topk": 0.5}, {}),
     ("ramplus_tl", 3, {"epsilon": 0.01, "alpha": 2}, {}),
+    ("consensus", 3, {}, {"tall_lambda": [0.4, 0.6, 0.2]}),
+    ("emr_unified", 2, {}, {}),
     ("model_stock", 3, {}, {}),
     ("slerp", 1, {"t": 0.3}, {}),
     ("karcher", 3, {}, {}),

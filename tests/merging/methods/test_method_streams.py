@@ -35,6 +35,9 @@ CASES: list[tuple[str, int, bool, dict[str, Any], dict[str, list[Any]]]] = [
     ("ram", 1, True, {}, {}),
     ("ramplus_tl", 4, True, {"epsilon": 0.08, "alpha": 1.5, "r": 0.3}, {}),
     ("ramplus_tl", 2, True, {"epsilon": 0}, {}),
+    ("consensus", 3, True, {"k": 2, "lambda": 0.7}, {"tall_lambda": [0.4, 1.0, 0.0]}),
+    ("consensus", 1, True, {"k": 1}, {}),
+    ("emr_unified", 4, True, {"lambda": 0.3}, {}),
     ("adam_merge", 3, True, {"eps": 1e-4}, {"weight": [0.2, 0.0, 0.5]}),
 ]
 SHAPES = st.sampled_from([(), (0,), (1,), (17, 0), (3, 70), (20, 33), (5, 4, 3, 1), (4099,), (2, 300)])

@@ -40,11 +40,14 @@ def test_ram_by_hand() -> None:
 
 
 def test_ramplus_by_hand() -> None:
-    base = torch.zeros(4)
-    a, b = torch.tensor([2.0, 1.0, -1.0, 0.0]), torch.tensor([4.0, 0.0, 0.0, 0.0])
-    # a moves one element with b and two alone: 1/2. b moves none alone.
-    assert run("ramplus_tl", [a, b], base, r=0.5, alpha=1).tolist() == [3.0, 1.25, -1.25, 0.0]
-    assert run("ramplus_tl", [a, b], base, r=0.5, alpha=0.25).tolist() == [3.0, 1.125, -1.125, 0.0]
+    base = torch.zeros(5)
+    a, b = torch.tensor([2.0, 1.0, -1.0, 0.0, 0.0]), torch.tensor([4.0, 0.0, 0.0, 0.0, -2.0])
+    # One element is shared; a moves two alone, so 1/2, and b one.
+    assert run("ramplus_tl", [a, b], base, r=0.5, alpha=1).tolist() == [3.0, 1.25, -1.25, 0.0, -3.0]
+    assert run("ramplus_tl", [a, b], base, r=0.5, alpha=0.25).tolist() == [3.0, 1.125, -1.125, 0.0, -2.25]
+    # c moves nothing alone: nothing to scale, and nothing to divide by.
+    c = torch.tensor([6.0, 0.0, 0.0, 0.0, 0.0])
+    assert run("ramplus_tl", [a, c], base, r=0.5, alpha=1).tolist() == [4.0, 1.25, -1.25, 0.0, 0.0]
 
 
 @given(st.integers(0, 999), st.integers(1, 5), st.floats(0, 1))
