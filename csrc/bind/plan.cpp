@@ -14,7 +14,7 @@ namespace m2m {
 
 namespace {
 
-constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 11, kAdaptedNumbers = 11, kGatheredNumbers = 5,
+constexpr std::size_t kTensorNumbers = 3, kPlaceNumbers = 3, kProductNumbers = 13, kAdaptedNumbers = 11, kGatheredNumbers = 5,
                       kRunNumbers = 3, kTermNumbers = 2;
 
 template <class T = std::int64_t>
@@ -42,7 +42,7 @@ std::vector<LoraProduct> to_products(const py::buffer& buffer) {
   const auto numbers = to_rows(buffer, kProductNumbers, "products");
   for (std::size_t i = 0; i < numbers.size(); i += kProductNumbers) {
     const std::int64_t* row = &numbers[i];
-    products.push_back({row[0], row[1], row[2], {to_place(row + 3), row[6] != 0}, {to_place(row + 7), row[10] != 0}});
+    products.push_back({row[0], row[1], row[2], {to_place(row + 3), row[6], row[7]}, {to_place(row + 8), row[11], row[12]}});
   }
   return products;
 }
@@ -87,8 +87,8 @@ std::vector<RowTerm> to_terms(const py::buffer& buffer) {
 }
 
 // tensors: rule, count, n_inputs; inputs and outputs: file (-1 for a product, -2 for an adapted input, -3 for a gathered one),
-// offset (or the number of what is formed), dtype; products: rows, columns and rank, then file, offset, dtype and whether it is
-// transposed, of the left and the right factor; adapted: file, offset and dtype of the base, of what is added, whose factors
+// offset (or the number of what is formed), dtype; products: rows, columns and rank, then file, offset, dtype, row step and
+// column step of the left and the right factor; adapted: file, offset and dtype of the base, of what is added, whose factors
 // are `scales`, and of magnitudes, then whether these are given and whether they are those of columns; gathered: width, then
 // first and number of its row_runs (first, source, row) and of its row_sources (-4 for a row in `constants`); row_terms:
 // source, row.

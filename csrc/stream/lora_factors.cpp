@@ -16,11 +16,23 @@ namespace {
 
 constexpr std::int64_t kPiece = 8192;  // elements read at a time
 
-// Puts elements [start, start + count) of a matrix stored as [columns, rows] where they belong in [rows, columns].
-void scatter(const char* piece, std::int64_t start, std::int64_t count, std::int64_t rows, std::int64_t columns,
-             std::int64_t size, char* into) {
-  for (std::int64_t e = start; e < start + count; ++e, piece += size)
-    std::memcpy(into + (e % rows * columns + e / rows) * size, piece, size);
+// Elements on two axes, the further apart of which is `far`: how many, how far apart in the file, and in the matrix.
+struct Axis {
+  std::int64_t length;
+  std::int64_t step;
+  std::int64_t into;
+};
+
+// Puts what lies in elements [start, start + count) of the file where it belongs in the matrix.
+void scatter(const char* piece, std::int64_t start, std::int64_t count, const Axis& far, const Axis& near, std::int64_t size,
+             char* into) {
+  const std::int64_t last = std::min(far.length - 1, (start + count - 1) / far.step);
+  for (std::int64_t i = start / far.step; i <= last; ++i) {
+    const std::int64_t begin = start - i * far.step;  // of the piece, counted from this row or column on
+    const std::int64_t first = begin <= 0 ? 0 : (begin + near.step - 1) / near.step;
+    for (std::int64_t k = first; k < near.length && k * near.step < begin + count; ++k)
+      std::memcpy(into + (i * far.into + k * near.into) * size, piece + (k * near.step - begin) * size, size);
+  }
 }
 
 // Calls with the elements that lie in one row: their row, their first column, and how many they are from which one on.
@@ -71,14 +83,18 @@ std::unique_ptr<char[]> LoraFactors::load(const LoraProduct& product, LoraSide s
   const LoraFactor& factor = is_left ? product.left : product.right;
   const std::int64_t rows = is_left ? product.rows : product.rank, columns = is_left ? product.rank : product.columns;
   const Dtype dtype = product.storage();
-  const std::int64_t elements = rows * columns, size = size_of(dtype);
-  std::unique_ptr<char[]> matrix(new char[elements * size]);
+  const std::int64_t size = size_of(dtype);
+  const Axis row{rows, factor.row_step, columns}, column{columns, factor.column_step, 1};
+  const Axis far = row.step >= column.step ? row : column, near = row.step >= column.step ? column : row;
+  const bool in_order = column.step == 1 && (row.step == columns || rows == 1);
+  const std::int64_t elements = (rows - 1) * row.step + (columns - 1) * column.step + 1;
+  std::unique_ptr<char[]> matrix(new char[rows * columns * size]);
   alignas(8) char piece[kPiece * 8];
   for (std::int64_t start = 0; start < elements; start += kPiece) {
     const std::int64_t count = std::min(kPiece, elements - start);
-    char* into = factor.transposed ? piece : matrix.get() + start * size;
+    char* into = in_order ? matrix.get() + start * size : piece;
     read_wide(factor.place, side, start, count, dtype, into, n);
-    if (factor.transposed) scatter(piece, start, count, rows, columns, size, matrix.get());
+    if (!in_order) scatter(piece, start, count, far, near, size, matrix.get());
   }
   return matrix;
 }

@@ -25,10 +25,12 @@ struct Place {
   bool operator==(const Place& other) const { return file == other.file && offset == other.offset && dtype == other.dtype; }
 };
 
-// One factor of a product, as it lies in a file.
+// One factor of a product, as it lies in a file: its first element, and how many elements further the next row and the next
+// column are. Rows and columns may be exchanged, or lie among those of other factors.
 struct LoraFactor {
   Place place;
-  bool transposed;  // stored with rows and columns exchanged
+  std::int64_t row_step;
+  std::int64_t column_step;
 };
 
 enum class LoraSide : int { left, right, magnitudes };

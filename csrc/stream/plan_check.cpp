@@ -27,12 +27,19 @@ bool is_place(const Place& place, std::size_t n_files, std::int64_t elements) {
          is_within(place.offset, 0, most_bytes) && elements <= (most_bytes - place.offset) / widest_element;
 }
 
+// The steps lead to different elements, in the order of one axis, then the other.
+bool is_factor(const LoraFactor& factor, const StreamPlan& plan, std::int64_t rows, std::int64_t columns) {
+  const std::int64_t row = factor.row_step, column = factor.column_step;
+  if (!is_within(row, 1, most_edge) || !is_within(column, 1, most_edge)) return false;
+  const bool apart = row >= column ? row > (columns - 1) * column : column > (rows - 1) * row;
+  if (!apart || (rows - 1) * row > most_bytes / widest_element) return false;
+  return is_place(factor.place, plan.input_files.size(), (rows - 1) * row + (columns - 1) * column + 1);
+}
+
 void check_product(const LoraProduct& product, const StreamPlan& plan, std::size_t t) {
   for (const std::int64_t edge : {product.rows, product.columns, product.rank})
     require(is_within(edge, 1, most_edge), "a product has an edge out of range", t);
-  const std::size_t n_files = plan.input_files.size();
-  const std::int64_t left = product.rows * product.rank, right = product.rank * product.columns;
-  require(is_place(product.left.place, n_files, left) && is_place(product.right.place, n_files, right),
+  require(is_factor(product.left, plan, product.rows, product.rank) && is_factor(product.right, plan, product.rank, product.columns),
           "a factor lies out of range", t);
   require(plan.tensors[t].rule == Rule::merge, "only merged tensors have products", t);
   require(product.rows * product.columns == plan.tensors[t].count, "a product does not fit its tensor", t);

@@ -206,10 +206,10 @@ def join_adapters(
     # `weights` are α by tensor of the base model, each [N]. CheckpointError if an adapter holds whole tensors
     # or biases; RecipeError if nothing is left to join.
     for expert in experts:
-        if expert.adapter.config.dora:
+        if expert.adapter.config.dora or expert.adapter.config.parameters:
             raise CheckpointError(
-                f"{expert.adapter.config.path}: DoRA scales rows of the whole weight, which is no product of "
-                "factors: write a model instead"
+                f"{expert.adapter.config.path}: scales rows (use_dora) or adapts fused parameters "
+                "(target_parameters), which is no product of two factors: write a model instead"
             )
         for name in (*expert.adapter.full, *expert.adapter.biases):
             raise CheckpointError(

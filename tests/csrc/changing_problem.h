@@ -92,7 +92,7 @@ class ChangingProblem {
     std::int64_t least = shape.count();
     if (adapter) {
       plan.products.push_back(
-          {shape.rows, shape.columns, rank, {{1, 0, dtype}, false}, {{1, shape.rows * rank * 8, dtype}, true}});
+          {shape.rows, shape.columns, rank, {{1, 0, dtype}, rank, 1}, {{1, shape.rows * rank * 8, dtype}, 1, rank}});
       plan.inputs[1] = {product_input, 0, Dtype::f64};
       least = std::max(least, 4 * (shape.rows + shape.columns) * rank);  // of the narrowest type, and the gap
     }

@@ -229,9 +229,9 @@ class StreamProblem {
 
   Place add_product(int file, std::int64_t rows, std::int64_t columns, std::vector<double>& values) {
     const std::int64_t rank = 1 + pick(3);
-    LoraProduct product{rows, columns, rank, {end_of(file, pick_dtype()), false}, {}};
+    LoraProduct product{rows, columns, rank, {end_of(file, pick_dtype()), rank, 1}, {}};
     const std::vector<double> left = append_numbers(file, product.left.place.dtype, rows * rank);
-    product.right = {end_of(file, pick_dtype()), false};
+    product.right = {end_of(file, pick_dtype()), columns, 1};
     const std::vector<double> right = append_numbers(file, product.right.place.dtype, rank * columns);
     plan.products.push_back(product);
     values.assign(rows * columns, -0.0);

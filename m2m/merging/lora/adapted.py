@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.checks import has_token_rows, head_ties, same_bytes
 from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.layout import Part
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
-from m2m.merging.lora.additions import Addition, Product
+from m2m.merging.lora.additions import Addition, Product, first_rows
 from m2m.merging.lora.base_name import check_base
+from m2m.merging.lora.fused import FusedFactors, fused_factors
 from m2m.merging.lora.layout import is_stored_transposed
-from m2m.merging.lora.module_names import stored_names
+from m2m.merging.lora.module_names import module_parts
 from m2m.merging.lora.names import match_tensors
 
 if TYPE_CHECKING:
@@ -67,9 +69,17 @@ class AdaptedCheckpoint(Checkpoint):
         return head_ties(self.base)
 
     @cached_property
+    def _parts(self) -> tuple[Part, ...]:
+        return module_parts(self.base)
+
+    @cached_property
+    def _fused(self) -> Mapping[str, FusedFactors]:
+        return fused_factors(self.adapter, self._parts)
+
+    @cached_property
     def _names(self) -> dict[str, str]:
         # The base model's name, stored or tied, of every tensor that the adapter changes.
-        wanted = [f"{module}.weight" for module in self.adapter.factors]
+        wanted = [f"{module}.weight" for module in self.adapter.factors if module not in self._fused]
         wanted += [f"{module}.bias" for module in self.adapter.biases]
         wanted += self.adapter.full
         tied = {name: name for name in wanted if name in self._ties}
@@ -77,7 +87,7 @@ class AdaptedCheckpoint(Checkpoint):
         try:
             return tied | match_tensors(rest, self.base.names, self.adapter.file, self.base.path)
         except CheckpointError:
-            names = stored_names(self.base)
+            names = {part.target: part.stored for part in self._parts if not any(part.start)}
             if names.keys() >= set(rest):
                 return tied | {name: names[name] for name in rest}
             raise
@@ -147,6 +157,8 @@ class AdaptedCheckpoint(Checkpoint):
         """
         found: dict[str, tuple[str, Factors]] = {}
         for module, factors in self.adapter.factors.items():
+            if module in self._fused:
+                continue
             name = self._names[f"{module}.weight"]
             name = self._ties.get(name, name)
             if name in found:
@@ -167,6 +179,8 @@ class AdaptedCheckpoint(Checkpoint):
         found: dict[str, Addition] = {}
         for name, (module, factors) in self.modules.items():
             found[name] = Addition(self._product(name, module, factors), factors.scale, factors.magnitudes)
+        for fused in self._fused.values():
+            found |= fused.additions(self.tensors)
         for module, (bias, scale) in self.adapter.biases.items():
             name = self._names[f"{module}.bias"]
             _check_shape(bias, self.tensors[name])
@@ -219,12 +233,6 @@ class AdaptedCheckpoint(Checkpoint):
             return addition.on(info, info.dtype).form()
         tensor = read_tensor(info)
         return sum_inputs([tensor], [1.0], tensor.dtype)
-
-
-def first_rows(info: TensorInfo, rows: int, start: int = 0) -> TensorInfo:
-    """Where some rows of a stored tensor lie: `rows` of them, from `start` on."""
-    row = info.nbytes // info.shape[0]
-    return info._replace(shape=(rows, *info.shape[1:]), offset=info.offset + start * row, nbytes=rows * row)
 
 
 def _check_shape(own: TensorInfo, base: TensorInfo) -> None:

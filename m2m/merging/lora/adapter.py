@@ -165,7 +165,8 @@ class Adapter:
                     f"{where}: {info.name!r} is {info.dtype}; wanted {', '.join(sorted(MERGEABLE))}"
                 )
         wanted = self.config.rank_of(module)
-        if not a.shape[0] == b.shape[1] == wanted:
+        fused = bool(self.config.parameters) and a.shape[0] % wanted == 0  # a factor for each expert
+        if a.shape[0] != b.shape[1] or (a.shape[0] != wanted and not fused):
             raise CheckpointError(
                 f"{where}: A is {list(a.shape)} and B {list(b.shape)}; {NAME} says rank {wanted}"
             )

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 TENSORS_AT_ONCE = 2
 
 
+def first_rows(info: TensorInfo, rows: int, start: int = 0) -> TensorInfo:
+    """Where some rows of a stored tensor lie: `rows` of them, from `start` on."""
+    row = info.nbytes // info.shape[0]
+    return info._replace(shape=(rows, *info.shape[1:]), offset=info.offset + start * row, nbytes=rows * row)
+
+
 class Product(NamedTuple):
     """What an adapter adds to one tensor, before its scale: P = left · right, in float64.
 
@@ -32,11 +38,28 @@ class Product(NamedTuple):
     right: TensorInfo
     #: Whether both are stored with rows and columns exchanged.
     transposed: bool
+    #: Which columns of what is stored are the left factor's: each `every`-th from `first` on. Fused experts
+    #: of a mixture have one factor, in which term k of expert e is column k · every + e.
+    first: int = 0
+    every: int = 1
 
     @property
     def rank(self) -> int:
         """Number of terms r."""
-        return self.left.shape[0 if self.transposed else 1]
+        return self.right.shape[1 if self.transposed else 0]
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Read both: [rows, r] and [r, columns]."""
+        left, right = read_tensor(self.left), read_tensor(self.right)
+        return (left.T, right.T) if self.transposed else (left[:, self.first :: self.every], right)
+
+    def places(self) -> tuple[tuple[TensorInfo, int, int], ...]:
+        """Where both lie: from which element on, and elements to the next row and to the next column."""
+        left, right = self.left, self.right
+        if self.transposed:
+            return (left, 1, left.shape[1]), (right, 1, right.shape[1])
+        start = left._replace(offset=left.offset + self.first * SIZES[left.dtype])
+        return (start, left.shape[1], self.every), (right, right.shape[1], 1)
 
     @property
     def dtype(self) -> str:
@@ -52,15 +75,13 @@ class Product(NamedTuple):
     def factor_bytes(self) -> int:
         """Bytes of both factors in memory, as float32 unless one of them is wider."""
         wide = "F64" in (self.left.dtype, self.right.dtype)
-        return (self.left.elements + self.right.elements) * SIZES["F64" if wide else "F32"]
+        return self.rank * sum(self.shape) * SIZES["F64" if wide else "F32"]
 
     def form(self) -> Tensor:
         """Form P as the stream does, whole: its reference twin. Float64 [rows, columns]."""
         import torch
 
-        left, right = read_tensor(self.left).double(), read_tensor(self.right).double()
-        if self.transposed:
-            left, right = left.T, right.T
+        left, right = (factor.double() for factor in self.factors())
         total = torch.full(self.shape, -0.0, dtype=torch.float64)
         for k in range(self.rank):
             total = total + left[:, k, None] * right[k]
@@ -68,7 +89,7 @@ class Product(NamedTuple):
 
     def __repr__(self) -> str:
         parts = [(info.name, info.dtype, info.shape, info.offset) for info in (self.left, self.right)]
-        return f"Product({self.name!r}, {parts}, {self.transposed})"
+        return f"Product({self.name!r}, {parts}, {self.transposed}, {self.first}, {self.every})"
 
 
 class AdaptedTensor(NamedTuple):

@@ -21,6 +21,7 @@ _KNOWN = frozenset({
     "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
     "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_bias",
     "lora_dropout", "lora_ga_config", "megatron_core", "modules_to_save", "peft_type", "peft_version",
+    "target_parameters",
     "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type",
     "use_dora", "use_rslora",
 })  # fmt: skip
@@ -33,8 +34,6 @@ _REFUSED = {
     "layer_replication": "it repeats layers of the base model",
     "alora_invocation_tokens": "it acts only after certain tokens",
     "trainable_token_indices": "it replaces single rows of the embedding",
-    "target_parameters": "factors of experts lie side by side in one, for parameters that are fused in the "
-    "module and stored apart",
     "megatron_config": "its layers are split over devices",
 }
 
@@ -54,6 +53,8 @@ class LoraConfig:
     alpha: float
     #: Whether the scale is α/√r (arXiv 2312.03732) instead of α/r (arXiv 2106.09685).
     rslora: bool = False
+    #: Ends of the names of parameters that are no layer's weight, as those of fused experts.
+    parameters: tuple[str, ...] = ()
     #: Whether rows of W + s·BA are scaled to magnitudes of their own (DoRA, arXiv 2402.09353).
     dora: bool = False
     #: Whether the last adapted layer stores its weight as [in, out]; see `layout`.
@@ -95,6 +96,7 @@ def read_config(folder: Path) -> LoraConfig:
         rank=_positive(path, "r", data.get("r", 8), whole=True),
         alpha=_positive(path, "lora_alpha", data.get("lora_alpha", 8)),
         rslora=_flag(path, "use_rslora", data),
+        parameters=_names(path, "target_parameters", data.get("target_parameters")),
         dora=_flag(path, "use_dora", data),
         fan_in_fan_out=_flag(path, "fan_in_fan_out", data),
         base_model=base if isinstance(base, str) and base else None,
@@ -123,6 +125,12 @@ def _refuse_variants(path: Path, data: dict[str, Any]) -> None:
             f"{path}: init_lora_weights is {start!r:.80}: it changed the base model's weights too; save the "
             "adapter with path_initial_model_for_weight_conversion, or merge it into its base model with PEFT"
         )
+
+
+def _names(path: Path, key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | None) or not all(isinstance(name, str) for name in value or ()):
+        raise CheckpointError(f"{path}: {key} must be a list of names, got {value!r:.80}")
+    return tuple(value or ())
 
 
 def _flag(path: Path, key: str, data: Mapping[str, Any]) -> bool:

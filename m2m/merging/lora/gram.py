@@ -49,10 +49,11 @@ def lora_gram(adapters: Sequence[Adapter]) -> LoraGram:
     if not adapters:
         raise CheckpointError("a Gram matrix needs at least one adapter")
     for adapter in adapters:
-        if adapter.config.dora:
+        if adapter.config.dora or adapter.config.parameters:
             raise CheckpointError(
-                f"{adapter.config.path}: DoRA scales rows of the whole weight, so its task vector is no "
-                "product of factors; its inner products need the merged models"
+                f"{adapter.config.path}: scales rows (use_dora) or adapts fused parameters "
+                "(target_parameters), so its task vector is no product of two factors; its inner products "
+                "need the merged models"
             )
         for name in (*adapter.full, *adapter.biases):
             raise CheckpointError(

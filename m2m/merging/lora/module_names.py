@@ -1,4 +1,4 @@
-"""How a base model's folder calls what its module calls otherwise: PEFT names modules, not stored tensors."""
+"""How a base model's folder holds what its module calls otherwise: PEFT names modules, not stored tensors."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.layout import Part
 from m2m.errors import M2MError
 
 
-def stored_names(base: Checkpoint) -> dict[str, str]:
-    """Ask transformers under which names it finds the tensors of a folder's module.
+def module_parts(base: Checkpoint) -> tuple[Part, ...]:
+    """Ask transformers what of a folder's tensors makes up those of its module.
 
     Text and vision towers of one model have prefixes of their own, which differ between a module and what is
-    stored of it.
+    stored of it; experts of a mixture are one tensor in the module and are stored apart.
 
     Args:
         base: The model.
 
     Returns:
-        Stored name by the module's, of tensors that are stored whole; empty where transformers is not there,
-        does not know the class that `config.json` names, or needs code of the folder's own.
+        Whole stored tensors, and the boxes of the module's that they fill; none where transformers is not
+        there, does not know the class that `config.json` names, or needs code of the folder's own.
     """
     kinds = base.config.get("architectures")
     if not isinstance(kinds, list) or not kinds or find_spec("transformers") is None:
-        return {}
+        return ()
     import torch
 
     from m2m.checkpoint.hugging_face import build_hollow_model, load_config
@@ -32,10 +33,10 @@ def stored_names(base: Checkpoint) -> dict[str, str]:
     with suppress(M2MError):
         config = load_config(base.path, trust=False)
         _, layout = build_hollow_model(base.path, str(kinds[0]), config, trust=False, dtype=torch.float32)
-        whole = [part for part in layout.parts if part.is_run and part.offset == 0]
-        return {
-            part.target: part.stored
-            for part in whole
-            if part.stored in base.tensors and part.shape == base.tensors[part.stored].shape
-        }
-    return {}
+        return tuple(part for part in layout.parts if _is_whole(part, base))
+    return ()
+
+
+def _is_whole(part: Part, base: Checkpoint) -> bool:
+    stored = base.tensors.get(part.stored)
+    return stored is not None and part.is_run and part.offset == 0 and part.elements == stored.elements

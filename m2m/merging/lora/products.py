@@ -21,8 +21,7 @@ def read_term(source: TensorInfo | Product) -> Term:
     """Read a tensor, or the factors of what an adapter adds."""
     if isinstance(source, TensorInfo):
         return read_tensor(source)
-    left, right = read_tensor(source.left), read_tensor(source.right)
-    return (left.T, right.T) if source.transposed else (left, right)
+    return source.factors()
 
 
 def sum_terms_into(

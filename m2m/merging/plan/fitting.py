@@ -15,7 +15,8 @@ from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import same_bytes, vocabulary_tensors
 from m2m.checkpoint.header import TensorInfo
 from m2m.errors import CheckpointError
-from m2m.merging.lora.adapted import AdaptedCheckpoint, first_rows
+from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.lora.additions import first_rows
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
 

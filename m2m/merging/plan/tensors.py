@@ -21,7 +21,7 @@ WeightBlock = tuple[tuple[float, ...], ...]
 #: The compiled module's numbers for element types; a copied tensor's type is without meaning there.
 _DTYPE_NUMBERS = {"F64": 0, "F32": 1, "F16": 2, "BF16": 3}
 #: Numbers that describe a place, a product and a gathered input to the compiled module.
-_PLACE_NUMBERS, _PRODUCT_NUMBERS, _GATHERED_NUMBERS = 3, 11, 5
+_PLACE_NUMBERS, _PRODUCT_NUMBERS, _GATHERED_NUMBERS = 3, 13, 5
 #: What stands in place of a file's number where an input is formed.
 _PRODUCT, _ADAPTED, _GATHERED = -1, -2, -3
 #: The same for a source of rows that is one row in memory.
@@ -113,7 +113,7 @@ class PlanNumbers:
         files: The input files, in the order of first use.
         tensors: Whether it is copied, elements (bytes of a copied one), inputs N. [T, 3]
         inputs: File, offset and type of what is read; -1 or -2 and a number of what is formed. [ΣN, 3]
-        products: Shape, rank, and where the factors lie. [, 11]
+        products: Shape, rank, and where the factors lie. [, 13]
         adapted: What adapters add to, what they add, and magnitudes: file, offset, type of each; whether
             there are magnitudes, and whether of columns. [, 11]
         scales: The factors before what adapters add.
@@ -203,7 +203,7 @@ class PlanNumbers:
     def _add_product(self, product: Product) -> int:
         number = len(self.products) // _PRODUCT_NUMBERS
         row = [*product.shape, product.rank]
-        for factor in (product.left, product.right):
-            row += (*self._place(factor), product.transposed)
+        for start, row_step, column_step in product.places():
+            row += (*self._place(start), row_step, column_step)
         self.products.extend(row)
         return number

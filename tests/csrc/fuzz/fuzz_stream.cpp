@@ -109,7 +109,7 @@ class Mutation {
       case 0: return set(product.rows);
       case 1: return set(product.columns);
       case 2: product.rank = pick(1 << 12) - 1; return;  // larger ones take more memory than a sanitizer grants
-      case 3: factor.transposed = !factor.transposed; return;
+      case 3: return set(pick(2) ? factor.row_step : factor.column_step);
       default: return place(factor.place);
     }
   }

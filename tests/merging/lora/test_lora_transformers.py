@@ -15,6 +15,7 @@ from torch import Tensor
 from m2m.checkpoint import Checkpoint
 from m2m.errors import CheckpointError
 from m2m.merging import merge
+from m2m.merging.lora import AdaptedCheckpoint, Adapter, lora_gram
 from m2m.testing.tolerance import gamma
 
 peft = pytest.importorskip("peft", reason="PEFT is not installed")
@@ -33,6 +34,9 @@ def tiny(kind: str, **more: Any) -> Any:
         config = transformers.GPT2Config(
             vocab_size=24, n_embd=16, n_layer=1, n_head=4, n_positions=16, bos_token_id=0, eos_token_id=0
         )
+    elif kind == "moe":
+        experts = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 12, "head_dim": 4}
+        config = transformers.Qwen3MoeConfig(**SIZES, **HEADS, **experts, decoder_sparse_step=1)
     else:
         config = {"llama": transformers.LlamaConfig, "qwen2": transformers.Qwen2Config}[kind](
             **SIZES, **HEADS, **more
@@ -86,6 +90,14 @@ def assert_same_weights(folder: Path, wanted: Any) -> Any:
     [
         ("gpt2", {"target_modules": ["attn.c_proj", "c_fc"], "fan_in_fan_out": True}),
         ("gpt2", {"target_modules": ["attn.c_proj"]}),
+        ("moe", {"target_modules": ["q_proj"], "target_parameters": ["experts.down_proj"]}),
+        (
+            "moe",
+            {
+                "target_modules": ["q_proj"],
+                "target_parameters": ["experts.gate_up_proj", "experts.down_proj"],
+            },
+        ),
         ("gpt2", {"target_modules": ["attn.c_proj", "lm_head"]}),
         ("qwen2", {"target_modules": ["q_proj", "embed_tokens"], "tie": True}),
         ("qwen2", {"target_modules": ["q_proj", "lm_head"], "tie": True}),
@@ -161,8 +173,6 @@ def test_adapters_that_bring_other_new_rows_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_adapter_that_unties_is_scored_after_merging(tmp_path: Path) -> None:
-    from m2m.merging.lora import AdaptedCheckpoint, Adapter
-
     saved = ["embed_tokens", "lm_head"]
     base = tiny("qwen2", tie_word_embeddings=True)
     adapt(base, tmp_path, target_modules=["o_proj"], modules_to_save=saved)
@@ -214,3 +224,16 @@ def test_names_that_no_module_of_the_model_has_are_listed(tmp_path: Path) -> Non
     recipe = {"merge_method": "passthrough", "models": [{"model": f"{tmp_path}/other+{tmp_path}/lora"}]}
     with pytest.raises(CheckpointError, match=r"adapts model.layers.0.self_attn.o_proj.weight, which "):
         merge(recipe, tmp_path / "out")
+
+
+def test_fused_experts_stream_the_bits_of_their_definition(tmp_path: Path) -> None:
+    parameters = ["experts.gate_up_proj", "experts.down_proj"]
+    adapt(tiny("moe"), tmp_path, target_modules=["q_proj"], target_parameters=parameters)
+    expert = AdaptedCheckpoint(Checkpoint(tmp_path / "base"), Adapter(tmp_path / "lora"))
+    out = Checkpoint(merge_one(tmp_path))
+    adapted = [name for name in expert.additions if ".experts." in name]
+    assert len(adapted) == 3 * 3
+    for name in out.names:
+        assert torch.equal(out.read(name), expert.read(name)), name
+    with pytest.raises(CheckpointError, match="adapts fused parameters"):
+        lora_gram([expert.adapter])
