@@ -84,10 +84,11 @@ std::unique_ptr<char[]> LoraFactors::load(const LoraProduct& product, LoraSide s
   const std::int64_t rows = is_left ? product.rows : product.rank, columns = is_left ? product.rank : product.columns;
   const Dtype dtype = product.storage();
   const std::int64_t size = size_of(dtype);
-  const Axis row{rows, factor.row_step, columns}, column{columns, factor.column_step, 1};
+  const std::int64_t elements = (rows - 1) * factor.row_step + (columns - 1) * factor.column_step + 1;
+  const Axis row{rows, rows == 1 ? elements : factor.row_step, columns};  // a single row is as far as all there is
+  const Axis column{columns, columns == 1 ? elements : factor.column_step, 1};
   const Axis far = row.step >= column.step ? row : column, near = row.step >= column.step ? column : row;
-  const bool in_order = column.step == 1 && (row.step == columns || rows == 1);
-  const std::int64_t elements = (rows - 1) * row.step + (columns - 1) * column.step + 1;
+  const bool in_order = (columns == 1 || column.step == 1) && (rows == 1 || row.step == columns);
   std::unique_ptr<char[]> matrix(new char[rows * columns * size]);
   alignas(8) char piece[kPiece * 8];
   for (std::int64_t start = 0; start < elements; start += kPiece) {

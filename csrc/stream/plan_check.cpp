@@ -32,7 +32,7 @@ bool is_factor(const LoraFactor& factor, const StreamPlan& plan, std::int64_t ro
   const std::int64_t row = factor.row_step, column = factor.column_step;
   if (!is_within(row, 1, most_edge) || !is_within(column, 1, most_edge)) return false;
   const bool apart = row >= column ? row > (columns - 1) * column : column > (rows - 1) * row;
-  if (!apart || (rows - 1) * row > most_bytes / widest_element) return false;
+  if ((!apart && rows > 1 && columns > 1) || (rows - 1) * row > most_bytes / widest_element) return false;
   return is_place(factor.place, plan.input_files.size(), (rows - 1) * row + (columns - 1) * column + 1);
 }
 
