@@ -259,13 +259,13 @@ class _Side:
 
     def _unknown(self, exclude: Collection[str]) -> list[str]:
         known = {info.name for info in self.found.values()}
-        ties = tied_names(self.model)
+        ties = tied_names(self.donor) | tied_names(self.model)
         extra = []
         for name, info in self.model.tensors.items():
             if info.name in known or is_buffer(info) or _fits(name, exclude):
                 continue
             tied = ties.get(name)
-            if tied is not None and same_bytes(info, self.model.tensors[tied]):
+            if tied is not None and tied in self.model.tensors and same_bytes(info, self.model.tensors[tied]):
                 self.notes.append(f"{self.model.path}: {name!r} is {tied!r} once more, and not merged twice")
             else:
                 extra.append(name)

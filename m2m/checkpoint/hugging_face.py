@@ -136,7 +136,7 @@ def build_hollow_model(
     with unfollowed() as problems, _opening(folder, f"a model for {auto}"), _quiet():
         model, report = kind.from_pretrained(
             None, config=config, state_dict=stored, dtype=dtype, ignore_mismatched_sizes=True,
-            output_loading_info=True,
+            output_loading_info=True, trust_remote_code=trust,
         )  # fmt: skip
     for name, got, wanted in sorted(report["mismatched_keys"]):
         raise CheckpointError(
