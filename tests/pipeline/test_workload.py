@@ -162,7 +162,8 @@ def test_data_that_changed_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_trainer_of_ones_own_is_not_run(tmp_path: Path) -> None:
-    found = m2m.dry_run(write(tmp_path, train='command = ["{python}", "nothing.py"]'))
+    (tmp_path / "train.py").write_text("raise SystemExit(1)")
+    found = m2m.dry_run(write(tmp_path, train='command = ["{python}", "train.py"]'))
     assert found.timing.step is None
     assert found.seconds["trainings"] is None
     assert any("your own trainer was not run" in note for note in found.notes)
