@@ -10,7 +10,7 @@ from contextlib import suppress
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.differences import differences
 from m2m.checkpoint.header import MERGEABLE
-from m2m.errors import CheckpointError, M2MError
+from m2m.errors import CheckpointError
 from m2m.merging.compare import as_one_vector, compare_tensors
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 
@@ -96,7 +96,7 @@ def _stranger(donor: Checkpoint, model: Checkpoint) -> list[str]:
     if isinstance(model, AdaptedCheckpoint):  # its base model was chosen, and is checked by name
         return []
     names = _sample(donor, model)
-    with suppress(M2MError):  # what cannot be read, or is not finite, is told by the merge itself
+    with suppress(CheckpointError):  # what is not finite is told by the merge itself, if it minds
         distance = as_one_vector([*compare_tensors((donor, model), names, threads=1).values()])
         if distance is not None and distance.norm and distance.relative > FAR:
             return [

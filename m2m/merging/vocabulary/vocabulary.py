@@ -9,6 +9,7 @@ from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import vocabulary_axis, vocabulary_tensors
 from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.locate import find_folder, list_side_files
+from m2m.checkpoint.tokenizer import vocabulary
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.recipe.models import ModelRef
@@ -137,6 +138,8 @@ def plan_vocabulary(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Ou
     donor = models[recipe.donor]
     names = vocabulary_tensors(donor)
     if not names:
+        if _is_donors(setting, donor, models.values()):
+            return None
         raise CheckpointError(
             f"{donor.path}: none of its tensors has the name of an embedding, so that its rows cannot follow "
             "a tokenizer; leave tokenizer and tokenizer_source out"
@@ -154,6 +157,14 @@ def plan_vocabulary(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Ou
     notes += _about(setting, out, tokenizers.values())
     rows = max(rows_in(donor.tensors[name]) for name in names)
     return OutputVocabulary(setting, out, recipe.donor, tokenizers, names, rows, recipe.base, tuple(notes))
+
+
+def _is_donors(setting: TokenizerSetting, donor: Checkpoint, models: Collection[Checkpoint]) -> bool:
+    """Whether the output's tokenizer is the donor's and no model has another, so that no row would move."""
+    if isinstance(setting.source, ModelRef) or setting.tokens or setting.multiple > 1:
+        return False
+    own = vocabulary(donor)
+    return all(vocabulary(model) in ({}, own) for model in models)
 
 
 def _stored(model: Checkpoint, name: str) -> TensorInfo:
