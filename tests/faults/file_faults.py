@@ -126,11 +126,15 @@ class End:
     met: int
 
     @property
+    def complaints(self) -> list[str]:
+        """What was said beside warnings: the scenes' models are drawn, and so far apart as of other bases."""
+        beside = ("cannot be removed", "seems to stem from another base model")
+        return [line for line in self.err.splitlines() if not any(words in line for words in beside)]
+
+    @property
     def is_refusal(self) -> bool:
         """Whether it is one line that puts the blame where it belongs, and says with which file."""
-        # Beside warnings: the scenes' models are drawn, and so far apart as if each were of another base.
-        beside = ("cannot be removed", "seems to stem from another base model")
-        lines = [line for line in self.err.splitlines() if not any(words in line for words in beside)]
+        lines = self.complaints
         names_a_file = r"error: .*(\w[/.]\w|'\w+'|--out |folder \S+:)"
         return self.code == 2 and len(lines) == 1 and re.search(names_a_file, lines[0]) is not None
 

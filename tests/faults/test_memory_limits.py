@@ -39,7 +39,7 @@ def test_too_little_memory_ends_in_a_line(
             assert rehearsal.differences(end) == []
         elif not waits_for_a_thread(end.err):
             assert end.code == 2 or end.err.startswith(GIVES_UP), (headroom, end.code, end.err)
-            assert len(end.err.splitlines()) == 1, (headroom, end.err)
+            assert len(end.complaints) == 1, (headroom, end.err)
         rehearsal.check_inputs()
         rehearsal.check_published()
         rehearsal.check_end()
