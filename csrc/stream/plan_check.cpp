@@ -39,7 +39,8 @@ bool is_factor(const LoraFactor& factor, const StreamPlan& plan, std::int64_t ro
 void check_product(const LoraProduct& product, const StreamPlan& plan, std::size_t t) {
   for (const std::int64_t edge : {product.rows, product.columns, product.rank})
     require(is_within(edge, 1, most_edge), "a product has an edge out of range", t);
-  require(is_factor(product.left, plan, product.rows, product.rank) && is_factor(product.right, plan, product.rank, product.columns),
+  require(is_factor(product.left, plan, product.rows, product.rank) &&
+              is_factor(product.right, plan, product.rank, product.columns),
           "a factor lies out of range", t);
   require(plan.tensors[t].rule == Rule::merge, "only merged tensors have products", t);
   require(product.rows * product.columns == plan.tensors[t].count, "a product does not fit its tensor", t);

@@ -1,4 +1,5 @@
-// Sums of tensors and of products of factors against the sum written as it reads, bit for bit, over edges of chunks and threads.
+// Sums of tensors and of products of factors against the sum written as it reads, bit for bit, over edges of chunks and
+// threads.
 #include "lora/lora_sum.h"
 
 #include <cmath>
