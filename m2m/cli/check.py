@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.support.command_line import add_memory, add_threads, amount
+from m2m.cli.merge import add_merge_options
 
 if TYPE_CHECKING:
     from m2m.merging.dry_run import MergeCheck
@@ -25,20 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out", type=Path, nargs="?", metavar="OUT", help="where the merge would write (default: here)"
     )
-    parser.add_argument("--candidates", metavar="TABLE.csv", help="as of m2m merge")
-    add_memory(parser, "256MiB")
-    add_threads(parser)
-    parser.add_argument(
-        "--shard-size",
-        type=amount,
-        default="5GB",
-        metavar="SIZE",
-        help="as of m2m merge (default: %(default)s)",
-    )
-    parser.add_argument("--dtype", metavar="D", help="as of m2m merge")
-    parser.add_argument(
-        "--strict", action="store_true", help="what makes the merge doubtful is an error, not a warning"
-    )
+    add_merge_options(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out", type=Path, metavar="OUT", help="the checkpoint folder to write; must not exist"
     )
-    parser.add_argument(
-        "--candidates", metavar="TABLE.csv", help="a row of weights for every checkpoint to write"
-    )
+    add_merge_options(parser)
     parser.add_argument(
         "--statistics",
         action="store_true",
@@ -47,6 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--as-adapter",
         action="store_true",
         help="write LoRA experts as one adapter, not as a model; in one step, factors in memory",
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="D",
+        help="where sums are computed: cpu, cuda, cuda:1 (default: %(default)s)",
+    )
+    add_resume(parser)
+    parser.add_argument(
+        "--durable", action="store_true", help="wait for the disk: the result survives a power cut"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="read what was written again and check its hashes"
+    )
+
+
+def add_merge_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what a merge, and a check of one, may be told."""
+    parser.add_argument(
+        "--candidates", metavar="TABLE.csv", help="a row of weights for every checkpoint to write"
     )
     add_memory(parser, "256MiB")
     add_threads(parser)
@@ -59,20 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", metavar="D", help="dtype of what is written (default: the recipe's)")
     parser.add_argument(
-        "--device",
-        default="cpu",
-        metavar="D",
-        help="where sums are computed: cpu, cuda, cuda:1 (default: %(default)s)",
-    )
-    add_resume(parser)
-    parser.add_argument(
-        "--durable", action="store_true", help="wait for the disk: the result survives a power cut"
-    )
-    parser.add_argument(
         "--strict", action="store_true", help="what makes a merge doubtful is an error, not a warning"
-    )
-    parser.add_argument(
-        "--verify", action="store_true", help="read what was written again and check its hashes"
     )
 
 
