@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.linear_setup import run_config
 from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
 from m2m import pipeline
 from m2m.pipeline import config
 
-HELPER = Path(__file__).parent.parent / "helpers" / "linear_setup.py"
 FILES = {
     "curvature": {
         "curvature.json",
@@ -44,23 +44,8 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # 24 examples a step are the full batch of every subset of three datasets of four examples each.
     folder = tmp_path_factory.mktemp("theory")
-    (folder / "run.toml").write_text(
-        f"""
-        [run]
-        target = "target"
-        validate = true
-        [train]
-        steps = 4
-        batch = 24
-        optimizer = "sgd"
-        learning_rate = 2e-3
-        [setup]
-        kind = "python"
-        factory = "{HELPER}:from_table"
-        """
-    )
+    (folder / "run.toml").write_text(run_config("validate = true", steps=4, batch=24, learning_rate=2e-3))
     return pipeline.run(config.load(folder / "run.toml"), folder / "out", workers=1).root
 
 

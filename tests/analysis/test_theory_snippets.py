@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.linear_setup import run_config
 
 from analysis.fidelity import intervals
 from analysis.validate import resampling
@@ -13,28 +14,13 @@ from m2m import pipeline
 from m2m.pipeline import config
 
 ROOT = Path(__file__).parents[2]
-HELPER = ROOT / "tests" / "helpers" / "linear_setup.py"
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "theory.md").read_text(encoding="utf-8"), re.S)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("snippets")
-    (folder / "tiny.toml").write_text(
-        f"""
-        [run]
-        target = "target"
-        validate = true
-        [train]
-        steps = 3
-        batch = 24
-        optimizer = "sgd"
-        learning_rate = 2e-2
-        [setup]
-        kind = "python"
-        factory = "{HELPER}:from_table"
-        """
-    )
+    (folder / "tiny.toml").write_text(run_config("validate = true", steps=3, batch=24, learning_rate=2e-2))
     pipeline.run(config.load(folder / "tiny.toml"), folder / "runs" / "quickstart", workers=1)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,23 @@ batch = 2
 files = "a.txt"
 """
 
+#: A task of the lm-evaluation-harness about `questions`.
+HARNESS_TASK = """
+task: tiny
+dataset_path: json
+dataset_kwargs:
+  cache_dir: {cache}
+  data_files: {{test: {file}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: answer
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+  - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
+"""
+
 OWN = """
 METRICS = {"size": False}
 
@@ -68,12 +86,12 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def questions(count: int = 24) -> list[dict[str, Any]]:
-    """Make questions with three choices; their answers are 0, 1 and 2 in turn."""
+def questions(count: int = 24, words: Sequence[str] = WORDS) -> list[dict[str, Any]]:
+    """Make questions about eight words with three choices; their answers are 0, 1 and 2 in turn."""
     return [
         {
-            "question": f"{WORDS[at % 8]} and {at}",
-            "choices": [WORDS[(at * 3 + k) % 8] for k in range(3)],
+            "question": f"{words[at % 8]} and {at}",
+            "choices": [words[(at * 3 + k) % 8] for k in range(3)],
             "answer": at % 3,
         }
         for at in range(count)
@@ -83,6 +101,14 @@ def questions(count: int = 24) -> list[dict[str, Any]]:
 def prompts(count: int = 12) -> list[dict[str, Any]]:
     """Make prompts with answers."""
     return [{"prompt": f"after {at} comes", "answer": [str(at + 1), WORDS[at % 8]]} for at in range(count)]
+
+
+def write_harness_task(folder: Path, file: Path) -> Path:
+    """Write the task `tiny` of the lm-evaluation-harness, about questions in `file`, into `folder`/tasks."""
+    (folder / "tasks").mkdir(exist_ok=True)
+    text = HARNESS_TASK.format(cache=folder / "cache", file=file)
+    (folder / "tasks" / "tiny.yaml").write_text(text)
+    return folder / "tasks"
 
 
 def write_judged_run(folder: Path, model: str, *, target: str, targets: str, run: str = "") -> Path:

@@ -89,17 +89,20 @@ def from_table(spec: Mapping[str, object]) -> LinearSetup:
     return linear_setup(seed=11, examples=4)
 
 
-def run_config(run: str = "") -> str:
-    """Return the text of a run configuration of this set-up; `run` is more lines for its `[run]` table."""
+def run_config(run: str = "", *, steps: int = 3, batch: int = 2, learning_rate: float = 0.05) -> str:
+    """Return the text of a run configuration of this set-up; `run` is more lines for its `[run]` table.
+
+    A batch of 24 is the full one of every subset of the three datasets, of four examples each.
+    """
     return f"""
 [run]
 target = "target"
 {run}
 [train]
-steps = 3
-batch = 2
+steps = {steps}
+batch = {batch}
 optimizer = "sgd"
-learning_rate = 0.05
+learning_rate = {learning_rate}
 [setup]
 kind = "python"
 factory = "{Path(__file__)}:from_table"

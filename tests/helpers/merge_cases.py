@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from m2m.checkpoint import Checkpoint, save
 from m2m.checkpoint.locate import MOMENTS_NAME
 from m2m.checkpoint.writer import save_file
-from m2m.merging import methods
+from m2m.merging import merge, methods
 from m2m.merging.methods import Inputs, settings_of
+from m2m.merging.stream import memory, passes
 
 State = dict[str, Tensor]
 
@@ -109,3 +111,17 @@ def assert_is_twin(
 def bits(tensor: Tensor) -> Tensor:
     """Return a tensor's bytes."""
     return tensor.contiguous().reshape(-1).view(torch.uint8)
+
+
+def stop_half_way(recipe: Any, out: Path, patch: pytest.MonkeyPatch, *, statistics: bool = False) -> None:
+    """Begin a merge in small windows and slots, which stay, and stop it by Ctrl-C when half is written."""
+    patch.setattr(passes, "WINDOW_BYTES", 500_000)
+    patch.setattr(memory, "SLOT_BYTES", 4096)
+    patch.setattr(passes, "_POLL_SECONDS", 0.001)
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(recipe, out, threads=1, progress=stop, statistics=statistics)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.killed import killed_every
 from helpers.linear_setup import run_config
 from scipy.optimize import minimize
 
@@ -221,28 +221,11 @@ def test_it_goes_on_from_whatever_is_left(
     assert again.candidates == found.candidates
 
 
-class _Killed(BaseException):
-    """Stands for a signal that arrives in the middle of a step."""
-
-
 def test_killed_at_any_progress_it_ends_in_the_same_shares(
     found: MixResult, loaded: config.RunConfig, tmp_path: Path
 ) -> None:
-    calls = itertools.count()
-
-    def interrupt(done: int, total: int, step: str) -> None:
-        if next(calls) % 13 == 12:
-            raise _Killed
-
-    short = _with(loaded, bootstrap=0)
-    for _ in range(20):
-        try:
-            again = mix(short, tmp_path / "killed", workers=1, progress=interrupt)
-        except _Killed:
-            continue
-        break
-    else:
-        pytest.fail("a search that is killed again and again makes no headway")
+    short, out = _with(loaded, bootstrap=0), tmp_path / "killed"
+    again = killed_every(13, lambda interrupt: mix(short, out, workers=1, progress=interrupt))
     assert again.candidates == found.candidates
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
 import pytest
+from helpers.killed import killed_every
 from helpers.linear_runs import run, write_config
 
 from analysis.trust import of_run
@@ -89,25 +89,9 @@ def test_more_trainings_later_are_those_that_were_missing(four: RunFolder, tmp_p
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-class _Killed(BaseException):
-    """Stands for a signal that arrives in the middle of a step."""
-
-
 def test_a_run_killed_at_any_progress_makes_the_same_trainings(four: RunFolder, tmp_path: Path) -> None:
-    path, calls = write_config(tmp_path, "validate = 4", seed=MOVES), itertools.count()
-
-    def interrupt(done: int, total: int, step: str) -> None:
-        if next(calls) % 7 == 6:
-            raise _Killed
-
-    for _ in range(20):
-        try:
-            folder = run(path, tmp_path / "out", interrupt)
-        except _Killed:
-            continue
-        break
-    else:
-        pytest.fail("a run that is killed again and again makes no headway")
+    path = write_config(tmp_path, "validate = 4", seed=MOVES)
+    folder = killed_every(7, lambda interrupt: run(path, tmp_path / "out", interrupt))
     assert results(folder) == results(four)
 
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.judged_runs import write_judged_run
+from helpers.judged_runs import write_harness_task, write_judged_run
 from helpers.tiny_models import write_llama
 
 import m2m
@@ -46,20 +46,6 @@ HARNESS = """
 task = "lm_eval:tiny"
 lm_eval_tasks = "tasks"
 test = 5
-"""
-TASK = """
-task: tiny
-dataset_path: json
-dataset_kwargs:
-  cache_dir: {cache}
-  data_files: {{test: {file}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: answer
-metric_list:
-  - {{metric: acc, aggregation: mean, higher_is_better: true}}
 """
 
 
@@ -206,9 +192,7 @@ def test_the_harness_judges_a_target(place: Path, tmp_path: Path) -> None:
     pytest.importorskip("lm_eval", reason="needs the extra `lm-eval`")
     shutil.copytree(place / "model", tmp_path / "model")
     path = write_judged_run(tmp_path, "model", target='"harness"', targets=HARNESS)
-    (tmp_path / "tasks").mkdir()
-    file = tmp_path / "quiz.jsonl"
-    (tmp_path / "tasks" / "tiny.yaml").write_text(TASK.format(cache=tmp_path / "cache", file=file))
+    write_harness_task(tmp_path, tmp_path / "quiz.jsonl")
     out = tmp_path / "out"
     first = pipeline.run(config.load(path), out, workers=1)
     kept = (results_of(first), scores_of(first))

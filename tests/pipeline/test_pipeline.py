@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.killed import killed_every
 from helpers.linear_setup import run_config
 
 from m2m import pipeline
@@ -138,28 +139,11 @@ def test_a_run_goes_on_from_whatever_is_left(
     assert _scores(copy) == _scores(finished)
 
 
-class _Killed(BaseException):
-    """Stands for a signal that arrives in the middle of a step."""
-
-
 def test_a_run_killed_at_any_progress_ends_in_the_same_results(
     finished: run_folder.RunFolder, loaded: config.RunConfig, tmp_path: Path
 ) -> None:
-    calls = itertools.count()
-
-    def interrupt(done: int, total: int, step: str) -> None:
-        if next(calls) % 9 == 8:
-            raise _Killed
-
-    folder = run_folder.RunFolder(tmp_path / "killed")
-    for _ in range(20):
-        try:
-            pipeline.run(loaded, folder.root, workers=1, progress=interrupt)
-        except _Killed:
-            continue
-        break
-    else:
-        pytest.fail("a run that is killed again and again makes no headway")
+    out = tmp_path / "killed"
+    folder = killed_every(9, lambda interrupt: pipeline.run(loaded, out, workers=1, progress=interrupt))
     assert _results(folder) == _results(finished)
     assert _scores(folder) == _scores(finished)
 

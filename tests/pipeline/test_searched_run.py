@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import string
 from pathlib import Path
 
 import pytest
+from helpers.killed import killed_every
 from helpers.linear_runs import run, write_config
 
 from m2m.errors import ConfigError
@@ -45,25 +45,9 @@ def test_a_budget_is_what_is_scored_beside_the_baselines(searched: RunFolder) ->
     assert f"Of {len(labels)} mixtures that a search scored, of 8191 there are" in page
 
 
-class _Killed(BaseException):
-    """Stands for a signal that arrives in the middle of a step."""
-
-
 def test_a_killed_search_ends_in_the_same_results(searched: RunFolder, tmp_path: Path) -> None:
-    path, calls = write_config(tmp_path, "budget = 22", names=MANY), itertools.count()
-
-    def interrupt(done: int, total: int, step: str) -> None:
-        if next(calls) % 12 == 11:
-            raise _Killed
-
-    for _ in range(20):
-        try:
-            folder = run(path, tmp_path / "out", interrupt)
-        except _Killed:
-            continue
-        break
-    else:
-        pytest.fail("a run that is killed again and again makes no headway")
+    path = write_config(tmp_path, "budget = 22", names=MANY)
+    folder = killed_every(12, lambda interrupt: run(path, tmp_path / "out", interrupt))
     assert results(folder) == results(searched)
 
 

@@ -116,12 +116,16 @@ def test_streaming_and_broken_adapters_are_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "live").glob("scores*"))
 
 
-@given(
+#: Rows, columns and rank; a layer that stores its transpose; the dtype of both factors.
+any_factors = given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
     seed=st.integers(0, 99),
     fan=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
 )
+
+
+@any_factors
 def test_scaled_rows_have_the_bits_of_their_definition(
     tmp_path_factory: pytest.TempPathFactory,
     shape: tuple[int, int, int],
@@ -141,12 +145,7 @@ def test_scaled_rows_have_the_bits_of_their_definition(
     assert torch.equal(formed(tensor), tensor.form())
 
 
-@given(
-    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
-    seed=st.integers(0, 99),
-    fan=st.booleans(),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
-)
+@any_factors
 def test_products_have_the_bits_of_their_definition(
     tmp_path_factory: pytest.TempPathFactory,
     shape: tuple[int, int, int],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.hugging_face_folders import ROUNDING, write_llama
-from helpers.judged_runs import prompts, questions, write_lines
+from helpers.judged_runs import prompts, questions, write_harness_task, write_lines
 
 from m2m.scoring.targets import load_targets, tokens_of
 from m2m.scoring.tasks import TextLossScorer
@@ -20,20 +20,6 @@ pytest.importorskip("transformers", reason="needs the extra `huggingface`")
 TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}" + (
     "{% if add_generation_prompt %}[assistant] {% endif %}"
 )
-HARNESS = """
-task: tiny
-dataset_path: json
-dataset_kwargs:
-  cache_dir: {cache}
-  data_files: {{test: {file}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: answer
-metric_list:
-  - {{metric: acc, aggregation: mean, higher_is_better: true}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +97,10 @@ def test_what_is_written_is_what_the_whole_model_writes(root):
 
 def test_the_harness_scores_as_with_the_whole_model(root):
     pytest.importorskip("lm_eval", reason="needs the extra `lm-eval`")
-    (root / "tasks").mkdir()
-    definition = HARNESS.format(cache=root / "hub", file=root / "quiz.jsonl")
-    (root / "tasks" / "tiny.yaml").write_text(definition)
+    tasks = write_harness_task(root, root / "quiz.jsonl")
     scores = []
     for targets, model in both(root):
-        [task] = load_harness_tasks(["tiny"], tokens_of(targets.setup), include=root / "tasks")
+        [task] = load_harness_tasks(["tiny"], tokens_of(targets.setup), include=tasks)
         scores.append(task(model).values["acc"])
     assert np.array_equal(*scores)
 

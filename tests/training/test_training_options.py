@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.byte_setup import byte_setup
+from helpers.killed import Killed
 from helpers.language_runs import write_language_run
 from helpers.linear_setup import LinearModel, LinearSetup, linear_setup
 from torch import Tensor, nn
@@ -79,14 +80,10 @@ def test_bfloat16_computes_in_it_and_keeps_float32() -> None:
     assert cosine > 0.9
 
 
-class _KilledError(BaseException):
-    """Stands for a signal between two steps."""
-
-
 def kill_at(step: int) -> object:
     def progress(done: int, total: int, what: str) -> None:
         if done == step:
-            raise _KilledError
+            raise Killed
 
     return progress
 
@@ -99,7 +96,7 @@ def test_a_killed_training_goes_on_at_its_last_save_and_ends_in_the_same_bits(
     recipe = replace(RECIPE, optimizer=optimizer, momentum=0.5 * (optimizer == "sgd"), save_every=2)
     whole = trained(setup, replace(recipe, save_every=None))
     saved = SavedTraining(tmp_path / "a" / "state", "key")
-    with pytest.raises(_KilledError):
+    with pytest.raises(Killed):
         trained(setup, recipe, saved, progress=kill_at(killed_at))
     steps: list[int] = []
     again = trained(setup, recipe, saved, progress=lambda done, total, what: steps.append(done))
@@ -114,7 +111,7 @@ def test_a_killed_lora_training_ends_in_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("peft", reason="needs the extra `lora`")
     setup, saved = byte_setup(), SavedTraining(tmp_path / "state", "key")
     recipe = replace(RECIPE, adapter="lora", save_every=3)
-    with pytest.raises(_KilledError):
+    with pytest.raises(Killed):
         trained(setup, recipe, saved, progress=kill_at(5))
     again, whole = trained(setup, recipe, saved), trained(setup, replace(recipe, save_every=None))
     assert all(torch.equal(again.state[name], whole.state[name]) for name in whole.state)
@@ -122,7 +119,7 @@ def test_a_killed_lora_training_ends_in_the_same_bits(tmp_path: Path) -> None:
 
 def test_the_state_of_another_training_is_not_taken(setup: LinearSetup, tmp_path: Path) -> None:
     recipe = replace(RECIPE, save_every=2)
-    with pytest.raises(_KilledError):
+    with pytest.raises(Killed):
         trained(setup, recipe, SavedTraining(tmp_path / "state", "one"), progress=kill_at(4))
     steps: list[int] = []
     other = SavedTraining(tmp_path / "state", "another")
@@ -132,7 +129,7 @@ def test_the_state_of_another_training_is_not_taken(setup: LinearSetup, tmp_path
 
 def test_a_damaged_state_is_named(setup: LinearSetup, tmp_path: Path) -> None:
     saved = SavedTraining(tmp_path / "state", "one")
-    with pytest.raises(_KilledError):
+    with pytest.raises(Killed):
         trained(setup, replace(RECIPE, save_every=2), saved, progress=kill_at(4))
     data = bytearray(saved.path.read_bytes())
     data[len(data) // 2] ^= 255

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.linear_setup import run_config
 from helpers.lora_files import factors, save_adapter
 from helpers.missing_numbers import unexplained
 
@@ -21,7 +22,6 @@ from m2m.checkpoint import save
 from m2m.errors import CheckpointError
 from m2m.pipeline import config
 
-HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 ALWAYS = {"orthogonality.json", "orthogonality.csv", "orthogonality_experts.csv"}
 FIGURE = {"orthogonality_cosines.png", "orthogonality_cosines.svg"}
 
@@ -124,20 +124,7 @@ def test_adapters_are_compared_by_their_factors(tmp_path: Path) -> None:
 
 
 def test_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "run.toml").write_text(
-        f"""
-        [run]
-        target = "target"
-        [train]
-        steps = 4
-        batch = 24
-        optimizer = "sgd"
-        learning_rate = 2e-3
-        [setup]
-        kind = "python"
-        factory = "{HELPER}:from_table"
-        """
-    )
+    (tmp_path / "run.toml").write_text(run_config(steps=4, batch=24, learning_rate=2e-3))
     run = pipeline.run(config.load(tmp_path / "run.toml"), tmp_path / "run", workers=1).root
     content = call(tmp_path / "out", run)
     assert content["experts"] == ["a", "b", "c"]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.linear_setup import run_config
 from helpers.missing_numbers import unexplained
 
 from analysis.cli import main
 from analysis.fidelity import intervals
 from analysis.validate import CLAIMS, Options, ratios, resampling, validate
 
-HELPER = Path(__file__).parents[2] / "helpers" / "linear_setup.py"
 FILES = {"verdicts.json", "verdicts.csv", "verdicts.md", "verdicts.png", "verdicts.svg"}
 UNMEASURABLE = {
     "hundredfold", "transfers", "hierarchical", "correlates_language", "correlates_vision",
@@ -27,20 +27,7 @@ UNMEASURABLE = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("validate")
-    (folder / "tiny.toml").write_text(
-        f"""
-        [run]
-        target = "target"
-        [train]
-        steps = 4
-        batch = 24
-        optimizer = "sgd"
-        learning_rate = 5e-2
-        [setup]
-        kind = "python"
-        factory = "{HELPER}:from_table"
-        """
-    )
+    (folder / "tiny.toml").write_text(run_config(steps=4, batch=24, learning_rate=5e-2))
     return folder
 
 

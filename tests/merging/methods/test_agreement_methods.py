@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from helpers.merge_cases import make_recipe, make_states, write_models
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from m2m.errors import CheckpointError, RecipeError
-from m2m.merging import merge
+from m2m.errors import RecipeError
 from m2m.merging.methods import METHODS, Inputs, settings_of
 
 SEEDS, COUNTS = st.integers(0, 999), st.integers(1, 5)
@@ -84,16 +80,6 @@ def test_emr_unified_is_one_experts_element_with_the_sign_of_the_sum(seed: int, 
     assert bool((merged == stacked).any(0).all())
     agree = torch.where(stacked.sign() == merged.sign(), stacked.abs(), 0.0)
     assert torch.equal(agree.amax(0), merged.abs())
-
-
-@pytest.mark.parametrize("name", ["consensus", "emr_unified"])
-def test_a_bad_element_is_named_though_nobody_has_a_stake_in_it(tmp_path: Path, name: str) -> None:
-    states = make_states({"a": (9000,)}, 2, [torch.float32], 5)
-    states[2]["a"][77] = float("nan")
-    paths = write_models(states, tmp_path)
-    with pytest.raises(CheckpointError, match=r"m2/.*'a' is NaN or infinite at index 77"):
-        merge(make_recipe(name, paths, base=True, shared={}, each={}), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

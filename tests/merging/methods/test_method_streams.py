@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.merge_cases import assert_is_twin, make_recipe, make_states, write_models, write_moments
+from helpers.merge_cases import (
+    assert_is_twin,
+    make_recipe,
+    make_states,
+    stop_half_way,
+    write_models,
+    write_moments,
+)
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
@@ -158,22 +165,22 @@ def test_weights_that_do_not_exist_leave_nothing_behind(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m0", "m1", "m2", "m3"]
 
 
-def test_a_stopped_merge_looks_again_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["consensus", "emr_unified", "ram", "ramplus_tl"])
+def test_a_bad_element_is_named_though_it_moves_nothing(tmp_path: Path, name: str) -> None:
+    states = make_states({"a": (9000,)}, 2, [torch.float32], 5)
+    states[2]["a"][77] = float("nan")
+    paths = write_models(states, tmp_path)
+    with pytest.raises(CheckpointError, match=r"m2/.*'a' is NaN or infinite at index 77"):
+        merge(make_recipe(name, paths, base=True, shared={}, each={}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
+
+def test_a_stopped_merge_looks_again_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states = make_states({f"t{i}": (300, 70) for i in range(12)}, 2, [torch.float32], 7)
     paths = write_models(states, tmp_path)
     recipe = make_recipe("model_stock", paths, base=True, shared={}, each={})
     merge(recipe, tmp_path / "whole")
-    monkeypatch.setattr(passes, "WINDOW_BYTES", 500_000)
-    monkeypatch.setattr(memory, "SLOT_BYTES", 4096)
-    monkeypatch.setattr(passes, "_POLL_SECONDS", 0.001)
-
-    def stop(done: int, total: int, what: str) -> None:
-        if done > total / 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        merge(recipe, tmp_path / "out", threads=1, progress=stop)
+    stop_half_way(recipe, tmp_path / "out", monkeypatch)
     seen: list[str] = []
     report = merge(
         recipe, tmp_path / "out", resume=True, progress=lambda done, total, what: seen.append(what)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from helpers.merge_cases import make_recipe, make_states, write_models
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from m2m.errors import CheckpointError, RecipeError
-from m2m.merging import merge
+from m2m.errors import RecipeError
 from m2m.merging.methods import METHODS, Inputs, settings_of
 
 U64 = 2.0**-53
@@ -80,16 +76,6 @@ def test_the_order_of_experts_does_not_matter(seed: int, count: int) -> None:
         apart = run(name, experts, base) - run(name, experts[::-1], base)
         # Sums of at most five terms, a gain of at most 1.02, one division.
         assert torch.all(apart.abs() <= 2 * (count + 2) * U64 * 1.02 * size)
-
-
-@pytest.mark.parametrize("name", ["ram", "ramplus_tl"])
-def test_a_bad_element_is_named_though_it_moves_nothing(tmp_path: Path, name: str) -> None:
-    states = make_states({"a": (9000,)}, 2, [torch.float32], 5)
-    states[2]["a"][77] = float("nan")
-    paths = write_models(states, tmp_path)
-    with pytest.raises(CheckpointError, match=r"m2/.*'a' is NaN or infinite at index 77"):
-        merge(make_recipe(name, paths, base=True, shared={}, each={}), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_settings_out_of_range_are_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.merge_cases import make_recipe, make_states, write_models
+from helpers.merge_cases import make_recipe, make_states, stop_half_way, write_models
 
 from m2m.errors import CheckpointError, RecipeError, RunFolderError
 from m2m.merging import merge
@@ -77,21 +77,11 @@ def test_the_whole_is_the_sum_of_its_tensors(tmp_path: Path) -> None:
 def test_an_interrupted_merge_ends_in_the_same_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     shapes = {f"t{i}": (300, 70) for i in range(12)}
     paths = write_models(make_states(shapes, 2, [torch.float32], 3), tmp_path)
     recipe = make_recipe("linear", paths, base=True, shared={}, each=EACH)
     merge(recipe, tmp_path / "whole", statistics=True)
-    monkeypatch.setattr(passes, "WINDOW_BYTES", 500_000)
-    monkeypatch.setattr(memory, "SLOT_BYTES", 4096)
-    monkeypatch.setattr(passes, "_POLL_SECONDS", 0.001)
-
-    def stop(done: int, total: int, what: str) -> None:
-        if done > total / 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        merge(recipe, tmp_path / "out", threads=1, progress=stop, statistics=True)
+    stop_half_way(recipe, tmp_path / "out", monkeypatch, statistics=True)
     with (tmp_path / ".out.merging" / "statistics.jsonl").open("a") as file:
         file.write("[1, [2")
     report = merge(recipe, tmp_path / "out", resume=True, statistics=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.judged_runs import questions, write_harness_task, write_lines
 from helpers.tiny_models import write_llama
 
 from m2m.checkpoint import Checkpoint
@@ -22,21 +22,6 @@ lm_eval = pytest.importorskip("lm_eval", reason="needs the extra `lm-eval`")
 # The harness and what it imports warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-TASK = """
-task: tiny
-dataset_path: json
-dataset_kwargs:
-  cache_dir: {cache}
-  data_files: {{test: {file}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: "{{{{choices}}}}"
-doc_to_target: answer
-metric_list:
-  - {{metric: acc, aggregation: mean, higher_is_better: true}}
-  - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
-"""
 WRITTEN = """
 task: written
 dataset_path: json
@@ -65,19 +50,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_llama(root / "base")
     for seed in (1, 2):
         write_llama(root / f"expert{seed}", seed=seed, noise=0.3)
-    rows = [
-        {
-            "question": f"{WORDS[at % 8]} and {at}",
-            "choices": [WORDS[(at * 3 + k) % 8] for k in range(3)],
-            "answer": at % 3,
-        }
-        for at in range(24)
-    ]
-    file = root / "questions.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (root / "tasks").mkdir()
-    for name, text in (("tiny", TASK), ("written", WRITTEN)):
-        (root / "tasks" / f"{name}.yaml").write_text(text.format(cache=root / "cache", file=file))
+    file = write_lines(root / "questions.jsonl", questions(words=WORDS))
+    write_harness_task(root, file)
+    (root / "tasks" / "written.yaml").write_text(WRITTEN.format(cache=root / "cache", file=file))
     (root / "tasks" / "both.yaml").write_text(GROUP)
     return root
 
