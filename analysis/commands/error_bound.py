@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 
-from analysis.commands.shared import add_run_arguments, report, shown, tell
-from m2m.support.progress import nobody
+from analysis.commands.shared import add_run_arguments, report, shown
+from m2m.support.shown_progress import progress
 
 HELP = "estimated bounds on the residual, and where they stop being informative"
 
@@ -29,7 +29,7 @@ def execute(args: argparse.Namespace) -> int:
 
     outcome = bound_error(
         args.run, args.out, mixture=args.mixture, target=args.target, examples=args.examples,
-        float32=args.float32, progress=nobody if args.quiet or args.json else tell,
+        float32=args.float32, progress=progress(quiet=args.quiet or args.json),
     )  # fmt: skip
     content = outcome.content
     lines = [

@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from analysis.commands.shared import add_shared_arguments, report, shown, tell
+from analysis.commands.shared import add_shared_arguments, report, shown
 from m2m.support.command_line import natural
-from m2m.support.progress import nobody
+from m2m.support.shown_progress import progress
 
 HELP = "whether merging will stand in for training, told from the experts alone"
 
@@ -40,7 +40,7 @@ def execute(args: argparse.Namespace) -> int:
 
     outcome = measure_outlook(
         args.run, args.out, targets=args.targets, examples=args.examples, float32=args.float32,
-        seed=args.seed, progress=nobody if args.quiet or args.json else tell,
+        seed=args.seed, progress=progress(quiet=args.quiet or args.json),
     )  # fmt: skip
     study = outcome.study
     lines = [

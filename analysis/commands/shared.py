@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +66,3 @@ def report(
         print(json.dumps(content, ensure_ascii=False, allow_nan=False))
     elif not args.quiet:
         print("\n".join([*lines, f"written to {outcome.out}"]))
-
-
-def tell(done: int, total: int, what: str) -> None:
-    """Print how far long work is, on stderr."""
-    print(f"{what} {done}/{total}", file=sys.stderr, flush=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 
-from analysis.commands.shared import add_shared_arguments, report, tell
+from analysis.commands.shared import add_shared_arguments, report
 from m2m.support.command_line import positive
-from m2m.support.progress import nobody
+from m2m.support.shown_progress import progress
 
 HELP = "a verdict per claim: holds, fails or unresolved, with interval"
 
@@ -43,7 +43,7 @@ def execute(args: argparse.Namespace) -> int:
 
     outcome = validate_claims(
         args.sources, args.out, trainings=args.trainings, curvature=args.curvature, workers=args.workers,
-        seed=args.seed, progress=nobody if args.quiet or args.json else tell,
+        seed=args.seed, progress=progress(quiet=args.quiet or args.json),
     )  # fmt: skip
     lines = [
         f"{verdict.outcome:10} {verdict.run or '–'}: {verdict.claim.text}"

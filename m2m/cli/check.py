@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Check."""
-    from m2m.cli.output import print_json, print_notes, print_table, progress
+    from m2m.cli.output import print_json, print_notes, print_table
     from m2m.merging.dry_run import check
+    from m2m.support.shown_progress import progress
 
     found = check(
         args.recipe,

@@ -62,8 +62,9 @@ def _row(package: Package) -> dict[str, Any]:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from m2m.cli.output import print_json, progress
+    from m2m.cli.output import print_json
     from m2m.data import expand, fetch
+    from m2m.support.shown_progress import progress
 
     # Every name is looked up before anything is downloaded, and each package is fetched once.
     packages = list(dict.fromkeys(package for name in args.names for package in expand(name)))

@@ -32,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Compare."""
-    from m2m.cli.output import print_json, progress
+    from m2m.cli.output import print_json
     from m2m.merging.compare import diff
+    from m2m.support.shown_progress import progress
 
     found = diff(
         args.first,

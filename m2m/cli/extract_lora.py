@@ -57,8 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Extract."""
-    from m2m.cli.output import print_json, progress
+    from m2m.cli.output import print_json
     from m2m.merging.extract import extract_lora
+    from m2m.support.shown_progress import progress
 
     found = extract_lora(
         args.base,

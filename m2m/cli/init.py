@@ -38,7 +38,8 @@ def execute(args: argparse.Namespace) -> int:
     """Write it."""
     from dataclasses import asdict
 
-    from m2m.cli.output import print_json, progress
+    from m2m.cli.output import print_json
+    from m2m.support.shown_progress import progress
     from m2m.verbs.init import init
 
     written = init(

@@ -83,9 +83,10 @@ def add_merge_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Merge."""
-    from m2m.cli.output import print_json, print_notes, progress
+    from m2m.cli.output import print_json, print_notes
     from m2m.merging import merge
     from m2m.merging.recipe.reader import load
+    from m2m.support.shown_progress import progress
     from m2m.support.units import format_bytes
 
     if not args.quiet:

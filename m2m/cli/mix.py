@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Do the whole search."""
-    from m2m.cli.output import print_json, print_notes, progress
+    from m2m.cli.output import print_json, print_notes
+    from m2m.support.shown_progress import progress
     from m2m.verbs.mix import mix
 
     exports = pairs("--to", args.exports)

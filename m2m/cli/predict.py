@@ -54,8 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Predict."""
-    from m2m.cli.output import print_json, progress
+    from m2m.cli.output import print_json
     from m2m.predicting import predict
+    from m2m.support.shown_progress import progress
 
     if (args.at is None) != (args.out is None):
         raise ConfigError("--at says which mixtures to predict and --out where to: give both, or neither")

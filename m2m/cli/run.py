@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Do the whole run, or say what it would do."""
-    from m2m.cli.output import print_json, print_notes, progress
+    from m2m.cli.output import print_json, print_notes
+    from m2m.support.shown_progress import progress
     from m2m.verbs.run import run
 
     if args.dry_run:
@@ -83,7 +84,8 @@ def execute(args: argparse.Namespace) -> int:
 
 def _dry_run(args: argparse.Namespace) -> int:
     from m2m.cli.dry_run import tell
-    from m2m.cli.output import print_json, print_notes, progress
+    from m2m.cli.output import print_json, print_notes
+    from m2m.support.shown_progress import progress
     from m2m.verbs.dry_run import dry_run
 
     found = dry_run(

@@ -191,8 +191,9 @@ def _add_harness(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Score the candidates that are not scored yet, and write the table."""
-    from m2m.cli.output import print_json, progress
+    from m2m.cli.output import print_json
     from m2m.cli.words import named_paths
+    from m2m.support.shown_progress import progress
     from m2m.verbs.score import race, score
 
     experts, racing = named_paths(args.experts), _racing(args)

@@ -74,8 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Search."""
-    from m2m.cli.output import print_json, progress
+    from m2m.cli.output import print_json
     from m2m.support.names import split_label
+    from m2m.support.shown_progress import progress
     from m2m.verbs.search import search
 
     report = search(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from m2m.cli import output as module
-from m2m.cli.output import progress
+from m2m.support import shown_progress as module
+from m2m.support.shown_progress import progress
 
 
 def test_quiet_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
