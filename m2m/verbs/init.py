@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -29,6 +28,7 @@ from m2m.support.names import fault, short_names
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
 from m2m.support.schema import repeated
+from m2m.support.toml_text import toml_key, toml_lines, toml_value
 
 #: The names of the two files.
 CONFIG, SCHEMA = "config.toml", "config.schema.json"
@@ -257,7 +257,7 @@ def _text(tables: Mapping[str, Any], goals: Sequence[str], setup: Setup) -> str:
 # Written by `m2m init`. Every key: docs/configuration.md of m2m, or the schema beside this file.
 
 [run]
-target = {_toml(goals[0])}
+target = {toml_value(goals[0])}
 validate = false # true: train every mixture too, to measure how far merged models can be trusted
 seed = 0
 
@@ -271,12 +271,12 @@ warmup = {steps // 10}
 
 [setup]
 kind = "language"
-model = {_toml(tables["model"])}{_MODEL_HINT if own else ""}
+model = {toml_value(tables["model"])}{_MODEL_HINT if own else ""}
 
 [setup.base]
 """
     base = {key: value for key, value in tables["base"].items() if key != "text"}
-    body = _lines(base) + ("" if own else _trainable_hint(setup))
+    body = toml_lines(base) + ("" if own else _trainable_hint(setup))
     for kind, named in (
         ("base.text", tables["base"].get("text", {})),
         ("datasets", tables["datasets"]),
@@ -284,7 +284,7 @@ model = {_toml(tables["model"])}{_MODEL_HINT if own else ""}
     ):
         for number, (name, table) in enumerate(named.items()):
             said = "" if number else _COMMENTS[kind]
-            body += f"\n{said}[setup.{kind}.{_key(name)}]\n{_lines(table)}"
+            body += f"\n{said}[setup.{kind}.{toml_key(name)}]\n{toml_lines(table)}"
     return head + body
 
 
@@ -316,16 +316,3 @@ def _trainable_hint(setup: Setup) -> str:
         "blocks train\n# alone, and those below run once for each example (docs/training.md of m2m):\n"
         f"# trainable = ['{row}\\.({last - 1}|{last})\\.']\n# cache_trunk = true\n"
     )
-
-
-def _lines(table: Mapping[str, Any]) -> str:
-    return "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
-
-
-def _toml(value: object) -> str:
-    # Strings, numbers and lists of numbers are written as in JSON.
-    return json.dumps(value, ensure_ascii=False)
