@@ -20,7 +20,7 @@ SECONDS ?= 60
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test fuzz lint types docs build clean tools
+.PHONY: help demo figures test fuzz lint types docs build clean tools
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -28,6 +28,9 @@ help: ## Show this list
 demo: $(VENV)/.installed ## Find the best mixture of the quickstart's four datasets; minutes, then a report to open
 	$(BIN)/m2m run examples/quickstart.toml --out $(QUICKSTART)
 	@echo "Open $(CURDIR)/$(QUICKSTART)/report.html in a browser."
+
+figures: $(VENV)/.develop ## Redo both papers' experiments on real models, write docs/results.md: half an hour (FULL=1: a night)
+	$(BIN)/m2m-analysis papers --out runs/papers --page docs/results.md $(if $(FULL),--full)
 
 test: $(VENV)/.develop ## Run the tests, two at a time (ARGS="-k name", ARGS="-m slow", ARGS="-n 0 -s" reach pytest)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)

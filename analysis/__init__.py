@@ -10,6 +10,7 @@ Every verb of `m2m-analysis` is a function here that does all of it; its options
     bound_error             error-bound     upper bounds on the residual before a mixture is trained
     measure_outlook         outlook         whether merging will stand in for training, from experts alone
     validate_claims         validate        a verdict a claim of the papers, from real runs
+    redraw_papers           papers          the papers' figures and tables on real models
 
 They are not called as the rooms `analysis.fidelity`, `analysis.curvature` and so on, which have the parts.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         measure_orthogonality,
         measure_outlook,
         measure_trust,
+        redraw_papers,
         validate_claims,
     )
 
@@ -38,6 +40,7 @@ __all__ = [
     "measure_orthogonality",
     "measure_outlook",
     "measure_trust",
+    "redraw_papers",
     "validate_claims",
 ]
 

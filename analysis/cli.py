@@ -19,6 +19,7 @@ PROGRAM = Program(
         "error-bound",
         "outlook",
         "validate",
+        "papers",
     ),
     epilog="exit codes: 0 done, 2 something in your input, 1 a fault of m2m, 130 interrupted.",
 )

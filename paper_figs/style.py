@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,8 @@ COLUMN, PAGE = 3.4, 7.0
 
 #: Kinds of files that a figure is written as, without what would differ from one time to the next.
 _KINDS: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}}
+_PDF: dict[str, Any] = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
+_kinds = ContextVar("_kinds", default=_KINDS)
 _LOOK: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -45,6 +48,7 @@ _LOOK: Any = {
     "legend.fontsize": 7.5,
     "legend.frameon": False,
     "lines.linewidth": 1.0,
+    "pdf.fonttype": 42,  # letters stay letters
     "svg.fonttype": "path",
     "svg.hashsalt": "m2m",
     "text.parse_math": False,  # names of datasets may hold a dollar sign
@@ -63,6 +67,16 @@ def look() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update({**_LOOK, "backend": backend})
         yield
+
+
+@contextmanager
+def with_pdf() -> Iterator[None]:
+    """Have figures saved as PDF too while the block runs: what journals take."""
+    before = _kinds.set({**_KINDS, **_PDF})
+    try:
+        yield
+    finally:
+        _kinds.reset(before)
 
 
 def shown(value: float | None, form: str) -> str:
@@ -123,10 +137,10 @@ def footnote(figure: Figure, lines: Sequence[str]) -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and SVG; equal figures give equal bytes, and readers never see half a file."""
+    """Write a figure as PNG and SVG, and as PDF in `with_pdf`: the same bytes again, never half a file."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
-    for kind, metadata in _KINDS.items():
+    for kind, metadata in _kinds.get().items():
         path = stem.with_name(f"{stem.name}.{kind}")
         with replacing(path) as file:
             figure.savefig(file, format=kind, metadata=metadata)
@@ -136,7 +150,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 def remove(stem: Path) -> None:
     """Take away a figure of earlier results where these have nothing to draw."""
-    for kind in _KINDS:
+    for kind in (*_KINDS, *_PDF):
         stem.with_name(f"{stem.name}.{kind}").unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ from analysis.studies.of_models import (
     measure_orthogonality,
     measure_outlook,
 )
+from analysis.studies.of_papers import redraw_papers
 from analysis.studies.of_scores import measure_fidelity, measure_trust
 from analysis.studies.outcome import Outcome
 
@@ -23,5 +24,6 @@ __all__ = [
     "measure_orthogonality",
     "measure_outlook",
     "measure_trust",
+    "redraw_papers",
     "validate_claims",
 ]

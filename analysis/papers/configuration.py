@@ -1,0 +1,61 @@
+"""Configurations of experiments: an example of the repository with some keys changed, such as its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m2m.errors import ConfigError
+from m2m.pipeline import config
+from m2m.pipeline.config import RunConfig
+from m2m.support.doors import read_toml
+from m2m.support.files import write_atomically
+from m2m.support.toml_text import toml_text
+
+#: The examples of the clone that this is imported from.
+EXAMPLES = Path(__file__).parents[2] / "examples"
+#: Keys by their dotted names, as in `train.steps`, with what they become; None: the key is left out.
+Changes = Mapping[str, Any]
+
+
+def changed_text(example: Path, changes: Changes) -> str:
+    """Return an example's configuration with keys changed, as TOML.
+
+    Args:
+        example: The configuration to begin from.
+        changes: What is different.
+
+    Returns:
+        The text; paths in it start from wherever it is written, so only what is absolute or of a pinned
+        package is found.
+
+    Raises:
+        ConfigError: If the example is not there, which comes with a clone and not with the package, or a
+            changed key leads through something that is no table.
+    """
+    if not example.is_file():
+        raise ConfigError(
+            f"{example} is not there: experiments run the examples of a clone of the repository"
+        )
+    tables: dict[str, Any] = read_toml(example, "a run configuration (TOML)", ConfigError)
+    for name, value in changes.items():
+        *path, last = name.split(".")
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{example}: {part!r} of {name!r} is no table")
+        if value is None:
+            table.pop(last, None)
+        else:
+            table[last] = value
+    return toml_text(tables)
+
+
+def written(text: str, path: Path) -> RunConfig:
+    """Write a configuration where it differs from what is there, and read it."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    return config.load(path)

@@ -1,0 +1,54 @@
+"""What each way to a mixture costs, counted in forward passes of one example and not in seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from m2m.pipeline.config import RunConfig
+from m2m.pipeline.run_folder import RunFolder
+from m2m.scoring.table import ScoreTable
+
+#: A training step of an example in forwards: there, and back to activations and to weights.
+TRAINING = 3
+
+
+def cost_of(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
+    """Count what choosing by merging, by training every mixture, and all datasets' training take.
+
+    N experts of T steps of B examples, M candidates scored on E validation examples, one training on the
+    pick: 3·T·B·(N + 1) + M·E forwards. The truth takes M·(3·T·B + E).
+
+    Args:
+        folder: The run's folder.
+        config: Its configuration; mixtures train as long as experts.
+
+    Returns:
+        Numbers of trainings and scored candidates, and forwards, by way of choosing.
+    """
+    results = folder.read_results()
+    count, candidates = len(results["datasets"]), results["candidates"]["scored"]
+    training = TRAINING * config.train.steps * config.train.batch
+    scoring = _examples(folder, config)
+    ways = {
+        "merging": (count + 1, candidates),
+        "truth": (candidates, candidates),
+        "all": (1, 0),
+    }
+    return {
+        "datasets": count,
+        "mixtures": candidates,
+        "examples": scoring,
+        "training": training,
+        "by": {
+            name: {"trainings": trained, "scored": scored, "forwards": trained * training + scored * scoring}
+            for name, (trained, scored) in ways.items()
+        },
+    }
+
+
+def _examples(folder: RunFolder, config: RunConfig) -> int:
+    """Return the validation examples of the targets that the run chooses for."""
+    with ScoreTable(folder.table, read_only=True) as table:
+        rows = table.rows(origin="base", split="validation")
+    counts = {row.task: row.count for row in rows}
+    return sum(counts[target] for target in config.run.weights)

@@ -1,0 +1,152 @@
+"""The whole verb on very small models: experiments, results that are kept, figures and the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis.cli import main
+from analysis.papers import experiment as keeping
+from analysis.papers.catalogue import EXPERIMENTS
+from analysis.papers.configuration import changed_text
+from analysis.papers.subsets import Sized, SubsetTruth
+from analysis.studies.of_papers import redraw
+from m2m.errors import ConfigError
+from m2m.pipeline import config
+from m2m.support.progress import nobody
+
+WORDS = ["sun", "moon", "star", "sea", "hill", "rain", "snow", "wind"]
+CONFIG = """
+[run]
+target = "unused"
+validate = true
+[train]
+steps = 3
+batch = 4
+learning_rate = 0.02
+[setup]
+kind = "language"
+model = "byte-gpt"
+[setup.base]
+layers = 1
+width = 16
+heads = 2
+context = 24
+steps = 3
+batch = 4
+text.t.files = "{place}/a.txt"
+[setup.datasets]
+a.files = "{place}/a.txt"
+b.files = "{place}/b.txt"
+c.files = "{place}/c.txt"
+[setup.targets.rain]
+files = "{place}/goal/*.txt"
+validation = 8
+test = 8
+[setup.targets.snow]
+files = "{place}/other/*.txt"
+validation = 8
+test = 8
+"""
+
+
+def toy(place: Path) -> SubsetTruth:
+    """Write texts and a configuration, and return an experiment on them under a name that the page knows."""
+    for number, name in enumerate("abc"):
+        (place / f"{name}.txt").write_text(" ".join(WORDS[(at * (number + 2)) % 8] for at in range(400)))
+    for folder, step in (("goal", 3), ("other", 5)):
+        (place / folder).mkdir()
+        for at in range(24):
+            text = f"{at} " + " ".join(WORDS[(at + step * k * k) % 8] for k in range(40))
+            (place / folder / f"{at}.txt").write_text(text)
+    example = place / "example.toml"
+    example.write_text(CONFIG.format(place=place))
+    sized = Sized(example, {"run.target": {"rain": 1, "snow": 2}}, "a byte GPT", "eight words", minutes=1)
+    return SubsetTruth("merge_to_mix_raw_text", "Toy", {"fast": sized, "full": sized}, fresh_seeds=2)
+
+
+def test_experiments_are_done_once_and_the_page_follows_them(tmp_path: Path) -> None:
+    one, out, page = toy(tmp_path), tmp_path / "out", tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    [done] = redraw([one], out, page, "fast", 1, nobody).study
+    assert not done.kept
+    results = out / "results" / "fast" / one.name
+    found = json.loads((results / "result.json").read_text())
+    choice, text = found["choice"], page.read_text()
+    assert choice["by"]["picked"]["ahead"]["value"] == 0
+    assert choice["by"]["oracle"]["regret"] == 0
+    assert 0 <= choice["regret_of_random"] <= 1
+    assert {way["utility"]["n"] for way in choice["by"].values()} == {2}
+    training, scoring = 3 * 3 * 4, 16
+    assert found["cost"]["by"]["merging"] == {
+        "trainings": 4, "scored": 7, "forwards": 4 * training + 7 * scoring
+    }  # fmt: skip
+    merged = json.loads((results / "fidelity.json").read_text())["mixtures"]["pearson"]["value"]
+    assert f"{merged:.2f}" in text
+    for picture in ("merge_to_mix_correlation.png", f"{one.name}/fidelity_scatter.png"):
+        assert f"(img/results/{picture})" in text
+        assert (page.parent / "img" / "results" / picture).stat().st_size
+        assert (out / "figures" / "fast" / picture).with_suffix(".pdf").stat().st_size
+
+    before = {path: path.read_bytes() for path in [page, *sorted((out / "figures").rglob("*.*"))]}
+    [again] = redraw([one], out, page, "fast", 1, nobody).study
+    assert again.kept
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_other_code_or_another_configuration_is_another_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = toy(tmp_path)
+    key = keeping.key_of(one, "fast")
+    assert key == keeping.key_of(one, "fast")
+    assert key != keeping.key_of(one, "full")
+    one.sizes["fast"].example.write_text(CONFIG.format(place=tmp_path).replace("steps = 3", "steps = 4"))
+    assert key != (changed := keeping.key_of(one, "fast"))
+    monkeypatch.setattr(keeping, "_code", lambda: "other code")
+    assert changed != keeping.key_of(one, "fast")
+
+
+def test_what_was_interrupted_goes_on_in_its_run(tmp_path: Path) -> None:
+    one, out = toy(tmp_path), tmp_path / "out"
+
+    def interrupt(done: int, total: int, what: str) -> None:
+        if what.startswith("trained mixtures") and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        redraw([one], out, None, "fast", 1, interrupt)
+    assert not list((out / "results").rglob("result.json"))
+    experts = {path: path.stat().st_mtime_ns for path in out.rglob("experts/*/seed0/*.safetensors")}
+    assert len(experts) == 3
+    redraw([one], out, None, "fast", 1, nobody)
+    assert experts == {path: path.stat().st_mtime_ns for path in experts}
+    assert (out / "results.md").exists()
+
+
+@pytest.mark.parametrize("one", EXPERIMENTS, ids=lambda one: one.name)
+def test_the_configurations_of_all_experiments_are_read(one: SubsetTruth, tmp_path: Path) -> None:
+    for size, sized in one.sizes.items():
+        path = tmp_path / f"{size}.toml"
+        path.write_text(changed_text(sized.example, sized.changes))
+        loaded = config.load(path)
+        assert loaded.run.trains_all
+        assert len(loaded.run.weights) > 1
+
+
+def test_an_example_that_is_not_there_and_a_key_that_leads_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a clone of the repository"):
+        changed_text(tmp_path / "none.toml", {})
+    (tmp_path / "one.toml").write_text("[run]\ntarget = 'a'\n")
+    with pytest.raises(ConfigError, match=r"'target' of 'run\.target\.b' is no table"):
+        changed_text(tmp_path / "one.toml", {"run.target.b": 1})
+
+
+def test_an_unknown_experiment_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["papers", "--out", str(tmp_path / "out"), "--only", "merge_to_mix_visoin"]) == 2
+    said = capsys.readouterr().err
+    assert "--only: no experiment 'merge_to_mix_visoin' (did you mean 'merge_to_mix_vision'?)" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
