@@ -34,6 +34,7 @@ std::unique_ptr<GramPass> make_gram(const StreamPlan& plan, std::int64_t first, 
   const auto table = to_vector<std::int64_t>(layout, "layout");
   if (table.size() % 5) throw std::invalid_argument("layout does not come in rows of 5");
   check_window(plan, first, table.size() / 5);
+  if (counts_signs && ulps) throw std::invalid_argument("no signs of ulps");
   std::vector<GramTensor> tensors;
   for (std::size_t i = 0; i < table.size(); i += 5) {
     const std::int64_t* row = &table[i];

@@ -2,6 +2,7 @@
 // compiler does not turn those into vector code by itself.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 
 #include "core/isa.h"
@@ -19,6 +20,15 @@ M2M_INLINE void load_pack(const T* from, APack& pack) {
 template <class APack, class T>
 M2M_INLINE void store_pack(const APack& pack, T* to) {
   std::memcpy(to, &pack, sizeof(APack));
+}
+
+// sum += left * right, rounded once. Written so that compilers make one instruction of it.
+template <class T, int kWidth>
+M2M_INLINE void add_product(const Pack<T, kWidth>& left, const Pack<T, kWidth>& right, Pack<T, kWidth>& sum) {
+  Pack<T, kWidth> sums;
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth; ++i) sums[i] = std::fma(left[i], right[i], sum[i]);
+  sum = sums;
 }
 
 }  // namespace m2m

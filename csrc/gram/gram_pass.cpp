@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "gram/kernel.h"
-#include "gram/points.h"
 #include "stream/finite.h"
 
 namespace m2m {
@@ -58,9 +57,6 @@ void GramPass::run(const ChunkView& chunk) {
   if (wanted.n_points == 0) return;
   if (wanted.columns()) require_finite_inputs(chunk);
   Worker& worker = workers_[chunk.worker];
-  worker.staged.resize(std::size_t(wanted.n_points) * kGramBlock);
-  worker.points.resize(wanted.n_points);
-  for (int k = 0; k < wanted.n_points; ++k) worker.points[k] = worker.staged.data() + std::int64_t{k} * kGramBlock;
   for (std::int64_t done = 0; done < chunk.count;) {
     const Piece piece = piece_at(chunk, done);
     wanted.columns() ? add_row(chunk, piece, worker) : add_piece(chunk, piece, worker);
@@ -91,11 +87,7 @@ void GramPass::add_piece(const ChunkView& chunk, const Piece& piece, Worker& wor
   for (std::int64_t done = 0; done < piece.count;) {
     const int before = static_cast<int>((piece.position + done) % kLanes);
     const int count = static_cast<int>(std::min<std::int64_t>(kGramBlock - before, piece.count - done));
-    stage_points(chunk, wanted, piece.from + done, count, before, worker.staged.data());
-    const int padded = (before + count + kLanes - 1) / kLanes * kLanes;
-    double* squares = extras_.squares ? worker.square_lanes.data() : nullptr;
-    add_products(worker.points.data(), wanted.n_points, padded, worker.lanes.data(), squares);
-    if (extras_.signs) signs.add(worker.points.data(), wanted.n_points, padded);
+    add_block(chunk, piece.from + done, count, before, worker, signs);
     done += count;
   }
   if (extras_.signs) {
@@ -105,6 +97,18 @@ void GramPass::add_piece(const ChunkView& chunk, const Piece& piece, Worker& wor
   // An input that is not finite makes a point's product with itself so: the sums are looked at, not every input.
   if (!all_finite(worker.lanes)) require_finite_inputs(chunk);
   fold_piece(chunk.tensor, piece, worker);
+}
+
+// A block that begins within the lanes is filled up with zeros in front.
+void GramPass::add_block(const ChunkView& chunk, std::int64_t from, int count, int before, Worker& worker, SignCounts& signs) {
+  const GramTensor& wanted = layout(chunk.tensor);
+  StagedPoints& points = worker.points;
+  stage_points(chunk, wanted, from, count, before, points);
+  const bool narrow = chunk.dtype != Dtype::f64;
+  const int n = wanted.n_points, padded = (before + count + kLanes - 1) / kLanes * kLanes;
+  add_products(narrow ? Products::exact : Products::rounded, points.wide.data(), n, padded, worker.lanes.data());
+  if (extras_.squares) add_products(Products::of_squares, points.wide.data(), n, padded, worker.square_lanes.data());
+  if (extras_.signs) narrow ? signs.add(points.narrow.data(), n, padded) : signs.add(points.wide.data(), n, padded);
 }
 
 // At the end of a segment its sums are known.
@@ -124,8 +128,8 @@ void GramPass::add_row(const ChunkView& chunk, const Piece& piece, Worker& worke
   double* lanes = worker.lanes.data() + piece.position % kLanes * room + piece.vector;
   for (std::int64_t done = 0; done < piece.count; done += kGramBlock) {
     const int count = static_cast<int>(std::min<std::int64_t>(kGramBlock, piece.count - done));
-    stage_points(chunk, wanted, piece.from + done, count, 0, worker.staged.data());
-    add_columns(worker.points.data(), wanted.n_points, count, lanes + done, wanted.stride);
+    stage_points(chunk, wanted, piece.from + done, count, 0, worker.points);
+    add_columns(worker.points.wide.data(), wanted.n_points, count, lanes + done, wanted.stride);
   }
   const std::int64_t next = piece.position + 1;
   const bool row_ends = piece.vector + piece.count == wanted.stride;

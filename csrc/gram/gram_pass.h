@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gram/layout.h"
+#include "gram/points.h"
 #include "gram/signs.h"
 #include "stream/pass.h"
 
@@ -15,7 +16,7 @@ namespace m2m {
 // What is wanted besides inner products; only of tensors that are one vector.
 struct GramExtras {
   bool signs = false;    // SignCounts of the points
-  bool squares = false;  // sums of squares of the points' products, element by element
+  bool squares = false;  // inner products of the points' squares, element by element
 };
 
 class GramPass final : public StreamPass {
@@ -45,14 +46,14 @@ class GramPass final : public StreamPass {
   };
   // What one thread holds while it goes through a span.
   struct Worker {
-    std::vector<double> staged;         // [K, kGramBlock]
-    std::vector<const double*> points;  // [K]
-    std::vector<double> lanes;          // [pairs, 16]; with columns [16, pairs, vectors]
-    std::vector<double> square_lanes;   // [pairs, 16]
+    StagedPoints points;
+    std::vector<double> lanes;         // [pairs, 16]; with columns [16, pairs, vectors]
+    std::vector<double> square_lanes;  // [pairs, 16]
   };
 
   const GramTensor& layout(std::int64_t tensor) const { return tensors_[tensor - first_]; }
   Piece piece_at(const ChunkView& chunk, std::int64_t done) const;
+  void add_block(const ChunkView& chunk, std::int64_t from, int count, int before, Worker& worker, SignCounts& signs);
   void add_piece(const ChunkView& chunk, const Piece& piece, Worker& worker);
   void add_row(const ChunkView& chunk, const Piece& piece, Worker& worker);
   void fold_piece(std::int64_t tensor, const Piece& piece, const Worker& worker);

@@ -1,82 +1,106 @@
 #include "gram/kernel.h"
 
-#include <algorithm>
-#include <cstring>
+#include <cstdint>
 
 #include "core/isa.h"
 #include "core/ordered_sum.h"
 #include "core/pack.h"
+#include "gram/layout.h"
 
 namespace m2m {
 namespace {
 
-using Half = Pack<double, kLanes / 2>;  // the compiler splits it where registers are narrower
+// The most points a side of a tile of pairs, so that registers hold a sum for every pair and what is added to them.
+template <int Width>
+constexpr int kTile = Width == 8 ? 4 : 3;
 
-// Pairs of point x with `Group` points y. `lanes` are [Group][16], and so are `squares` if they are wanted.
-template <int Group, bool Squares>
-M2M_INLINE void add_group(const double* x, const double* const* y, int count, double* lanes, double* squares) {
-  Half sums[Group][2], square_sums[Group][2];
-  std::memcpy(sums, lanes, sizeof sums);
-  if constexpr (Squares) std::memcpy(square_sums, squares, sizeof square_sums);
-  for (int p = 0; p < count; p += kLanes) {
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      Half left, right;
-      load_pack(x + p + kLanes / 2 * half, left);
+template <Products kProducts, class APack>
+M2M_INLINE void load_point(const double* from, APack& pack) {
+  load_pack(from, pack);
+  if constexpr (kProducts == Products::of_squares) pack *= pack;
+}
+
+// The pairs of `Rows` points x with `Columns` points y; on the diagonal, where both are the same, each pair once. at[r] are the
+// lanes of x[r] and y[0]. One register's share of the lanes is summed after the other.
+template <int Width, int Rows, int Columns, bool Diagonal, Products kProducts>
+M2M_INLINE void add_tile(const PointBlock<double>* x, const PointBlock<double>* y, int count, double* const* at) {
+  for (int lane = 0; lane < kLanes; lane += Width) {
+    Pack<double, Width> sums[Rows][Columns];
 #pragma GCC unroll 4
-      for (int g = 0; g < Group; ++g) {
-        load_pack(y[g] + p + kLanes / 2 * half, right);
-        const Half product = left * right;
-        sums[g][half] += product;
-        if constexpr (Squares) square_sums[g][half] += product * product;
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int c = 0; c < (Diagonal ? r + 1 : Columns); ++c) load_pack(at[r] + c * kLanes + lane, sums[r][c]);
+    for (int p = lane; p < count; p += kLanes) {
+      Pack<double, Width> left[Rows], right;
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) load_point<kProducts>(x[r].values + p, left[r]);
+#pragma GCC unroll 4
+      for (int c = 0; c < Columns; ++c) {
+        if constexpr (Diagonal) {
+          right = left[c];
+        } else {
+          load_point<kProducts>(y[c].values + p, right);
+        }
+#pragma GCC unroll 4
+        for (int r = Diagonal ? c : 0; r < Rows; ++r) {
+          if constexpr (kProducts == Products::exact) {
+            add_product<double, Width>(left[r], right, sums[r][c]);
+          } else {
+            sums[r][c] += left[r] * right;
+          }
+        }
       }
     }
-  }
-  std::memcpy(lanes, sums, sizeof sums);
-  if constexpr (Squares) std::memcpy(squares, square_sums, sizeof square_sums);
-}
-
-// As many whole groups as there are, the rest in smaller ones.
-template <int Group, bool Squares>
-M2M_INLINE void add_row(const double* x, const double* const* y, int n, int count, double* lanes, double* squares) {
-  int k = 0;
-  for (; k + Group <= n; k += Group)
-    add_group<Group, Squares>(x, y + k, count, lanes + k * kLanes, squares + (Squares ? k * kLanes : 0));
-  if constexpr (Group > 1)
-    add_row<Group / 2, Squares>(x, y + k, n - k, count, lanes + k * kLanes, squares + (Squares ? k * kLanes : 0));
-}
-
-template <int Group, bool Squares>
-M2M_INLINE void add_all(const double* const* points, int n_points, int count, double* lanes, double* squares) {
-  for (int i = 0; i < n_points; ++i) {
-    add_row<Group, Squares>(points[i], points, i + 1, count, lanes, squares);
-    lanes += (i + 1) * kLanes;
-    if constexpr (Squares) squares += (i + 1) * kLanes;
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int c = 0; c < (Diagonal ? r + 1 : Columns); ++c) store_pack(sums[r][c], at[r] + c * kLanes + lane);
   }
 }
 
-// Groups are as large as the registers hold sums for, so the instruction set decides.
-template <int Group>
-M2M_INLINE void add_wanted(const double* const* points, int n_points, int count, double* lanes, double* squares) {
-  if (squares == nullptr) return add_all<Group, false>(points, n_points, count, lanes, squares);
-  add_all<Group / 2, true>(points, n_points, count, lanes, squares);
+// The pairs of `Rows` points from `row` on, with themselves and all before them.
+template <int Width, int Rows, Products kProducts>
+M2M_INLINE void add_rows(const PointBlock<double>* points, int row, int count, double* lanes) {
+  double* at[Rows];
+  for (int r = 0; r < Rows; ++r) at[r] = lanes + pair_index(row + r, 0) * kLanes;
+  for (int column = 0; column < row; column += kTile<Width>) {
+    add_tile<Width, Rows, kTile<Width>, false, kProducts>(points + row, points + column, count, at);
+    for (double*& each : at) each += kTile<Width> * kLanes;
+  }
+  add_tile<Width, Rows, Rows, true, kProducts>(points + row, points + row, count, at);
 }
 
-void add_products_baseline(const double* const* points, int n_points, int count, double* lanes, double* squares) {
-  add_wanted<2>(points, n_points, count, lanes, squares);
-}
-M2M_AVX2 void add_products_avx2(const double* const* points, int n_points, int count, double* lanes, double* squares) {
-  add_wanted<2>(points, n_points, count, lanes, squares);
-}
-M2M_AVX512 void add_products_avx512(const double* const* points, int n_points, int count, double* lanes, double* squares) {
-  add_wanted<4>(points, n_points, count, lanes, squares);
+// As many whole tiles as there are, the rest in a smaller one.
+template <int Width, int Rows, Products kProducts>
+M2M_INLINE void add_last_rows(const PointBlock<double>* points, int row, int n_points, int count, double* lanes) {
+  if (n_points - row == Rows) return add_rows<Width, Rows, kProducts>(points, row, count, lanes);
+  if constexpr (Rows > 1) add_last_rows<Width, Rows - 1, kProducts>(points, row, n_points, count, lanes);
 }
 
-M2M_INLINE void add_columns_body(const double* const* points, int n_points, int count, double* lanes, std::int64_t stride) {
+template <int Width, Products kProducts>
+M2M_INLINE void add_all(const PointBlock<double>* points, int n_points, int count, double* lanes) {
+  int row = 0;
+  for (; row + kTile<Width> <= n_points; row += kTile<Width>)
+    add_rows<Width, kTile<Width>, kProducts>(points, row, count, lanes);
+  add_last_rows<Width, kTile<Width> - 1, kProducts>(points, row, n_points, count, lanes);
+}
+
+template <int Width>
+M2M_INLINE void add_products_body(Products products, const PointBlock<double>* points, int n_points, int count, double* lanes) {
+  constexpr Products kExact = Width > 2 ? Products::exact : Products::rounded;  // SSE2 has no instruction that fuses
+  switch (products) {
+    case Products::exact: return add_all<Width, kExact>(points, n_points, count, lanes);
+    case Products::rounded: return add_all<Width, Products::rounded>(points, n_points, count, lanes);
+    case Products::of_squares: return add_all<Width, Products::of_squares>(points, n_points, count, lanes);
+  }
+}
+
+M2M_INLINE void add_columns_body(const PointBlock<double>* points, int n_points, int count, double* lanes,
+                                 std::int64_t stride) {
   for (int i = 0; i < n_points; ++i) {
     for (int k = 0; k <= i; ++k, lanes += stride) {
-      const double* __restrict x = points[i];
-      const double* __restrict y = points[k];
+      const double* __restrict x = points[i].values;
+      const double* __restrict y = points[k].values;
       double* __restrict sums = lanes;
       for (int c = 0; c < count; ++c) sums[c] += x[c] * y[c];
     }
@@ -85,10 +109,10 @@ M2M_INLINE void add_columns_body(const double* const* points, int n_points, int 
 
 }  // namespace
 
-M2M_DISPATCH(void, add_products, (const double* const* points, int n_points, int count, double* lanes, double* squares),
-             (points, n_points, count, lanes, squares))
+M2M_PACK_CLONES(add_products, (Products products, const PointBlock<double>* points, int n_points, int count, double* lanes),
+                (products, points, n_points, count, lanes))
 
-M2M_CLONES(void, add_columns, (const double* const* points, int n_points, int count, double* lanes, std::int64_t stride),
+M2M_CLONES(void, add_columns, (const PointBlock<double>* points, int n_points, int count, double* lanes, std::int64_t stride),
            (points, n_points, count, lanes, stride))
 
 }  // namespace m2m

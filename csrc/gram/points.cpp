@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <type_traits>
 
 #include "core/arithmetic.h"
 #include "core/isa.h"
-#include "gram/kernel.h"
 
 namespace m2m {
 namespace {
@@ -16,13 +16,13 @@ const void* input_of(const ChunkView& chunk, int n) {
   return chunk.inputs[std::lower_bound(chunk.models, chunk.models + chunk.n_inputs, n) - chunk.models];
 }
 
-// Task vectors are rounded once, to the type inputs are summed in; then everything is float64.
+// Task vectors are rounded once, to the type inputs are summed in; what follows from there on is exact.
 template <class In>
-M2M_INLINE void stage_typed(const In* point, const In* origin, int count, double* __restrict out) {
-  if (origin == nullptr) {
-    for (int i = 0; i < count; ++i) out[i] = load(point[i]);
-  } else {
-    for (int i = 0; i < count; ++i) out[i] = static_cast<Accumulation<In>>(load(point[i]) - load(origin[i]));
+M2M_INLINE void stage_typed(const In* point, const In* origin, int count, float* __restrict narrow, double* __restrict wide) {
+  for (int i = 0; i < count; ++i) {
+    const Accumulation<In> value = origin == nullptr ? load(point[i]) : load(point[i]) - load(origin[i]);
+    if constexpr (!std::is_same_v<In, double>) narrow[i] = value;
+    wide[i] = value;
   }
 }
 
@@ -55,32 +55,49 @@ M2M_INLINE void to_ulps_body(double* x, int count, double step, double least) {
 
 M2M_CLONES(void, to_ulps, (double* x, int count, double step, double least), (x, count, step, least))
 
-M2M_INLINE void stage_body(const void* point, const void* origin, Dtype dtype, std::int64_t from, int count, double* out) {
-  dispatch(dtype, [&](auto tag) __attribute__((always_inline)) {
+// Elements of one point, from their first one on.
+struct Stage {
+  const void* point;
+  const void* origin;  // or null
+  Dtype dtype;
+  std::int64_t from;
+  int count;
+};
+
+M2M_INLINE void stage_body(const Stage& stage, float* narrow, double* wide) {
+  dispatch(stage.dtype, [&](auto tag) __attribute__((always_inline)) {
     using In = typename decltype(tag)::type;
-    const In* base = origin == nullptr ? nullptr : static_cast<const In*>(origin) + from;
-    stage_typed(static_cast<const In*>(point) + from, base, count, out);
+    const In* origin = stage.origin == nullptr ? nullptr : static_cast<const In*>(stage.origin) + stage.from;
+    stage_typed(static_cast<const In*>(stage.point) + stage.from, origin, stage.count, narrow, wide);
   });
 }
 
-M2M_CLONES(void, stage, (const void* point, const void* origin, Dtype dtype, std::int64_t from, int count, double* out),
-           (point, origin, dtype, from, count, out))
+M2M_CLONES(void, stage, (const Stage& stage, float* narrow, double* wide), (stage, narrow, wide))
+
+// Zeros around the elements [first, last).
+template <class Real>
+void fill_up(int first, int last, Real* values) {
+  std::fill_n(values, first, Real(0));
+  std::fill(values + last, values + (last + kPadding - 1) / kPadding * kPadding, Real(0));
+}
 
 }  // namespace
 
-void stage_points(const ChunkView& chunk, const GramTensor& tensor, std::int64_t from, int count, int before, double* points) {
+void stage_points(const ChunkView& chunk, const GramTensor& tensor, std::int64_t from, int count, int before,
+                  StagedPoints& points) {
+  points.narrow.resize(tensor.n_points);
+  points.wide.resize(tensor.n_points);
   const void* origin = tensor.origin < 0 ? nullptr : input_of(chunk, tensor.origin);
-  const int end = before + count;
-  const int padded = (end + kLanes - 1) / kLanes * kLanes;
   for (int k = 0; k < tensor.n_points; ++k) {
-    double* out = points + std::int64_t{k} * kGramBlock;
-    std::fill_n(out, before, 0.0);
-    stage(input_of(chunk, tensor.first_point + k), origin, chunk.dtype, from, count, out + before);
+    float* narrow = points.narrow[k].values;
+    double* wide = points.wide[k].values;
+    stage({input_of(chunk, tensor.first_point + k), origin, chunk.dtype, from, count}, narrow + before, wide + before);
     if (tensor.ulps) {
       const Spacing spacing = spacing_of(tensor.stored);
-      to_ulps(out + before, count, std::ldexp(1.0, -spacing.digits), std::ldexp(1.0, spacing.least_exponent));
+      to_ulps(wide + before, count, std::ldexp(1.0, -spacing.digits), std::ldexp(1.0, spacing.least_exponent));
     }
-    std::fill(out + end, out + padded, 0.0);
+    fill_up(before, before + count, narrow);
+    fill_up(before, before + count, wide);
   }
 }
 

@@ -4,9 +4,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "gram/kernel.h"
 #include "gram/layout.h"
 
 namespace m2m {
+
+// Which of 64 elements are not zero, and which are negative: element p is bit p.
+struct Marks {
+  std::uint64_t nonzero = 0;
+  std::uint64_t negative = 0;
+};
 
 // What statistics know of the points of one tensor besides their inner products. Pairs as in a lower triangle.
 struct SignCounts {
@@ -15,12 +22,13 @@ struct SignCounts {
   std::vector<std::int64_t> opposite;  // [pairs] elements where one is positive and one negative
 
   explicit SignCounts(const GramTensor& tensor) : largest(tensor.n_points), same(tensor.pairs()), opposite(tensor.pairs()) {}
-  // `count` is at most kGramBlock, and a multiple of 16.
-  void add(const double* const* points, int n_points, int count);
+  // The first `count` elements of every point, at most kGramBlock; up to whole words of 64 they are filled with zeros.
+  template <class Real>
+  void add(const PointBlock<Real>* points, int n_points, int count);
   void add(const SignCounts& other);
 
  private:
-  std::vector<std::uint64_t> masks_;  // [2, K, kGramBlock / 64] which elements are positive, which negative
+  std::vector<Marks> marks_;  // [K, words of the last block]
 };
 
 }  // namespace m2m

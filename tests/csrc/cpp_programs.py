@@ -38,6 +38,7 @@ PROGRAMS = {
     "select_cases": [*SELECT, *MERGE],
     "change_cases": [*STREAM, *SELECT_PASS],
     "lora_cases": [*MERGE, "lora/product", "lora/lora_sum"],
+    "gram_cases": ["core/isa", "gram/kernel", "gram/points", "gram/signs"],
     "mapped_cases": ["stream/mapped_file"],
     "cuda_cases": [*STREAM, "cuda/device"],
     "fuzz/fuzz_stream": STREAM,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from m2m import _core
@@ -70,24 +73,21 @@ def test_a_look_finds_what_whole_tensors_hold(
             wide = torch.float64 if torch.float64 in dtypes else torch.float32
             values = [value.to(wide) for value in values]
         vectors = task_vectors(values[0], values[1:])
-        assert look.gram == gram_matrix(vectors)
-        check_rest(look, vectors, states[0][look.name])
+        check(look, vectors, states[0][look.name])
 
 
-def check_rest(look: TensorLook, vectors: list[Tensor], base: Tensor) -> None:
+def check(look: TensorLook, vectors: list[Tensor], base: Tensor) -> None:
+    """Sums of products bit for bit, counts exactly, sums over the base within the bound of any order."""
     flat = torch.stack([vector.flatten().double() for vector in vectors])
     count = flat.shape[1]
-    bound = (count + 3) * U  # of a sum of non-negative terms, in any order
     assert look.elements == count
-    torch.testing.assert_close(
-        torch.tensor(look.squares, dtype=torch.float64), flat**2 @ (flat**2).T, rtol=bound, atol=0
-    )
-    assert look.largest == (flat.abs().amax(1).tolist() if count else [0.0, 0.0])
-    signs = torch.sign(flat)
-    product = signs[0] * signs[1]
-    assert (look.same_sign[0][1], look.opposite_sign[1][0]) == ((product > 0).sum(), (product < 0).sum())
-    assert look.same_sign[1][1] == (flat[1] != 0).sum()
-    assert look.opposite_sign[0][0] == 0
+    assert look.gram == gram_matrix(vectors)
+    assert look.squares == gram_matrix(list(flat**2))
+    assert look.largest == (flat.abs().amax(1).tolist() if count else [0.0] * len(flat))
+    above, below = (flat > 0).double(), (flat < 0).double()
+    assert look.same_sign == (above @ above.T + below @ below.T).tolist()
+    assert look.opposite_sign == (above @ below.T + below @ above.T).tolist()
+    bound = (count + 3) * U  # of a sum of non-negative terms, in any order
     ulps = spacing(base.flatten())
     for found, wanted in (
         (look.base_square, base.double().square().sum()),
@@ -108,6 +108,38 @@ def test_every_instruction_set_and_thread_count_finds_the_same(tmp_path: Path) -
     finally:
         _core.use_isa(best)
     assert all(look == looks[0] for look in looks)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    experts=st.integers(1, 20),
+    count=st.integers(1, 700),
+    dtype=st.sampled_from(list(DIGITS)),
+    isa=st.sampled_from(_core.available_isas()),
+    seed=st.integers(0, 2**32),
+)
+def test_law_every_instruction_set_gives_the_twins_bits(
+    experts: int, count: int, dtype: torch.dtype, isa: str, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.randn(count, generator=generator).to(dtype)
+    steps = (
+        torch.randn(experts, count, generator=generator)
+        * torch.rand(experts, count, generator=generator) ** 9
+    )
+    values = [(base + step.where(step.abs() > 1e-3, 0)).to(dtype) for step in steps]
+    with tempfile.TemporaryDirectory() as folder:
+        opened = []
+        for number, value in enumerate([base, *values]):
+            save({"w": value}, Path(folder) / str(number), {})
+            opened.append(Checkpoint(Path(folder) / str(number)))
+        best = _core.current_isa()
+        _core.use_isa(isa)
+        try:
+            (look,) = look_at_task_vectors(opened[0], opened[1:], threads=1)
+        finally:
+            _core.use_isa(best)
+    check(look, task_vectors(base, values), base)
 
 
 def test_progress_counts_the_models_bytes(tmp_path: Path) -> None:
