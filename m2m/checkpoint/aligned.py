@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from m2m.checkpoint.buffers import buffers_among, is_buffer
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.checks import check_tensor, same_bytes, tied_names
+from m2m.checkpoint.checks import check_tensor, head_ties, same_bytes, tied_names
 from m2m.checkpoint.header import TensorInfo
 from m2m.errors import CheckpointError
 
 #: Names that a message lists.
 _SHOWN = 3
+#: About so many names are looked for with another prefix.
+_TRIED = 8
 #: Heads that predict more than the next token: published with a base model, and dropped by whoever trains it.
 _AUXILIARY = re.compile(r"(?:^|\.)(?:mtp|mtp_\w+|medusa_heads?|nextn\w*)(?:\.|$)")
 #: Share of the tensors of the smaller model that must be found once a prefix is put on or taken away.
@@ -200,6 +202,11 @@ class _Side:
                 f"{self.model.path}: lacks tensors of {self.donor.path}: {_shown(missing)}"
                 + _after(advice.missing)
             )
+        if heads := [name for name in self.extra if name in head_ties(self.donor)]:
+            raise CheckpointError(
+                f"{self.model.path}: has a head of its own, {_shown(heads)}, which {self.donor.path} ties to "
+                "its embedding" + _after(advice.extra)
+            )
         if self.extra:
             raise CheckpointError(
                 f"{self.model.path}: has more than {self.donor.path}: {_shown(self.extra)}"
@@ -287,9 +294,10 @@ def _renaming(wanted: Sequence[str], names: Collection[str]) -> _Renaming | None
     """Find the prefix that makes nearly all of a model's names the wanted ones; None where they need none."""
     if not wanted or sum(name in names for name in wanted) > len(names) // 2:
         return None
-    first = wanted[0]
-    ways = [_Renaming(own.removesuffix(first), drop=False) for own in names if own.endswith(f".{first}")]
-    ways += [_Renaming(first.removesuffix(own), drop=True) for own in names if first.endswith(f".{own}")]
+    ways: list[_Renaming] = []
+    for first in wanted[:: max(1, len(wanted) // _TRIED)]:  # a head, say, may have no prefix, or be lacking
+        ways += [_Renaming(own.removesuffix(first), drop=False) for own in names if own.endswith(f".{first}")]
+        ways += [_Renaming(first.removesuffix(own), drop=True) for own in names if first.endswith(f".{own}")]
     fits = {way: sum(way(name) in names for name in wanted) for way in ways}
     best = max(fits, key=lambda way: fits[way], default=None)
     return best if best is not None and fits[best] >= _FITS * min(len(wanted), len(names)) else None

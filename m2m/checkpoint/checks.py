@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from m2m.checkpoint.buffers import is_buffer
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TensorInfo
 from m2m.errors import CheckpointError
@@ -23,6 +24,9 @@ _RESIZE = (
 #: A part of a name that numbers layers, and what tells tables of positions.
 _LAYER = re.compile(r"\.\d+\.")
 _POSITIONS = re.compile(r"pos|wpe")
+#: How tensors of few bits are called by those who pack weights (GPTQ and AWQ, bitsandbytes, MXFP4, and
+#: compressed-tensors), of which some say so in a file of their own.
+_PACKED = ("qweight", "SCB", "absmax", "_blocks", "_packed")
 #: Bytes that are compared at a time.
 _BLOCK = 1 << 23
 
@@ -105,6 +109,29 @@ def check_ties(checkpoint: Checkpoint) -> None:
                 f"{checkpoint.path}: config.json ties the output head to the embedding, but "
                 f"{embedding!r} and {head!r} are both stored and differ, which loaders read "
                 "differently; set tie_word_embeddings to false, or store one of them"
+            )
+
+
+def check_not_quantised(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose weights are packed into few bits: their numbers are no weights.
+
+    Args:
+        checkpoint: The checkpoint.
+
+    Raises:
+        CheckpointError: If it holds whole numbers or 8-bit floats, and its configuration or their names say
+            that it is quantised.
+    """
+    said = checkpoint.config.get("quantization_config")
+    for name, info in checkpoint.tensors.items():
+        if info.dtype in MERGEABLE or info.dtype == "BOOL" or is_buffer(info):
+            continue
+        if said or name.endswith(_PACKED):
+            how = said.get("quant_method") if isinstance(said, dict) else None
+            raise CheckpointError(
+                f"{checkpoint.path}: is quantised{f' ({how})' if isinstance(how, str) else ''}: {name!r} is "
+                f"{info.dtype}, and such numbers have no average; merge the models that it was made from, "
+                "and quantise the result"
             )
 
 

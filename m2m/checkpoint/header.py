@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from m2m.errors import CheckpointError
-from m2m.support.doors import require_file, unique_names
+from m2m.support.doors import POINTER, refuse_pointer, require_file, unique_names
 
 #: safetensors name to bytes an element; the types narrower than a byte are not supported.
 SIZES = {
@@ -128,7 +128,10 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            length = _header_length(file.read(_LENGTH_BYTES), size, path)
+            beginning = file.read(_LENGTH_BYTES)
+            if POINTER.startswith(beginning):
+                refuse_pointer(path, beginning + file.read(len(POINTER)), CheckpointError)
+            length = _header_length(beginning, size, path)
             text = file.read(length)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error

@@ -142,6 +142,7 @@ def build_hollow_model(
         raise CheckpointError(
             f"{folder}: tensor {name!r} has shape {list(got)}, wanted {list(wanted)} as config.json says"
         )
+    _keep_own_parameters(model, set(report["missing_keys"]))
     layout = _hollowed(model, checkpoint, set(report["unexpected_keys"]))
     unfilled = {name for name, _ in model.named_parameters()} - {part.target for part in layout.parts}
     if unfilled and problems:
@@ -151,6 +152,25 @@ def build_hollow_model(
         )
     layout.boxes(str(folder), {(name,): tensor for name, tensor in model.state_dict().items()})
     return model, layout
+
+
+def _keep_own_parameters(model: torch.nn.Module, missing: set[str]) -> None:
+    # What transformers does not miss although no folder stores it, such as Marian's table of positions, its
+    # module computes. It becomes a buffer: parameters may have lost their memory on the way.
+    for prefix, module in model.named_modules():
+        own = [
+            name
+            for name, parameter in module._parameters.items()
+            if parameter is not None
+            and not isinstance(parameter, TracedTensor)
+            and f"{prefix}.{name}".lstrip(".") not in missing
+        ]
+        for name in own:
+            empty = torch.empty_like(module._parameters.pop(name), device="cpu")
+            module.register_buffer(name, empty)
+        if own:
+            initialise: Any = model._init_weights
+            initialise(module)
 
 
 def _hollowed(model: torch.nn.Module, checkpoint: Checkpoint, unexpected: set[str]) -> Layout:

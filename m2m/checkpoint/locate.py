@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 
 from m2m.errors import CheckpointError
-from m2m.support.doors import read_json
+from m2m.support.doors import POINTER, read_json, refuse_pointer
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 #: Name of the table that says which shard holds which tensor.
@@ -26,6 +26,7 @@ CURVE_NAME = "loss.csv"
 _PICKLED_SUFFIXES = frozenset({".bin", ".pt", ".pth"})
 #: What is fetched of a model on the hub: weights, configuration, tokenizer, chat template, licence.
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.py", "LICENSE*"]
+_SHARD = re.compile(r".*-\d+-of-\d+\.(?:safetensors|bin)")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 #: Files that a model is not usable without, so that a link to nothing is an error. Others travel if they can.
 _NEEDED = (
@@ -58,10 +59,28 @@ def find_folder(path: str | Path, revision: str | None = None) -> Path:
     """Turn what the user wrote into a local path, fetching from the hub what is not there."""
     local = Path(path)
     if local.exists():
-        return local
+        return _snapshot(local, revision)
     if not is_hub_id(str(path)):
         raise CheckpointError(f"{path}: no such file or folder")
     return _fetch(str(path), revision)
+
+
+def _snapshot(folder: Path, revision: str | None) -> Path:
+    # Of a model in the hub's cache (models--org--name) the snapshot that is meant, else the folder itself.
+    snapshots = folder / "snapshots"
+    if not (folder / "refs").is_dir() or not snapshots.is_dir():
+        return folder
+    ref = folder / "refs" / (revision or "main")
+    named = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
+    there = sorted(path.name for path in snapshots.iterdir() if path.is_dir())
+    if named is None and len(there) == 1:
+        named = there[0]
+    if named not in there:
+        raise CheckpointError(
+            f"{folder}: is a model in the hub's cache, of which the snapshot {named or 'main'!r} is not "
+            f"there; name one of {', '.join(there) or 'none'} as {folder}/snapshots/…"
+        )
+    return snapshots / named
 
 
 def is_hub_id(text: str) -> bool:
@@ -98,7 +117,8 @@ def weight_files(root: Path) -> tuple[tuple[Path, ...], dict[str, str] | None]:
     """List the files with a checkpoint's tensors, and its index (tensor name to file name) if it has one."""
     if root.is_file():
         if root.suffix != ".safetensors" and not is_pickled(root):
-            raise CheckpointError(f"{root}: wanted a folder, or a .safetensors, .bin, .pt or .pth file")
+            gguf = "; GGUF is not merged: fetch the model in safetensors" if root.suffix == ".gguf" else ""
+            raise CheckpointError(f"{root}: wanted a folder, or a .safetensors, .bin, .pt or .pth file{gguf}")
         return (root,), None
     for single, index in zip(_SINGLE, _INDEX, strict=True):
         has_single, has_index = (root / single).exists(), (root / index).exists()
@@ -109,7 +129,21 @@ def weight_files(root: Path) -> tuple[tuple[Path, ...], dict[str, str] | None]:
         if has_index:
             weight_map = _read_index(root / index)
             return tuple(root / name for name in sorted(set(weight_map.values()))), weight_map
-    raise CheckpointError(f"{root}: holds no checkpoint; wanted one of {', '.join((*_SINGLE, *_INDEX))}")
+    raise CheckpointError(f"{root}: holds no checkpoint; {_what_to_do(root)}")
+
+
+def _what_to_do(root: Path) -> str:
+    # About a folder without a file of weights that has the name such files have.
+    names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    shards = [name for name in names if _SHARD.fullmatch(name)]
+    others = [name for name in names if name.endswith(".safetensors")]
+    if shards:
+        return f"it has the shard {shards[0]} but no {_INDEX[is_pickled(Path(shards[0]))]}: fetch that too"
+    if len(others) == 1:
+        return f"if its weights are in {others[0]}, name that file itself: {root / others[0]}"
+    if gguf := [name for name in names if name.endswith(".gguf")]:
+        return f"{gguf[0]} is GGUF, which is not merged: fetch the model in safetensors"
+    return f"wanted one of {', '.join((*_SINGLE, *_INDEX))}"
 
 
 def is_pickled(file: Path) -> bool:
@@ -152,6 +186,7 @@ def list_side_files(folder: Path) -> dict[str, Path]:
 
 
 def _check_there(path: Path) -> None:
+    # That it is a file, and the file itself.
     if path.is_symlink() and not path.exists():
         raise CheckpointError(
             f"{path}: is a link to {os.readlink(path)}, which is not there: fetch the file again, or "
@@ -161,6 +196,9 @@ def _check_there(path: Path) -> None:
         raise CheckpointError(
             f"{path}: is no file, though a model needs one of that name: put the file there, or remove it"
         )
+    if path.is_file():
+        with path.open("rb") as file:
+            refuse_pointer(path, file.read(len(POINTER)), CheckpointError)
 
 
 def _inside(folder: Path) -> Iterator[tuple[str, Path]]:

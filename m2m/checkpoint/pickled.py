@@ -16,7 +16,7 @@ from typing import Any
 
 from m2m.checkpoint.header import SIZES, Header, TensorInfo, parse_dtype
 from m2m.errors import CheckpointError, InputError
-from m2m.support.doors import reading, require_file
+from m2m.support.doors import reading, refuse_pointer, require_file
 
 _WHAT = "a PyTorch state dict that weights_only loads"
 #: Bit of a zip member's flags.
@@ -68,6 +68,7 @@ def _is_archive(path: Path, what: str, error: type[InputError]) -> bool:
             beginning = file.read(_BEGINNING)
         if zipfile.is_zipfile(path):
             return True
+    refuse_pointer(path, beginning, error)
     if _LEGACY in beginning:
         return False
     why = "it is not a file of torch.save (neither a zip archive nor its older format)"

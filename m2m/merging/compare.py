@@ -145,7 +145,7 @@ def diff(
         RecipeError: If a model is named in a way that recipes do not know, or the first is an adapter.
     """  # noqa: DOC502 - raised by what is called
     one, other = read_model(str(first), "the first model"), read_model(str(second), "the second model")
-    opened = open_references([one, other], one)
+    opened = open_references([one, other], one, averaged=False)
     models = (opened[one], opened[other])
     found, notes = matched(*models)
     if not found:

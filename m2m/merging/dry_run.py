@@ -116,7 +116,7 @@ def check(
     place = Path.cwd() if out is None else free_place(out, read, resume=False).absolute().parent
     candidates = read_weights(parsed, candidates)
     with collector_paused():
-        models = open_references(refs, parsed.base)
+        models = open_references(refs, parsed.base, averaged=parsed.averages)
         doubts = tell_doubts(parsed, models, strict=strict)
         plan = prepare(parsed, models, candidates, dtype, shard_size, doubts=doubts).plan
         there = next(folder for folder in (place, *place.parents) if folder.is_dir())

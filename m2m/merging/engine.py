@@ -105,7 +105,7 @@ def merge(
     read = [*models_read, *(file for file in (recipe, candidates) if isinstance(file, str | Path))]
     place = free_place(out, read, resume=resume)
     candidates = read_weights(parsed, candidates)
-    models = open_references(references_of(parsed), parsed.base)
+    models = open_references(references_of(parsed), parsed.base, averaged=parsed.averages)
     doubts = tell_doubts(parsed, models, strict=strict)
     if as_adapter:
         _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
@@ -196,11 +196,10 @@ def tell_doubts(
     recipe: Recipe, models: Mapping[ModelRef, Checkpoint], *, strict: bool = False
 ) -> tuple[str, ...]:
     """Warn of what makes a merge of open models doubtful; `CheckpointError` if `strict`."""
-    averaged = any(len(part.inputs) > 1 for part in recipe.slices)
     return warn_of_doubts(
         models[recipe.donor],
         [*models.values()],
-        averaged=averaged,
+        averaged=recipe.averages,
         words=recipe.tokenizer is None,
         templates=recipe.chat_template is None,
         strict=strict,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from m2m.checkpoint import Checkpoint
 from m2m.checkpoint.as_stored import align_as_stored
 from m2m.checkpoint.checkpoint import read_tensor
-from m2m.checkpoint.checks import check_ties
+from m2m.checkpoint.checks import check_not_quantised, check_ties
 from m2m.checkpoint.manifest import FileHashes, check_manifests, read_manifest, verified_state
 from m2m.errors import ConfigError
 from m2m.merging.doubts import warn_of_doubts
@@ -193,6 +193,7 @@ def _open(path: str | Path, base: Checkpoint) -> Checkpoint:
 def _checked(path: str | Path) -> Checkpoint:
     checkpoint = Checkpoint(path)
     check_ties(checkpoint)
+    check_not_quantised(checkpoint)
     return checkpoint
 
 

@@ -27,6 +27,8 @@ MOST_BYTES = 256 * 2**20
 _BLOCK_BYTES = 1 << 20
 #: Longest whole number that readers of a file's content can be expected to hold.
 _MOST_BITS = 64
+#: How a pointer of Git LFS begins.
+POINTER = b"version https://git-lfs."
 #: What is shown of a reader's own message.
 _MOST_LETTERS = 300
 
@@ -66,6 +68,15 @@ def require_file(
         raise error(f"{path} is {_kind(mode)}, wanted a file{wanted}")
 
 
+def refuse_pointer(path: Path, beginning: bytes, error: type[InputError] = InputError) -> None:
+    """Refuse what Git LFS leaves in a file's place where it was not fetched, told by how it begins."""
+    if beginning.startswith(POINTER):
+        raise error(
+            f"{path}: is a pointer of Git LFS, not the file that it stands for: run git lfs pull in its "
+            "folder"
+        )
+
+
 def read_text(
     path: Path,
     what: str,
@@ -81,6 +92,7 @@ def read_text(
             content = file.read() if most is None else _read_most(file, most)
         if most is not None and len(content) > most:
             raise error(f"{path} is not {what}: it has more than {most} bytes")
+        refuse_pointer(path, content, error)
         text = content.decode("utf-8-sig")
         return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 

@@ -108,7 +108,7 @@ def test_a_tied_head_stored_twice_is_one_tensor(tmp_path: Path, ours: bool) -> N
 def test_a_head_of_its_own_is_not_dropped(tmp_path: Path) -> None:
     donor = stored(tmp_path / "donor", network(0), TIED)
     expert = stored(tmp_path / "expert", network(1) | {"lm_head.weight": torch.rand(6, 4)}, TIED)
-    with pytest.raises(CheckpointError, match=r"has more than .*'lm_head.weight'; say so"):
+    with pytest.raises(CheckpointError, match=r"has a head of its own, 'lm_head.weight', .*; say so"):
         align(donor, [expert], advice=Advice(extra="say so"))
 
 
@@ -143,3 +143,17 @@ def test_vocabularies_of_other_sizes_are_called_so(tmp_path: Path) -> None:
     grown = network(1) | {"embed_tokens.weight": torch.rand(8, 4)}
     with pytest.raises(CheckpointError, match="a row is a token, so the vocabularies differ"):
         align(donor, [stored(tmp_path / "grown", grown)])
+
+
+def test_a_body_without_the_head_that_lies_first_is_found_by_its_other_names(tmp_path: Path) -> None:
+    head = {"lm_head.weight": torch.ones(6, 4)}
+    donor = stored(tmp_path / "donor", head | network(0, "model."))
+    assert donor.names[0] == "lm_head.weight"
+    expert = stored(tmp_path / "expert", network(1))
+    with pytest.raises(CheckpointError, match=r"expert: lacks tensors of .*donor: 'lm_head.weight'$"):
+        align(donor, [expert])
+    (model,), _, notes = align(donor, [expert], fill_missing=True)
+    assert "without 'model.'" in notes[0]
+    for name, tensor in network(1, "model.").items():
+        assert torch.equal(model.read(name), tensor)
+    assert torch.equal(model.read("lm_head.weight"), head["lm_head.weight"])

@@ -61,13 +61,30 @@ def _t5() -> Any:
     )
 
 
+#: What BART and its kin call the same sizes.
+PAIRED: dict[str, Any] = {
+    **{f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")},
+    "d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "vocab_size": len(WORDS),
+}  # fmt: skip
+
+
 def _bart() -> Any:
     from transformers import BartConfig, BartForConditionalGeneration
 
-    sizes = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")}
-    widths = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64}
-    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
-    return BartForConditionalGeneration(BartConfig(**sizes, **widths, **special, vocab_size=len(WORDS)))
+    return BartForConditionalGeneration(BartConfig(**PAIRED, decoder_start_token_id=2))
+
+
+def _marian() -> Any:
+    from transformers import MarianConfig, MarianMTModel
+
+    return MarianMTModel(MarianConfig(**PAIRED, decoder_start_token_id=0))
+
+
+def _pegasus() -> Any:
+    from transformers import PegasusConfig, PegasusForConditionalGeneration
+
+    return PegasusForConditionalGeneration(PegasusConfig(**PAIRED, decoder_start_token_id=0))
 
 
 def _vit() -> Any:
@@ -108,8 +125,8 @@ def _embedder() -> Any:
 
 #: Kind to what builds one with random weights.
 KINDS: dict[str, Callable[[], Any]] = {
-    "llava": _llava, "t5": _t5, "bart": _bart, "vit": _vit, "clip": _clip, "bert": _bert, "whisper": _whisper,
-    "embedder": _embedder,
+    "llava": _llava, "t5": _t5, "bart": _bart, "marian": _marian, "pegasus": _pegasus, "vit": _vit,
+    "clip": _clip, "bert": _bert, "whisper": _whisper, "embedder": _embedder,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from m2m.checkpoint import Checkpoint, save, verify
 from m2m.errors import CheckpointError
 from m2m.merging import merge
+from m2m.scoring.models import open_models
 
 State = dict[str, Tensor]
 
@@ -151,3 +152,30 @@ def test_an_adapter_goes_on_the_model_that_is_written_before_it(
     changed = Checkpoint(tmp_path / "out").state()
     assert not torch.equal(changed["h.0.attn.weight"], network(0)["h.0.attn.weight"])
     assert torch.equal(changed["wte.weight"], network(0)["wte.weight"])
+
+
+@pytest.mark.parametrize("method", ["linear", "task_arithmetic", "ties"])
+def test_a_head_of_an_expert_alone_unties_the_model(tmp_path: Path, method: str) -> None:
+    """The base's head is its embedding: merging is as if it were stored, and the result is not tied."""
+    tied, head = {"tie_word_embeddings": True}, torch.randn(6, 4)
+    states = [network(0), network(1) | {"lm_head.weight": head}, network(2)]
+    settings = [tied, {"tie_word_embeddings": False}, tied]
+    folders = [save(state, tmp_path / f"{at}") for at, state in enumerate(states)]
+    for folder, setting in zip(folders, settings, strict=True):
+        (folder / "config.json").write_text(json.dumps(setting))
+    apart = [save({"lm_head.weight": state["wte.weight"]} | state, tmp_path / f"apart{at}")
+             for at, state in enumerate(states)]  # fmt: skip
+    report = merge(recipe(method, *folders), tmp_path / "out")
+    merge(recipe(method, *apart), tmp_path / "wanted")
+    got, wanted = (Checkpoint(tmp_path / name).state() for name in ("out", "wanted"))
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[name], tensor) for name, tensor in wanted.items())
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {"tie_word_embeddings": False}
+    assert any("'lm_head.weight' is written apart from 'wte.weight'" in note for note in report.notes)
+    merge(recipe(method, *folders, m2m={"exclude": ["lm_head.*"]}), tmp_path / "tied")
+    assert "lm_head.weight" not in Checkpoint(tmp_path / "tied").tensors
+    with (
+        pytest.raises(CheckpointError, match=r"1: has a head of its own, 'lm_head.weight', which .*0 ties"),
+        open_models(folders[0], {"a": folders[1]}),
+    ):
+        pass

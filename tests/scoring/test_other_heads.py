@@ -28,7 +28,7 @@ def test_a_vision_language_model_is_scored_on_text(tmp_path: Path) -> None:
     assert scores_of(tmp_path, f"lm:{tmp_path / 'text.txt'}", mode="streamed", memory="64MB") == scores
 
 
-@pytest.mark.parametrize("kind", ["t5", "bart"])
+@pytest.mark.parametrize("kind", ["t5", "bart", "marian", "pegasus"])
 def test_an_encoder_decoder_is_scored_on_completions(tmp_path: Path, kind: str) -> None:
     write_models(kind, tmp_path)
     rows = [{"prompt": words(5), "completion": words(3, 4)}, {"prompt": words(2), "completion": words(6, 1)}]

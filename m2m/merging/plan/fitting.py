@@ -7,12 +7,13 @@ here: a head that they hold apart from the embedding it was tied to, and rows of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from m2m.checkpoint.aligned import Advice, Aligned, AlignedCheckpoint
 from m2m.checkpoint.as_stored import align_as_stored
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.checks import same_bytes, vocabulary_tensors
+from m2m.checkpoint.checks import head_ties, same_bytes, vocabulary_tensors
 from m2m.checkpoint.header import TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
@@ -24,7 +25,7 @@ from m2m.merging.recipe.recipe import Recipe
 _IN_THE_RECIPE = Advice(
     missing="if they are to stay as they are there, write fill_missing: base under m2m in the recipe",
     extra="to leave tensors out, list globs of their names as exclude under m2m in the recipe",
-    rows="write tokenizer_source: union (or base, or one of the models) in the recipe, and rows are put "
+    rows="write tokenizer_source: base (or union, or one of the models) in the recipe, and rows are put "
     "together token by token",
 )
 
@@ -60,13 +61,16 @@ def fit_models(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> FittedM
     Raises:
         CheckpointError: If they do not fit each other.
     """
-    aligned = _align(recipe, {ref: _base(model) for ref, model in models.items()})
+    bases = {ref: _base(model) for ref, model in models.items()}
+    apart = _heads_apart(recipe, bases)
+    aligned = _align(recipe, {ref: _untied(model, apart) for ref, model in bases.items()})
     bases = dict(zip(models, aligned.models, strict=True))
     fitted = {ref: _on(bases[ref], model) for ref, model in models.items()}
-    untied = {head: kept for model in _adapted(fitted) for head, kept in model.unties.items()}
-    if untied:
-        bases = {ref: _untied(model, untied) for ref, model in bases.items()}
+    by_adapters = {head: kept for model in _adapted(fitted) for head, kept in model.unties.items()}
+    if by_adapters:
+        bases = {ref: _untied(model, by_adapters) for ref, model in bases.items()}
         fitted = {ref: _on(bases[ref], model) for ref, model in models.items()}
+    untied = apart | by_adapters
     sizes, tails = _token_rows(fitted, bases[recipe.donor])
     if sizes and recipe.tokenizer:
         raise CheckpointError(
@@ -126,7 +130,22 @@ def _align(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Aligned:
     return found._replace(models=tuple(donor if ref == recipe.donor else next(rest) for ref in models))
 
 
+def _heads_apart(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> dict[str, str]:
+    # Heads that a model stores, and not as a copy, where the donor ties them to an embedding: it by head.
+    donor = models[recipe.donor]
+    found: dict[str, str] = {}
+    for head, embedding in head_ties(donor).items():
+        for model in models.values():
+            own, beside = model.tensors.get(head), model.tensors.get(embedding)
+            stored = own is not None and beside is not None and not same_bytes(own, beside)
+            if stored and not any(fnmatchcase(head, glob) for glob in recipe.exclude):
+                found[head] = embedding
+    return {} if any(part.ranges for part in recipe.slices) else found
+
+
 def _untied(model: Checkpoint, untied: Mapping[str, str]) -> Checkpoint:
+    if model.tensors.keys() >= untied.keys():
+        return model
     heads = {head: model.tensors[kept]._replace(name=head) for head, kept in untied.items()}
     return AlignedCheckpoint(model, model, heads | model.tensors)
 
@@ -167,7 +186,7 @@ def _token_rows(
 
 def _notes(untied: Mapping[str, str], sizes: Mapping[str, int], tails: Mapping[str, TensorInfo]) -> list[str]:
     notes = [
-        f"{head!r} is written apart from {kept!r}, to which it was tied: an adapter holds them apart"
+        f"{head!r} is written apart from {kept!r}, to which it was tied: one of the models holds them apart"
         for head, kept in untied.items()
     ]
     for name, rows in sizes.items():

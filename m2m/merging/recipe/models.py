@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.checks import check_ties
+from m2m.checkpoint.checks import check_not_quantised, check_ties
+from m2m.checkpoint.locate import find_folder
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter
@@ -94,8 +95,11 @@ def _split(text: str, where: str) -> tuple[str, str | None]:
     return path, revision[0] if revision else None
 
 
-def open_references(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[ModelRef, Checkpoint]:
+def open_references(
+    refs: Iterable[ModelRef], base: ModelRef | None, *, averaged: bool = True
+) -> dict[ModelRef, Checkpoint]:
     """Open checkpoints, `model+adapter`, and adapters alone, on top of the base model; each file once."""
+    # Where weights are not `averaged`, as when layers are stacked, they may be quantised.
     if base is not None and (base.lora is not None or is_adapter(base.path)):
         raise RecipeError(
             f"base_model {base} is an adapter on a model: name the model itself as base_model, or write the "
@@ -108,8 +112,14 @@ def open_references(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[Mod
         place = checkpoint.path.resolve()
         if place not in known:
             check_ties(checkpoint)
+            if averaged:
+                check_not_quantised(checkpoint)
             known[place] = checkpoint
         return known[place]
+
+    def adapted(model: Checkpoint, adapter: Adapter, *, named: bool = True) -> Checkpoint:
+        check_not_quantised(model)
+        return AdaptedCheckpoint(model, adapter, named=named)
 
     def open_one(ref: ModelRef) -> Checkpoint:
         if ref.lora is not None:
@@ -120,11 +130,11 @@ def open_references(refs: Iterable[ModelRef], base: ModelRef | None) -> dict[Mod
                     "%s was trained on %r; it is put on %s, as the recipe says", ref.lora,
                     adapter.config.base_model, ref.path,
                 )  # fmt: skip
-            return AdaptedCheckpoint(model, adapter, named=False)
-        if not is_adapter(ref.path):
+            return adapted(model, adapter, named=False)
+        if not is_adapter(find_folder(ref.path, ref.revision)):
             return dense(ref.path, ref.revision)
         if base is None:
             raise RecipeError(f"{ref} is an adapter: name its base_model, or write MODEL+{ref}")
-        return AdaptedCheckpoint(dense(base.path, base.revision), Adapter(ref.path, ref.revision))
+        return adapted(dense(base.path, base.revision), Adapter(ref.path, ref.revision))
 
     return {ref: open_one(ref) for ref in refs}

@@ -126,6 +126,11 @@ class Recipe:
         """The model whose config and other side files travel along: the base model, else the first expert."""
         return self.base or self.models[0]
 
+    @property
+    def averages(self) -> bool:
+        """Whether a tensor of the result is made of several models'; where not, layers are stacked."""
+        return any(len(part.inputs) > 1 for part in self.slices)
+
     @cached_property
     def modules(self) -> Mapping[str | None, Sequence[Slice]]:
         """The slices by module; all under None where the recipe has no modules."""
