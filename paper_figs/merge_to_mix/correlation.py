@@ -18,6 +18,8 @@ from paper_figs.tables import Row, estimate, number, read
 NAME = "merge_to_mix_correlation"
 #: Targets are told apart by shape first, for readers in grey, and by colour.
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+#: Inches that a panel's title, ticks, label and legend take, and where below it the legend begins.
+_AROUND, _BELOW = 1.75, 0.42
 
 
 def draw(results: Path, out: Path) -> list[Path]:
@@ -25,17 +27,17 @@ def draw(results: Path, out: Path) -> list[Path]:
     panels = list(found(results))
     with style.look():
         width = style.COLUMN if len(panels) == 1 else style.PAGE
-        height = style.panel_width(width, len(panels)) + 1.5
-        figure = Figure(figsize=(width, height), layout="constrained")
+        side = style.panel_width(width, len(panels))
+        figure = Figure(figsize=(width, side + _AROUND), layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (one, content) in zip(grid, panels, strict=True):
-            _panel(axes, results / one.experiment)
+            _panel(axes, results / one.experiment, _BELOW / side)
             axes.set_title(_title(results, one, content), loc="left", linespacing=1.35)
         grid[0].set_ylabel("trained, less the target's mean")
         return style.save(figure, out / NAME)
 
 
-def _panel(axes: Axes, folder: Path) -> None:
+def _panel(axes: Axes, folder: Path, below: float) -> None:
     rows = read(folder / "result_points.csv")
     targets = list(dict.fromkeys(row["target"] for row in rows))
     for at, target in enumerate(targets):
@@ -53,8 +55,8 @@ def _panel(axes: Axes, folder: Path) -> None:
     axes.set_box_aspect(1)
     axes.locator_params(nbins=5)
     axes.set_xlabel("merged, less the target's mean")
-    below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.26), "ncols": 3}
-    axes.legend(fontsize=6, handletextpad=0.1, columnspacing=0.6, labelspacing=0.2, **below)
+    place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -below), "ncols": 3}
+    axes.legend(fontsize=6, handletextpad=0.1, columnspacing=0.6, labelspacing=0.2, **place)
 
 
 def _columns(rows: Sequence[Row]) -> tuple[list[float], list[float]]:

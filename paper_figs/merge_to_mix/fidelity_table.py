@@ -26,7 +26,11 @@ def _table(folder: Path, one: SetUp, content: Mapping[str, Any]) -> Table:
     fidelity = json.loads((folder / "fidelity.json").read_text(encoding="utf-8"))
     beside = fidelity["beside"]
     rows = [_row("all, within targets", fidelity, beside["overall"], f"{one.printed_r:.2f}")]
-    rows += [_row(name, of, beside["by"].get(name, {}), "") for name, of in fidelity["by"].items()]
+    utility = content["choice"]["for"]
+    rows += [
+        _row("utility of these" if name == utility else name, of, beside["by"].get(name, {}), "")
+        for name, of in fidelity["by"].items()
+    ]
     return Table(content["about"]["title"], [_HEADER, *rows])
 
 
