@@ -230,11 +230,16 @@ def _micro_batches(batch: Batch, size: int | None) -> Iterator[tuple[Batch, floa
 
 def _trained_state(model: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     live = model.state_dict(keep_vars=True)  # keeps requires_grad, also under a tied tensor's second name
-    source = {name: tensor if tensor.requires_grad else base[name] for name, tensor in live.items()}
-    return {
-        name: tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
-        for name, tensor in source.items()
+    first = {id(tensor): name for name, tensor in reversed(live.items())}
+    copies = {
+        name: (live[name] if live[name].requires_grad else base[name])
+        .detach()
+        .to("cpu")
+        .clone(memory_format=torch.contiguous_format)
+        for name in first.values()
     }
+    # Tied tensors are one object under each name: `save` stores that once, as transformers does.
+    return {name: copies[first[id(tensor)]] for name, tensor in live.items()}
 
 
 def _diverged(what: str, mixture: Mixture, step: int, total: int, recipe: TrainRecipe) -> str:

@@ -13,9 +13,10 @@ from helpers.linear_setup import LinearModel, LinearSetup, linear_setup
 from torch import Tensor, nn
 
 from m2m import training
+from m2m.checkpoint import Checkpoint, save
 from m2m.errors import ConfigError, DataError, MixtureError
 from m2m.mixture import Mixture, all_subsets
-from m2m.setups.protocol import Batch, Examples
+from m2m.setups.protocol import Batch, Examples, load_state
 from m2m.training import TrainRecipe, fine_tune
 
 #: 12 = a whole number of 2-example epochs for 1, 2 and 3 members: every step has the full-batch gradient.
@@ -154,7 +155,7 @@ class FullSetup(LinearSetup):
         return super().loss(model, batch)
 
 
-def test_real_models_features() -> None:
+def test_real_models_features(tmp_path: Path) -> None:
     setup = FullSetup(linear_setup(seed=10, examples=6).datasets)
     base = {name: value.clone() for name, value in setup.build().state_dict().items()}
     recipe = TrainRecipe(3, 4, 0.1, "sgd")
@@ -167,7 +168,10 @@ def test_real_models_features() -> None:
         "caller's stream"
     )
     assert not torch.equal(first["theta"], base["theta"])
-    assert torch.equal(first["theta"], first["again"]), "the tied name moves along"
+    assert first["theta"] is first["again"], "the tied name moves along"
+    stored = Checkpoint(save(first, tmp_path / "expert"))
+    assert set(stored.names) == set(base) - {"again"}, "once, as transformers stores it"
+    assert torch.equal(load_state(setup.build(), stored.state()).again, first["theta"])
     assert torch.equal(first["norm.running_mean"], base["norm.running_mean"])
     assert torch.equal(first["norm.num_batches_tracked"], base["norm.num_batches_tracked"])
     assert all(tensor.is_contiguous() for tensor in first.values())
