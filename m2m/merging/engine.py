@@ -27,6 +27,7 @@ from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe
 from m2m.merging.recipe.models import ModelRef, open_references
 from m2m.merging.recipe.reader import load
 from m2m.merging.recipe.recipe import Recipe
+from m2m.merging.recipe.tokens import TokenizerSetting
 from m2m.merging.side_files import choose_side_files, write_card, write_side_files
 from m2m.merging.stream.memory import collector_paused
 from m2m.merging.stream.run import MergeOptions, MergeReport, run_plan
@@ -108,7 +109,7 @@ def merge(
     models = open_references(references_of(parsed), parsed.base, averaged=parsed.averages)
     doubts = tell_doubts(parsed, models, strict=strict)
     if as_adapter:
-        _refuse_beside_adapters(device, statistics=statistics, allow_nonfinite=allow_nonfinite)
+        _refuse_beside_adapters(parsed, device, statistics=statistics, allow_nonfinite=allow_nonfinite)
         report = write_adapters(parsed, models, place, dtype=_float_dtype(dtype), candidates=candidates)
         if verify:
             check_hashes(out)
@@ -247,7 +248,17 @@ def plan_merge(
     )
 
 
-def _refuse_beside_adapters(device: str, *, statistics: bool, allow_nonfinite: bool) -> None:
+def _refuse_beside_adapters(recipe: Recipe, device: str, *, statistics: bool, allow_nonfinite: bool) -> None:
+    # An adapter is used with its base model's tokenizer, so that one alone may be asked for.
+    for key, asked in (
+        ("tokenizer, tokenizer_source", recipe.tokenizer not in (None, TokenizerSetting("base"))),
+        ("chat_template", recipe.chat_template is not None),
+    ):
+        if asked:
+            raise RecipeError(
+                f"{key}: an adapter goes with its base model's, and holds none; leave it out of the recipe, "
+                f"or leave {argument('as_adapter', True)} out to write the merged model itself"
+            )
     if device != "cpu":
         raise ConfigError(f"device {device!r}: adapters are joined on the CPU; leave the device out")
     if statistics:

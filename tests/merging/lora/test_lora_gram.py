@@ -10,6 +10,7 @@ import torch
 from helpers.lora_files import factors, save_adapter
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import Tensor
 
 from m2m.checkpoint import Checkpoint, save, verify
@@ -170,6 +171,29 @@ def test_what_does_not_go_with_adapters_is_said(
     with pytest.raises(error, match=message):
         merge(recipe(), folder / "joined", as_adapter=True, **option)
     assert not (folder / "joined").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tokenizer_source", "union"),
+        ("tokenizer", {"source": "base", "pad_to_multiple_of": 64}),
+        ("tokenizer", {"source": "l0"}),
+        ("chat_template", "chatml"),
+    ],
+)
+def test_what_an_adapter_cannot_hold_of_a_recipe_is_refused(folder: Path, key: str, value: object) -> None:
+    with pytest.raises(RecipeError, match=rf"^{key.split('_source')[0]}.*: an adapter goes with its base"):
+        merge(recipe(**{key: value}), "joined", as_adapter=True)
+    assert not (folder / "joined").exists()
+
+
+def test_the_base_models_tokenizer_is_what_an_adapter_goes_with(folder: Path) -> None:
+    merge(recipe(), "without", as_adapter=True)
+    merge(recipe(tokenizer_source="base"), "joined", as_adapter=True)
+    one, other = (load_file(folder / name / "adapter_model.safetensors") for name in ("without", "joined"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_an_adapter_is_never_written_over_another(folder: Path) -> None:
