@@ -16,6 +16,7 @@ from m2m.errors import DataError
 from m2m.scoring.tasks.inputs import Tokens, text_of
 from m2m.scoring.tasks.labelled import LABEL, class_numbers, labelled_rows
 from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, at_least_float32
+from m2m.scoring.tasks.task_options import first
 from m2m.setups.protocol import Examples, logits_of
 
 #: Examples a batch.
@@ -53,7 +54,7 @@ class ClassificationScorer(BatchedScorer):
         self.version = content_hash(inputs, labels, "classification 1")
 
     @classmethod
-    def read(cls, path: Path, tokens: Tokens | None, *, limit: int | None) -> ClassificationScorer:
+    def read(cls, path: Path, tokens: Tokens | None, *, limit: float | None) -> ClassificationScorer:
         """Make the task of a file.
 
         Args:
@@ -75,7 +76,9 @@ class ClassificationScorer(BatchedScorer):
             labels = fields.pop(LABEL, torch.empty(0))
             if labels.dim() != 1 or labels.is_floating_point() or not len(labels) or int(labels.min()) < 0:
                 raise DataError(f"{path}: wanted class numbers from 0 in a tensor `{LABEL}` [E], int64")
-            return cls(task, {name: field[:limit] for name, field in fields.items()}, labels[:limit])
+            return cls(
+                task, {name: first(field, limit) for name, field in fields.items()}, first(labels, limit)
+            )
         if tokens is None:
             raise DataError(f"{path}: text needs a model with a tokenizer (a Hugging Face folder)")
         items = labelled_rows(path, limit)

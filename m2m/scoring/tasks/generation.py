@@ -20,7 +20,7 @@ from m2m.scoring.tasks.function_scorer import metrics_of
 from m2m.scoring.tasks.inputs import PREDICT_TEXT, Tokens, json_lines, require_head, text_of
 from m2m.scoring.tasks.rows import encoded
 from m2m.scoring.tasks.scorer import Scores, device_of, same_draws, scoring, whole_of
-from m2m.scoring.tasks.task_options import MAX_NEW_TOKENS, STOP
+from m2m.scoring.tasks.task_options import MAX_NEW_TOKENS, STOP, first
 from m2m.setups.protocol import logits_of
 from m2m.support.user_code import load_function
 
@@ -151,14 +151,14 @@ class GenerationScorer:
         tokens: Tokens,
         judge: Judge,
         *,
-        limit: int | None,
+        limit: float | None,
         most: int,
         stop: Sequence[str],
         chat: bool = False,
     ) -> GenerationScorer:
         """Make the task of JSON Lines: `prompt`, `question` or `context`; `answer` for exact match."""
         kind = "exact_match" if judge is EXACT_MATCH else "generate"
-        prompts = read_prompts(path, judge)[:limit]
+        prompts = first(read_prompts(path, judge), limit)
         return cls(f"{kind}:{path.name}", prompts, tokens, judge, most=most, stop=stop, chat=chat)
 
     def __call__(self, model: nn.Module) -> Scores:

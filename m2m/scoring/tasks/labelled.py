@@ -9,6 +9,7 @@ from typing import Any
 
 from m2m.errors import ConfigError, DataError
 from m2m.scoring.tasks.inputs import json_lines
+from m2m.scoring.tasks.task_options import first
 from m2m.support.csv_tables import read_rows
 from m2m.support.schema import did_you_mean
 
@@ -38,7 +39,7 @@ def rows_of(path: Path) -> Mapping[str, Mapping[str, Any]]:
     return rows
 
 
-def labelled_rows(path: Path, limit: int | None) -> list[Labelled]:
+def labelled_rows(path: Path, limit: float | None) -> list[Labelled]:
     """Read a table of labelled items.
 
     Args:
@@ -51,10 +52,12 @@ def labelled_rows(path: Path, limit: int | None) -> list[Labelled]:
     Raises:
         DataError: If a label is neither a class number nor a name.
     """  # noqa: DOC502 - raised by what is called
-    return [Labelled(where, row, _label(row, where)) for where, row in list(rows_of(path).items())[:limit]]
+    return [
+        Labelled(where, row, _label(row, where)) for where, row in first(list(rows_of(path).items()), limit)
+    ]
 
 
-def labelled_pictures(path: Path, limit: int | None) -> list[Labelled]:
+def labelled_pictures(path: Path, limit: float | None) -> list[Labelled]:
     """List labelled pictures.
 
     Args:
@@ -79,7 +82,7 @@ def labelled_pictures(path: Path, limit: int | None) -> list[Labelled]:
                 f"{path} has no images: wanted a folder of images for each class, named as the class; or a "
                 "table (.jsonl, .csv) with `image` and `label`"
             )
-        return [item for _, item in found[:limit]]
+        return [item for _, item in first(found, limit)]
     items = labelled_rows(path, limit)
     for item in items:
         if not isinstance(item.row.get("image"), str) or not item.row["image"]:

@@ -17,6 +17,7 @@ from m2m.errors import DataError
 from m2m.scoring.tasks.inputs import PREDICT_TEXT, Tokens, json_lines, require_head, text_of
 from m2m.scoring.tasks.rows import NOTHING, Row, continuation, model_inputs
 from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, at_least_float32
+from m2m.scoring.tasks.task_options import first
 from m2m.setups.protocol import logits_of
 
 #: Tokens a batch, padding included: enough to keep a CPU busy, few enough for a large vocabulary's logits.
@@ -173,10 +174,10 @@ class MultipleChoiceScorer(LikelihoodScorer):
 
     @classmethod
     def read(
-        cls, path: Path, tokens: Tokens, *, limit: int | None, chat: bool = False
+        cls, path: Path, tokens: Tokens, *, limit: float | None, chat: bool = False
     ) -> MultipleChoiceScorer:
         """Make the task of JSON Lines: `question` or `context`, `choices`, `answer` (text or number)."""
-        return cls(f"choice:{path.name}", read_questions(path)[:limit], tokens, chat=chat)
+        return cls(f"choice:{path.name}", first(read_questions(path), limit), tokens, chat=chat)
 
     def values(self, examples: Sequence[int], nats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Compare the choices of each example. each [B]."""

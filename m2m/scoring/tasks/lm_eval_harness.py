@@ -20,6 +20,7 @@ from m2m.errors import ConfigError
 from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.inputs import PREDICT_TEXT, Tokens, require_head
 from m2m.scoring.tasks.scorer import Scores, same_draws, scoring, whole_of
+from m2m.scoring.tasks.task_options import number_of
 from m2m.setups.rows.items import Item
 from m2m.support.doors import reading
 
@@ -187,7 +188,7 @@ def load_harness_tasks(
     options: HarnessOptions | None = None,
     *,
     include: Path | None = None,
-    limit: int | None = None,
+    limit: float | None = None,
 ) -> list[HarnessScorer]:
     """Find tasks of the harness.
 
@@ -196,7 +197,7 @@ def load_harness_tasks(
         tokens: The model's tokens.
         options: What is said about them.
         include: Folder of YAML task files, in place of the harness's own.
-        limit: Most examples of each task; None for all.
+        limit: Most examples of each task, or their share if below 1; None for all.
 
     Returns:
         The tasks, each once.
@@ -226,7 +227,11 @@ def load_harness_tasks(
         settings = simple_parse_args_string(told.gen_kwargs)
     for task in loaded["tasks"].values():
         _tell(task, told.num_fewshot, settings)
-    return [HarnessScorer(task, tokens, told, limit) for task in loaded["tasks"].values()]
+    # Said in examples: what is scored is then known by the same version as with their number.
+    return [
+        HarnessScorer(task, tokens, told, number_of(limit, len(task.eval_docs)))
+        for task in loaded["tasks"].values()
+    ]
 
 
 def _matching(name: str, manager: Any) -> list[str]:

@@ -39,7 +39,9 @@ class Sees(Protocol):
         """Turn texts that images are matched with into arguments of the forward. each [texts, ...]."""
 
 
-def picture_scorer(path: Path, model: object, *, limit: int | None, class_text: str) -> ClassificationScorer:
+def picture_scorer(
+    path: Path, model: object, *, limit: float | None, class_text: str
+) -> ClassificationScorer:
     """Make the task of a folder of images, or of a table with their paths.
 
     Args:

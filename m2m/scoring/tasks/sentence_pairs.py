@@ -19,6 +19,7 @@ from m2m.scoring.tasks.inputs import Tokens, require_head, text_of
 from m2m.scoring.tasks.labelled import rows_of
 from m2m.scoring.tasks.rows import padded
 from m2m.scoring.tasks.scorer import Scores, TaskBatch, at_least_float32, device_of, output_of, scoring
+from m2m.scoring.tasks.task_options import first
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import number
 
@@ -84,9 +85,9 @@ class SimilarityScorer:
         self.version = hashlib.sha256(f"similarity 1 {content}".encode()).hexdigest()[:16]
 
     @classmethod
-    def read(cls, path: Path, model: Tokens, *, limit: int | None) -> SimilarityScorer:
+    def read(cls, path: Path, model: Tokens, *, limit: float | None) -> SimilarityScorer:
         """Make the task of a table (JSON Lines, CSV) with `sentence1`, `sentence2` and `score`."""
-        pairs = [_pair(row, where) for where, row in list(rows_of(path).items())[:limit]]
+        pairs = [_pair(row, where) for where, row in first(list(rows_of(path).items()), limit)]
         return cls(f"sts:{path.name}", pairs, model)
 
     def __call__(self, model: nn.Module) -> Scores:

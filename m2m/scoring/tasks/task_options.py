@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+from m2m.errors import ConfigError
 from m2m.scoring.tasks.harness_options import HarnessOptions
-from m2m.support.checked import Positive, check_fields
+from m2m.support.arguments import argument
+from m2m.support.checked import MOST, Positive, check_fields
+
+#: A list, or a tensor by its first axis.
+Items = TypeVar("Items")
 
 #: Tokens that a model may write, unless the user says otherwise.
 MAX_NEW_TOKENS = 32
@@ -24,7 +31,8 @@ class TaskOptions(HarnessOptions):
 
     Attributes:
         stride: New tokens a window of `lm` tasks; None: the whole window.
-        limit: Most examples of a built-in task; None for all.
+        limit: Most examples of a built-in task; below 1 their share, rounded up, as the harness has it; None
+            for all.
         judge: Judge of what `generate` tasks wrote, `FILE.py:FUNCTION`.
         chat: Whether questions and prompts of `choice`, `exact_match` and `generate` tasks are asked as a
             user, through the model's chat template.
@@ -36,7 +44,7 @@ class TaskOptions(HarnessOptions):
     """
 
     stride: Positive | None = None
-    limit: Positive | None = None
+    limit: float | None = None
     judge: str | None = None
     chat: bool = False
     max_new_tokens: Positive = MAX_NEW_TOKENS
@@ -47,3 +55,20 @@ class TaskOptions(HarnessOptions):
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.limit is not None and not (0 < self.limit < 1 or self.limit in range(1, MOST + 1)):
+            raise ConfigError(
+                f"{argument('limit')} must be a number of examples, 1 or more, or their share, above 0 and "
+                f"below 1; got {self.limit!r}"
+            )
+
+
+def number_of(limit: float | None, count: int) -> int | None:
+    """Return how many of `count` examples a limit takes at most; None for all."""
+    return limit if limit is None else math.ceil(count * limit) if limit < 1 else int(limit)
+
+
+def first(items: Items, limit: float | None) -> Items:
+    """Take the first examples: so many, or so large a share of them; all if `limit` is None."""
+    listed: Any = items
+    taken: Items = listed[: number_of(limit, len(listed))]
+    return taken

@@ -17,6 +17,7 @@ from m2m.scoring.tasks.classification import content_hash
 from m2m.scoring.tasks.inputs import Tokens, require_head
 from m2m.scoring.tasks.rows import NOTHING
 from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, at_least_float32
+from m2m.scoring.tasks.task_options import first
 from m2m.setups.protocol import logits_of
 
 #: Name of the tokens to predict among a file's tensors, as transformers' forwards have it.
@@ -63,7 +64,7 @@ class TensorLossScorer(BatchedScorer):
         self.version = content_hash(self._inputs, self._targets, "tensor loss 1")
 
     @classmethod
-    def read(cls, path: Path, tokens: Tokens, *, limit: int | None) -> TensorLossScorer:
+    def read(cls, path: Path, tokens: Tokens, *, limit: float | None) -> TensorLossScorer:
         """Make the task of a safetensors file.
 
         Args:
@@ -76,7 +77,7 @@ class TensorLossScorer(BatchedScorer):
         """
         task = f"lm:{path.name}"
         require_head(task, tokens, Head.CAUSAL, Head.ENCODER_DECODER, Head.SPEECH)
-        fields = {name: field[:limit] for name, field in Checkpoint(path).state().items()}
+        fields = {name: first(field, limit) for name, field in Checkpoint(path).state().items()}
         return cls(task, fields, fields.pop(LABELS, torch.empty(0)), tokens.head)
 
     def batches(self, examples: Sequence[int] | None = None) -> Iterator[TaskBatch]:

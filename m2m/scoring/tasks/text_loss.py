@@ -15,6 +15,7 @@ from m2m.errors import ConfigError, DataError
 from m2m.scoring.tasks.inputs import PREDICT_TEXT, Tokens, json_lines, read_text, require_head, text_of
 from m2m.scoring.tasks.likelihood import BATCH_TOKENS, LikelihoodScorer
 from m2m.scoring.tasks.rows import Row, answer, windows
+from m2m.scoring.tasks.task_options import first
 from m2m.setups.rows.formats import Completion
 
 
@@ -48,7 +49,7 @@ class TextLossScorer(LikelihoodScorer):
         tokens: Tokens,
         *,
         stride: int | None = None,
-        limit: int | None = None,
+        limit: float | None = None,
         batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         require_head(task, tokens, *PREDICT_TEXT)
@@ -61,7 +62,7 @@ class TextLossScorer(LikelihoodScorer):
         rows = [row for of_one, _, _ in found for row in of_one]
         if not rows:
             raise DataError(f"task {task}: the text is too short to predict a token of it")
-        used = rows[:limit]
+        used = first(rows, limit)
         self._tokens = sum(row.scored for row in used)
         # A part of the text has its part of the bytes: those of the tokens that are predicted.
         share = self._tokens / sum(count for _, count, _ in found)
@@ -69,7 +70,7 @@ class TextLossScorer(LikelihoodScorer):
         super().__init__(task, "text loss 1", [(row,) for row in used], tokens, batch_tokens)
 
     @classmethod
-    def read(cls, path: Path, tokens: Tokens, *, stride: int | None, limit: int | None) -> TextLossScorer:
+    def read(cls, path: Path, tokens: Tokens, *, stride: int | None, limit: float | None) -> TextLossScorer:
         """Make the task of a file.
 
         Args:

@@ -15,6 +15,7 @@ from m2m.scoring.tasks.classification import BATCH_SIZE, content_hash
 from m2m.scoring.tasks.inputs import json_lines
 from m2m.scoring.tasks.rows import NOTHING, padded
 from m2m.scoring.tasks.scorer import BatchedScorer, TaskBatch, at_least_float32
+from m2m.scoring.tasks.task_options import first
 from m2m.setups.protocol import logits_of
 from m2m.support.schema import did_you_mean
 
@@ -61,7 +62,7 @@ class TokenClassScorer(BatchedScorer):
         self.version = content_hash(inputs, labels, "token classification 1")
 
     @classmethod
-    def read(cls, path: Path, model: object, *, limit: int | None) -> TokenClassScorer:
+    def read(cls, path: Path, model: object, *, limit: float | None) -> TokenClassScorer:
         """Make the task of JSON Lines.
 
         Args:
@@ -80,7 +81,7 @@ class TokenClassScorer(BatchedScorer):
         if not isinstance(model, ReadsWords):
             raise ConfigError(f"the task {task} needs a Hugging Face folder with a tokenizer of words")
         ids, labels = [], []
-        for where, row in list(json_lines(path).items())[:limit]:
+        for where, row in first(list(json_lines(path).items()), limit):
             words, wanted = _row(row, where, model.classes)
             tokens, places = model.words(words)
             ids.append(tokens)

@@ -97,9 +97,10 @@ def test_every_token_counts_once_whatever_the_windows(
     assert all(ids.numel() <= max(batch_tokens, context) for ids in uniform.seen)
 
 
-def test_a_limit_takes_the_first_windows_and_their_share_of_the_bytes() -> None:
+@pytest.mark.parametrize("limit", [2, 0.2])
+def test_a_limit_takes_the_first_windows_and_their_share_of_the_bytes(limit: float) -> None:
     uniform = Uniform()
-    scorer = TextLossScorer("t", ["ab" * 20], WithStart(uniform, 8), limit=2)
+    scorer = TextLossScorer("t", ["ab" * 20], WithStart(uniform, 8), limit=limit)  # of 10
     assert scorer.count == 2
     assert scorer(uniform).mean("bits_per_byte") == pytest.approx(16, rel=1e-6)
 

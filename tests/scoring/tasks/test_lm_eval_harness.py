@@ -88,6 +88,8 @@ def test_the_version_follows_content_and_limit(root: Path, scorer: HarnessScorer
     [few] = load_harness_tasks(["tiny"], folder, include=root / "tasks", limit=3)
     assert again.version == scorer.version != few.version
     assert few(folder.build()).count == 3
+    [share] = load_harness_tasks(["tiny"], folder, include=root / "tasks", limit=0.125)
+    assert share.version == few.version
 
 
 def test_what_the_harness_cannot_do_is_one_error(root: Path, scorer: HarnessScorer) -> None:
@@ -115,24 +117,24 @@ def with_template(root: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "limit"),
     [
-        HarnessOptions(num_fewshot=2, batch_size=3),
-        HarnessOptions(num_fewshot=1, apply_chat_template=True, system_instruction="be brief"),
-        HarnessOptions(num_fewshot=1, apply_chat_template=True, fewshot_as_multiturn=False),
-        HarnessOptions(gen_kwargs="max_gen_toks=3,until=<"),
+        (HarnessOptions(num_fewshot=2, batch_size=3), 0.23),  # of 24, 6: rounded up
+        (HarnessOptions(num_fewshot=1, apply_chat_template=True, system_instruction="be brief"), 6),
+        (HarnessOptions(num_fewshot=1, apply_chat_template=True, fewshot_as_multiturn=False), 6),
+        (HarnessOptions(gen_kwargs="max_gen_toks=3,until=<"), 6),
     ],
     ids=str,
 )
 def test_options_mean_what_they_mean_to_the_harness(
-    root: Path, tmp_path: Path, options: HarnessOptions
+    root: Path, tmp_path: Path, options: HarnessOptions, limit: float
 ) -> None:
     base = with_template(root, tmp_path / "base")
     folder = HuggingFaceFolder(base)
-    tasks = load_harness_tasks(["both"], folder, options, include=root / "tasks", limit=6)
+    tasks = load_harness_tasks(["both"], folder, options, include=root / "tasks", limit=limit)
     found = lm_eval.simple_evaluate(
         model="hf", model_args={"pretrained": str(base), "dtype": "float32", "max_length": folder.context},
-        tasks=["both"], limit=6, device="cpu", bootstrap_iters=0,
+        tasks=["both"], limit=limit, device="cpu", bootstrap_iters=0,
         task_manager=lm_eval.tasks.TaskManager(include_path=str(root / "tasks"), include_defaults=False),
         num_fewshot=options.num_fewshot, apply_chat_template=options.apply_chat_template,
         system_instruction=options.system_instruction, batch_size=options.batch_size,
@@ -141,6 +143,7 @@ def test_options_mean_what_they_mean_to_the_harness(
     )  # fmt: skip
     model = folder.build()
     assert sorted(task.task for task in tasks) == ["lm_eval:tiny", "lm_eval:written"]
+    assert [task(model).count for task in tasks] == [6, 6]
     for task in tasks:
         name, metric = task.task.partition(":")[2], next(iter(task.metrics))
         theirs = found["samples"][name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ def test_a_table_names_images_and_their_classes(tmp_path: Path, ending: str) -> 
     whole, asked = load(f"classify:{tmp_path / 'pictures'}", base), load(f"classify:{table}", base)
     model = HuggingFaceFolder(base).build()
     assert sorted(asked(model).values["loss"]) == sorted(whole(model).values["loss"])
+
+
+@pytest.mark.parametrize("limit", [0, -0.5, 1.5, math.nan, math.inf, 2**40])
+def test_a_limit_is_a_number_of_examples_or_a_share_of_them(limit: float) -> None:
+    with pytest.raises(ConfigError, match=r"^limit must be a number of examples, 1 or more, or their share"):
+        TaskOptions(limit=limit)
 
 
 def test_a_limit_takes_some_of_each_class(tmp_path: Path) -> None:
