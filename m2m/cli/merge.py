@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from m2m.support.command_line import add_memory, add_resume, add_threads, amount
+from m2m.support.command_line import add_memory, add_resume, add_strict, add_threads, amount
 
 HELP = "merge checkpoints by a recipe"
 #: Options of mergekit-yaml.
@@ -76,9 +76,7 @@ def add_merge_options(parser: argparse.ArgumentParser) -> None:
         help="most bytes a file (default: %(default)s)",
     )
     parser.add_argument("--dtype", metavar="D", help="dtype of what is written (default: the recipe's)")
-    parser.add_argument(
-        "--strict", action="store_true", help="what makes a merge doubtful is an error, not a warning"
-    )
+    add_strict(parser)
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from m2m.cli.export import add_sources, sources_of
 from m2m.cli.score import add_means, add_models, add_tasks, options_of_tasks
 from m2m.cli.words import named_paths, pairs
-from m2m.support.command_line import add_out, add_seed, positive
+from m2m.support.command_line import add_out, add_seed, add_strict, positive
 
 if TYPE_CHECKING:
     from m2m.mixing import MixResult, ScoredMixture
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
     )
     add_means(parser, mode="resident")
+    add_strict(parser)
     parser.add_argument(
         "--train", action="store_true", help="really train λ* and equal shares, and compare their scores"
     )
@@ -68,7 +69,7 @@ def execute(args: argparse.Namespace) -> int:
         setup=args.setup, targets=args.target or (), split=args.split, model=args.model,
         context=args.context, options=options_of_tasks(args), seed=args.seed,
         train=args.train, workers=args.workers, exports=exports,
-        mode=args.mode, memory=args.memory, device=args.device,
+        mode=args.mode, memory=args.memory, device=args.device, strict=args.strict,
         sources=sources_of(args), progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if not args.quiet:

@@ -35,6 +35,7 @@ def mix_experts(
     where: str = "",
     seed: int = 0,
     means: Means | None = None,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> MixResult:
     """Find the best shares of the datasets that experts were trained on (MergeMix, arXiv 2601.17858, Sec. 3).
@@ -50,6 +51,7 @@ def mix_experts(
         where: Where the options were read, for messages.
         seed: Decides all random choices.
         means: In which way candidates are scored, and with what.
+        strict: Whether what makes an average of the experts doubtful is an error; a warning where not.
         progress: Called with (done, total, step).
 
     Returns:
@@ -59,7 +61,7 @@ def mix_experts(
         ConfigError: If options, experts and tasks do not go together.
     """  # noqa: DOC502 - raised by what is called
     told = progress or nobody
-    with open_models(base, experts) as models, one_thread():
+    with open_models(base, experts, strict=strict) as models, one_thread():
         made = bench()
         try:
             problem = Problem.of_experts([*models.experts], made.scorers, options, seed)

@@ -182,6 +182,13 @@ def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--seed", type=natural, metavar="N", help=what)
 
 
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Add `--strict`, the same wherever models are merged."""
+    parser.add_argument(
+        "--strict", action="store_true", help="what makes a merge doubtful is an error, not a warning"
+    )
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add what every verb has: `--json`, `-v`, `-q`."""
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")

@@ -55,6 +55,7 @@ def mix(
     memory: int | str | None = None,
     device: str = "cpu",
     exports: Mapping[str, str | Path] | None = None,
+    strict: bool = False,
     sources: Sources | None = None,
     progress: Progress | None = None,
 ) -> MixResult:
@@ -89,6 +90,8 @@ def mix(
             device has free.
         device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
         exports: Files to write λ* to, by the trainer's format (`m2m.exporting.FORMATS`).
+        strict: Of given experts, whether what makes an average of them doubtful (`m2m.merging.doubts`) is an
+            error; a warning where not.
         sources: What the trainers need to know beside the shares.
         progress: Called with (done, total, step).
 
@@ -104,6 +107,7 @@ def mix(
         out=Path(out), means=means_of(mode, memory, device), files=files, progress=progress,
         base=base, experts=experts, tasks=tasks, setup=setup, targets=targets, split=split, model=model,
         context=context, options=options, seed=seed, train=train, workers=workers,
+        strict=strict,
     )  # fmt: skip
     given = base is not None or experts is not None
     result = _of_experts(config, asked) if given else _of_run(config, asked)
@@ -133,6 +137,7 @@ class _Asked:
     seed: int | None
     train: bool
     workers: int | None
+    strict: bool
 
     @property
     def written(self) -> list[Output]:
@@ -146,7 +151,8 @@ class _Asked:
         single = {"setup": self.setup, "model": self.model, "context": self.context, "seed": self.seed}
         said = [name for name, values in several.items() if len(values)]
         said += [name for name, value in single.items() if value is not None]
-        return said + (["split"] if self.split != "validation" else [])
+        said += ["split"] if self.split != "validation" else []
+        return said + (["strict"] if self.strict else [])
 
 
 def _of_run(config: RunConfig | str | Path | None, asked: _Asked) -> MixResult:
@@ -191,7 +197,7 @@ def _of_experts(config: RunConfig | str | Path | None, asked: _Asked) -> MixResu
     check_outputs([*_own_outputs(asked.out), *asked.written], inputs=read)
     return mix_experts(
         base, experts, bench, asked.out, how, where=f"{where[0]} [mix]" if where else "",
-        seed=asked.seed or 0, means=asked.means, progress=asked.progress,
+        seed=asked.seed or 0, means=asked.means, strict=asked.strict, progress=asked.progress,
     )  # fmt: skip
 
 

@@ -165,13 +165,13 @@ def test_what_makes_a_merge_doubtful_is_said_as_in_merging(
     doubt = r"a: config.json differs from that of .*base, .*: rms_norm_eps is 0.1 \(there 1e-06\)"
     losses(models, "resident")
     assert any(re.search(doubt, record.getMessage()) for record in caplog.records)
-    for verb in (m2m.score, m2m.race):
+    tasks = [f"lm:{models / 'text.txt'}"]
+    for verb in (m2m.score, m2m.race, m2m.search):
         with pytest.raises(CheckpointError, match=doubt + r".*strict: without it these are warnings"):
             verb(
-                models / "base",
-                [models / "a"],
-                tasks=[f"lm:{models / 'text.txt'}"],
-                out=models / "strict.csv",
+                base=models / "base", experts=[models / "a"], tasks=tasks, out=models / "strict.csv",
                 strict=True,
-            )
-    assert not (models / "strict.csv").exists()
+            )  # fmt: skip
+    with pytest.raises(CheckpointError, match=doubt + r".*strict: without it these are warnings"):
+        m2m.mix(None, models / "mix", base=models / "base", experts=[models / "a"], tasks=tasks, strict=True)
+    assert not [*models.glob("strict.*"), *models.glob("mix")]
