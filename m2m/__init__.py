@@ -21,9 +21,10 @@ Every verb of the command line is a function here that does all of it; its optio
     export   a mixture as a trainer reads it
     report   a run's page again
 
-Beside them: `Mixture`, `Checkpoint`, `weighted_sum` (the kernel), `build_info`, `errors` (what can go wrong)
-and `testing` (laws of merge math for your own tests). Rooms have the parts (docs/architecture.md). How well
-merged models stand in for trained ones is asked by the package `analysis` beside m2m: `help("analysis")`.
+Beside them: `Mixture`, `MergingWeights` (off the simplex too), `Checkpoint`, `weighted_sum` (the kernel),
+`build_info`, `errors` (what can go wrong) and `testing` (laws of merge math for your own tests). Rooms have
+the parts (docs/architecture.md). How well merged models stand in for trained ones is asked by the package
+`analysis` beside m2m: `help("analysis")`.
 
 Importing m2m is cheap: a name loads what it needs when it is first used.
 """
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from m2m.merging.describe import info
     from m2m.merging.dry_run import check
     from m2m.merging.extract import extract_lora
-    from m2m.mixture import Mixture
+    from m2m.mixture import MergingWeights, Mixture
     from m2m.ops import weighted_sum
     from m2m.pipeline.report import write_report as report
     from m2m.predicting import predict
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checkpoint",
+    "MergingWeights",
     "Mixture",
     "__version__",
     "build_info",
@@ -91,6 +93,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "Checkpoint": "m2m.checkpoint",
+        "MergingWeights": "m2m.mixture",
         "Mixture": "m2m.mixture",
         "build_info": "m2m.build",
         "check": "m2m.merging.dry_run",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m2m.errors import ConfigError, MixtureError
-from m2m.mixture import Mixture, all_subsets, weights_label
+from m2m.mixture import MergingWeights, Mixture, all_subsets
 from m2m.support.csv_tables import number, read_rows
 from m2m.support.names import split_label
 from m2m.support.schema import check_keys, repeated_at
@@ -82,11 +82,4 @@ def _candidate(row: Mapping[str, str], experts: Sequence[str], where: str) -> Ca
         raise ConfigError(f"{where}: {error}") from None
     if not all(math.isfinite(weight) for weight in weights):
         raise ConfigError(f"{where}: weights must be finite, got {list(weights)}")
-    return Candidate(row.get(_NAME) or _label(experts, weights), weights)
-
-
-def _label(experts: Sequence[str], weights: tuple[float, ...]) -> str:
-    try:
-        return Mixture(tuple(experts), weights).label
-    except MixtureError:  # merging weights need not lie on the simplex
-        return weights_label(experts, weights)
+    return Candidate(row.get(_NAME) or MergingWeights.of(experts, weights).label, weights)

@@ -1,4 +1,8 @@
-"""Mixtures: which data, in which proportions. A mixture is a point λ of the simplex over N named datasets."""
+"""Mixtures and merging weights: which data in which proportions, and experts merged with which weights.
+
+A mixture is a point λ of the simplex over N named datasets, and what a model is trained on. Merging weights
+α are of any sign and sum; at α = λ the merged model stands in for that training.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations
 
@@ -15,17 +20,27 @@ from m2m.support.names import check_names, folder_fault, label_fault, split_labe
 
 #: How far Σλ may be from 1: N float64 roundings of numbers ≤ 1, N ≤ 2²⁰.
 SUM_TOLERANCE = 2.0**-32
+#: A share within rounding of a fraction is that fraction, if its denominator is at most this. A share drawn
+#: at random meets one by chance once in 10⁷ times, and then moves by its last bits only.
+LARGEST_DENOMINATOR = 10**4
+#: Relative rounding of a float64, 2⁻⁵².
+EPSILON = 2.0**-52
+#: A sum of weights smaller than this share of Σ|w| is cancellation, not a normaliser: dividing by it would
+#: blow weights up.
+CANCELLED = 2.0**-20
 #: Most subsets that are listed one by one: those of 20 datasets, half a gigabyte of mixtures.
 MOST_SUBSETS = 2**20 - 1
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """A point λ of the simplex over N datasets, or, with equal non-zero weights, a subset of them.
+class MergingWeights:
+    """Merging weights α of N experts, of any sign and sum: the merged model is θ₀ + Σ α_n (θ_n − θ₀).
+
+    Make them by `MergingWeights.of`: weights on the simplex are then a `Mixture`, and one model has one key.
 
     Attributes:
-        datasets: The N dataset names, in the run's order.
-        weights: λ, one non-negative number a dataset, summing to 1. [N]
+        datasets: The N experts' names, those of what they were trained on, in the run's order.
+        weights: α, one finite number an expert. [N]
     """
 
     datasets: tuple[str, ...]
@@ -38,6 +53,114 @@ class Mixture:
                 f"mixture has {len(self.weights)} weights for {len(self.datasets)} datasets "
                 f"{list(self.datasets)}"
             )
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        if not all(map(math.isfinite, (*self.weights, _sum(self.weights)))):
+            raise MixtureError(f"merging weights and their sum must be finite, got {list(self.weights)}")
+
+    @staticmethod
+    def of(datasets: Sequence[str], weights: Sequence[float]) -> MergingWeights:
+        """Return the weights, as a `Mixture` where they are on the simplex.
+
+        Args:
+            datasets: The N experts' names, in the run's order.
+            weights: A number an expert. [N]
+
+        Returns:
+            The weights.
+
+        Raises:
+            MixtureError: If they are not N finite numbers.
+        """  # noqa: DOC502 - raised by what is called
+        found = MergingWeights(tuple(datasets), tuple(weights))
+        on_simplex = found.scale == 1 and all(weight >= 0 for weight in found.weights)
+        return Mixture(found.datasets, found.weights) if on_simplex else found
+
+    @classmethod
+    def parse(cls, label: str, datasets: Sequence[str]) -> MergingWeights:
+        """Read a label, or what a person writes in its form; the weights of a label are those very weights.
+
+        Args:
+            label: `a+b` for equal shares, or `a=0.25+b=-1.5`; blanks around names are left out.
+            datasets: The N experts' names, in the run's order.
+
+        Returns:
+            The weights, as from `of`.
+
+        Raises:
+            MixtureError: If the label is malformed, or has a name twice or one that is not there.
+        """  # noqa: DOC502 - raised by what is called
+        if "=" not in label:
+            return Mixture.subset(datasets, split_label(label))
+        return MergingWeights.of(datasets, _parsed(label, datasets))
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """Weight by expert, those of weight zero included."""
+        return dict(zip(self.datasets, self.weights, strict=True))
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the experts that have a weight, in order."""
+        return tuple(name for name, weight in zip(self.datasets, self.weights, strict=True) if weight)
+
+    @property
+    def scale(self) -> float:
+        """Σα, how far the merged model goes along the mean task vector: 1 where it is so but for rounding."""
+        total = _sum(self.weights)
+        return 1.0 if abs(total - 1) <= SUM_TOLERANCE else total
+
+    @property
+    def base_weight(self) -> float:
+        """Weight 1 − Σα of the base model θ₀ beside the experts': 0 where the scale is 1."""
+        return 0.0 if self.scale == 1 else base_weight(self.weights)
+
+    @property
+    def mixture(self) -> Mixture:
+        """The data that they stand for, λ = α/Σα: what is trained on; the scale is the merge's alone.
+
+        Raises:
+            MixtureError: If a weight is negative, or all are zero: no data has such shares.
+        """
+        if min(self.weights) < 0 or not self.members:
+            what = "a negative share" if self.members else "the base model alone"
+            raise MixtureError(f"{self.shown} stands for no mixture of data: it has {what}")
+        if len({self.by_name[name] for name in self.members}) == 1:
+            return Mixture.subset(self.datasets, self.members)
+        shares = Mixture.normalised(self.by_name).weights
+        return Mixture(self.datasets, tuple(clean_share(share, len(shares) * EPSILON) for share in shares))
+
+    @property
+    def label(self) -> str:
+        """Name for tables: `a=0.25+b=-1.5`, with all the digits it takes."""
+        return weights_label(self.datasets, self.weights)
+
+    @property
+    def shown(self) -> str:
+        """The label with weights rounded for people; others may share it."""
+        return shown_label(self.label)
+
+    @property
+    def key(self) -> str:
+        """Content hash (16 hex digits) of names and exact weights."""
+        text = "\n".join(f"{name} {(weight + 0.0).hex()}" for name, weight in self.by_name.items())  # −0 is 0
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Mixture(MergingWeights):
+    """A point λ of the simplex over N datasets, or, with equal non-zero weights, a subset of them.
+
+    It is what a model is trained on. As merging weights, α = λ, it makes the merged model Σ λ_n θ_n that
+    stands in for that training.
+
+    Attributes:
+        datasets: The N dataset names, in the run's order.
+        weights: λ, one non-negative number a dataset, summing to 1. [N]
+    """
+
+    def _check_weights(self) -> None:
         if not all(math.isfinite(w) and w >= 0 for w in self.weights):
             raise MixtureError(f"mixture weights must be finite and not negative, got {list(self.weights)}")
         total = _sum(self.weights)
@@ -103,29 +226,20 @@ class Mixture:
         Raises:
             MixtureError: If the label is malformed, has a name twice or one that is not there, or its weights
                 are none of a mixture.
-        """
-        parts = split_label(label)
+        """  # noqa: DOC502 - raised by what is called
         if "=" not in label:
-            return cls.subset(datasets, parts)
-        pairs = [part.partition("=") for part in parts]
-        names = [name.strip() for name, _, _ in pairs]
-        if len(set(names)) < len(names) or not set(names) <= set(datasets):
-            raise MixtureError(f"{label!r}: wanted different names out of {list(datasets)}, got {names}")
-        try:
-            shares = {name: float(weight) for name, (_, _, weight) in zip(names, pairs, strict=True)}
-        except ValueError:
-            raise MixtureError(f"{label!r}: wanted a weight a name, as in a=0.25+b=0.75") from None
-        return cls(tuple(datasets), tuple(shares.get(name, 0.0) for name in datasets))
+            return cls.subset(datasets, split_label(label))
+        return cls(tuple(datasets), _parsed(label, datasets))
 
     @property
     def shares(self) -> dict[str, float]:
         """Weight by dataset, those of weight zero included."""
-        return dict(zip(self.datasets, self.weights, strict=True))
+        return self.by_name
 
     @property
-    def members(self) -> tuple[str, ...]:
-        """Names of the datasets with a weight above zero, in order."""
-        return tuple(name for name, weight in zip(self.datasets, self.weights, strict=True) if weight > 0)
+    def mixture(self) -> Mixture:
+        """The mixture itself."""
+        return self
 
     @property
     def is_subset(self) -> bool:
@@ -141,20 +255,63 @@ class Mixture:
     @property
     def shown(self) -> str:
         """The label with weights rounded for people; two mixtures may share it."""
-        if self.is_subset:
-            return self.label
-        return shown_label(weights_label(self.datasets, self.weights))
+        return self.label if self.is_subset else shown_label(self.label)
 
     @property
     def folder_name(self) -> str:
         """Name for a folder: a subset's label, or the key where that is too long or would leave its place."""
         return self.label if self.is_subset and folder_fault(self.label) is None else self.key
 
-    @property
-    def key(self) -> str:
-        """Content hash (16 hex digits) of names and exact weights."""
-        text = "\n".join(f"{name} {(weight + 0.0).hex()}" for name, weight in self.shares.items())  # −0 is 0
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+def _parsed(label: str, datasets: Sequence[str]) -> tuple[float, ...]:
+    pairs = [part.partition("=") for part in split_label(label)]
+    names = [name.strip() for name, _, _ in pairs]
+    if len(set(names)) < len(names) or not set(names) <= set(datasets):
+        raise MixtureError(f"{label!r}: wanted different names out of {list(datasets)}, got {names}")
+    try:
+        weights = {name: float(weight) for name, (_, _, weight) in zip(names, pairs, strict=True)}
+    except ValueError:
+        raise MixtureError(f"{label!r}: wanted a weight a name, as in a=0.25+b=0.75") from None
+    return tuple(weights.get(name, 0.0) for name in datasets)
+
+
+def clean_share(share: float, rounding: float) -> float:
+    """Return the fraction that a share is but for rounding, such as ¼ or 2/7, or the share itself."""
+    fraction = float(Fraction(share).limit_denominator(LARGEST_DENOMINATOR))
+    return fraction if abs(fraction - share) <= rounding else share
+
+
+def base_weight(weights: Sequence[float]) -> float:
+    """Return the weight of θ₀ beside weighted experts: θ₀ + Σ α_n (θ_n − θ₀) = (1 − Σα) θ₀ + Σ α_n θ_n.
+
+    Args:
+        weights: α. [N]
+
+    Returns:
+        1 − Σα, added in ascending n, in float64.
+    """
+    total = 0.0
+    for weight in weights:  # not `sum`, which newer Pythons round otherwise
+        total += weight
+    return 1.0 - total
+
+
+def sum_to_divide_by(weights: Sequence[float]) -> float:
+    """Return Σw, correctly rounded, by which weights are normalised.
+
+    Args:
+        weights: Numbers of any sign. [N]
+
+    Returns:
+        The sum.
+
+    Raises:
+        MixtureError: If they cancel, so that dividing by it would blow them up.
+    """
+    total = math.fsum(weights)
+    if abs(total) <= CANCELLED * math.fsum(abs(weight) for weight in weights):
+        raise MixtureError(f"weights {list(weights)} sum to {total:g}, so they cannot be normalised")
+    return total
 
 
 def weights_label(names: Sequence[str], weights: Sequence[float]) -> str:
@@ -183,8 +340,9 @@ def _rounded(weight: float) -> str:
 
 def _digits(weight: float) -> str:
     # Six where they say all, else as many as it takes to read the same number back.
+    # A `+` would part labels.
     short = f"{weight:.6g}"
-    return short if float(short) == weight else repr(float(weight))
+    return (short if float(short) == weight else repr(float(weight))).replace("e+", "e")
 
 
 def _sum(numbers: Iterable[float]) -> float:
@@ -227,7 +385,7 @@ def all_subsets(datasets: Sequence[str]) -> list[Mixture]:
     return [Mixture.subset(datasets, members) for size in sizes for members in combinations(datasets, size)]
 
 
-def weight_matrix(mixtures: Sequence[Mixture]) -> list[list[float]]:
+def weight_matrix(mixtures: Sequence[MergingWeights]) -> list[list[float]]:
     """Stack the mixtures' weights: at α = λ these are the merging weights of the candidates.
 
     Args:

@@ -14,7 +14,8 @@ A TASK is one of
 The model is what a Hugging Face folder given as --base describes, or what --model makes; or use a run
 configuration's model and targets with --setup and --target. Scores are kept one by one in a SQLite file
 beside the CSV, so the same command goes on where it was interrupted. Candidates are named by their
-mixture: `a+b`, `a=0.25+b=0.75`.
+mixture: `a+b`, `a=0.25+b=0.75`. Weights w of a table need not sum to one: the merged model is the base
+model plus the sum of w (expert - base), in which the base has weight 1 - sum of w.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.errors import ConfigError
-from m2m.support.command_line import add_out, add_threads, amount, natural, positive
+from m2m.support.command_line import add_out, add_strict, add_threads, amount, natural, positive
 from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--candidates", default="all", metavar="all|FILE.csv",
-        help="all subsets, or a table (default: %(default)s)",
+        help="all subsets, or a table of weights of any sign and sum (default: %(default)s)",
+    )  # fmt: skip
+    add("--normalize", action="store_true", help="divide each row of weights by its sum first")
+    add(
+        "--scale", type=float, default=1.0, metavar="S",
+        help="then multiply it with S, as `lambda` of a merge does (default: %(default)s)",
     )  # fmt: skip
     add_means(parser, mode="auto")
     add(
@@ -50,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="streamed: read the experts at least G times, each time for a part of the candidates, so that "
         "an interruption loses at most a part (default: %(default)s)",
     )  # fmt: skip
-    add("--strict", action="store_true", help="what makes the merges doubtful is an error, not a warning")
+    add_strict(parser)
     add("--examples", type=Path, metavar="FILE", help="also write every example's score: .csv or .parquet")
     add_out(parser, "the table of scores, NAME.csv; all that is known is kept in NAME.sqlite beside it")
     add_threads(parser)
@@ -79,6 +85,13 @@ def _race_budget(text: str) -> float:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text) if "." in text else int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a share, as 0.2 or 20%, nor a count") from None
+
+
+def _limit(text: str) -> float:
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of examples nor a share") from None
 
 
 def add_models(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -132,7 +145,12 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="new tokens a window of `lm` (default: the whole context)",
     )
-    add("--limit", type=positive, metavar="E", help="only the first examples of each task")
+    add(
+        "--limit",
+        type=_limit,
+        metavar="E",
+        help="only the first examples of each task: so many, or below 1 so large a share of them",
+    )
     add(
         "--trust-remote-code", action="store_true",
         help="run Python code that the model's folder brings (auto_map); without it such code never runs",
@@ -198,7 +216,8 @@ def execute(args: argparse.Namespace) -> int:
 
     experts, racing = named_paths(args.experts), _racing(args)
     common: dict[str, Any] = {
-        "out": args.out, "tasks": args.task or (), "setup": args.setup, "targets": args.target or (),
+        "out": args.out, "normalize": args.normalize, "scale": args.scale,
+        "tasks": args.task or (), "setup": args.setup, "targets": args.target or (),
         "split": args.split, "examples": args.examples, "model": args.model,
         "context": args.context, "options": options_of_tasks(args),
         "memory": args.memory, "threads": args.threads, "device": args.device,

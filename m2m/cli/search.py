@@ -6,8 +6,11 @@ they are asked for; scores are kept in the SQLite file beside --out, so the same
 interrupted.
 
 Strategies: model (Bayesian regression on the averaged subset, the default), exhaustive, random, greedy,
-backward, beam, annealing; for --space simplex: model, quadratic, random; tpe, cmaes, gp, genetic through
-Optuna; predictor:NAME with any predictor of `m2m predict`, and regmix, in rounds of fit, propose, score.
+backward, beam, annealing; for --space simplex and shares+scale: model, quadratic, random; tpe, cmaes, gp,
+genetic through Optuna; predictor:NAME with any predictor of `m2m predict`, and regmix, in rounds of fit,
+propose, score.
+
+A scale belongs to the merge: what is trained on, and exported, are the shares.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from m2m.cli.output import print_table
 from m2m.cli.score import add_means, add_models, add_tasks, options_of_tasks
 from m2m.cli.words import limit, named_paths, shares
-from m2m.support.command_line import add_seed, add_threads, positive
+from m2m.support.command_line import add_seed, add_strict, add_threads, positive
 
 if TYPE_CHECKING:
     from m2m.searching import Belief, Contender
@@ -41,9 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_models(parser, required=False)
     add_tasks(parser)
     add_means(parser, mode="resident")
+    add_strict(parser)
     add("--strategy", default="model", metavar="NAME", help="how to search (default: %(default)s)")
     add("--budget", type=positive, metavar="K", help="most evaluations (default: all there are)")
-    add("--space", choices=["subsets", "simplex"], default="subsets", help="(default: %(default)s)")
+    add(
+        "--space",
+        choices=["subsets", "simplex", "shares+scale"],
+        default="subsets",
+        help="equal parts of some datasets; any shares; shares times one scale s of the merge, base + s "
+        "(merged - base) (default: %(default)s)",
+    )
+    add(
+        "--scale-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="scales of --space shares+scale (default: 0.5 2)",
+    )
     add("--smallest", type=positive, default=1, metavar="K", help="fewest datasets (default: %(default)s)")
     add("--largest", type=positive, metavar="K", help="most datasets (default: all)")
     add("--include", nargs="+", default=[], metavar="DATASET", help="datasets in every subset")
@@ -86,9 +103,11 @@ def execute(args: argparse.Namespace) -> int:
         context=args.context, options=options_of_tasks(args), mode=args.mode, memory=args.memory,
         device=args.device, threads=args.threads, smallest=args.smallest, largest=args.largest,
         include=args.include, exclude=args.exclude, groups=[split_label(group) for group in args.group],
-        caps=shares(args.cap, "--cap"), floors=shares(args.floor, "--floor"), metric=args.metric,
+        caps=shares(args.cap, "--cap"), floors=shares(args.floor, "--floor"),
+        scale_range=None if args.scale_range is None else tuple(args.scale_range), metric=args.metric,
         weigh=shares(args.weigh, "--weigh"), keep=[limit(text) for text in args.keep], race=args.race,
-        prior=args.prior, storage=args.storage, out=args.out, progress=progress(quiet=args.quiet),
+        prior=args.prior, storage=args.storage, out=args.out, strict=args.strict,
+        progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if args.json:
         print_json(_outcome(report))
@@ -99,6 +118,8 @@ def execute(args: argparse.Namespace) -> int:
 
 def _tell(report: SearchReport) -> None:
     print(f"picked: {report.best.shown}")
+    if (scale := report.best.scale) != 1:
+        print(f"shares to train on: {report.mixture.shown}; scale of the merge: {scale:.6g}")
     shown = ", ".join(f"{task} {value:.6g}" for task, value in report.scores.items())
     print(f"{shown}: best of {report.result.evaluations} tried")
     if report.raced is not None:
@@ -146,7 +167,9 @@ def _cells(contender: Contender) -> list[str]:
 def _outcome(report: SearchReport) -> dict[str, Any]:
     outcome: dict[str, Any] = {
         "picked": report.best.label,
-        "weights": report.best.shares,
+        "weights": report.best.by_name,
+        "scale": report.best.scale,
+        "train_on": report.mixture.label,
         "value": report.picked.value,
         "scores": report.scores,
         "evaluations": report.result.evaluations,
@@ -175,7 +198,7 @@ def _outcome(report: SearchReport) -> dict[str, Any]:
 def _contender(contender: Contender) -> dict[str, Any]:
     return {
         "candidate": contender.mixture.label,
-        "weights": contender.mixture.shares,
+        "weights": contender.mixture.by_name,
         "value": contender.value,
         "deviation": contender.deviation,
         "probability": contender.probability,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights, Mixture
 from m2m.pipeline.steps import RunSteps
 from m2m.pipeline.worker import Task
 from m2m.scoring import Bench, ScoreSource, verified_models
@@ -34,13 +34,13 @@ def searched(
     known, step = dict[str, float](), "merged candidates"
     with _open_source(steps, tasks) as source:
 
-        def prepare(mixtures: Sequence[Mixture]) -> None:
+        def prepare(mixtures: Sequence[MergingWeights]) -> None:
             nonlocal known
-            steps.merge(mixtures, tasks, step, source)
+            steps.merge([each.mixture for each in mixtures], tasks, step, source)
             known = scores()
             steps.progress(min(len(known), budget), budget, step)
 
-        def value(mixture: Mixture) -> float:
+        def value(mixture: MergingWeights) -> float:
             if mixture.label not in known:
                 prepare([mixture])
             return known[mixture.label]
@@ -49,7 +49,7 @@ def searched(
         objective = Objective(value, upwards(), prepare=prepare)
         result = search(objective, Subsets(steps.datasets), budget=budget, seed=steps.config.run.seed)
     steps.progress(budget, budget, step)
-    return [evaluation.mixture for evaluation in result.trajectory]
+    return [evaluation.mixture.mixture for evaluation in result.trajectory]
 
 
 @contextmanager

@@ -209,7 +209,7 @@ class _Steps(RunSteps):
         """Return the mixture whose model of this origin scores best on validation."""
         scores = self.scores(origin, "validation")
         objective = Objective(lambda mixture: scores[mixture.label], self.decides[1])
-        return Exhaustive().search(objective, MixtureList(mixtures), seed=self.config.run.seed).best
+        return Exhaustive().search(objective, MixtureList(mixtures), seed=self.config.run.seed).best.mixture
 
     def ties(self, picked: Mixture) -> int:
         """Return how many other mixtures' merged models have exactly the pick's score."""

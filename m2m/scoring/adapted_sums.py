@@ -24,12 +24,16 @@ from m2m.scoring.live.mapped import mapped_tensors
 from m2m.support.arrays import Floats
 
 
-def adapted_sums(base: Checkpoint, experts: Sequence[Checkpoint]) -> dict[str, AdaptedSum]:
+def adapted_sums(
+    base: Checkpoint, experts: Sequence[Checkpoint], *, base_first: bool = False
+) -> dict[str, AdaptedSum]:
     """Say what every averaged tensor of merged models is a sum of, where an expert is an adapter.
 
     Args:
         base: θ₀.
         experts: The experts. [N]
+        base_first: Whether the first of them is the base model, beside which the others have weights that
+            need not sum to one.
 
     Returns:
         The sums by tensor name; none where all experts are whole models.
@@ -38,7 +42,7 @@ def adapted_sums(base: Checkpoint, experts: Sequence[Checkpoint]) -> dict[str, A
         return {}
     names = [name for name, info in base.tensors.items() if info.dtype in MERGEABLE]
     mapped = mapped_tensors(expert.tensors[name] for expert in experts for name in names)
-    return {name: AdaptedSum(name, experts, mapped) for name in names}
+    return {name: AdaptedSum(name, experts, mapped, base_first=base_first) for name in names}
 
 
 class AdaptedSum:
@@ -48,6 +52,7 @@ class AdaptedSum:
         name: Its name.
         experts: The experts. [N]
         mapped: The tensors of whole models.
+        base_first: Whether the first of the experts is the base model.
 
     Attributes:
         nbytes: Memory that its terms take while they are summed.
@@ -56,8 +61,15 @@ class AdaptedSum:
         CheckpointError: If what an adapter adds is not finite.
     """
 
-    def __init__(self, name: str, experts: Sequence[Checkpoint], mapped: Mapping[TensorInfo, Tensor]) -> None:
-        self._name, self._experts, self._mapped = name, experts, mapped
+    def __init__(
+        self,
+        name: str,
+        experts: Sequence[Checkpoint],
+        mapped: Mapping[TensorInfo, Tensor],
+        *,
+        base_first: bool = False,
+    ) -> None:
+        self._name, self._experts, self._mapped, self._base_first = name, experts, mapped, base_first
         terms = resolve_terms(experts, [name] * len(experts), [[0.0] * len(experts)], on_task_vectors=False)
         self._sources = (*terms.dense, *terms.added)
         formed = [source for source in terms.dense if isinstance(source, AdaptedTensor)]
@@ -78,14 +90,18 @@ class AdaptedSum:
             weights: Merging weights of the experts, a row a candidate. [M, N]
             threads: CPU threads; None for the kernel's own choice.
         """
-        names, rows = [self._name] * len(self._experts), weights.tolist()
-        found = resolve_terms(self._experts, names, rows, on_task_vectors=False)
-        matrix = torch.tensor(found.weights, dtype=torch.float64)
+        matrix = torch.tensor([self._row(row) for row in weights.tolist()], dtype=torch.float64)
         if self._products:
             terms = [self._term(source) for source in self._sources]
             sum_terms_into(outs, terms, matrix, threads=threads)
             return
         weighted_sum_into(outs, self._tensors(), matrix, threads=threads)
+
+    def _row(self, weights: list[float]) -> tuple[float, ...]:
+        # Of task vectors where the base model has a weight: what adapters stand on cancels there exactly.
+        names, on_task_vectors = [self._name] * len(self._experts), self._base_first and weights[0] != 0
+        row = weights[1:] if on_task_vectors else weights
+        return resolve_terms(self._experts, names, [row], on_task_vectors=on_task_vectors).weights[0]
 
     def _term(self, source: TensorInfo | Product | AdaptedTensor | GatheredTensor) -> Term:
         if isinstance(source, AdaptedTensor):

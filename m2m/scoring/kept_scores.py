@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.scoring.models import Models
 from m2m.scoring.prepare import is_scored, keep
 from m2m.scoring.source import ScoreSource
@@ -33,10 +33,10 @@ class KeptScores:
         """A hash of what is merged and of how it is scored."""
         return content_key(*self._content)
 
-    def prepare(self, mixtures: Sequence[Mixture]) -> None:
+    def prepare(self, mixtures: Sequence[MergingWeights]) -> None:
         """Score the mixtures that are not scored yet, in one pass over the experts."""
         with ScoreTable(self._table) as table:
-            wanted = defaultdict[tuple[str, ...], list[Mixture]](list)
+            wanted = defaultdict[tuple[str, ...], list[MergingWeights]](list)
             for mixture in {mixture.key: mixture for mixture in mixtures}.values():
                 if missing := tuple(s.task for s in self._missing(table, self._key(mixture))):
                     wanted[missing].append(mixture)
@@ -45,7 +45,7 @@ class KeptScores:
                 for mixture, scores in self.source.scores(group, scorers):
                     keep(table, self._key(mixture), mixture, scorers, scores)
 
-    def row(self, mixture: Mixture, task: str, metric: str) -> ScoreRow:
+    def row(self, mixture: MergingWeights, task: str, metric: str) -> ScoreRow:
         """Return a mixture's score on a task, from the table or measured now."""
         self.prepare([mixture])
         return self._row(self._key(mixture), task, metric)
@@ -69,7 +69,7 @@ class KeptScores:
         alone = Models(models.base, {"base": models.base}, models.hashes)
         return ScoreSource(alone, self.source.bench, self.source.means)
 
-    def _key(self, mixture: Mixture) -> str:
+    def _key(self, mixture: MergingWeights) -> str:
         return content_key(*self._content, mixture.weights)
 
     def _missing(self, table: ScoreTable, key: str) -> list[Scorer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,17 +55,23 @@ class Models:
         experts: The experts by name: whole models, and the base model with an adapter on it. [N]
         hashes: Of all their files.
         kept: Tensors that are the base model's in every merged model: buffers, and heads that only it has.
+        base_first: Whether the first of the experts is the base model, which has weight 1 − Σα.
     """
 
     base: Checkpoint
     experts: Mapping[str, Checkpoint]
     hashes: FileHashes
     kept: frozenset[str] = frozenset()
+    base_first: bool = False
+
+    def with_base(self) -> Models:
+        """Return the same with the base model before the experts, for weights that do not sum to one."""
+        return replace(self, experts={"(the base model)": self.base, **self.experts}, base_first=True)
 
     @cached_property
     def sums(self) -> Mapping[str, OtherSum]:
         """What merged tensors are sums of, by name, where that is not the experts' own tensors."""
-        return adapted_sums(self.base, [*self.experts.values()])
+        return adapted_sums(self.base, [*self.experts.values()], base_first=self.base_first)
 
     def content(self, bench: Bench, device: str) -> tuple[Part, ...]:
         """Hash what merged models are made of, but for their weights; waits for the files' hashes.

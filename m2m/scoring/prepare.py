@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m2m.errors import ConfigError, InputError, MixtureError
-from m2m.mixture import Mixture, all_subsets
+from m2m.mixture import MergingWeights, all_subsets
 from m2m.scoring.bench import Bench
 from m2m.scoring.example_scores import check_format
 from m2m.scoring.models import Experts, Models, open_models, paths_of
@@ -32,9 +32,9 @@ class Prepared:
 
     models: Models
     bench: Bench
-    mixtures: Sequence[Mixture]
+    mixtures: Sequence[MergingWeights]
 
-    def keys(self, device: str) -> dict[str, Mixture]:
+    def keys(self, device: str) -> dict[str, MergingWeights]:
         """Key the candidates by content; waits for the hashes of the models' files.
 
         Args:
@@ -51,7 +51,7 @@ class Prepared:
 def prepared(
     base: str | Path,
     experts: Experts,
-    candidates: Sequence[Mixture] | None,
+    candidates: Sequence[MergingWeights] | None,
     *,
     outputs: Sequence[Output],
     inputs: Iterable[str | Path],
@@ -141,7 +141,7 @@ def is_scored(table: ScoreTable, key: str, task: Scorer) -> bool:
 
 
 def keep(
-    table: ScoreTable, key: str, mixture: Mixture, scorers: Sequence[Scorer], scores: Sequence[Scores]
+    table: ScoreTable, key: str, mixture: MergingWeights, scorers: Sequence[Scorer], scores: Sequence[Scores]
 ) -> None:
     """Write a merged model's scores, one a task, to a table."""
     try:
@@ -151,7 +151,7 @@ def keep(
         raise type(error)(f"candidate {mixture.label}: {error}") from error
 
 
-def _check_mixtures(mixtures: Sequence[Mixture], experts: Mapping[str, object]) -> None:
+def _check_mixtures(mixtures: Sequence[MergingWeights], experts: Mapping[str, object]) -> None:
     for mixture in mixtures:
         if mixture.datasets != tuple(experts):
             raise MixtureError(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.scoring.bench import Bench
 from m2m.scoring.example_scores import export_examples
 from m2m.scoring.live.device import open_device
@@ -60,7 +60,7 @@ class ScoreReport:
 def score_mixtures(
     base: str | Path,
     experts: Experts,
-    candidates: Sequence[Mixture] | None,
+    candidates: Sequence[MergingWeights] | None,
     bench: Bench | Callable[[], Bench],
     *,
     out: str | Path,
@@ -97,7 +97,7 @@ def score_mixtures(
     )  # fmt: skip
 
 
-def _score(source: ScoreSource, mixtures: Mapping[str, Mixture], path: Path) -> list[int]:
+def _score(source: ScoreSource, mixtures: Mapping[str, MergingWeights], path: Path) -> list[int]:
     # Score what the table does not have, and return how many examples of each candidate; what cannot be
     # scored is refused before there is a table.
     keys, scored = {mixture.key: key for key, mixture in mixtures.items()}, []

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Choice, choose
 from m2m.scoring.heap import keeping_memory
@@ -28,9 +29,11 @@ from m2m.scoring.means import Means
 from m2m.scoring.models import Models
 from m2m.scoring.streamed import Counts, StreamedWalk
 from m2m.scoring.tasks.scorer import Scorer, Scores
+from m2m.support.arrays import Floats
 from m2m.support.progress import Progress, nobody
 
 Scored = tuple[int, list[Scores]]
+Weights = TypeVar("Weights", bound=MergingWeights)
 
 
 class ScoreSource:
@@ -51,6 +54,8 @@ class ScoreSource:
         self.counts: Counts | None = None
         self._progress = progress
         self._live: LiveModel | None = None
+        #: What is summed: the experts, and once weights do not sum to one the base model before them.
+        self._merged = models
         self._kept = ExitStack()
 
     def __enter__(self) -> Self:
@@ -63,11 +68,12 @@ class ScoreSource:
         self._kept.close()
 
     def scores(
-        self, mixtures: Sequence[Mixture], scorers: Sequence[Scorer] | None = None
-    ) -> Iterator[tuple[Mixture, list[Scores]]]:
-        """Score the merged models of mixtures over the experts' names, in one walk.
+        self, mixtures: Sequence[Weights], scorers: Sequence[Scorer] | None = None
+    ) -> Iterator[tuple[Weights, list[Scores]]]:
+        """Score the merged models of mixtures, or of other weights, over the experts' names, in one walk.
 
-        All is checked at the call. Mixtures come in their order, unless they are streamed.
+        All is checked at the call. Mixtures come in their order, unless they are streamed. Weights that do
+        not sum to one make θ₀ + Σ α_n (θ_n − θ₀), with the bits of a merge of task vectors.
 
         Args:
             mixtures: The candidates. [M]
@@ -83,17 +89,37 @@ class ScoreSource:
         """  # noqa: DOC502 - raised by what is called
         if not mixtures:
             return iter(())
-        labels, weights = [mixture.label for mixture in mixtures], [mixture.weights for mixture in mixtures]
-        scored = self.walk(weights, labels, self.bench.scorers if scorers is None else scorers)
+        labels, weights = [mixture.label for mixture in mixtures], np.array([m.weights for m in mixtures])
+        scored = self.walk(
+            weights, labels, self.bench.scorers if scorers is None else scorers,
+            [mixture.base_weight for mixture in mixtures],
+        )  # fmt: skip
         return ((mixtures[m], found) for m, found in scored)
 
-    def walk(self, weights: ArrayLike, labels: Sequence[str], scorers: Sequence[Scorer]) -> Iterator[Scored]:
-        """Score merged models of any weights [M, N], as `scores` does: (candidate, one `Scores` a task)."""
-        matrix, means = checked_weights(weights, len(self.models.experts)), self.means
-        choice = choose(self.models, scorers, len(matrix), means, self._memory)
+    def walk(
+        self,
+        weights: ArrayLike,
+        labels: Sequence[str],
+        scorers: Sequence[Scorer],
+        beside: Sequence[float] | None = None,
+    ) -> Iterator[Scored]:
+        """Score sums of experts by any weights, as `scores` does: (candidate, one `Scores` a task).
+
+        Args:
+            weights: A row a candidate. [M, N]
+            labels: What messages call the candidates. [M]
+            scorers: The tasks.
+            beside: The base model's weights in the sums; None: it has none. [M]
+
+        Returns:
+            The walk.
+        """
+        matrix = self._with_base(checked_weights(weights, len(self.models.experts)), beside)
+        models, means = self._merged, self.means
+        choice = choose(models, scorers, len(matrix), means, self._memory)
         if choice.mode == "streamed":
             streamed = StreamedWalk(
-                self.bench.build_empty, self.models.base, [*self.models.experts.values()], matrix, scorers,
+                self.bench.build_empty, models.base, [*models.experts.values()], matrix, scorers,
                 memory=self._memory, threads=means.threads, progress=self._progress, spill=means.spill,
                 passes=means.passes, names=labels, layout=self.bench.layout,
             )  # fmt: skip
@@ -110,6 +136,13 @@ class ScoreSource:
         self.choice = choice
         return self._named(scored, labels)
 
+    def _with_base(self, matrix: Floats, beside: Sequence[float] | None) -> Floats:
+        # Once the base model has a weight it stays among what is summed: weight 0 changes no bit.
+        column = np.zeros(len(matrix)) if beside is None else np.array(beside)
+        if column.any() and not self._merged.base_first:
+            self._merged, self._live = self.models.with_base(), None
+        return np.column_stack([column, matrix]) if self._merged.base_first else matrix
+
     @cached_property
     def _memory(self) -> int:
         # Asked for once: later rounds have what the first one took.
@@ -118,7 +151,7 @@ class ScoreSource:
 
     def _open(self, choice: Choice) -> LiveModel:
         if self._live is None:
-            models, device = self.models, self.means.device
+            models, device = self._merged, self.means.device
             states = [mapped_state(expert) for expert in models.experts.values()]
             if choice.copied:
                 states = [moved_state(state, device) for state in states]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import write_frame
 from m2m.support.doors import reading, require_file
@@ -167,7 +167,7 @@ class ScoreTable:
     def add(
         self,
         key: str,
-        mixture: Mixture | None,
+        mixture: MergingWeights | None,
         origin: str,
         seed: int | None,
         task: str,
@@ -195,7 +195,7 @@ class ScoreTable:
         """
         if origin not in ORIGINS:
             raise InputError(f"{self.path}: origin must be one of {', '.join(ORIGINS)}, got {origin!r}")
-        weights = mixture.shares if mixture else {}
+        weights = mixture.by_name if mixture else {}
         who = (key, mixture.label if mixture else "base", json.dumps(mixture.members if mixture else []))
         what = (json.dumps(weights), origin, seed, task, split, version)
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -12,7 +12,9 @@ from m2m.searching.objective import Evaluation, Objective
 from m2m.searching.optuna_study import OptunaStudy
 from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.predictor_rounds import PredictorRounds
-from m2m.searching.spaces import MixtureList, Simplex, Subsets, repetition_caps
+from m2m.searching.scaled_simplex import ScaledSimplex
+from m2m.searching.simplex import Simplex, repetition_caps
+from m2m.searching.spaces import MixtureList, Subsets
 from m2m.searching.strategy import SearchResult, Space, Strategy
 from m2m.searching.trust_region import TrustRegion
 from m2m.searching.utility import Limit, Utility
@@ -36,6 +38,7 @@ __all__ = [
     "PredictorRounds",
     "QuadraticPrior",
     "RandomSearch",
+    "ScaledSimplex",
     "SearchResult",
     "Simplex",
     "Space",

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.searching.objective import Evaluation
 from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.proposals import INCUMBENTS, proposals_for
+from m2m.searching.scaled_simplex import Continuous
 from m2m.searching.simplex_optimum import distinct
-from m2m.searching.spaces import Simplex
 from m2m.searching.strategy import Space
 from m2m.support.arrays import SMALLEST_DIFFERENCE, Floats
 
@@ -42,7 +42,7 @@ class Contender:
         tried: Whether it was evaluated.
     """
 
-    mixture: Mixture
+    mixture: MergingWeights
     value: float
     deviation: float
     probability: float
@@ -65,7 +65,7 @@ class Belief:
 
     pick: Contender
     contenders: tuple[Contender, ...]
-    next: tuple[Mixture, ...]
+    next: tuple[MergingWeights, ...]
     regret: float
     worst: Contender
     noise: float
@@ -159,7 +159,7 @@ class _Assessment:
             notes=self._posterior.notes,
         )
 
-    def _mixture(self, k: int) -> Mixture:
+    def _mixture(self, k: int) -> MergingWeights:
         return self._space.mixture(self._points[k])
 
     def _contender(self, k: int) -> Contender:
@@ -174,7 +174,7 @@ class _Assessment:
 
 def _untried(space: Space, points: Floats, tried: Floats) -> Floats:
     # Each new mixture once: descents on the simplex end beside each other, subsets and rows do not.
-    if isinstance(space, Simplex):
+    if isinstance(space, Continuous):
         return distinct(points, tried)
     known = set(map(tuple, tried.tolist()))
     new = [point for point in dict.fromkeys(map(tuple, points.tolist())) if point not in known]

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from m2m.errors import ConfigError, MixtureError
-from m2m.mixture import SUM_TOLERANCE, Mixture
+from m2m.mixture import SUM_TOLERANCE, MergingWeights
 from m2m.searching.objective import BudgetSpentError, Ledger, Objective
-from m2m.searching.spaces import Simplex
+from m2m.searching.simplex import Simplex
 from m2m.searching.strategy import Strategy
 from m2m.searching.trust_region import TrustRegion
 from m2m.support.arrays import Floats
@@ -69,7 +69,7 @@ class Hierarchical(Strategy):
         if budget < 1:
             raise BudgetSpentError
 
-        def value(weights: Mixture) -> float:
+        def value(weights: MergingWeights) -> float:
             return ledger.loss(ledger(space.mixture(np.array(weights.weights) @ corners)), penalised=True)
 
         level = Simplex(names, dict(zip(names, lower, strict=True)), dict(zip(names, upper, strict=True)))

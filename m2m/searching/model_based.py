@@ -7,12 +7,14 @@ from random import Random
 
 import numpy as np
 
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights, Mixture
 from m2m.searching.objective import Ledger
 from m2m.searching.polynomial_posterior import PolynomialPosterior
 from m2m.searching.polynomials import QuadraticPrior
 from m2m.searching.proposals import INCUMBENTS, Proposals, proposals_for
-from m2m.searching.spaces import MixtureList, Simplex, Subsets
+from m2m.searching.scaled_simplex import ScaledSimplex
+from m2m.searching.simplex import Simplex
+from m2m.searching.spaces import MixtureList, Subsets
 from m2m.searching.strategy import Space, Strategy
 
 #: Mixtures that a prior chooses before anything is scored.
@@ -39,7 +41,7 @@ class ModelBased(Strategy):
             the lowest mixtures by it, and there is no design.
     """
 
-    spaces = (Subsets, Simplex, MixtureList)
+    spaces = (Subsets, Simplex, ScaledSimplex, MixtureList)
 
     design: float = 1.5
     batch: float = 0.1
@@ -67,7 +69,9 @@ class ModelBased(Strategy):
             if len(ledger.trajectory) == tried:  # all that looks good is known
                 ledger(_new(ledger, space, random))
 
-    def _first(self, space: Space, proposals: Proposals, generator: np.random.Generator) -> list[Mixture]:
+    def _first(
+        self, space: Space, proposals: Proposals, generator: np.random.Generator
+    ) -> list[MergingWeights]:
         n = len(space.datasets)
         if self.prior is not None:
             lowest = proposals.lowest(self.prior.landscape, np.empty((0, n)), generator)
@@ -78,7 +82,7 @@ class ModelBased(Strategy):
         return [*first, *(space.mixture(point) for point in proposals.design(count, generator))]
 
 
-def _new(ledger: Ledger, space: Space, random: Random) -> Mixture:
+def _new(ledger: Ledger, space: Space, random: Random) -> MergingWeights:
     while ledger.knows(mixture := space.sample(random)):
         pass
     return mixture
@@ -91,11 +95,11 @@ def _round(
     ledger: Ledger,
     count: int,
     generator: np.random.Generator,
-) -> list[Mixture]:
+) -> list[MergingWeights]:
     """Return at most `count` mixtures to try: the lowest new one of the mean, and of each draw."""
     points, _ = ledger.observed()
     incumbents = points[posterior.predicted().argsort()[:INCUMBENTS]]
-    chosen: dict[str, Mixture] = {}
+    chosen: dict[str, MergingWeights] = {}
     for number in range(count):
         landscape = posterior.draw(generator) if number else posterior.mean()
         found = map(space.mixture, proposals.lowest(landscape, incumbents, generator))

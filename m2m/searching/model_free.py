@@ -10,7 +10,9 @@ from statistics import pstdev
 from typing import Literal
 
 from m2m.searching.objective import Evaluation, Ledger
-from m2m.searching.spaces import MixtureList, Simplex, Subsets
+from m2m.searching.scaled_simplex import Continuous, ScaledSimplex
+from m2m.searching.simplex import Simplex
+from m2m.searching.spaces import MixtureList, Subsets
 from m2m.searching.strategy import Space, Strategy
 
 #: Mixtures of a space that are asked for together where all are.
@@ -32,13 +34,13 @@ class Exhaustive(Strategy):
 class RandomSearch(Strategy):
     """Uniform draws without replacement, until the budget or the space is used up."""
 
-    spaces = (Subsets, Simplex, MixtureList)
+    spaces = (Subsets, Simplex, ScaledSimplex, MixtureList)
 
     def explore(self, ledger: Ledger, space: Space, random: Random) -> None:
         """Try mixtures in random order."""
         # A lazy Fisher-Yates shuffle of the subsets' numbers: it remembers only the places that were swapped,
         # so 2^100 subsets are as easy as 15.
-        while isinstance(space, Simplex):
+        while isinstance(space, Continuous):
             ledger(space.sample(random))
         moved: dict[int, int] = {}
         for place in range(space.count):

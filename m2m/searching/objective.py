@@ -9,7 +9,7 @@ from itertools import repeat
 import numpy as np
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.support.arrays import LARGEST_SCORE, Floats
 
 
@@ -18,16 +18,17 @@ class Objective:
     """A score of a mixture, such as the surrogate score of its merged model.
 
     Attributes:
-        function: Mixture to its score.
+        function: A mixture, or merging weights off the simplex, to its score.
         higher_is_better: The score's direction.
-        error: Mixture to the standard error of its score, asked after the score; None where scores are exact.
+        error: The same to the standard error of its score, asked after the score; None where scores are
+            exact.
         prepare: Told the mixtures that will be asked for next, in case they are scored faster together.
     """
 
-    function: Callable[[Mixture], float]
+    function: Callable[[MergingWeights], float]
     higher_is_better: bool
-    error: Callable[[Mixture], float] | None = None
-    prepare: Callable[[Sequence[Mixture]], None] | None = None
+    error: Callable[[MergingWeights], float] | None = None
+    prepare: Callable[[Sequence[MergingWeights]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Evaluation:
     """One paid evaluation of the objective.
 
     Attributes:
-        mixture: What was tried.
+        mixture: What was tried: a `Mixture`, or merging weights off the simplex.
         value: Its score.
         predicted: What the strategy's model said it would be, before; None for strategies without a model.
         error: Standard error of the score, in its unit; 0 where it is exact.
     """
 
-    mixture: Mixture
+    mixture: MergingWeights
     value: float
     predicted: float | None = None
     error: float = 0.0
@@ -51,7 +52,7 @@ class BudgetSpentError(Exception):
     """The next evaluation would be over the budget; ends a strategy's walk, users never see it."""
 
 
-def no_penalty(mixture: Mixture) -> float:
+def no_penalty(mixture: MergingWeights) -> float:
     """Prefer no mixture."""
     return 0.0
 
@@ -66,7 +67,7 @@ class Ledger:
         self,
         objective: Objective,
         budget: int | None,
-        penalty: Callable[[Mixture], float] = no_penalty,
+        penalty: Callable[[MergingWeights], float] = no_penalty,
     ) -> None:
         if budget is not None and budget < 1:
             raise InputError(f"a search needs a budget of at least one evaluation, got {budget}")
@@ -87,7 +88,7 @@ class Ledger:
         """The paid evaluations as losses: lower is better, no penalty added; in order."""
         return [self.loss(evaluation) for evaluation in self._known.values()]
 
-    def knows(self, mixture: Mixture) -> bool:
+    def knows(self, mixture: MergingWeights) -> bool:
         """Whether a mixture was tried, so that asking for it again is free."""
         return mixture.key in self._known
 
@@ -101,7 +102,7 @@ class Ledger:
         points = np.array([evaluation.mixture.weights for evaluation in self.trajectory])
         return points, np.array(self.losses)
 
-    def __call__(self, mixture: Mixture, predicted_loss: float | None = None) -> Evaluation:
+    def __call__(self, mixture: MergingWeights, predicted_loss: float | None = None) -> Evaluation:
         """Evaluate a mixture, or remember its value for free; the strategy expects `predicted_loss`."""
         if mixture.key not in self._known:
             if self._budget is not None and len(self._known) >= self._budget:
@@ -119,7 +120,7 @@ class Ledger:
         return self._known[mixture.key]
 
     def round(
-        self, mixtures: Iterable[Mixture], predicted_losses: Iterable[float | None] = repeat(None)
+        self, mixtures: Iterable[MergingWeights], predicted_losses: Iterable[float | None] = repeat(None)
     ) -> list[Evaluation]:
         """Evaluate mixtures that do not depend on each other's scores; the objective is told of all first."""
         listed = list(mixtures)

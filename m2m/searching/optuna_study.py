@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from m2m.errors import ConfigError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights, Mixture
 from m2m.searching.objective import Ledger
-from m2m.searching.spaces import Simplex, Subsets
+from m2m.searching.scaled_simplex import Continuous, ScaledSimplex
+from m2m.searching.simplex import Simplex
+from m2m.searching.spaces import Subsets
 from m2m.searching.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Asking ends when this many proposals in a row were known already, or outside the space.
 PATIENCE = 50
+#: The scale beside the datasets in a study: no dataset can be called so.
+SCALE = "scale="
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class OptunaStudy(Strategy):
     """Ask one of Optuna's samplers what to try, and tell it the loss.
 
     A subset is one number a dataset, in if it is above ½. A simplex point is λ_n ∝ −log u_n with u_n uniform,
-    which is uniform on the simplex before anything is learnt (Optuna's FAQ), moved into the bounds.
+    which is uniform on the simplex before anything is learnt (Optuna's FAQ), moved into the bounds; a scale
+    is one number more.
 
     Attributes:
         sampler: `tpe`, `cmaes`, `gp` or `genetic` (NSGA-II; Deb et al., 2002).
@@ -37,20 +42,19 @@ class OptunaStudy(Strategy):
             on from an earlier one.
     """
 
-    spaces = (Subsets, Simplex)
+    spaces = (Subsets, Simplex, ScaledSimplex)
     ends = False
 
     sampler: Literal["tpe", "cmaes", "gp", "genetic"] = "tpe"
     storage: Path | None = None
 
-    def explore(self, ledger: Ledger, space: Subsets | Simplex, random: Random) -> None:
+    def explore(self, ledger: Ledger, space: Subsets | Continuous, random: Random) -> None:
         """Try what the sampler asks for, until it asks for nothing new."""
         study = self._study(random.randrange(2**32), len(space.datasets))
         stale = 0
         while stale < PATIENCE:
             trial = study.ask()
-            numbers = [trial.suggest_float(name, 0.0, 1.0) for name in space.datasets]
-            mixture = _mixture(space, np.array(numbers))
+            mixture = _asked_for(trial, space)
             if mixture is None:
                 study.tell(trial, state=_optuna().trial.TrialState.FAIL)
                 stale += 1
@@ -88,10 +92,12 @@ def _sampler(name: str, seed: int, n: int) -> optuna.samplers.BaseSampler:
     return sampler
 
 
-def _mixture(space: Subsets | Simplex, numbers: np.ndarray[Any, np.dtype[np.float64]]) -> Mixture | None:
-    if isinstance(space, Simplex):
+def _asked_for(trial: optuna.Trial, space: Subsets | Continuous) -> MergingWeights | None:
+    numbers = [trial.suggest_float(name, 0.0, 1.0) for name in space.datasets]
+    if isinstance(space, Continuous):
         parts = -np.log(np.clip(numbers, 1e-12, 1 - 1e-12))
-        return space.mixture(space.nearest(parts / math.fsum(parts)))
+        scale = trial.suggest_float(SCALE, space.low, space.high) if isinstance(space, ScaledSimplex) else 1.0
+        return space.mixture(space.nearest(scale * (parts / math.fsum(parts))))
     members = [name for name, number in zip(space.datasets, numbers, strict=True) if number > 0.5]
     if not members:
         return None

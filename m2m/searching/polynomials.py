@@ -46,6 +46,15 @@ class Quadratic:
         """Slope g + 2Qx [N] at one mixture [N]."""
         return np.asarray(self.linear + 2 * point @ self.pairs)
 
+    def through(self, matrix: Floats, offset: Floats) -> Quadratic:
+        """Return g(y) = f(Ty + t), from T [N, K] and t [N]."""
+        bent = self.pairs @ offset
+        return Quadratic(
+            self.constant + float(offset @ (self.linear + bent)),
+            (self.linear + 2 * bent) @ matrix,
+            matrix.T @ self.pairs @ matrix,
+        )
+
 
 @dataclass(frozen=True)
 class Cubic:

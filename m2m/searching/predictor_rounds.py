@@ -8,12 +8,14 @@ from random import Random
 import numpy as np
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.predicting import AUTO, Model, family, fit_predictor
 from m2m.searching.objective import BudgetSpentError, Ledger
 from m2m.searching.proposals import ALL_AT_ONCE, ListedProposals, proposals_for
+from m2m.searching.scaled_simplex import Continuous, ScaledSimplex
+from m2m.searching.simplex import Simplex
 from m2m.searching.simplex_optimum import fine_search, spread
-from m2m.searching.spaces import MixtureList, Simplex, Subsets
+from m2m.searching.spaces import MixtureList, Subsets
 from m2m.searching.strategy import Space, Strategy
 from m2m.support.arrays import Floats
 
@@ -38,7 +40,7 @@ class PredictorRounds(Strategy):
         looked_at: Mixtures that a fit predicts, where there are more than that.
     """
 
-    spaces = (Subsets, Simplex, MixtureList)
+    spaces = (Subsets, Simplex, ScaledSimplex, MixtureList)
     ends = False
 
     model: str = AUTO
@@ -52,8 +54,8 @@ class PredictorRounds(Strategy):
         generator = np.random.default_rng(random.getrandbits(64))
         budget = int(min(ledger.left, space.count))
         proposed = budget // 2 if self.proposed is None else min(self.proposed, budget)
-        self._check(budget - proposed, proposed, len(space.datasets))
-        if not isinstance(space, Simplex):
+        self._check(budget - proposed, proposed, len(space.datasets) + isinstance(space, ScaledSimplex))
+        if not isinstance(space, Continuous):
             ledger.round(map(space.mixture, proposals_for(space).design(budget - proposed, generator)))
         _try_new(ledger, space, random, budget - proposed)
         tried = -1
@@ -61,7 +63,7 @@ class PredictorRounds(Strategy):
             tried = len(ledger.trajectory)
             batch = min(budget - tried, max(1, proposed // self.rounds))
             at_random = round(self.explored * batch) if batch > 1 else 0
-            model = self._fitted(ledger, random.getrandbits(31))
+            model = self._fitted(ledger, space, random.getrandbits(31))
             if best := self._best(model, ledger, space, batch - at_random, generator):
                 ledger.round(*zip(*best, strict=True))
             _try_new(ledger, space, random, tried + batch)
@@ -78,20 +80,21 @@ class PredictorRounds(Strategy):
                 f"predictor that needs fewer (ridge, gp)"
             )
 
-    def _fitted(self, ledger: Ledger, seed: int) -> Model:
+    def _fitted(self, ledger: Ledger, space: Space, seed: int) -> Model:
         points, losses = ledger.observed()
+        points = _shares(space, points)
         if self.model == AUTO:
             return fit_predictor(points, losses, seed=seed).fitted
         return family(self.model).fit(points, losses, seed)
 
     def _best(
         self, model: Model, ledger: Ledger, space: Space, count: int, generator: np.random.Generator
-    ) -> list[tuple[Mixture, float]]:
+    ) -> list[tuple[MergingWeights, float]]:
         """Return the untried mixtures of the lowest losses, with these."""
         points = self._candidates(model, ledger, space, generator)
-        losses = model.predict(points)
-        penalties = space.penalties(points) if isinstance(space, Simplex) else 0.0
-        found: dict[str, tuple[Mixture, float]] = {}
+        losses = model.predict(_shares(space, points))
+        penalties = space.penalties(points) if isinstance(space, Continuous) else 0.0
+        found: dict[str, tuple[MergingWeights, float]] = {}
         for k in (losses + penalties).argsort(kind="stable"):
             mixture = space.mixture(points[k])
             if not ledger.knows(mixture):
@@ -104,9 +107,9 @@ class PredictorRounds(Strategy):
         self, model: Model, ledger: Ledger, space: Space, generator: np.random.Generator
     ) -> Floats:
         """Return the mixtures to look at: [M, N]."""
-        if isinstance(space, Simplex):
+        if isinstance(space, Continuous):
             pool = spread(space, self.looked_at, generator)
-            found = fine_search(lambda at: -model.predict(at), space, pool, generator)
+            found = fine_search(lambda at: -model.predict(_shares(space, at)), space, pool, generator)
             return np.vstack([found.best, pool])
         if isinstance(space, MixtureList) or space.count <= ALL_AT_ONCE:
             return ListedProposals(space).design(int(space.count), generator)
@@ -118,6 +121,11 @@ class PredictorRounds(Strategy):
         sizes = changed.sum(1)
         fits = (sizes >= free.fewest) & (sizes <= free.most)
         return free.points(np.vstack([free.random(half, generator), changed[fits]]))
+
+
+def _shares(space: Space, points: Floats) -> Floats:
+    # What predictors are made for: rows on a simplex.
+    return space.on_a_simplex(points).clip(0) if isinstance(space, Continuous) else points
 
 
 def _try_new(ledger: Ledger, space: Space, random: Random, total: int) -> None:

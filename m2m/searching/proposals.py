@@ -9,8 +9,9 @@ import numpy as np
 
 from m2m.mixture import Mixture
 from m2m.searching.polynomials import Cubic
+from m2m.searching.scaled_simplex import Continuous
 from m2m.searching.simplex_optimum import edge_middles, minimise
-from m2m.searching.spaces import MixtureList, Simplex, Subsets
+from m2m.searching.spaces import MixtureList, Subsets
 from m2m.searching.subset_quadratic import SubsetQuadratic
 from m2m.support.arrays import Floats
 
@@ -49,9 +50,9 @@ class ListedProposals:
         return np.asarray(self._points[landscape.at(self._points).argsort(kind="stable")])
 
 
-def proposals_for(space: Subsets | Simplex | MixtureList) -> Proposals:
+def proposals_for(space: Subsets | Continuous | MixtureList) -> Proposals:
     """What finds the low places of a space."""
-    if isinstance(space, Simplex):
+    if isinstance(space, Continuous):
         return SimplexProposals(space)
     if space.count <= ALL_AT_ONCE or isinstance(space, MixtureList):
         return ListedProposals(space)
@@ -61,22 +62,24 @@ def proposals_for(space: Subsets | Simplex | MixtureList) -> Proposals:
 class SimplexProposals:
     """Finds the points of a bounded simplex where a landscape and the prior's penalty are low together."""
 
-    def __init__(self, space: Simplex) -> None:
+    def __init__(self, space: Continuous) -> None:
         self._space = space
 
     def design(self, count: int, generator: np.random.Generator) -> Floats:
-        """Choose corners, then middles of edges, then random points, moved into the bounds: [count, N]."""
+        """Choose corners, then middles of edges, then random points, put into the space: [count, N]."""
         # Corners and middles are what a quadratic on the simplex is determined by (Scheffé, 1958).
         n = len(self._space.datasets)
         first, second = np.triu_indices(n, 1)
         order = generator.permutation(len(first))[: max(0, count - n)]
         random = generator.dirichlet(np.ones(n), count)
         points = np.vstack([np.eye(n)[:count], edge_middles(n, first[order], second[order]), random])[:count]
-        return np.array([self._space.nearest(point) for point in points])
+        placed = self._space.placed(points, generator)
+        return np.array([self._space.nearest(point) for point in placed])
 
     def lowest(self, landscape: Cubic, incumbents: Floats, generator: np.random.Generator) -> Floats:
         """Find minima of landscape and penalty, the lowest first, also from incumbents [I, N]: [M, N]."""
-        random = generator.dirichlet(np.ones(len(self._space.datasets)), SIMPLEX_STARTS)
+        shares = generator.dirichlet(np.ones(len(self._space.datasets)), SIMPLEX_STARTS)
+        random = self._space.placed(shares, generator)
         return minimise(landscape, self._space, np.vstack([incumbents[:SIMPLEX_STARTS], random]))
 
 

@@ -1,4 +1,4 @@
-"""The best point of a bounded simplex: of smooth functions by descents, of any function by sampling."""
+"""The best point of a continuous space: of smooth functions by descents, of any function by sampling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from m2m.searching.spaces import SMALLEST_SHARE, Simplex
+from m2m.searching.scaled_simplex import Continuous
 from m2m.support.arrays import Floats, Ints
 
 #: Points closer than this in every share are one: a descent does not end more exactly.
@@ -31,7 +31,7 @@ class Smooth(Protocol):
         """Differentiate: [N] to [N]."""
 
 
-def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
+def minimise(landscape: Smooth, space: Continuous, starts: Floats) -> Floats:
     """Go downhill from every start [M, N], moved into the bounds; local minima [K, N], lowest first."""
     # Sequential quadratic programming (Kraft, 1988) on the landscape and the space's penalty; on a convex
     # quadratic every start ends in the global minimum. A descent that ends above its start, or nowhere,
@@ -39,10 +39,10 @@ def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
     from scipy.optimize import minimize
 
     def loss(point: Floats) -> tuple[float, Floats]:
-        # KL's slope at 0 is infinite, so descents stop where a share is none.
-        ratio = np.log(np.maximum(point, SMALLEST_SHARE) / space.prior)
-        value = landscape.at(point[None])[0] + space.strength * point @ ratio
-        return float(value) / unit, (landscape.gradient(point) + space.strength * (ratio + 1)) / unit
+        penalty, slope = space.pull(point)
+        return float(landscape.at(point[None])[0] + penalty) / unit, (
+            landscape.gradient(point) + slope
+        ) / unit
 
     ends = []
     values = landscape.at(starts)
@@ -53,8 +53,8 @@ def minimise(landscape: Smooth, space: Simplex, starts: Floats) -> Floats:
             start,
             jac=True,
             method="SLSQP",
-            bounds=list(zip(space.lower, space.upper, strict=True)),
-            constraints={"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like},
+            bounds=space.bounds,
+            constraints=space.constraints,
             options={"maxiter": 200, "ftol": PRECISION},
         )
         end = space.nearest(found.x) if np.isfinite(found.x).all() else start
@@ -106,16 +106,17 @@ class FineSearch:
         return np.asarray(self.points[np.argsort(-self.values, kind="stable")[:count]].mean(0))
 
 
-def spread(space: Simplex, count: int, generator: np.random.Generator) -> Floats:
-    """Spread points [count, N]: corners, edge middles, then uniform draws, all moved into the bounds."""
+def spread(space: Continuous, count: int, generator: np.random.Generator) -> Floats:
+    """Spread points [count, N]: corners, edge middles, then uniform draws, all put into the space."""
     n = len(space.datasets)
     first, second = (ends[: max(0, count - n)] for ends in np.triu_indices(n, 1))
     fixed = np.vstack([np.eye(n)[:count], edge_middles(n, first, second)])
-    return space.nearest(np.vstack([fixed, generator.dirichlet(np.ones(n), count - len(fixed))]))
+    shares = np.vstack([fixed, generator.dirichlet(np.ones(n), count - len(fixed))])
+    return space.nearest(space.placed(shares, generator))
 
 
 def fine_search(
-    value: Callable[[Floats], Floats], space: Simplex, points: Floats, generator: np.random.Generator
+    value: Callable[[Floats], Floats], space: Continuous, points: Floats, generator: np.random.Generator
 ) -> FineSearch:
     """Look for the highest value [M] of a function of many mixtures [M, N], less the prior's penalty."""
     # Nothing is asked of the function: it may be made of steps, as boosted trees are. `points` [M, N] are
@@ -130,7 +131,8 @@ def fine_search(
     for number in range(ROUNDS):
         top = np.argsort(-known, kind="stable")[:PARENTS]
         parents, radius = seen[top], 0.5 ** (number + 1)
-        targets = generator.dirichlet(np.ones(n), (len(parents), CHILDREN))
+        shares = generator.dirichlet(np.ones(n), (len(parents), CHILDREN))
+        targets = space.placed(shares, generator)
         children = space.nearest((parents[:, None] + radius * (targets - parents[:, None])).reshape(-1, n))
         seen, known = np.vstack([parents, children]), np.concatenate([known[top], net(children)])
     ends, heights = np.vstack([points, seen]), np.concatenate([values, known])

@@ -10,12 +10,13 @@ from random import Random
 from typing import Any, ClassVar
 
 from m2m.errors import ConfigError, InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.searching.objective import BudgetSpentError, Evaluation, Ledger, Objective, no_penalty
-from m2m.searching.spaces import MixtureList, Simplex, Subsets
+from m2m.searching.scaled_simplex import Continuous
+from m2m.searching.spaces import MixtureList, Subsets
 
 #: The mixtures a strategy may try.
-Space = Subsets | Simplex | MixtureList
+Space = Subsets | Continuous | MixtureList
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class SearchResult:
         complete: Whether the strategy ended by itself, not for want of budget.
     """
 
-    best: Mixture
+    best: MergingWeights
     value: float
     trajectory: tuple[Evaluation, ...]
     complete: bool
@@ -76,7 +77,7 @@ class Strategy(ABC):
             )
         if budget is None and not (self.ends and math.isfinite(space.count)):
             raise InputError(f"{type(self).__name__} does not end by itself here: give it a budget")
-        penalty = space.penalty if isinstance(space, Simplex) else no_penalty
+        penalty = space.penalty if isinstance(space, Continuous) else no_penalty
         ledger = Ledger(objective, budget, penalty)
         complete = False
         with suppress(BudgetSpentError):

@@ -10,8 +10,9 @@ import numpy as np
 from m2m.errors import InputError
 from m2m.searching.objective import Evaluation, Ledger
 from m2m.searching.polynomials import Quadratic, QuadraticPrior
+from m2m.searching.scaled_simplex import Continuous, ScaledSimplex
+from m2m.searching.simplex import Simplex
 from m2m.searching.simplex_optimum import lattice, minimise
-from m2m.searching.spaces import Simplex
 from m2m.searching.strategy import Strategy
 from m2m.support.arguments import argument
 from m2m.support.arrays import Floats
@@ -35,6 +36,9 @@ class TrustRegion(Strategy):
     (`Evaluation.predicted`). The centre moves there if that is better; the region is halved where the gain
     falls short of the forecast.
 
+    With a scale the base model is one component more (`ScaledSimplex.on_a_simplex`), and the same quadratic
+    has (N + 1)(N + 2)/2 coefficients: all of ℝᴺ.
+
     Attributes:
         region: Size of the first region, as a share of the whole simplex; half of that around a prior's
             minimum.
@@ -42,31 +46,31 @@ class TrustRegion(Strategy):
             space's prior is.
     """
 
-    spaces = (Simplex,)
+    spaces = (Simplex, ScaledSimplex)
     ends = False
 
     region: float = 1.0
     prior: QuadraticPrior | None = None
 
-    def explore(self, ledger: Ledger, space: Simplex, random: Random) -> None:
+    def explore(self, ledger: Ledger, space: Continuous, random: Random) -> None:
         """Fit, minimise, evaluate, refresh."""
-        n = len(space.datasets)
-        if n * (n + 1) // 2 > MOST_TERMS:
+        corners = len(space.corners)
+        if (terms := corners * (corners + 1) // 2) > MOST_TERMS:
             raise InputError(
-                f"quadratic fits N(N+1)/2 coefficients at once, {n * (n + 1) // 2} for {n} datasets, and at "
-                f"most {MOST_TERMS}: take {argument('strategy', 'model')}, which copes with more"
+                f"quadratic fits its coefficients at once, {terms} for {len(space.datasets)} datasets, and "
+                f"at most {MOST_TERMS}: take {argument('strategy', 'model')}, which copes with more"
             )
         generator = np.random.default_rng(random.getrandbits(64))
         centre, region, expected = space.nearest(space.prior), self.region, None
         if self.prior is not None:
             region /= 2
-            centre = minimise(self.prior.landscape, space, np.vstack([centre, np.eye(len(centre))]))[0]
+            centre = minimise(self.prior.landscape, space, np.vstack([centre, space.corners]))[0]
             expected = float(self.prior.at(centre[None])[0])
         here = ledger(space.mixture(centre), expected)
         while region > SMALLEST_REGION:
             points, losses = _design(ledger, space, centre, region, generator)
-            model = scheffe(points, losses)
-            target = minimise(model, _region(space, centre, region), points[losses.argsort()[:4]])[0]
+            model = _fitted(space, points, losses)
+            target = minimise(model, space.shrunken(centre, region), points[losses.argsort()[:4]])[0]
             there = space.mixture(target)
             predicted = float(model.at(target[None])[0])
             promised = _loss(ledger, here) - predicted - space.penalty(there)
@@ -91,28 +95,35 @@ def scheffe(points: Floats, losses: Floats) -> Quadratic:
     return Quadratic(0.0, coefficients[:n], pairs + pairs.T)
 
 
+def _fitted(space: Continuous, points: Floats, losses: Floats) -> Quadratic:
+    # On the coordinates that sum to 1, seen as a function of the points.
+    model, n = scheffe(space.on_a_simplex(points), losses), points.shape[1]
+    offset, *corners = space.on_a_simplex(np.vstack([np.zeros(n), np.eye(n)]))
+    return model.through((np.array(corners) - offset).T, offset)
+
+
 def _terms(points: Floats) -> Floats:
     first, second = np.triu_indices(points.shape[1], 1)
     return np.hstack([points, points[:, first] * points[:, second]])
 
 
 def _design(
-    ledger: Ledger, space: Simplex, centre: Floats, region: float, generator: np.random.Generator
+    ledger: Ledger, space: Continuous, centre: Floats, region: float, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    n = len(centre)
-    points = [space.nearest(centre + region * (corner - centre)) for corner in lattice(n)]
+    wanted = lattice(len(space.corners)) @ space.corners
+    points = [space.nearest(centre + region * (point - centre)) for point in wanted]
     # Bounds may move corners onto each other; random points make up for those.
-    while np.linalg.matrix_rank(_terms(centre + (np.array(points) - centre) / region)) < n * (n + 1) // 2:
-        points.append(space.nearest(centre + region * (generator.dirichlet(np.ones(n)) - centre)))
-        if len(points) > n * (n + 1):  # the bounds leave less than N - 1 dimensions
+    while _rank(space, centre + (np.array(points) - centre) / region) < len(wanted):
+        drawn = space.placed(generator.dirichlet(np.ones(len(centre))), generator)
+        points.append(space.nearest(centre + region * (drawn - centre)))
+        if len(points) > 2 * len(wanted):  # the bounds leave fewer dimensions
             break
     steps = ledger.round(map(space.mixture, points))
     return np.array([step.mixture.weights for step in steps]), np.array([ledger.loss(step) for step in steps])
 
 
-def _region(space: Simplex, centre: Floats, region: float) -> Simplex:
-    # The simplex shrunken around the centre is where no share falls below (1 - region) of the centre's.
-    return space.with_lower(np.minimum(np.maximum(space.lower, (1 - region) * centre), space.upper))
+def _rank(space: Continuous, points: Floats) -> int:
+    return int(np.linalg.matrix_rank(_terms(space.on_a_simplex(points))))
 
 
 def _loss(ledger: Ledger, step: Evaluation) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.searching.objective import Evaluation, Objective
 
 #: What a unit beyond a limit costs, as a multiple of the largest weight: it draws the search back inside.
@@ -45,7 +45,7 @@ class Utility:
     """Σ weight · score over tasks, a lower-is-better task counted negative, minus a price for missed limits.
 
     Args:
-        scores: Mixture to its score by task; asked once a mixture.
+        scores: MergingWeights to its score by task; asked once a mixture.
         weights: Weight by task; at least one, positive. One task alone keeps its own unit and direction.
         higher_is_better: Direction by task, for every task that has a weight.
         limits: What must hold.
@@ -57,18 +57,18 @@ class Utility:
 
     def __init__(
         self,
-        scores: Callable[[Mixture], Mapping[str, float]],
+        scores: Callable[[MergingWeights], Mapping[str, float]],
         weights: Mapping[str, float],
         higher_is_better: Mapping[str, bool],
         limits: Sequence[Limit] = (),
-        prepare: Callable[[Sequence[Mixture]], None] | None = None,
+        prepare: Callable[[Sequence[MergingWeights]], None] | None = None,
     ) -> None:
         if not weights or not all(0 < weight < math.inf for weight in weights.values()):
             raise InputError(f"a utility needs positive weights, got {dict(weights)}")
         self._scores, self._weights, self._limits = scores, dict(weights), tuple(limits)
         self._prepare = prepare
         self._upwards = {task: higher_is_better[task] for task in weights}
-        self._known: dict[str, tuple[Mixture, Mapping[str, float]]] = {}
+        self._known: dict[str, tuple[MergingWeights, Mapping[str, float]]] = {}
 
     @property
     def tasks(self) -> list[str]:
@@ -86,7 +86,7 @@ class Utility:
             )
         return Objective(lambda mixture: self._value(mixture, self._weights), True, prepare=self._prepare)
 
-    def scores(self, mixture: Mixture) -> Mapping[str, float]:
+    def scores(self, mixture: MergingWeights) -> Mapping[str, float]:
         """Return a mixture's scores by task, measured once."""
         if mixture.key not in self._known:
             self._known[mixture.key] = (mixture, self._scores(mixture))
@@ -116,7 +116,7 @@ class Utility:
             )
         return held
 
-    def front(self) -> list[tuple[Mixture, Mapping[str, float]]]:
+    def front(self) -> list[tuple[MergingWeights, Mapping[str, float]]]:
         """List the Pareto front in the order tried: mixtures that no other one dominates."""
         known = list(self._known.values())
         gains = [
@@ -127,12 +127,12 @@ class Utility:
             known[i] for i, mine in enumerate(gains) if not any(_dominates(other, mine) for other in gains)
         ]
 
-    def _value(self, mixture: Mixture, weights: Mapping[str, float]) -> float:
+    def _value(self, mixture: MergingWeights, weights: Mapping[str, float]) -> float:
         scores = self.scores(mixture)
         gains = (w * (scores[t] if self._upwards[t] else -scores[t]) for t, w in weights.items())
         return sum(gains) - PRICE * max(weights.values()) * self._missed(mixture)
 
-    def _missed(self, mixture: Mixture) -> float:
+    def _missed(self, mixture: MergingWeights) -> float:
         return sum(limit.missed_by(self.scores(mixture)) for limit in self._limits)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from m2m.errors import ConfigError, InputError
 from m2m.exporting import FORMATS, Sources, read_mixture, render
 from m2m.exporting.local_files import builder_of
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights, Mixture
 from m2m.pipeline.run_folder import RunFolder
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
@@ -88,11 +88,21 @@ def _read(source: str, sources: Sources) -> Mixture:
     tried = [row for _, row in read_rows(path, "a table of scores, or of what a search tried")]
     if not tried or "picked" not in tried[0]:
         found = select(path)
-        return Mixture.parse(found.picked, found.members)
+        return _trained_on(path, found.picked, found.members)
     picked = [row["candidate"] for row in tried if row["picked"].lower() in ("true", "1")]
     if len(picked) != 1:
         raise InputError(f"{path} has {len(picked)} rows that are `picked`, wanted the one of a search")
-    return Mixture.parse(picked[0], [name for name in tried[0] if name not in COLUMNS])
+    return _trained_on(path, picked[0], [name for name in tried[0] if name not in COLUMNS])
+
+
+def _trained_on(path: Path, picked: str, datasets: Sequence[str]) -> Mixture:
+    weights = MergingWeights.parse(picked, datasets)
+    if weights.scale != 1:
+        _log.warning(
+            "%s: the pick %s is a merge at the scale %.6g, which no training has: its shares are exported",
+            path, weights.shown, weights.scale,
+        )  # fmt: skip
+    return weights.mixture
 
 
 def check_format(name: str, what: str = "to") -> str:

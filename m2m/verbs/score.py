@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from m2m.candidates import read_candidates
-from m2m.errors import ConfigError
-from m2m.mixture import Mixture
+from m2m.errors import ConfigError, MixtureError
+from m2m.mixture import MergingWeights, all_subsets, sum_to_divide_by
 from m2m.pipeline import config as configuration
 from m2m.pipeline.steps import load_setup
 from m2m.scoring import RaceReport, ScoreReport, files_of_tasks, race_candidates, score_mixtures
@@ -22,8 +24,10 @@ from m2m.support.arguments import argument
 from m2m.support.checked import Natural, Positive, checked
 from m2m.support.progress import Progress
 
+_log = logging.getLogger(__name__)
+
 #: Candidates as they may be given; None and `all` stand for every subset.
-Candidates = Sequence[Mixture] | str | Path | None
+Candidates = Sequence[MergingWeights] | str | Path | None
 
 
 @checked()
@@ -33,6 +37,8 @@ def score(
     candidates: Candidates = None,
     *,
     out: str | Path,
+    normalize: bool = False,
+    scale: float = 1.0,
     tasks: Sequence[str] = (),
     setup: str | Path | None = None,
     targets: Sequence[str] = (),
@@ -61,9 +67,12 @@ def score(
         base: Checkpoint of the base model θ₀.
         experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
             which are then named by their last parts, or by the folders that tell those apart. [N]
-        candidates: Mixtures over the experts' names, or a CSV file of them (`m2m.candidates`); None or `all`
-            for all 2^N − 1 subsets. [M]
+        candidates: Mixtures or merging weights over the experts' names, or a CSV file of them
+            (`m2m.candidates`); None or `all` for all 2^N − 1 subsets. Weights need not sum to one: the merged
+            model is θ₀ + Σ w_n (θ_n − θ₀), in which the base model has weight 1 − Σw. [M]
         out: CSV file of the scores, `NAME.csv`; the table is its neighbour `NAME.sqlite`.
+        normalize: Whether each candidate's weights are divided by their sum first, as in a merge.
+        scale: What they are multiplied with then, as by `lambda` of a merge of task vectors.
         tasks: Tasks as the command line spells them: `lm:FILE`, `choice:FILE.jsonl`,
             `exact_match:FILE.jsonl`, `generate:FILE.jsonl`, `classify:FILE`, `lm_eval:NAME`,
             `FILE.py:FUNCTION`.
@@ -99,9 +108,9 @@ def score(
     of_tasks, of_setup = files_of_tasks(tasks, model, options), files_of_setup(setup, out, examples)
     read = [*of_tasks, *inputs, *_files(candidates), *of_setup]
     return score_mixtures(
-        base, experts, _mixtures(candidates, experts), bench, out=out, examples=examples, mode=mode,
-        passes=passes, memory=memory, threads=threads, device=device, progress=progress, inputs=read,
-        strict=strict,
+        base, experts, _merges(candidates, experts, normalize, scale), bench, out=out, examples=examples,
+        mode=mode, passes=passes, memory=memory, threads=threads, device=device, progress=progress,
+        inputs=read, strict=strict,
     )  # fmt: skip
 
 
@@ -112,6 +121,8 @@ def race(
     candidates: Candidates = None,
     *,
     out: str | Path,
+    normalize: bool = False,
+    scale: float = 1.0,
     tasks: Sequence[str] = (),
     setup: str | Path | None = None,
     targets: Sequence[str] = (),
@@ -143,9 +154,12 @@ def race(
         base: Checkpoint of the base model θ₀.
         experts: The experts' checkpoints, or folders of adapters of the base model, by name; or only paths,
             which are then named by their last parts, or by the folders that tell those apart. [N]
-        candidates: Mixtures over the experts' names, or a CSV file of them (`m2m.candidates`); None or `all`
-            for all 2^N − 1 subsets. [M]
+        candidates: Mixtures or merging weights over the experts' names, or a CSV file of them
+            (`m2m.candidates`); None or `all` for all 2^N − 1 subsets. Weights need not sum to one: the merged
+            model is θ₀ + Σ w_n (θ_n − θ₀), in which the base model has weight 1 − Σw. [M]
         out: CSV file of the scores of candidates that reached the last example, `NAME.csv`.
+        normalize: Whether each candidate's weights are divided by their sum first, as in a merge.
+        scale: What they are multiplied with then, as by `lambda` of a merge of task vectors.
         tasks: The one task, as the command line spells it.
         setup: A run configuration whose `[setup]` has the model and the target, instead of `tasks`.
         targets: The one target of `setup`.
@@ -179,9 +193,9 @@ def race(
     of_tasks, of_setup = files_of_tasks(tasks, model, options), files_of_setup(setup, out, examples)
     read = [*of_tasks, *inputs, *_files(candidates), *of_setup]
     return race_candidates(
-        base, experts, _mixtures(candidates, experts), bench, out=out, budget=budget, metric=metric,
-        confidence=confidence, seed=seed, examples=examples, memory=memory, threads=threads, device=device,
-        progress=progress, inputs=read, strict=strict,
+        base, experts, _merges(candidates, experts, normalize, scale), bench, out=out, budget=budget,
+        metric=metric, confidence=confidence, seed=seed, examples=examples, memory=memory, threads=threads,
+        device=device, progress=progress, inputs=read, strict=strict,
     )  # fmt: skip
 
 
@@ -235,19 +249,54 @@ def files_of_setup(setup: str | Path | None, *outputs: str | Path | None) -> lis
     return [Path(setup), *filter(configuration.load(setup).reads, written)]
 
 
-def _mixtures(candidates: Candidates, experts: Experts) -> Sequence[Mixture] | None:
+def _merges(
+    candidates: Candidates, experts: Experts, normalize: bool, scale: float
+) -> Sequence[MergingWeights] | None:
+    """Return the candidates as they are merged, each once; None for all subsets as they are."""
+    if not math.isfinite(scale) or not scale:
+        raise ConfigError(
+            f"{argument('scale')} must be a finite number, and not 0, which is the base model; got {scale}"
+        )
+    given = _given(candidates, experts)
+    if given is None and scale == 1:  # normalising changes no subset
+        return None
+    if given is None:
+        given = all_subsets(names_of(experts))
+    merges = {merge.key: merge for merge in (_changed(each, normalize, scale) for each in given)}
+    off = sum(merge.scale != 1 for merge in merges.values())
+    if off and scale == 1 and _files(candidates):
+        _log.warning(
+            "%s: the weights of %d of %d candidates do not sum to one: the base model has the rest, 1 − Σw",
+            candidates, off, len(merges),
+        )  # fmt: skip
+    return list(merges.values())
+
+
+def _given(candidates: Candidates, experts: Experts) -> Sequence[MergingWeights] | None:
     if candidates is None or candidates == "all":
         return None
-    if not isinstance(candidates, str | Path):
-        given = list(candidates)
-        if not given or not all(isinstance(mixture, Mixture) for mixture in given):
-            raise ConfigError(
-                f"{argument('candidates')} must be mixtures (m2m.Mixture), at least one, got {given!r:.60}"
-            )
-        return given
-    names = names_of(experts)
-    mixtures = [Mixture(tuple(names), row.weights) for row in read_candidates(candidates, names)]
-    return list({mixture.key: mixture for mixture in mixtures}.values())
+    if isinstance(candidates, str | Path):
+        names = names_of(experts)
+        return [MergingWeights.of(names, row.weights) for row in read_candidates(candidates, names)]
+    given = list(candidates)
+    if not given or not all(isinstance(weights, MergingWeights) for weights in given):
+        raise ConfigError(
+            f"{argument('candidates')} must be mixtures (m2m.Mixture) or merging weights "
+            f"(m2m.MergingWeights), at least one, got {given!r:.60}"
+        )
+    return given
+
+
+def _changed(merge: MergingWeights, normalize: bool, scale: float) -> MergingWeights:
+    # As a merge of task vectors has it: λ·w, or λ·(w / Σw).
+    weights = merge.weights
+    try:
+        if normalize:
+            total = sum_to_divide_by(weights)
+            weights = tuple(weight / total for weight in weights)
+        return MergingWeights.of(merge.datasets, [scale * weight for weight in weights])
+    except MixtureError as error:
+        raise MixtureError(f"candidate {merge.shown}: {error}") from None
 
 
 def _files(candidates: Candidates) -> list[str | Path]:

@@ -100,6 +100,65 @@ def test_the_simplex_is_searched_live(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.usefixtures("bench")
+def test_shares_and_a_scale_are_searched_live(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A weight of 12 is reached by no mixture: the furthest is `c` alone, 9."""
+    Path("task.py").write_text(TASK.replace("- 1.0) ** 2", "- 12.0) ** 2"), encoding="utf-8")
+    assert search("--task", "task.py:loss", "--space", "simplex", "--budget", "15", "--json") == 0
+    there = json.loads(capsys.readouterr().out)
+    assert (there["picked"], there["scale"], there["train_on"], there["value"]) == ("c", 1.0, "c", 9.0)
+    asked = len(Path("calls").read_text(encoding="utf-8"))
+    options = ["--task", "task.py:loss", "--space", "shares+scale", "--cap", "c=0.9", "--budget", "20"]
+    assert search(*options, "--scale-range", "0.5", "1.8", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["value"] == pytest.approx(0.0, abs=1e-3)
+    assert found["scale"] == pytest.approx(sum(found["weights"].values()))
+    assert 1.3 <= found["scale"] <= 1.8 + 1e-9
+    shares = Mixture.parse(found["train_on"], list(SLOPES)).shares
+    assert shares["c"] <= 0.9 + 1e-9
+    for name, weight in found["weights"].items():
+        assert weight == pytest.approx(found["scale"] * shares[name])
+    after = len(Path("calls").read_text(encoding="utf-8"))
+    assert asked < after < asked + found["evaluations"], "what the simplex's search scored is kept"
+    assert search(*options, "--scale-range", "0.5", "1.8") == 0
+    assert len(Path("calls").read_text(encoding="utf-8")) == after
+    said = capsys.readouterr().out
+    assert "shares to train on: " in said
+    assert "; scale of the merge: 1." in said
+    assert main(["export", "tried.csv", "--to", "csv", "--out", "shares.csv", "-q"]) == 0
+    with Path("shares.csv").open(encoding="utf-8", newline="") as file:
+        exported = {name: float(share) for name, share in map(dict.values, csv.DictReader(file))}
+    assert exported == pytest.approx(shares)
+    assert "its shares are exported" in caplog.text
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--space", "simplex", "--scale-range", "0.5", "2"], "--scale-range goes with --space shares+scale"),
+        (["--space", "shares+scale", "--scale-range", "0", "2"], "scales must be a range above 0"),
+        (["--space", "shares+scale", "--scale-range", "2", "1"], "scales must be a range above 0"),
+        (["--space", "shares+scale", "--strategy", "greedy"], "Greedy searches Subsets, not ScaledSimplex"),
+        (["--space", "shares+scale"], "does not end by itself here: give it a budget"),
+        (["--cap", "a=0.5"], "go with --space simplex or shares+scale"),
+    ],
+)
+def test_what_a_scale_does_not_go_with_is_said(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search("--task", "task.py:loss", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("tried.csv").exists()
+
+
+def test_a_run_has_no_scores_of_scales(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(run_folder), "--space", "shares+scale", "--budget", "9"]) == 2
+    assert "leave out --space shares+scale" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("bench")
 def test_adapters_are_searched_as_they_are_scored(capsys: pytest.CaptureFixture[str]) -> None:
     """What the adapter adds to a weight of 0 is 4: the expert `a` in another form."""
     Path("task.py").write_text(

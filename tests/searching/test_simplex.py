@@ -210,7 +210,7 @@ def test_spaces_and_strategies_must_fit() -> None:
     objective = objective_of(convex(0))
     with pytest.raises(ConfigError, match="Greedy searches Subsets, not Simplex"):
         search(objective, Simplex(NAMES), "greedy", budget=5)
-    with pytest.raises(ConfigError, match="TrustRegion searches Simplex, not Subsets"):
+    with pytest.raises(ConfigError, match="TrustRegion searches Simplex or ScaledSimplex, not Subsets"):
         search(objective, Subsets(NAMES), "quadratic", budget=5)
     with pytest.raises(InputError, match="give it a budget"):
         search(objective, Simplex(NAMES), "model")

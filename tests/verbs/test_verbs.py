@@ -222,7 +222,7 @@ def test_one_text_is_not_taken_for_a_list(named: dict[str, str], tmp_path: Path)
 
 @pytest.mark.parametrize("candidates", [[], ["a"], [None]])
 def test_candidates_are_mixtures(candidates: list[object], tmp_path: Path) -> None:
-    with pytest.raises(m2m.errors.ConfigError, match=r"^candidates.* must be (mixtures|a Mixture)"):
+    with pytest.raises(m2m.errors.ConfigError, match=r"^candidates.* must be (mixtures|a MergingWeights)"):
         m2m.score("base", ["a"], candidates, tasks=["lm:x"], out=tmp_path / "s.csv")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from m2m.errors import RecipeError
+from m2m.errors import MixtureError, RecipeError
 from m2m.merging.compiled import MergePass
 from m2m.merging.methods.parameters import Settings
 from m2m.merging.methods.spec import Inputs, Method
+from m2m.mixture import base_weight, sum_to_divide_by
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from m2m.merging.plan.tensors import WeightBlock
     from m2m.merging.plan.window import Window
 
-#: A sum of weights smaller than this share of Σ|w| is cancellation, not a normaliser: dividing by it would
-#: blow weights up.
-CANCELLED = 2.0**-20
 #: Stands for the weights of a copied tensor, which has none.
 NO_BLOCK = -1
 
@@ -71,14 +68,8 @@ def merge_pass(window: Window, numbers: Sequence[int], blocks: Sequence[WeightBl
 
 def input_weights(points: Sequence[float], *, on_task_vectors: bool) -> list[float]:
     """Turn weights α of points into weights of the inputs, the base model first."""
-    # θ₀ + Σ α_n (θ_n − θ₀) = (1 − Σα) θ₀ + Σ α_n θ_n, with Σα added in ascending n, in float64. A driver
-    # rounds each once to its accumulation type.
-    if not on_task_vectors:
-        return list(points)
-    total = 0.0
-    for weight in points:
-        total += weight
-    return [1.0 - total, *points]
+    # A driver rounds each once to its accumulation type.
+    return [base_weight(points), *points] if on_task_vectors else list(points)
 
 
 def normalised(weights: Sequence[float], settings: Settings) -> list[float]:
@@ -89,8 +80,8 @@ def normalised(weights: Sequence[float], settings: Settings) -> list[float]:
 
 def normaliser(weights: Sequence[float], settings: Settings) -> float:
     """Σw, correctly rounded; RecipeError, naming the tensor, if the weights cancel."""
-    total = math.fsum(weights)
-    if abs(total) <= CANCELLED * math.fsum(abs(weight) for weight in weights):
-        where = f" for tensor {settings.tensor}" if settings.tensor else ""
-        raise RecipeError(f"weights {list(weights)}{where} sum to {total:g}, so they cannot be normalised")
-    return total
+    try:
+        return sum_to_divide_by(weights)
+    except MixtureError as error:
+        where = f"tensor {settings.tensor}: " if settings.tensor else ""
+        raise RecipeError(f"{where}{error}") from None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from m2m.errors import ConfigError, InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.scoring.live.live_model import LiveModel, checked_weights
 from m2m.scoring.prepare import keep
 from m2m.scoring.source import ScoreSource
@@ -147,7 +147,7 @@ class Runners:
 
     def __init__(
         self,
-        mixtures: dict[str, Mixture],
+        mixtures: dict[str, MergingWeights],
         scorer: BatchedScorer,
         metric: str,
         table: Path,

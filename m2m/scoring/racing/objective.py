@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from m2m.errors import InputError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.scoring.racing.rules import spread_order, standing
 from m2m.support.arrays import Floats
 
@@ -41,7 +41,7 @@ class RacedObjective:
     Use it as `m2m.searching.Objective(raced, higher_is_better)`.
 
     Args:
-        values: Mixture and example numbers to the mixture's scores on those examples, [e].
+        values: MergingWeights and example numbers to the mixture's scores on those examples, [e].
         examples: Number of examples E.
         higher_is_better: The score's direction.
         confidence: In (0, 1); how sure it has to be, at each look, that a mixture is not the best.
@@ -57,7 +57,7 @@ class RacedObjective:
 
     def __init__(
         self,
-        values: Callable[[Mixture, Sequence[int]], ArrayLike],
+        values: Callable[[MergingWeights, Sequence[int]], ArrayLike],
         examples: int,
         *,
         higher_is_better: bool,
@@ -76,7 +76,7 @@ class RacedObjective:
         self.estimates: dict[str, Estimate] = {}
         self.evaluations = 0
 
-    def __call__(self, mixture: Mixture) -> float:
+    def __call__(self, mixture: MergingWeights) -> float:
         """Estimate a mixture's score; what is known already costs nothing.
 
         Args:
@@ -87,7 +87,7 @@ class RacedObjective:
         """
         return self.estimate(mixture).value
 
-    def estimate(self, mixture: Mixture) -> Estimate:
+    def estimate(self, mixture: MergingWeights) -> Estimate:
         """Estimate a mixture's score, and say how well it is known.
 
         Args:
@@ -100,7 +100,7 @@ class RacedObjective:
             self.estimates[mixture.key] = self._run(mixture)
         return self.estimates[mixture.key]
 
-    def _run(self, mixture: Mixture) -> Estimate:
+    def _run(self, mixture: MergingWeights) -> Estimate:
         count = len(self._order)
         scores = np.empty(0)
         while len(scores) < count:
@@ -116,7 +116,7 @@ class RacedObjective:
         # in the examples' own order: to the bit what scoring them all gives
         return float(scores[np.argsort(self._order)].mean())
 
-    def _score(self, mixture: Mixture, examples: Sequence[int]) -> Floats:
+    def _score(self, mixture: MergingWeights, examples: Sequence[int]) -> Floats:
         scores = np.asarray(self._values(mixture, examples), dtype=np.float64)
         if scores.shape != (len(examples),) or not np.isfinite(scores).all():
             raise InputError(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.scoring.bench import Bench
 from m2m.scoring.example_scores import export_examples
 from m2m.scoring.live.device import open_device
@@ -86,7 +86,7 @@ class RaceReport:
 def race_candidates(
     base: str | Path,
     experts: Experts,
-    candidates: Sequence[Mixture] | None,
+    candidates: Sequence[MergingWeights] | None,
     bench: Bench | Callable[[], Bench],
     *,
     out: str | Path,
@@ -123,7 +123,7 @@ def race_candidates(
     winner = runners.mixtures[result.winner]
     report = RaceReport(
         winner=winner.label,
-        weights=winner.shares,
+        weights=winner.by_name,
         probability=result.probability,
         contenders=[names[m] for m in result.contenders],
         task=scorer.task,
@@ -165,7 +165,7 @@ def runner_table(runners: Runners, result: RaceResult) -> pd.DataFrame:
     left = {m: "hopeless" for turn in result.rounds for m in turn.hopeless}
     left |= {m: "budget" for turn in result.rounds for m in turn.displaced}
     mixtures, everyone = runners.mixtures, range(runners.count)
-    weights = [mixture.shares for mixture in mixtures]
+    weights = [mixture.by_name for mixture in mixtures]
     return pd.DataFrame(
         {
             "candidate": [mixture.label for mixture in mixtures],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from m2m.errors import ConfigError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights, Mixture
 from m2m.scoring import files_of_tasks, score_outputs
 from m2m.scoring.means import Mode
 from m2m.scoring.models import Experts, paths_of
@@ -22,6 +22,7 @@ from m2m.searching import (
     Objective,
     OptunaStudy,
     QuadraticPrior,
+    ScaledSimplex,
     SearchResult,
     Simplex,
     Space,
@@ -31,6 +32,7 @@ from m2m.searching import (
     assess,
     strategy_named,
 )
+from m2m.searching.scaled_simplex import SCALES
 from m2m.setups.protocol import Split
 from m2m.support.arguments import argument
 from m2m.support.checked import Natural, Positive, checked
@@ -45,6 +47,8 @@ from m2m.verbs.search.source import Asked, Source
 
 #: Fewest evaluations from which a belief is worth having.
 ENOUGH = 8
+#: Names of the spaces without an end.
+SIMPLEX, SCALED = "simplex", "shares+scale"
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,18 @@ class SearchReport:
     result: SearchResult
     belief: Belief | None
     scores: Mapping[str, float]
-    front: Sequence[tuple[Mixture, Mapping[str, float]]]
+    front: Sequence[tuple[MergingWeights, Mapping[str, float]]]
     raced: tuple[int, int] | None
 
     @property
-    def best(self) -> Mixture:
-        """The mixture picked."""
+    def best(self) -> MergingWeights:
+        """The merging weights picked: a `Mixture` where they are on the simplex."""
         return self.picked.mixture
+
+    @property
+    def mixture(self) -> Mixture:
+        """The shares picked, which are trained on; a scale is the merge's alone."""
+        return self.best.mixture
 
 
 @checked()
@@ -101,6 +110,7 @@ def search(
     groups: Sequence[Sequence[str]] = (),
     caps: Mapping[str, float] | None = None,
     floors: Mapping[str, float] | None = None,
+    scale_range: tuple[float, float] | None = None,
     metric: str | None = None,
     weigh: Mapping[str, float] | None = None,
     keep: Sequence[Limit] = (),
@@ -108,6 +118,7 @@ def search(
     prior: str | Path | None = None,
     storage: str | Path | None = None,
     out: str | Path | None = None,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> SearchReport:
     """Search for the best mixture, and say how sure the search is.
@@ -118,7 +129,8 @@ def search(
     Args:
         source: A finished run folder; an objective of your own, with a `Space` and none of the arguments
             about models and tasks; None: `base` and `experts` are scored.
-        space: `subsets`, `simplex`, or a `Space`.
+        space: `subsets`; `simplex`; `shares+scale`, shares of the simplex times one scale of the merge, θ₀ +
+            s Σ λ_n (θ_n − θ₀); or a `Space`.
         strategy: A strategy of `m2m.searching`, or its name.
         budget: Most evaluations; None: all there are.
         seed: Decides all random choices.
@@ -142,6 +154,7 @@ def search(
         groups: Datasets that go together.
         caps: Largest shares by dataset, on the simplex.
         floors: Least shares by dataset, on the simplex.
+        scale_range: Least and largest scale of `shares+scale`; None: 0.5 and 2.
         metric: The metric; None: each task's headline metric.
         weigh: Weight by task, for tasks to trade against each other; needed if there are several.
         keep: Limits that must hold.
@@ -149,6 +162,8 @@ def search(
         prior: `curvature.json` of `analysis.measure_curvature`, for the strategies `model` and `quadratic`.
         storage: SQLite file for Optuna's study, for its dashboard.
         out: CSV file for what was tried; needed for `base` and `experts`.
+        strict: Whether what makes an average of the models doubtful (`m2m.merging.doubts`) is an error; a
+            warning where not.
         progress: Called with (done, total, what) while a set-up is loaded.
 
     Returns:
@@ -173,13 +188,15 @@ def search(
         run=None if source is None else Path(source), base=None if base is None else Path(base),
         experts=experts, tasks=tasks, model=model, setup=setup, targets=targets, split=split,
         context=context, options=options, mode=mode, memory=memory, device=device, threads=threads,
-        metric=metric, weigh=weigh or {}, keep=keep, out=place, progress=progress,
+        metric=metric, weigh=weigh or {}, keep=keep, out=place, strict=strict, progress=progress,
     )  # fmt: skip
     check_outputs(_outputs(asked, storage), inputs=_inputs(asked, prior))
     with _opened(asked) as known:
         utility = utility_of(asked, known)
         belief_before = None if prior is None else read_prior(Path(prior), known, utility.tasks)
-        limits = _Limits(smallest, largest, [*include], [*exclude], groups, caps or {}, floors or {})
+        limits = _Limits(
+            smallest, largest, [*include], [*exclude], groups, caps or {}, floors or {}, scale_range
+        )  # fmt: skip
         where = _space(asked, known, space, limits)
         racing = open_race(known, utility.tasks, seed) if race else None
         report = _searched(
@@ -205,6 +222,7 @@ class _Limits:
     groups: Sequence[Sequence[str]]
     caps: Mapping[str, float]
     floors: Mapping[str, float]
+    scale_range: tuple[float, float] | None
 
 
 def _searched(
@@ -288,9 +306,12 @@ def _inputs(asked: Asked, prior: str | Path | None) -> list[str | Path]:
 
 
 def _space(asked: Asked, known: Source, space: str | Space, limits: _Limits) -> Space:
-    simplex = argument("space", "simplex")
-    if asked.run is not None and space == "simplex":
-        raise ConfigError(f"{asked.run} has the scores of certain mixtures only; leave out {simplex}")
+    if asked.run is not None and space in (SIMPLEX, SCALED):
+        raise ConfigError(
+            f"{asked.run} has the scores of certain mixtures only; leave out {argument('space', space)}"
+        )
+    if limits.scale_range is not None and space != SCALED:
+        raise ConfigError(f"{argument('scale_range')} goes with {argument('space', SCALED)}")
     shares = limits.caps or limits.floors
     if known.pool is not None:
         if (
@@ -304,12 +325,15 @@ def _space(asked: Asked, known: Source, space: str | Space, limits: _Limits) -> 
         return known.pool
     if not isinstance(space, str):
         return space
-    if space == "simplex":
-        return Simplex(known.datasets, limits.floors, limits.caps)
+    if space in (SIMPLEX, SCALED):
+        simplex = Simplex(known.datasets, limits.floors, limits.caps)
+        return simplex if space == SIMPLEX else ScaledSimplex(simplex, *(limits.scale_range or SCALES))
     if space != "subsets":
-        raise ConfigError(f"{argument('space')} must be subsets or simplex, got {space!r}")
+        raise ConfigError(f"{argument('space')} must be subsets, {SIMPLEX} or {SCALED}, got {space!r}")
     if shares:
-        raise ConfigError(f"{argument('caps')} and {argument('floors')} go with {simplex}")
+        raise ConfigError(
+            f"{argument('caps')} and {argument('floors')} go with {argument('space', SIMPLEX)} or {SCALED}"
+        )
     return Subsets(
         known.datasets, limits.smallest, limits.largest, limits.include, limits.exclude, limits.groups
     )

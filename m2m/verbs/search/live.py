@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from m2m.errors import ConfigError
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.scoring import Means, ScoreSource, open_models
 from m2m.scoring.kept_scores import KeptScores
 from m2m.scoring.live.device import open_device
@@ -24,7 +24,7 @@ def live_source(asked: Asked) -> Iterator[Source]:
     assert asked.experts is not None
     assert asked.out is not None
     device = open_device(asked.device)
-    with open_models(asked.base, asked.experts) as models:
+    with open_models(asked.base, asked.experts, strict=asked.strict) as models:
         bench = bench_of(
             asked.base, asked.tasks, asked.setup, asked.targets, asked.split, asked.model, asked.context,
             asked.options, asked.progress,
@@ -40,10 +40,10 @@ def live_source(asked: Asked) -> Iterator[Source]:
         with ScoreSource(models, bench, means) as source:
             kept = KeptScores(source, asked.out.with_suffix(".sqlite"))
 
-            def scores(mixture: Mixture) -> dict[str, float]:
+            def scores(mixture: MergingWeights) -> dict[str, float]:
                 return {task: kept.row(mixture, task, metric).value for task, metric in metrics.items()}
 
-            def examples(task: str, mixture: Mixture, numbers: Sequence[int]) -> Floats:
+            def examples(task: str, mixture: MergingWeights, numbers: Sequence[int]) -> Floats:
                 scorer = kept.scorers[task]
                 assert isinstance(scorer, BatchedScorer)
                 [(_, [some])] = source.scores([mixture], [SomeExamples(scorer, numbers)])

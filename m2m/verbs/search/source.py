@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.scoring.means import Mode
 from m2m.scoring.models import Experts
 from m2m.scoring.tasks import TaskOptions
@@ -38,6 +38,7 @@ class Asked:
     weigh: Mapping[str, float] = field(default_factory=dict)
     keep: Sequence[Limit] = ()
     out: Path | None = None
+    strict: bool = False
     progress: Progress | None = None
 
 
@@ -59,8 +60,8 @@ class Source:
     datasets: Sequence[str]
     higher_is_better: Mapping[str, bool]
     metrics: Mapping[str, str]
-    scores: Callable[[Mixture], Mapping[str, float]]
-    examples: Callable[[str, Mixture, Sequence[int]], Floats]
+    scores: Callable[[MergingWeights], Mapping[str, float]]
+    examples: Callable[[str, MergingWeights, Sequence[int]], Floats]
     counts: Mapping[str, int]
     pool: MixtureList | None = None
-    prepare: Callable[[Sequence[Mixture]], None] | None = None
+    prepare: Callable[[Sequence[MergingWeights]], None] | None = None
