@@ -221,7 +221,16 @@ class SelectSpec:
 class SelectPass(StreamPass):
     """Looks at tensors as often as they need, then writes them."""
 
-    def __init__(self, plan: StreamPlan, *, allow_nonfinite: bool, digit_bits: int, whole: int) -> None: ...
+    def __init__(
+        self,
+        plan: StreamPlan,
+        *,
+        allow_nonfinite: bool,
+        digit_bits: int,
+        whole: int,
+        guess_keys: int,
+        sampled_from: int,
+    ) -> None: ...
     def add(self, tensor: int, spec: SelectSpec) -> None: ...
     def look(self) -> bool: ...
 

@@ -69,11 +69,13 @@ void register_select(py::module_& module) {
            py::arg("normalise") = false, py::arg("factor") = 1.0, py::arg("share") = 1.0, py::arg("row") = 1,
            py::arg("experts"), py::arg("outputs"));
   py::class_<SelectPass, StreamPass>(module, "SelectPass", "Looks at tensors as often as they need, then writes them.")
-      .def(py::init([](const StreamPlan& plan, bool allow_nonfinite, int digit_bits, std::int64_t whole) {
-             return std::make_unique<SelectPass>(plan, SelectOptions{allow_nonfinite, digit_bits, whole});
+      .def(py::init([](const StreamPlan& plan, bool allow_nonfinite, int digit_bits, std::int64_t whole,
+                       std::int64_t guess_keys, std::int64_t sampled_from) {
+             return std::make_unique<SelectPass>(plan,
+                                                 SelectOptions{allow_nonfinite, digit_bits, whole, guess_keys, sampled_from});
            }),
            py::keep_alive<1, 2>(), py::arg("plan"), py::kw_only(), py::arg("allow_nonfinite"), py::arg("digit_bits"),
-           py::arg("whole"))
+           py::arg("whole"), py::arg("guess_keys"), py::arg("sampled_from"))
       .def("add", &SelectPass::add, py::arg("tensor"), py::arg("spec"))
       .def("look", &SelectPass::look);
 }

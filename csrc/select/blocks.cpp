@@ -94,36 +94,41 @@ M2M_INLINE void count_all_body(const Key* keys, int count, const RankDigit& digi
   if (i < count) ++counts[bins[i]];
 }
 
-// The smallest key of the prefix is counted by itself: in 16-bit checkpoints it is most of them. The others are sought 128 at
-// a time, in 16 columns: most columns hold none.
+// Visits the indices of all keys in [first, first + width), and of some others: they are sought 128 at a time, in 16 columns,
+// and most columns hold none.
+template <class Key, class Visit>
+M2M_INLINE void for_columns_with(const Key* keys, int count, Key first, Key width, Visit&& visit) {
+  constexpr int columns = 16, group = 8 * columns;
+  int start = 0;
+  for (; start + group <= count; start += group) {
+    Key least[columns];
+    std::fill_n(least, columns, static_cast<Key>(~Key{0}));
+    for (int r = 0; r < group; r += columns)
+      for (int j = 0; j < columns; ++j) least[j] = std::min(least[j], static_cast<Key>(keys[start + r + j] - first));
+    for (int j = 0; j < columns; ++j) {
+      if (least[j] >= width) continue;
+      for (int r = 0; r < group; r += columns) visit(start + r + j);
+    }
+  }
+  for (; start < count; ++start) visit(start);
+}
+
+// The smallest key of the prefix is counted by itself: in 16-bit checkpoints it is most of them.
 template <class Key>
 M2M_INLINE void count_some_body(const Key* keys, int count, const RankDigit& digit, std::uint32_t* counts, BinRange& range) {
-  constexpr int columns = 16, group = 8 * columns;
   const int above = digit.shift + digit.bits;
   const Key smallest = static_cast<Key>(digit.prefix << above), others = static_cast<Key>((Key{1} << above) - 1);
   std::uint32_t equal = 0;
   for (int i = 0; i < count; ++i) equal += keys[i] == smallest;
   counts[0] += equal;
-  const auto look_at = [&](int i) __attribute__((always_inline)) {
+  for_columns_with(keys, count, static_cast<Key>(smallest + 1), others, [&](int i) __attribute__((always_inline)) {
     const Key rest = keys[i] - smallest - 1;
     if (rest >= others) return;
     const auto bin = static_cast<std::int64_t>((rest + 1) >> digit.shift);
     ++counts[bin];
     range.low = std::min(range.low, bin);
     range.high = std::max(range.high, bin);
-  };
-  int start = 0;
-  for (; start + group <= count; start += group) {
-    Key least[columns];
-    std::fill_n(least, columns, static_cast<Key>(~Key{0}));
-    for (int r = 0; r < group; r += columns)
-      for (int j = 0; j < columns; ++j) least[j] = std::min(least[j], static_cast<Key>(keys[start + r + j] - smallest - 1));
-    for (int j = 0; j < columns; ++j) {
-      if (least[j] >= others) continue;
-      for (int r = 0; r < group; r += columns) look_at(start + r + j);
-    }
-  }
-  for (; start < count; ++start) look_at(start);
+  });
 }
 
 template <class Key>
@@ -134,6 +139,31 @@ M2M_INLINE int find_some_body(const Key* keys, int count, const RankDigit& digit
     found[n] = keys[i];
     n += (keys[i] >> digit.shift) == prefix;
   }
+  return n;
+}
+
+template <class Key>
+M2M_INLINE int find_between_body(const Key* keys, int count, const Bracket& bracket, BracketCounts& counts,
+                                 std::uint64_t* __restrict found) {
+  const auto low = static_cast<Key>(bracket.low), high = static_cast<Key>(bracket.high);
+  Key above = 0, from_high = 0, at_low = 0, zeros = 0;
+  for (int i = 0; i < count; ++i) {
+    above += keys[i] > high;
+    from_high += keys[i] >= high;
+    at_low += keys[i] == low;
+    zeros += keys[i] == 0;
+  }
+  counts.above += above;
+  counts.at_high += from_high - above;
+  counts.zeros += zeros;
+  if (low == high) return 0;
+  counts.at_low += at_low;
+  int n = 0;
+  const Key after_low = low + 1, width = high - after_low;
+  for_columns_with(keys, count, after_low, width, [&](int i) __attribute__((always_inline)) {
+    found[n] = keys[i];
+    n += static_cast<Key>(keys[i] - after_low) < width;
+  });
   return n;
 }
 
@@ -262,6 +292,12 @@ M2M_CLONES(int, find_some, (const std::uint32_t* keys, int count, const RankDigi
            (keys, count, digit, found))
 M2M_CLONES(int, find_some, (const std::uint64_t* keys, int count, const RankDigit& digit, std::uint64_t* found),
            (keys, count, digit, found))
+M2M_CLONES(int, find_between,
+           (const std::uint32_t* keys, int count, const Bracket& bracket, BracketCounts& counts, std::uint64_t* found),
+           (keys, count, bracket, counts, found))
+M2M_CLONES(int, find_between,
+           (const std::uint64_t* keys, int count, const Bracket& bracket, BracketCounts& counts, std::uint64_t* found),
+           (keys, count, bracket, counts, found))
 M2M_REAL_CLONES(keep_drawn, (const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector),
                 (const std::uint32_t* words, std::uint32_t keep_below, int count, double* vector),
                 (words, keep_below, count, vector))

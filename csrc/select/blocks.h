@@ -70,6 +70,11 @@ void count_some(const std::uint64_t* keys, int count, const RankDigit& digit, st
 int find_some(const std::uint32_t* keys, int count, const RankDigit& digit, std::uint64_t* found);
 int find_some(const std::uint64_t* keys, int count, const RankDigit& digit, std::uint64_t* found);
 
+// Counts all keys by where they lie, and finds those between the bracket's ends: found = those, in
+// any order; returns how many. found: [kSelectBlock]
+int find_between(const std::uint32_t* keys, int count, const Bracket& bracket, BracketCounts& counts, std::uint64_t* found);
+int find_between(const std::uint64_t* keys, int count, const Bracket& bracket, BracketCounts& counts, std::uint64_t* found);
+
 // ---- trimming: what is dropped becomes zero ----
 
 void keep_drawn(const std::uint32_t* words, std::uint32_t keep_below, int count, float* vector);

@@ -162,6 +162,28 @@ void SelectChunk<Real>::gather_importances(const double* divergences, const Rank
   });
 }
 
+template <class Real>
+template <class AnyKey, class Fill>
+void SelectChunk<Real>::bracket_keys(Fill&& fill) {
+  for_blocks(0, inputs_.count, [&](std::int64_t start, int count) {
+    AnyKey keys[kSelectBlock];
+    std::uint64_t found[kSelectBlock];
+    fill(start, count, keys);
+    for (BracketLook& look : scratch_.brackets)
+      look.between.insert(look.between.end(), found, found + find_between(keys, count, look.bracket, look.counts, found));
+  });
+}
+
+template <class Real>
+void SelectChunk<Real>::bracket_magnitudes(int expert) {
+  bracket_keys<Key>([&](std::int64_t start, int count, Key* keys) { find_keys(expert, start, count, keys); });
+}
+
+template <class Real>
+void SelectChunk<Real>::bracket_variances() {
+  bracket_keys<std::uint64_t>([&](std::int64_t start, int count, std::uint64_t* keys) { variances(start, count, keys); });
+}
+
 // Where the quota of equal keys runs out is looked up in the chunk where it does: in all others it is one end or the other.
 template <class Real>
 template <class AnyKey, class Fill>

@@ -28,17 +28,25 @@ struct ChunkTrim {
   LocalEdge inner;
 };
 
+// A bracket, and what a chunk has around it and inside.
+struct BracketLook {
+  Bracket bracket;
+  BracketCounts counts;
+  std::vector<std::uint64_t> between;
+};
+
 // A worker's memory, grown on first use.
 template <class Real>
 struct SelectScratch {
   std::vector<std::uint32_t> counts;    // two sets of bins, zero between looks
   std::vector<std::uint64_t> gathered;  // keys of a chunk, in the order of its elements
-  std::vector<Real> vectors;            // [N, kSelectBlock] trimmed task vectors
-  std::vector<double> scales;           // [N, kSelectBlock] of their elements, where each has its own
-  std::vector<double> rows[2];          // [row] of the base model and of an expert
-  std::vector<double> divergences;      // [rows]
-  std::vector<KeyOf<Real>> keys;        // [row]
-  std::vector<std::uint32_t> ranks;     // [N, row]
+  std::vector<BracketLook> brackets;
+  std::vector<Real> vectors;         // [N, kSelectBlock] trimmed task vectors
+  std::vector<double> scales;        // [N, kSelectBlock] of their elements, where each has its own
+  std::vector<double> rows[2];       // [row] of the base model and of an expert
+  std::vector<double> divergences;   // [rows]
+  std::vector<KeyOf<Real>> keys;     // [row]
+  std::vector<std::uint32_t> ranks;  // [N, row]
   RowRanker<KeyOf<Real>> ranker;
 };
 
@@ -68,6 +76,10 @@ class SelectChunk {
   void gather_magnitudes(int expert, const RankDigit& digit);
   void gather_variances(const RankDigit& digit);
   void gather_importances(const double* divergences, const RankDigit& digit);
+
+  // The same where brackets are known, into scratch.brackets.
+  void bracket_magnitudes(int expert);
+  void bracket_variances();
 
   // Kullback-Leibler divergence of the softmax of every row of the expert from that of the base model.
   void measure_divergences(double* divergences);
@@ -113,6 +125,8 @@ class SelectChunk {
   BinRange count_keys(int key_bits, const RankDigit& digit, Fill&& fill);
   template <class AnyKey, class Fill>
   void gather_keys(int key_bits, const RankDigit& digit, Fill&& fill);
+  template <class AnyKey, class Fill>
+  void bracket_keys(Fill&& fill);
   template <class AnyKey, class Fill>
   LocalEdge local_edge(const RankEdge& edge, Fill&& fill);
 

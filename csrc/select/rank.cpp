@@ -16,6 +16,13 @@ void give_back(std::vector<T>& vector) {
 
 }  // namespace
 
+RankEdge edge_at(std::uint64_t key, std::int64_t room, std::vector<ChunkShare> shares) {
+  std::sort(shares.begin(), shares.end(), [](const ChunkShare& a, const ChunkShare& b) { return a.first < b.first; });
+  auto last = shares.cbegin();
+  for (; last->equal < room; ++last) room -= last->equal;
+  return {key, last->first, room};
+}
+
 RankSearch::RankSearch(std::int64_t total, int key_bits, int digit_bits, std::int64_t most_keys, RankGoal goal)
     : digit_{0, std::max(0, key_bits - digit_bits), std::min(key_bits, digit_bits)},
       digit_bits_(digit_bits),
@@ -33,7 +40,13 @@ void RankSearch::set_rank(std::int64_t rank) {
   edge_ = rank == 0 ? RankEdge::nothing() : RankEdge::everything();
 }
 
+void RankSearch::end_sample(std::int64_t rank) {
+  sampled_ = true;
+  if (done_ || !guess_->choose(has_rank() ? rank_ : rank)) guess_.reset();
+}
+
 void RankSearch::begin_look() {
+  if (guess_) return;
   chunks_.clear();
   met_ = 0;
   if (digit_.gathers) {
@@ -63,6 +76,11 @@ void RankSearch::gather(const std::vector<std::uint64_t>& keys, std::int64_t chu
 }
 
 void RankSearch::end_look() {
+  if (guess_) {
+    done_ = done_ || guess_->settle(rank_, edge_);
+    guess_.reset();
+    return;
+  }
   if (!done_) {
     if (met_ != left_) throw LooksDiffer();
     digit_.gathers ? settle() : narrow();
@@ -84,10 +102,9 @@ void RankSearch::narrow() {
     edge_ = {lower_edge, RankEdge::all, 0};
     done_ = true;
   } else if (digit_.shift == 0 && (bin == 0 || met_ == in_bin)) {  // it is known which chunks hold how many that are equal
-    edge_.key = lower_edge;
     std::vector<ChunkShare> shares;
     for (const ChunkCount& chunk : chunks_) shares.push_back({chunk.first, bin == 0 ? chunk.in_first_bin : chunk.in_all_bins});
-    place_cut(std::move(shares));
+    edge_ = edge_at(lower_edge, rank_, std::move(shares));
     done_ = true;
   } else {
     next_digit(bin);
@@ -126,16 +143,7 @@ void RankSearch::settle() {
     key = end;
   }
   rank_ -= std::count_if(keys_.begin(), keys_.end(), [&](std::uint64_t other) { return other > edge_.key; });
-  place_cut(std::move(shares));
-}
-
-void RankSearch::place_cut(std::vector<ChunkShare> shares) {
-  std::sort(shares.begin(), shares.end(), [](const ChunkShare& a, const ChunkShare& b) { return a.first < b.first; });
-  auto last = shares.cbegin();
-  std::int64_t room = rank_;
-  for (; last->equal < room; ++last) room -= last->equal;
-  edge_.from = last->first;
-  edge_.quota = room;
+  edge_ = edge_at(edge_.key, rank_, std::move(shares));
 }
 
 }  // namespace m2m

@@ -1,29 +1,15 @@
-// Exact selection over a stream: which elements are the `rank` largest, found digit by digit, in memory that does not depend
-// on how many elements there are. Keys order like the magnitudes; of equal keys the lower index is the larger element.
+// Exact selection over a stream: which elements are the `rank` largest, found by a guess from a sample and one look, or digit
+// by digit, in memory that does not depend on how many elements there are.
 #pragma once
 
 #include <cstdint>
-#include <exception>
+#include <memory>
 #include <vector>
 
+#include "select/bracket.h"
+#include "select/rank_edge.h"
+
 namespace m2m {
-
-// The edge of a selection: an element belongs to it if its key is larger, or equal and among the first `quota` elements with
-// this key from index `from` on (those before `from` belong to it).
-struct RankEdge {
-  std::uint64_t key;
-  std::int64_t from;
-  std::int64_t quota;
-
-  static constexpr std::int64_t all = INT64_MAX;
-  static constexpr RankEdge everything() { return {0, all, 0}; }
-  static constexpr RankEdge nothing() { return {UINT64_MAX, 0, 0}; }
-};
-
-// A look met other elements than the looks before it: the file was written to meanwhile.
-struct LooksDiffer : std::exception {
-  const char* what() const noexcept override { return "two looks at a tensor met different elements"; }
-};
 
 // What one look counts: elements whose key, without its low `shift + bits` bits, is `prefix`; by the `bits` bits above `shift`.
 // Where they are few, and one look could not count by all bits left, their keys are gathered and settle it all.
@@ -49,13 +35,23 @@ class RankSearch {
   // gathered (and, for a moment, held twice).
   RankSearch(std::int64_t total, int key_bits, int digit_bits, std::int64_t most_keys, RankGoal goal = RankGoal::edge);
 
-  // How many of the largest to select; known before the first look ends.
+  // Guess the edge from a sample before anything else, holding up to `most_keys` keys.
+  void guess_first(std::int64_t most_keys) { guess_ = std::make_unique<BracketSearch>(total_, most_keys); }
+
+  // How many of the largest to select; known before the first look at all elements ends.
   void set_rank(std::int64_t rank);
   bool has_rank() const { return rank_ >= 0; }
 
+  // What the look that comes next is for, if the search is not done.
+  enum class Look { sample, bracket, digit };
+  Look look() const { return !guess_ ? Look::digit : sampled_ ? Look::bracket : Look::sample; }
+
   bool done() const { return done_; }
-  const RankEdge& edge() const { return edge_; }     // once done
-  const RankDigit& digit() const { return digit_; }  // of the look that comes next
+  const RankEdge& edge() const { return edge_; }  // once done
+  const RankDigit& digit() const { return digit_; }
+  BracketSearch& guess() { return *guess_; }
+  // Ends the look at a sample; `rank` is the expected one where it is not known.
+  void end_sample(std::int64_t rank);
 
   void begin_look();
   // Adds one chunk's counts of bin 0 and of the bins [low, high]; chunks may come in any order.
@@ -70,24 +66,20 @@ class RankSearch {
     std::int64_t in_first_bin;
     std::int64_t in_all_bins;  // or gathered
   };
-  // How many keys of a chunk are the edge's.
-  struct ChunkShare {
-    std::int64_t first;
-    std::int64_t equal;
-  };
 
   void narrow();
   std::int64_t choose_bin();
   void next_digit(std::int64_t bin);
   bool gathering_pays(int bits_left) const;
   void settle();
-  void place_cut(std::vector<ChunkShare> shares);
 
   RankDigit digit_;
   int digit_bits_;
   std::int64_t most_keys_;
   RankGoal goal_;
   std::int64_t total_;
+  std::unique_ptr<BracketSearch> guess_;  // until it is found right or wrong
+  bool sampled_ = false;
   std::int64_t rank_ = -1;  // among the elements that take part in the next look
   bool done_ = false;
   RankEdge edge_ = RankEdge::nothing();

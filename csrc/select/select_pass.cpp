@@ -57,11 +57,24 @@ void SelectPass::add(std::int64_t number, SelectSpec spec) {
   drop_idle(tensor.spec);
   tensor.total = planned.count;
   tensor.dtype = task_vector_dtype(plan_, number);
-  if (tensor.total > options_.whole)
-    tensor.state = std::make_unique<SelectState>(tensor.spec, tensor.total, tensor.dtype, options_.digit_bits);
+  elements_ += tensor.total;
+}
+
+// Once all tensors are known: they share the room for keys by their sizes.
+void SelectPass::begin() {
+  begun_ = true;
+  for (auto& entry : tensors_) {
+    Tensor& tensor = entry.second;
+    if (tensor.total <= options_.whole) continue;
+    const double share = static_cast<double>(tensor.total) / static_cast<double>(elements_);
+    const auto keys = static_cast<std::int64_t>(share * static_cast<double>(options_.guess_keys));
+    const SearchRoom room{options_.digit_bits, tensor.total < options_.sampled_from ? 0 : keys};
+    tensor.state = std::make_unique<SelectState>(tensor.spec, tensor.total, tensor.dtype, room);
+  }
 }
 
 bool SelectPass::look() {
+  if (!begun_) begin();
   writes_ = std::all_of(tensors_.begin(), tensors_.end(), [](const auto& entry) {
     const auto& state = entry.second.state;
     return !state || state->stage() == SelectState::Stage::ready;
@@ -84,8 +97,14 @@ bool SelectPass::wants(std::int64_t number, int n) const {
 std::int64_t SelectPass::span(std::int64_t number) const {
   const Tensor& tensor = tensors_.at(number);
   if (!tensor.state) return 0;
+  if (!writes_ && tensor.state->samples()) return tensor.state->stride();
   const bool sums = !writes_ && tensor.state->stage() == SelectState::Stage::sums;
   return tensor.state->cuts() || sums ? std::lcm(kSegment, row(number)) : 0;
+}
+
+std::int64_t SelectPass::head(std::int64_t number) const {
+  const Tensor& tensor = tensors_.at(number);
+  return !writes_ && tensor.state && tensor.state->samples() ? Sample::piece : 0;
 }
 
 std::int64_t SelectPass::row(std::int64_t number) const {
@@ -118,7 +137,7 @@ void SelectPass::run_with(const ChunkView& view, Tensor& tensor, SelectScratch<R
   const Dtype output = plan_.output(view.tensor, 0).dtype;
   if (tensor.state) return tensor.state->write(inputs, scratch, output, view.outputs);
   if (view.count != tensor.total) throw std::logic_error("a small tensor was cut into chunks");
-  SelectState state(tensor.spec, tensor.total, tensor.dtype, kWholeDigitBits);
+  SelectState state(tensor.spec, tensor.total, tensor.dtype, {kWholeDigitBits});
   while (state.stage() != SelectState::Stage::ready) state.look(inputs, scratch);
   state.write(inputs, scratch, output, view.outputs);
 }

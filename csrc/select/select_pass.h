@@ -12,8 +12,10 @@ namespace m2m {
 
 struct SelectOptions {
   bool allow_nonfinite;
-  int digit_bits;      // of the keys, that one look at a tensor counts by
-  std::int64_t whole;  // tensors of at most so many elements come in one chunk: they are looked at when they are written
+  int digit_bits;             // of the keys, that one look at a tensor counts by
+  std::int64_t whole;         // tensors of at most so many elements come in one chunk: they are looked at when they are written
+  std::int64_t guess_keys;    // that searches which begin with a sample hold together, an edge of an expert; 0: none does
+  std::int64_t sampled_from;  // elements: smaller tensors have no sample taken of them
 };
 
 // Input 0 of a tensor is the base model, input n + 1 is expert n.
@@ -29,6 +31,7 @@ class SelectPass final : public StreamPass {
   bool wants(std::int64_t tensor, int n) const override;
   bool writes() const override { return writes_; }
   std::int64_t span(std::int64_t tensor) const override;
+  std::int64_t head(std::int64_t tensor) const override;
   std::int64_t row(std::int64_t tensor) const override;
   void start(int workers) override;
   void run(const ChunkView& view) override;
@@ -45,6 +48,7 @@ class SelectPass final : public StreamPass {
     SelectScratch<double> wide;
   };
 
+  void begin();
   SelectInputs inputs_of(const ChunkView& view, const SelectSpec& spec) const;
   template <class Real>
   void run_with(const ChunkView& view, Tensor& tensor, SelectScratch<Real>& scratch);
@@ -54,6 +58,8 @@ class SelectPass final : public StreamPass {
   const SelectOptions options_;
   std::map<std::int64_t, Tensor> tensors_;
   std::vector<Scratch> scratch_;  // [workers]
+  std::int64_t elements_ = 0;     // of all tensors
+  bool begun_ = false;
   bool writes_ = false;
 };
 

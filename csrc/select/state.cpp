@@ -42,11 +42,22 @@ bool seeks(const std::vector<RankSearch>& searches) {
 
 }  // namespace
 
-SelectState::SelectState(const SelectSpec& spec, std::int64_t total, Dtype dtype, int digit_bits)
+SelectState::SelectState(const SelectSpec& spec, std::int64_t total, Dtype dtype, const SearchRoom& room)
     : spec_(spec), total_(total), left_(total) {
   for (const ExpertSpec& expert : spec.experts) scales_.push_back(expert.scale);
-  seek_ranks(dtype, digit_bits);
+  seek_ranks(dtype, room.digit_bits);
   advance();
+  if (room.guess_keys > 0 && stage_ == Stage::ranks && !spec.needs_rows()) choose_sample(room.guess_keys);
+}
+
+// Where a sample would be too large to be held, ranks are found digit by digit.
+void SelectState::choose_sample(std::int64_t guess_keys) {
+  const Sample sample = Sample::of(total_, guess_keys);
+  if (sample.count(total_) > guess_keys) return;
+  sample_ = sample;
+  left_ = sample.count(total_);
+  for (std::vector<RankSearch>& searches : searches_)
+    for (RankSearch& search : searches) search.guess_first(guess_keys);
 }
 
 void SelectState::seek_ranks(Dtype dtype, int digit_bits) {
@@ -113,7 +124,9 @@ void SelectState::begin_look() {
 }
 
 void SelectState::end_look() {
-  if (stage_ == Stage::ranks) {
+  if (samples()) {
+    end_sample();
+  } else if (stage_ == Stage::ranks) {
     end_ranks();
   } else {
     end_sums();
@@ -121,6 +134,15 @@ void SelectState::end_look() {
   left_ = total_;
   looked_ = true;
   advance();
+}
+
+void SelectState::end_sample() {
+  const std::int64_t met = sample_->count(total_);
+  const double expected =
+      spec_.share * static_cast<double>(met - zeros_) * static_cast<double>(total_) / static_cast<double>(met);
+  for (std::vector<RankSearch>& searches : searches_)
+    for (RankSearch& search : searches) search.end_sample(static_cast<std::int64_t>(expected));
+  zeros_ = 0;
 }
 
 void SelectState::end_ranks() {
@@ -152,7 +174,7 @@ template <class Real>
 void SelectState::look(const SelectInputs& inputs, SelectScratch<Real>& scratch) {
   {
     std::lock_guard lock(mutex_);
-    if (left_ == total_ && !begun_) begin_look();
+    if (!begun_) begin_look();
     begun_ = true;
   }
   if (stage_ == Stage::ranks) {
@@ -172,28 +194,71 @@ void SelectState::look_for_ranks(const SelectInputs& inputs, SelectScratch<Real>
   SelectChunk<Real> chunk(inputs, spec_, scratch);
   const double* rows = fuses() ? divergences(chunk, inputs, scratch) : nullptr;
   for (std::size_t source = 0; source < searches_.size(); ++source) {
-    const RankSearch* counted = nullptr;
-    for (RankSearch& search : searches_[source]) {
-      if (search.done() || (counted && counted->digit() == search.digit())) continue;
-      counted = &search;
-      const RankDigit& digit = search.digit();
-      if (digit.gathers) {
-        gather(chunk, source, rows, digit);
-        std::lock_guard lock(mutex_);
-        if (!search.has_rank()) zeros_ += std::count(scratch.gathered.begin(), scratch.gathered.end(), 0u);
-        for (RankSearch& other : searches_[source])
-          if (!other.done() && other.digit() == digit) other.gather(scratch.gathered, inputs.first);
-        continue;
-      }
-      if (static_cast<std::int64_t>(scratch.counts.size()) < 2 * digit.bins()) scratch.counts.resize(2 * digit.bins());
-      const BinRange range = count(chunk, source, rows, digit);
-      merge_sets(scratch.counts, digit.bins(), range);
-      std::lock_guard lock(mutex_);
-      zeros_ += range.zeros;
-      for (RankSearch& other : searches_[source])
-        if (!other.done() && other.digit() == digit) other.add(scratch.counts.data(), range.low, range.high, inputs.first);
-      clear_set(scratch.counts, range);
+    if (!seeks(searches_[source])) continue;
+    if (samples()) {
+      look_at_sample(chunk, source, scratch);
+    } else {
+      look_by_brackets(chunk, source, inputs.first, scratch);
+      look_by_digits(chunk, source, inputs, rows, scratch);
     }
+  }
+}
+
+template <class Real>
+void SelectState::look_at_sample(SelectChunk<Real>& chunk, std::size_t source, SelectScratch<Real>& scratch) {
+  const int key_bits = by_energy() ? SelectChunk<Real>::variance_bits : SelectChunk<Real>::magnitude_bits;
+  gather(chunk, source, nullptr, {0, key_bits, 0, true});  // all keys
+  std::lock_guard lock(mutex_);
+  zeros_ += std::count(scratch.gathered.begin(), scratch.gathered.end(), 0u);
+  for (RankSearch& search : searches_[source])
+    if (!search.done()) search.guess().add_sample(scratch.gathered);
+}
+
+template <class Real>
+void SelectState::look_by_brackets(SelectChunk<Real>& chunk, std::size_t source, std::int64_t first,
+                                   SelectScratch<Real>& scratch) {
+  std::vector<RankSearch*> guessed;
+  for (RankSearch& search : searches_[source])
+    if (!search.done() && search.look() == RankSearch::Look::bracket) guessed.push_back(&search);
+  if (guessed.empty()) return;
+  scratch.brackets.resize(guessed.size());
+  for (std::size_t i = 0; i < guessed.size(); ++i) {
+    scratch.brackets[i].bracket = guessed[i]->guess().bracket();
+    scratch.brackets[i].counts = {};
+    scratch.brackets[i].between.clear();
+  }
+  by_energy() ? chunk.bracket_variances() : chunk.bracket_magnitudes(static_cast<int>(source));
+  std::lock_guard lock(mutex_);
+  zeros_ += scratch.brackets[0].counts.zeros;
+  for (std::size_t i = 0; i < guessed.size(); ++i)
+    guessed[i]->guess().add(scratch.brackets[i].counts, scratch.brackets[i].between, first);
+}
+
+template <class Real>
+void SelectState::look_by_digits(SelectChunk<Real>& chunk, std::size_t source, const SelectInputs& inputs, const double* rows,
+                                 SelectScratch<Real>& scratch) {
+  const auto goes_by = [](const RankSearch& search) { return !search.done() && search.look() == RankSearch::Look::digit; };
+  const RankSearch* counted = nullptr;
+  for (RankSearch& search : searches_[source]) {
+    if (!goes_by(search) || (counted && counted->digit() == search.digit())) continue;
+    counted = &search;
+    const RankDigit& digit = search.digit();
+    if (digit.gathers) {
+      gather(chunk, source, rows, digit);
+      std::lock_guard lock(mutex_);
+      if (!search.has_rank()) zeros_ += std::count(scratch.gathered.begin(), scratch.gathered.end(), 0u);
+      for (RankSearch& other : searches_[source])
+        if (goes_by(other) && other.digit() == digit) other.gather(scratch.gathered, inputs.first);
+      continue;
+    }
+    if (static_cast<std::int64_t>(scratch.counts.size()) < 2 * digit.bins()) scratch.counts.resize(2 * digit.bins());
+    const BinRange range = count(chunk, source, rows, digit);
+    merge_sets(scratch.counts, digit.bins(), range);
+    std::lock_guard lock(mutex_);
+    zeros_ += range.zeros;
+    for (RankSearch& other : searches_[source])
+      if (goes_by(other) && other.digit() == digit) other.add(scratch.counts.data(), range.low, range.high, inputs.first);
+    clear_set(scratch.counts, range);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "core/ordered_sum.h"
@@ -14,12 +15,21 @@
 
 namespace m2m {
 
+// Memory of the searches in one tensor.
+struct SearchRoom {
+  int digit_bits;               // of the keys, that one look counts by; memory grows as their power of two
+  std::int64_t guess_keys = 0;  // that a search which begins with a sample may hold; 0: none does
+};
+
 class SelectState {
  public:
   enum class Stage { ranks, sums, ready };
 
-  // digit_bits: how many bits of the keys are looked at in one pass; memory grows as their power of two.
-  SelectState(const SelectSpec& spec, std::int64_t total, Dtype dtype, int digit_bits);
+  SelectState(const SelectSpec& spec, std::int64_t total, Dtype dtype, const SearchRoom& room);
+
+  // Is the look that comes next one at a sample? It meets the first `Sample::piece` elements of every `stride`.
+  bool samples() const { return sample_.has_value() && !looked_; }
+  std::int64_t stride() const { return sample_->stride; }
 
   Stage stage() const { return stage_; }
 
@@ -40,15 +50,24 @@ class SelectState {
  private:
   bool by_energy() const { return spec_.combine == Combine::energy; }
   bool fuses() const { return spec_.combine == Combine::fuse; }
+  void choose_sample(std::int64_t guess_keys);
   void seek_ranks(Dtype dtype, int digit_bits);
   void seek_quartiles(int digit_bits);
   void begin_look();
   void end_look();
   void advance();
+  void end_sample();
   void end_ranks();
   void end_sums();
   template <class Real>
   void look_for_ranks(const SelectInputs& inputs, SelectScratch<Real>& scratch);
+  template <class Real>
+  void look_at_sample(SelectChunk<Real>& chunk, std::size_t source, SelectScratch<Real>& scratch);
+  template <class Real>
+  void look_by_brackets(SelectChunk<Real>& chunk, std::size_t source, std::int64_t first, SelectScratch<Real>& scratch);
+  template <class Real>
+  void look_by_digits(SelectChunk<Real>& chunk, std::size_t source, const SelectInputs& inputs, const double* rows,
+                      SelectScratch<Real>& scratch);
   template <class Real>
   void look_for_sums(const SelectInputs& inputs, SelectScratch<Real>& scratch);
   template <class Real>
@@ -68,6 +87,7 @@ class SelectState {
   Stage stage_ = Stage::ranks;
   // [N] outer and inner edge of each expert; or [1] of the variance; or [1] quartiles of the importance
   std::vector<std::vector<RankSearch>> searches_;
+  std::optional<Sample> sample_;
   std::vector<double> divergences_;                // [rows], none if there are very many
   std::vector<std::unique_ptr<OrderedSum>> sums_;  // norms, two an expert that keeps its own; or energies [N]
   std::vector<double> scales_;                     // [N] of kept elements

@@ -171,7 +171,8 @@ void StreamExecutor::run_claim(std::int64_t claim, Worker& worker) {
   const PlannedTensor& tensor = plan_.tensors[t];
   const std::int64_t elements = claim_elements(t), step = chunk_elements(t);
   const std::int64_t begin = (claim - claim_starts_[t - options_.start.tensor]) * elements;
-  const std::int64_t end = std::min(begin + elements, tensor.count);
+  const std::int64_t head = tensor.rule == Rule::copy ? 0 : pass_.head(t);
+  const std::int64_t end = std::min(begin + (head > 0 ? head : elements), tensor.count);
   for (std::int64_t first = begin; first < end && !stopping_; first += step) {
     const std::int64_t count = std::min(step, end - first);
     read_inputs(t, first, count, worker);

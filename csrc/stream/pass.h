@@ -37,6 +37,10 @@ class StreamPass {
   // order: for sums whose order matters, and for rows. 0: every chunk may go to any worker at any time.
   virtual std::int64_t span(std::int64_t) const { return 0; }
 
+  // Of each span only so many elements are read and given to the pass, the first ones: a sample. 0: all. Only for passes that
+  // look.
+  virtual std::int64_t head(std::int64_t) const { return 0; }
+
   // Every chunk holds a multiple of this many elements: rows that must be in memory whole (the slots are long enough for one).
   virtual std::int64_t row(std::int64_t) const { return 1; }
 

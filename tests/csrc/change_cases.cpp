@@ -23,7 +23,7 @@ CASE(inputs_that_change_between_looks_are_noticed_or_written_but_never_followed)
       for (const int when : {1, 2, 4}) {
         const Dtype dtype = static_cast<Dtype>(seed % 4);
         ChangingProblem problem(folder, kind, kShape, dtype, seed % 3 == 0, seed);
-        const SelectOptions options{seed % 5 == 0, seed % 2 ? 8 : 12, 0};
+        const SelectOptions options{seed % 5 == 0, seed % 2 ? 8 : 12, 0, seed % 3 ? 500 : 0, 0};
         const auto failed = merge_while(problem, options, [&](int look) {
           if (look == when) problem.rewrite(content);
         });
@@ -45,7 +45,7 @@ CASE(inputs_that_change_during_a_look_are_noticed_or_written_but_never_followed)
     std::thread writer([&] {
       for (std::size_t i = seed; !done; ++i) problem.rewrite(kContents[i % kContents.size()], 1 + i * 997 % kShape.count());
     });
-    merge_while(problem, {true, 8, 0}, [](int) {});
+    merge_while(problem, {true, 8, 0, seed % 3 ? 500 : 0, 0}, [](int) {});
     done = true;
     writer.join();
   }
@@ -59,7 +59,7 @@ CASE(an_input_that_stays_as_it_is_is_not_said_to_have_changed) {
       for (const int digit_bits : {8, 12}) {
         ChangingProblem problem(folder, kind, kShape, static_cast<Dtype>(seed % 4), seed % 3 == 0, seed);
         problem.rewrite(content);
-        const auto failed = merge_while(problem, {true, digit_bits, 0}, [](int) {});
+        const auto failed = merge_while(problem, {true, digit_bits, 0, digit_bits == 8 ? 500 : 0, 0}, [](int) {});
         CHECK(!failed, "seed %d failed with kind %d", static_cast<int>(seed), static_cast<int>(*failed));
         ++seed;
       }

@@ -28,14 +28,14 @@ STREAM = [*MERGE, "core/merge_device", "lora/product"]
 STREAM += [
     f"stream/{part}" for part in ("executor", "file", "gathered", "lora_factors", "merge_pass", "plan_check")
 ]
-SELECT = ["core/ordered_sum", "core/philox", "select/rank", "select/rows"]
+SELECT = ["core/ordered_sum", "core/philox", "select/bracket", "select/rank", "select/rows"]
 SELECT_PASS = [f"select/{part}" for part in ("blocks", "chunk", "experts", "select_pass", "state")] + SELECT
 #: Program to the parts of csrc/ that it is linked with.
 PROGRAMS = {
     "arithmetic_cases": [],
     "merge_cases": MERGE,
     "stream_cases": STREAM,
-    "select_cases": [*SELECT, *MERGE],
+    "select_cases": [*SELECT, "select/blocks", *MERGE],
     "change_cases": [*STREAM, *SELECT_PASS],
     "lora_cases": [*MERGE, "lora/product", "lora/lora_sum"],
     "gram_cases": ["core/isa", "gram/kernel", "gram/points", "gram/signs"],

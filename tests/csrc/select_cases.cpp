@@ -10,6 +10,8 @@
 #include "core/merge.h"
 #include "core/ordered_sum.h"
 #include "core/philox.h"
+#include "select/blocks.h"
+#include "select/bracket.h"
 #include "select/rank.h"
 #include "select/rows.h"
 
@@ -100,6 +102,34 @@ bool is_selected(const std::vector<Key>& keys, const RankEdge& edge, std::int64_
   std::int64_t before = 0;
   for (std::int64_t i = edge.from; i < index; ++i) before += keys[i] == edge.key;
   return before < edge.quota;
+}
+
+// A sample of some keys, then a look at others by `find_between`, in chunks of random order. Has the guess found the edge?
+template <class Key>
+bool guess(const std::vector<Key>& sampled, const std::vector<Key>& keys, std::int64_t rank, std::int64_t most_keys,
+           RankEdge& edge) {
+  const auto total = static_cast<std::int64_t>(keys.size());
+  BracketSearch search(total, most_keys);
+  const Sample sample = Sample::of(total, most_keys);
+  std::int64_t met = 0;
+  for (std::int64_t first = 0; first < total; first += sample.stride) {
+    const std::int64_t end = std::min(first + Sample::piece, total);
+    search.add_sample({sampled.begin() + first, sampled.begin() + end});
+    met += end - first;
+  }
+  CHECK(met == sample.count(total), "%ld elements in the sample, said were %ld", long(met), long(sample.count(total)));
+  if (!search.choose(rank)) return false;
+  std::vector<std::int64_t> starts;
+  for (std::int64_t first = 0; first < total; first += kSelectBlock) starts.push_back(first);
+  std::shuffle(starts.begin(), starts.end(), random_bits);
+  for (const std::int64_t first : starts) {
+    const int count = static_cast<int>(std::min<std::int64_t>(kSelectBlock, total - first));
+    std::uint64_t found[kSelectBlock];
+    BracketCounts counts;
+    const int n = find_between(keys.data() + first, count, search.bracket(), counts, found);
+    search.add(counts, {found, found + n}, first);
+  }
+  return search.settle(rank, edge);
 }
 
 }  // namespace
@@ -196,6 +226,66 @@ CASE(few_keys_are_gathered_in_place_of_more_looks) {
     std::int64_t selected = 0;
     for (std::int64_t i = 0; i < 5000; ++i) selected += is_selected(keys, rank_search.edge(), i);
     CHECK(selected == above + 150, "%ld keys: %ld", long(most_keys), long(selected));
+  }
+}
+
+CASE(keys_around_a_bracket_are_counted_and_those_inside_are_found) {
+  for (const Isa isa : isas()) {
+    use_isa(isa);
+    for (int round = 0; round < 200; ++round) {
+      const int count = 1 + static_cast<int>(random_bits() % kSelectBlock);
+      const std::vector<std::uint32_t> keys = make_keys<std::uint32_t>(count, round % 5);
+      const std::uint64_t one = keys[random_bits() % count], other = round % 7 ? keys[random_bits() % count] : UINT64_MAX;
+      const Bracket bracket{round % 11 ? std::min(one, other) : 0, std::max(one, other)};
+      BracketCounts want, got;
+      std::vector<std::uint64_t> between;
+      for (const std::uint64_t key : keys) {
+        want.above += key > bracket.high;
+        want.at_high += key == bracket.high;
+        want.at_low += key == bracket.low && bracket.low != bracket.high;
+        want.zeros += key == 0;
+        if (bracket.low < key && key < bracket.high) between.push_back(key);
+      }
+      std::uint64_t found[kSelectBlock];
+      const int n = find_between(keys.data(), count, bracket, got, found);
+      std::sort(found, found + n);
+      std::sort(between.begin(), between.end());
+      CHECK((std::vector<std::uint64_t>(found, found + n) == between), "round %d: %d found", round, n);
+      CHECK(got.above == want.above && got.at_high == want.at_high && got.at_low == want.at_low && got.zeros == want.zeros,
+            "round %d", round);
+    }
+  }
+}
+
+CASE(a_guess_is_right_or_known_to_be_wrong) {
+  int right = 0;
+  for (int round = 0; round < 200; ++round) {
+    const std::int64_t total = 1 + static_cast<std::int64_t>(random_bits() % 40000);
+    const std::vector<std::uint64_t> keys = make_keys<std::uint64_t>(total, round % 5);
+    // Every third sample is of something else.
+    const std::vector<std::uint64_t> sampled = round % 3 ? keys : make_keys<std::uint64_t>(total, (round + 1) % 5);
+    const auto rank = 1 + static_cast<std::int64_t>(random_bits() % total);
+    RankEdge edge{};
+    if (!guess(sampled, keys, rank, round % 4 ? 1 << 20 : 3000, edge)) continue;
+    ++right;
+    const std::vector<std::int64_t> order = order_of(keys);
+    for (std::int64_t place = std::max<std::int64_t>(0, rank - 50); place < std::min(total, rank + 50); ++place)
+      CHECK(is_selected(keys, edge, order[place]) == (place < rank), "round %d rank %ld place %ld", round, long(rank),
+            long(place));
+  }
+  CHECK(right > 100, "only %d guesses were right", right);
+}
+
+CASE(a_guess_from_a_fair_sample_is_right) {
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::uint32_t> keys = make_keys<std::uint32_t>(300000, round % 5);
+    // Rows that are not alike.
+    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] >>= i / 2048 % 3;
+    const auto rank = static_cast<std::int64_t>(1 + random_bits() % keys.size());
+    RankEdge edge{};
+    CHECK(guess(keys, keys, rank, 1 << 20, edge), "round %d rank %ld", round, long(rank));
+    CHECK(std::count_if(keys.begin(), keys.end(), [&](auto key) { return key > edge.key; }) < rank, "round %d", round);
+    CHECK(std::count_if(keys.begin(), keys.end(), [&](auto key) { return key >= edge.key; }) >= rank, "round %d", round);
   }
 }
 

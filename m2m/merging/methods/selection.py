@@ -23,6 +23,8 @@ _LEAST_DIGIT_BITS = 8
 _TENSORS_AT_ONCE = 16
 #: Elements that statistics, riding along, take at once.
 _SEGMENT = 65536
+#: Elements from which on a threshold is guessed from a sample first; it costs a pass over the tensors.
+_SAMPLED_FROM = 1 << 18
 #: Bytes of the longest element.
 _LONGEST = 8
 
@@ -49,6 +51,8 @@ class Selecting(Method):
             allow_nonfinite=window.allow_nonfinite,
             digit_bits=digit_bits(window.memory, experts),
             whole=min(window.slot_bytes // _LONGEST, _SEGMENT),
+            guess_keys=guess_keys(window.memory, experts),
+            sampled_from=_SAMPLED_FROM,
         )
         specs = _Specs(self)
         for number, tensor in window.merged():
@@ -82,3 +86,9 @@ def digit_bits(memory: int, experts: int) -> int:
     # Two edges an expert, 8 bytes a count.
     affordable = memory // (max(1, experts) * 2 * _TENSORS_AT_ONCE * 8)
     return max(_LEAST_DIGIT_BITS, min(_DIGIT_BITS, affordable.bit_length() - 1))
+
+
+def guess_keys(memory: int, experts: int) -> int:
+    """Choose how many keys near a guessed edge are held, an edge of an expert, by all tensors together."""
+    # Half of `memory`, in bytes; two edges an expert, 8 bytes a key.
+    return memory // 2 // (max(1, experts) * 2 * 8)

@@ -37,8 +37,8 @@ const char* m2m::try_once(Draws draws) {
   ChangingProblem problem(folder, kind, shape, static_cast<Dtype>(draws.pick(4)), adapter, draws());
   if (draws.pick(2)) vary(problem.spec, shape.count(), draws);
   // Small tensors may come whole.
-  const SelectOptions options{draws.pick(2) == 0, 1 + draws.pick(12),
-                              draws.pick(3) || shape.count() > 1000 ? 0 : shape.count()};
+  const SelectOptions options{draws.pick(2) == 0, 1 + draws.pick(12), draws.pick(3) || shape.count() > 1000 ? 0 : shape.count(),
+                              draws.pick(3) * 300, 0};
   problem.rewrite(kContents[draws.pick(kContents.size())]);
   bool changed = false;
   const auto failed = merge_while(problem, options, [&](int) {

@@ -12,8 +12,8 @@ from torch import Tensor
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import CheckpointError, ConfigError
 from m2m.merging import merge
-from m2m.merging.methods import METHODS, Inputs, settings_of
-from m2m.merging.methods.selection import digit_bits
+from m2m.merging.methods import METHODS, Inputs, selection, settings_of
+from m2m.merging.methods.selection import digit_bits, guess_keys
 from m2m.merging.stream import memory
 
 BIG = 150_000
@@ -140,6 +140,21 @@ def test_counts_fit_the_memory_they_are_given() -> None:
     assert digit_bits(256 * 2**20, 4) == 16
     assert 8 <= digit_bits(2**20, 4) < 16
     assert digit_bits(0, 1000) == 8
+    assert 8 * 2 * 4 * guess_keys(256 * 2**20, 4) <= 128 * 2**20
+
+
+@pytest.mark.parametrize(("name", "looks"), [("ties", 1), ("breadcrumbs", 1), ("sce", 2)])
+def test_a_threshold_takes_a_sample_and_one_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, looks: int
+) -> None:
+    # Digit by digit, magnitudes would take two looks, variances up to four; sce's other look is for energies.
+    monkeypatch.setattr(selection, "_SAMPLED_FROM", 1000)
+    paths = write(tmp_path, make_models(3))
+    sce = name == "sce"
+    each, shared = ({}, {"select_topk": 0.5}) if sce else ({"weight": 1.0, "density": 0.5}, {})
+    done = merge(recipe_of(name, paths, each, **shared), tmp_path / "out")
+    once = 3 * BIG * 4
+    assert (1 + looks) * once < done.read_bytes < (1.2 + looks) * once
 
 
 def test_the_sign_of_zero_is_that_of_the_divisor(tmp_path: Path) -> None:

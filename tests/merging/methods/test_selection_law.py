@@ -124,6 +124,8 @@ def assert_same_bits(got: Tensor, want: Tensor, about: object) -> None:
     slot=st.sampled_from([4096, 12 * 1024, 128 * 1024]),
     window=st.sampled_from([1, 10**6, 10**9]),
     digit_bits=st.sampled_from([8, 13, 16]),
+    sampled_from=st.sampled_from([1, 5000, 10**6]),
+    guess_keys=st.sampled_from([0, 300, 3000, 10**7]),
     in_shards=st.none() | st.integers(9000, 500_000),
     isa=st.sampled_from(available_isas()),
     data=st.data(),
@@ -141,6 +143,8 @@ def test_streamed_bits_are_those_of_the_twin(
     slot: int,
     window: int,
     digit_bits: int,
+    sampled_from: int,
+    guess_keys: int,
     in_shards: int | None,
     isa: str,
     data: st.DataObject,
@@ -156,6 +160,8 @@ def test_streamed_bits_are_those_of_the_twin(
         patch.setattr(memory, "SLOT_BYTES", slot)
         patch.setattr(passes, "WINDOW_BYTES", window)
         patch.setattr(selection, "_DIGIT_BITS", digit_bits)
+        patch.setattr(selection, "_SAMPLED_FROM", sampled_from)
+        patch.setattr(selection, "guess_keys", lambda *_: guess_keys)
         use_isa(isa)
         try:
             merge(
