@@ -12,7 +12,7 @@ from m2m.checkpoint.aligned import matched
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import same_bytes
 from m2m.checkpoint.differences import differences
-from m2m.checkpoint.header import MERGEABLE
+from m2m.checkpoint.header import MERGEABLE, TensorInfo
 from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError
 from m2m.merging.compiled import RiderPass
@@ -21,7 +21,7 @@ from m2m.merging.lora.experts import expert_tensors
 from m2m.merging.methods.gram import Points, look_at_products
 from m2m.merging.methods.linear import LINEAR
 from m2m.merging.plan.plan import build_plan
-from m2m.merging.plan.tensors import WantedTensor
+from m2m.merging.plan.tensors import TensorSource, WantedTensor
 from m2m.merging.plan.window import Window
 from m2m.merging.recipe.models import open_references, read_model
 from m2m.merging.stream.memory import collector_paused
@@ -156,7 +156,8 @@ def diff(
     rows = [(info, found[name]) for name, info in models[0].tensors.items() if name in found]
     alike = [(a, b) for a, b in rows if a.shape == b.shape]
     floats = [(a, b) for a, b in alike if {a.dtype, b.dtype} <= MERGEABLE]
-    looks = compare_tensors(models, [(a.name, b.name) for a, b in floats], memory, threads, progress)
+    pairs = [paired(a, expert_tensors(models, (a.name, b.name))) for a, b in floats]
+    looks = compare_tensors(models, pairs, memory, threads, progress)
     for a, b in alike:
         if a.name in looks:
             continue
@@ -180,24 +181,24 @@ def diff(
     )
 
 
+def paired(first: TensorInfo, sources: Sequence[TensorSource]) -> WantedTensor:
+    """Ask for a float tensor of two models, called as in the first, to be compared. [2]"""
+    return WantedTensor(Entry(first.name, first.dtype, first.shape), tuple(sources), ((1.0, 0.0),))
+
+
 def compare_tensors(
     models: tuple[Checkpoint, Checkpoint],
-    names: Sequence[tuple[str, str]],
+    pairs: Sequence[WantedTensor],
     memory: str | int = "256MiB",
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, TensorDifference]:
-    """Compare float tensors of one shape, given by their names in both; by the first's name."""
+    """Compare float tensors of one shape, as `paired` asks for them; by the first's name."""
     # CheckpointError if one changes meanwhile or is not finite.
-    wanted = []
-    for pair in names:
-        info = models[0].tensors[pair[0]]
-        sources = expert_tensors(models, pair)
-        wanted.append(WantedTensor(Entry(info.name, info.dtype, info.shape), sources, ((1.0, 0.0),)))
     looks: dict[str, TensorDifference] = {}
-    if wanted:
+    if pairs:
         with collector_paused():
-            plan = build_plan(models, wanted, {"": {}}, LINEAR)
+            plan = build_plan(models, pairs, {"": {}}, LINEAR)
         look_through(plan, lambda window, run: looks.update(_look(window, run)), memory, threads, progress)
     return looks
 

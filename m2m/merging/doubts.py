@@ -9,15 +9,15 @@ from contextlib import suppress
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.differences import differences
-from m2m.checkpoint.header import MERGEABLE
+from m2m.checkpoint.header import MERGEABLE, TensorInfo
 from m2m.errors import CheckpointError
-from m2m.merging.compare import as_one_vector, compare_tensors
+from m2m.merging.compare import as_one_vector, compare_tensors, paired
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 
 #: Fine-tuning moves a model by a few per cent of its norm; another model lies about √2 norms away.
 FAR = 0.5
-#: Most elements of a matrix that is read to see it, if there are smaller ones, and most matrices.
-_ELEMENTS, _MATRICES = 2**20, 4
+#: Of so many matrices about so many elements are read to see it.
+_MATRICES, _ELEMENTS = 4, 2**18
 #: About so many tensors are looked at for such matrices.
 _LOOKED_AT = 64
 
@@ -45,7 +45,7 @@ def doubts_about(
     Returns:
         A line for each other configuration, tokenizer or chat template (`m2m.checkpoint.differences`), and
         for each model that lies so far from the donor that it seems to stem from another base model: of the
-        weights, a sample of four small matrices is read.
+        weights, some rows of four matrices are read.
 
     Raises:
         CheckpointError: If a configuration is no JSON.
@@ -95,9 +95,9 @@ def warn_of_doubts(
 def _stranger(donor: Checkpoint, model: Checkpoint) -> list[str]:
     if isinstance(model, AdaptedCheckpoint):  # its base model was chosen, and is checked by name
         return []
-    names = _sample(donor, model)
+    pairs = [paired(first, (first, second)) for first, second in _sample(donor, model)]
     with suppress(CheckpointError):  # what is not finite is told by the merge itself, if it minds
-        distance = as_one_vector([*compare_tensors((donor, model), names, threads=1).values()])
+        distance = as_one_vector([*compare_tensors((donor, model), pairs, threads=1).values()])
         if distance is not None and distance.norm and distance.relative > FAR:
             return [
                 f"{model.path}: lies {distance.relative:.2g} norms away from {donor.path} in a sample of its "
@@ -106,15 +106,24 @@ def _stranger(donor: Checkpoint, model: Checkpoint) -> list[str]:
     return []
 
 
-def _sample(donor: Checkpoint, model: Checkpoint) -> list[tuple[str, str]]:
-    """Name matrices that both hold, spread over the model and small if some are."""
+def _sample(donor: Checkpoint, model: Checkpoint) -> list[tuple[TensorInfo, TensorInfo]]:
+    """Choose matrices that both hold, spread over the model, and rows of them."""
     # Of a few names only, as models may have a hundred thousand; scales of norms hardly move, and are none.
     names = donor.names[:: max(1, len(donor.names) // _LOOKED_AT)]
     matrices = []
     for name in names:
         info, other = donor.tensors[name], model.tensors.get(name)
         if other is not None and other.shape == info.shape and {info.dtype, other.dtype} <= MERGEABLE:
-            matrices += [info] if len(info.shape) > 1 and info.elements else []
-    small = [info for info in matrices if info.elements <= _ELEMENTS]
-    small = small or sorted(matrices, key=lambda info: info.elements)[:1]
-    return [(info.name, info.name) for info in small[:: max(1, math.ceil(len(small) / _MATRICES))]]
+            matrices += [(info, other)] if len(info.shape) > 1 and info.elements else []
+    chosen = matrices[:: max(1, math.ceil(len(matrices) / _MATRICES))]
+    return [(_middle(info), _middle(other)) for info, other in chosen]
+
+
+def _middle(info: TensorInfo) -> TensorInfo:
+    """Rows from a tensor's middle."""
+    n_rows, row_bytes = info.shape[0], info.nbytes // info.shape[0]
+    kept = min(n_rows, max(1, _ELEMENTS * n_rows // info.elements))
+    first = (n_rows - kept) // 2
+    return info._replace(
+        shape=(kept, *info.shape[1:]), offset=info.offset + first * row_bytes, nbytes=kept * row_bytes
+    )

@@ -70,8 +70,10 @@ class Program:
     verbs: Sequence[str]
     epilog: str = ""
 
-    def parser(self) -> Parser:
+    def parser(self, arguments: Sequence[str] = ()) -> Parser:
         """Return the parser of all verbs; parsed arguments carry the verb's `execute` and `options`."""
+        # Of arguments that begin with a verb only that one's is made: the others' modules cost time.
+        named = [name for name in arguments[:1] if name in self.verbs]
         parser = Parser(
             prog=self.name,
             description=self.description,
@@ -80,7 +82,7 @@ class Program:
         )
         parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-        for name in self.verbs:
+        for name in named or self.verbs:
             self._fill(verbs.add_parser(name, help=self._module(name).HELP), name)
             parser.hints = {**parser.hints, **getattr(self._module(name), "HINTS", {})}
         return parser
@@ -229,12 +231,13 @@ _MOST_FRAMES = 40
 def enter(program: Program, argv: Sequence[str] | None) -> int:
     """Run one command of a program; None for `argv`: this process's own. Returns the exit code."""
     _print_anything()
-    parser, args = program.parser(), None
+    arguments = sys.argv[1:] if argv is None else argv
+    parser, args = program.parser(arguments), None
     try:
-        if not (sys.argv[1:] if argv is None else argv):
+        if not arguments:
             parser.print_help(sys.stderr)
             return USERS_INPUT
-        args = parser.parse_args(argv)
+        args = parser.parse_args(arguments)
         code = _execute(parser, args)
         _flush()
         return code
