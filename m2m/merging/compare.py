@@ -182,7 +182,7 @@ def diff(
 
 
 def paired(first: TensorInfo, sources: Sequence[TensorSource]) -> WantedTensor:
-    """Ask for a float tensor of two models, called as in the first, to be compared. [2]"""
+    """Ask for a float tensor of two models, called as in the first, to be compared."""
     return WantedTensor(Entry(first.name, first.dtype, first.shape), tuple(sources), ((1.0, 0.0),))
 
 

@@ -115,7 +115,7 @@ class MergePlan:
         shards = [shard for output in self.outputs for shard in output.layout.shards]
         return sum(shard.nbytes - len(shard.header) for shard in shards)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Content hash of the plan: equal keys write equal bytes, as long as the input files are the same."""
         files = [str(file.resolve()) for file in self.input_files]
