@@ -19,7 +19,8 @@ Every verb of the command line is a function here that does all of it; its optio
     search   the best mixture from few evaluations
     predict  scores of mixtures from those of others
     export   a mixture as a trainer reads it
-    report   a run's page again
+    report   a run's page, also of one that has not finished
+    compare  runs side by side
 
 Beside them: `Mixture`, `MergingWeights` (off the simplex too), `Checkpoint`, `weighted_sum` (the kernel),
 `build_info`, `errors` (what can go wrong) and `testing` (laws of merge math for your own tests). Rooms have
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from m2m.merging.extract import extract_lora
     from m2m.mixture import MergingWeights, Mixture
     from m2m.ops import weighted_sum
+    from m2m.pipeline.compare import compare
     from m2m.pipeline.report import write_report as report
     from m2m.predicting import predict
     from m2m.verbs.dry_run import dry_run
@@ -66,6 +68,7 @@ __all__ = [
     "__version__",
     "build_info",
     "check",
+    "compare",
     "diff",
     "dry_run",
     "errors",
@@ -97,6 +100,7 @@ __getattr__ = lazy_names(
         "Mixture": "m2m.mixture",
         "build_info": "m2m.build",
         "check": "m2m.merging.dry_run",
+        "compare": "m2m.pipeline.compare",
         "diff": "m2m.merging.compare",
         "dry_run": "m2m.verbs.dry_run",
         "errors": "m2m.errors:",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from m2m.cli.output import print_table
-from m2m.support.units import format_bytes
+from m2m.support.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from m2m.pipeline.workload import Scoring, Trainings
@@ -30,7 +30,7 @@ def tell(found: DryRun) -> None:
     print_table(
         [
             ["  time", f"at most {_time(found)} ({step}{timing.example:.3g} s an example that is scored)"],
-            ["", "; ".join(f"{kind} {_span(seconds)}" for kind, seconds in found.seconds.items())],
+            ["", "; ".join(f"{kind} {format_seconds(seconds)}" for kind, seconds in found.seconds.items())],
             ["  memory", f"{format_bytes(found.memory)} ({format_bytes(timing.memory)} a process); {free}"],
             [
                 "  disk",
@@ -70,14 +70,4 @@ def _workers(many: int) -> str:
 
 def _time(found: DryRun) -> str:
     known = [seconds for seconds in found.seconds.values() if seconds is not None]
-    return _span(sum(known)) + (" besides trainings" if len(known) < len(found.seconds) else "")
-
-
-def _span(seconds: float | None) -> str:
-    """Write a time for people, in two of its units at most."""
-    if seconds is None:
-        return "not known"
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return format_seconds(sum(known)) + (" besides trainings" if len(known) < len(found.seconds) else "")

@@ -13,7 +13,7 @@ PROGRAM = Program(
     package="m2m.cli",
     verbs=(
         "init", "run", "mix", "check", "merge", "diff", "info", "extract-lora", "moments", "verify", "score",
-        "select", "search", "predict", "export", "data", "report", "doctor",
+        "select", "search", "predict", "export", "data", "report", "compare", "doctor",
     ),
     epilog="""\
 exit codes: 0 done, 2 something in your input, 1 a fault of m2m, 130 interrupted.

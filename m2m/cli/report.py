@@ -1,11 +1,16 @@
-"""Write report.html of a run folder again, after it was moved or its figures were drawn anew."""
+"""Write report.html of a run folder: of one that has not finished too, and with what was found since.
+
+What `m2m mix`, `m2m-analysis orthogonality` and `m2m-analysis curvature` wrote into the run is on the page.
+Where Plotly is installed (`pip install 'm2m[report]'`) its charts can be pointed at and clicked. The page
+loads nothing, and says the same in tables and pictures without them.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "write a run's one-page report again"
+HELP = "write a run's one-page report"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -322,6 +322,14 @@ class ScoreTable:
             found = self._connection.execute(query, tuple(equal.values())).fetchone()
         return None if found is None else str(found[0])
 
+    def order(self, **equal: Value) -> dict[str, int]:
+        """Return the place of each candidate among those that were written, by when its first row was."""
+        where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
+        query = f"SELECT candidate FROM scores WHERE {where} GROUP BY candidate ORDER BY min(rowid)"
+        with self._using():
+            found = self._connection.execute(query, tuple(equal.values())).fetchall()
+        return {str(row[0]): place for place, row in enumerate(found)}
+
     def frame(self, **equal: Value) -> pd.DataFrame:
         """Read rows as a data frame: `ScoreRow` without examples' values; `members` and `weights` as JSON."""
         import pandas as pd

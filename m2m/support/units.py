@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them: `256MiB`, `5GB`, `1.5 GiB`, `4096`."""
+"""Amounts of memory as people write them, `256MiB`, `5GB`, `1.5 GiB`, `4096`; times as they read them."""
 
 from __future__ import annotations
 
@@ -31,3 +31,13 @@ def format_bytes(amount: int) -> str:
         return f"{amount} B"
     unit = max((unit for unit, size in _BINARY.items() if size <= amount), key=_BINARY.__getitem__)
     return f"{amount / _BINARY[unit]:.1f} {unit}"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Write a time for people, in two of its units at most."""
+    if seconds is None:
+        return "not known"
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -19,8 +19,12 @@ def adviser(folder: RunFolder) -> Adviser:
 
 
 def study_run(folder: RunFolder) -> None:
-    """Add fidelity to the results, where every mixture was really trained, and draw the run's figures."""
+    """Add fidelity to the results, where every mixture was really trained, and draw the run's figures.
+
+    How the experts lie to each other is measured too: they are read once more, for the report's cosines.
+    """
     from analysis.fidelity import of_run, record
+    from analysis.studies import measure_orthogonality
     from paper_figs.merge_to_mix import bars, beside, contenders, curves, scatter
 
     results = folder.read_results()
@@ -30,6 +34,7 @@ def study_run(folder: RunFolder) -> None:
         record(of_run(folder.root), folder.root)
         scatter.draw(folder.figures, folder.figures)
         beside.draw(folder.figures, folder.figures)
+    measure_orthogonality(folder.root, out=folder.figures)
     bars.draw(folder.results, folder.figures)
     curves.draw(folder.root, folder.figures)
 

@@ -8,6 +8,7 @@ from typing import Any
 from m2m.pipeline.report.runner_up import too_close
 from m2m.pipeline.report.trust import all_trained
 from m2m.pipeline.run_folder import to_train_on
+from m2m.setups.rows.contamination import Contamination
 
 #: Fewer mixtures than this get a warning about small n: the 95 % interval of r = 0.8 is then wider than 0.25.
 _MANY = 40
@@ -26,9 +27,10 @@ def interval_about(estimate: Mapping[str, Any], about: str) -> Mapping[str, Any]
     return next(found, {})
 
 
-def caveats(results: Mapping[str, Any]) -> Iterator[str]:
-    """Say what limits the run's conclusions."""
+def caveats(results: Mapping[str, Any], common: Contamination | None = None) -> Iterator[str]:
+    """Say what limits the run's conclusions, given what its targets and datasets have in common."""
     yield from _pick(results)
+    yield from contaminated(common)
     found = results["fidelity"].get(results["target"])
     if found is None and "pick" in results.get("trust", {}):
         yield from _believed(results["trust"])
@@ -40,6 +42,15 @@ def caveats(results: Mapping[str, Any]) -> Iterator[str]:
         yield from _ceiling(found)
         yield from _decision(found)
     yield "Each test score is of one trained model: what another training seed would change is not included."
+
+
+def contaminated(common: Contamination | None) -> Iterator[str]:
+    """Name the targets of which more than a little stands in the datasets too."""
+    if shared := [] if common is None else common.shared_targets():
+        yield (
+            f"Targets that share text with the datasets: {', '.join(shared)}. Scores there flatter whoever "
+            "trains on it."
+        )
 
 
 def _pick(results: Mapping[str, Any]) -> Iterator[str]:

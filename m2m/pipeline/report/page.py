@@ -1,68 +1,90 @@
-"""The look of the report: one page without script or network, for dark and light screens and for paper."""
+"""The look of the report: one page that loads nothing, for dark and light screens and for paper."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
-from html import escape
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape, unescape
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 _MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
+#: The browser itself holds the page to what stands in it.
+_POLICY = (
+    "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
 
-_CSS = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #5b6570; --line: #dde2e7; --paper: #ffffff;
-  --card: #f5f7f9; --pick: #b34d00; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --soft: #a3abb5; --line: #3a4149;
-  --paper: #14171a; --card: #1e2328; --pick: #ff9a52; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.2rem 1.4rem 3rem; max-width: 62rem; color: var(--ink);
-  background: var(--paper); font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-h1 b { color: var(--pick); }
-h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
-.lead { font-size: 1.05rem; margin: 0; }
-.soft, caption, figcaption { color: var(--soft); font-size: .87rem; text-align: left; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .32rem .7rem .32rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; }
-th { color: var(--soft); font-weight: 600; }
-td { overflow-wrap: break-word; }
-tr.pick td { color: var(--pick); font-weight: 600; }
-.pair { display: grid; grid-template-columns: 1fr 20rem; gap: 1.5rem; align-items: start; }
-@media (max-width: 50rem) { .pair { grid-template-columns: 1fr; } }
-figure { margin: 1rem 0; }
-figure img { display: block; max-width: 100%; margin: 0 auto; padding: 6px; background: #fff;
-  border-radius: 6px; }
-pre { background: var(--card); padding: .8rem; border-radius: 6px; overflow-x: auto; font-size: .82rem; }
-li { margin: .3rem 0; }
-@media print {
-  @page { size: A4; margin: 11mm; }
-  :root { color-scheme: light; --ink: #000; --soft: #444; --line: #ccc; --paper: #fff; --card: #fff;
-    --pick: #b34d00; }
-  body { padding: 0; max-width: none; font-size: 9px; line-height: 1.3; }
-  h1 { font-size: 17px; } h2 { font-size: 11px; margin: 7px 0 3px; } .lead { font-size: 10px; }
-  .soft, caption, figcaption, table, li { font-size: 8px; } li { margin: 1px 0; } ul { margin: 3px 0; }
-  th, td { padding: 1px 5px 1px 0; } .pair { grid-template-columns: 1fr 48mm; gap: 5mm; }
-  figure { margin: 3px 0; break-inside: avoid; } figure img { max-height: 116mm; padding: 0; }
-  details { display: none; }
-}
-"""
+#: Views of a chart by name, each as Plotly reads it.
+Views = Mapping[str, Mapping[str, Any]]
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """Put parts, HTML that is already escaped, into a page."""
+def page(title: str, body: Iterable[str], charts: Mapping[str, Views]) -> str:
+    """Put parts, HTML that is already escaped, into a page, and the charts that they have places for."""
     content = "\n".join(body)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n{content}\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{_own('page.css')}</style>\n</head>\n<body>\n{content}\n"
+        f"{_scripts(charts)}</body>\n</html>\n"
     )
 
 
+def can_draw() -> bool:
+    """Whether the library that draws charts in a browser is there to be put into pages."""
+    return find_spec("plotly") is not None
+
+
+def _scripts(charts: Mapping[str, Views]) -> str:
+    if not charts or not can_draw():
+        return ""
+    from plotly.offline import get_plotlyjs
+
+    named = {name: list(views.values()) for name, views in charts.items()}
+    # In a script nothing is escaped, and only `</script>` ends it.
+    data = json.dumps(named, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    return (
+        f'<script type="application/json" id="charts">{data}</script>\n'
+        f"<script>{get_plotlyjs()}</script>\n<script>\n{_own('page.js')}</script>\n"
+    )
+
+
+def _own(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
 def section(title: str, *parts: str) -> str:
-    """Put parts, HTML that is already escaped, under a heading."""
-    return f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(parts) + "\n</section>"
+    """Put parts, HTML that is already escaped, under a heading that `contents` can lead to."""
+    return f'<section id="{_anchor(title)}">\n<h2>{escape(title)}</h2>\n' + "\n".join(parts) + "\n</section>"
+
+
+def contents(sections: Iterable[str]) -> str:
+    """Lay out links to the sections of a page."""
+    titles = [found[1] for one in sections if (found := re.search("<h2>(.*?)</h2>", one))]
+    links = (f'<a href="#{_anchor(unescape(title))}">{title}</a>' for title in titles)
+    return "<nav>" + " ".join(links) + "</nav>"
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z]+", "-", title.lower()).strip("-")
+
+
+def card(title: str, value: str, lines: Iterable[str], kind: str = "") -> str:
+    """Lay out a card of the summary: what it is about, the answer, and what belongs to it."""
+    below = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    return (
+        f'<article class="{kind}"><h3>{escape(title)}</h3><strong>{escape(value)}</strong>{below}</article>'
+    )
+
+
+def cards(found: Iterable[str]) -> str:
+    """Lay out the summary."""
+    return '<div class="cards">\n' + "\n".join(found) + "\n</div>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", picked: str = "") -> str:
@@ -78,6 +100,28 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "",
 def _row(cells: Sequence[str], *, standing_out: bool) -> str:
     kind = ' class="pick"' if standing_out else ""
     return f"<tr{kind}>" + "".join(f"<td>{escape(text)}</td>" for text in cells) + "</tr>"
+
+
+def shaded(names: Sequence[str], rows: Mapping[str, Sequence[float | None]], caption: str) -> str:
+    """Lay out a matrix with a row a name, darker where a number is farther from zero."""
+    heads = "".join(f"<th>{escape(name)}</th>" for name in names)
+    most = max((abs(v) for row in rows.values() for v in row if v is not None), default=0.0) or 1.0
+    lines = "\n".join(
+        f"<tr><th>{escape(name)}</th>" + "".join(_shade(value, most) for value in row) + "</tr>"
+        for name, row in rows.items()
+    )
+    return (
+        f'<div class="scroll">{paragraph(caption, "soft")}<table class="shaded">'
+        f"<thead><tr><th></th>{heads}</tr></thead>\n<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _shade(value: float | None, most: float) -> str:
+    if value is None:
+        return "<td>–</td>"
+    colour = "--blue" if value > 0 else "--vermilion"
+    share = round(55 * abs(value) / most)
+    return f'<td style="background: color-mix(in srgb, var({colour}) {share}%, transparent)">{value:.2f}</td>'
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -97,11 +141,40 @@ def folded(title: str, text: str) -> str:
 
 def picture(folder: Path, name: str, caption: str) -> str:
     """Carry a figure inside the page: as SVG if there is one, otherwise as PNG."""
+    found = image(folder, name, caption)
+    return found and f"<figure>{found}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def chart(name: str, views: Views, caption: str, still: str) -> str:
+    """Make a place for a chart of the page, and what stands there on paper or where nothing draws it.
+
+    Args:
+        name: What it is called among the page's charts.
+        views: Its views; with several there is a button each.
+        caption: What it shows.
+        still: HTML that says the same without drawing.
+
+    Returns:
+        The place.
+    """
+    buttons = "".join(
+        f'<button aria-pressed="{str(not place).lower()}">{escape(view)}</button>'
+        for place, view in enumerate(views)
+    )
+    return (
+        f'<figure data-chart="{name}">'
+        + (f'<div class="views">{buttons}</div>' if len(views) > 1 else "")
+        + f'<div class="live"></div><output class="pinned"></output><div class="still">{still}</div>'
+        + f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def image(folder: Path, name: str, words: str) -> str:
+    """Carry a figure without a caption, to stand for a chart; empty if there is none."""
     for suffix, media in _MEDIA.items():
         path = folder / f"{name}{suffix}"
         if path.exists():
             # As an image and not as inline SVG: ids of two figures cannot clash, and nothing in it can run.
             data = base64.b64encode(path.read_bytes()).decode()
-            image = f'<img src="data:{media};base64,{data}" alt="{escape(caption)}">'
-            return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+            return f'<img src="data:{media};base64,{data}" alt="{escape(words)}">'
     return ""

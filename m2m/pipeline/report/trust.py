@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from m2m.pipeline.report.page import paragraph, picture, section, table
+from m2m.pipeline.report.page import paragraph, section, table
 
 #: What a mixture was trained for.
 _PURPOSES = {
@@ -61,7 +60,7 @@ def all_trained(found: Mapping[str, Any]) -> bool:
     return "pick" in found and found["trained"] == found["mixtures"]
 
 
-def trust_section(figures: Path, results: Mapping[str, Any]) -> str:
+def trust_section(results: Mapping[str, Any]) -> str:
     """Lay out the report's section on the pick after trainings."""
     found = results["trust"]
     made = [
@@ -73,7 +72,6 @@ def trust_section(figures: Path, results: Mapping[str, Any]) -> str:
         paragraph(_ALL if all_trained(found) else _SOME, "soft"),
         table(["what", "found"], list(trust_rows(found))),
         table(["trained, in order", "because"], made) if made else "",
-        picture(figures, "trust", "Merged against trained scores, with what those not trained may have."),
     )
 
 

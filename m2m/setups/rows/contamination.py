@@ -38,7 +38,7 @@ class Contamination:
 
     def notes(self) -> Iterator[str]:
         """Say what is more than a hundredth of a part, a line for each target and dataset."""
-        many = [one for one in self.overlaps if one.shared + one.short > _MANY * one.items]
+        many = self._much()
         for target, dataset in dict.fromkeys((one.target, one.dataset) for one in many):
             splits = [one for one in many if (one.target, one.dataset) == (target, dataset)]
             counts = "; ".join(map(_in_words, splits))
@@ -53,6 +53,13 @@ class Contamination:
                     f"dataset {found.dataset}: of its {found.items:,} documents are near-duplicates: {near}; "
                     f"as {_as(found.example)}"
                 )
+
+    def shared_targets(self) -> list[str]:
+        """Name the targets of which a dataset has more than a hundredth."""
+        return list(dict.fromkeys(one.target for one in self._much()))
+
+    def _much(self) -> list[Overlap]:
+        return [one for one in self.overlaps if one.shared + one.short > _MANY * one.items]
 
     def overlap_rows(self) -> list[list[str]]:
         """Write a row for each split and dataset that have something in common, under `OVERLAP_HEAD`."""

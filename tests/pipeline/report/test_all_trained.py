@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from m2m.pipeline.report.caveats import caveats
@@ -20,18 +19,18 @@ def results(trained: int) -> dict[str, Any]:
     return {"trust": trust, "test": {"picked": 1.0}, "fidelity": {}, "target": "t"}
 
 
-def test_where_all_are_trained_nothing_is_believed(tmp_path: Path) -> None:
+def test_where_all_are_trained_nothing_is_believed() -> None:
     found = results(4)
     rows = dict(trust_rows(found["trust"]))
     assert rows["regret"].startswith("none that these trainings show")
     assert rows["regret of merging's pick"] == "about 0.25"
-    said = " ".join([*caveats(found), *rows.values(), trust_section(tmp_path, found)])
+    said = " ".join([*caveats(found), *rows.values(), trust_section(found)])
     for contradiction in ("0.000733", "at most 0", "Some mixtures", "belief", "expected"):
         assert contradiction not in said
 
 
-def test_where_some_are_trained_the_rest_is_believed(tmp_path: Path) -> None:
+def test_where_some_are_trained_the_rest_is_believed() -> None:
     found = results(3)
     assert "expected 0.000733" in dict(trust_rows(found["trust"]))["regret"]
-    assert "Some mixtures" in trust_section(tmp_path, found)
+    assert "Some mixtures" in trust_section(found)
     assert any("is a belief from 3 of 4" in said for said in caveats(found))
