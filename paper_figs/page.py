@@ -45,11 +45,14 @@ def write_page(results: Path, figures: Path, page: Path, size: str) -> list[Path
 def _head(results: Path, size: str) -> str:
     done = sorted(path.parent.name for path in results.glob("*/result.json"))
     sizes = [f"{name} ({_sizes(results, name)})" for name in done]
+    needed = dict.fromkeys(name for section in SECTIONS for part in section.parts for name in part.needs)
+    missing = [name for name in needed if name not in done]
+    without = f" Not run at this size yet: {', '.join(missing)}." if missing else ""
     return "\n\n".join(
         [
             "# Results",
             f"Written by `{_COMMAND[size]}` from result files, nothing by hand ([how](results_how.md)).",
-            f"Experiments, at the size `{size}`: {'; '.join(sizes) or 'none yet'}.",
+            f"Experiments, at the size `{size}`: {'; '.join(sizes) or 'none yet'}.{without}",
             "Numbers in brackets are 95 % intervals; what each is about stands below its table. *Merged* is "
             "the mean of the experts' weights, *trained* the model really trained on the mixture. "
             "The paper's numbers are as printed.",

@@ -37,10 +37,10 @@ TRANSLATION = SubsetTruth(
     {
         "fast": Sized(
             EXAMPLES / "translation_smollm2_n4.toml",
-            _CHAT | {"train.steps": 10},
+            _CHAT | {"train.steps": 10, "run.truth_seeds": 2},
             _SMOLLM2,
             _MESSAGES.format("four"),
-            minutes=4,
+            minutes=5,
         ),
         "full": Sized(
             EXAMPLES / "translation_smollm2.toml",

@@ -85,17 +85,24 @@ def retrained(
             for t in utility.weights
         },
         "by": {
-            name: {
-                "mixture": mixture.label,
-                "datasets": len(mixture.members),
-                "utility": over_seeds(gains[name]).to_json(),
-                "ahead": over_seeds(gains[name] - gains[MERGING]).to_json(),
-                "scores": {t: over_seeds(scores[mixture.key][t]).to_json() for t in utility.weights},
-                "regret": _regret(points, mixture.label),
-            }
+            name: _way(mixture, scores[mixture.key], gains[name], gains[MERGING], points)
             for name, mixture in chosen.mixtures.items()
         },
         "regret_of_random": float(np.mean([_regret(points, label) for label in points.labels])),
+    }
+
+
+def _way(
+    mixture: Mixture, scores: Mapping[str, Floats], gains: Floats, of_merging: Floats, points: Points
+) -> dict[str, Any]:
+    """Say of one way of choosing what it chose and how good that is; scores and gains are of S seeds."""
+    return {
+        "mixture": mixture.label,
+        "datasets": len(mixture.members),
+        "utility": over_seeds(gains).to_json(),
+        "ahead": over_seeds(gains - of_merging).to_json(),
+        "scores": {target: over_seeds(values).to_json() for target, values in scores.items()},
+        "regret": _regret(points, mixture.label),
     }
 
 
