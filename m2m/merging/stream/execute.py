@@ -40,7 +40,8 @@ class Execution:
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BLOCK_BYTES = 256 * 1024
-_WAIT_SECONDS = 0.02
+#: How long the hasher rests when it has caught up; what is written meanwhile is left to hash at the end.
+_WAIT_SECONDS = 0.005
 
 
 def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
@@ -144,6 +145,7 @@ class FollowingHasher:
         self._files = list(files)
         self._position = position
         self._stopping = threading.Event()
+        self._awake = threading.Event()  # once there is nothing to wait for: all is written, or it stops
         self._error: BaseException | None = None
         self._hashes: dict[tuple[str, str], str] = {}
         count = min(threads, len(plan.outputs))
@@ -155,6 +157,7 @@ class FollowingHasher:
 
     def result(self) -> dict[tuple[str, str], str]:
         """SHA-256 as hex digits by output and file name, after the last write; raises what a thread met."""
+        self._awake.set()
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(_WAIT_SECONDS)
@@ -165,6 +168,7 @@ class FollowingHasher:
     def stop(self) -> None:
         """Stop following."""
         self._stopping.set()
+        self._awake.set()
         for thread in self._threads:
             thread.join()
 
@@ -186,7 +190,7 @@ class FollowingHasher:
             while done < shard.nbytes and not self._stopping.is_set():
                 ready = min(self._written(m, number), shard.nbytes)
                 if ready == done:
-                    self._stopping.wait(_WAIT_SECONDS)
+                    self._awake.wait(_WAIT_SECONDS)
                 while done < ready and not self._stopping.is_set():
                     count = file.readinto(buffer[: min(_BLOCK_BYTES, ready - done)])
                     if not count:
