@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop these trainings when the pick is within E percent of the range of trained scores of the "
         "best with a probability above P",
     )  # fmt: skip
+    parser.add_argument(
+        "--log-to", action="append", default=[], metavar="LOG",
+        help="also tell losses, scores and results to tensorboard, mlflow or wandb, where installed, or to a "
+        "log of your own, FILE.py:CLASS; again for several",
+    )  # fmt: skip
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -71,7 +76,7 @@ def execute(args: argparse.Namespace) -> int:
     report = run(
         args.config, args.out, budget=args.budget, validate=args.validate, until=args.until,
         workers=args.workers, mode=args.mode, memory=args.memory, device=args.device,
-        progress=progress(quiet=args.quiet),
+        log_to=args.log_to, progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if not args.quiet:
         print_notes(report.notes)

@@ -15,6 +15,7 @@ from m2m.pipeline.run_folder import RunFolder, to_train_on
 from m2m.support.checked import checked
 from m2m.support.doors import read_toml
 from m2m.support.names import short_names
+from m2m.support.schema import flat
 
 #: A value of each run, None where a run has none. [R]
 Row = list[Any]
@@ -109,15 +110,7 @@ def _opened(name: str, root: Path) -> _Run:
         metrics[results["target"]] = results["metric"]
     there = folder.config.exists()
     tables = read_toml(folder.config, "a run's configuration", RunFolderError) if there else {}
-    return _Run(name, folder, results, dict(_flat(tables)), scored_targets(folder, metrics))
-
-
-def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
+    return _Run(name, folder, results, dict(flat(tables)), scored_targets(folder, metrics))
 
 
 def _rows(runs: Sequence[_Run], of: Callable[[_Run], Mapping[str, Any]]) -> dict[str, Row]:

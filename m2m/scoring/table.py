@@ -130,6 +130,10 @@ class ScoreRow:
     created: str = field(compare=False)
 
 
+#: The columns without examples' values.
+_TOLD = [name for name in ScoreRow.__dataclass_fields__ if name != "examples"]
+
+
 class ScoreTable:
     """Scores that are never lost: each is committed when it is added; several processes may add at once.
 
@@ -322,6 +326,12 @@ class ScoreTable:
             found = self._connection.execute(query, tuple(equal.values())).fetchone()
         return None if found is None else str(found[0])
 
+    def written(self, start: int) -> list[dict[str, Value]]:
+        """Read rows in the order in which they were written, from a place on, as `frame()` has them."""
+        query = f"SELECT {', '.join(_TOLD)} FROM scores ORDER BY rowid LIMIT -1 OFFSET ?"
+        with self._using():
+            return [dict(row) for row in self._connection.execute(query, (start,)).fetchall()]
+
     def order(self, **equal: Value) -> dict[str, int]:
         """Return the place of each candidate among those that were written, by when its first row was."""
         where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
@@ -334,10 +344,9 @@ class ScoreTable:
         """Read rows as a data frame: `ScoreRow` without examples' values; `members` and `weights` as JSON."""
         import pandas as pd
 
-        columns = [name for name in ScoreRow.__dataclass_fields__ if name != "examples"]
         with self._using():
-            records = [tuple(found) for found in self._select(", ".join(columns), equal)]
-        frame = pd.DataFrame.from_records(records, columns=columns)
+            records = [tuple(found) for found in self._select(", ".join(_TOLD), equal)]
+        frame = pd.DataFrame.from_records(records, columns=_TOLD)
         return frame.astype({"seed": "Int64", "higher_is_better": bool})
 
     def export_csv(self, path: Path) -> None:

@@ -21,7 +21,7 @@ RUN_KEEPS = frozenset(
         RUN_MARK, "config.toml", "scores.sqlite", "scores.csv", "data.json",
         "contamination.json", "embeddings.json",
         "results.json", "validation.json", "report.html", ".lock", "base", "experts", "mixtures", "mix",
-        "trainings",
+        "trainings", "logs",
     }
 )  # fmt: skip
 #: Where a run has its figures; analyses of the run write there too, as into a folder.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from types import NoneType
 from typing import Any, TypeVar
@@ -27,6 +27,15 @@ def check_keys(table: Mapping[str, Any], allowed: Iterable[str], where: str) -> 
     if unknown:
         described = ", ".join(repr(key) + did_you_mean(key, known) for key in unknown)
         raise ConfigError(f"{where}: unknown key {described}; allowed are: {', '.join(known)}")
+
+
+def flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables by key, as in `train.steps`."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

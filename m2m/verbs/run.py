@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from m2m.pipeline import run_folder
 from m2m.pipeline.advice import Until
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.first_look import look_at
+from m2m.pipeline.logs import Follower
 from m2m.pipeline.run_folder import RunFolder, to_train_on
+from m2m.pipeline.trackers import open_logs
 from m2m.scoring.means import Means, Mode
 from m2m.support.checked import Positive, checked
-from m2m.support.progress import Progress
+from m2m.support.progress import Progress, nobody
 from m2m.support.units import parse_bytes
 from m2m.verbs.theory import adviser, study_run
 
@@ -58,6 +60,7 @@ def run(
     mode: Mode = "resident",
     memory: int | str | None = None,
     device: str = "cpu",
+    log_to: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> RunReport:
     """Find the best mixture of a configuration's datasets for its target (Merge to Mix, arXiv 2505.16066).
@@ -84,6 +87,8 @@ def run(
         memory: What all workers together may use for that, in bytes or as in `2GiB`; None: half of what the
             device has free.
         device: Where candidates are merged and scored: `cpu`, `cuda`, or `cuda:1` and so on.
+        log_to: Who else is told of losses, scores and results: `tensorboard`, `mlflow`, `wandb`, or a
+            `m2m.pipeline.logs.RunLog` of one's own as `FILE.py:CLASS` or `MODULE:CLASS`.
         progress: Called with (done, total, step).
 
     Returns:
@@ -97,14 +102,17 @@ def run(
     run_folder.check(Path(out), wanted, growing=True)
     look_at(wanted, RunFolder(Path(out)))
 
+    logs = open_logs(log_to, Path.cwd())
     from m2m.pipeline.merge_to_mix import run as merge_to_mix  # torch, which a slip need not wait for
     from m2m.pipeline.report import write_report
 
     means = means_of(mode, memory, device)
-    folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=progress, adviser=adviser)
-    study_run(folder)
-    page = write_report(folder.root)
-    return RunReport(folder.root, folder.read_results(), page, folder.notes)
+    with Follower(logs, Path(out), progress or nobody) as told:
+        folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=told, adviser=adviser)
+        study_run(folder)
+        page = write_report(folder.root)
+        told.end([folder.results, folder.csv, page])
+    return RunReport(folder.root, folder.read_results(), page, (*folder.notes, *told.notes))
 
 
 def with_options(
