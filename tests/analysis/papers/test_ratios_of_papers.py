@@ -1,0 +1,145 @@
+"""MergeMix's experiment on very small models: choices, ranks, and their part of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.papers.capabilities import OVERALL, Capabilities
+from analysis.papers.configuration import changed_text
+from analysis.papers.mergemix import RATIOS
+from analysis.papers.ratio_fidelity import MERGED, ranking
+from analysis.papers.ratios import Outline, RatioTruth, SizedRatios
+from analysis.papers.surfaces import PRINTED, SET, SMOOTH, Surfaces
+from analysis.studies.of_papers import redraw
+from m2m.pipeline import config
+from m2m.searching import Simplex
+from m2m.support.csv_tables import read_rows
+from m2m.support.progress import nobody
+
+WORDS = ["sun", "moon", "star", "sea", "hill", "rain", "snow", "wind"]
+DATASETS = ("a", "b", "c", "d")
+GROUPS = {"near": ("rain", "snow"), "far": ("wind",)}
+CONFIG = """
+[run]
+target = "rain"
+[train]
+steps = 2
+batch = 2
+learning_rate = 0.02
+[setup]
+kind = "language"
+model = "byte-gpt"
+[setup.base]
+layers = 1
+width = 16
+heads = 2
+context = 24
+steps = 2
+batch = 2
+text.t.files = "{place}/a.txt"
+"""
+
+
+def toy(place: Path) -> RatioTruth:
+    """Write texts and a configuration, and return the experiment on them."""
+    text = CONFIG.format(place=place)
+    for number, name in enumerate(DATASETS):
+        (place / f"{name}.txt").write_text(" ".join(WORDS[(at * (number + 2)) % 8] for at in range(400)))
+        text += f'[setup.datasets.{name}]\nfiles = "{place}/{name}.txt"\n'
+    for step, name in enumerate(("rain", "snow", "wind")):
+        text += f'[setup.targets.{name}]\nfiles = "{place}/{name}/*.txt"\nvalidation = 4\ntest = 4\n'
+        (place / name).mkdir()
+        for at in range(12):
+            words = " ".join(WORDS[(at + (2 * step + 1) * k * k) % 8] for k in range(40))
+            (place / name / f"{at}.txt").write_text(f"{at} {words}")
+    (place / "example.toml").write_text(text)
+    prior = {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}
+    sized = SizedRatios(place / "example.toml", {}, "a byte GPT", "eight words", 1, drawn=5, curved=1)
+    outline = Outline(GROUPS, ("a", "b"), prior, (("a", "b"), ("c", "d")))
+    return RatioTruth("mergemix_ratios", outline, {"fast": sized, "full": sized}, fresh_seeds=2)
+
+
+def test_the_experiment_and_its_part_of_the_page(tmp_path: Path) -> None:
+    one, out, page = toy(tmp_path), tmp_path / "out", tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    redraw([one], out, page, "fast", 1, nobody)
+    results = out / "results" / "fast" / one.name
+    found: dict[str, Any] = json.loads((results / "result.json").read_text())
+    text = page.read_text()
+    _check_choices(found)
+    assert found["cost"]["by"]["mergemix"] == {
+        "trainings": 4, "scored": 42, "forwards": 4 * 12 + 42 * 12
+    }  # fmt: skip
+    drawn = [row for _, row in read_rows(results / "result_drawn.csv", "it") if row["utility"] == OVERALL]
+    rho = stats.spearmanr(*([float(row[side]) for row in drawn] for side in ("merged", "trained")))
+    assert found["fidelity"][OVERALL]["spearman"][MERGED]["value"] == pytest.approx(rho.statistic)
+    for picture in ("mergemix_ranks", "mergemix_curves", "mergemix_choice", "mergemix_simplex"):
+        assert f"(img/results/{picture}.png)" in text
+        assert (out / "figures" / "fast" / f"{picture}.pdf").stat().st_size
+    for printed in (".92 [.67, .98]", "58.4", "16,000"):
+        assert printed in text
+
+
+def _check_choices(found: Mapping[str, Any]) -> None:
+    choice, levels = found["choice"], found["levels"]
+    assert choice["uniform"]["shares"] == dict.fromkeys(DATASETS, 0.25)
+    assert choice["mergemix"]["ahead"][OVERALL]["value"] == 0
+    assert {way["by"][OVERALL]["n"] for way in choice.values()} == {2}
+    assert levels["manual, manual"]["shares"] == choice["prior"]["shares"]
+    halves = [
+        levels[f"mergemix, {way}"]["shares"]["a"] + levels[f"mergemix, {way}"]["shares"]["b"]
+        for way in ("uniform", "manual", "mergemix")
+    ]
+    assert halves == pytest.approx([halves[0]] * 3)
+    assert found["halves"]["kept"]["shares"] == choice["mergemix"]["shares"]
+    for name, ways in found["specialists"].items():
+        assert ways["single"]["by"][name]["n"] == 2
+
+
+@pytest.mark.parametrize("family", [SET, SMOOTH])
+def test_surfaces_find_the_best_ratio_of_a_bowl_and_printed_settings_see_nothing(family: str) -> None:
+    rng = np.random.default_rng(0)
+    points, best = rng.dirichlet(np.ones(3), 40), np.array([0.5, 0.3, 0.2])
+    scores = -((points - best) ** 2).sum(1)[:, None]
+    capabilities, base = Capabilities.over({"one": ("t",)}, scores), np.array([scores.min()])
+    space = Simplex(("a", "b", "c"))
+    found = Surfaces.fitted(family, points, scores, capabilities, base, 0).best(OVERALL, space)
+    # The bowl is known at forty places, 0.13 apart on average: √(area of the simplex √3/2 · 1/40).
+    assert np.linalg.norm(found - best) < 0.15
+    flat = Surfaces.fitted(PRINTED, points[:39], scores[:39], capabilities, base, 0)
+    assert np.ptp(flat.utility(OVERALL, points)) == 0
+
+
+def test_a_surrogate_that_is_the_truth_agrees_wholly_and_is_ahead_of_its_reverse() -> None:
+    trained = np.random.default_rng(1).normal(size=(2, 9, 3))
+    capabilities = Capabilities.over({"one": ("s", "t"), "two": ("u",)}, trained[0])
+    truth, base = trained.mean(0), np.zeros(3)
+    found = ranking(capabilities, {MERGED: truth, "reverse": -truth}, trained, base, 0)
+    for name in (OVERALL, "one", "two"):
+        assert found[name]["spearman"][MERGED]["value"] == pytest.approx(1)
+        assert found[name]["lead"]["reverse"]["value"] == pytest.approx(2)
+
+
+def test_capabilities_count_the_same_whatever_the_number_of_their_targets() -> None:
+    scores = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 10.0]])
+    capabilities = Capabilities.over({"one": ("s", "t"), "two": ("u",)}, scores)
+    base = scores[0]
+    assert capabilities.of(OVERALL, scores[1], base) == pytest.approx(1)
+    assert capabilities.of(OVERALL, np.array([0.0, 0.0, 10.0]), base) == pytest.approx(0.5)
+    assert capabilities.of("one", np.array([1.0, 0.0, 10.0]), base) == pytest.approx(0.5)
+
+
+def test_the_configurations_of_both_sizes_are_read(tmp_path: Path) -> None:
+    for size, sized in RATIOS.sizes.items():
+        (tmp_path / f"{size}.toml").write_text(RATIOS.text(size))
+        loaded = config.load(tmp_path / f"{size}.toml")
+        assert sum(loaded.mix.capabilities.values()) == pytest.approx(1)
+        assert set(loaded.mix.capabilities) <= set(loaded.setup["targets"])
+        assert changed_text(sized.example, {}) != RATIOS.text(size)
