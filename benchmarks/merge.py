@@ -1,6 +1,7 @@
 """Merging checkpoints: m2m beside mergekit, beside naive torch, and against the floor of moving the bytes.
 
     python benchmarks/merge.py --work DIR [--mergekit ENV/bin/mergekit-yaml] [--methods linear,ties]
+    python benchmarks/merge.py --work DIR --layers 3 --mergekit ENV/bin/mergekit-yaml --methods all
     python benchmarks/merge.py --work DIR --layers 1 --candidates 16
 
 All sides get the same files and the same YAML, warm in the page cache, each as a whole command with its
@@ -170,7 +171,9 @@ def main() -> None:
         "--work", type=Path, required=True, help="folder for the models; on the disk to be measured"
     )
     parser.add_argument("--layers", type=int, default=8, help="layers of width 2048 a model; 8 make 1.03 GB")
-    parser.add_argument("--methods", default="linear,task_arithmetic", help=f"any of {','.join(METHODS)}")
+    parser.add_argument(
+        "--methods", default="linear,task_arithmetic", help=f"all, or any of {','.join(METHODS)}"
+    )
     parser.add_argument("--mergekit", help="mergekit-yaml of another environment")
     parser.add_argument("--memory", default="256MiB", help="m2m's budget")
     parser.add_argument("--candidates", type=int, default=0, help="candidates to write in one pass")
@@ -180,7 +183,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     models = _models(args.work / f"llama-{args.layers}", args.layers)
     results = {}
-    for method in args.methods.split(","):
+    for method in METHODS if args.methods == "all" else args.methods.split(","):
         warm([path for model in models for path in model.glob("*.safetensors")])
         sides = cases(method, models, args.work, args.mergekit, args.memory, args.candidates)
         results[method] = {name: median(costs) for name, costs in interleaved(sides, args.rounds).items()}
@@ -191,12 +194,14 @@ def main() -> None:
             )
         )
         return
-    print("| method | side | wall s | wall / floor | CPU s | peak RSS MiB |\n|---|---|---|---|---|---|")
+    print("| method | side | wall s | wall / floor | wall / m2m | CPU s | peak RSS MiB |")
+    print("|---|---|---|---|---|---|---|")
     for method, sides in results.items():
         for name, cost in sides.items():
-            ratio = cost.wall_s / sides["floor"].wall_s
+            ratios = [cost.wall_s / sides[side].wall_s for side in ("floor", "m2m")]
             rss = cost.peak_rss_bytes / 2**20
-            print(f"| {method} | {name} | {cost.wall_s:.2f} | {ratio:.2f} | {cost.cpu_s:.2f} | {rss:.0f} |")
+            row = [method, name, f"{cost.wall_s:.2f}", *(f"{ratio:.2f}" for ratio in ratios)]
+            print(f"| {' | '.join(row)} | {cost.cpu_s:.2f} | {rss:.0f} |")
 
 
 if __name__ == "__main__":

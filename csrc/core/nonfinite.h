@@ -1,41 +1,13 @@
 // Finds NaN and infinities by their exponent bits; several times faster than the merge itself.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "core/dtype.h"
 
 namespace m2m {
 
-template <class Bits>
-std::int64_t first_with_full_exponent(const Bits* bits, Bits exponent, std::int64_t count) {
-  constexpr std::int64_t block = 1024;
-  for (std::int64_t start = 0; start < count; start += block) {
-    const std::int64_t end = std::min(count, start + block);
-    // Adding one to a full exponent field carries out of it: no branch, so that the loop becomes vector code.
-    const Bits unit = static_cast<Bits>(exponent & (~exponent + 1));
-    const Bits beyond = static_cast<Bits>(exponent + unit);
-    Bits seen = 0;
-    for (std::int64_t i = start; i < end; ++i) seen |= static_cast<Bits>((bits[i] & exponent) + unit);
-    if (!(seen & beyond)) continue;
-    for (std::int64_t i = start; i < end; ++i)
-      if ((bits[i] & exponent) == exponent) return i;
-  }
-  return count;
-}
-
 // Index of the first NaN or infinity, or `count` if there is none. `values` are aligned to their element.
-inline std::int64_t first_nonfinite(const void* values, Dtype dtype, std::int64_t count) {
-  switch (dtype) {
-    case Dtype::f64:
-      return first_with_full_exponent<std::uint64_t>(static_cast<const std::uint64_t*>(values), 0x7ff0000000000000u, count);
-    case Dtype::f32:
-      return first_with_full_exponent<std::uint32_t>(static_cast<const std::uint32_t*>(values), 0x7f800000u, count);
-    case Dtype::f16: return first_with_full_exponent<std::uint16_t>(static_cast<const std::uint16_t*>(values), 0x7c00u, count);
-    case Dtype::bf16: return first_with_full_exponent<std::uint16_t>(static_cast<const std::uint16_t*>(values), 0x7f80u, count);
-  }
-  return count;
-}
+std::int64_t first_nonfinite(const void* values, Dtype dtype, std::int64_t count);
 
 }  // namespace m2m

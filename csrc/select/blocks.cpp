@@ -169,14 +169,23 @@ M2M_INLINE int find_between_body(const Key* keys, int count, const Bracket& brac
 
 // ---- trimming ----
 
+// The edge in a block: an element is inside if its key is at least `before`, up to the cut, and `after` from there on. The cut
+// lies in one block of a tensor: in all others a comparison of the key is enough.
 template <class Key>
-M2M_INLINE bool inside(Key key, std::int32_t index, Key edge, std::int32_t cut) {
-  return (key > edge) | ((key == edge) & (index < cut));
-}
+struct BlockEdge {
+  Key before, after;
+  std::int32_t cut;
 
-M2M_INLINE std::int32_t cut_in_block(const LocalEdge& edge, int count) {
-  return static_cast<std::int32_t>(std::clamp<std::int64_t>(edge.cut, 0, count));
-}
+  M2M_INLINE BlockEdge(const LocalEdge& edge, int count)
+      : before(static_cast<Key>(edge.key)),
+        after(before == static_cast<Key>(~Key{0}) ? before : before + 1),
+        cut(static_cast<std::int32_t>(std::clamp<std::int64_t>(edge.cut, 0, count))) {
+    if (cut == 0) before = after;
+    if (cut == count) after = before;
+  }
+  M2M_INLINE bool is_cut() const { return before != after; }
+  M2M_INLINE Key least(std::int32_t i) const { return i < cut ? before : after; }
+};
 
 template <class Real>
 M2M_INLINE void keep_drawn_body(const std::uint32_t* words, std::uint32_t keep_below, int count, Real* __restrict vector) {
@@ -203,20 +212,34 @@ M2M_INLINE void keep_ranked_body(const std::uint32_t* words, const double* proba
 
 template <class Real>
 M2M_INLINE void keep_between_body(const LocalEdge& outer, const LocalEdge& inner, int count, Real* __restrict vector) {
-  using Key = KeyOf<Real>;
-  const auto outer_key = static_cast<Key>(outer.key), inner_key = static_cast<Key>(inner.key);
-  const std::int32_t outer_cut = cut_in_block(outer, count), inner_cut = cut_in_block(inner, count);
-  for (std::int32_t i = 0; i < count; ++i) {
-    const Key key = key_of(vector[i]);
-    const bool kept = inside(key, i, outer_key, outer_cut) & !inside(key, i, inner_key, inner_cut);
-    vector[i] = kept ? vector[i] : Real{0};
+  const BlockEdge<KeyOf<Real>> from(outer, count), to(inner, count);
+  const auto keep = [&](std::int32_t i, KeyOf<Real> least, KeyOf<Real> beyond) __attribute__((always_inline)) {
+    const KeyOf<Real> key = key_of(vector[i]);
+    vector[i] = (key >= least) & (key < beyond) ? vector[i] : Real{0};
+  };
+  if (from.is_cut() || to.is_cut()) {
+    for (std::int32_t i = 0; i < count; ++i) keep(i, from.least(i), to.least(i));
+  } else {
+    for (std::int32_t i = 0; i < count; ++i) keep(i, from.before, to.before);
+  }
+}
+
+template <class Mask>
+M2M_INLINE void mask_inside_body(const std::uint64_t* keys, const LocalEdge& edge, int count, Mask* __restrict mask) {
+  const BlockEdge<std::uint64_t> from(edge, count);
+  const auto mark = [&](std::int32_t i, std::uint64_t least)
+                        __attribute__((always_inline)) { mask[i] = keys[i] >= least ? static_cast<Mask>(~Mask{0}) : Mask{0}; };
+  if (from.is_cut()) {
+    for (std::int32_t i = 0; i < count; ++i) mark(i, from.least(i));
+  } else {
+    for (std::int32_t i = 0; i < count; ++i) mark(i, from.before);
   }
 }
 
 template <class Real>
-M2M_INLINE void keep_inside_body(const std::uint64_t* keys, const LocalEdge& edge, int count, Real* __restrict vector) {
-  const std::int32_t cut = cut_in_block(edge, count);
-  for (std::int32_t i = 0; i < count; ++i) vector[i] = inside(keys[i], i, edge.key, cut) ? vector[i] : Real{0};
+M2M_INLINE void keep_masked_body(const KeyOf<Real>* mask, int count, Real* __restrict vector) {
+  for (int i = 0; i < count; ++i)
+    vector[i] = bit_cast<Real>(static_cast<KeyOf<Real>>(bit_cast<KeyOf<Real>>(vector[i]) & mask[i]));
 }
 
 M2M_INLINE void invert_body(int count, double* __restrict values) {
@@ -309,8 +332,10 @@ M2M_REAL_CLONES(keep_ranked, (const std::uint32_t* words, const double* probabil
                 (words, probabilities, count, vector))
 M2M_REAL_CLONES(keep_between, (const LocalEdge& outer, const LocalEdge& inner, int count, float* vector),
                 (const LocalEdge& outer, const LocalEdge& inner, int count, double* vector), (outer, inner, count, vector))
-M2M_REAL_CLONES(keep_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, float* vector),
-                (const std::uint64_t* keys, const LocalEdge& edge, int count, double* vector), (keys, edge, count, vector))
+M2M_REAL_CLONES(mask_inside, (const std::uint64_t* keys, const LocalEdge& edge, int count, std::uint32_t* mask),
+                (const std::uint64_t* keys, const LocalEdge& edge, int count, std::uint64_t* mask), (keys, edge, count, mask))
+M2M_REAL_CLONES(keep_masked, (const std::uint32_t* mask, int count, float* vector),
+                (const std::uint64_t* mask, int count, double* vector), (mask, count, vector))
 M2M_CLONES(void, invert, (int count, double* values), (count, values))
 M2M_CLONES(void, signed_keys, (const double* values, int count, std::uint64_t* keys), (values, count, keys))
 M2M_CLONES(void, choose, (const std::uint64_t* keys, std::uint64_t least, const double* other, int count, double* chosen),

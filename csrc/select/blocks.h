@@ -90,9 +90,13 @@ void keep_ranked(const std::uint32_t* words, const double* probabilities, int co
 void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, float* vector);
 void keep_between(const LocalEdge& outer, const LocalEdge& inner, int count, double* vector);
 
-// vector = 0 where the key is not inside.
-void keep_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, float* vector);
-void keep_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, double* vector);
+// mask = all bits where the key is inside, none elsewhere
+void mask_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, std::uint32_t* mask);
+void mask_inside(const std::uint64_t* keys, const LocalEdge& edge, int count, std::uint64_t* mask);
+
+// Keeps what the mask has bits for.
+void keep_masked(const std::uint32_t* mask, int count, float* vector);
+void keep_masked(const std::uint64_t* mask, int count, double* vector);
 
 // values = 1 / value (1 where it is not positive)
 void invert(int count, double* values);

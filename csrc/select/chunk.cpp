@@ -258,8 +258,10 @@ template <class Real>
 void SelectChunk<Real>::select(const LocalEdge& edge, std::int64_t start, int count) {
   if (spec_.share == 1) return find_vectors(start, count);
   std::uint64_t keys[kSelectBlock];
+  Key mask[kSelectBlock];
   variances(start, count, keys);
-  for (int n = 0; n < n_experts(); ++n) keep_inside(keys, shifted(edge, start), count, vector(n));
+  mask_inside(keys, shifted(edge, start), count, mask);
+  for (int n = 0; n < n_experts(); ++n) keep_masked(mask, count, vector(n));
 }
 
 // ---- looking for norms and energies ----

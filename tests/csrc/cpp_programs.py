@@ -24,7 +24,7 @@ FUZZED = ["-DM2M_LIBFUZZER", "-Wno-ignored-attributes"]
 #: Where `cuda_runtime_api.h` is found: the emulator, never a toolkit.
 EMULATED = f"-I{HERE / 'emulated_cuda'}"
 MERGE = ["core/isa", "core/merge_cpu"]
-STREAM = [*MERGE, "core/merge_device", "lora/product"]
+STREAM = [*MERGE, "core/merge_device", "core/nonfinite", "lora/product"]
 STREAM += [
     f"stream/{part}" for part in ("executor", "file", "gathered", "lora_factors", "merge_pass", "plan_check")
 ]
