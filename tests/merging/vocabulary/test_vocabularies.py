@@ -215,7 +215,7 @@ def test_tied_models_have_one_table(tmp_path: Path) -> None:
 def test_a_vocabulary_of_another_size_is_refused_and_told_what_to_write(
     tmp_path: Path, chat: list[Path]
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"a row is a token.*write tokenizer_source: base \(or base"):
+    with pytest.raises(CheckpointError, match=r"a row is a token.*write tokenizer_source: base \(or union"):
         merge(recipe(chat), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
