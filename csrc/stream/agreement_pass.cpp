@@ -34,7 +34,7 @@ M2M_INLINE void merge_consensus_body(const ElementWork& work, const AgreementTen
     for (std::size_t n = 0; n < rule.lambdas.size(); ++n) {
       for (int i = 0; i < count; ++i) {
         const double vector = tau(n, i);
-        stakes[i] += std::fabs(vector) >= std::fabs(sums[i] - vector) * rule.lambdas[n];
+        stakes[i] += std::fabs(vector) > std::fabs(sums[i] - vector) * rule.lambdas[n];
       }
     }
     for (int i = 0; i < count; ++i) sums[i] = stakes[i] >= rule.least ? sums[i] : 0.0;

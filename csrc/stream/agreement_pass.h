@@ -10,7 +10,7 @@
 namespace m2m {
 
 enum class Agreement : int {
-  consensus,  // the sum, where at least k experts have a stake in it: |tau_n| >= lambda_n |sum - tau_n|
+  consensus,  // the sum, where at least k experts have a stake in it: |tau_n| > lambda_n |sum - tau_n|
   largest,    // the largest task vector that has the sign of the sum
 };
 

@@ -16,12 +16,15 @@ from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import MERGEABLE, SIZES, TensorInfo
 from m2m.errors import CheckpointError
 from m2m.merging.lora import AdaptedCheckpoint, resolve_terms
-from m2m.merging.lora.additions import AdaptedTensor, Product
+from m2m.merging.lora.additions import AdaptedTensor, Product, StackedProduct
 from m2m.merging.lora.products import Term, formed, read_term, sum_terms_into
 from m2m.merging.vocabulary.gathered import GatheredTensor
 from m2m.ops import accumulation_dtype, weighted_sum_into
 from m2m.scoring.live.mapped import mapped_tensors
 from m2m.support.arrays import Floats
+
+#: What a merged tensor is a sum of.
+_Source = TensorInfo | Product | StackedProduct | AdaptedTensor | GatheredTensor
 
 
 def adapted_sums(
@@ -75,7 +78,8 @@ class AdaptedSum:
         formed = [source for source in terms.dense if isinstance(source, AdaptedTensor)]
         for source in (*terms.added, *formed):
             _check_finite(source)
-        self._products = [source for source in terms.added if isinstance(source, Product)]
+        self._pieces = [*terms.pieces()]  # experts of a mixture are summed one by one
+        self._products = [source for source in self._pieces[0].added if isinstance(source, Product)]
         elements = experts[0].tensors[name].elements
         self.nbytes = sum(product.factor_bytes for product in self._products)
         self.nbytes += 2 * len(formed) * elements * SIZES["F64"]
@@ -92,8 +96,10 @@ class AdaptedSum:
         """
         matrix = torch.tensor([self._row(row) for row in weights.tolist()], dtype=torch.float64)
         if self._products:
-            terms = [self._term(source) for source in self._sources]
-            sum_terms_into(outs, terms, matrix, threads=threads)
+            for at, piece in enumerate(self._pieces):
+                terms = [self._term(source) for source in (*piece.dense, *piece.added)]
+                own = outs if len(self._pieces) == 1 else [out[at : at + 1] for out in outs]
+                sum_terms_into(own, terms, matrix, threads=threads)
             return
         weighted_sum_into(outs, self._tensors(), matrix, threads=threads)
 
@@ -103,7 +109,7 @@ class AdaptedSum:
         row = weights[1:] if on_task_vectors else weights
         return resolve_terms(self._experts, names, [row], on_task_vectors=on_task_vectors).weights[0]
 
-    def _term(self, source: TensorInfo | Product | AdaptedTensor | GatheredTensor) -> Term:
+    def _term(self, source: _Source) -> Term:
         if isinstance(source, AdaptedTensor):
             return formed(source)
         assert not isinstance(source, GatheredTensor)  # rows are gathered in merges alone
@@ -120,7 +126,11 @@ class AdaptedSum:
         return [tensor.to(wide) for tensor in found]
 
 
-def _check_finite(source: TensorInfo | Product | AdaptedTensor) -> None:
+def _check_finite(source: TensorInfo | Product | StackedProduct | AdaptedTensor) -> None:
+    if isinstance(source, StackedProduct):
+        for product in source.products:
+            _check_finite(product)
+        return
     if isinstance(source, AdaptedTensor):
         _check_finite(source.added)
         assert source.magnitudes is not None

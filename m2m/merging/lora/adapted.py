@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.checks import has_token_rows, head_ties, same_bytes
 from m2m.checkpoint.header import TensorInfo
-from m2m.checkpoint.layout import Part
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
 from m2m.merging.lora.additions import Addition, Product, first_rows
 from m2m.merging.lora.base_name import check_base
 from m2m.merging.lora.fused import FusedFactors, fused_factors
 from m2m.merging.lora.layout import is_stored_transposed
-from m2m.merging.lora.module_names import module_parts
+from m2m.merging.lora.module_names import ModuleParts, module_parts
 from m2m.merging.lora.names import match_tensors
 
 if TYPE_CHECKING:
@@ -69,12 +68,12 @@ class AdaptedCheckpoint(Checkpoint):
         return head_ties(self.base)
 
     @cached_property
-    def _parts(self) -> tuple[Part, ...]:
+    def _module(self) -> ModuleParts:
         return module_parts(self.base)
 
     @cached_property
     def _fused(self) -> Mapping[str, FusedFactors]:
-        return fused_factors(self.adapter, self._parts)
+        return fused_factors(self.adapter, self._module)
 
     @cached_property
     def _names(self) -> dict[str, str]:
@@ -87,7 +86,7 @@ class AdaptedCheckpoint(Checkpoint):
         try:
             return tied | match_tensors(rest, self.base.names, self.adapter.file, self.base.path)
         except CheckpointError:
-            names = {part.target: part.stored for part in self._parts if not any(part.start)}
+            names = {part.target: part.stored for part in self._module.parts if not any(part.start)}
             if names.keys() >= set(rest):
                 return tied | {name: names[name] for name in rest}
             raise

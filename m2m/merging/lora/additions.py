@@ -38,26 +38,28 @@ class Product(NamedTuple):
     right: TensorInfo
     #: Whether both are stored with rows and columns exchanged.
     transposed: bool
-    #: Which columns of what is stored are the left factor's: each `every`-th from `first` on. Fused experts
-    #: of a mixture have one factor, in which term k of expert e is column k · every + e.
+    #: Which columns of the adapter's B are this product's: each `every`-th from `first` on. Fused experts of
+    #: a mixture have one B, in which term k of expert e is column k · every + e.
     first: int = 0
     every: int = 1
 
     @property
     def rank(self) -> int:
         """Number of terms r."""
-        return self.right.shape[1 if self.transposed else 0]
+        return (self.left if self.transposed else self.right).shape[0]
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """Read both: [rows, r] and [r, columns]."""
         left, right = read_tensor(self.left), read_tensor(self.right)
-        return (left.T, right.T) if self.transposed else (left[:, self.first :: self.every], right)
+        own = slice(self.first, None, self.every)
+        return (left.T, right[:, own].T) if self.transposed else (left[:, own], right)
 
     def places(self) -> tuple[tuple[TensorInfo, int, int], ...]:
         """Where both lie: from which element on, and elements to the next row and to the next column."""
         left, right = self.left, self.right
         if self.transposed:
-            return (left, 1, left.shape[1]), (right, 1, right.shape[1])
+            start = right._replace(offset=right.offset + self.first * SIZES[right.dtype])
+            return (left, 1, left.shape[1]), (start, self.every, right.shape[1])
         start = left._replace(offset=left.offset + self.first * SIZES[left.dtype])
         return (start, left.shape[1], self.every), (right, right.shape[1], 1)
 
@@ -92,6 +94,31 @@ class Product(NamedTuple):
         return f"Product({self.name!r}, {parts}, {self.transposed}, {self.first}, {self.every})"
 
 
+class StackedProduct(NamedTuple):
+    """What an adapter adds to a tensor that holds the matrices of all experts of a mixture: each its own."""
+
+    #: The tensor it is added to.
+    name: str
+    #: The products of its experts, in order. [E] of [rows, columns]
+    products: tuple[Product, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Safetensors name of the type it is formed in."""
+        return "F64"
+
+    @property
+    def file(self) -> Path:
+        """The file that holds the factors."""
+        return self.products[0].file
+
+    def form(self) -> Tensor:
+        """Form all products: float64 [E, rows, columns]."""
+        import torch
+
+        return torch.stack([product.form() for product in self.products])
+
+
 class AdaptedTensor(NamedTuple):
     """θ_n = round(W + s·X), for methods that need the expert itself; with magnitudes, the rows of DoRA.
 
@@ -109,7 +136,7 @@ class AdaptedTensor(NamedTuple):
     """
 
     base: TensorInfo
-    added: Product | TensorInfo
+    added: Product | StackedProduct | TensorInfo
     scale: float
     dtype: str
     magnitudes: TensorInfo | None = None
@@ -125,7 +152,7 @@ class AdaptedTensor(NamedTuple):
 
         from m2m.ops import weighted_sum_reference
 
-        added = self.added.form() if isinstance(self.added, Product) else read_tensor(self.added)
+        added = read_tensor(self.added) if isinstance(self.added, TensorInfo) else self.added.form()
         terms = [read_tensor(self.base).double(), added.double()]
         if self.magnitudes is None:
             out = getattr(torch, TORCH_NAMES[self.dtype])
@@ -151,8 +178,8 @@ class AdaptedTensor(NamedTuple):
 class Addition(NamedTuple):
     """A term that an adapter adds to a tensor: scale · source."""
 
-    #: A product of factors, or a tensor that is read.
-    source: Product | TensorInfo
+    #: A product of factors, one for each expert of a mixture, or a tensor that is read.
+    source: Product | StackedProduct | TensorInfo
     #: The factor before it.
     scale: float
     #: What rows or columns of the sum are scaled to, if they are (DoRA).

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import TensorInfo
+from m2m.errors import CheckpointError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
-from m2m.merging.lora.additions import AdaptedTensor, Addition, Product
+from m2m.merging.lora.additions import AdaptedTensor, Addition, Product, StackedProduct
 from m2m.merging.vocabulary.gathered import GatheredTensor
 
 
@@ -31,7 +32,10 @@ def expert_tensors(
 
     Returns:
         A tensor that is read, or an adapted one, of each model. [K]
-    """
+
+    Raises:
+        CheckpointError: If an adapter changes experts of a mixture that its base model stores in one tensor.
+    """  # noqa: DOC502 - raised by what is called
     dense = dense or [model.tensors[name] for model, name in zip(models, names, strict=True)]
     if not any(isinstance(model, AdaptedCheckpoint) for model in models):
         return tuple(dense)
@@ -55,8 +59,15 @@ def _on(
 
 
 def _addition(model: Checkpoint, name: str) -> Addition | None:
-    return model.additions.get(name) if isinstance(model, AdaptedCheckpoint) else None
+    addition = model.additions.get(name) if isinstance(model, AdaptedCheckpoint) else None
+    if addition is not None and isinstance(addition.source, StackedProduct):
+        raise CheckpointError(
+            f"{addition.source.file}: adapts {name!r}, in which the base model stores all experts of a "
+            "mixture; this method needs the expert itself: write the adapted model first (passthrough), and "
+            "merge that"
+        )
+    return addition
 
 
-def _dtypes(source: Product | TensorInfo) -> set[str]:
+def _dtypes(source: Product | StackedProduct | TensorInfo) -> set[str]:
     return {source.left.dtype, source.right.dtype} if isinstance(source, Product) else {source.dtype}

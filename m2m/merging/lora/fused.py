@@ -1,7 +1,8 @@
-"""Factors of parameters that are fused in the module and stored apart: the experts of a mixture.
+"""Factors of parameters that are fused in the module: experts of a mixture, stored apart or in one tensor.
 
 PEFT adapts such a parameter [E, out, in] (`target_parameters`) by one A [E·r, in] and one B [out, r·E]:
-expert e has rows e·r to (e+1)·r of A, and of B every E-th column from column e on.
+expert e has rows e·r to (e+1)·r of A, and of B every E-th column from column e on. Modules that say that they
+are transposed (gpt-oss) hold [E, in, out].
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from m2m.checkpoint.header import TensorInfo
 from m2m.checkpoint.layout import Part
 from m2m.errors import CheckpointError
 from m2m.merging.lora.adapter import Adapter, Factors
-from m2m.merging.lora.additions import Addition, Product, first_rows
+from m2m.merging.lora.additions import Addition, Product, StackedProduct, first_rows
+from m2m.merging.lora.module_names import ModuleParts
 
 #: What PEFT puts between a module and its factors where it adapts several parameters of one module.
 _WRAPPED = ".base_layer"
@@ -25,40 +27,47 @@ class FusedFactors:
 
     #: A and B of all experts.
     factors: Factors
-    #: What is stored of the parameter: a matrix of one expert each.
+    #: What is stored of the parameter: matrices of one expert each, or stacks of them.
     parts: Sequence[Part]
     #: Number of experts E.
     experts: int
+    #: Whether they are held as [in, out].
+    transposed: bool
 
     def additions(self, stored: Mapping[str, TensorInfo]) -> dict[str, Addition]:
         """What is added to each stored tensor, by its name."""
         return {part.stored: self._addition(part, stored[part.stored]) for part in self.parts}
 
     def _addition(self, part: Part, stored: TensorInfo) -> Addition:
-        expert, row, _ = part.start
+        first, row, _ = part.start
+        if len(stored.shape) == 2:
+            return Addition(self._product(part, first, row), self.factors.scale)
+        products = [self._product(part, first + at, row) for at in range(part.shape[0])]
+        return Addition(StackedProduct(part.stored, tuple(products)), self.factors.scale)
+
+    def _product(self, part: Part, expert: int, row: int) -> Product:
         rank = self.factors.rank // self.experts
-        left = first_rows(self.factors.b, part.shape[1], row)
-        right = first_rows(self.factors.a, rank, expert * rank)
-        product = Product(part.stored, stored.shape, left, right, False, expert, self.experts)
-        return Addition(product, self.factors.scale)
+        a, b = first_rows(self.factors.a, rank, expert * rank), self.factors.b
+        left, right = (a, b) if self.transposed else (first_rows(b, part.shape[1], row), a)
+        return Product(part.stored, part.shape[1:], left, right, self.transposed, expert, self.experts)
 
 
-def fused_factors(adapter: Adapter, parts: Sequence[Part]) -> dict[str, FusedFactors]:
+def fused_factors(adapter: Adapter, module_parts: ModuleParts) -> dict[str, FusedFactors]:
     """Find the factors of an adapter that are those of fused parameters.
 
     Args:
         adapter: The adapter.
-        parts: What of the base model's stored tensors makes up its module's, in the module's order.
+        module_parts: What of the base model's stored tensors makes up its module's.
 
     Returns:
         Them by the name that the adapter gives their module.
 
     Raises:
-        CheckpointError: If a parameter is not stored as a matrix of outputs and inputs for each expert, or
-            its factors are of other shapes.
+        CheckpointError: If a parameter is not stored as matrices of its experts, or its factors are of other
+            shapes.
     """
     by_parameter: dict[str, list[Part]] = {}
-    for part in parts:
+    for part in module_parts.parts:
         if part.target.endswith(adapter.config.parameters or ("\0",)):
             by_parameter.setdefault(part.target, []).append(part)
     found = {}
@@ -73,7 +82,9 @@ def fused_factors(adapter: Adapter, parts: Sequence[Part]) -> dict[str, FusedFac
                 f"{len(own)} is it known which of the base model's tensors they are; merge it with PEFT first"
             )
         for name, target in zip(names, own, strict=True):
-            found[name] = _fused(adapter, name, by_parameter[target])
+            found[name] = _fused(
+                adapter, name, by_parameter[target], transposed=module in module_parts.transposed
+            )
     return found
 
 
@@ -85,19 +96,22 @@ def _of_parameters(adapter: Adapter) -> list[str]:
     return [name for name in adapter.factors if name.replace(_WRAPPED, "").endswith(holders)]
 
 
-def _fused(adapter: Adapter, name: str, parts: Sequence[Part]) -> FusedFactors:
+def _fused(adapter: Adapter, name: str, parts: Sequence[Part], *, transposed: bool) -> FusedFactors:
     factors = adapter.factors[name]
     got, rank = (factors.b.shape[0], factors.a.shape[1]), adapter.config.rank_of(name)
-    if not all(len(part.shape) == 3 and part.shape[0] == 1 and part.start[2] == 0 for part in parts):
+    whole = len(parts) == 1 and not any(parts[0].start)
+    fits = whole if transposed else all(part.start[-1] == 0 for part in parts)
+    if not fits or any(len(part.shape) != 3 for part in parts):
         raise CheckpointError(
             f"{adapter.file}: {name!r} adapts {parts[0].target!r}, of which the base model does not store a "
-            "matrix [out, in] for each expert; merge it with PEFT first"
+            "matrix for each expert; merge it with PEFT first"
         )
-    experts = 1 + max(part.start[0] for part in parts)
-    wanted = max(part.start[1] + part.shape[1] for part in parts), max(part.shape[2] for part in parts)
+    experts = max(part.start[0] + part.shape[0] for part in parts)
+    held = max(part.start[1] + part.shape[1] for part in parts), max(part.shape[2] for part in parts)
+    wanted = held[::-1] if transposed else held
     if got != wanted or factors.rank != experts * rank:
         raise CheckpointError(
             f"{adapter.file}: {name!r} has B·A of {list(got)} and {factors.rank} rows of A; wanted "
             f"{list(wanted)} and {rank} rows for each of {experts} experts"
         )
-    return FusedFactors(factors, parts, experts)
+    return FusedFactors(factors, parts, experts, transposed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from m2m.checkpoint.checkpoint import read_tensor
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.compiled import lora_sum
-from m2m.merging.lora.additions import AdaptedTensor, Product
+from m2m.merging.lora.additions import AdaptedTensor, Product, StackedProduct
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 Term: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 
 
-def read_term(source: TensorInfo | Product) -> Term:
-    """Read a tensor, or the factors of what an adapter adds."""
+def read_term(source: TensorInfo | Product | StackedProduct) -> Term:
+    """Read a tensor, or the factors of what an adapter adds; of a stack of products, form all."""
     if isinstance(source, TensorInfo):
         return read_tensor(source)
-    return source.factors()
+    return source.factors() if isinstance(source, Product) else source.form()
 
 
 def sum_terms_into(

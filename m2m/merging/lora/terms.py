@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from m2m.checkpoint.checkpoint import Checkpoint, read_tensor
 from m2m.checkpoint.header import TensorInfo
 from m2m.merging.lora.adapted import AdaptedCheckpoint
-from m2m.merging.lora.additions import AdaptedTensor, Addition, Product
+from m2m.merging.lora.additions import AdaptedTensor, Addition, Product, StackedProduct, first_rows
 from m2m.merging.methods.weighted import input_weights
 from m2m.merging.vocabulary.gathered import GatheredTensor
 
@@ -26,9 +26,29 @@ class Terms(NamedTuple):
     #: Tensors of whole models, each once, and those whose rows an adapter scales (DoRA). [D]
     dense: tuple[_Dense, ...]
     #: What adapters add, expert by expert. [K]
-    added: tuple[TensorInfo | Product, ...]
+    added: tuple[TensorInfo | Product | StackedProduct, ...]
     #: A row a candidate. [M, D + K]
     weights: tuple[tuple[float, ...], ...]
+
+    def pieces(self) -> Iterator[Terms]:
+        """Itself; of a tensor that holds all experts of a mixture the terms of each [1, rows, columns]."""
+        stacks = [len(source.products) for source in self.added if isinstance(source, StackedProduct)]
+        if not stacks:
+            yield self
+            return
+        for at in range(stacks[0]):
+            dense = tuple(_row(source, at) for source in self.dense)
+            added = tuple(
+                source.products[at] if isinstance(source, StackedProduct) else _row(source, at)
+                for source in self.added
+            )
+            yield Terms(dense, added, self.weights)
+
+
+def _row(source: Any, at: int) -> Any:
+    # No rows of what is stored so are scaled (DoRA) or gathered, and no matrix alone is added to it.
+    assert isinstance(source, TensorInfo)
+    return first_rows(source, 1, at)
 
 
 class _Point(NamedTuple):

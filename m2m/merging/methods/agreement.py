@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Consensus(Elementwise):
     """θ₀ + λ·Στ where at least k experts have a stake in the sum, θ₀ elsewhere.
 
-    Contract, float64, n ascending from 0.0: S = Σ τ_n; expert n has a stake in an element if |τ_n| ≥
+    Contract, float64, n ascending from 0.0: S = Σ τ_n; expert n has a stake in an element if |τ_n| >
     fl(|S − τ_n|·tall_lambda_n), its TALL mask; the change is S where at least k do, 0 elsewhere; times λ.
     """
 
@@ -56,7 +56,7 @@ class Consensus(Elementwise):
         total = ascending_sum(vectors)
         stakes = torch.zeros_like(total)
         for vector, tall in zip(vectors, settings.numbers("tall_lambda"), strict=True):
-            stakes = stakes + (vector.abs() >= (total - vector).abs() * tall)
+            stakes = stakes + (vector.abs() > (total - vector).abs() * tall)
         change = torch.where(stakes >= settings.number("k"), total, 0.0)
         return add_to_base(inputs.base, change * settings.number("lambda"), out_dtype)
 

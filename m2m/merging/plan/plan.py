@@ -156,12 +156,12 @@ def build_plan(
     for number, shard in enumerate(outputs[0].layout.shards):
         offsets = [output.layout.shards[number].offsets for output in outputs]
         for name in shard.offsets:
-            tensor = by_name[name]
-            places = tuple([(number, each[name]) for each in offsets])
-            tensors.append(_planned(tensor, places, blocks))
-            if tensor.tail is not None:
-                behind = tuple((shard, offset + tensor.entry.nbytes) for shard, offset in places)
-                tensors.append(_planned(tensor.tail, behind, blocks))
+            rows: WantedTensor | None = by_name[name]
+            behind = 0
+            while rows is not None:
+                places = tuple([(number, each[name] + behind) for each in offsets])
+                tensors.append(_planned(rows, places, blocks))
+                behind, rows = behind + rows.entry.nbytes, rows.tail
     opened = opened_files(models) | identify(side_files)
     return MergePlan(
         opened, outputs, tuple(tensors), tuple(blocks), method, about_inputs, doubts, config or {}

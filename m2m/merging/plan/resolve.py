@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 from m2m.checkpoint.aligned import align
 from m2m.checkpoint.buffers import is_buffer
@@ -13,7 +14,7 @@ from m2m.checkpoint.writer import Entry
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.experts import expert_tensors
-from m2m.merging.lora.terms import resolve_terms
+from m2m.merging.lora.terms import Terms, resolve_terms
 from m2m.merging.methods.parameters import LARGEST, Settings
 from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum, input_weights
@@ -116,8 +117,7 @@ def from_recipe(
         elif sources[0].dtype not in MERGEABLE:
             wanted.append(_copied(output.name, sources))
         elif resolver is not None:
-            terms, block = resolver.terms(inputs, output, sources)
-            wanted.append(WantedTensor(entry, terms, block, origin=origin))
+            wanted.append(resolver.wanted(entry, inputs, output, sources, origin))
         else:
             settings = _settings(recipe, output, candidates)
             own = _stored(inputs, output)
@@ -270,16 +270,18 @@ class _Weights:
         self._rows: dict[int, WeightBlock] = {}
         self._blocks: dict[int, WeightBlock] = {}
 
-    def terms(
+    def wanted(
         self,
+        entry: Entry,
         inputs: Sequence[Checkpoint],
         output: OutputTensor,
         sources: tuple[TensorInfo | GatheredTensor, ...],
-    ) -> tuple[tuple[TensorSource, ...], WeightBlock]:
+        origin: int | None,
+    ) -> WantedTensor:
         number = output.slice_index
         known = self._blocks.get(number)
         if known is not None:
-            return sources, known
+            return WantedTensor(entry, sources, known, origin=origin)
         with_base = self._recipe.slices[number].base is not None
         on_task_vectors = self._rule.on_task_vectors(with_base=with_base)
         rows = self._rows.get(number) or point_weights(self._recipe, self._rule, output, self._candidates)
@@ -288,11 +290,23 @@ class _Weights:
             self._rows[number] = rows
         if any(isinstance(model, AdaptedCheckpoint) for model in inputs):
             terms = resolve_terms(inputs, output.inputs, rows, on_task_vectors=on_task_vectors, dense=sources)
-            return (*terms.dense, *terms.added), terms.weights
+            return _of_pieces(entry, terms, origin)
         block = tuple(tuple(input_weights(row, on_task_vectors=on_task_vectors)) for row in rows)
         if constant:
             self._blocks[number] = block
-        return sources, block
+        return WantedTensor(entry, sources, block, origin=origin)
+
+
+def _of_pieces(entry: Entry, terms: Terms, origin: int | None) -> WantedTensor:
+    # Experts of a mixture that are stored in one tensor are merged one behind the other.
+    pieces = [*terms.pieces()]
+    shape = entry.shape if len(pieces) == 1 else (1, *entry.shape[1:])
+    wanted: WantedTensor | None = None
+    for piece in reversed(pieces):
+        sources = cast("tuple[TensorSource, ...]", (*piece.dense, *piece.added))
+        wanted = WantedTensor(entry._replace(shape=shape), sources, piece.weights, origin=origin, tail=wanted)
+    assert wanted is not None
+    return wanted
 
 
 def point_weights(

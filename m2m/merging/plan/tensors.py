@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.checkpoint.writer import Entry
-from m2m.merging.lora.additions import AdaptedTensor, Product
+from m2m.merging.lora.additions import AdaptedTensor, Product, StackedProduct
 from m2m.merging.methods.parameters import Settings
 from m2m.merging.vocabulary.gathered import RUN_NUMBERS, TERM_NUMBERS, GatheredTensor, RowMap
 
@@ -55,7 +55,7 @@ class WantedTensor(NamedTuple):
         """The tensor as it is written, the tail with it."""
         if self.tail is None:
             return self.entry
-        rows = self.entry.shape[0] + self.tail.entry.shape[0]
+        rows = self.entry.shape[0] + self.tail.whole.shape[0]
         return self.entry._replace(shape=(rows, *self.entry.shape[1:]))
 
 
@@ -170,6 +170,7 @@ class PlanNumbers:
             return _GATHERED, self._add_gathered(source), _DTYPE_NUMBERS[source.dtype]
         lengths = source.magnitudes
         place = (0, 0, 0) if lengths is None else self._place(lengths)
+        assert not isinstance(source.added, StackedProduct)  # those are planned one by one
         self.adapted.extend((*self._place(source.base), *self._place(source.added), *place))
         self.adapted.extend((lengths is not None, source.by_column))
         self.scales.append(source.scale)

@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,6 +17,8 @@ from m2m.checkpoint import Checkpoint
 from m2m.errors import CheckpointError
 from m2m.merging import merge
 from m2m.merging.lora import AdaptedCheckpoint, Adapter, lora_gram
+from m2m.merging.lora.terms import merge_adapted
+from m2m.scoring.adapted_sums import adapted_sums
 from m2m.testing.tolerance import gamma
 
 peft = pytest.importorskip("peft", reason="PEFT is not installed")
@@ -37,6 +40,12 @@ def tiny(kind: str, **more: Any) -> Any:
     elif kind == "moe":
         experts = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 12, "head_dim": 4}
         config = transformers.Qwen3MoeConfig(**SIZES, **HEADS, **experts, decoder_sparse_step=1)
+    elif kind == "gpt_oss":  # stores [experts, in, out], square in down_proj as the published one
+        sizes = {**SIZES, "intermediate_size": 16, "num_local_experts": 3, "num_experts_per_tok": 2}
+        config = transformers.GptOssConfig(**sizes, **HEADS, head_dim=4)
+    elif kind == "llama4":
+        experts = {"num_local_experts": 3, "intermediate_size_mlp": 24, "interleave_moe_layer_step": 1}
+        config = transformers.Llama4TextConfig(**SIZES, **HEADS, **experts, head_dim=4)
     else:
         config = {"llama": transformers.LlamaConfig, "qwen2": transformers.Qwen2Config}[kind](
             **SIZES, **HEADS, **more
@@ -98,6 +107,9 @@ def assert_same_weights(folder: Path, wanted: Any) -> Any:
                 "target_parameters": ["experts.gate_up_proj", "experts.down_proj"],
             },
         ),
+        ("gpt_oss", {"target_modules": ["q_proj"], "target_parameters": ["experts.down_proj"]}),
+        ("gpt_oss", {"target_parameters": ["experts.gate_up_proj", "experts.down_proj"]}),
+        ("llama4", {"target_parameters": ["experts.gate_up_proj", "experts.down_proj"]}),
         ("gpt2", {"target_modules": ["attn.c_proj", "lm_head"]}),
         ("qwen2", {"target_modules": ["q_proj", "embed_tokens"], "tie": True}),
         ("qwen2", {"target_modules": ["q_proj", "lm_head"], "tie": True}),
@@ -237,3 +249,49 @@ def test_fused_experts_stream_the_bits_of_their_definition(tmp_path: Path) -> No
         assert torch.equal(out.read(name), expert.read(name)), name
     with pytest.raises(CheckpointError, match="adapts fused parameters"):
         lora_gram([expert.adapter])
+
+
+EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]
+
+
+def two_adapters(folder: Path) -> list[dict[str, Any]]:
+    """Two adapters of the experts that gpt-oss stores in one tensor, and the entries of a recipe of both."""
+    for seed, name in enumerate(("a", "b")):
+        adapt(tiny("gpt_oss"), folder, seed, target_modules=["q_proj"], target_parameters=EXPERTS)
+        (folder / "lora").rename(folder / name)
+    return [{"model": str(folder / name), "parameters": {"weight": 0.3}} for name in "ab"]
+
+
+@pytest.mark.parametrize("chunk", ["64KiB", "64MiB"])
+def test_experts_stored_in_one_tensor_merge_as_their_definition(tmp_path: Path, chunk: str) -> None:
+    models = two_adapters(tmp_path)
+    base = Checkpoint(tmp_path / "base")
+    recipe = {"merge_method": "task_arithmetic", "base_model": str(base.path), "models": models}
+    merge(recipe, tmp_path / "out", memory=chunk, dtype="float32")
+    got = Checkpoint(tmp_path / "out").state()
+    experts = [(AdaptedCheckpoint(base, Adapter(tmp_path / name)), 0.3) for name in "ab"]
+    assert any("experts" in name for name in experts[0][0].additions)
+    for name, tensor in got.items():
+        assert torch.equal(tensor, merge_adapted(experts, name, base=base, out_dtype=torch.float32)), name
+
+
+def test_experts_stored_in_one_tensor_are_scored_with_the_bits_of_a_merge(tmp_path: Path) -> None:
+    models = two_adapters(tmp_path)
+    base = Checkpoint(tmp_path / "base")
+    merge({"merge_method": "linear", "base_model": str(base.path), "models": models,
+           "parameters": {"normalize": False}}, tmp_path / "out")  # fmt: skip
+    sums = adapted_sums(base, [AdaptedCheckpoint(base, Adapter(tmp_path / name)) for name in "ab"])
+    for name, wanted in Checkpoint(tmp_path / "out").state().items():
+        out = torch.empty_like(wanted)
+        sums[name].write([out], np.array([[0.3, 0.3]]), 2)
+        assert torch.equal(out, wanted), name
+
+
+def test_methods_that_need_the_expert_say_how_to_get_it(tmp_path: Path) -> None:
+    models = two_adapters(tmp_path)
+    recipe = {"merge_method": "ties", "base_model": str(tmp_path / "base"), "models": models}
+    with pytest.raises(
+        CheckpointError, match=r"write the adapted model first \(passthrough\), and merge that"
+    ):
+        merge(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -30,15 +30,32 @@ def test_consensus_by_hand() -> None:
     a, b, c = (
         torch.tensor(row) for row in ([8.0, 3.0, 1.0, 2.0], [0.5, 2.0, -1.0, -1.0], [0.5, 0.0, 0.0, -1.0])
     )
-    # Sums 9, 5, 0, 0. Stakes: a; a and b; a and b (1 ≥ 1/2); all (2 ≥ 1, 1 ≥ 1/2).
+    # Sums 9, 5, 0, 0. Stakes: a; a and b; a and b (1 > 1/2); all (2 > 1, 1 > 1/2).
     three = [a, b, c]
     assert run("consensus", three, base, tall_lambda=0.5).tolist() == [0.0, 5.0, 0.0, 0.0]
     assert run("consensus", three, base, tall_lambda=0.5, k=1).tolist() == [9.0, 5.0, 0.0, 0.0]
     assert run("consensus", three, base, tall_lambda=0.5, k=3).tolist() == [0.0] * 4
-    # a's own factor: 3 ≥ |5 − 3|·1.5 still, 8 ≥ |9 − 8|·9 no more.
-    assert run("consensus", three, base, tall_lambda=[1.5, 0.5, 0.5]).tolist() == [0.0, 5.0, 0.0, 0.0]
+    # a's own factor: 3 > |5 − 3|·1.25 still, but not 3 > |5 − 3|·1.5, nor 8 > |9 − 8|·9.
+    assert run("consensus", three, base, tall_lambda=[1.25, 0.5, 0.5]).tolist() == [0.0, 5.0, 0.0, 0.0]
+    assert run("consensus", three, base, tall_lambda=[1.5, 0.5, 0.5]).tolist() == [0.0] * 4
     assert run("consensus", three, base, tall_lambda=[9, 0.5, 0.5], k=1).tolist() == [0.0, 5.0, 0.0, 0.0]
     assert run("consensus", three, base, tall_lambda=0.5, **{"lambda": 0.5}).tolist() == [0.0, 2.5, 0.0, 0.0]
+
+
+@given(SEEDS, st.integers(2, 5), st.sampled_from([0.2, 0.25, 0.5, 1.0]), st.integers(1, 3))
+def test_consensus_is_what_masks_of_whole_models_keep(seed: int, count: int, tall: float, k: int) -> None:
+    """The definition as the authors write it: distances of models, a vote, the sum of task vectors masked.
+
+    Small whole numbers make every distance exact, and ties common.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.randint(-8, 8, (200,), generator=generator).double()
+    models = base + torch.randint(-4, 5, (count, 200), generator=generator).double()
+    summed = base + (models - base).sum(0)
+    votes = sum(((base - model).abs() > (summed - model).abs() * tall).int() for model in models)
+    wanted = torch.where(votes >= k, summed, base)
+    assert torch.equal(run("consensus", [*models], base, tall_lambda=tall, k=min(k, count)),
+                       wanted if k <= count else torch.where(votes >= count, summed, base))  # fmt: skip
 
 
 def test_emr_unified_by_hand() -> None:
