@@ -22,8 +22,7 @@ from m2m.support.doors import read_json, read_toml
 from m2m.support.options import key_names, read_options
 from m2m.support.outputs import RUN_MARK
 from m2m.support.schema import check_keys
-from m2m.training.lora_options import LoraOptions
-from m2m.training.recipe import TrainRecipe
+from m2m.training.recipe import LoraOptions, TrainRecipe
 
 
 @dataclass(frozen=True)

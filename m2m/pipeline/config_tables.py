@@ -11,8 +11,8 @@ from typing import Any
 
 from m2m.pipeline.config import RunOptions, TrainerOptions
 from m2m.pipeline.mix_options import MixOptions
-from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.judged_options import JudgedOptions
+from m2m.scoring.tasks.task_options import HarnessOptions
 from m2m.setups import language_options
 from m2m.setups.byte_gpt_options import BaseText, Pretraining, Shape
 from m2m.setups.huggingface_options import HuggingFaceOptions
@@ -21,8 +21,7 @@ from m2m.setups.rows.answers import AnswerRule
 from m2m.setups.text import TextSource
 from m2m.setups.vision import VisionOptions
 from m2m.support.options import Key, default_in_words, json_schema_of, keys_of, table_schema, type_in_words
-from m2m.training.lora_options import LoraOptions
-from m2m.training.recipe import TrainRecipe
+from m2m.training.recipe import LoraOptions, TrainRecipe
 
 
 @dataclass(frozen=True)

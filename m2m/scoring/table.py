@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,43 +15,17 @@ import numpy as np
 
 from m2m.errors import InputError
 from m2m.mixture import MergingWeights
+from m2m.scoring.table_file import TableFile
 from m2m.support.arrays import Floats
 from m2m.support.csv_tables import write_frame
-from m2m.support.doors import reading, require_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Says that a file is a score table, and of which layout.
-APPLICATION_ID, LAYOUT = 0x6D326D73, 1
-#: Seconds that a process waits for another one's write.
-PATIENCE = 60.0
 #: Where a scored model comes from.
 ORIGINS = ("base", "merged", "trained")
 #: Before the origin of a model that another one has taken the place of.
 REPLACED = "replaced "
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS scores (
-  key TEXT NOT NULL,               -- content key of the model
-  candidate TEXT NOT NULL,         -- label for people
-  members TEXT NOT NULL,           -- JSON list of dataset names
-  weights TEXT NOT NULL,           -- JSON object, dataset name to weight
-  origin TEXT NOT NULL,            -- base, merged or trained; `replaced merged` and so on
-  seed INTEGER,                    -- training seed of a trained model
-  task TEXT NOT NULL,
-  split TEXT NOT NULL,
-  version TEXT NOT NULL,           -- content hash of the task
-  metric TEXT NOT NULL,
-  higher_is_better INTEGER NOT NULL,
-  value REAL NOT NULL,             -- mean of the examples' values
-  count INTEGER NOT NULL,          -- number of examples
-  examples BLOB NOT NULL,          -- zlib of the values, little-endian
-  precision INTEGER NOT NULL,      -- bytes a value: 4 where that loses nothing, else 8
-  created TEXT NOT NULL,           -- UTC, ISO 8601
-  PRIMARY KEY (key, task, split, version, metric)
-)
-"""
 
 _TEXTS = ("key", "candidate", "origin", "task", "split", "version", "metric", "created")
 #: What `add` makes sure of in every row, as SQL that is 1 where it holds.
@@ -68,17 +41,6 @@ AND typeof(members) = 'text' AND CASE WHEN json_valid(members) THEN json_type(me
 AND typeof(weights) = 'text' AND CASE WHEN json_valid(weights) THEN json_type(weights) = 'object'
   AND NOT EXISTS (SELECT 1 FROM json_each(weights) WHERE type NOT IN ('real', 'integer')) END
 """
-#: SQLite's codes for what is wrong with the system, not with the file.
-_SYSTEM = {
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_NOLFS,
-}  # fmt: skip
-#: What it says when we use it wrongly.
-_OUR_FAULT = {
-    sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_INTERRUPT
-}  # fmt: skip
-
 #: What a column may hold.
 Value = str | int | float | None
 
@@ -147,16 +109,8 @@ class ScoreTable:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        if not path.parent.is_dir():
-            raise InputError(f"cannot make the score table {path}: there is no folder {path.parent}")
-        require_file(path, "a score table")
         self._alike: dict[tuple[str, ...], tuple[int, bool]] = {}
-        try:
-            self._connect(path, self._open)
-        except InputError:
-            if not (read_only and _is_at_rest(path)):
-                raise
-            self._connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", self._check_layout)
+        self._file = TableFile(path, read_only=read_only)
 
     def __enter__(self) -> ScoreTable:
         return self
@@ -166,7 +120,7 @@ class ScoreTable:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
 
     def add(
         self,
@@ -217,15 +171,15 @@ class ScoreTable:
             self._check_alike(where, (task, split, version, metric), (len(values), metrics[metric]))
             rows.append((*who, *what, metric, metrics[metric], mean, len(values), blob, precision, now))
         marks = ", ".join("?" * len(rows[0]))
-        with self._using(), _transaction(self._connection):
-            self._connection.executemany(f"INSERT OR IGNORE INTO scores VALUES ({marks})", rows)
+        with self._file.changed() as connection:
+            connection.executemany(f"INSERT OR IGNORE INTO scores VALUES ({marks})", rows)
 
     def _check_alike(self, where: str, what: tuple[str, ...], got: tuple[int, bool]) -> None:
         # Models are compared example by example: a version of a task has one list of them, and one direction.
         if what not in self._alike:
             query = "SELECT count, higher_is_better FROM scores WHERE task = ? AND split = ? AND version = ? "
-            with self._using():
-                found = self._connection.execute(f"{query} AND metric = ? LIMIT 1", what).fetchone()
+            with self._file.asked() as connection:
+                found = connection.execute(f"{query} AND metric = ? LIMIT 1", what).fetchone()
             self._alike[what] = (found[0], bool(found[1])) if found else got
         (count, better), (own, own_better) = self._alike[what], got
         if count != own:
@@ -239,13 +193,13 @@ class ScoreTable:
     def has(self, key: str, task: str, split: str, version: str) -> bool:
         """Whether the model of a content key has scores on a task's split, in the task's version."""
         query = "SELECT 1 FROM scores WHERE key = ? AND task = ? AND split = ? AND version = ? LIMIT 1"
-        with self._using():
-            return self._connection.execute(query, (key, task, split, version)).fetchone() is not None
+        with self._file.asked() as connection:
+            return connection.execute(query, (key, task, split, version)).fetchone() is not None
 
     def versions(self) -> set[str]:
         """Return the versions of tasks that there are scores of."""
-        with self._using():
-            return {row["version"] for row in self._connection.execute("SELECT DISTINCT version FROM scores")}
+        with self._file.asked() as connection:
+            return {row["version"] for row in connection.execute("SELECT DISTINCT version FROM scores")}
 
     def take_over(self, before: str, version: str) -> None:
         """Let the scores of an earlier version of the tasks, which are the same, be this version's.
@@ -254,10 +208,8 @@ class ScoreTable:
             before: The earlier version.
             version: This one; scores that it has already stay.
         """
-        with self._using(), _transaction(self._connection):
-            self._connection.execute(
-                "UPDATE OR IGNORE scores SET version = ? WHERE version = ?", (version, before)
-            )
+        with self._file.changed() as connection:
+            connection.execute("UPDATE OR IGNORE scores SET version = ? WHERE version = ?", (version, before))
 
     def set_aside(
         self, origin: str, versions: Collection[str], current: Mapping[tuple[str, int | None], str]
@@ -272,8 +224,8 @@ class ScoreTable:
             current: Content key of the current model by candidate and training seed.
         """
         query = "SELECT DISTINCT key, candidate, seed, version, origin FROM scores WHERE origin IN (?, ?)"
-        with self._using():
-            found = self._connection.execute(query, (origin, REPLACED + origin)).fetchall()
+        with self._file.asked() as connection:
+            found = connection.execute(query, (origin, REPLACED + origin)).fetchall()
         changes = []
         for row in found:
             key = current.get((row["candidate"], row["seed"]))
@@ -283,8 +235,8 @@ class ScoreTable:
                 changes.append((wanted, row["key"], row["version"], row["candidate"]))
         if changes:
             change = "UPDATE scores SET origin = ? WHERE key = ? AND version = ? AND candidate = ?"
-            with self._using(), _transaction(self._connection):
-                self._connection.executemany(change, changes)
+            with self._file.changed() as connection:
+                connection.executemany(change, changes)
 
     def rows(self, **equal: Value) -> list[ScoreRow]:
         """Read rows.
@@ -295,8 +247,8 @@ class ScoreTable:
         Returns:
             The rows by origin, seed, task, split, metric, then fewer datasets, then dataset order.
         """
-        with self._using():
-            return [_row(found) for found in self._select("*", equal)]
+        with self._file.asked() as connection:
+            return [_row(found) for found in self._select(connection, "*", equal)]
 
     def distinct(self, column: str, **equal: Value) -> list[Value]:
         """List what a column holds, without reading the rows.
@@ -315,37 +267,37 @@ class ScoreTable:
             raise InputError(f"{self.path}: no column {column!r}")
         where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
         query = f"SELECT DISTINCT {column} FROM scores WHERE {where} ORDER BY {column}"
-        with self._using():
-            return [row[0] for row in self._connection.execute(query, tuple(equal.values()))]
+        with self._file.asked() as connection:
+            return [row[0] for row in connection.execute(query, tuple(equal.values()))]
 
     def headline(self, **equal: Value) -> str | None:
         """Return the metric that decides unless another is asked for: a task's first; None without rows."""
         where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
         query = f"SELECT metric FROM scores WHERE {where} ORDER BY rowid LIMIT 1"
-        with self._using():
-            found = self._connection.execute(query, tuple(equal.values())).fetchone()
+        with self._file.asked() as connection:
+            found = connection.execute(query, tuple(equal.values())).fetchone()
         return None if found is None else str(found[0])
 
     def written(self, start: int) -> list[dict[str, Value]]:
         """Read rows in the order in which they were written, from a place on, as `frame()` has them."""
         query = f"SELECT {', '.join(_TOLD)} FROM scores ORDER BY rowid LIMIT -1 OFFSET ?"
-        with self._using():
-            return [dict(row) for row in self._connection.execute(query, (start,)).fetchall()]
+        with self._file.asked() as connection:
+            return [dict(row) for row in connection.execute(query, (start,)).fetchall()]
 
     def order(self, **equal: Value) -> dict[str, int]:
         """Return the place of each candidate among those that were written, by when its first row was."""
         where = " AND ".join(f"{name} IS ?" for name in equal) or "1"
         query = f"SELECT candidate FROM scores WHERE {where} GROUP BY candidate ORDER BY min(rowid)"
-        with self._using():
-            found = self._connection.execute(query, tuple(equal.values())).fetchall()
+        with self._file.asked() as connection:
+            found = connection.execute(query, tuple(equal.values())).fetchall()
         return {str(row[0]): place for place, row in enumerate(found)}
 
     def frame(self, **equal: Value) -> pd.DataFrame:
         """Read rows as a data frame: `ScoreRow` without examples' values; `members` and `weights` as JSON."""
         import pandas as pd
 
-        with self._using():
-            records = [tuple(found) for found in self._select(", ".join(_TOLD), equal)]
+        with self._file.asked() as connection:
+            records = [tuple(found) for found in self._select(connection, ", ".join(_TOLD), equal)]
         frame = pd.DataFrame.from_records(records, columns=_TOLD)
         return frame.astype({"seed": "Int64", "higher_is_better": bool})
 
@@ -353,64 +305,10 @@ class ScoreTable:
         """Write `frame()` as CSV; the file appears whole or not at all, in place of what is there."""
         write_frame(path, self.frame())
 
-    def _connect(self, place: Path | str, begin: Callable[[], None]) -> None:
-        with self._using():
-            address = isinstance(place, str)
-            self._connection = sqlite3.connect(place, PATIENCE, isolation_level=None, uri=address)
-        self._connection.row_factory = sqlite3.Row
-        try:
-            with self._using():
-                begin()
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self) -> None:
-        with _transaction(self._connection):
-            if not self._pragma("application_id") and not self._pragma("schema_version"):
-                self._connection.execute(SCHEMA)
-                self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                self._connection.execute(f"PRAGMA user_version = {LAYOUT}")
-            self._check_layout()
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        # A killed process loses nothing; a power cut may take the last scores, which are made again. Waiting
-        # for the disk after each score would take longer than scoring small models.
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-
-    def _check_layout(self) -> None:
-        found = (self._pragma("application_id"), self._pragma("user_version"))
-        if found != (APPLICATION_ID, LAYOUT):
-            raise InputError(
-                f"{self.path} is not a score table of this m2m: its SQLite application id and layout are "
-                f"{found}, wanted {(APPLICATION_ID, LAYOUT)}"
-            )
-        [kind] = self._connection.execute(
-            "SELECT type FROM sqlite_master WHERE name = 'scores'"
-        ).fetchone() or [""]
-        with closing(sqlite3.connect(":memory:")) as ours:
-            ours.execute(SCHEMA)
-            if kind != "table" or _columns(self._connection) != _columns(ours):
-                raise InputError(f"{self.path} is not a score table of this m2m: it has other columns")
-
-    @contextmanager
-    def _using(self) -> Iterator[None]:
-        # What SQLite says about the file is the file's fault; what it says about the system is not.
-        try:
-            with reading("a score table", self.path):
-                yield
-        except InputError as error:
-            cause = error.__cause__
-            code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-            if isinstance(cause, sqlite3.Error) and code in _OUR_FAULT:
-                raise cause from None
-            if code in _SYSTEM:
-                raise InputError(f"{self.path}: the system does not read or write it: {cause}") from cause
-            raise
-
-    def _check_rows(self, where: str, values: tuple[Value, ...]) -> None:
+    def _check_rows(self, connection: sqlite3.Connection, where: str, values: tuple[Value, ...]) -> None:
         # SQLite keeps any type in any column; what is read is held to what `add` writes.
         query = f"SELECT rowid, candidate, task FROM scores WHERE ({where}) AND ({_SOUND}) IS NOT 1 LIMIT 1"
-        damaged = self._connection.execute(query, values).fetchone()
+        damaged = connection.execute(query, values).fetchone()
         if damaged is not None:
             number, candidate, task = damaged
             raise InputError(
@@ -418,37 +316,18 @@ class ScoreTable:
                 "writes; delete the row and score that candidate again"
             )
 
-    def _pragma(self, name: str) -> int:
-        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-    def _select(self, columns: str, equal: Mapping[str, Value]) -> list[sqlite3.Row]:
-        known = [name for name, _ in _columns(self._connection)]
+    def _select(
+        self, connection: sqlite3.Connection, columns: str, equal: Mapping[str, Value]
+    ) -> list[sqlite3.Row]:
+        known = self._file.columns
         unknown = sorted(set(equal) - set(known))
         if unknown:
             raise InputError(f"{self.path}: no columns {unknown}; there are {known}")
         where = " AND ".join(f"{column} IS ?" for column in equal) or "1"
         order = "origin, seed, task, split, metric, json_array_length(members), weights DESC, key"
-        self._check_rows(where, tuple(equal.values()))
+        self._check_rows(connection, where, tuple(equal.values()))
         query = f"SELECT {columns} FROM scores WHERE {where} ORDER BY {order}"
-        return self._connection.execute(query, tuple(equal.values())).fetchall()
-
-
-def _is_at_rest(path: Path) -> bool:
-    # Nobody writes it, and all that was written is in the file itself.
-    beside = path.with_name(f"{path.name}-wal")
-    return path.exists() and not (beside.exists() and beside.stat().st_size)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # on a full disk SQLite rolls back by itself
-            connection.execute("ROLLBACK")
-        raise
+        return connection.execute(query, tuple(equal.values())).fetchall()
 
 
 def _packed(values: Floats) -> tuple[bytes, int]:
@@ -456,11 +335,6 @@ def _packed(values: Floats) -> tuple[bytes, int]:
         single = values.astype("<f4")
     stored = single if np.array_equal(single, values) else values.astype("<f8")
     return zlib.compress(stored.tobytes()), stored.itemsize
-
-
-def _columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    # Names and declared types.
-    return [(row[1], row[2]) for row in connection.execute("PRAGMA table_info(scores)")]
 
 
 def _unpacked(found: sqlite3.Row) -> Floats:

@@ -23,7 +23,7 @@ from m2m.errors import ConfigError
 from m2m.merging.lora.config import NAME
 from m2m.merging.lora.products import add_scaled
 from m2m.support.schema import closest
-from m2m.training.lora_options import LoraOptions
+from m2m.training.recipe import LoraOptions
 
 #: Where PEFT's names of an adapter's tensors begin.
 _PREFIX = "base_model.model."

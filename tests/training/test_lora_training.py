@@ -17,7 +17,7 @@ from m2m.mixture import Mixture, all_subsets
 from m2m.scoring import model_state
 from m2m.training import Trained, TrainRecipe, train
 from m2m.training.lora import save_adapter
-from m2m.training.lora_options import LoraOptions
+from m2m.training.recipe import LoraOptions
 
 pytest.importorskip("peft", reason="needs the extra `lora`")
 

@@ -17,12 +17,12 @@ from m2m.scoring.tasks.generation import (
     users_judge,
 )
 from m2m.scoring.tasks.halves import halves, some
-from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.inputs import Tokens, json_lines, text_of
 from m2m.scoring.tasks.judged_options import OF_FILES, JudgedOptions
 from m2m.scoring.tasks.likelihood import MultipleChoiceScorer, read_questions
 from m2m.scoring.tasks.load import check_python
 from m2m.scoring.tasks.scorer import Scorer, SomeExamples
+from m2m.scoring.tasks.task_options import HarnessOptions
 from m2m.setups.protocol import Split
 from m2m.setups.rows.items import Item
 from m2m.support.content_keys import content_key

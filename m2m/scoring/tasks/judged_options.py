@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m2m.errors import ConfigError
-from m2m.scoring.tasks.harness_options import HarnessOptions
-from m2m.scoring.tasks.task_options import MAX_NEW_TOKENS, STOP
+from m2m.scoring.tasks.task_options import MAX_NEW_TOKENS, STOP, HarnessOptions
 from m2m.support.checked import Positive
 from m2m.support.options import key_names, read_options
 from m2m.support.schema import check_keys, did_you_mean

@@ -17,10 +17,9 @@ from torch import nn
 
 from m2m.checkpoint.hugging_face import nobody_to_ask
 from m2m.errors import ConfigError
-from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.inputs import PREDICT_TEXT, Tokens, require_head
 from m2m.scoring.tasks.scorer import Scores, same_draws, scoring, whole_of
-from m2m.scoring.tasks.task_options import number_of
+from m2m.scoring.tasks.task_options import HarnessOptions, number_of
 from m2m.setups.rows.items import Item
 from m2m.support.doors import reading
 

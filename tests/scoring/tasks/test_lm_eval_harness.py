@@ -15,8 +15,8 @@ from m2m.errors import ConfigError
 from m2m.scoring import score_resident
 from m2m.scoring.live.huggingface import HuggingFaceFolder
 from m2m.scoring.tasks import ByteTokens, MultipleChoiceScorer
-from m2m.scoring.tasks.harness_options import HarnessOptions
 from m2m.scoring.tasks.lm_eval_harness import HarnessScorer, load_harness_tasks
+from m2m.scoring.tasks.task_options import HarnessOptions
 
 lm_eval = pytest.importorskip("lm_eval", reason="needs the extra `lm-eval`")
 # The harness and what it imports warn about themselves.
