@@ -4,7 +4,8 @@
 
 All three read the base model and every expert once, warm in the page cache, with the same threads, in this
 process, in turn. *look* is what `m2m-analysis orthogonality` does with files; *merge* is
-`task_arithmetic`, which also writes one model; *read* is plain read() of 8 MiB in as many threads.
+`task_arithmetic`, which also writes one model; *read* is plain read() of 8 MiB in as many threads. CPU seconds
+tell the same where other programs run beside it.
 """
 
 from __future__ import annotations
@@ -93,18 +94,27 @@ def main() -> None:
     size = sum(f.stat().st_size for m in (args.base, *args.experts) for f in m.glob("*.safetensors"))
     found = cases(args.base, args.experts, args.work, args.threads)
     seconds: dict[str, list[float]] = {name: [] for name in found}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in found}
     for number in range(args.rounds + 1):  # the first round imports and is not counted
         for name, case in found.items():
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             case()
             if number:
                 seconds[name].append(time.perf_counter() - start)
+                cpu_seconds[name].append(time.process_time() - cpu_start)
     middle = {name: statistics.median(values) for name, values in seconds.items()}
+    cpu = {name: statistics.median(values) for name, values in cpu_seconds.items()}
     print(f"{size / 1e9:.2f} GB of input, {args.threads} threads, median of {args.rounds} rounds")
     for name, value in middle.items():
         rates = f"{size / value / 1e9:6.2f} GB/s   {middle['merge'] / value:5.2f} of merge's"
-        print(f"{name:6} {value:7.3f} s   {rates}   {min(seconds[name]):.3f} to {max(seconds[name]):.3f} s")
-    json.dump({"bytes": size, "threads": args.threads, "seconds": seconds}, sys.stdout)
+        span = f"{min(seconds[name]):.3f} to {max(seconds[name]):.3f} s"
+        print(
+            f"{name:6} {value:7.3f} s   {rates}   {span}   "
+            f"{cpu[name]:.3f} CPU s, {cpu['merge'] / cpu[name]:.2f} of merge's"
+        )
+    json.dump(
+        {"bytes": size, "threads": args.threads, "seconds": seconds, "cpu_seconds": cpu_seconds}, sys.stdout
+    )
     print()
 
 

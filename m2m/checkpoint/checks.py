@@ -164,10 +164,10 @@ def head_ties(checkpoint: Checkpoint) -> dict[str, str]:
         configuration says nothing, for then transformers ties them.
     """
     ties = tied_names(checkpoint)
-    embeddings = _ending(checkpoint, _EMBEDDINGS)
-    says_nothing = bool(checkpoint.config) and "tie_word_embeddings" not in checkpoint.config
-    if says_nothing and len(embeddings) == 1 and not _ending(checkpoint, _HEADS):
-        ties |= dict.fromkeys(_HEADS, embeddings[0].name)
+    if checkpoint.config and "tie_word_embeddings" not in checkpoint.config:
+        embeddings = _ending(checkpoint, _EMBEDDINGS)
+        if len(embeddings) == 1 and not _ending(checkpoint, _HEADS):
+            ties |= dict.fromkeys(_HEADS, embeddings[0].name)
     return {head: kept for head, kept in ties.items() if head not in checkpoint.tensors}
 
 
@@ -184,7 +184,7 @@ def _ending(checkpoint: Checkpoint, ends: tuple[str, ...]) -> list[TensorInfo]:
 
 
 def _is_named(name: str, ends: tuple[str, ...]) -> bool:
-    return any(name == end or name.endswith(f".{end}") for end in ends)
+    return f".{name}".endswith(tuple([f".{end}" for end in ends]))
 
 
 def same_bytes(first: TensorInfo, second: TensorInfo) -> bool:
