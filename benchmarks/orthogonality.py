@@ -4,8 +4,8 @@
 
 All three read the base model and every expert once, warm in the page cache, with the same threads, in this
 process, in turn. *look* is what `m2m-analysis orthogonality` does with files; *merge* is
-`task_arithmetic`, which also writes one model; *read* is plain read() of 8 MiB in as many threads. CPU seconds
-tell the same where other programs run beside it.
+`task_arithmetic`, which also writes one model; *read* is plain read() of 8 MiB in as many threads. CPU
+seconds tell the same where other programs run beside it.
 """
 
 from __future__ import annotations
