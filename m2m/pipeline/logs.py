@@ -114,7 +114,7 @@ class Follower:
 
     def __init__(self, logs: Sequence[RunLog], root: Path, told: Progress) -> None:
         self._folder, self._progress = RunFolder(root), told
-        self._logs = [_Told(log, root / "logs" / f"{log.name}.json") for log in logs]
+        self._logs = [_Told(log, self._folder.logs / f"{log.name}.json") for log in logs]
         self._begun = False
         self._looked = time.monotonic()
         self.notes: list[str] = []

@@ -220,6 +220,11 @@ class RunFolder:
         """Folder of what `m2m mix` finds."""
         return self.root / "mix"
 
+    @property
+    def logs(self) -> Path:
+        """Folder of what logs were told of the run, and of their own files."""
+        return self.root / "logs"
+
     def model(self, mixture: Mixture, seed: int) -> Path:
         """Say where the checkpoint of a trained mixture lies; a mixture of one dataset is an expert."""
         room = "experts" if mixture.is_subset and len(mixture.members) == 1 else "mixtures"
