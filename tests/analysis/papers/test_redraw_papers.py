@@ -109,7 +109,7 @@ def test_other_code_or_another_configuration_is_another_result(
     assert changed != keeping.key_of(one, "fast")
 
 
-def test_what_was_interrupted_goes_on_in_its_run(tmp_path: Path) -> None:
+def test_what_was_interrupted_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
     one, out = toy(tmp_path), tmp_path / "out"
 
     def interrupt(done: int, total: int, what: str) -> None:
@@ -123,7 +123,9 @@ def test_what_was_interrupted_goes_on_in_its_run(tmp_path: Path) -> None:
     assert len(experts) == 3
     redraw([one], out, None, "fast", 1, nobody)
     assert experts == {path: path.stat().st_mtime_ns for path in experts}
-    assert (out / "results.md").exists()
+    redraw([one], tmp_path / "afresh", None, "fast", 1, nobody)
+    for path in [out / "results.md", *sorted((out / "results").rglob("*.*"))]:
+        assert path.read_bytes() == (tmp_path / "afresh" / path.relative_to(out)).read_bytes(), path
 
 
 SUBSETS = [one for one in EXPERIMENTS if isinstance(one, SubsetTruth)]
