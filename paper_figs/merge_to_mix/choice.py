@@ -30,6 +30,7 @@ def draw(results: Path, out: Path) -> list[Path]:
             )
         grid[0].set_yticks(range(len(WAYS)), list(WAYS.values()))
         grid[0].set_ylim(len(WAYS) - 0.5, -0.5)
+        figure.supxlabel("test utility, over the base model", fontsize=8)
         return style.save(figure, out / NAME)
 
 
@@ -44,8 +45,7 @@ def _panel(axes: Axes, choice: Mapping[str, Any]) -> None:
         if utility["low"] is not None:
             axes.plot([utility["low"], utility["high"]], [row, row], color=color, linewidth=1.2, zorder=2)
     axes.tick_params(axis="y", length=0)
-    axes.locator_params(axis="x", nbins=5)
-    axes.set_xlabel("test utility over the base model")
+    axes.locator_params(axis="x", nbins=4)
 
 
 def tables(results: Path) -> list[Table]:
