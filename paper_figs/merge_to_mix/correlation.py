@@ -16,8 +16,7 @@ from paper_figs.part import Part
 from paper_figs.tables import Row, estimate, number, read
 
 NAME = "merge_to_mix_correlation"
-#: Targets are told apart by shape first, for readers in grey, and by colour.
-#: One more than there are colours, so that many targets look different.
+#: Targets are told apart by shape first, for readers in grey, and by colour: one shape more than colours.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 #: Inches that a panel's title, ticks, label and legend take, and where below it the legend begins.
 _AROUND, _BELOW = 1.75, 0.42
