@@ -7,12 +7,14 @@ from pathlib import Path
 
 from m2m.support.files import write_atomically
 from paper_figs import style
+from paper_figs.error_bound.section import ERROR_BOUND
 from paper_figs.merge_to_mix.section import MERGE_TO_MIX
 from paper_figs.mergemix.section import MERGEMIX
 from paper_figs.part import Part, Section, Table
+from paper_figs.questions.section import QUESTIONS
 from paper_figs.tables import result
 
-SECTIONS: Sequence[Section] = (MERGE_TO_MIX, MERGEMIX)
+SECTIONS: Sequence[Section] = (MERGE_TO_MIX, MERGEMIX, ERROR_BOUND, QUESTIONS)
 #: Where the page's pictures lie beside it.
 _PICTURES = Path("img", "results")
 _COMMAND = {"fast": "make figures", "full": "make figures FULL=1"}

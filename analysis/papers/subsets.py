@@ -22,6 +22,8 @@ from analysis.papers.experiment import Found, Place, Size
 from analysis.papers.retrained import retrained
 from analysis.results import run_source
 from m2m import pipeline
+from m2m.pipeline.config import RunConfig
+from m2m.pipeline.run_folder import RunFolder
 from m2m.support.content_keys import Part
 
 
@@ -72,10 +74,7 @@ class SubsetTruth:
 
     def measure(self, place: Place, size: Size) -> Found:
         """Run, study fidelity, and retrain what was chosen; see `Experiment.measure`."""
-        config = written(self._text(size), place.work / f"{size}.toml")
-        # Other changes make another run: the folder is named by what it is made from.
-        root = place.work / f"{size}-{config.identity[:16]}"
-        folder = pipeline.run(config, root, workers=place.workers, progress=place.progress)
+        config, folder = self.run(place, size)
         study = of_run(folder.root)
         write(study, place.results, run_source(folder.root))
         train, sized = config.train, self.sizes[size]
@@ -87,6 +86,22 @@ class SubsetTruth:
             "cost": cost_of(folder, config),
         }
         return Found(content, {"points": centred_points(study)})
+
+    def run(self, place: Place, size: Size) -> tuple[RunConfig, RunFolder]:
+        """Run it, or go on with its run, wherever it was begun: other experiments study the same models.
+
+        Args:
+            place: Where any experiment works.
+            size: How large.
+
+        Returns:
+            The run's configuration and its folder.
+        """
+        work = place.work.parent / self.name
+        config = written(self._text(size), work / f"{size}.toml")
+        # Other changes make another run: the folder is named by what it is made from.
+        root = work / f"{size}-{config.identity[:16]}"
+        return config, pipeline.run(config, root, workers=place.workers, progress=place.progress)
 
     def _text(self, size: Size) -> str:
         return changed_text(self.sizes[size].example, self.sizes[size].changes)

@@ -1,0 +1,1 @@
+"""The questions that both papers leave open, asked of real models."""

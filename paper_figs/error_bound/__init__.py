@@ -1,0 +1,1 @@
+"""Figures of the error-bound analyses, which neither paper has."""

@@ -1,0 +1,1 @@
+"""Figures of the questions that both papers leave open."""
