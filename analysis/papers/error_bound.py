@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.error_bound import SweepPoint
 from analysis.error_bound import study as bounds
 from analysis.fidelity import IntervalEstimate
 from analysis.interaction import study as residuals
@@ -101,7 +102,7 @@ class ErrorBound:
 def _exponents(swept: Sequence[bounds.BoundStudy]) -> dict[str, Any]:
     """Fit the power of η and of T(T − 1) in ‖Δ‖ to every mixture's small steps."""
 
-    def small(one: bounds.BoundStudy) -> list[bounds.SweepPoint]:
+    def small(one: bounds.BoundStudy) -> list[SweepPoint]:
         return [p for p in one.by_rate if p.recipe.learning_rate * one.sharpness <= SMALL]
 
     rate: Callable[[Any], float] = lambda point: point.recipe.learning_rate  # noqa: E731
@@ -147,9 +148,10 @@ def _bounds(swept: Sequence[bounds.BoundStudy]) -> dict[str, Any]:
 def _own(study: residuals.InteractionStudy) -> dict[str, Any]:
     """Say what is left of the run's own residuals, plain, corrected and with anchored experts."""
     corrected = [row.corrected for row in study.residuals if row.corrected is not None]
+    cosines = [row.agreement.cosine for row in study.residuals if row.agreement.cosine is not None]
     return {
         "relative": over_mixtures([row.relative for row in study.residuals]).to_json(),
-        "cosine": over_mixtures([row.agreement.cosine for row in study.residuals]).to_json(),
+        "cosine": over_mixtures(cosines).to_json(),
         "corrected": over_mixtures(corrected).to_json(),
         "corrected_n": len(corrected),
         "anchored": None if study.anchored is None else asdict(study.anchored),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -38,11 +40,10 @@ def draw(results: Path, out: Path) -> list[Path]:
         return style.save(figure, out / NAME)
 
 
-def _ways(axes: Axes, ways: dict[str, dict[str, object]]) -> None:
+def _ways(axes: Axes, ways: Mapping[str, Any]) -> None:
     for row, name in enumerate(_WAYS):
-        found: dict[str, object] = ways[name]
+        found = ways[name]
         each = found["by_target"]
-        assert isinstance(each, list)
         axes.scatter(each, [row] * len(each), s=8, color=style.SKY)
         color = style.VERMILION if name in ("merged", "scaled") else style.BLUE
         axes.scatter([found["gain"]], [row], s=28, color=color, marker="D", zorder=3)

@@ -225,7 +225,8 @@ def _fisher(ground: Ground, state: Mapping[str, torch.Tensor], name: str) -> dic
         model.eval()
         for row in torch.arange(count) * len(data) // count:
             model.zero_grad()
-            setup.loss(model, data.take(row[None])).sum().backward()
+            loss = setup.loss(model, data.take(row[None])).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
             for key, parameter in trainable(model).items():
                 if parameter.grad is not None:
                     total[key] += parameter.grad**2 / count
