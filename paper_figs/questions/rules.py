@@ -71,9 +71,12 @@ def _caption(results: Path) -> str:
     for rule in rules.values():
         by[verdict(rule["spearman_lead"], "better", "worse", "same")].append(rule["words"])
     said = [f"{words}: {'; '.join(by[key])}" for key, words in _OUTCOMES.items() if by[key]]
+    if not by["better"]:
+        said.insert(0, "no rule can be told to select better than the mean")
     count, expected = len(rules), 0.025 * len(rules)
+    sentences = ". ".join(words[0].upper() + words[1:] for words in said)
     return (
-        f"**Verdict**: {'. '.join(said)}. Of {count} rules {written(expected, '.1f')} would be told better "
+        f"**Verdict**: {sentences}. Of {count} rules {written(expected, '.1f')} would be told better "
         f"by chance.\n\n{about(content)}; {content['mean']['mixtures']} mixtures of two or more × "
         f"{len(content['targets'])} targets, truth of {content['truth_seeds']} seeds. ρ is the mean of the "
         "targets' correlations with the trained scores; regret is of the pick among all mixtures, share of "
