@@ -89,7 +89,7 @@ def _row(words: str, kind: Mapping[str, Any]) -> list[str]:
         written(kind["distance"]),
         written(kind["harmed"], ".0%"),
         written(kind["harm"], ".3f"),
-        estimate(kind["avoided"], ".3f"),
+        "–" if words == _KINDS["trained"] else estimate(kind["avoided"], ".3f"),
         written(kind["gain"], ".3f"),
     ]
 

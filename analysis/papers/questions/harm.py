@@ -130,14 +130,15 @@ def _long(ground: Ground, numbers: Sequence[int]) -> dict[str, Any]:
     long = shop.trained(jobs, "mixtures with the steps of all their experts") - grid.base[:, None]
     far = np.array([distance(ground.read(job.folder), ground.base) for job in jobs])
     short = np.array([distance(ground.state(m), ground.base) for m in mixtures])
+    way = np.array([distance(ground.merged(m), ground.base) for m in mixtures])
     columns = list(numbers)
     merged = grid.merged[:, columns] - grid.base[:, None]
     matched = ground.truth(columns) - grid.base[:, None]
     return {
         "mixtures": len(mixtures),
         "trained_long": _told(long, matched, far / short),
-        "merged_beside_long": _told(merged, long[None], np.ones(len(mixtures))),
-        "merged_beside_matched": _told(merged, matched, np.ones(len(mixtures))),
+        "merged_beside_long": _told(merged, long[None], way / short),
+        "merged_beside_matched": _told(merged, matched, way / short),
     }
 
 
