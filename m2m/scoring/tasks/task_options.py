@@ -86,10 +86,12 @@ class TaskOptions(HarnessOptions):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.limit is not None and not (0 < self.limit < 1 or self.limit in range(1, MOST + 1)):
+        limit = self.limit
+        counts = isinstance(limit, int) and 1 <= limit <= MOST
+        if limit is not None and not (counts or 0 < limit < 1):
             raise ConfigError(
                 f"{argument('limit')} must be a number of examples, 1 or more, or their share, above 0 and "
-                f"below 1; got {self.limit!r}"
+                f"below 1; got {limit!r}"
             )
 
 
