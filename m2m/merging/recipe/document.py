@@ -125,6 +125,11 @@ def read_yaml(path: Path, known: Collection[str] = ()) -> dict[str, Any]:
 def _document(text: str, known: Collection[str]) -> Any:
     loader = _Loader(text)
     try:
+        if sum(isinstance(event, yaml.DocumentStartEvent) for event in yaml.parse(text)) > 1:
+            raise RecipeError(
+                "holds several documents (---), as mergekit-multi reads them: write one recipe a file, and "
+                "merge them in their order, each result by its folder's name"
+            )
         node = loader.get_single_node()
         if node is None:
             return None

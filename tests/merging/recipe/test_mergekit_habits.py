@@ -94,3 +94,13 @@ def test_a_scale_of_zero_and_weights_that_cancel_mean_what_they_mean_in_mergekit
         merge({"merge_method": "nuslerp", "models": models}, tmp_path / f"half{number}")
     half, same = (Checkpoint(tmp_path / f"half{number}").state() for number in range(2))
     assert all(torch.equal(half[name], same[name]) for name in half)
+
+
+def test_several_recipes_in_one_file_are_called_so(tmp_path: Path) -> None:
+    one = "merge_method: linear\nmodels: [{model: x, parameters: {weight: 1}}]\n"
+    path = tmp_path / "multi.yml"
+    path.write_text(f"name: first\n{one}---\n{one}")
+    with pytest.raises(RecipeError, match=r"multi.yml: holds several documents .*: write one recipe a file"):
+        load(path)
+    path.write_text(f"---\n{one}...\n")
+    assert load(path).method == "linear"
