@@ -161,7 +161,9 @@ def build_plan(
             while rows is not None:
                 places = tuple([(number, each[name] + behind) for each in offsets])
                 tensors.append(_planned(rows, places, blocks))
-                behind, rows = behind + rows.entry.nbytes, rows.tail
+                if rows.tail is not None:
+                    behind += rows.entry.nbytes
+                rows = rows.tail
     opened = opened_files(models) | identify(side_files)
     return MergePlan(
         opened, outputs, tuple(tensors), tuple(blocks), method, about_inputs, doubts, config or {}
