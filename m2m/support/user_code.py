@@ -16,8 +16,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 from m2m.errors import ConfigError, M2MError
@@ -184,10 +185,18 @@ def _loaded(place: str, root: Path, what: str) -> ModuleType:
     return module
 
 
+class _Afresh(SourceFileLoader):
+    """Compiles what the file holds now: kept bytecode is told by second and size, which an edit may keep."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _file(path: Path) -> ModuleType:
     # Unique to the file, so that two `task.py` do not meet; registered, because dataclasses look it up.
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Afresh(name, str(path)))
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

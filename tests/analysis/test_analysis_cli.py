@@ -154,6 +154,7 @@ FUNCTIONS = {
     "error-bound": analysis.bound_error,
     "outlook": analysis.measure_outlook,
     "validate": analysis.validate_claims,
+    "papers": analysis.redraw_papers,
 }
 
 

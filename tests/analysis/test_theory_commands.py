@@ -158,11 +158,10 @@ def test_error_bound_tells_how_far_it_is(
 ) -> None:
     assert main(["error-bound", str(run), "--out", str(tmp_path / "told")]) == 0
     told = capsys.readouterr().err.splitlines()
-    assert told[:2] == [f"gradients and curvature at the base {done}/1" for done in (0, 1)]
-    stages = [[*range(13)], [*range(5)]]  # step sizes and horizons, then the run's own optimizer
-    assert told[2:] == [
-        f"recipes trained and bounded {done}/{len(stage) - 1}" for stage in stages for done in stage
-    ]
+    assert told[:2] == [f"m2m: gradients and curvature at the base {done}/1" for done in (0, 1)]
+    # Step sizes and horizons, then the run's own optimizer; what is told in between depends on the clock.
+    ends = [f"m2m: recipes trained and bounded {end}" for end in ("0/12", "12/12", "0/4", "4/4")]
+    assert [line for line in told if line in ends] == ends
     assert main(["error-bound", str(run), "--out", str(tmp_path / "quiet"), "-q"]) == 0
     assert capsys.readouterr().err == ""
 

@@ -57,7 +57,7 @@ STORED: dict[str, str] = {
     "sce all": "4bfe005cf2a585017f5545da8e942bfe",
     "ram": "3eb222e05fddedd28d5be1b452ade803",
     "ramplus_tl": "e68d89d1e11cc05077545c5c43b563cf",
-    "consensus": "d6e5acfca013063378cab7dd39afee2d",
+    "consensus": "4f9d562853c8eb5540dbf0b5e380e3bf",
     "emr_unified": "990575f8bf944c06bfb76d65dd848ac2",
     "nearswap": "1d99d68e801a1d4f986345e5b33c5820",
     "arcee_fusion": "1fc754c9c54d47e64964762094f10b26",
