@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 
 from m2m.errors import CheckpointError
-from m2m.support.doors import POINTER, read_json, refuse_pointer
+from m2m.support.doors import POINTER, read_json, reading, refuse_pointer
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 #: Name of the table that says which shard holds which tensor.
@@ -197,8 +197,9 @@ def _check_there(path: Path) -> None:
             f"{path}: is no file, though a model needs one of that name: put the file there, or remove it"
         )
     if path.is_file():
-        with path.open("rb") as file:
-            refuse_pointer(path, file.read(len(POINTER)), CheckpointError)
+        with reading("a model's file", path, CheckpointError), path.open("rb") as file:
+            beginning = file.read(len(POINTER))
+        refuse_pointer(path, beginning, CheckpointError)
 
 
 def _inside(folder: Path) -> Iterator[tuple[str, Path]]:
