@@ -20,7 +20,11 @@ void use_isa(Isa isa);
 
 #if defined(__x86_64__)
 #define M2M_AVX2 __attribute__((target("avx2,fma")))
+#if defined(__clang__)  // which would leave out the whole attribute for the width that it does not know
+#define M2M_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"), min_vector_width(512)))
+#else
 #define M2M_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")))
+#endif
 #else
 #define M2M_AVX2
 #define M2M_AVX512
