@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Okabe and Ito's palette, safe for the common colour-vision deficiencies.
 BLUE, VERMILION, GREEN, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#6E6E6E"
 PALETTE = BLUE, VERMILION, GREEN, ORANGE, SKY, GREY
+#: One more than there are colours, so that 42 pairs come before one comes again; they differ in grey too.
+MARKERS = "o", "s", "^", "D", "v", "P", "X"
 
 #: Inches: one column and two columns of a paper.
 COLUMN, PAGE = 3.4, 7.0
@@ -57,6 +59,16 @@ _LOOK: Any = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
 }
+
+
+def colour(at: int) -> str:
+    """Return the colour of the at-th of several."""
+    return PALETTE[at % len(PALETTE)]
+
+
+def mark(at: int) -> str:
+    """Return the mark of the at-th of several."""
+    return MARKERS[at % len(MARKERS)]
 
 
 @contextmanager

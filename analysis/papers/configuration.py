@@ -1,8 +1,9 @@
-"""Configurations of experiments: an example of the repository with some keys changed, such as its steps."""
+"""What experiments run: an example of the repository with some keys changed, such as its steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,25 @@ from m2m.support.toml_text import toml_text
 EXAMPLES = Path(__file__).parents[2] / "examples"
 #: Keys by their dotted names, as in `train.steps`, with what they become; None: the key is left out.
 Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sized:
+    """What an experiment runs at one size.
+
+    Attributes:
+        example: The configuration that it begins from.
+        changes: What is different there.
+        model: What is trained, in words for the page.
+        data: On what, and what it is judged by.
+        minutes: About how long it takes on two idle cores.
+    """
+
+    example: Path
+    changes: Changes
+    model: str
+    data: str
+    minutes: float
 
 
 def changed_text(example: Path, changes: Changes) -> str:

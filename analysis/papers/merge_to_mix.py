@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.papers.configuration import EXAMPLES
-from analysis.papers.subsets import Sized, SubsetTruth
+from analysis.papers.configuration import EXAMPLES, Sized
+from analysis.papers.subsets import SubsetTruth
 
 _SMOLLM2 = "SmolLM2-135M-Instruct, the last 2 of 30 blocks trained, 7.1 M parameters"
 

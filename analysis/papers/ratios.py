@@ -19,7 +19,7 @@ import pandas as pd
 from analysis.curvature import study as curvature
 from analysis.orthogonality import study as orthogonality
 from analysis.papers.capabilities import Capabilities, Groups, target_weights
-from analysis.papers.configuration import Changes, changed_text, written
+from analysis.papers.configuration import Changes, Sized, changed_text, written
 from analysis.papers.cost import TRAINING
 from analysis.papers.experiment import Found, Place, Size
 from analysis.papers.half_way import half_way
@@ -42,24 +42,14 @@ _MAPPED = 16
 
 
 @dataclass(frozen=True)
-class SizedRatios:
+class SizedRatios(Sized):
     """What the experiment runs at one size.
 
     Attributes:
-        example: The configuration that it begins from.
-        changes: What is different there.
-        model: What is trained, in words for the page.
-        data: On what, in words.
-        minutes: About how long it takes on two idle cores.
         drawn: Ratios that are really trained to see how merging ranks them.
         curved: Examples of every dataset that curvature is measured on.
     """
 
-    example: Path
-    changes: Changes
-    model: str
-    data: str
-    minutes: float
     drawn: int = 24
     curved: int = 32
 

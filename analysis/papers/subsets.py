@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis.fidelity import FidelityStudy, of_run
 from analysis.fidelity.study import write
-from analysis.papers.configuration import Changes, changed_text, written
+from analysis.papers.configuration import Sized, changed_text, written
 from analysis.papers.cost import cost_of
 from analysis.papers.experiment import Found, Place, Size
 from analysis.papers.retrained import retrained
@@ -25,25 +24,6 @@ from m2m import pipeline
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.run_folder import RunFolder
 from m2m.support.content_keys import Part
-
-
-@dataclass(frozen=True)
-class Sized:
-    """What the experiment runs at one size.
-
-    Attributes:
-        example: The configuration that it begins from.
-        changes: What is different there.
-        model: What is trained, in words for the page.
-        data: On what, and what it is judged by.
-        minutes: About how long it takes on two idle cores.
-    """
-
-    example: Path
-    changes: Changes
-    model: str
-    data: str
-    minutes: float
 
 
 @dataclass(frozen=True)

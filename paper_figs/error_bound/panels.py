@@ -21,7 +21,6 @@ _LINES = {
     "predicted": ("second order", style.ORANGE, "--"),
     "measured": ("measured ‖Δ‖", style.BLUE, "-"),
 }
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def draw(results: Path, out: Path) -> list[Path]:
@@ -57,7 +56,7 @@ def _norms(axes: Axes, rows: Sequence[Row], sweep: str, column: str) -> None:
     for at, of in enumerate(_mixtures(chosen).values()):
         for name, (label, color, line) in _LINES.items():
             x, y = ([number(row[key]) for row in of] for key in (column, name))
-            look: Any = {"color": color, "marker": _MARKERS[at % len(_MARKERS)], "markersize": 2.8}
+            look: Any = {"color": color, "marker": style.mark(at), "markersize": 2.8}
             axes.plot(x, y, line, label=label if at == 0 else None, **look)
     logarithmic(axes, "x", "y")
 
@@ -68,7 +67,7 @@ def _over_truth(axes: Axes, rows: Sequence[Row]) -> None:
             points = [row for row in of if row["sweep"] == sweep]
             x = [number(row["sharp_steps"]) * number(row["steps"]) for row in points]
             y = [number(row["estimated_bound"]) / number(row["measured"]) for row in points]
-            look: Any = {"color": color, "s": 14, "marker": _MARKERS[at % len(_MARKERS)]}
+            look: Any = {"color": color, "s": 14, "marker": style.mark(at)}
             axes.scatter(x, y, facecolor="none", **look)
     axes.axhline(1, color=style.GREY, linewidth=0.8)
     logarithmic(axes, "x", "y")
@@ -86,7 +85,7 @@ def _optimizers(axes: Axes, rows: Sequence[Row]) -> None:
             y = [number(row["relative"]) for row in points]
             largest = max(number(row["learning_rate"]) for row in points)
             x = [number(row["learning_rate"]) / largest for row in points]
-            look: Any = {"color": color, "marker": _MARKERS[at % len(_MARKERS)], "markersize": 2.8}
+            look: Any = {"color": color, "marker": style.mark(at), "markersize": 2.8}
             axes.plot(x, y, label=label if at == 0 else None, **look)
     logarithmic(axes, "x", "y")
     axes.legend(fontsize=6)

@@ -16,8 +16,6 @@ from paper_figs.part import Part
 from paper_figs.tables import Row, estimate, number, read
 
 NAME = "merge_to_mix_correlation"
-#: Targets are told apart by shape first, for readers in grey, and by colour: one shape more than colours.
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 #: Inches that a panel's title, ticks, label and legend take, and where below it the legend begins.
 _AROUND, _BELOW = 1.75, 0.42
 
@@ -43,8 +41,8 @@ def _panel(axes: Axes, folder: Path, below: float) -> None:
     for at, target in enumerate(targets):
         own = [row for row in rows if row["target"] == target]
         look: dict[str, Any] = {
-            "marker": _MARKERS[at % len(_MARKERS)],
-            "edgecolor": style.PALETTE[at % len(style.PALETTE)],
+            "marker": style.mark(at),
+            "edgecolor": style.colour(at),
             "linewidth": 0.7,
             "s": 13,
         }

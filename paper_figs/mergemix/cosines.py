@@ -62,9 +62,10 @@ def _layers(axes: Axes, rows: list[dict[str, str]]) -> None:
     few = len(pairs) <= _MOST_LINES
     for k, pair in enumerate(pairs):
         line = [values[(group, *pair)] for group in groups]
-        colour = style.PALETTE[k] if few else style.GREY
+        colour = style.colour(k) if few else style.GREY
+        marker = style.mark(k) if few else "o"
         label = " · ".join(pair) if few else None
-        axes.plot(range(len(groups)), line, marker="o", markersize=3, color=colour, label=label)
+        axes.plot(range(len(groups)), line, marker=marker, markersize=3, color=colour, label=label)
     axes.axhline(0, color="black", linewidth=0.6)
     step = max(1, len(groups) // 16)
     axes.set_xticks(range(0, len(groups), step), groups[::step], rotation=30, ha="right")

@@ -26,7 +26,7 @@ def draw(results: Path, out: Path) -> list[Path]:
     """Draw both panels of what `m2m-analysis interaction --step-sizes` wrote."""
     rows = read(results / TABLE)
     horizons = list(dict.fromkeys(row["steps"] for row in rows))
-    colours = {steps: style.PALETTE[i % len(style.PALETTE)] for i, steps in enumerate(horizons)}
+    colours = {steps: style.colour(i) for i, steps in enumerate(horizons)}
     with style.look():
         figure = Figure(figsize=(style.PAGE, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -21,7 +21,6 @@ _WORDS = {
     "anchored": "merged of anchored experts",
     "weighted_mean": "weighted mean of the members' experts (no merge)",
 }
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 #: Below this ρ of a target's plain merge it is called failing.
 _FAILING = 0.8
 
@@ -33,7 +32,7 @@ def _draw_weighted(results: Path, out: Path) -> list[Path]:
         axes = figure.subplots()
         for at, target in enumerate(content["targets"]):
             own = [point for point in content["points"] if point["target"] == target]
-            look: Any = {"color": style.PALETTE[at % 6], "marker": _MARKERS[at % 6], "s": 14}
+            look: Any = {"color": style.colour(at), "marker": style.mark(at), "s": 14}
             axes.scatter([p["merged"] for p in own], [p["trained"] for p in own], label=target, **look)
         style.identity(axes, content["points"][0]["merged"])
         axes.set(xlabel="merged: gain over the base, nat", ylabel="trained on the ratio")

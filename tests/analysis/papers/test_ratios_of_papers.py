@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.eight_words import write_example
 from scipy import stats
 
 from analysis.papers.capabilities import OVERALL, Capabilities
@@ -23,45 +24,16 @@ from m2m.searching import Simplex
 from m2m.support.csv_tables import read_rows
 from m2m.support.progress import nobody
 
-WORDS = ["sun", "moon", "star", "sea", "hill", "rain", "snow", "wind"]
 DATASETS = ("a", "b", "c", "d")
 GROUPS = {"near": ("rain", "snow"), "far": ("wind",)}
-CONFIG = """
-[run]
-target = "rain"
-[train]
-steps = 2
-batch = 2
-learning_rate = 0.02
-[setup]
-kind = "language"
-model = "byte-gpt"
-[setup.base]
-layers = 1
-width = 16
-heads = 2
-context = 24
-steps = 2
-batch = 2
-text.t.files = "{place}/a.txt"
-"""
 
 
 def toy(place: Path) -> RatioTruth:
     """Write texts and a configuration, and return the experiment on them."""
-    text = CONFIG.format(place=place)
-    for number, name in enumerate(DATASETS):
-        (place / f"{name}.txt").write_text(" ".join(WORDS[(at * (number + 2)) % 8] for at in range(400)))
-        text += f'[setup.datasets.{name}]\nfiles = "{place}/{name}.txt"\n'
-    for step, name in enumerate(("rain", "snow", "wind")):
-        text += f'[setup.targets.{name}]\nfiles = "{place}/{name}/*.txt"\nvalidation = 4\ntest = 4\n'
-        (place / name).mkdir()
-        for at in range(12):
-            words = " ".join(WORDS[(at + (2 * step + 1) * k * k) % 8] for k in range(40))
-            (place / name / f"{at}.txt").write_text(f"{at} {words}")
-    (place / "example.toml").write_text(text)
+    targets = {"rain": 1, "snow": 3, "wind": 5}
+    example = write_example(place, "".join(DATASETS), targets, steps=2, batch=2, examples=4)
     prior = {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}
-    sized = SizedRatios(place / "example.toml", {}, "a byte GPT", "eight words", 1, drawn=5, curved=1)
+    sized = SizedRatios(example, {}, "a byte GPT", "eight words", 1, drawn=5, curved=1)
     outline = Outline(GROUPS, ("a", "b"), prior, (("a", "b"), ("c", "d")))
     return RatioTruth("mergemix_ratios", outline, {"fast": sized, "full": sized}, fresh_seeds=2)
 
