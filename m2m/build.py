@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from platform import python_version
 from typing import TypedDict
 
 from m2m import _core
@@ -47,3 +48,11 @@ def build_info() -> BuildInfo:
         isa=_core.current_isa(),
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
+
+
+def build_line() -> str:
+    """Tell in one line what was built, as `--version` does."""
+    info = build_info()
+    cuda = f"CUDA for {', '.join(info['cuda_archs'])}" if info["cuda"] else "no CUDA"
+    sets = ", ".join(info["isa_available"])
+    return f"C++ compiler {info['compiler']}; {cuda}; {info['isa']} of {sets}; Python {python_version()}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from analysis.trained_run import TrainedRun, open_run
 from m2m.support.arguments import argument
 from m2m.support.outputs import check_outputs, results_in
+
+if TYPE_CHECKING:
+    from analysis.trained_run import TrainedRun
 
 Study_co = TypeVar("Study_co", covariant=True)
 
@@ -41,4 +43,6 @@ def opened_run(
     run: str | Path, out: str | Path, beginning: str, examples: int, *, float32: bool
 ) -> tuple[Path, TrainedRun]:
     """Check where to write, then open a run for study; `examples` 0 is all of them."""
+    from analysis.trained_run import open_run  # tables are studied without torch
+
     return checked_folder(out, beginning), open_run(run, examples or None, float64=not float32)

@@ -19,8 +19,10 @@ from m2m.version import __version__
 HELP = "say what m2m finds on this machine"
 
 #: Distributions by what needs them.
-REQUIRED = ("torch", "numpy", "scipy", "pandas", "statsmodels", "matplotlib", "tqdm", "PyYAML")
+REQUIRED = ("numpy", "PyYAML", "shtab", "tqdm")
 OPTIONAL = {
+    "tables": ("matplotlib", "pandas", "scipy", "statsmodels"),
+    "train": ("torch",),
     "huggingface": ("transformers", "tokenizers", "safetensors", "huggingface_hub"),
     "gguf": ("transformers", "accelerate", "gguf"),
     "vision": ("pillow",),

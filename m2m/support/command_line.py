@@ -26,12 +26,15 @@ from typing import Any, NoReturn
 
 from m2m.errors import ConfigError, M2MError
 from m2m.support.arguments import called
+from m2m.support.extras import missing_package
 from m2m.support.process_memory import out_of_memory
 from m2m.support.units import parse_bytes
 from m2m.support.user_code import as_users
 
 #: What a number of an option looks like: other scripts' digits, signs and 4,300 digits are slips.
 _WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
+#: Shells that can complete the programs' words.
+SHELLS = ("bash", "zsh", "fish")
 #: Seeds go to generators that take 63 bits.
 _LARGEST = 2**63 - 1
 
@@ -80,7 +83,10 @@ class Program:
             epilog=self.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+        parser.add_argument("--version", action=_Version, nargs=0, help="print version and build, and leave")
+        parser.add_argument(
+            "--completion", action=_Completion, choices=SHELLS, help="print a shell's completion, and leave"
+        )
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
         for name in named or self.verbs:
             self._fill(verbs.add_parser(name, help=self._module(name).HELP), name)
@@ -116,12 +122,28 @@ def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 class _Version(argparse.Action):
-    """Prints the version, which is looked up only when asked for."""
+    """Prints the version and the build, which are looked up only when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from m2m.version import __version__
 
-        print(f"{parser.prog} {__version__}")
+        try:
+            from m2m.build import build_line
+
+            built = build_line()
+        except ImportError as error:
+            built = f"the compiled module cannot be loaded: {error}"
+        print(f"{parser.prog} {__version__} ({built})")
+        parser.exit()
+
+
+class _Completion(argparse.Action):
+    """Prints a shell's completion of all verbs and options."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, shell: Any, *__: object) -> None:
+        from m2m.support.completion import completion
+
+        print(completion(parser, shell))
         parser.exit()
 
 
@@ -298,6 +320,8 @@ def _of_the_system(error: BaseException) -> str | None:
         return f"not enough memory for one more thread, or `ulimit -u` is reached; {_ADVICE[errno.ENOMEM]}"
     if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of pathlib, before Python 3.13
         return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return str(missing_package(error) or "")
     if not isinstance(error, OSError):
         return None
     if error.errno == errno.ENOENT and _nowhere():

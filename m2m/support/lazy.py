@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from m2m.support.extras import missing_package
+
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """Make the `__getattr__` of a package (PEP 562).
@@ -17,14 +19,21 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
             `MODULE:` for the module itself.
 
     Returns:
-        A function from a public name to what it stands for.
+        A function from a public name to what it stands for. It raises `MissingPackageError` where that
+        needs a package that an extra of m2m brings.
     """
 
     def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {sorted(homes)}")
         place, colon, other = homes[name].partition(":")
-        module = import_module(place)
+        try:
+            module = import_module(place)
+        except ModuleNotFoundError as error:
+            missing = missing_package(error)
+            if missing is None:
+                raise
+            raise missing from error
         value = module if colon and not other else getattr(module, other or name)
         setattr(sys.modules[package], name, value)
         return value

@@ -1,0 +1,29 @@
+"""Packages that only a part of m2m needs, and the extra of m2m that brings each."""
+
+from __future__ import annotations
+
+from m2m.errors import ConfigError
+
+#: What is to be installed, by the package that is imported. Merging needs none of them.
+EXTRAS = {
+    "matplotlib": "tables",
+    "pandas": "tables",
+    "scipy": "tables",
+    "statsmodels": "tables",
+    "torch": "train",
+}
+
+
+class MissingPackageError(ConfigError, ImportError):
+    """A package is not installed that this needs."""
+
+
+def missing_package(error: ModuleNotFoundError) -> MissingPackageError | None:
+    """Say which extra brings the package that an import did not find; None for a package of no extra."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return None
+    return MissingPackageError(
+        f"this needs {package}, which is not installed: pip install 'm2m[{EXTRAS[package]}]' "
+        "(m2m alone merges, checks and compares models)"
+    )
