@@ -8,9 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.checkpoint.header import TORCH_NAMES, Header, TensorInfo, read_header
+from m2m.checkpoint.header import MAX_HEADER_BYTES, TORCH_NAMES, Header, TensorInfo, read_header
 from m2m.checkpoint.identity import Identity, check_unchanged, identify
-from m2m.checkpoint.locate import find_folder, find_index, is_pickled, list_side_files, weight_files
+from m2m.checkpoint.locate import find_folder, find_index, is_pickled, weight_files
+from m2m.checkpoint.remote.mirror import telling
+from m2m.checkpoint.remote.session import bring_headers, origin_of
+from m2m.checkpoint.side_files import list_side_files
 from m2m.errors import CheckpointError
 from m2m.support.doors import read_json, unique_names
 from m2m.support.files import naming
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Metadata key under which tensors that are only another name of a stored one are listed, as JSON.
 TIED_KEY = "m2m.tied"
+#: Bytes that are read at a time of a tensor that lies elsewhere.
+_BLOCK_BYTES = 1 << 23
 
 
 class Checkpoint:
@@ -54,6 +59,7 @@ class Checkpoint:
 
     @cached_property
     def _headers(self) -> dict[Path, Header]:
+        bring_headers((file for file in self.files if not is_pickled(file)), MAX_HEADER_BYTES)
         return {file: _read_any_header(file) for file in self.files}
 
     @cached_property
@@ -211,6 +217,11 @@ def _is_stored(name: object, tensors: dict[str, TensorInfo]) -> bool:
 
 def _read_any_header(file: Path) -> Header:
     if is_pickled(file):
+        if origin_of(file) is not None:
+            raise CheckpointError(
+                f"{file}: is in PyTorch's own format, which cannot be read in parts from afar: fetch the "
+                "model, or name one in safetensors"
+            )
         from m2m.checkpoint.pickled import read_pickled_header
 
         return read_pickled_header(file)
@@ -218,6 +229,13 @@ def _read_any_header(file: Path) -> Header:
 
 
 def _read_into(buffer: memoryview, info: TensorInfo) -> None:
+    origin = origin_of(info.file)
+    if origin is not None:
+        with telling():
+            for begin in range(0, info.nbytes, _BLOCK_BYTES):
+                end = min(begin + _BLOCK_BYTES, info.nbytes)
+                buffer[begin:end] = origin.read(info.offset + begin, end - begin)
+        return
     with naming(info.file), info.file.open("rb", buffering=0) as file:
         file.seek(info.offset)
         done = 0

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from m2m.checkpoint.buffers import is_buffer
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.header import MERGEABLE, TensorInfo
+from m2m.checkpoint.remote.mirror import telling
+from m2m.checkpoint.remote.session import origin_of
 from m2m.errors import CheckpointError
 from m2m.support.files import naming
 
@@ -195,6 +197,12 @@ def same_bytes(first: TensorInfo, second: TensorInfo) -> bool:
 
 
 def _blocks(tensor: TensorInfo) -> Iterator[bytes]:
+    origin = origin_of(tensor.file)
+    if origin is not None:
+        with telling():
+            for done in range(0, tensor.nbytes, _BLOCK):
+                yield origin.read(tensor.offset + done, min(_BLOCK, tensor.nbytes - done))
+        return
     # Buffered: a plain read may bring fewer bytes than were asked for.
     with naming(tensor.file), tensor.file.open("rb") as stream:
         stream.seek(tensor.offset)

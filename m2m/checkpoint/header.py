@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
+from m2m.checkpoint.remote.session import bring_headers
 from m2m.errors import CheckpointError
 from m2m.support.doors import POINTER, refuse_pointer, require_file, unique_names
 
@@ -125,6 +126,7 @@ _in_use: WeakValueDictionary[bytes, TensorTable] = WeakValueDictionary()
 def read_header(path: Path) -> Header:
     """Read and check the header of a safetensors file; the tensors themselves are not read."""
     require_file(path, "a safetensors file", CheckpointError)
+    bring_headers([path], MAX_HEADER_BYTES)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

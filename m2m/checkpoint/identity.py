@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
+from m2m.checkpoint.remote.mirror import telling
+from m2m.checkpoint.remote.session import check_origins, origin_of
 from m2m.errors import CheckpointError
 from m2m.support.files import naming
 
@@ -56,11 +58,16 @@ def identity_of(status: os.stat_result) -> Identity:
 
 
 def identify(files: Iterable[Path]) -> dict[Path, Identity]:
-    """Ask the system about files; of links, about what they lead to."""
+    """Ask the system about files; of links, about what they lead to; of mirrors, only how long they are."""
     try:
-        return {file: identity_of(os.stat(file)) for file in files}
+        return {file: _of_origin(file) or identity_of(os.stat(file)) for file in files}
     except OSError as error:
         raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _of_origin(file: Path) -> Identity | None:
+    origin = origin_of(file)
+    return None if origin is None else Identity(0, 0, origin.size, 0, 0, 0, 0, 0, 0)
 
 
 def compare(before: Identity, now: Identity) -> Literal["same", "unsure", "changed"]:
@@ -92,12 +99,24 @@ def require_unchanged(
 
 def check_unchanged(opened: Mapping[Path, Identity]) -> None:
     """Hold files against what they were, taking the system's word where their content alone could tell."""
+    with telling():
+        check_origins(opened)
     for file, before in opened.items():
-        require_unchanged(file, before, lambda _: True)
+        if origin_of(file) is None:
+            require_unchanged(file, before, lambda _: True)
+
+
+def place_of(file: Path) -> str:
+    """Where a file is, links followed; of a mirror the address."""
+    origin = origin_of(file)
+    return str(file.resolve()) if origin is None else origin.url
 
 
 def sample(file: Path) -> str:
     """Hash a file's size, its header if it is a safetensors file, and blocks spread over it."""
+    origin = origin_of(file)
+    if origin is not None:
+        return origin.stamp  # what its server says of its content
     with naming(file), file.open("rb", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
         digest = hashlib.sha256(size.to_bytes(8, "little"))
@@ -143,17 +162,20 @@ class InputFiles:
 
     def check_unchanged(self) -> None:
         """Hold the files against what they were when they were opened."""
+        check_origins(self.opened)
         for file, before in self.opened.items():
-            require_unchanged(file, before, lambda file: sample(file) == self._samples[file])
+            if origin_of(file) is None:
+                require_unchanged(file, before, lambda file: sample(file) == self._samples[file])
 
     def to_table(self) -> dict[str, list[Any]]:
         """Write down samples and identities by path, as JSON can hold it."""
-        return {str(file.resolve()): [self._samples[file], *before] for file, before in self.opened.items()}
+        return {place_of(file): [self._samples[file], *before] for file, before in self.opened.items()}
 
     def check_against(self, table: Mapping[str, Sequence[Any]]) -> None:
         """Hold the files against what an earlier process wrote down of them."""
         for file in self.opened:
-            known = table.get(str(file.resolve()))
+            known = table.get(place_of(file))
             if known is None or known[0] != self._samples[file]:
                 raise CheckpointError(f"{file}: changed {_SINCE_BEGUN}")
-            require_unchanged(file, Identity(*known[1:]), lambda _: True, _SINCE_BEGUN)
+            if origin_of(file) is None:
+                require_unchanged(file, Identity(*known[1:]), lambda _: True, _SINCE_BEGUN)

@@ -48,10 +48,17 @@ class Verification:
     nbytes: int
 
 
-def write_manifest(folder: Path, hashes: Mapping[str, str] | None = None, **facts: Any) -> None:
+def write_manifest(
+    folder: Path,
+    hashes: Mapping[str, str] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    **facts: Any,
+) -> None:
     """Hash a finished folder's files, but for those in `hashes` (by name), and write its manifest."""
+    # `sizes` are of files that it lists though they are not there any more.
     known = hashes or {}
-    files = {
+    gone = {name: {"bytes": nbytes, "sha256": known[name]} for name, nbytes in (sizes or {}).items()}
+    files = gone | {
         name: {"bytes": path.stat().st_size, "sha256": known.get(name) or hash_file(path)}
         for name, path in _files_in(folder)
         if name != MANIFEST_NAME

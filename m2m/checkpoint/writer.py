@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.folder import new_folder
 from m2m.checkpoint.header import SIZES, parse_dtype
-from m2m.checkpoint.locate import INDEX_NAME, copy_side_files
+from m2m.checkpoint.locate import INDEX_NAME
 from m2m.checkpoint.manifest import write_manifest
+from m2m.checkpoint.side_files import copy_side_files
 from m2m.errors import CheckpointError
 from m2m.support.files import replacing
 from m2m.support.units import parse_bytes

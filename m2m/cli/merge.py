@@ -52,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="where sums are computed: cpu, cuda, cuda:1 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--cache-size",
+        type=amount,
+        default="20GB",
+        metavar="SIZE",
+        help="most disk for parts of models that lie elsewhere (default: %(default)s)",
+    )
     add_resume(parser)
     parser.add_argument(
         "--durable", action="store_true", help="wait for the disk: the result survives a power cut"
@@ -104,6 +111,7 @@ def execute(args: argparse.Namespace) -> int:
         durable=args.durable,
         strict=args.strict,
         device=args.device,
+        cache_size=args.cache_size,
         progress=progress(quiet=args.quiet, unit="B"),
     )
     if not args.quiet:
@@ -112,5 +120,5 @@ def execute(args: argparse.Namespace) -> int:
         print_json(report.to_dict())
     elif not args.quiet:
         written, peak = format_bytes(report.written_bytes), format_bytes(report.peak_rss_bytes)
-        print(f"{args.out}: {written} written in {report.wall_s:.1f} s, peak memory {peak}")
+        print(f"{report.out}: {written} written in {report.wall_s:.1f} s, peak memory {peak}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 import tempfile
 from pathlib import Path
@@ -11,18 +10,8 @@ from pathlib import Path
 from m2m.data.packages import Package, find
 from m2m.data.registries import REGISTRIES
 from m2m.errors import DataError
+from m2m.support.cache import cache_dir
 from m2m.support.progress import Progress, nobody
-
-
-def cache_dir() -> Path:
-    """Return the folder where fetched and prepared data is kept.
-
-    Returns:
-        `$M2M_CACHE`, or `m2m` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
-    """
-    if chosen := os.environ.get("M2M_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "m2m"
 
 
 def location(package: Package, cache: Path | None = None) -> Path:

@@ -30,6 +30,7 @@ from m2m._core import (
     VectorMergePass,
     lora_sum,
 )
+from m2m.checkpoint.remote.session import origin_of
 from m2m.errors import ConfigError
 from m2m.support.devices import check_built_for_cuda
 
@@ -65,6 +66,13 @@ _OTHER_FILES = 32
 
 def compile_plan(numbers: PlanNumbers, outputs: int, files: Sequence[Path]) -> StreamPlan:
     """Give the compiled module a plan of M outputs, and the files of their shards in order."""
+    most_open = _most_open(len(numbers.files) + len(files))
+    if most_open < len(numbers.files) + len(files) and any(map(origin_of, numbers.files)):
+        # A file that is opened again must be what it was, and a mirror is filled in meanwhile.
+        raise ConfigError(
+            f"only {most_open} files may be open at a time (ulimit -Hn); with models that lie elsewhere all "
+            f"{len(numbers.files) + len(files)} must be: raise the limit, or fetch the models first"
+        )
     return StreamPlan(
         input_files=[os.fsencode(file) for file in numbers.files],
         output_files=[os.fsencode(file) for file in files],
@@ -80,7 +88,7 @@ def compile_plan(numbers: PlanNumbers, outputs: int, files: Sequence[Path]) -> S
         row_terms=numbers.row_terms,
         constants=numbers.constants,
         outputs=numbers.outputs,
-        most_open=_most_open(len(numbers.files) + len(files)),
+        most_open=most_open,
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import tied_names
 from m2m.checkpoint.header import TensorInfo
+from m2m.checkpoint.locate import find_folder
+from m2m.checkpoint.remote.session import remote_session
 from m2m.checkpoint.tokenizer import chat_template, vocabulary
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapter import Adapter, is_adapter
@@ -114,11 +116,12 @@ class ModelInfo:
 
 
 @checked()
+@remote_session()
 def info(model: str | Path) -> ModelInfo:
     """Say what a model is, from its headers and the small files beside them.
 
     Args:
-        model: A checkpoint's folder or file, a LoRA adapter's folder, or a hub id.
+        model: A checkpoint's folder or file, a LoRA adapter's folder, a URL of one, or a hub id.
 
     Returns:
         What it is.
@@ -130,7 +133,8 @@ def info(model: str | Path) -> ModelInfo:
     reference = read_model(str(model), "the model")
     if reference.lora is not None:
         raise RecipeError(f"{model}: a model and an adapter are two things; ask about each")
-    adapter = Adapter(reference.path, reference.revision) if is_adapter(reference.path) else None
+    place = find_folder(reference.path, reference.revision)
+    adapter = Adapter(reference.path, reference.revision) if is_adapter(place) else None
     opened = Checkpoint(reference.path, reference.revision) if adapter is None else Checkpoint(adapter.file)
     tensors = opened.tensors.values()
     return ModelInfo(

@@ -10,6 +10,7 @@ from contextlib import suppress
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.differences import differences
 from m2m.checkpoint.header import MERGEABLE, TensorInfo
+from m2m.checkpoint.remote.session import written
 from m2m.errors import CheckpointError
 from m2m.merging.compare import as_one_vector, compare_tensors, paired
 from m2m.merging.lora.adapted import AdaptedCheckpoint
@@ -85,6 +86,7 @@ def warn_of_doubts(
     doubts = doubts_about(donor, others, averaged=averaged, words=words, templates=templates)
     for model in models:
         doubts += model.doubts if isinstance(model, AdaptedCheckpoint) else ()
+    doubts = [written(doubt) for doubt in doubts]
     if doubts and strict:
         raise CheckpointError("; ".join(doubts) + " (strict: without it these are warnings)")
     for doubt in doubts:

@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from m2m.checkpoint.remote.address import remote_url
+from m2m.checkpoint.remote.mirror import remote_cache
+from m2m.checkpoint.remote.session import remote_session
 from m2m.errors import RunFolderError
 from m2m.merging.engine import free_place, prepare, read_weights, references_of, tell_doubts
 from m2m.merging.plan.plan import MergePlan, build_plan
@@ -75,6 +78,7 @@ class MergeCheck:
 
 
 @checked()
+@remote_session()
 def check(
     recipe: Recipe | Path | str | Mapping[str, Any],
     out: str | Path | None = None,
@@ -113,7 +117,10 @@ def check(
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     refs = references_of(parsed)
     read = [path for ref in refs for path in (ref.path, ref.lora)]
-    place = Path.cwd() if out is None else free_place(out, read, resume=False).absolute().parent
+    elsewhere = out is not None and remote_url(out) is not None
+    place = remote_cache() if elsewhere else Path.cwd()
+    if out is not None and not elsewhere:
+        place = free_place(out, read, resume=False).absolute().parent
     candidates = read_weights(parsed, candidates)
     with collector_paused():
         models = open_references(refs, parsed.base, averaged=parsed.averages)
@@ -121,7 +128,7 @@ def check(
         plan = prepare(parsed, models, candidates, dtype, shard_size, doubts=doubts).plan
         there = next(folder for folder in (place, *place.parents) if folder.is_dir())
         free = shutil.disk_usage(there).free
-        if free < plan.nbytes:
+        if free < plan.nbytes and not elsewhere:
             raise RunFolderError(
                 f"{there}: {format_bytes(free)} are free, the merge writes {format_bytes(plan.nbytes)}: make "
                 "room, choose another folder, or a narrower --dtype"

@@ -14,6 +14,9 @@ from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
+from m2m.checkpoint.remote.address import remote_url
+from m2m.checkpoint.remote.destination import Destination
+from m2m.checkpoint.remote.session import remote_session
 from m2m.errors import ConfigError, RecipeError
 from m2m.merging.as_adapter import write_adapters
 from m2m.merging.chat_template import AUTO, most_common_template
@@ -30,8 +33,10 @@ from m2m.merging.recipe.recipe import Recipe
 from m2m.merging.recipe.tokens import TokenizerSetting
 from m2m.merging.side_files import choose_side_files, write_card, write_side_files
 from m2m.merging.stream.memory import collector_paused
+from m2m.merging.stream.remote_run import run_plan_elsewhere
 from m2m.merging.stream.run import MergeOptions, MergeReport, run_plan
 from m2m.merging.stream.statistics import StatisticsOf
+from m2m.merging.stream.supply import CACHE_SIZE
 from m2m.merging.stream.work_folder import work_folder
 from m2m.merging.vocabulary.vocabulary import OutputVocabulary, plan_vocabulary
 from m2m.support.arguments import argument
@@ -46,6 +51,7 @@ _log = logging.getLogger(__name__)
 
 @checked()
 @collector_paused()
+@remote_session()
 def merge(
     recipe: Recipe | Path | str | Mapping[str, Any],
     out: str | Path,
@@ -64,12 +70,17 @@ def merge(
     strict: bool = False,
     progress: Progress | None = None,
     device: str = "cpu",
+    cache_size: str | int = CACHE_SIZE,
 ) -> MergeReport:
     """Merge checkpoints by a recipe, streaming: no tensor is ever held whole.
 
+    Models may lie elsewhere, named by URLs as in `s3://bucket/model`: of them those bytes are fetched, by
+    ranges, that the merge reads.
+
     Args:
         recipe: A mergekit YAML file, the same as a mapping, or a recipe that was read already.
-        out: The checkpoint folder to make; with candidates, a folder that holds one for each.
+        out: The checkpoint folder to make; with candidates, a folder that holds one for each. A URL: its
+            shards are sent as they are finished, the index and the manifest last.
         memory: Most memory that merging may add to what the process holds.
         threads: Workers; as many as there are usable cores when not given.
         shard_size: Most tensor bytes an output file.
@@ -89,6 +100,7 @@ def merge(
             where not.
         progress: Is told bytes done, bytes in all and what is going on.
         device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
+        cache_size: Most disk that tensors of models elsewhere, and shards on their way, may take here.
 
     Returns:
         What was done.
@@ -104,11 +116,17 @@ def merge(
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     models_read = [path for ref in references_of(parsed) for path in (ref.path, ref.lora)]
     read = [*models_read, *(file for file in (recipe, candidates) if isinstance(file, str | Path))]
-    place = free_place(out, read, resume=resume)
+    url = remote_url(out)
+    place = free_place(out, read, resume=resume) if url is None else None
     candidates = read_weights(parsed, candidates)
     models = open_references(references_of(parsed), parsed.base, averaged=parsed.averages)
     doubts = tell_doubts(parsed, models, strict=strict)
+    if place is None and (as_adapter or statistics):
+        raise ConfigError(
+            f"{argument('out', url)}: adapters and statistics are written to a local folder only; name one"
+        )
     if as_adapter:
+        assert place is not None
         _refuse_beside_adapters(parsed, device, statistics=statistics, allow_nonfinite=allow_nonfinite)
         report = write_adapters(parsed, models, place, dtype=_float_dtype(dtype), candidates=candidates)
         if verify:
@@ -133,7 +151,10 @@ def merge(
         write_card(folder, parsed, row, hashes)
 
     allow = allow_nonfinite or parsed.allow_nonfinite
-    options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device)
+    options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device, cache_size)
+    if place is None:
+        assert url is not None
+        return run_plan_elsewhere(prepared.plan, Destination(url), options, finish, started)
     return run_plan(prepared.plan, place, options, finish, started, about)
 
 

@@ -18,6 +18,7 @@ from m2m.merging.plan.tensors import PlannedTensor
 from m2m.merging.plan.window import Window
 from m2m.merging.stream.memory import collector_paused, plan_staging
 from m2m.merging.stream.passes import PassRun, windows
+from m2m.merging.stream.supply import CACHE_SIZE, supplied
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 
@@ -109,11 +110,12 @@ def look_through(
     run = PassRun(plan, core, staging, (0, 0), lambda position: None, None)
     done = 0
     try:
-        for window in windows(plan, core, (0, 0), staging, False, single=False):
-            look(window, run)
-            done += sum(tensor.entry.nbytes for tensor in window.tensors)
-            if progress is not None:
-                progress(done, plan.nbytes, "look")
+        with supplied(plan, parse_bytes(CACHE_SIZE), run.report) as supply:
+            for window in windows(plan, core, (0, 0), staging, False, single=False, keepers=[supply]):
+                look(window, run)
+                done += sum(tensor.entry.nbytes for tensor in window.tensors)
+                if progress is not None:
+                    progress(done, plan.nbytes, "look")
     except BaseException:
         run.stop()
         raise

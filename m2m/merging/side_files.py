@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
-from m2m.checkpoint.locate import copy_side_files
+from m2m.checkpoint.side_files import copy_side_files
 from m2m.errors import CheckpointError
 from m2m.merging.chat_template import write_chat_template
 from m2m.merging.model_config import ConfigChanges

@@ -13,7 +13,7 @@ from typing import Any
 
 from m2m.checkpoint.checkpoint import Checkpoint, opened_files
 from m2m.checkpoint.header import SIZES
-from m2m.checkpoint.identity import Identity, identify
+from m2m.checkpoint.identity import Identity, identify, place_of
 from m2m.checkpoint.writer import Layout, plan_layout
 from m2m.errors import MixtureError
 from m2m.merging.lora.additions import TENSORS_AT_ONCE, AdaptedTensor
@@ -118,7 +118,7 @@ class MergePlan:
     @cached_property
     def key(self) -> str:
         """Content hash of the plan: equal keys write equal bytes, as long as the input files are the same."""
-        files = [str(file.resolve()) for file in self.input_files]
+        files = [place_of(file) for file in self.input_files]
         blocks = [[[weight.hex() for weight in row] for row in block] for block in self.blocks]
         digest = hashlib.sha256(json.dumps([files, blocks]).encode())
         for output in self.outputs:

@@ -87,6 +87,18 @@ def files_of(source: TensorSource) -> tuple[Path, ...]:
     return (source.file,)
 
 
+def reads_of(source: TensorSource | StackedProduct) -> tuple[TensorInfo, ...]:
+    """The stored tensors that an input is read from."""
+    if isinstance(source, AdaptedTensor):
+        gains = () if source.magnitudes is None else (source.magnitudes,)
+        return (source.base, *reads_of(source.added), *gains)
+    if isinstance(source, StackedProduct):
+        return tuple(info for product in source.products for info in reads_of(product))
+    if isinstance(source, Product):
+        return source.left, source.right
+    return source.sources if isinstance(source, GatheredTensor) else (source,)
+
+
 def product_of(source: TensorSource) -> Product | None:
     """What of an input is formed from factors, if anything is."""
     added = source.added if isinstance(source, AdaptedTensor) else source

@@ -11,6 +11,7 @@ from pathlib import Path
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import check_not_quantised, check_ties
 from m2m.checkpoint.locate import find_folder
+from m2m.checkpoint.remote.address import remote_url
 from m2m.errors import RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.lora.adapter import Adapter, is_adapter
@@ -22,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model named in a recipe: a folder or a hub id, perhaps with a LoRA adapter on top."""
+    """A model named in a recipe: a folder, a URL or a hub id, perhaps with a LoRA adapter on top."""
 
-    #: Folder, file or hub id, as written.
+    #: Folder, file, URL or hub id, as written.
     path: str
     #: Hub revision of the model.
     revision: str | None = None
-    #: Folder or hub id of an adapter.
+    #: Folder, URL or hub id of an adapter.
     lora: str | None = None
     #: Hub revision of the adapter.
     lora_revision: str | None = None
@@ -87,7 +88,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _split(text: str, where: str) -> tuple[str, str | None]:
-    if os.path.exists(text):
+    if os.path.exists(text) or remote_url(text) is not None:  # hf://org/name@revision is one address
         return text, None
     path, *revision = text.split("@")
     if not path or len(revision) > 1 or revision == [""]:

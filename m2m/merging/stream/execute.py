@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +10,13 @@ from pathlib import Path
 from m2m.errors import RunFolderError
 from m2m.merging.compiled import MergeDevice, StreamPass, StreamPlan, compile_plan
 from m2m.merging.plan.plan import MergePlan
-from m2m.merging.plan.tensors import element_size
 from m2m.merging.plan.window import Window
 from m2m.merging.stream.memory import Staging
+from m2m.merging.stream.output_files import FollowingHasher, lay_out
 from m2m.merging.stream.passes import PassRun, windows
-from m2m.merging.stream.work_folder import START, Position
+from m2m.merging.stream.supply import supplied
+from m2m.merging.stream.upload import ShardUpload
+from m2m.merging.stream.work_folder import Position
 from m2m.support.progress import Progress
 
 #: Runs a writing pass over a window, with something of its own riding along.
@@ -36,58 +35,10 @@ class Execution:
     peak_anon_bytes: int | None
     #: SHA-256 of each output file, by candidate and file name.
     hashes: dict[tuple[str, str], str]
-
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_BLOCK_BYTES = 256 * 1024
-#: How long the hasher rests when it has caught up; what is written meanwhile is left to hash at the end.
-_WAIT_SECONDS = 0.005
-
-
-def lay_out(plan: MergePlan, folder: Path) -> list[Path]:
-    """Make the output files at full length, with headers; files of an interrupted run keep their bytes."""
-    # Each output lies in a folder of its candidate's name; they are given shard by shard of the first output,
-    # then of the second, and so on. RunFolderError if there is no room.
-    files = []
-    for output in plan.outputs:
-        (folder / output.name).mkdir(exist_ok=True)
-        for shard in output.layout.shards:
-            path = folder / output.name / shard.name
-            try:
-                _allocate(path, shard.header, shard.nbytes)
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                raise RunFolderError(f"{path}: no room for {shard.nbytes} bytes: {error.strerror}") from error
-            files.append(path)
-    return files
-
-
-def require_written(plan: MergePlan, folder: Path, start: Position) -> None:
-    """Refuse to go on in what is no longer there: what is missing would be zeros in the result."""
-    if start == START:
-        return
-    tensor, element = start
-    if not (0 <= tensor <= len(plan.tensors) and element >= 0):
-        raise RunFolderError(f"{folder.parent}: its journal is damaged; run without resume to start over")
-    for output in plan.outputs:
-        for shard in output.layout.shards:
-            path = folder / output.name / shard.name
-            size = path.stat().st_size if path.is_file() else 0
-            if size != shard.nbytes:
-                raise RunFolderError(
-                    f"{path}: has {size} bytes, wanted the {shard.nbytes} begun with; run without resume "
-                    "to start over"
-                )
-
-
-def _allocate(path: Path, header: bytes, nbytes: int) -> None:
-    # What is there stays: an interrupted merge goes on in it.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    with os.fdopen(descriptor, "r+b") as file:
-        os.ftruncate(descriptor, nbytes)
-        os.posix_fallocate(descriptor, 0, nbytes)  # a full disk is found out now, not after an hour
-        file.write(header)
+    #: Tensor bytes fetched from elsewhere.
+    fetched_bytes: int = 0
+    #: Most bytes of what lies elsewhere that were in the cache at a time.
+    peak_cache_bytes: int = 0
 
 
 def execute(
@@ -101,30 +52,44 @@ def execute(
     progress: Progress | None,
     gather: Gather | None = None,
     device: MergeDevice | None = None,
+    cache_bytes: int = 0,
+    upload: ShardUpload | None = None,
 ) -> Execution:
     """Fill the outputs in `folder`; everything before `start` has been written already."""
     # `note` is told now and then how far the work has come, `gather` looks at what passes by while it is
-    # written. Raises what `PassRun` raises, and RunFolderError if what was written is not there in the end.
-    files = lay_out(plan, folder)
+    # written; `cache_bytes` hold what lies elsewhere, and `upload` takes the outputs there. Raises what
+    # `PassRun` raises, and RunFolderError if what was written is not there in the end.
+    files = lay_out(plan, folder) if upload is None else upload.files
     run = PassRun(plan, compile_plan(plan.numbers, len(plan.outputs), files), staging, start, note, progress)
-    hasher = FollowingHasher(plan, files, staging.threads, lambda: run.position)
+    hashing = upload or FollowingHasher(plan, files, staging.threads, lambda: run.position)
     try:
-        single = gather is None
-        for window in windows(plan, run.core, start, staging, allow_nonfinite, single=single, device=device):
-            for stream_pass in plan.method.passes(window):
-                if stream_pass.writes and gather is not None:
-                    gather(window, stream_pass, run)
-                else:
-                    run(stream_pass, window)
+        with supplied(plan, cache_bytes, run.report) as supply:
+            keepers = [supply] if upload is None else [supply, upload]
+            for window in windows(
+                plan, run.core, start, staging, allow_nonfinite,
+                single=gather is None, device=device, keepers=keepers,
+            ):  # fmt: skip
+                for stream_pass in plan.method.passes(window):
+                    if stream_pass.writes and gather is not None:
+                        gather(window, stream_pass, run)
+                    else:
+                        run(stream_pass, window)
         run.report()
         _close(run.core, files)
-        hashes = hasher.result()
+        hashes = hashing.result()
     except BaseException:
         run.stop()
         raise
     finally:
-        hasher.stop()
-    return Execution(run.read_bytes, run.written_bytes, run.peak_anon_bytes, hashes)
+        hashing.stop()
+    return Execution(
+        run.read_bytes,
+        run.written_bytes,
+        run.peak_anon_bytes,
+        hashes,
+        supply.fetched_bytes,
+        supply.peak_bytes,
+    )
 
 
 def _close(core: StreamPlan, files: Sequence[Path]) -> None:
@@ -133,79 +98,3 @@ def _close(core: StreamPlan, files: Sequence[Path]) -> None:
     if failed is not None:
         number, code = failed
         raise RunFolderError(f"{files[number]}: was written, but not kept: {os.strerror(code)}")
-
-
-class FollowingHasher:
-    """SHA-256 of every output file, known shortly after the last byte is written."""
-
-    def __init__(
-        self, plan: MergePlan, files: Sequence[Path], threads: int, position: Callable[[], Position]
-    ) -> None:
-        self._plan = plan
-        self._files = list(files)
-        self._position = position
-        self._stopping = threading.Event()
-        self._awake = threading.Event()  # once there is nothing to wait for: all is written, or it stops
-        self._error: BaseException | None = None
-        self._hashes: dict[tuple[str, str], str] = {}
-        count = min(threads, len(plan.outputs))
-        self._threads = [
-            threading.Thread(target=self._work, args=(first, count), daemon=True) for first in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def result(self) -> dict[tuple[str, str], str]:
-        """SHA-256 as hex digits by output and file name, after the last write; raises what a thread met."""
-        self._awake.set()
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(_WAIT_SECONDS)
-        if self._error is not None:
-            raise self._error
-        return self._hashes
-
-    def stop(self) -> None:
-        """Stop following."""
-        self._stopping.set()
-        self._awake.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, first: int, step: int) -> None:
-        try:
-            for number in range(len(self._plan.outputs[0].layout.shards)):
-                for m in range(first, len(self._plan.outputs), step):
-                    self._hash_shard(m, number)
-        except BaseException as error:  # handed to the caller of `result`
-            self._error = error
-
-    def _hash_shard(self, m: int, number: int) -> None:
-        output = self._plan.outputs[m]
-        shard = output.layout.shards[number]
-        path = self._files[m * len(output.layout.shards) + number]
-        digest, done = hashlib.sha256(), 0
-        buffer = memoryview(bytearray(_BLOCK_BYTES))
-        with path.open("rb", buffering=0) as file:
-            while done < shard.nbytes and not self._stopping.is_set():
-                ready = min(self._written(m, number), shard.nbytes)
-                if ready == done:
-                    self._awake.wait(_WAIT_SECONDS)
-                while done < ready and not self._stopping.is_set():
-                    count = file.readinto(buffer[: min(_BLOCK_BYTES, ready - done)])
-                    if not count:
-                        raise OSError(f"{path}: shrank while it was written")
-                    digest.update(buffer[:count])
-                    done += count
-        self._hashes[output.name, shard.name] = digest.hexdigest()
-
-    def _written(self, m: int, number: int) -> int:
-        # Up to which byte is this shard written?
-        tensor, element = self._position()
-        shard = self._plan.outputs[m].layout.shards[number]
-        if tensor == len(self._plan.tensors):
-            return shard.nbytes
-        at_shard, offset = self._plan.tensors[tensor].places[m]
-        if at_shard != number:
-            return shard.nbytes if at_shard > number else len(shard.header)
-        return offset + element * element_size(self._plan.tensors[tensor])

@@ -55,7 +55,7 @@ def plan_staging(
     left = budget - held_bytes
     most_threads = left // (slots * least + scratch_bytes)
     if most_threads < 1:
-        held = f" and {format_bytes(held_bytes)} of factors of adapters and maps of tokens"
+        held = f" and {format_bytes(held_bytes)} of factors of adapters, maps of tokens and parts under way"
         factors = held if held_bytes else ""
         rows = " for whole rows" if least > _LEAST_SLOT_BYTES else ""
         rows += " and for sums along them" if scratch_bytes else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from m2m.checkpoint.header import MERGEABLE
 from m2m.errors import CheckpointError, M2MError
@@ -34,12 +35,18 @@ def windows(
     *,
     single: bool,
     device: MergeDevice | None = None,
+    keepers: Sequence[Keeper] = (),
 ) -> Iterator[Window]:
     """Cut what a plan has left after `start` into windows; `single` allows one if nothing is read twice."""
+    # `keepers` are told of each window before and after.
     limit = None if single and plan.method.reads_once else WINDOW_BYTES
     first = start[0]
     while first < len(plan.tensors):
         end = _end(plan, first, limit)
+        for keeper in keepers:
+            end = keeper.end(first, end)
+        for keeper in keepers:
+            keeper.begin(first, end)
         yield Window(
             core,
             first,
@@ -50,6 +57,8 @@ def windows(
             staging.spare_bytes,
             device,
         )
+        for keeper in keepers:
+            keeper.done(end)
         first = end
 
 
@@ -63,6 +72,19 @@ def _end(plan: MergePlan, first: int, limit: int | None) -> int:
             break
         end += 1
     return end
+
+
+class Keeper(Protocol):
+    """What sees to it that files are there while a window of tensors is worked on."""
+
+    def end(self, first: int, end: int) -> int:
+        """Up to which tensor a window from `first` on may go, `end` at most."""
+
+    def begin(self, first: int, end: int) -> None:
+        """Make ready for tensors from `first` up to `end`."""
+
+    def done(self, end: int) -> None:
+        """Clear away after the tensors before `end`."""
 
 
 class InterruptedMergeError(M2MError):

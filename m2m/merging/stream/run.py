@@ -13,17 +13,20 @@ from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.identity import InputFiles
 from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
+from m2m.checkpoint.remote.session import written
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
 from m2m.merging.compiled import MergeDevice, merge_device
 from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum
-from m2m.merging.plan.plan import MergePlan, bytes_before
-from m2m.merging.stream.execute import Execution, execute, require_written
+from m2m.merging.plan.plan import MergePlan, PlannedCheckpoint, bytes_before
+from m2m.merging.stream.execute import Execution, execute
 from m2m.merging.stream.memory import Staging, plan_staging
+from m2m.merging.stream.output_files import require_written
 from m2m.merging.stream.passes import GO_ON, InterruptedMergeError
 from m2m.merging.stream.statistics import NAME as STATISTICS_NAME
 from m2m.merging.stream.statistics import StatisticsGatherer, StatisticsOf, require_statistics
+from m2m.merging.stream.supply import CACHE_SIZE, request_bytes
 from m2m.merging.stream.work_folder import Position, WorkFolder, open_work_folder
 from m2m.support.devices import cuda_number
 from m2m.support.process_memory import peak_resident_bytes
@@ -49,6 +52,7 @@ class MergeOptions:
         allow_nonfinite: Whether NaN and infinities in the inputs may pass into the outputs.
         progress: Is told bytes done, bytes in all and what is going on; may raise to stop the merge.
         device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
+        cache_size: Most tensor bytes of what lies elsewhere that are on this machine's disk at a time.
     """
 
     memory: str | int = "256MiB"
@@ -59,6 +63,7 @@ class MergeOptions:
     allow_nonfinite: bool = False
     progress: Progress | None = None
     device: str = "cpu"
+    cache_size: str | int = CACHE_SIZE
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class MergeReport:
     """What a merge did.
 
     Attributes:
-        out: The folder that was made.
+        out: The folder that was made, or its address.
         folders: The checkpoint folders in it: itself, or one a candidate.
         tensors: Tensors in each checkpoint.
         wall_s: Time from the call to the finished folder, in seconds.
@@ -77,12 +82,15 @@ class MergeReport:
         peak_anon_bytes: Most memory seen during the merge that is not a file's, if the system tells.
         threads: Workers.
         slot_bytes: Staging memory of one input or output, a worker.
+        fetched_bytes: Tensor bytes that were fetched from elsewhere.
+        sent_bytes: Bytes of weight files that were sent elsewhere.
+        peak_cache_bytes: Most tensor bytes of inputs that lie elsewhere on this machine's disk at a time.
         notes: What the user may not expect of the result, as tensors that the method had no estimates of.
         warnings: What makes the merge doubtful.
     """
 
-    out: Path
-    folders: tuple[Path, ...]
+    out: Path | str
+    folders: tuple[Path | str, ...]
     tensors: int
     wall_s: float
     read_bytes: int
@@ -92,6 +100,9 @@ class MergeReport:
     peak_anon_bytes: int | None
     threads: int
     slot_bytes: int
+    fetched_bytes: int = 0
+    sent_bytes: int = 0
+    peak_cache_bytes: int = 0
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -121,18 +132,7 @@ def run_plan(
     # `time.perf_counter`. CheckpointError if an input changes, is not finite, or differs where it must not;
     # InterruptedMergeError if the system fails; RunFolderError if `out` exists or is being written, or has no
     # room.
-    number = _cuda_number(options.device, plan.method)
-    staging = plan_staging(
-        parse_bytes(options.memory),
-        options.threads,
-        plan.input_slots,
-        len(plan.outputs),
-        plan.factor_bytes + plan.gathered_bytes,
-        plan.row_bytes,
-        None if number is None else _CUDA_SLOT_BYTES,
-        plan.scratch_bytes,
-    )
-    device = merge_device(number, staging.threads)
+    staging, device = prepare_workers(plan, options)
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:
@@ -150,21 +150,49 @@ def run_plan(
                 if gather is not None:
                     gather.write(plan, work.result / STATISTICS_NAME)
                 for output in plan.outputs:
-                    folder = work.result / output.name
-                    write_index(output.layout, folder)
-                    hashes = {
-                        file: digest for (name, file), digest in done.hashes.items() if name == output.name
-                    }
-                    finish(folder, output.name, hashes)
-                    said = {"notes": plan.notes, "warnings": plan.doubts}
-                    write_manifest(
-                        folder, hashes, plan=key, **{what: lines for what, lines in said.items() if lines}
-                    )
+                    complete(plan, output, work.result, done.hashes, finish, key)
                 inputs.check_unchanged()
                 work.finish(durable=options.durable)
     if options.verify:
         check_hashes(out)
-    return _report(plan, out, done, start, staging, started)
+    return make_report(plan, out, done, start, staging, started)
+
+
+def prepare_workers(plan: MergePlan, options: MergeOptions) -> tuple[Staging, MergeDevice | None]:
+    """Choose the workers' buffers, and take hold of the device that a plan is run on."""
+    number = _cuda_number(options.device, plan.method)
+    staging = plan_staging(
+        parse_bytes(options.memory),
+        options.threads,
+        plan.input_slots,
+        len(plan.outputs),
+        plan.factor_bytes + plan.gathered_bytes + request_bytes(plan),
+        plan.row_bytes,
+        None if number is None else _CUDA_SLOT_BYTES,
+        plan.scratch_bytes,
+    )
+    return staging, merge_device(number, staging.threads)
+
+
+def complete(
+    plan: MergePlan,
+    output: PlannedCheckpoint,
+    result: Path,
+    found: Mapping[tuple[str, str], str],
+    finish: Finish,
+    key: str,
+) -> None:
+    """Write beside an output's weights, of the hashes `found`, what makes it a checkpoint."""
+    folder = result / output.name
+    folder.mkdir(exist_ok=True)
+    write_index(output.layout, folder)
+    hashes = {file: digest for (name, file), digest in found.items() if name == output.name}
+    finish(folder, output.name, hashes)
+    sizes = {shard.name: shard.nbytes for shard in output.layout.shards}
+    said = {"notes": plan.notes, "warnings": plan.doubts}
+    said = {what: tuple(map(written, lines)) for what, lines in said.items() if lines}
+    gone = {name: nbytes for name, nbytes in sizes.items() if not (folder / name).exists()}
+    write_manifest(folder, hashes, gone, plan=key, **said)
 
 
 def _cuda_number(name: str, method: Method) -> int | None:
@@ -196,7 +224,7 @@ def _tidied(work: WorkFolder, inputs: InputFiles) -> Iterator[None]:
         work.discard()
         inputs.check_unchanged()  # if it is that, it is the reason of whatever else was found
         raise
-    except (RecipeError, RunFolderError):
+    except (ConfigError, RecipeError, RunFolderError):
         work.discard()
         raise
     except OSError as error:
@@ -223,6 +251,7 @@ def _execute(
         progress=options.progress,
         gather=gather,
         device=device,
+        cache_bytes=parse_bytes(options.cache_size),
     )
 
 
@@ -233,12 +262,22 @@ def _is_complete(plan: MergePlan, out: Path, key: str) -> bool:
         return False
 
 
-def _report(
-    plan: MergePlan, out: Path, done: Execution, start: Position, staging: Staging, started: float
+def make_report(
+    plan: MergePlan,
+    out: Path | str,
+    done: Execution,
+    start: Position,
+    staging: Staging,
+    started: float,
+    sent_bytes: int = 0,
 ) -> MergeReport:
+    """Say what was done."""
     return MergeReport(
         out=out,
-        folders=tuple(out / output.name for output in plan.outputs),
+        folders=tuple(
+            f"{out}/{output.name}".rstrip("/") if isinstance(out, str) else out / output.name
+            for output in plan.outputs
+        ),
         tensors=len(plan.tensors),
         wall_s=time.perf_counter() - started,
         read_bytes=done.read_bytes,
@@ -248,6 +287,9 @@ def _report(
         peak_anon_bytes=done.peak_anon_bytes,
         threads=staging.threads,
         slot_bytes=staging.slot_bytes,
-        notes=plan.notes,
-        warnings=plan.doubts,
+        fetched_bytes=done.fetched_bytes,
+        sent_bytes=sent_bytes,
+        peak_cache_bytes=done.peak_cache_bytes,
+        notes=tuple(map(written, plan.notes)),
+        warnings=tuple(map(written, plan.doubts)),
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.checks import vocabulary_axis, vocabulary_tensors
 from m2m.checkpoint.header import TensorInfo
-from m2m.checkpoint.locate import find_folder, list_side_files
+from m2m.checkpoint.locate import find_folder
+from m2m.checkpoint.side_files import list_side_files
 from m2m.checkpoint.tokenizer import vocabulary
 from m2m.errors import CheckpointError, RecipeError
 from m2m.merging.lora.adapted import AdaptedCheckpoint

@@ -1,0 +1,98 @@
+"""How long mirrors last: as long as the work that opened them, or else as the process."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+from m2m.checkpoint.remote.address import remote_url, with_revision
+from m2m.checkpoint.remote.crew import Crew
+from m2m.checkpoint.remote.mirror import THREADS, Mirrors
+from m2m.checkpoint.remote.remote_file import RemoteFile
+from m2m.errors import M2MError
+
+_session: ContextVar[Mirrors | None] = ContextVar("_session", default=None)
+
+
+@contextmanager
+def remote_session() -> Iterator[None]:
+    """Keep mirrors to the end of the block, each address looked up once; errors tell addresses.
+
+    Raises:
+        M2MError: What the block raises, with addresses in place of mirrors.
+    """
+    if _session.get() is not None:
+        yield
+        return
+    with ExitStack() as stack:
+        mirrors = Mirrors(stack)
+        token = _session.set(mirrors)
+        try:
+            yield
+        except M2MError as error:
+            error.args = tuple(mirrors.written(str(part)) for part in error.args)
+            raise
+        finally:
+            _session.reset(token)
+
+
+@cache
+def _of_process() -> Mirrors:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return Mirrors(stack)
+
+
+def mirrored(path: str | Path, revision: str | None = None) -> Path | None:
+    """Lay out a local mirror of a checkpoint that lies elsewhere.
+
+    Args:
+        path: What the user wrote.
+        revision: A revision of what lies on the hub.
+
+    Returns:
+        The mirror's folder or file; None if the path is a local one.
+
+    Raises:
+        CheckpointError: If nothing is there, may not be read, or cannot be reached.
+    """  # noqa: DOC502 - raised by what is called
+    url = remote_url(path)
+    if url is None:
+        return None
+    session = _session.get()
+    return (session or _of_process()).mirror(with_revision(url, revision), anew=session is None)
+
+
+def origin_of(place: Path) -> RemoteFile | None:
+    """The file that a place mirrors; None of any other place."""
+    mirrors = _mirrors_with(place)
+    return None if mirrors is None else mirrors.files[place]
+
+
+def bring_headers(places: Iterable[Path], most: int) -> None:
+    """Fill in headers of mirrored safetensors files, of at most so many bytes each; other files stay."""
+    found = [(mirrors, place) for place in places if (mirrors := _mirrors_with(place)) is not None]
+    with Crew(min(THREADS, len(found))) as crew:
+        crew.map(lambda pair: pair[0].bring_header(pair[1], most), found)
+
+
+def check_origins(places: Iterable[Path]) -> None:
+    """Hold what places mirror against what it was; raises what `RemoteFile.check_unchanged` does."""
+    found = [origin for place in places if (origin := origin_of(place)) is not None]
+    with Crew(min(THREADS, len(found))) as crew:
+        crew.map(RemoteFile.check_unchanged, found)
+
+
+def written(text: str) -> str:
+    """Write addresses in a text in place of mirrors."""
+    session = _session.get()
+    return _of_process().written(text if session is None else session.written(text))
+
+
+def _mirrors_with(place: Path) -> Mirrors | None:
+    known = (_session.get(), _of_process())
+    return next((mirrors for mirrors in known if mirrors is not None and place in mirrors.files), None)

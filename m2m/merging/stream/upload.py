@@ -1,0 +1,227 @@
+"""Outputs that lie elsewhere: shards are sent as they are finished, what tells that all is there comes last.
+
+`m2m-merging.json` at the destination says which merge is being written and which of its shards are there. So
+a merge goes on from any machine, after its last whole shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from m2m.checkpoint.folder import MANIFEST_NAME
+from m2m.checkpoint.locate import INDEX_NAME
+from m2m.checkpoint.remote.crew import Crew
+from m2m.checkpoint.remote.destination import Destination
+from m2m.errors import RunFolderError
+from m2m.merging.plan.plan import MergePlan
+from m2m.merging.stream.output_files import allocate, output_files
+from m2m.merging.stream.work_folder import Position
+
+#: Says at the destination that a merge is not finished.
+JOURNAL_NAME = "m2m-merging.json"
+#: Files that are sent at a time.
+THREADS = 4
+_POLL_SECONDS = 0.1
+_BLOCK_BYTES = 1 << 20
+
+
+class Journal:
+    """What a destination says of the merge that is written there.
+
+    Attributes:
+        done: SHA-256 of each shard that is there, by its name.
+    """
+
+    def __init__(self, destination: Destination, plan: MergePlan, key: str) -> None:
+        """Nothing is asked or written yet; `key` tells the plan and its inputs."""
+        self.done: dict[str, str] = {}
+        self.destination = destination
+        self._key, self._owner, self._lock = key, secrets.token_hex(8), Lock()
+        shards = [place(output.name, shard.name) for output in plan.outputs for shard in output.layout.shards]
+        self._sizes = dict(
+            zip(shards, (s.nbytes for o in plan.outputs for s in o.layout.shards), strict=True)
+        )
+
+    def begin(self, *, resume: bool) -> None:
+        """Take the destination: go on with what is there, or clear away what an unfinished merge left."""
+        there = self.destination.names()
+        known = self._read() if JOURNAL_NAME in there else {}
+        ours = {JOURNAL_NAME, *known.get("files", ())}
+        for name in sorted(there.keys() - ours):
+            raise RunFolderError(
+                f"{self.destination.url}: holds {name} already; nothing is ever written over: choose another "
+                "place or remove it"
+            )
+        if resume and known:
+            if known.get("plan") != self._key:
+                raise RunFolderError(
+                    f"{self.destination.url}: holds an unfinished merge of another recipe, other inputs or "
+                    "options; run without resume to start over"
+                )
+            whole = {name for name, nbytes in there.items() if self._sizes.get(name) == nbytes}
+            self.done = {name: said for name, said in known.get("done", {}).items() if name in whole}
+        else:
+            self.destination.remove(sorted(there.keys() & ours))
+        self._write()
+
+    def add(self, name: str, digest: str) -> None:
+        """Note that a shard is there, unless another merge has taken the destination meanwhile."""
+        with self._lock:
+            self.require_ours()
+            self.done[name] = digest
+            self._write()
+
+    def require_ours(self) -> None:
+        """Refuse to go on where another merge is written."""
+        if self._read().get("owner") != self._owner:
+            raise RunFolderError(f"{self.destination.url}: another merge is writing it")
+
+    def finish(self) -> None:
+        """All is there."""
+        self.destination.remove([JOURNAL_NAME])
+
+    def discard(self) -> None:
+        """Remove what was sent."""
+        self.destination.remove([*self.done, JOURNAL_NAME])
+
+    def _read(self) -> Mapping[str, Any]:
+        try:
+            known = json.loads(self.destination.read(JOURNAL_NAME) or b"{}")
+        except ValueError:
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _write(self) -> None:
+        said = {"plan": self._key, "owner": self._owner, "files": [*self._sizes], "done": self.done}
+        self.destination.write(JOURNAL_NAME, json.dumps(said, indent=2).encode())
+
+
+def place(output: str, name: str) -> str:
+    """Name of an output's file at the destination."""
+    return f"{output}/{name}" if output else name
+
+
+class ShardUpload:
+    """Puts shards together in a local folder, sends each when it is finished, and drops it.
+
+    A checkpoint of one file is sent at the very end: loaders take it for finished when it is there.
+
+    Attributes:
+        files: Where they are put together, shard by shard of the first output, then of the second. [M · S]
+        sent_bytes: Bytes of shards that were sent.
+    """
+
+    def __init__(self, plan: MergePlan, folder: Path, journal: Journal, crew: Crew) -> None:
+        """Begin after what the journal says is there."""
+        self.files = output_files(plan, folder)
+        self.sent_bytes = 0
+        self.report: Callable[[], None] = lambda: None
+        self._plan, self._journal, self._crew = plan, journal, crew
+        self._sending: list[Future[None]] = []
+        self._made: set[int] = set()
+
+    @property
+    def room(self) -> int:
+        """Most bytes that shards take in the local folder: those being written, and those being sent."""
+        per_output = [[shard.nbytes for shard in output.layout.shards] for output in self._plan.outputs]
+        at_a_time = 2 if self._sharded else 1
+        return at_a_time * sum(map(max, per_output))
+
+    @property
+    def start(self) -> Position:
+        """Where the work goes on: at the first shard that is not there for every output."""
+        for number, tensor in enumerate(self._plan.tensors):
+            if not all(name in self._journal.done for name in self._names(tensor.places[0][0])):
+                return number, 0
+        return len(self._plan.tensors), 0
+
+    @property
+    def _sharded(self) -> bool:
+        return len(self._plan.outputs[0].layout.shards) > 1
+
+    def end(self, first: int, end: int) -> int:
+        """Up to which tensor a window from `first` on may go: those of one shard."""
+        shard = self._shard_of(first)
+        return next((number for number in range(first, end) if self._shard_of(number) != shard), end)
+
+    def begin(self, first: int, end: int) -> None:
+        """Make the files of a shard."""
+        del end
+        number = self._shard_of(first)
+        if number not in self._made:
+            for m, output in enumerate(self._plan.outputs):
+                allocate(self._file(m, number), output.layout.shards[number])
+            self._made.add(number)
+
+    def done(self, end: int) -> None:
+        """Send the shard that ends before a tensor, once the one before it has gone."""
+        number = self._shard_of(end - 1)
+        if not self._sharded or (end < len(self._plan.tensors) and self._shard_of(end) == number):
+            return
+        self._wait()
+        for m, name in enumerate(self._names(number)):
+            send = partial(self.send, self._file(m, number), name)
+            self._sending.append(self._crew.submit(send))
+
+    def send(self, file: Path, name: str) -> None:
+        """Send a shard, note that it is there, and give its room back."""
+        digest, nbytes = _hash(file), file.stat().st_size
+        self._journal.destination.put(file, name)
+        self._journal.add(name, digest)
+        self.sent_bytes += nbytes
+        with file.open("r+b") as kept:  # the stream has it open still
+            kept.truncate(0)
+        file.unlink()
+
+    def result(self) -> dict[tuple[str, str], str]:
+        """Wait until all shards are sent; SHA-256 as hex digits by output and file name."""
+        self._wait()
+        found = {}
+        for m, output in enumerate(self._plan.outputs):
+            for number, shard in enumerate(output.layout.shards):
+                digest = self._journal.done.get(place(output.name, shard.name))
+                found[output.name, shard.name] = digest or _hash(self._file(m, number))
+        return found
+
+    def stop(self) -> None:
+        """Wait for nothing: what is under way is made anew."""
+        self._sending = []
+
+    def publish(self, output: str, folder: Path) -> None:
+        """Send what lies in an output's folder: what loaders look for late, and the manifest last."""
+        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        weights = {shard.name for shard in self._plan.outputs[0].layout.shards}
+        ranks = {INDEX_NAME: 2, MANIFEST_NAME: 3}
+        for name in sorted(files, key=lambda name: (ranks.get(name, int(name in weights)), name)):
+            self._journal.require_ours()
+            self._journal.destination.put(files[name], place(output, name))
+
+    def _wait(self) -> None:
+        while self._sending:
+            found = wait(self._sending, _POLL_SECONDS, FIRST_EXCEPTION)
+            for future in found.done:
+                future.result()
+            self._sending = [*found.not_done]
+            self.report()
+
+    def _shard_of(self, tensor: int) -> int:
+        return self._plan.tensors[tensor].places[0][0]
+
+    def _names(self, number: int) -> list[str]:
+        return [place(output.name, output.layout.shards[number].name) for output in self._plan.outputs]
+
+    def _file(self, m: int, number: int) -> Path:
+        return self.files[m * len(self._plan.outputs[m].layout.shards) + number]
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

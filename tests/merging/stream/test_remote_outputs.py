@@ -1,0 +1,224 @@
+"""What is written elsewhere has the local merge's bytes, is never finished before it is, and is resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import torch
+from helpers.disk_store import ROOT, SCHEME, register
+
+from m2m.checkpoint import Checkpoint, save, verify
+from m2m.errors import CheckpointError, ConfigError, RunFolderError
+from m2m.merging import merge
+from m2m.merging.stream.upload import JOURNAL_NAME
+
+LAYERS, WIDTH = 6, 64
+TENSOR = WIDTH * WIDTH * 4
+#: A shard for each two layers.
+SHARDS = {"shard_size": 2 * TENSOR}
+
+#: Merges to the store, and kills itself once so many shards are there.
+CHILD = """
+import os, signal, sys
+from helpers.disk_store import register
+from m2m.merging import merge
+from m2m.merging.stream import upload
+
+register()
+folder, shards = sys.argv[1], int(sys.argv[2])
+models = [{"model": f"{folder}/m{i}", "parameters": {"weight": 0.5}} for i in range(2)]
+note = upload.Journal.add
+
+def add(self, name, digest):
+    if len(self.done) == shards:
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(self, name, digest)
+
+upload.Journal.add = add
+report = merge({"merge_method": "linear", "models": models}, "diskstore://out/x", shard_size=int(sys.argv[3]),
+               resume=True)
+print(report.resumed_bytes)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M2M_REMOTE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(ROOT, str(tmp_path / "store"))
+    monkeypatch.setattr("m2m.checkpoint.remote.requests.PAUSES", (0.0,))
+    register()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    generator = torch.Generator().manual_seed(5)
+    for number in range(2):
+        state = {f"layers.{i}.weight": torch.randn(WIDTH, WIDTH, generator=generator) for i in range(LAYERS)}
+        folder = save(state, tmp_path / "models" / f"m{number}")
+        (folder / "config.json").write_text('{"model_type": "tiny"}')
+    return tmp_path / "models"
+
+
+def recipe(models: Path) -> dict[str, Any]:
+    experts = [{"model": str(models / f"m{i}"), "parameters": {"weight": 0.5}} for i in range(2)]
+    return {"merge_method": "linear", "models": experts}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_files_as_the_local_merge(models: Path, tmp_path: Path) -> None:
+    merge(recipe(models), tmp_path / "local", **SHARDS)
+    report = merge(recipe(models), f"{SCHEME}://out/x", verify=True, **SHARDS)
+    there = tmp_path / "store" / "out" / "x"
+    assert files_of(there) == files_of(tmp_path / "local")
+    assert verify(there).files == len(files_of(there)) - 1
+    assert (report.out, report.folders) == (f"{SCHEME}://out/x", (f"{SCHEME}://out/x",))
+    assert report.sent_bytes == sum(path.stat().st_size for path in there.glob("*.safetensors"))
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_candidates_in_one_file_each(models: Path, tmp_path: Path) -> None:
+    rows = {"x": [0.5, 0.5], "y": [1.5, -0.5]}
+    merge(recipe(models), tmp_path / "local", candidates=rows)
+    merge(recipe(models), "memory://candidates/out", candidates=rows)
+    memory = fsspec.filesystem("memory")
+    found = {
+        name.removeprefix("/candidates/out/"): memory.cat_file(name)
+        for name in memory.find("/candidates/out")
+    }
+    assert found == files_of(tmp_path / "local")
+
+
+def test_what_tells_that_all_is_there_comes_last(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from m2m.checkpoint.remote.destination import Destination
+
+    order: list[str] = []
+    put = Destination.put
+
+    def noted(self: Destination, file: Path, name: str) -> None:
+        order.append(name)
+        put(self, file, name)
+
+    monkeypatch.setattr(Destination, "put", noted)
+    merge(recipe(models), f"{SCHEME}://sharded", **SHARDS)
+    assert sorted(order[:3]) == [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
+    assert order[3:] == ["README.md", "config.json", "model.safetensors.index.json", "manifest.json"]
+    order.clear()
+    merge(recipe(models), f"{SCHEME}://single")
+    assert order == ["README.md", "config.json", "model.safetensors", "manifest.json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [0, 1, 2])
+def test_killed_and_resumed(models: Path, tmp_path: Path, shards: int) -> None:
+    merge(recipe(models), tmp_path / "local", **SHARDS)
+    there = tmp_path / "store" / "out" / "x"
+
+    def run(most: int) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", CHILD, str(models), str(most), str(SHARDS["shard_size"])]
+        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+        environment = {**os.environ, "PYTHONPATH": path}
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+
+    killed = run(shards)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = files_of(there)
+    assert JOURNAL_NAME in left
+    assert not {"manifest.json", "model.safetensors.index.json", "config.json"} & left.keys()
+    with pytest.raises(CheckpointError, match=r"has the shard|holds no checkpoint"):
+        _ = Checkpoint(f"{SCHEME}://out/x").tensors
+    resumed = run(100)
+    assert resumed.returncode == 0, resumed.stderr
+    assert int(resumed.stdout) == shards * 2 * TENSOR
+    assert files_of(there) == files_of(tmp_path / "local")
+
+
+def test_stopped_and_resumed(models: Path, tmp_path: Path) -> None:
+    merge(recipe(models), tmp_path / "local", **SHARDS)
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(recipe(models), f"{SCHEME}://out", progress=stop, cache_size=10 * TENSOR, **SHARDS)
+    with pytest.raises(RunFolderError, match="unfinished merge of another recipe"):
+        merge({**recipe(models), "dtype": "bfloat16"}, f"{SCHEME}://out", resume=True)
+    merge(recipe(models), f"{SCHEME}://out", resume=True, **SHARDS)
+    assert files_of(tmp_path / "store" / "out") == files_of(tmp_path / "local")
+    again = merge(recipe(models), f"{SCHEME}://out", resume=True, **SHARDS)
+    assert (again.written_bytes, again.resumed_bytes) == (0, LAYERS * TENSOR)
+
+
+def test_without_resume_what_was_left_goes(models: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int, what: str) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(recipe(models), f"{SCHEME}://out", progress=stop, shard_size=TENSOR)
+    merge(recipe(models), tmp_path / "local", **SHARDS)
+    merge(recipe(models), f"{SCHEME}://out", **SHARDS)
+    assert files_of(tmp_path / "store" / "out") == files_of(tmp_path / "local")
+
+
+def test_what_is_there_is_left(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "store" / "out").mkdir(parents=True)
+    (tmp_path / "store" / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunFolderError, match=rf"^{SCHEME}://out: holds thesis.txt already"):
+        merge(recipe(models), f"{SCHEME}://out")
+    assert files_of(tmp_path / "store" / "out") == {"thesis.txt": b"years of work"}
+
+
+def test_another_merge_at_the_same_place_is_noticed(models: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "store" / "out" / JOURNAL_NAME
+
+    def take(done: int, total: int, what: str) -> None:
+        if done:
+            journal.write_text(json.dumps({**json.loads(journal.read_text()), "owner": "somebody else"}))
+
+    with pytest.raises(RunFolderError, match="another merge is writing it"):
+        merge(recipe(models), f"{SCHEME}://out", progress=take)
+    assert not (tmp_path / "store" / "out" / "manifest.json").exists()
+
+
+def test_bad_input_leaves_nothing(models: Path, tmp_path: Path) -> None:
+    weight = Checkpoint(models / "m1").tensors["layers.5.weight"]
+    with weight.file.open("r+b") as file:
+        file.seek(weight.offset)
+        file.write(b"\xff" * 4)
+    with pytest.raises(CheckpointError, match="NaN or infinite at index 0"):
+        merge(recipe(models), f"{SCHEME}://out", **SHARDS)
+    assert files_of(tmp_path / "store") == {}
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "said"),
+    [
+        ("https://example.org/out", {}, r"^https://example.org/out: a web server takes no files"),
+        ("file:///tmp/out", {}, r"^file:///tmp/out: is a local path: write it without file://"),
+        (f"{SCHEME}://out", {"statistics": True}, "written to a local folder only"),
+        (
+            f"{SCHEME}://out",
+            {"cache_size": "1kB"},
+            r"cache_size=1kB is too small: shards that are put together",
+        ),
+    ],
+)
+def test_refusals(models: Path, tmp_path: Path, out: str, options: dict[str, Any], said: str) -> None:
+    base = {**recipe(models), "merge_method": "task_arithmetic", "base_model": str(models / "m0")}
+    with pytest.raises((CheckpointError, ConfigError, RunFolderError), match=said):
+        merge(base, out, **options)
+    assert not (tmp_path / "store").exists() or files_of(tmp_path / "store") == {}
