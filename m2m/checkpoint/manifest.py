@@ -58,11 +58,12 @@ def write_manifest(
     # `sizes` are of files that it lists though they are not there any more.
     known = hashes or {}
     gone = {name: {"bytes": nbytes, "sha256": known[name]} for name, nbytes in (sizes or {}).items()}
-    files = gone | {
+    here = {
         name: {"bytes": path.stat().st_size, "sha256": known.get(name) or hash_file(path)}
         for name, path in _files_in(folder)
         if name != MANIFEST_NAME
     }
+    files = dict(sorted((here | gone).items(), key=lambda item: item[0].split("/")))
     text = json.dumps({"files": files, **facts}, indent=2, ensure_ascii=False)
     (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
 

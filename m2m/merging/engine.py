@@ -16,6 +16,7 @@ from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.remote.address import remote_url
 from m2m.checkpoint.remote.destination import Destination
+from m2m.checkpoint.remote.mirror import CACHE_SIZE
 from m2m.checkpoint.remote.session import remote_session
 from m2m.errors import ConfigError, RecipeError
 from m2m.merging.as_adapter import write_adapters
@@ -36,7 +37,6 @@ from m2m.merging.stream.memory import collector_paused
 from m2m.merging.stream.remote_run import run_plan_elsewhere
 from m2m.merging.stream.run import MergeOptions, MergeReport, run_plan
 from m2m.merging.stream.statistics import StatisticsOf
-from m2m.merging.stream.supply import CACHE_SIZE
 from m2m.merging.stream.work_folder import work_folder
 from m2m.merging.vocabulary.vocabulary import OutputVocabulary, plan_vocabulary
 from m2m.support.arguments import argument

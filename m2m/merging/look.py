@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m2m.checkpoint.checkpoint import Checkpoint
+from m2m.checkpoint.remote.mirror import CACHE_SIZE
 from m2m.errors import CheckpointError
 from m2m.merging.compiled import GramPass, RiderPass, compile_plan
 from m2m.merging.methods.gram import Points, look_at_products, unpack_triangle
@@ -18,7 +19,7 @@ from m2m.merging.plan.tensors import PlannedTensor
 from m2m.merging.plan.window import Window
 from m2m.merging.stream.memory import collector_paused, plan_staging
 from m2m.merging.stream.passes import PassRun, windows
-from m2m.merging.stream.supply import CACHE_SIZE, supplied
+from m2m.merging.stream.supply import supplied
 from m2m.support.progress import Progress
 from m2m.support.units import parse_bytes
 

@@ -37,6 +37,12 @@ def server(tmp_path: Path) -> Iterator[RangeServer]:
         yield served
 
 
+@pytest.fixture
+def mirrors() -> Iterator[None]:
+    with remote_session():
+        yield
+
+
 @pytest.mark.parametrize(
     ("path", "url"),
     [
@@ -67,6 +73,7 @@ def test_revisions_are_the_hubs() -> None:
         with_revision("hf://org/name@a", "b")
 
 
+@pytest.mark.usefixtures("mirrors")
 def test_opens_and_reads_like_a_folder(server: RangeServer, tmp_path: Path) -> None:
     local, far = Checkpoint(tmp_path / "models" / "tiny"), Checkpoint(f"{server.url}/tiny")
     assert far.config == {"model_type": "tiny"}
@@ -80,11 +87,13 @@ def test_opens_and_reads_like_a_folder(server: RangeServer, tmp_path: Path) -> N
     assert all(torch.equal(far.read(name), tensor) for name, tensor in STATE.items())
 
 
+@pytest.mark.usefixtures("mirrors")
 def test_a_file_by_itself(server: RangeServer) -> None:
     far = Checkpoint(f"{server.url}/tiny/model-00001-of-00002.safetensors")
     assert torch.equal(far.state()["embed.weight"], STATE["embed.weight"])
 
 
+@pytest.mark.usefixtures("mirrors")
 def test_a_listed_folder(tmp_path: Path) -> None:
     folder = save(STATE, tmp_path / "listed")
     (folder / "1_Pooling").mkdir()
@@ -110,6 +119,24 @@ def test_mirrors_end_with_their_session(server: RangeServer, tmp_path: Path) -> 
     assert not [*(tmp_path / "cache").iterdir()]
 
 
+def test_who_knows_nothing_of_mirrors_gets_a_copy(server: RangeServer, tmp_path: Path) -> None:
+    far = Checkpoint(f"{server.url}/tiny")
+    assert all(file.read_bytes() == (tmp_path / "models/tiny" / file.name).read_bytes() for file in far.files)
+    server.served.clear()
+    assert Checkpoint(f"{server.url}/tiny").path == far.path
+    assert not server.served
+    file = tmp_path / "models" / "tiny" / far.files[0].name
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    assert Checkpoint(f"{server.url}/tiny").files[0].read_bytes() == file.read_bytes()
+
+
+def test_a_copy_is_bounded(server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M2M_REMOTE_CACHE_SIZE", "1kB")
+    save({"w": torch.ones(1000)}, server.folder / "large")
+    with pytest.raises(CheckpointError, match=r"/large: must be here whole.* raise M2M_REMOTE_CACHE_SIZE"):
+        Checkpoint(f"{server.url}/large")
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -120,7 +147,7 @@ def test_mirrors_end_with_their_session(server: RangeServer, tmp_path: Path) -> 
         ("file:///models/tiny", r"file:///models/tiny: is a local path: write it without file://"),
         (
             "http://127.0.0.1:9/tiny",
-            r"http://127.0.0.1:9/tiny/\S+: the connection failed 3 times, at last: .*connect",
+            r"http://127.0.0.1:9/tiny/\S+: the connection failed 3 times, at last: .*Connect",
         ),
     ],
 )
@@ -130,7 +157,7 @@ def test_what_is_not_there(server: RangeServer, address: str, said: str) -> None
 
 
 def test_no_permission(server: RangeServer) -> None:
-    server.forbidden = "config.json"
+    server.forbidden = "/config.json"
     with pytest.raises(
         CheckpointError,
         match=r"/tiny/config.json: no permission \(the server says 403\): check the credentials",
@@ -138,12 +165,14 @@ def test_no_permission(server: RangeServer) -> None:
         Checkpoint(f"{server.url}/tiny")
 
 
+@pytest.mark.usefixtures("mirrors")
 def test_a_server_without_ranges(server: RangeServer) -> None:
     server.ranges = False
     with pytest.raises(CheckpointError, match=r"gives whole files only, where parts are needed"):
         _ = Checkpoint(f"{server.url}/tiny").tensors
 
 
+@pytest.mark.usefixtures("mirrors")
 def test_a_cut_connection_is_made_again(server: RangeServer) -> None:
     far = Checkpoint(f"{server.url}/tiny")
     _ = far.tensors
@@ -154,6 +183,7 @@ def test_a_cut_connection_is_made_again(server: RangeServer) -> None:
         far.read("embed.weight")
 
 
+@pytest.mark.usefixtures("mirrors")
 def test_changed_between_header_and_body(server: RangeServer, tmp_path: Path) -> None:
     far = Checkpoint(f"{server.url}/tiny")
     _ = far.tensors
@@ -164,6 +194,7 @@ def test_changed_between_header_and_body(server: RangeServer, tmp_path: Path) ->
         far.state()
 
 
+@pytest.mark.usefixtures("mirrors")
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe_file("/pickled/pytorch_model.bin", b"\x80\x02")
     with pytest.raises(CheckpointError, match="own format, which cannot be read in parts from afar"):

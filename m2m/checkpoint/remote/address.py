@@ -87,16 +87,16 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         raise CheckpointError(
             f'{url}: to reach it fsspec is needed: pip install "m2m[remote]"{_and_package(scheme)}'
         ) from error
-    if scheme not in fsspec.available_protocols():
-        raise CheckpointError(f"{url}: nothing is known of {scheme}://; wanted s3, gs, hf, https, or another "
-                              "scheme of fsspec's")  # fmt: skip
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         package = _PACKAGES.get(scheme)
         wanted = f"pip install {package}" if package else " ".join(str(error).split())
         raise CheckpointError(f"{url}: the package of {scheme}:// is missing: {wanted}") from error
-    except Exception as error:  # whatever the package raises of what is configured wrongly
+    except Exception as error:  # also whatever a package raises of what is configured wrongly
+        if "Protocol not known" in str(error):
+            known = "wanted s3, gs, hf, https, or another scheme of fsspec's"
+            raise CheckpointError(f"{url}: nothing is known of {scheme}://; {known}") from error
         raise CheckpointError(f"{url}: cannot be reached: {' '.join(str(error).split())}") from error
     return filesystem, path
 

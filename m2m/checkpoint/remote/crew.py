@@ -30,7 +30,7 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         self._stopping = True
-        for _ in range(self._threads):
+        for _thread in range(self._threads):
             self._queue.put(None)
 
     def submit(self, call: Callable[[], T]) -> Future[T]:

@@ -2,14 +2,17 @@
 
 A weight file's mirror has the file's length and takes no room but for its header; whoever needs tensors has
 their bytes filled in (`m2m.merging.stream.supply`), or reads them past the mirror. So all that looks at
-names, headers and configurations works on a mirror as on any folder.
+names, headers and configurations works on a mirror as on any folder. Whoever does not know of mirrors gets
+one without holes: a local copy.
 """
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +25,23 @@ from m2m.checkpoint.side_files import list_side_files
 from m2m.errors import CheckpointError
 from m2m.support.cache import cache_dir
 from m2m.support.files import unfinished_folder
+from m2m.support.units import format_bytes, parse_bytes
 
 #: Names the folder in which mirrors and parts of files lie while they are needed.
 CACHE_VARIABLE = "M2M_REMOTE_CACHE"
+#: Says how much may be fetched of models that must be here whole.
+SIZE_VARIABLE = "M2M_REMOTE_CACHE_SIZE"
+#: What that is, and what a merge's cache holds, where nobody says.
+CACHE_SIZE = "20GB"
+#: Bytes of a request.
+PART_BYTES = 4 * 2**20
 #: Requests under way at a time.
 THREADS = 8
 _LENGTH_BYTES = 8
 _INDEX = "model.safetensors.index.json"
 #: Small files, besides those that travel with a model, that tell what a checkpoint is.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _READ = (_INDEX, "pytorch_model.bin.index.json", "adapter_config.json")
 
 
@@ -45,16 +57,29 @@ class Mirrors:
         self.files: dict[Path, RemoteFile] = {}
         self._stack = stack
         self._places: list[tuple[str, Path]] = []
+        self._copies: dict[str, list[RemoteFile]] = {}
+        self._copied_bytes = 0
         self._filled: set[Path] = set()
 
     @cached_property
     def _root(self) -> Path:
         return self._stack.enter_context(scratch_folder())
 
-    def mirror(self, url: str, *, anew: bool) -> Path:
-        """Give the place of a folder's or file's mirror, laid out if there is none yet, or `anew`."""
-        if not anew and (known := dict(self._places).get(url)):
-            return known
+    def mirror(self, url: str) -> Path:
+        """Give the place of a folder's or file's mirror, laid out if there is none yet."""
+        return dict(self._places).get(url) or self._new(url)
+
+    def copy(self, url: str) -> Path:
+        """Give the place of a folder's or file's copy, fetched if there is none yet, or if it has changed."""
+        place = dict(self._places).get(url)
+        if place is not None and _are_unchanged(self._copies.get(url, [])):
+            return place
+        place = self._new(url)
+        with telling():
+            self._copies[url] = self._fetch(url, place)
+        return place
+
+    def _new(self, url: str) -> Path:
         place = self._root / str(len(self._places)) / (last_part(url) or "checkpoint")
         with telling():
             self._lay_out(url, place)
@@ -98,6 +123,34 @@ class Mirrors:
                     self._add(place / name, file)
             crew.map(self._fill, list(list_side_files(place).values()))
 
+    def _fetch(self, url: str, place: Path) -> list[RemoteFile]:
+        # Weights whole; what is left of other files would be read as zeros. None is a mirror any longer.
+        mine = [file for file in self.files if file == place or place in file.parents]
+        weights = [file for file in mine if file not in self._filled and _is_weight(file, place)]
+        self._copied_bytes += sum(self.files[file].size for file in weights)
+        most = parse_bytes(os.environ.get(SIZE_VARIABLE) or CACHE_SIZE)
+        if self._copied_bytes > most:
+            raise CheckpointError(
+                f"{url}: must be here whole, and its weights bring what is fetched to "
+                f"{format_bytes(self._copied_bytes)}, more than {format_bytes(most)}: raise {SIZE_VARIABLE}"
+            )
+        parts = [
+            (file, begin, min(begin + PART_BYTES, self.files[file].size))
+            for file in weights
+            for begin in range(0, self.files[file].size, PART_BYTES)
+        ]
+        with Crew(THREADS) as crew:
+            crew.map(lambda file: self.files[file].check_ranges(), weights)
+            crew.map(lambda part: fill(part[0], self.files[part[0]], part[1], part[2]), parts)
+        used = {file: self.files.pop(file) for file in mine if file in self._filled or file in weights}
+        for file in mine:
+            if file not in used:
+                del self.files[file]
+                file.unlink()
+        if not _are_unchanged(used.values()):
+            raise CheckpointError(f"{url}: changed while it was fetched; start again")
+        return [*used.values()]
+
     def _add(self, place: Path, file: RemoteFile) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("wb") as local:
@@ -109,6 +162,40 @@ class Mirrors:
             _ = self.files[place].stamp
             place.write_bytes(self.files[place].read(0, self.files[place].size))
             self._filled.add(place)
+
+
+def _is_weight(file: Path, place: Path) -> bool:
+    # One of the checkpoint's own: repositories hold the same weights in several formats.
+    if file == place or file.name in _WEIGHTS:
+        return True
+    indices = [index for index in (place / _INDEX, place / "pytorch_model.bin.index.json") if index.is_file()]
+    return any(json.dumps(file.name) in index.read_text(encoding="utf-8") for index in indices)
+
+
+def _are_unchanged(files: Iterable[RemoteFile]) -> bool:
+    with telling(), Crew(THREADS) as crew:
+        try:
+            crew.map(RemoteFile.check_unchanged, [*files])
+        except CheckpointError:
+            return False
+    return True
+
+
+def fill(place: Path, file: RemoteFile, begin: int, end: int) -> None:
+    """Fill a range of bytes of a mirror in."""
+    content = memoryview(file.read(begin, end - begin))
+    descriptor = os.open(place, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        while content:
+            count = os.pwrite(descriptor, content, begin)
+            content, begin = content[count:], begin + count
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        said = f"{error.strerror}; name another folder in {CACHE_VARIABLE}, or a smaller cache"
+        raise OSError(error.errno, said, str(remote_cache())) from error
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

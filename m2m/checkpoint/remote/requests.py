@@ -83,7 +83,7 @@ def _unreached(error: BaseException) -> bool:
 
 
 def _status(error: BaseException) -> int | None:
-    # Clients keep the server's answer under different names; an answer that was cut off has a code of its own.
+    # Clients keep the server's answer under different names. One that was cut off has a code of its own.
     if type(error).__module__ == "aiohttp.http_exceptions":
         return None
     answer = getattr(error, "response", None)

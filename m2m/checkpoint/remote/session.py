@@ -1,4 +1,4 @@
-"""How long mirrors last: as long as the work that opened them, or else as the process."""
+"""Who gets mirrors: work that knows of them, to its end. All others get copies, as long as the process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _session: ContextVar[Mirrors | None] = ContextVar("_session", default=None)
 
 @contextmanager
 def remote_session() -> Iterator[None]:
-    """Keep mirrors to the end of the block, each address looked up once; errors tell addresses.
+    """Open mirrors to the end of the block, each address looked up once; errors tell addresses.
 
     Raises:
         M2MError: What the block raises, with addresses in place of mirrors.
@@ -48,7 +48,7 @@ def _of_process() -> Mirrors:
 
 
 def mirrored(path: str | Path, revision: str | None = None) -> Path | None:
-    """Lay out a local mirror of a checkpoint that lies elsewhere.
+    """Lay out a local mirror of a checkpoint that lies elsewhere; outside of a session, a copy.
 
     Args:
         path: What the user wrote.
@@ -63,8 +63,8 @@ def mirrored(path: str | Path, revision: str | None = None) -> Path | None:
     url = remote_url(path)
     if url is None:
         return None
-    session = _session.get()
-    return (session or _of_process()).mirror(with_revision(url, revision), anew=session is None)
+    session, url = _session.get(), with_revision(url, revision)
+    return _of_process().copy(url) if session is None else session.mirror(url)
 
 
 def origin_of(place: Path) -> RemoteFile | None:

@@ -61,6 +61,8 @@ def execute(
     # `PassRun` raises, and RunFolderError if what was written is not there in the end.
     files = lay_out(plan, folder) if upload is None else upload.files
     run = PassRun(plan, compile_plan(plan.numbers, len(plan.outputs), files), staging, start, note, progress)
+    if upload is not None:
+        upload.report = run.report
     hashing = upload or FollowingHasher(plan, files, staging.threads, lambda: run.position)
     try:
         with supplied(plan, cache_bytes, run.report) as supply:

@@ -44,30 +44,30 @@ def run_plan_elsewhere(
             done = Execution(0, 0, None, {})
             return make_report(plan, destination.url, done, (len(plan.tensors), 0), staging, started)
         journal.begin(resume=options.resume)
-    with scratch_folder() as work, Crew(THREADS) as crew, _tidied(journal, inputs):
+    with scratch_folder() as work, Crew(THREADS) as crew:
         upload = ShardUpload(plan, work, journal, crew)
-        start = upload.start
-        done = execute(
-            plan,
-            work,
-            staging,
-            start,
-            allow_nonfinite=options.allow_nonfinite,
-            note=lambda position: None,
-            progress=options.progress,
-            device=device,
-            cache_bytes=_left(options.cache_size, upload.room),
-            upload=upload,
-        )
-        for output in plan.outputs:
-            complete(plan, output, work, done.hashes, finish, key)
-        inputs.check_unchanged()
-        for output in plan.outputs:
-            upload.publish(output.name, work / output.name)
-        journal.finish()
+        with _tidied(upload, inputs, destination):
+            done = execute(
+                plan,
+                work,
+                staging,
+                upload.began,
+                allow_nonfinite=options.allow_nonfinite,
+                note=lambda position: None,
+                progress=options.progress,
+                device=device,
+                cache_bytes=_left(options.cache_size, upload.room),
+                upload=upload,
+            )
+            for output in plan.outputs:
+                complete(plan, output, work, done.hashes, finish, key)
+            inputs.check_unchanged()
+            for output in plan.outputs:
+                upload.publish(output.name, work / output.name)
+            journal.finish()
     if options.verify:
         _verify(destination, done.hashes)
-    return make_report(plan, destination.url, done, start, staging, started, upload.sent_bytes)
+    return make_report(plan, destination.url, done, upload.began, staging, started, upload.sent_bytes)
 
 
 def _manifests(plan: MergePlan, destination: Destination) -> list[Mapping[str, Any]]:
@@ -91,16 +91,16 @@ def _left(cache_size: str | int, taken: int) -> int:
 
 
 @contextmanager
-def _tidied(journal: Journal, inputs: InputFiles) -> Iterator[None]:
+def _tidied(upload: ShardUpload, inputs: InputFiles, destination: Destination) -> Iterator[None]:
     # What was sent stays where going on later can help, and only there.
     try:
         yield
     except (CheckpointError, RecipeError, ConfigError):
-        journal.discard()
+        upload.discard()
         inputs.check_unchanged()  # if it is that, it is the reason of whatever else was found
         raise
     except OSError as error:
-        where = error.filename or journal.destination.url
+        where = error.filename or destination.url
         raise InterruptedMergeError(f"{where}: {error.strerror or error}; {GO_ON}") from error
 
 

@@ -13,6 +13,7 @@ from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.identity import InputFiles
 from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
+from m2m.checkpoint.remote.mirror import CACHE_SIZE
 from m2m.checkpoint.remote.session import written
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
@@ -26,7 +27,7 @@ from m2m.merging.stream.output_files import require_written
 from m2m.merging.stream.passes import GO_ON, InterruptedMergeError
 from m2m.merging.stream.statistics import NAME as STATISTICS_NAME
 from m2m.merging.stream.statistics import StatisticsGatherer, StatisticsOf, require_statistics
-from m2m.merging.stream.supply import CACHE_SIZE, request_bytes
+from m2m.merging.stream.supply import request_bytes
 from m2m.merging.stream.work_folder import Position, WorkFolder, open_work_folder
 from m2m.support.devices import cuda_number
 from m2m.support.process_memory import peak_resident_bytes

@@ -8,7 +8,6 @@ back after it. So each byte comes once, unless a tensor is used again when there
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from m2m.checkpoint.remote.crew import Crew
-from m2m.checkpoint.remote.mirror import CACHE_VARIABLE, THREADS, remote_cache
-from m2m.checkpoint.remote.remote_file import RemoteFile
+from m2m.checkpoint.remote.mirror import CACHE_VARIABLE, PART_BYTES, THREADS, fill, remote_cache
 from m2m.checkpoint.remote.session import check_origins, origin_of
 from m2m.errors import ConfigError
 from m2m.merging.plan.plan import MergePlan
@@ -29,16 +27,11 @@ from m2m.merging.plan.tensors import reads_of
 from m2m.support.arguments import argument
 from m2m.support.units import format_bytes
 
-#: Bytes of a request. `THREADS` of them are under way.
-_REQUEST_BYTES = 4 * 2**20
 #: Bytes that a window needs of what lies elsewhere, unless a tensor alone needs more.
 _WINDOW_BYTES = 2**30
-#: What the cache holds where nobody says how much.
-CACHE_SIZE = "20GB"
 _POLL_SECONDS = 0.1
 #: Of `fallocate`: the file keeps its length, and its bytes are given back.
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(eq=False)
@@ -150,7 +143,7 @@ class Supply:
         for file, begin, end in _requests(new):
             origin = origin_of(file)
             assert origin is not None
-            self._coming.append(self._crew.submit(partial(_fill, file, origin, begin, end)))
+            self._coming.append(self._crew.submit(partial(fill, file, origin, begin, end)))
             self.fetched_bytes += end - begin
 
     def _wait(self, coming: list[Future[None]]) -> None:
@@ -180,7 +173,7 @@ def supplied(plan: MergePlan, room: int, report: Callable[[], None]) -> Iterator
 def request_bytes(plan: MergePlan) -> int:
     """Memory of the requests that are under way: what came, and what is still being put together."""
     elsewhere = any(origin_of(file) is not None for file in plan.input_files)
-    return 2 * THREADS * _REQUEST_BYTES if elsewhere else 0
+    return 2 * THREADS * PART_BYTES if elsewhere else 0
 
 
 def _pieces_of(plan: MergePlan) -> list[list[Piece]]:
@@ -211,24 +204,8 @@ def _requests(pieces: Iterable[Piece]) -> Iterator[tuple[Path, int, int]]:
         else:
             runs.append((piece.file, piece.begin, piece.end))
     for file, first, last in runs:
-        for begin in range(first, last, _REQUEST_BYTES):
-            yield file, begin, min(begin + _REQUEST_BYTES, last)
-
-
-def _fill(file: Path, origin: RemoteFile, begin: int, end: int) -> None:
-    content = memoryview(origin.read(begin, end - begin))
-    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        while content:
-            count = os.pwrite(descriptor, content, begin)
-            content, begin = content[count:], begin + count
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        said = f"{error.strerror}; name another folder in {CACHE_VARIABLE}, or a smaller cache"
-        raise OSError(error.errno, said, str(remote_cache())) from error
-    finally:
-        os.close(descriptor)
+        for begin in range(first, last, PART_BYTES):
+            yield file, begin, min(begin + PART_BYTES, last)
 
 
 def _give_back(file: Path, begin: int, nbytes: int) -> None:

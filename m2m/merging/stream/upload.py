@@ -90,7 +90,7 @@ class Journal:
 
     def discard(self) -> None:
         """Remove what was sent."""
-        self.destination.remove([*self.done, JOURNAL_NAME])
+        self.destination.remove([*self._sizes, JOURNAL_NAME])
 
     def _read(self) -> Mapping[str, Any]:
         try:
@@ -117,6 +117,7 @@ class ShardUpload:
     Attributes:
         files: Where they are put together, shard by shard of the first output, then of the second. [M · S]
         sent_bytes: Bytes of shards that were sent.
+        began: Where the work goes on.
     """
 
     def __init__(self, plan: MergePlan, folder: Path, journal: Journal, crew: Crew) -> None:
@@ -127,6 +128,7 @@ class ShardUpload:
         self._plan, self._journal, self._crew = plan, journal, crew
         self._sending: list[Future[None]] = []
         self._made: set[int] = set()
+        self.began = self._first_left()
 
     @property
     def room(self) -> int:
@@ -135,9 +137,8 @@ class ShardUpload:
         at_a_time = 2 if self._sharded else 1
         return at_a_time * sum(map(max, per_output))
 
-    @property
-    def start(self) -> Position:
-        """Where the work goes on: at the first shard that is not there for every output."""
+    def _first_left(self) -> Position:
+        # At the first shard that is not there for every output.
         for number, tensor in enumerate(self._plan.tensors):
             if not all(name in self._journal.done for name in self._names(tensor.places[0][0])):
                 return number, 0
@@ -192,8 +193,12 @@ class ShardUpload:
         return found
 
     def stop(self) -> None:
-        """Wait for nothing: what is under way is made anew."""
-        self._sending = []
+        """Wait for nothing: what is under way comes to its end, or is made anew."""
+
+    def discard(self) -> None:
+        """Remove what was sent, once nothing is under way."""
+        wait(self._sending)
+        self._journal.discard()
 
     def publish(self, output: str, folder: Path) -> None:
         """Send what lies in an output's folder: what loaders look for late, and the manifest last."""
