@@ -112,7 +112,8 @@ def look_through(
     done = 0
     try:
         with supplied(plan, parse_bytes(CACHE_SIZE), run.report) as supply:
-            for window in windows(plan, core, (0, 0), staging, False, single=False, keepers=[supply]):
+            keepers = [] if supply is None else [supply]
+            for window in windows(plan, core, (0, 0), staging, False, single=False, keepers=keepers):
                 look(window, run)
                 done += sum(tensor.entry.nbytes for tensor in window.tensors)
                 if progress is not None:

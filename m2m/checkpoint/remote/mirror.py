@@ -39,10 +39,12 @@ PART_BYTES = 4 * 2**20
 THREADS = 8
 _LENGTH_BYTES = 8
 _INDEX = "model.safetensors.index.json"
+_PICKLED_INDEX = "pytorch_model.bin.index.json"
 #: Small files, besides those that travel with a model, that tell what a checkpoint is.
+_READ = (_INDEX, _PICKLED_INDEX, "adapter_config.json")
+#: Files of weights that no index names.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_READ = (_INDEX, "pytorch_model.bin.index.json", "adapter_config.json")
 
 
 class Mirrors:
@@ -168,7 +170,7 @@ def _is_weight(file: Path, place: Path) -> bool:
     # One of the checkpoint's own: repositories hold the same weights in several formats.
     if file == place or file.name in _WEIGHTS:
         return True
-    indices = [index for index in (place / _INDEX, place / "pytorch_model.bin.index.json") if index.is_file()]
+    indices = [index for index in (place / _INDEX, place / _PICKLED_INDEX) if index.is_file()]
     return any(json.dumps(file.name) in index.read_text(encoding="utf-8") for index in indices)
 
 

@@ -27,7 +27,6 @@ class RemoteFile:
     Attributes:
         url: Its address.
         size: Its length in bytes.
-        fetched: Bytes that were read of it.
     """
 
     def __init__(self, url: str, filesystem: Any, path: str, size: int | None = None) -> None:
@@ -44,7 +43,6 @@ class RemoteFile:
             OSError: If it is not there, may not be read, or cannot be reached.
         """  # noqa: DOC502 - partly raised by what is called
         self.url, self._filesystem, self._path = url, filesystem, path
-        self.fetched = 0
         self._stamp: str | None = None
         if size is None:
             info = self._ask()
@@ -82,9 +80,7 @@ class RemoteFile:
 
         if not nbytes:
             return b""
-        found = request(ask, self.url)
-        self.fetched += nbytes
-        return found
+        return request(ask, self.url)
 
     def check_unchanged(self) -> None:
         """Ask again, and compare with what was said before anything was read.

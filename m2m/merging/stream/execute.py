@@ -66,7 +66,7 @@ def execute(
     hashing = upload or FollowingHasher(plan, files, staging.threads, lambda: run.position)
     try:
         with supplied(plan, cache_bytes, run.report) as supply:
-            keepers = [supply] if upload is None else [supply, upload]
+            keepers = [keeper for keeper in (supply, upload) if keeper is not None]
             for window in windows(
                 plan, run.core, start, staging, allow_nonfinite,
                 single=gather is None, device=device, keepers=keepers,
@@ -89,8 +89,8 @@ def execute(
         run.written_bytes,
         run.peak_anon_bytes,
         hashes,
-        supply.fetched_bytes,
-        supply.peak_bytes,
+        0 if supply is None else supply.fetched_bytes,
+        0 if supply is None else supply.peak_bytes,
     )
 
 

@@ -164,10 +164,13 @@ class Supply:
 
 
 @contextmanager
-def supplied(plan: MergePlan, room: int, report: Callable[[], None]) -> Iterator[Supply]:
-    """Supply a plan's windows to the end of the block from a cache of so many bytes."""
-    with Crew(THREADS if any(map(origin_of, plan.input_files)) else 0) as crew:
-        yield Supply(plan, room, crew, report)
+def supplied(plan: MergePlan, room: int, report: Callable[[], None]) -> Iterator[Supply | None]:
+    """Supply a plan's windows to the end of the block from a cache of so many bytes, if any of it is far."""
+    if request_bytes(plan):
+        with Crew(THREADS) as crew:
+            yield Supply(plan, room, crew, report)
+    else:
+        yield None
 
 
 def request_bytes(plan: MergePlan) -> int:

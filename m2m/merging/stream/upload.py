@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ class Journal:
     def __init__(self, destination: Destination, plan: MergePlan, key: str) -> None:
         """Nothing is asked or written yet; `key` tells the plan and its inputs."""
         self.done: dict[str, str] = {}
+        self._others: set[str] = set()
         self.destination = destination
         self._key, self._owner, self._lock = key, secrets.token_hex(8), Lock()
         shards = [place(output.name, shard.name) for output in plan.outputs for shard in output.layout.shards]
@@ -68,9 +69,17 @@ class Journal:
                 )
             whole = {name for name, nbytes in there.items() if self._sizes.get(name) == nbytes}
             self.done = {name: said for name, said in known.get("done", {}).items() if name in whole}
+            self._others.update(ours - {JOURNAL_NAME})
         else:
             self.destination.remove(sorted(there.keys() & ours))
         self._write()
+
+    def announce(self, names: Iterable[str]) -> None:
+        """Note what else will be sent: it is not taken for somebody else's by who goes on."""
+        with self._lock:
+            self.require_ours()
+            self._others.update(names)
+            self._write()
 
     def add(self, name: str, digest: str) -> None:
         """Note that a shard is there, unless another merge has taken the destination meanwhile."""
@@ -90,7 +99,11 @@ class Journal:
 
     def discard(self) -> None:
         """Remove what was sent."""
-        self.destination.remove([*self._sizes, JOURNAL_NAME])
+        self.destination.remove([*self._files, JOURNAL_NAME])
+
+    @property
+    def _files(self) -> list[str]:
+        return sorted({*self._sizes, *self._others})
 
     def _read(self) -> Mapping[str, Any]:
         try:
@@ -100,7 +113,7 @@ class Journal:
         return known if isinstance(known, dict) else {}
 
     def _write(self) -> None:
-        said = {"plan": self._key, "owner": self._owner, "files": [*self._sizes], "done": self.done}
+        said = {"plan": self._key, "owner": self._owner, "files": self._files, "done": self.done}
         self.destination.write(JOURNAL_NAME, json.dumps(said, indent=2).encode())
 
 
@@ -205,6 +218,7 @@ class ShardUpload:
         files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
         weights = {shard.name for shard in self._plan.outputs[0].layout.shards}
         ranks = {INDEX_NAME: 2, MANIFEST_NAME: 3}
+        self._journal.announce(place(output, name) for name in files)
         for name in sorted(files, key=lambda name: (ranks.get(name, int(name in weights)), name)):
             self._journal.require_ours()
             self._journal.destination.put(files[name], place(output, name))

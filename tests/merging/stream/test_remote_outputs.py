@@ -16,6 +16,7 @@ import torch
 from helpers.disk_store import ROOT, SCHEME, register
 
 from m2m.checkpoint import Checkpoint, save, verify
+from m2m.checkpoint.remote.destination import Destination
 from m2m.errors import CheckpointError, ConfigError, RunFolderError
 from m2m.merging import merge
 from m2m.merging.stream.upload import JOURNAL_NAME
@@ -102,8 +103,6 @@ def test_candidates_in_one_file_each(models: Path, tmp_path: Path) -> None:
 def test_what_tells_that_all_is_there_comes_last(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from m2m.checkpoint.remote.destination import Destination
-
     order: list[str] = []
     put = Destination.put
 
@@ -160,6 +159,27 @@ def test_stopped_and_resumed(models: Path, tmp_path: Path) -> None:
     assert files_of(tmp_path / "store" / "out") == files_of(tmp_path / "local")
     again = merge(recipe(models), f"{SCHEME}://out", resume=True, **SHARDS)
     assert (again.written_bytes, again.resumed_bytes) == (0, LAYERS * TENSOR)
+
+
+@pytest.mark.parametrize("last", ["config.json", "model.safetensors.index.json", "manifest.json"])
+def test_stopped_while_all_is_put_in_place(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    put = Destination.put
+
+    def stop(self: Destination, file: Path, name: str) -> None:
+        put(self, file, name)
+        if name == last:
+            raise KeyboardInterrupt
+
+    merge(recipe(models), tmp_path / "local", **SHARDS)
+    with monkeypatch.context() as patched:
+        patched.setattr(Destination, "put", stop)
+        with pytest.raises(KeyboardInterrupt):
+            merge(recipe(models), f"{SCHEME}://out", **SHARDS)
+    report = merge(recipe(models), f"{SCHEME}://out", resume=True, **SHARDS)
+    assert (report.written_bytes, report.resumed_bytes) == (0, LAYERS * TENSOR)
+    assert files_of(tmp_path / "store" / "out") == files_of(tmp_path / "local")
 
 
 def test_without_resume_what_was_left_goes(models: Path, tmp_path: Path) -> None:
