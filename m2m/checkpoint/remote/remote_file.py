@@ -125,7 +125,8 @@ class RemoteFile:
                 status: int = answer.status
                 return status
 
-        return request(lambda: sync(self._filesystem.loop, ask), self.url) == _PARTIAL
+        status: int = request(lambda: sync(self._filesystem.loop, ask), self.url)
+        return status == _PARTIAL
 
     def _ask(self) -> Mapping[str, Any]:
         def ask() -> Mapping[str, Any]:
