@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from m2m.errors import ConfigError
 from m2m.pipeline import config
 from m2m.pipeline.config import RunConfig
-from m2m.support.doors import read_toml
+from m2m.support.content_keys import Part
+from m2m.support.doors import read_text, read_toml
 from m2m.support.files import write_atomically
 from m2m.support.toml_text import toml_text
 
@@ -30,6 +31,7 @@ class Sized:
         model: What is trained, in words for the page.
         data: On what, and what it is judged by.
         minutes: About how long it takes on two idle cores.
+        beside: Names of files beside the example that the configuration names.
     """
 
     example: Path
@@ -37,6 +39,17 @@ class Sized:
     model: str
     data: str
     minutes: float
+    beside: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """The files beside the example that its configuration names."""
+        return [self.example.with_name(name) for name in self.beside]
+
+    @property
+    def content(self) -> Part:
+        """What those files hold: their places differ by clone, and decide nothing."""
+        return [[path.name, read_text(path, "a file of an example", ConfigError)] for path in self.files]
 
 
 def changed_text(example: Path, changes: Changes) -> str:
@@ -47,8 +60,8 @@ def changed_text(example: Path, changes: Changes) -> str:
         changes: What is different.
 
     Returns:
-        The text; paths in it start from wherever it is written, so only what is absolute or of a pinned
-        package is found.
+        The text; paths in it start from wherever it is written, so only what is of a pinned package, or lies
+        beside it there, is found.
 
     Raises:
         ConfigError: If the example is not there, which comes with a clone and not with the package, or a
@@ -73,9 +86,11 @@ def changed_text(example: Path, changes: Changes) -> str:
     return toml_text(tables)
 
 
-def written(text: str, path: Path) -> RunConfig:
-    """Write a configuration where it differs from what is there, and read it."""
+def written(text: str, path: Path, files: Sequence[Path]) -> RunConfig:
+    """Write a configuration where it differs from what is there, with files it names beside it; read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        write_atomically(path.with_name(file.name), file.read_bytes())
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
     return config.load(path)

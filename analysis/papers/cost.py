@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from analysis.papers.ratio_bench import RatioBench
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.run_folder import RunFolder
 from m2m.scoring.table import ScoreTable
@@ -34,11 +36,27 @@ def cost_of(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
         "truth": (candidates, candidates),
         "all": (1, 0),
     }
+    return {"datasets": count, "mixtures": candidates, **_counted(training, scoring, ways)}
+
+
+def cost_of_search(bench: RatioBench, ways: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """Count what ways to a ratio take until it is chosen.
+
+    Args:
+        bench: Where models are trained and scored.
+        ways: Numbers of trainings, and of models scored on validation, by way.
+
+    Returns:
+        Forwards of one training and of scoring one model, and all numbers by way.
+    """
+    training = TRAINING * bench.recipe.steps * bench.recipe.batch
+    return _counted(training, sum(bench.targets.count(name, "validation") for name in bench.names), ways)
+
+
+def _counted(training: int, scoring: int, ways: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     return {
-        "datasets": count,
-        "mixtures": candidates,
-        "examples": scoring,
         "training": training,
+        "examples": scoring,
         "by": {
             name: {"trainings": trained, "scored": scored, "forwards": trained * training + scored * scoring}
             for name, (trained, scored) in ways.items()

@@ -24,8 +24,8 @@ VISION = SubsetTruth(
     },
 )
 
-_CHAT = {
-    "setup.base.chat_template": str(EXAMPLES / "chatml.jinja"),
+_TEMPLATE = "chatml.jinja"
+_WITHOUT_CHOICES = {
     # Its questions are a file that is written first, and nothing is chosen by them.
     "setup.targets.right_translation": None,
 }
@@ -37,17 +37,19 @@ TRANSLATION = SubsetTruth(
     {
         "fast": Sized(
             EXAMPLES / "translation_smollm2_n4.toml",
-            _CHAT | {"train.steps": 10, "run.truth_seeds": 2},
+            _WITHOUT_CHOICES | {"train.steps": 10, "run.truth_seeds": 2},
             _SMOLLM2,
             _MESSAGES.format("four"),
             minutes=5,
+            beside=(_TEMPLATE,),
         ),
         "full": Sized(
             EXAMPLES / "translation_smollm2.toml",
-            _CHAT | {"run.truth_seeds": 3},
+            _WITHOUT_CHOICES | {"run.truth_seeds": 3},
             _SMOLLM2,
             _MESSAGES.format("six"),
             minutes=60,
+            beside=(_TEMPLATE,),
         ),
     },
 )

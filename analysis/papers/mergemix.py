@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from analysis.papers.configuration import EXAMPLES
-from analysis.papers.ratios import Outline, RatioTruth, SizedRatios
+from analysis.papers.experiment import Size
+from analysis.papers.ratio_search import Outline, SizedRatios
+from analysis.papers.ratios import RatioTruth
+from analysis.papers.transfer import Transfer
 
 _PO = {"package": ["django", "djangorestframework", "django-allauth"], "read": "po"}
 _CAPABILITIES = {
@@ -65,4 +71,28 @@ RATIOS = RatioTruth(
             minutes=180,
         ),
     },
+)
+
+#: By size, what makes the model smaller, and the model then.
+_SMALLER: dict[Size, tuple[dict[str, Any], str]] = {
+    "fast": (
+        {"setup.base.layers": 2, "setup.base.width": 48},
+        "byte-level GPT, 0.1 M parameters, all trained",
+    ),
+    "full": (
+        {"setup.base.trainable": [r"layers\.29\."]},
+        "SmolLM2-135M-Instruct, the last of 30 blocks trained, 3.5 M parameters",
+    ),
+}
+TRANSFER = Transfer(
+    RATIOS,
+    RatioTruth(
+        "mergemix_transfer",
+        _OUTLINE,
+        {
+            size: replace(sized, changes={**sized.changes, **_SMALLER[size][0]}, model=_SMALLER[size][1])
+            for size, sized in RATIOS.sizes.items()
+        },
+    ),
+    {"fast": 2, "full": 90},
 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analysis.papers.capabilities import OVERALL, Capabilities
-from analysis.papers.ratio_bench import RatioBench
+from analysis.papers.ratio_bench import RatioBench, Wanted
+from analysis.papers.ratio_search import RatioSearch
 from analysis.papers.retrained import over_seeds
 from analysis.papers.surfaces import SET, SMOOTH, Surfaces
 from m2m.mixture import Mixture
@@ -26,39 +27,57 @@ AGGRESSIVE = 0.7
 
 @dataclass(frozen=True)
 class Judge:
-    """Trains what was chosen with fresh seeds and scores it on test.
+    """Says how good on test is what was chosen and trained with fresh seeds.
 
     Attributes:
-        bench: Where.
+        bench: Where it was trained.
         capabilities: The utilities.
         seeds: Seeds that chose nothing.
         base: The base model's scores on test. [T]
+        trained: The mixture that was trained for each chosen one, by its key.
     """
 
     bench: RatioBench
     capabilities: Capabilities
     seeds: range
     base: Floats
+    trained: Mapping[str, Mixture]
 
-    def of(self, chosen: Mapping[str, Mixture], against: str, what: str) -> dict[str, Any]:
-        """Train all choices.
+    @classmethod
+    def of(
+        cls,
+        bench: RatioBench,
+        capabilities: Capabilities,
+        seeds: range,
+        base: Floats,
+        chosen: Sequence[Mixture],
+    ) -> Judge:
+        """Train all that was chosen in one go, near-equal ratios once, and score it on test."""
+        trained = trained_once(chosen, bench.recipe.steps * bench.recipe.batch)
+        bench.train([Wanted(list(trained.values()), seeds, "test")], "all that was chosen")
+        return cls(bench, capabilities, seeds, base, trained)
+
+    def says(self, chosen: Mapping[str, Mixture], against: str) -> dict[str, Any]:
+        """Compare choices that are among the trained ones.
 
         Args:
             chosen: A mixture by the name of the way that chose it.
             against: The name of the way that the others are compared with.
-            what: What to tell.
 
         Returns:
-            By way: the mixture, each utility with its interval over seeds, and how far each is ahead of
-            `against`'s with the same seeds.
+            By way: the mixture, the first way whose ratio was trained for it, if not its own, each utility
+            with its interval over seeds, and how far each is ahead of `against`'s with the same seeds.
         """
-        scores = self.bench.trained(list(chosen.values()), self.seeds, what, "test")
+        trained = [self.trained[mixture.key] for mixture in chosen.values()]
+        first = {mixture.key: way for way, mixture in reversed(list(zip(chosen, trained, strict=True)))}
+        scores = self.bench.trained(trained, self.seeds, "what was chosen", "test")
         by = {name: self.capabilities.of(name, scores, self.base) for name in self.capabilities.names}
         other = list(chosen).index(against)
         return {
             way: {
                 "mixture": mixture.label,
                 "shares": mixture.shares,
+                "trained_with": None if first[trained[at].key] == way else first[trained[at].key],
                 "by": {name: over_seeds(values[:, at]).to_json() for name, values in by.items()},
                 "ahead": {
                     name: over_seeds(values[:, at] - values[:, other]).to_json()
@@ -69,41 +88,65 @@ class Judge:
         }
 
 
-def general(
-    surfaces: Mapping[str, Surfaces],
-    found: Mixture,
-    prior: Mapping[str, float],
-    points: Floats,
-    trained: Floats,
-    alone: Floats,
-) -> dict[str, Mixture]:
+def trained_once(mixtures: Sequence[Mixture], rows: int) -> dict[str, Mixture]:
+    """Say which mixture is trained for each, by its key: the first one that is less than a row away.
+
+    Args:
+        mixtures: Mixtures of the same datasets.
+        rows: Examples that a training draws; it draws each dataset's share of them to within one
+            (`m2m.training.MixtureSampler`).
+
+    Returns:
+        By key; one that stands for itself is there too.
+    """
+    kept: list[Mixture] = []
+    found: dict[str, Mixture] = {}
+    for mixture in mixtures:
+        near = (one for one in kept if rows * _largest_difference(one, mixture) < 1)
+        found[mixture.key] = stands = next(near, mixture)
+        if stands is mixture:
+            kept.append(mixture)
+    return found
+
+
+def _largest_difference(one: Mixture, other: Mixture) -> float:
+    return max(abs(a - b) for a, b in zip(one.weights, other.weights, strict=True))
+
+
+def general(search: RatioSearch, points: Floats, trained: Floats) -> dict[str, Mixture]:
     """Choose for all capabilities in every way.
 
     Args:
-        surfaces: Surfaces fitted to merged starting mixtures, by family.
-        found: What `m2m mix` found.
-        prior: A ratio written down before anything was trained.
+        search: MergeMix's search.
         points: Ratios that were trained, of which `TRIALS` may be looked at. [M, N]
         trained: Their validation scores with one seed. [M, T]
-        alone: The experts' scores. [N, T]
 
     Returns:
         A mixture by way.
     """
-    names, space, smooth = found.datasets, Simplex(found.datasets), surfaces[SMOOTH]
-    trials, scores = points[:TRIALS], trained[:TRIALS]
-    gains = smooth.capabilities.of(OVERALL, scores, smooth.base)
-    regressed = Surfaces.fitted(SET, trials, scores, smooth.capabilities, smooth.base, smooth.seed)
-    best = int(np.argmax(smooth.capabilities.of(OVERALL, alone, smooth.base)))
-    trees = {name: fitted for name, fitted in surfaces.items() if name != SMOOTH}
+    space, capabilities, base = Simplex(search.bench.datasets), search.capabilities, search.base
+    tried = Surfaces.fitted(SET, points[:TRIALS], trained[:TRIALS], capabilities, base, search.bench.seed)
+    trees = {name: fitted for name, fitted in search.surfaces.items() if name != SMOOTH}
+    return {
+        **without_surfaces(search, points, trained),
+        "regmix": space.mixture(tried.best(OVERALL, space)),
+        **{name: space.mixture(fitted.best(OVERALL, space)) for name, fitted in trees.items()},
+        MERGEMIX: search.found,
+    }
+
+
+def without_surfaces(search: RatioSearch, points: Floats, trained: Floats) -> dict[str, Mixture]:
+    """Choose in every way that fits nothing; arguments as of `general`."""
+    names, space = search.bench.datasets, Simplex(search.bench.datasets)
+
+    def gains(scores: Floats) -> Floats:
+        return search.capabilities.of(OVERALL, scores, search.base)
+
     return {
         "uniform": Mixture.subset(names, names),
-        "best_member": Mixture.subset(names, [names[best]]),
-        "prior": space.mixture(np.array([prior[name] for name in names])),
-        "best_of_trials": space.mixture(trials[int(np.argmax(gains))]),
-        "regmix": space.mixture(regressed.best(OVERALL, space)),
-        **{name: space.mixture(fitted.best(OVERALL, space)) for name, fitted in trees.items()},
-        MERGEMIX: found,
+        "best_member": Mixture.subset(names, [names[int(np.argmax(gains(search.alone)))]]),
+        "prior": space.mixture(np.array([search.outline.prior[name] for name in names])),
+        "best_of_trials": space.mixture(points[int(np.argmax(gains(trained[:TRIALS])))]),
     }
 
 

@@ -52,7 +52,7 @@ def ranking(
         of two training seeds.
     """
     return {
-        name: _ranking(
+        name: ranks(
             {key: capabilities.of(name, scores, base) for key, scores in surrogates.items()},
             capabilities.of(name, trained, base),
             seed,
@@ -61,7 +61,17 @@ def ranking(
     }
 
 
-def _ranking(surrogates: Mapping[str, Floats], trained: Floats, seed: int) -> dict[str, Any]:
+def ranks(surrogates: Mapping[str, Floats], trained: Floats, seed: int) -> dict[str, Any]:
+    """Compare ranks of surrogates with those of really trained models in one utility.
+
+    Args:
+        surrogates: Utilities of mixtures by surrogate, `MERGED` among them. each [M]
+        trained: Those of trained models, a row a training seed. [S, M]
+        seed: Seed of permutations.
+
+    Returns:
+        What `ranking` says of one utility.
+    """
     truth = trained.mean(0)
     samples = {name: Sample.single(scores, truth, None) for name, scores in surrogates.items()}
     seeds = [_spearman(Sample.single(trained[0], other, None), seed) for other in trained[1:2]]

@@ -50,7 +50,7 @@ class SubsetTruth:
     def made_from(self, size: Size) -> Part:
         """Return what decides the results."""
         sized = self.sizes[size]
-        return [self.title, sized.model, sized.data, self._text(size), self.fresh_seeds]
+        return [self.title, sized.model, sized.data, self._text(size), sized.content, self.fresh_seeds]
 
     def measure(self, place: Place, size: Size) -> Found:
         """Run, study fidelity, and retrain what was chosen; see `Experiment.measure`."""
@@ -78,7 +78,7 @@ class SubsetTruth:
             The run's configuration and its folder.
         """
         work = place.work.parent / self.name
-        config = written(self._text(size), work / f"{size}.toml")
+        config = written(self._text(size), work / f"{size}.toml", self.sizes[size].files)
         # Other changes make another run: the folder is named by what it is made from.
         root = work / f"{size}-{config.identity[:16]}"
         return config, pipeline.run(config, root, workers=place.workers, progress=place.progress)

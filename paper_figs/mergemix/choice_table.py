@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from paper_figs import style
 from paper_figs.mergemix.dots import dots, named
-from paper_figs.mergemix.set_up import NEEDS, WAYS, found, scale, shares, utilities
+from paper_figs.mergemix.set_up import NEEDS, WAYS, ahead, found, scale, shares, trained_once, utilities
 from paper_figs.part import Part, Table
 from paper_figs.tables import estimate
 
@@ -55,21 +55,21 @@ def tables(results: Path) -> list[Table]:
 
 
 def _row(words: str, way: Mapping[str, Any], names: list[str]) -> list[str]:
-    ahead = way["ahead"]["overall"]
-    same = ahead["value"] == 0 and ahead["low"] is None
     return [
         words,
         shares(way["shares"]),
         *(estimate(way["by"][name]) for name in names),
-        "–" if same else estimate(ahead),
+        ahead(way),
     ]
 
 
 def _caption(results: Path) -> str:
-    seeds = found(results)["sizes"]["fresh_seeds"]
+    content = found(results)
+    seeds = content["sizes"]["fresh_seeds"]
     return (
         f"Every ratio is chosen on validation, trained with n = {seeds} seeds that chose nothing, and scored "
-        f"on test; intervals are Student's over these seeds, *ahead* is paired by seed. {scale()} MergeMix: "
+        f"on test; intervals are Student's over these seeds, *ahead* is paired by seed."
+        f"{trained_once(content['choice'], WAYS)} {scale()} MergeMix: "
         "Gaussian processes on 40 merged starting mixtures, its proposals merged and checked. The rows of "
         "LightGBM use the same 40; as it comes it can split them once at most, and where it sees no "
         "difference between ratios it ends in their middle. *10 runs* are ten trained ratios drawn evenly: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paper_figs.mergemix.set_up import NEEDS, found, scale, shares, utilities
+from paper_figs.mergemix.set_up import NEEDS, found, scale, shares, trained_once, utilities
 from paper_figs.part import Part, Table
 from paper_figs.tables import estimate
 
@@ -51,7 +51,8 @@ def _caption(results: Path) -> str:
     return (
         f"Top-down: two groups ({_named(content['two_groups'])}) by 21 merges of the groups' experts, then "
         f"within both by 40 merges. n = {content['sizes']['fresh_seeds']} fresh seeds, test; intervals are "
-        f"Student's over seeds, *ahead* is paired by seed. {scale()} The paper has four domains of fifteen "
+        f"Student's over seeds, *ahead* is paired by seed."
+        f"{trained_once(content['levels'], _ROWS)} {scale()} The paper has four domains of fifteen "
         "clusters."
     )
 

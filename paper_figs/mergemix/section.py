@@ -13,6 +13,7 @@ from paper_figs.mergemix import (
     search_cost,
     simplex_map,
     specialists,
+    transfer,
 )
 from paper_figs.part import Section
 
@@ -30,6 +31,7 @@ MERGEMIX = Section(
             choice_table,
             specialists,
             levels_table,
+            transfer,
             halves,
             geometry,
             simplex_map,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paper_figs.tables import result
+from paper_figs.tables import estimate, result
 
 EXPERIMENT = "mergemix_ratios"
 NEEDS = (EXPERIMENT,)
@@ -27,7 +28,7 @@ def found(results: Path) -> dict[str, Any]:
     return result(results, EXPERIMENT)
 
 
-def utilities(content: dict[str, Any]) -> list[str]:
+def utilities(content: Mapping[str, Any]) -> list[str]:
     """Return the utilities, all capabilities first."""
     return ["overall", *content["capabilities"]]
 
@@ -55,3 +56,26 @@ def scale() -> str:
 def shares(of: dict[str, float]) -> str:
     """Write the shares of a ratio, `0.27 / 0.31 / 0.29 / 0.13`."""
     return " / ".join(f"{share:.2f}" for share in of.values())
+
+
+def ahead(way: Mapping[str, Any]) -> str:
+    """Write how far a way is ahead overall; a dash for the one that the others are compared with."""
+    found = way["ahead"]["overall"]
+    return "–" if found["value"] == 0 and found["low"] is None else estimate(found)
+
+
+def trained_once(choice: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """Say which ways' ratios were so near that they were trained once; nothing if none were.
+
+    Args:
+        choice: What the ways chose, as results have it.
+        words: The ways that are shown, in words.
+
+    Returns:
+        A sentence with a blank before it, or nothing.
+    """
+    pairs = [(way, choice[way]["trained_with"]) for way in words if choice[way]["trained_with"] in words]
+    if not pairs:
+        return ""
+    told = "; ".join(f"{words[way]} with {words[other]}" for way, other in pairs)
+    return f" Ratios that differ by less than one example a dataset are trained once: {told}."

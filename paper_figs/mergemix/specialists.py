@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from paper_figs import style
 from paper_figs.mergemix.dots import dots, named
-from paper_figs.mergemix.set_up import NEEDS, found, scale, shares
+from paper_figs.mergemix.set_up import NEEDS, found, scale, shares, trained_once
 from paper_figs.part import Part, Table
 from paper_figs.tables import estimate
 
@@ -54,12 +54,14 @@ def tables(results: Path) -> list[Table]:
 
 
 def _caption(results: Path) -> str:
-    seeds = found(results)["sizes"]["fresh_seeds"]
+    content = found(results)
+    seeds = content["sizes"]["fresh_seeds"]
+    once = "".join(dict.fromkeys(trained_once(ways, _WAYS) for ways in content["specialists"].values()))
     return (
-        f"n = {seeds} fresh seeds, test; intervals are Student's over seeds, *ahead* is paired by seed. "
-        f"{scale()} The best dataset is that of the best expert on validation, which is also what the best "
-        "member's score chooses without a merge. The paper's figure 5 has bars without intervals, and no "
-        "numbers in its text: its mixture beats a single domain and an aggressive mix."
+        f"n = {seeds} fresh seeds, test; intervals are Student's over seeds, *ahead* is paired by seed."
+        f"{once} {scale()} The best dataset is that of the best expert on validation, which is also "
+        "what the best member's score chooses without a merge. The paper's figure 5 has bars without "
+        "intervals, and no numbers in its text: its mixture beats a single domain and an aggressive mix."
     )
 
 

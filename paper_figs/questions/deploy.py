@@ -36,6 +36,7 @@ def draw(results: Path, out: Path) -> list[Path]:
         style.identity(left, rows[0]["merged"])
         left.set(xlabel="merged: mean test gain, nat", ylabel="trained on the mixture")
         left.set_box_aspect(1)
+        left.locator_params(nbins=4)
         _ways(right, content["ways"])
         return style.save(figure, out / NAME)
 
@@ -50,6 +51,7 @@ def _ways(axes: Axes, ways: Mapping[str, Any]) -> None:
     axes.axvline(0, color=style.GREY, linewidth=0.8)
     axes.set_yticks(range(len(_WAYS)), list(_WAYS.values()))
     axes.set_ylim(len(_WAYS) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel("test gain, nat: targets, mean")
 
 

@@ -101,6 +101,7 @@ def _by_target(axes: Axes, content: Mapping[str, Any]) -> None:
         axes.scatter(plain, own, s=18, color=color, marker=marker, label=_WORDS[name])
     style.identity(axes, 1.0)
     axes.set(xlabel="r, plain merge", ylabel="r, corrected")
+    axes.locator_params(nbins=5)
     axes.legend(fontsize=6)
 
 

@@ -79,7 +79,8 @@ class Recipes:
         return Found(content)
 
     def _measured(self, variant: Variant, place: Place, size: Size) -> dict[str, Any]:
-        config = written(self._text(variant, size), place.work / f"{size}-{_slug(variant)}.toml")
+        text, files = self._text(variant, size), self.truth.sizes[size].files
+        config = written(text, place.work / f"{size}-{_slug(variant)}.toml", files)
         root = place.work / f"{size}-{_slug(variant)}-{config.identity[:16]}"
         folder = pipeline.run(config, root, workers=place.workers, progress=place.progress)
         grid = read_grid(folder, folder.read_results())

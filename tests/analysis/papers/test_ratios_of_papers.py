@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from scipy import stats
 
 from analysis.papers.capabilities import OVERALL, Capabilities
 from analysis.papers.configuration import changed_text
-from analysis.papers.mergemix import RATIOS
+from analysis.papers.mergemix import RATIOS, TRANSFER
+from analysis.papers.ratio_choices import trained_once
 from analysis.papers.ratio_fidelity import MERGED, ranking
-from analysis.papers.ratios import Outline, RatioTruth, SizedRatios
+from analysis.papers.ratio_search import Outline, SizedRatios
+from analysis.papers.ratios import RatioTruth
 from analysis.papers.surfaces import PRINTED, SET, SMOOTH, Surfaces
+from analysis.papers.transfer import Transfer
 from analysis.studies.of_papers import redraw
+from m2m.mixture import Mixture
 from m2m.pipeline import config
 from m2m.searching import Simplex
 from m2m.support.csv_tables import read_rows
@@ -38,10 +43,16 @@ def toy(place: Path) -> RatioTruth:
     return RatioTruth("mergemix_ratios", outline, {"fast": sized, "full": sized}, fresh_seeds=2)
 
 
-def test_the_experiment_and_its_part_of_the_page(tmp_path: Path) -> None:
+def smaller(one: RatioTruth) -> Transfer:
+    """Return the experiment that searches with a narrower model, and trains that of another experiment."""
+    narrow = replace(one.sizes["fast"], changes={"setup.base.width": 8}, model="a narrower one")
+    return Transfer(one, replace(one, name="mergemix_transfer", sizes={"fast": narrow}), {"fast": 1})
+
+
+def test_the_experiments_and_their_parts_of_the_page(tmp_path: Path) -> None:
     one, out, page = toy(tmp_path), tmp_path / "out", tmp_path / "docs" / "results.md"
     page.parent.mkdir()
-    redraw([one], out, page, "fast", 1, nobody)
+    redraw([one, smaller(one)], out, page, "fast", 1, nobody)
     results = out / "results" / "fast" / one.name
     found: dict[str, Any] = json.loads((results / "result.json").read_text())
     text = page.read_text()
@@ -52,11 +63,18 @@ def test_the_experiment_and_its_part_of_the_page(tmp_path: Path) -> None:
     drawn = [row for _, row in read_rows(results / "result_drawn.csv", "it") if row["utility"] == OVERALL]
     rho = stats.spearmanr(*([float(row[side]) for row in drawn] for side in ("merged", "trained")))
     assert found["fidelity"][OVERALL]["spearman"][MERGED]["value"] == pytest.approx(rho.statistic)
-    for picture in ("mergemix_ranks", "mergemix_curves", "mergemix_choice", "mergemix_simplex"):
+    for picture in (
+        "mergemix_ranks",
+        "mergemix_curves",
+        "mergemix_choice",
+        "mergemix_simplex",
+        "mergemix_transfer",
+    ):
         assert f"(img/results/{picture}.png)" in text
         assert (out / "figures" / "fast" / f"{picture}.pdf").stat().st_size
-    for printed in (".92 [.67, .98]", "58.4", "16,000"):
+    for printed in (".92 [.67, .98]", "58.4", "16,000", "a narrower one"):
         assert printed in text
+    _check_transfer(json.loads((results.parent / "mergemix_transfer" / "result.json").read_text()), found)
 
 
 def _check_choices(found: Mapping[str, Any]) -> None:
@@ -73,6 +91,25 @@ def _check_choices(found: Mapping[str, Any]) -> None:
     assert found["halves"]["kept"]["shares"] == choice["mergemix"]["shares"]
     for name, ways in found["specialists"].items():
         assert ways["single"]["by"][name]["n"] == 2
+
+
+def _check_transfer(found: Mapping[str, Any], larger: Mapping[str, Any]) -> None:
+    choice = found["choice"]
+    for way in ("uniform", "prior", "best_member", "best_of_trials", "mergemix"):
+        assert choice[way]["shares"] == larger["choice"][way]["shares"]
+        assert choice[way]["by"] == larger["choice"][way]["by"]
+    assert found["parameters"]["smaller"] < found["parameters"]["larger"]
+    assert found["cost"]["larger"]["by"]["mergemix"] == larger["cost"]["by"]["mergemix"]
+    for name, utility in found["fidelity"].items():
+        assert utility["spearman"][MERGED] == larger["fidelity"][name]["spearman"][MERGED]
+        assert utility["seeds"] == larger["fidelity"][name]["seeds"]
+
+
+def test_ratios_less_than_an_example_apart_are_trained_once() -> None:
+    even, near = Mixture(("a", "b"), (0.5, 0.5)), Mixture(("a", "b"), (0.509, 0.491))
+    nearer = Mixture(("a", "b"), (0.495, 0.505))
+    assert trained_once([even, near, nearer], 100) == {one.key: even for one in (even, near, nearer)}
+    assert trained_once([even, near, nearer], 120) == {even.key: even, near.key: near, nearer.key: even}
 
 
 @pytest.mark.parametrize("family", [SET, SMOOTH])
@@ -110,6 +147,7 @@ def test_capabilities_count_the_same_whatever_the_number_of_their_targets() -> N
 
 def test_the_configurations_of_both_sizes_are_read(tmp_path: Path) -> None:
     for size, sized in RATIOS.sizes.items():
+        assert TRANSFER.smaller.text(size) != RATIOS.text(size)
         (tmp_path / f"{size}.toml").write_text(RATIOS.text(size))
         loaded = config.load(tmp_path / f"{size}.toml")
         assert sum(loaded.mix.capabilities.values()) == pytest.approx(1)

@@ -11,11 +11,10 @@ from helpers.subset_truth import toy
 from analysis.cli import main
 from analysis.papers import experiment as keeping
 from analysis.papers.catalogue import EXPERIMENTS
-from analysis.papers.configuration import changed_text
+from analysis.papers.configuration import EXAMPLES, changed_text, written
 from analysis.papers.subsets import SubsetTruth
 from analysis.studies.of_papers import redraw
 from m2m.errors import ConfigError
-from m2m.pipeline import config
 from m2m.support.progress import nobody
 
 
@@ -87,9 +86,12 @@ SUBSETS = [one for one in EXPERIMENTS if isinstance(one, SubsetTruth)]
 @pytest.mark.parametrize("one", SUBSETS, ids=lambda one: one.name)
 def test_the_configurations_of_all_experiments_are_read(one: SubsetTruth, tmp_path: Path) -> None:
     for size, sized in one.sizes.items():
-        path = tmp_path / f"{size}.toml"
-        path.write_text(changed_text(sized.example, sized.changes))
-        loaded = config.load(path)
+        text = changed_text(sized.example, sized.changes)
+        # Another clone is at another place, and its results have the same key.
+        assert str(EXAMPLES.parent) not in text
+        loaded = written(text, tmp_path / f"{size}.toml", sized.files)
+        template = loaded.setup.get("base", {}).get("chat_template")
+        assert template is None or (tmp_path / template).read_bytes() == (EXAMPLES / template).read_bytes()
         assert loaded.run.trains_all
         assert len(loaded.run.weights) > 1
 
