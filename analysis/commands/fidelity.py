@@ -2,7 +2,8 @@
 
 Reads a finished run folder, or any CSV table with a row a mixture, and writes fidelity.json, fidelity.csv,
 fidelity_choices.csv, fidelity_points.csv, fidelity_beside.csv, fidelity_regrets.csv and two figures: the
-scatter, and merging beside what its own experts say without merging, where their scores are known.
+scatter, and merging beside what its own experts say without merging, where their scores are known. With
+--format it reads what others published, as they lay it out: regmix, olmix, demix or berasi.
 """
 
 from __future__ import annotations
@@ -25,13 +26,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", type=Path, metavar="RUN|TABLE.csv", help="a finished run folder, or a table"
     )
-    parser.add_argument("--merged", metavar="COL", help="column of the merged models' scores (tables)")
     parser.add_argument(
-        "--trained", metavar="COL", help="column of the mixture-trained models' scores (tables)"
+        "--merged",
+        metavar="COL",
+        help="column of the merged models' scores (tables); with --format their table, folder or method",
+    )
+    parser.add_argument(
+        "--trained",
+        metavar="COL",
+        help="column of the mixture-trained models' scores (tables); with --format their table or folder",
     )
     parser.add_argument("--by", metavar="COL", help="column that names the target (tables)")
     parser.add_argument("--again", metavar="COL", help="column of a second training seed's scores (tables)")
     parser.add_argument("--lower-is-better", action="store_true", help="scores are losses (tables)")
+    parser.add_argument(
+        "--format",
+        dest="layout",
+        metavar="NAME",
+        help="whose layout the source has: regmix, olmix, demix, berasi",
+    )
     add_shared_arguments(
         parser, default_out="the run's figures folder", seed_of="bootstraps and permutations"
     )
@@ -43,7 +56,7 @@ def execute(args: argparse.Namespace) -> int:
 
     outcome = measure_fidelity(
         args.source, args.out, merged=args.merged, trained=args.trained, by=args.by, again=args.again,
-        lower_is_better=args.lower_is_better, seed=args.seed,
+        lower_is_better=args.lower_is_better, layout=args.layout, seed=args.seed,
     )  # fmt: skip
     report(args, outcome, outcome.content, _sentences(outcome.study))
     return 0

@@ -11,6 +11,7 @@ from m2m.support.lazy import lazy_names
 
 if TYPE_CHECKING:
     from analysis.studies.of_claims import validate_claims
+    from analysis.studies.of_fidelity import measure_fidelity
     from analysis.studies.of_models import (
         bound_error,
         measure_curvature,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
         measure_outlook,
     )
     from analysis.studies.of_papers import redraw_papers
-    from analysis.studies.of_scores import measure_fidelity, measure_trust
+    from analysis.studies.of_scores import measure_trust
     from analysis.studies.outcome import Outcome
 
 __all__ = [
@@ -41,7 +42,7 @@ __getattr__ = lazy_names(
         "Outcome": "analysis.studies.outcome",
         "bound_error": "analysis.studies.of_models",
         "measure_curvature": "analysis.studies.of_models",
-        "measure_fidelity": "analysis.studies.of_scores",
+        "measure_fidelity": "analysis.studies.of_fidelity",
         "measure_interaction": "analysis.studies.of_models",
         "measure_orthogonality": "analysis.studies.of_models",
         "measure_outlook": "analysis.studies.of_models",

@@ -1,82 +1,19 @@
-"""Studies of scores: how well merged models' stand in for trained ones', and how far few trainings tell."""
+"""Studies of scores of which few are of trained models: how far merging's choice can be trusted."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.results import run_source, versions, write_results
+from analysis.results import versions, write_results
 from analysis.studies.outcome import Outcome, checked_folder
 from m2m.errors import ConfigError
 from m2m.support.arguments import argument
 from m2m.support.checked import Natural, Positive, checked
-from m2m.support.content_keys import content_key
 
 if TYPE_CHECKING:
-    from analysis.fidelity import FidelityStudy
     from analysis.trust import Planned, Trust
-
-
-@checked()
-def measure_fidelity(
-    source: str | Path,
-    out: str | Path | None = None,
-    *,
-    merged: str | None = None,
-    trained: str | None = None,
-    by: str | None = None,
-    again: str | None = None,
-    lower_is_better: bool = False,
-    seed: Natural = 0,
-) -> Outcome[FidelityStudy]:
-    """Compare the scores of merged models with those of mixture-trained ones (`m2m-analysis fidelity`).
-
-    Args:
-        source: A finished run folder that trained every mixture, or a CSV table with a row a mixture.
-        out: Where to write; None: the run's own figures folder.
-        merged: Column of the merged models' scores. Like the next four, for tables only.
-        trained: Column of the mixture-trained models' scores.
-        by: Column that names the target.
-        again: Column of a second training seed's scores.
-        lower_is_better: Whether scores are losses.
-        seed: Seed of bootstraps and permutations.
-
-    Returns:
-        Correlations with intervals, regret, the ceiling that training noise sets.
-
-    Raises:
-        ConfigError: If arguments do not go with what `source` is.
-        InputError: If it is neither a run with trained mixtures nor such a table.
-    """  # noqa: DOC502 - partly raised by what is called
-    from analysis.fidelity import of_run, of_table
-    from analysis.fidelity.study import write
-    from paper_figs.merge_to_mix import beside, scatter
-
-    source, table = Path(source), not os.path.isdir(source)
-    columns = {"merged": merged, "trained": trained, "by": by, "again": again}
-    if table:
-        for name, value in {"out": out, "merged": merged, "trained": trained}.items():
-            if value is None:
-                raise ConfigError(f"a table needs {argument(name)}")
-    folder = checked_folder(source / "figures" if out is None else out, "fidelity", [source] if table else [])
-    if table:
-        study = of_table(source, **columns, higher_is_better=not lower_is_better, seed=seed)  # type: ignore[arg-type]
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        config = content_key("fidelity", digest, *columns.values(), str(not lower_is_better), seed)
-        origin = {"table": source.name, **columns, "sha256": digest, "config": config}
-    else:
-        if lower_is_better or any(columns.values()):
-            *others, last = (argument(name) for name in (*columns, "lower_is_better"))
-            raise ConfigError(f"{', '.join(others)} and {last} are for tables, not for a run")
-        study, origin = of_run(source, seed=seed), run_source(source)
-    write(study, folder, origin)
-    scatter.draw(folder, folder)
-    beside.draw(folder, folder)
-    overall = study.overall
-    found = {"mixtures": overall.mixtures.to_json(), "with_singletons": overall.with_singletons.to_json()}
-    return Outcome(study, found, folder)
 
 
 @checked()

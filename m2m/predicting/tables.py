@@ -70,14 +70,16 @@ def read_table(source: Path | str | pd.DataFrame, index: str | None) -> tuple[st
         raise InputError(f"{where} has more than one column {repeated[0]!r}")
     if not len(table):
         raise InputError(f"{where} has no rows")
-    known = [INDEX, _UNNAMED, *(column for column in _RUNS if not _are_shares(table, column))]
-    name = index or next((column for column in known if column in table.columns), None)
+    name = index or next((column for column in _index_columns(table) if column in table.columns), None)
     if name is None:
         return where, table, False
     if name not in table.columns:
         raise InputError(f"{where} has no column {name!r}{did_you_mean(name, table.columns)} to join on")
-    if name in _RUNS and _NAME in table.columns and not _are_shares(table, _NAME):
-        table = table.drop(columns=_NAME)
+    if name in _RUNS:
+        beside = [column for column in (INDEX, _UNNAMED) if column in table.columns]
+        if _NAME in table.columns and not _are_shares(table, _NAME):
+            beside.append(_NAME)
+        table = table.drop(columns=beside)
     table = table.set_index(name)
     labels = table.index.tolist()
     twice = repeated_at(labels)
@@ -164,6 +166,15 @@ def averaged(indicators: Floats) -> Floats:
     """What averaging makes of subsets, 1 for a member: s/|s| (Merge to Mix, arXiv 2505.16066)."""
     shares: Floats = indicators / indicators.sum(axis=1, keepdims=True)
     return shares
+
+
+def _index_columns(table: pd.DataFrame) -> list[str]:
+    """Return what may join a table, in order: words that name runs say more than numbers of rows."""
+    from pandas.api.types import is_numeric_dtype
+
+    runs = [column for column in _RUNS if column in table.columns and not _are_shares(table, column)]
+    words = [column for column in runs if not is_numeric_dtype(table[column])]
+    return [*words, INDEX, _UNNAMED, *runs]
 
 
 def _are_shares(table: pd.DataFrame, column: str) -> bool:
