@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def changed_text(example: Path, changes: Changes) -> str:
         if value is None:
             table.pop(last, None)
         else:
-            table[last] = value
+            table[last] = deepcopy(value)  # a later key may change what is inside
     return toml_text(tables)
 
 
