@@ -23,6 +23,8 @@ MERGEMIX = "mergemix"
 TRIALS = 10
 #: Share of the best dataset in a specialist's aggressive mixture.
 AGGRESSIVE = 0.7
+#: Ratios of which a smaller share of the examples differs, or less than one example, are trained once.
+ALIKE = 0.01
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Judge:
 
 
 def trained_once(mixtures: Sequence[Mixture], rows: int) -> dict[str, Mixture]:
-    """Say which mixture is trained for each, by its key: the first one that is less than a row away.
+    """Say which mixture is trained for each, by its key: the first one that gives nearly the same data.
 
     Args:
         mixtures: Mixtures of the same datasets.
@@ -102,15 +104,16 @@ def trained_once(mixtures: Sequence[Mixture], rows: int) -> dict[str, Mixture]:
     kept: list[Mixture] = []
     found: dict[str, Mixture] = {}
     for mixture in mixtures:
-        near = (one for one in kept if rows * _largest_difference(one, mixture) < 1)
+        near = (one for one in kept if _differing(one, mixture) < max(ALIKE, 1 / rows))
         found[mixture.key] = stands = next(near, mixture)
         if stands is mixture:
             kept.append(mixture)
     return found
 
 
-def _largest_difference(one: Mixture, other: Mixture) -> float:
-    return max(abs(a - b) for a, b in zip(one.weights, other.weights, strict=True))
+def _differing(one: Mixture, other: Mixture) -> float:
+    """Return the share of examples that are of other datasets (the total variation of the two)."""
+    return sum(abs(a - b) for a, b in zip(one.weights, other.weights, strict=True)) / 2
 
 
 def general(search: RatioSearch, points: Floats, trained: Floats) -> dict[str, Mixture]:

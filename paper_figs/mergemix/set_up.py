@@ -78,4 +78,4 @@ def trained_once(choice: Mapping[str, Any], words: Mapping[str, str]) -> str:
     if not pairs:
         return ""
     told = "; ".join(f"{words[way]} with {words[other]}" for way, other in pairs)
-    return f" Ratios that differ by less than one example a dataset are trained once: {told}."
+    return f" Ratios of which fewer than one example in a hundred differ are trained once: {told}."
