@@ -114,7 +114,10 @@ class RatioSearch:
         """Scores of the merged starting mixtures. [M, T]."""
         names, targets = self.bench.names, self.bench.targets
         signs = np.array([1 if targets.headline(name)[1] else -1 for name in names])
-        return signs * np.array([[start.measured[name] for name in names] for start in self._started])
+        scores: Floats = signs * np.array(
+            [[start.measured[name] for name in names] for start in self._started]
+        )
+        return scores
 
     @property
     def _started(self) -> list[ScoredMixture]:

@@ -13,7 +13,7 @@ from analysis.studies.outcome import Outcome, checked_folder
 from m2m.errors import ConfigError
 from m2m.support.arguments import argument
 from m2m.support.checked import Natural, checked
-from m2m.support.content_keys import content_key
+from m2m.support.content_keys import Part, content_key
 from m2m.support.schema import did_you_mean
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _of_published(
     wanted = {name: columns[name] for name in ("merged", "trained") if getattr(chosen, name)}
     folder = _folder_of(f"{layout}'s layout", source, {"out": out, **wanted})
     points = chosen.read(source, columns["merged"], columns["trained"], lower_is_better)
-    told = [[p.target, *p.labels, *map(float, p.merged), *map(float, p.trained)] for p in points]
+    told: list[Part] = [[p.target, *p.labels, *map(float, p.merged), *map(float, p.trained)] for p in points]
     config = content_key("fidelity", layout, told, str(lower_is_better), seed)
     named = {name: Path(value).name for name, value in wanted.items() if value is not None}
     return _Made(
