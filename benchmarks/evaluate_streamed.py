@@ -35,6 +35,7 @@ from models import make
 
 import m2m
 from m2m import Checkpoint
+from m2m.checkpoint.heads import Head
 from m2m.scoring import LiveModel, StreamedWalk
 from m2m.scoring.live.huggingface import HuggingFaceFolder
 from m2m.scoring.live.mapped import mapped_state
@@ -55,6 +56,7 @@ class Bytes:
     """Bytes as tokens of a Hugging Face model."""
 
     input_name, learnt_name, start, pad, context = "input_ids", "", (), 0, CONTEXT
+    head = Head.CAUSAL
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Take the bytes."""
