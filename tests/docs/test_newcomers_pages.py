@@ -6,9 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from helpers.documents import ROOT, blocks
+
+from m2m.testing import laws
 
 TUTORIAL = blocks(ROOT / "docs" / "tutorial.md")
 LAWS = blocks(ROOT / "docs" / "howto" / "test_your_merge.md")
@@ -51,17 +55,17 @@ def test_the_tutorial_reaches_a_pick(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "run" / "report.html").exists()
 
 
-def test_the_laws_pass_as_shown_and_catch_what_the_page_says(tmp_path: Path) -> None:
+def test_the_laws_hold_as_shown_and_catch_what_the_page_says() -> None:
     [code] = [block.text for block in LAWS if block.language == "python"]
-    rounded = code.replace("weights.double()", "weights.bfloat16().double()")
-    assert rounded != code
-    for name, text in (("right", code), ("rounded", rounded)):
-        (tmp_path / f"test_{name}.py").write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
-    assert failed
-    assert all("test_rounded.py::test_it_is_close_to_exact" in line for line in failed), done.stdout
-    assert "of the bound" in done.stdout
+    shown: dict[str, Any] = {}
+    exec(compile(code, "test_your_merge.md", "exec"), shown)
+    tests = [test for name, test in shown.items() if name.startswith("test_")]
+    assert len(tests) == 3
+    for test in tests:
+        test()
+    rounded: dict[str, Any] = {}
+    exec(code.replace("weights.double()", "weights.bfloat16().double()"), rounded)
+    experts, weights = [torch.ones(3), 2 * torch.ones(3)], torch.tensor([[1 / 3, 2 / 3]])
+    laws.assert_close_to_exact(shown["merge"], experts, weights)
+    with pytest.raises(AssertionError, match=r"candidate 0, element 0: got .* exceeds the bound"):
+        laws.assert_close_to_exact(rounded["merge"], experts, weights)
