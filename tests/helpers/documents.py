@@ -14,7 +14,17 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 #: What is read on the git host as well.
 DOCUMENTS = [
     *PAGES,
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "csrc/README.md")),
+    *(
+        ROOT / name
+        for name in (
+            "README.md",
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
+            "SECURITY.md",
+            "csrc/README.md",
+            "benchmarks/peers.md",
+        )
+    ),
 ]
 
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
