@@ -118,4 +118,4 @@ def _real(name: str, value: Any, *, zero: bool = False) -> None:
     real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not real or value < 0 or (value == 0 and not zero):
         wanted = "of at least 0" if zero else "above 0"
-        raise ConfigError(f"{name} must be a number {wanted}, got {value!r}")
+        raise ConfigError(f"{name} must be a finite number {wanted}, got {value!r}")
