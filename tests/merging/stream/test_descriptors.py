@@ -16,7 +16,7 @@ from helpers.linear_merges import merge_linear
 
 from m2m.checkpoint import Checkpoint, save
 from m2m.errors import M2MError
-from m2m.merging.stream import execute, work_folder
+from m2m.merging.stream import execute, output_files, work_folder
 
 #: Python with torch has less than half of them open.
 LIMIT = 64
@@ -89,7 +89,7 @@ def test_what_the_system_refuses_is_one_line(
 ) -> None:
     with monkeypatch.context() as patch:
         if where == "files":
-            patch.setattr(execute, "_allocate", failing(code, at=0))
+            patch.setattr(output_files, "_allocate", failing(code, at=0))
         elif where == "journal":
             patch.setattr(work_folder, "write_atomically", failing(code, at=1))
         else:
