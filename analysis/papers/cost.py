@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.papers.ratio_bench import RatioBench
@@ -30,7 +30,7 @@ def cost_of(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     results = folder.read_results()
     count, candidates = len(results["datasets"]), results["candidates"]["scored"]
     training = TRAINING * config.train.steps * config.train.batch
-    scoring = _examples(folder, config)
+    scoring = validation_examples(folder, config.run.weights)
     ways = {
         "merging": (count + 1, candidates),
         "truth": (candidates, candidates),
@@ -64,9 +64,17 @@ def _counted(training: int, scoring: int, ways: Mapping[str, tuple[int, int]]) -
     }
 
 
-def _examples(folder: RunFolder, config: RunConfig) -> int:
-    """Return the validation examples of the targets that the run chooses for."""
+def validation_examples(folder: RunFolder, targets: Iterable[str]) -> int:
+    """Count the examples on which a merged model is scored.
+
+    Args:
+        folder: The run's folder.
+        targets: Targets that it is scored on.
+
+    Returns:
+        Their validation examples together.
+    """
     with ScoreTable(folder.table, read_only=True) as table:
         rows = table.rows(origin="base", split="validation")
     counts = {row.task: row.count for row in rows}
-    return sum(counts[target] for target in config.run.weights)
+    return sum(counts[target] for target in targets)

@@ -1,14 +1,17 @@
-"""Error bounds and questions at the sizes of the page, all of the raw-text set-up: its models are shared."""
+"""Error bounds and questions at the sizes of the page; all but one share the raw-text set-up's models."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from analysis.papers.configuration import EXAMPLES, Sized
 from analysis.papers.error_bound import ErrorBound, Reach
 from analysis.papers.experiment import Experiment
 from analysis.papers.merge_to_mix import RAW_TEXT
 from analysis.papers.questions.deploy import Deploy
 from analysis.papers.questions.harm import Harm
+from analysis.papers.questions.hunting import Budget
+from analysis.papers.questions.many import ManyDatasets
 from analysis.papers.questions.recipes import Recipes, Variant
 from analysis.papers.questions.rules import RulesSelect
 from analysis.papers.questions.simplex import Simplex
@@ -60,4 +63,27 @@ RECIPES = Recipes(
     },
 )
 
-QUESTIONS: tuple[Experiment, ...] = (HARM, RULES_SELECT, DEPLOY, RECIPES, SIMPLEX)
+_FEW = {f"setup.targets.{name}.validation": 32 for name in ("slavic", "romance", "germanic", "europe")}
+_LANGUAGES = "messages in 24 languages, a dataset each; targets: other languages, two to nine together"
+MANY = ManyDatasets(
+    "Many languages",
+    {
+        "fast": Sized(
+            EXAMPLES / "many_languages.toml",
+            {"run.budget": 25, "train.steps": 20, "train.learning_rate": 1e-3} | _SMALL | _FEW,
+            "byte-level GPT, 0.1 M parameters, all trained",
+            _LANGUAGES,
+            minutes=4,
+        ),
+        "full": Sized(
+            EXAMPLES / "many_languages.toml",
+            {"run.budget": 25, "train.steps": 100},
+            "byte-level GPT, 0.4 M parameters, all trained",
+            _LANGUAGES,
+            minutes=90,
+        ),
+    },
+    {"fast": Budget(72, 2), "full": Budget(240, 5)},
+)
+
+QUESTIONS: tuple[Experiment, ...] = (HARM, RULES_SELECT, DEPLOY, RECIPES, SIMPLEX, MANY)

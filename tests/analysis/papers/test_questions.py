@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.many_datasets import many_of
 from helpers.subset_truth import place_of, toy
 
 from analysis.papers.catalogue import EXPERIMENTS
@@ -129,13 +130,14 @@ def test_the_page_has_every_question_and_twice_the_same_figures(tmp_path: Path) 
         Deploy(truth, MINUTES, {"fast": 2}),
         Recipes(truth, MINUTES, {"fast": fast}, {"fast": variants}, examples=(2, 4, 8)),
         Simplex(truth, MINUTES, {"fast": 5}),
+        many_of(tmp_path),
     ]
     redraw(every, out, page, "fast", 1, nobody)
     text = page.read_text()
     ours = text[text.index("## Error-bound analyses") :]
     assert "Not run at this size yet" not in ours
-    assert ours.count("**Verdict**") == 6
+    assert ours.count("**Verdict**") == 7
     pictures = {path: path.read_bytes() for path in sorted((out / "figures").rglob("*.*"))}
-    assert len(pictures) >= 3 * 7
+    assert len(pictures) >= 3 * 8
     assert all(done.kept for done in redraw(every, out, page, "fast", 1, nobody).study)
     assert pictures == {path: path.read_bytes() for path in pictures}
