@@ -73,7 +73,7 @@ MANY = ManyDatasets(
             {"run.budget": 25, "train.steps": 20, "train.learning_rate": 1e-3} | _SMALL | _FEW,
             "byte-level GPT, 0.1 M parameters, all trained",
             _LANGUAGES,
-            minutes=4,
+            minutes=6,
         ),
         "full": Sized(
             EXAMPLES / "many_languages.toml",

@@ -27,7 +27,7 @@ from m2m.support.progress import Progress
 STRATEGIES = (DEFAULT, "greedy", "annealing", "random")
 BY_CHANCE = (DEFAULT, "annealing", "random")
 #: A search with so many times the budget stands for the best there is.
-LONGER = 10
+LONGER = 5
 
 
 @dataclass(frozen=True)
