@@ -64,7 +64,7 @@ class ManyDatasets:
     def measure(self, place: Place, size: Size) -> Found:
         """Train experts, search, and train what was picked; see `Experiment.measure`."""
         sized, budget = self.sizes[size], self.budgets[size]
-        config = written(changed_text(sized.example, sized.changes), place.work / f"{size}.toml")
+        config = written(changed_text(sized.example, sized.changes), place.work / f"{size}.toml", sized.files)
         root = place.work / f"{size}-{config.identity[:16]}"
         run = _Run(config, pipeline.run(config, root, workers=place.workers, progress=place.progress), place)
         hunts = run.hunt(budget)

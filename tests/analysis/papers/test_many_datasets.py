@@ -46,7 +46,7 @@ def test_regret_is_nothing_at_the_best_known_and_all_at_a_mean_random_subset() -
     assert by_name["model"]["mean"] == [1.0, 0.5]
     assert by_name["greedy"]["mean"] == [1.0, 1.0]  # it ended, and keeps its best
     assert by_name["longer"]["mean"][:2] == [1.125, 0.0]
-    assert len(by_name["longer"]["mean"]) == 20
+    assert len(by_name["longer"]["mean"]) == 10
 
 
 def test_each_way_picks_its_own_and_only_random_subsets_differ_between_seeds() -> None:
@@ -64,7 +64,7 @@ def test_each_way_picks_its_own_and_only_random_subsets_differ_between_seeds() -
 def test_chance_has_seeds_greedy_one_and_the_long_search_a_seed_of_its_own() -> None:
     budget = Budget(7, 3)
     assert [len(budget.of(name)) for name in STRATEGIES] == [3, 1, 3, 3]
-    assert budget.longest == Search("model", 70, 3)
+    assert budget.longest == Search("model", 35, 3)
     assert len(set(budget.searches)) == 11
 
 
