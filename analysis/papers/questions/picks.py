@@ -82,7 +82,7 @@ def _regrets_so_far(hunt: Hunted, searches: Sequence[Search]) -> Floats:
     """Return the mean over searches of one budget. [budget]."""
     best = [hunt.tried[one].best_so_far for one in searches]
     lasting = [np.pad(b, (0, s.budget - len(b)), mode="edge") for b, s in zip(best, searches, strict=True)]
-    return np.mean([regret(hunt, gains) for gains in lasting], axis=0)
+    return np.asarray(np.mean([regret(hunt, gains) for gains in lasting], axis=0))
 
 
 def regret(hunt: Hunted, gains: Floats) -> Floats:
