@@ -27,6 +27,9 @@ from m2m.setups.protocol import Examples
 from m2m.support.progress import Progress, nobody
 from m2m.training import TrainRecipe
 
+#: What progress calls it.
+SWEEPING = "recipes trained and bounded"
+
 
 @dataclass(frozen=True)
 class SweepPoint:
@@ -98,11 +101,11 @@ def sweep(
     experts = anchors(found.mixture.datasets, share=1.0)
     points: list[SweepPoint] = []
     for recipe in recipes:
-        progress(len(points), len(recipes), "recipes trained and bounded")
+        progress(len(points), len(recipes), SWEEPING)
         whole = full_batch(surface.setup, [*experts, found.mixture], recipe)
         trained = trained_residual(surface, base, experts, found.mixture.weights, whole, seed)
         points.append(_point(surface, found, whole, trained, target, shape))
-    progress(len(points), len(recipes), "recipes trained and bounded")
+    progress(len(points), len(recipes), SWEEPING)
     return points
 
 

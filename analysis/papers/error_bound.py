@@ -16,8 +16,8 @@ from analysis.interaction import study as residuals
 from analysis.papers.experiment import Found, Place, Size
 from analysis.papers.retrained import over_seeds
 from analysis.papers.subsets import SubsetTruth
+from analysis.papers.sweeps import Sweep, swept
 from analysis.trained_run import open_run
-from m2m.mixture import Mixture
 from m2m.support.content_keys import Part
 from m2m.support.progress import say
 
@@ -73,27 +73,23 @@ class ErrorBound:
         """Sweep, and study the run's own residuals; see `Experiment.measure`."""
         reach = self.reach[size]
         _, folder = self.truth.run(place, size)
-        run = open_run(folder.root, reach.examples)
-        swept = []
-        for label in reach.mixtures:
-            say(place.progress, [f"steps and horizons of {label}"])
-            mixture = Mixture.parse(label, run.datasets)
-            swept.append(bounds.of_run(run, mixture, self.target, place.progress))
+        sweeps = [Sweep(folder.root, reach.examples, label, self.target) for label in reach.mixtures]
+        found = swept(sweeps, place.workers, place.progress)
         say(place.progress, ["residuals of the run's own mixtures"])
         wide = open_run(folder.root, reach.wider, float64=False)
         own = residuals.of_run(wide, self.target, anchored=self.anchor)
-        tables = [bounds.to_tables(one)[""].assign(mixture=one.ingredients.mixture.label) for one in swept]
+        tables = [bounds.to_tables(one)[""].assign(mixture=one.ingredients.mixture.label) for one in found]
         content = {
             "about": {"title": self.truth.title, "model": self.truth.sizes[size].model},
             "sizes": {
-                "mixtures swept": len(swept),
+                "mixtures swept": len(found),
                 "examples of a dataset": reach.examples,
                 "mixtures of the run": len(own.residuals),
             },
             "sharp": SMALL,
-            "optimizer": run.recipe.optimizer,
-            "exponents": _exponents(swept),
-            "bounds": _bounds(swept),
+            "optimizer": wide.recipe.optimizer,
+            "exponents": _exponents(found),
+            "bounds": _bounds(found),
             "own": _own(own),
         }
         return Found(content, {"sweep": pd.concat(tables), "residuals": residuals.to_tables(own)[""]})

@@ -20,7 +20,7 @@ SWEEPS = ErrorBound(
     RAW_TEXT,
     "protobuf",
     {
-        "fast": Reach(("python+romance", "cpp+legal"), 2, 4, minutes=3),
+        "fast": Reach(("python+romance", "cpp+legal"), 2, 4, minutes=6),
         "full": Reach(("python+romance", "cpp+legal", "python+legal", "cpp+romance"), 2, 2, minutes=60),
     },
 )
