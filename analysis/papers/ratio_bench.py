@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.papers.experiment import Place
 from m2m.checkpoint import verified_state
+from m2m.executors.local import Local
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
@@ -60,7 +61,9 @@ class RatioBench:
     def of_run(cls, root: Path, config: RunConfig, names: Sequence[str], place: Place) -> RatioBench:
         """Work in a run folder whose experts are trained."""
         folder, targets = RunFolder(root), load_setup(config, place.progress)
-        crew = Crew(config.setup, config.root, folder.base, folder.contents, place.workers, place.progress)
+        crew = Crew(
+            config.setup, config.root, folder.base, folder.contents, Local(place.workers), place.progress
+        )
         return cls(config, targets, tuple(names), crew, folder, config.train)
 
     @property
@@ -104,7 +107,9 @@ class RatioBench:
         distinct = list({mixture.key: mixture for mixture in mixtures}.values())
         with one_thread():
             # In this process: to start others takes longer than some tens of merges.
-            walk = replace(self.crew, workers=1).merge({self._tasks("validation"): distinct}, experts, what)
+            walk = replace(self.crew, executor=Local(1)).merge(
+                {self._tasks("validation"): distinct}, experts, what
+            )
             found = {mixture.key: self._values(scores) for mixture, _, scores in walk}
         return np.array([found[mixture.key] for mixture in mixtures])
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from analysis.error_bound import study as bounds
 from analysis.error_bound.sweep import SWEEPING
 from analysis.trained_run import open_run
+from m2m.executors.local import Local
+from m2m.executors.protocol import tell
 from m2m.mixture import Mixture
-from m2m.pipeline.executors import Executor, LocalProcesses, Serial, tell
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress
 
@@ -54,9 +55,8 @@ def swept(sweeps: Sequence[Sweep], workers: int, progress: Progress) -> list[bou
         done[number] = int(recipes)
         progress(sum(done.values()), _RECIPES * len(sweeps), "step sizes and horizons of mixtures")
 
-    executor: Executor = LocalProcesses(min(workers, len(sweeps))) if workers > 1 else Serial()
     with one_thread():
-        found = dict(executor.run(_sweep, sweeps, told=told))
+        found = dict(Local(workers).run(_sweep, sweeps, told=told))
     return [found[number] for number in range(len(sweeps))]
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from m2m.cli.export import add_sources, sources_of
 from m2m.cli.score import add_means, add_models, add_tasks, options_of_tasks
 from m2m.cli.words import named_paths, pairs
-from m2m.support.command_line import add_out, add_seed, add_strict, positive
+from m2m.support.command_line import add_out, add_seed, add_strict, add_workers
 
 if TYPE_CHECKING:
     from m2m.mixing import MixResult, ScoredMixture
@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_models(parser, required=False)
     add_tasks(parser)
     add_seed(parser, "decides all random choices for given experts (default: 0)")
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
-    )
+    add_workers(parser, "one a core; for given experts this process with all its cores")
     add_means(parser, mode="resident")
     add_strict(parser)
     parser.add_argument(
@@ -68,7 +66,7 @@ def execute(args: argparse.Namespace) -> int:
         experts=None if args.experts is None else named_paths(args.experts), tasks=args.task or (),
         setup=args.setup, targets=args.target or (), split=args.split, model=args.model,
         context=args.context, options=options_of_tasks(args), seed=args.seed,
-        train=args.train, workers=args.workers, exports=exports,
+        train=args.train, workers=args.workers, executor=args.executor, exports=exports,
         mode=args.mode, memory=args.memory, device=args.device, strict=args.strict,
         sources=sources_of(args), progress=progress(quiet=args.quiet),
     )  # fmt: skip

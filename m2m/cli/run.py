@@ -16,7 +16,7 @@ from typing import Any
 
 from m2m.cli.score import add_means
 from m2m.errors import ConfigError
-from m2m.support.command_line import positive
+from m2m.support.command_line import add_workers, positive
 
 HELP = "find the best mixture, from data to report"
 
@@ -33,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true",
         help="check everything, and say what the run would do and take; with --out: what is left to do",
     )  # fmt: skip
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="worker processes (default: one a core)"
-    )
+    add_workers(parser, "one a core")
     add_means(parser, mode="resident")
     parser.add_argument(
         "--budget", type=positive, metavar="M",
@@ -75,7 +73,7 @@ def execute(args: argparse.Namespace) -> int:
         raise ConfigError("--out PATH is missing, the run folder; --dry-run alone goes without")
     report = run(
         args.config, args.out, budget=args.budget, validate=args.validate, until=args.until,
-        workers=args.workers, mode=args.mode, memory=args.memory, device=args.device,
+        workers=args.workers, executor=args.executor, mode=args.mode, memory=args.memory, device=args.device,
         log_to=args.log_to, progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if not args.quiet:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.errors import ConfigError
-from m2m.support.command_line import add_out, add_strict, add_threads, amount, natural, positive
+from m2m.support.command_line import add_out, add_strict, add_threads, add_workers, amount, natural, positive
 from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="then multiply it with S, as `lambda` of a merge does (default: %(default)s)",
     )  # fmt: skip
     add_means(parser, mode="auto")
+    add_workers(parser, "this process with all its cores")
     add(
         "--passes", type=positive, default=1, metavar="G",
         help="streamed: read the experts at least G times, each time for a part of the candidates, so that "
@@ -226,7 +227,10 @@ def execute(args: argparse.Namespace) -> int:
     show = not (args.json or args.quiet)
     report: ScoreReport | RaceReport
     if racing is None:
-        report = score(args.base, experts, args.candidates, **common, mode=args.mode, passes=args.passes)
+        report = score(
+            args.base, experts, args.candidates, **common, mode=args.mode, passes=args.passes,
+            executor=args.executor, workers=args.workers,
+        )  # fmt: skip
         if show:
             _print(report)
     else:
@@ -251,6 +255,8 @@ def _racing(args: argparse.Namespace) -> dict[str, Any] | None:
             "a race merges candidates again and again, so it needs whole models: --race goes with "
             "--mode resident, and without --passes"
         )
+    if args.executor != "local" or args.workers is not None:
+        raise ConfigError("--race goes without --executor and --workers: a race merges in one process")
     return said
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from m2m.cli.output import print_table
 from m2m.cli.score import add_means, add_models, add_tasks, options_of_tasks
 from m2m.cli.words import limit, named_paths, shares
-from m2m.support.command_line import add_seed, add_strict, add_threads, positive
+from m2m.support.command_line import add_seed, add_strict, add_threads, add_workers, positive
 
 if TYPE_CHECKING:
     from m2m.searching import Belief, Contender
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_models(parser, required=False)
     add_tasks(parser)
     add_means(parser, mode="resident")
+    add_workers(parser, "this process with all its cores")
     add_strict(parser)
     add("--strategy", default="model", metavar="NAME", help="how to search (default: %(default)s)")
     add("--budget", type=positive, metavar="K", help="most evaluations (default: all there are)")
@@ -107,7 +108,7 @@ def execute(args: argparse.Namespace) -> int:
         scale_range=None if args.scale_range is None else tuple(args.scale_range), metric=args.metric,
         weigh=shares(args.weigh, "--weigh"), keep=[limit(text) for text in args.keep], race=args.race,
         prior=args.prior, storage=args.storage, out=args.out, strict=args.strict,
-        progress=progress(quiet=args.quiet),
+        executor=args.executor, workers=args.workers, progress=progress(quiet=args.quiet),
     )  # fmt: skip
     if args.json:
         print_json(_outcome(report))

@@ -16,10 +16,11 @@ from m2m.mixing.result import MixResult
 from m2m.mixing.surface import WeightedTarget
 from m2m.mixture import Mixture
 from m2m.pipeline.mix_options import MixOptions
-from m2m.scoring import Means, ScoreSource, open_models
+from m2m.scoring import Means, open_models
 from m2m.scoring.bench import Bench
 from m2m.scoring.kept_scores import KeptScores
 from m2m.scoring.models import Experts
+from m2m.scoring.spread import Crowd
 from m2m.support.arrays import Floats
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody, timed
@@ -36,6 +37,8 @@ def mix_experts(
     seed: int = 0,
     means: Means | None = None,
     strict: bool = False,
+    executor: str = "local",
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> MixResult:
     """Find the best shares of the datasets that experts were trained on (MergeMix, arXiv 2601.17858, Sec. 3).
@@ -52,6 +55,8 @@ def mix_experts(
         seed: Decides all random choices.
         means: In which way candidates are scored, and with what.
         strict: Whether what makes an average of the experts doubtful is an error; a warning where not.
+        executor: Where candidates are scored: `local`, `ray` or `ray://HOST:PORT`.
+        workers: Worker processes; None: this process, or all that a Ray cluster has.
         progress: Called with (done, total, step).
 
     Returns:
@@ -68,7 +73,8 @@ def mix_experts(
         except InputError as error:
             raise type(error)(f"{where}: {error}" if where else str(error)) from error
         out.mkdir(parents=True, exist_ok=True)
-        with ScoreSource(models, made, means, told) as source:
+        crowd = Crowd(executor, workers, base, experts, bench)
+        with crowd.source(models, made, means or Means(), told) as source:
             scores = _ExpertScores(KeptScores(source, out / "scores.sqlite"), problem.targets)
             search = MixSearch(problem, options, seed, scores, told)
             found = search.find(out, identity=scores.kept.identity)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m2m.executors.choice import open_executor
 from m2m.mixing.problem import Problem
 from m2m.mixing.procedure import MixSearch
 from m2m.mixing.result import MixResult
@@ -35,6 +35,7 @@ def mix(
     *,
     train: bool = False,
     workers: int | None = None,
+    executor: str = "local",
     means: Means | None = None,
     progress: Progress | None = None,
 ) -> MixResult:
@@ -51,7 +52,8 @@ def mix(
         config: The run configuration; its `[mix]` table says how to search.
         out: The run folder; made if need be. Results go to `out/mix`.
         train: Whether models are really trained on λ* and on equal shares, and scored.
-        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        workers: Worker processes, one thread each; None: one a core, or all that a Ray cluster has.
+        executor: Where they are: `local`, `ray` or `ray://HOST:PORT` (`m2m.executors.choice`).
         means: In which way candidates are scored, and what all workers together may use; None: whole models
             on the CPU, in half of the memory that is free.
         progress: Called with (done, total, step).
@@ -68,8 +70,8 @@ def mix(
         folder = note_data(folder, targets, contents, config.train, progress or nobody)
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _RunSteps(
-                config, targets, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
-                means or WHOLE, problem=problem,
+                config, targets, contents, folder, table, open_executor(executor, workers),
+                progress or nobody, means or WHOLE, problem=problem,
             )  # fmt: skip
             result = steps.all(train=train)
         result.write()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from m2m.data import cache_dir
+from m2m.executors.local import Local
+from m2m.executors.protocol import Executor
 from m2m.mixture import Mixture
 from m2m.pipeline import worker
-from m2m.pipeline.executors import Executor, LocalProcesses, Serial
 from m2m.pipeline.worker import Merge, Task, Train
 from m2m.scoring import Means, Scores
-from m2m.scoring.live.device import free_bytes
+from m2m.scoring.spread import in_rounds
 from m2m.support.progress import Progress
 from m2m.training.device import open_training_device
 
@@ -33,8 +34,8 @@ class Crew:
     base: Path
     #: Hashes of the set-up's parts that the run began with.
     contents: Mapping[str, str]
-    #: Most worker processes.
-    workers: int
+    #: Where they work.
+    executor: Executor
     progress: Progress
 
     def train(self, jobs: Sequence[Train], step: str) -> Iterator[tuple[Train, list[Scores]]]:
@@ -48,9 +49,9 @@ class Crew:
             course = _Course(self.progress, f"{step}, steps", sizes)
         else:
             course = _Course(self.progress, step, [1] * len(jobs))
-        # On a GPU one training runs at a time.
         on_gpu = any(open_training_device(job.recipe.device).type == "cuda" for job in jobs)
-        for number, scores in self._do(jobs, course, self.workers if any(new) and not on_gpu else 1):
+        executor = self.executor if any(new) else Local(1)
+        for number, scores in self._do(jobs, course, executor, on_gpu):
             course.ended(number, course.sizes[number])
             yield jobs[number], scores
 
@@ -62,27 +63,30 @@ class Crew:
         means: Means = WHOLE,
     ) -> Iterator[tuple[Mixture, tuple[Task, ...], list[Scores]]]:
         """Score merged models of mixtures, given by the tasks that they miss; each worker in one walk."""
-        total = sum(map(len, mixtures.values()))
-        share = _share(means, min(self.workers, max(1, total)))
-        jobs = [
-            Merge(tuple(group[first :: self.workers]), tuple(experts), tasks, share)
+        on_gpu = means.device.type == "cuda"
+        places = self.executor.places(on_gpu=on_gpu)
+        beside = min(places, self.executor.beside(sum(map(len, mixtures.values()))))
+        rounds = [
+            (tasks, tuple(part))
             for tasks, group in mixtures.items()
-            for first in range(min(self.workers, len(group)))
+            for part in in_rounds(group, places, means.mode)
         ]
+        more = places > 1 and len(rounds) > 1  # where this process does it, nothing is left open
+        jobs = [Merge(part, tuple(experts), tasks, means, beside, more) for tasks, part in rounds]
         course = _Course(self.progress, step, [len(job.mixtures) for job in jobs])
-        for number, (mixture, scores) in self._do(jobs, course, self.workers):
+        for number, (mixture, scores) in self._do(jobs, course, self.executor, on_gpu):
             course.ended(number, 1)
             yield mixture, jobs[number].tasks, scores
 
-    def _do(self, jobs: Sequence[Train | Merge], course: _Course, workers: int) -> Iterator[tuple[int, Any]]:
+    def _do(
+        self, jobs: Sequence[Train | Merge], course: _Course, executor: Executor, on_gpu: bool
+    ) -> Iterator[tuple[int, Any]]:
         if not jobs:
             return
-        workers = min(workers, len(jobs))
-        executor: Executor = LocalProcesses(workers) if workers > 1 else Serial()
         arguments = (self.spec, self.root, cache_dir(), self.base, self.contents)
         course.say()
         yield from executor.run(
-            worker.work, jobs, initializer=worker.prepare, initargs=arguments, told=course.told
+            worker.work, jobs, initializer=worker.prepare, initargs=arguments, told=course.told, on_gpu=on_gpu
         )
 
 
@@ -110,9 +114,3 @@ class _Course:
     def say(self) -> None:
         """Tell the progress."""
         self.progress(sum(self.done.values()), sum(self.sizes), self.step)
-
-
-def _share(means: Means, workers: int) -> Means:
-    # One worker's part of what may be used; scores do not depend on it.
-    memory = free_bytes(means.device) // 2 if means.memory is None else means.memory
-    return replace(means, memory=memory // workers)

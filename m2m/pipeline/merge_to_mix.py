@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m2m.errors import ConfigError, RunFolderError
+from m2m.executors.choice import open_executor
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
 from m2m.pipeline.advice import Adviser, Evidence
@@ -43,6 +43,7 @@ def run(
     out: Path,
     *,
     workers: int | None = None,
+    executor: str = "local",
     means: Means | None = None,
     progress: Progress | None = None,
     adviser: Callable[[RunFolder], Adviser] | None = None,
@@ -58,7 +59,8 @@ def run(
     Args:
         config: The run configuration.
         out: The run folder; made if need be.
-        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        workers: Worker processes, one thread each; None: one a core, or all that a Ray cluster has.
+        executor: Where they are: `local`, `ray` or `ray://HOST:PORT` (`m2m.executors.choice`).
         means: In which way candidates are scored, and what all workers together may use; None: whole models
             on the CPU, in half of the memory that is free.
         progress: Called with (done, total, step).
@@ -82,7 +84,7 @@ def run(
                 table.take_over(earlier, now)
         folder = note_data(folder, targets, contents, config.train, progress or nobody)
         steps = _Steps(
-            config, targets, contents, folder, table, workers or os.cpu_count() or 1, progress or nobody,
+            config, targets, contents, folder, table, open_executor(executor, workers), progress or nobody,
             means or WHOLE,
         )  # fmt: skip
         if adviser is not None:

@@ -14,6 +14,7 @@ from torch import nn
 from m2m.checkpoint import save, verified_state
 from m2m.data import cache_dir
 from m2m.errors import InputError
+from m2m.executors.protocol import Executor
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
@@ -60,9 +61,9 @@ class RunSteps:
         contents: Content hashes of the set-up's parts and of the targets.
         folder: The run folder, claimed.
         table: Where scores go.
-        workers: Most local worker processes.
+        executor: Where it trains and merges.
         progress: Called with (done, total, step).
-        means: In which way merged models are scored, and what all workers together may use.
+        means: In which way merged models are scored, and what all workers of a machine may use.
         seconds: Wall seconds by step.
     """
 
@@ -71,7 +72,7 @@ class RunSteps:
     contents: Mapping[str, str]
     folder: RunFolder
     table: ScoreTable
-    workers: int
+    executor: Executor
     progress: Progress
     means: Means
     seconds: dict[str, float] = field(default_factory=dict)
@@ -95,7 +96,7 @@ class RunSteps:
     def crew(self) -> Crew:
         """Who trains and merges."""
         base, spec, root = self.folder.base, self.config.setup, self.config.root
-        return Crew(spec, root, base, self.contents, self.workers, self.progress)
+        return Crew(spec, root, base, self.contents, self.executor, self.progress)
 
     def timed(self, step: str) -> AbstractContextManager[None]:
         """Add the block's wall seconds to the step's."""

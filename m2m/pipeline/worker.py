@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ from torch import Tensor, nn
 from m2m.checkpoint import save, verified_state
 from m2m.checkpoint.locate import CURVE_NAME, MOMENTS_NAME
 from m2m.errors import DataError
+from m2m.executors.protocol import tell
 from m2m.mixture import Mixture
-from m2m.pipeline.executors import tell
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, keeps_moments, made_from
 from m2m.pipeline.run_folder import what_changed
 from m2m.scoring import (
@@ -29,6 +31,7 @@ from m2m.scoring import (
     score_model,
     verified_models,
 )  # fmt: skip
+from m2m.scoring.spread import part_of
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.setups.protocol import Setup, load_state
 from m2m.support.content_keys import content_key
@@ -69,8 +72,12 @@ class Merge:
     experts: tuple[Path, ...]
     #: What to score them on.
     tasks: tuple[Task, ...]
-    #: In which way, with which part of the machine.
+    #: In which way, and what all workers of a machine may use.
     means: Means
+    #: How many workers may share the machine.
+    beside: int
+    #: Whether the same worker may be given more candidates of these experts, which then stay open.
+    more: bool
 
 
 @dataclass
@@ -81,6 +88,10 @@ class _Bench:
     contents: dict[str, str]
     base_folder: Path
     base_key: str
+    #: What stays open between rounds: what is merged in which way, and how it is closed.
+    merging: tuple[tuple[Path, ...], Means] | None = None
+    source: ScoreSource | None = None
+    kept: ExitStack = field(default_factory=ExitStack)
 
     @property
     def setup(self) -> Setup:
@@ -96,6 +107,23 @@ class _Bench:
 
     def scorers(self, tasks: tuple[Task, ...]) -> list[Scorer]:
         return [self.targets.scorer(target, split) for target, split in tasks]
+
+    def opened(self, job: Merge) -> ScoreSource:
+        """Return what scores a round: it is open already if the last round was of the same experts."""
+        if self.source is None or self.merging != (job.experts, job.means):
+            self.close()
+            setup, names = self.setup, job.mixtures[0].datasets
+            tasks = Bench(setup.build, setup.build, setup.version, [])
+            experts = dict(zip(names, job.experts, strict=True))
+            models = self.kept.enter_context(verified_models(self.base_folder, experts))
+            source = ScoreSource(models, tasks, part_of(job.means, job.beside))
+            self.source, self.merging = self.kept.enter_context(source), (job.experts, job.means)
+        return self.source
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.kept.close()
+        self.source = None
 
 
 _bench: _Bench | None = None
@@ -114,11 +142,16 @@ def prepare(
         contents: Hashes of the set-up's parts that the run began with; empty where they are not known.
 
     Raises:
-        DataError: If the data are no longer those that the run began with.
+        DataError: If the run's folder is not seen here, or the data are no longer those that it began with.
     """
     global _bench
     targets = load_targets(spec, root, cache)
     found = targets.contents
+    if not base.is_dir():
+        raise DataError(
+            f"{base} is not there on {os.uname().nodename}: all machines that work on a run must see its "
+            "folder under the same path"
+        )
     if contents and (changed := what_changed(contents, found)):
         raise DataError(f"[setup]: {changed} while the run was going on; give it a folder of its own")
     _bench = _Bench(targets, found, base, checkpoint_key(base))
@@ -176,11 +209,8 @@ def _told_steps(done: int, total: int, what: str) -> None:
 
 
 def _merge(bench: _Bench, job: Merge) -> Iterator[tuple[Mixture, list[Scores]]]:
-    setup, names = bench.setup, job.mixtures[0].datasets
-    tasks = Bench(setup.build, setup.build, setup.version, bench.scorers(job.tasks))
-    experts = dict(zip(names, job.experts, strict=True))
-    with (
-        verified_models(bench.base_folder, experts) as models,
-        ScoreSource(models, tasks, job.means) as source,
-    ):
-        yield from source.scores(job.mixtures)
+    try:
+        yield from bench.opened(job).scores(job.mixtures, bench.scorers(job.tasks))
+    finally:
+        if not job.more:
+            bench.close()

@@ -10,6 +10,7 @@ from m2m.mixture import MergingWeights
 from m2m.scoring.models import Models
 from m2m.scoring.prepare import is_scored, keep
 from m2m.scoring.source import ScoreSource
+from m2m.scoring.spread import SpreadSource
 from m2m.scoring.table import ScoreRow, ScoreTable
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.support.content_keys import content_key
@@ -23,7 +24,7 @@ class KeptScores:
         scorers: Its tasks by name.
     """
 
-    def __init__(self, source: ScoreSource, table: Path) -> None:
+    def __init__(self, source: ScoreSource | SpreadSource, table: Path) -> None:
         self.source, self._table = source, table
         self._content = source.models.content(source.bench, source.means.device.type)
         self.scorers = {scorer.task: scorer for scorer in source.bench.scorers}

@@ -17,6 +17,7 @@ from m2m.scoring.means import Means
 from m2m.scoring.models import Experts
 from m2m.scoring.prepare import is_scored, keep, prepared, score_outputs
 from m2m.scoring.source import ScoreSource
+from m2m.scoring.spread import Crowd, SpreadSource
 from m2m.scoring.table import ScoreTable
 from m2m.scoring.tasks.scorer import Scorer
 from m2m.support.process_memory import peak_resident_bytes
@@ -73,6 +74,8 @@ def score_mixtures(
     passes: int = 1,
     inputs: Iterable[str | Path] = (),
     strict: bool = False,
+    executor: str = "local",
+    workers: int | None = None,
 ) -> ScoreReport:
     """What `m2m.score` does once candidates and set-up are read; None stands for all subsets."""
     start = time.perf_counter()
@@ -84,7 +87,8 @@ def score_mixtures(
         table = out.with_suffix(".sqlite")  # of a file that can be written: `.` has no suffix
         budget = None if memory is None else parse_bytes(memory)
         means = Means(mode, budget, place, threads, passes, out.parent)
-        with ScoreSource(what.models, what.bench, means, progress or nobody) as source:
+        crowd = Crowd(executor, workers, base, experts, bench)
+        with crowd.source(what.models, what.bench, means, progress or nobody) as source:
             scored = _score(source, what.keys(place.type), table)
     with ScoreTable(table) as finished:
         finished.export_csv(out)
@@ -97,7 +101,9 @@ def score_mixtures(
     )  # fmt: skip
 
 
-def _score(source: ScoreSource, mixtures: Mapping[str, MergingWeights], path: Path) -> list[int]:
+def _score(
+    source: ScoreSource | SpreadSource, mixtures: Mapping[str, MergingWeights], path: Path
+) -> list[int]:
     # Score what the table does not have, and return how many examples of each candidate; what cannot be
     # scored is refused before there is a table.
     keys, scored = {mixture.key: key for key, mixture in mixtures.items()}, []

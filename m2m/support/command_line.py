@@ -179,6 +179,19 @@ def add_out(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help=what)
 
 
+def add_workers(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add where work is done and by how many; `default` says what is done without a number."""
+    parser.add_argument(
+        "--executor", default="local", metavar="WHERE",
+        help="local; ray: the cluster of RAY_ADDRESS or of this machine; or ray://HOST:PORT, whose machines "
+        "see the same files (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=positive, metavar="N",
+        help=f"worker processes (default: {default}; with ray all that the cluster has)",
+    )  # fmt: skip
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add `--threads`; the results do not depend on it."""
     parser.add_argument(

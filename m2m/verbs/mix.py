@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.errors import ConfigError, RunFolderError
+from m2m.executors.choice import check_executor
 from m2m.exporting import Sources, render
 from m2m.pipeline import config as configuration
 from m2m.pipeline import run_folder
@@ -51,6 +52,7 @@ def mix(
     seed: Natural | None = None,
     train: bool = False,
     workers: Positive | None = None,
+    executor: str = "local",
     mode: Mode = "resident",
     memory: int | str | None = None,
     device: str = "cpu",
@@ -84,7 +86,9 @@ def mix(
         options: What else is said about the tasks.
         seed: Decides all random choices for given experts; a run configuration has its own.
         train: Whether models are really trained on λ* and on equal shares, and scored.
-        workers: Local worker processes, one thread each; 1 works in this process. None: one a core.
+        workers: Worker processes, one thread each; None: one a core or all that a Ray cluster has. For given
+            experts, None works in this process with all its cores.
+        executor: Where they are: `local`, `ray` or `ray://HOST:PORT`, as for `m2m.run`.
         mode: How merged models are scored: `resident`, `streamed`, `stacked`, or `auto` as in `m2m.score`.
         memory: What all workers together may use for that, in bytes or as in `2GiB`; None: half of what the
             device has free.
@@ -102,12 +106,13 @@ def mix(
         ConfigError: If the configuration or its set-up is mistaken, or there is no such format.
         RunFolderError: If `out` holds anything but a run of this configuration and these data.
     """  # noqa: DOC502 - raised by what is called
+    check_executor(executor)
     files = {check_format(name, "exports"): Path(path) for name, path in (exports or {}).items()}
     asked = _Asked(
         out=Path(out), means=means_of(mode, memory, device), files=files, progress=progress,
         base=base, experts=experts, tasks=tasks, setup=setup, targets=targets, split=split, model=model,
         context=context, options=options, seed=seed, train=train, workers=workers,
-        strict=strict,
+        executor=executor, strict=strict,
     )  # fmt: skip
     given = base is not None or experts is not None
     result = _of_experts(config, asked) if given else _of_run(config, asked)
@@ -137,6 +142,7 @@ class _Asked:
     seed: int | None
     train: bool
     workers: int | None
+    executor: str
     strict: bool
 
     @property
@@ -169,8 +175,8 @@ def _of_run(config: RunConfig | str | Path | None, asked: _Asked) -> MixResult:
     run_folder.check(asked.out, wanted)
     look_at(wanted, RunFolder(asked.out))
     return mergemix(
-        wanted, asked.out, train=asked.train, workers=asked.workers, means=asked.means,
-        progress=asked.progress,
+        wanted, asked.out, train=asked.train, workers=asked.workers, executor=asked.executor,
+        means=asked.means, progress=asked.progress,
     )  # fmt: skip
 
 
@@ -178,10 +184,10 @@ def _of_experts(config: RunConfig | str | Path | None, asked: _Asked) -> MixResu
     from m2m.mixing import mix_experts
 
     base, experts = asked.base, asked.experts
-    if base is None or experts is None or asked.train or asked.workers is not None:
+    if base is None or experts is None or asked.train:
         raise ConfigError(
-            f"{argument('base')} goes with {argument('experts')}, and without {argument('train')} and "
-            f"{argument('workers')}: nothing is trained"
+            f"{argument('base')} goes with {argument('experts')}, and without {argument('train')}: "
+            "nothing is trained"
         )
     bench = bench_of(
         base, asked.tasks, asked.setup, asked.targets, asked.split, asked.model, asked.context,
@@ -197,7 +203,8 @@ def _of_experts(config: RunConfig | str | Path | None, asked: _Asked) -> MixResu
     check_outputs([*_own_outputs(asked.out), *asked.written], inputs=read)
     return mix_experts(
         base, experts, bench, asked.out, how, where=f"{where[0]} [mix]" if where else "",
-        seed=asked.seed or 0, means=asked.means, strict=asked.strict, progress=asked.progress,
+        seed=asked.seed or 0, means=asked.means, strict=asked.strict,
+        executor=asked.executor, workers=asked.workers, progress=asked.progress,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from m2m.executors.choice import check_executor
 from m2m.mixture import Mixture
 from m2m.pipeline import config as configuration
 from m2m.pipeline import run_folder
@@ -57,6 +58,7 @@ def run(
     validate: bool | Positive | None = None,
     until: str | None = None,
     workers: Positive | None = None,
+    executor: str = "local",
     mode: Mode = "resident",
     memory: int | str | None = None,
     device: str = "cpu",
@@ -81,8 +83,11 @@ def run(
         until: Stops those trainings, as in `P(within 2 %) > 0.9`: when the probability that the pick is
             within 2 % of the range of trained scores of the best is above 0.9. None: as the configuration
             says.
-        workers: Local worker processes, one thread each; 1 works in this process. None: one a core. They
-            import the script anew, so in a script this call then stands under `if __name__ == "__main__":`.
+        workers: Worker processes, one thread each; 1 works in this process. None: one a core, or all that a
+            Ray cluster has. Local ones import the script anew, so in a script this call then stands under
+            `if __name__ == "__main__":`.
+        executor: Where they are: `local`; `ray` for the cluster of `RAY_ADDRESS` or this machine; or
+            `ray://HOST:PORT`. Its machines must see `out` and the data under the same paths.
         mode: How merged models are scored: `resident`, `streamed`, `stacked`, or `auto` as in `m2m.score`.
         memory: What all workers together may use for that, in bytes or as in `2GiB`; None: half of what the
             device has free.
@@ -99,6 +104,7 @@ def run(
         RunFolderError: If `out` holds anything but a run of this configuration and these data.
     """  # noqa: DOC502 - raised by what is called
     wanted = with_options(loaded(config), budget, validate, until)
+    check_executor(executor)
     run_folder.check(Path(out), wanted, growing=True)
     look_at(wanted, RunFolder(Path(out)))
 
@@ -108,7 +114,9 @@ def run(
 
     means = means_of(mode, memory, device)
     with Follower(logs, Path(out), progress or nobody) as told:
-        folder = merge_to_mix(wanted, Path(out), workers=workers, means=means, progress=told, adviser=adviser)
+        folder = merge_to_mix(
+            wanted, Path(out), workers=workers, executor=executor, means=means, progress=told, adviser=adviser
+        )
         study_run(folder)
         page = write_report(folder.root)
         told.end([folder.results, folder.csv, page])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from m2m.candidates import read_candidates
 from m2m.errors import ConfigError, MixtureError
+from m2m.executors.choice import check_executor
 from m2m.mixture import MergingWeights, all_subsets, sum_to_divide_by
 from m2m.pipeline import config as configuration
 from m2m.pipeline.steps import load_setup
@@ -55,6 +57,8 @@ def score(
     device: str = "cpu",
     inputs: Iterable[str | Path] = (),
     strict: bool = False,
+    executor: str = "local",
+    workers: Positive | None = None,
     progress: Progress | None = None,
 ) -> ScoreReport:
     """Score the merged model of every candidate, without writing one, and keep each score as it comes.
@@ -93,6 +97,10 @@ def score(
         inputs: Other files that are read, which are not written over either.
         strict: Whether what makes an average of the models doubtful (`m2m.merging.doubts`) is an error; a
             warning where not.
+        executor: Where candidates are scored: `local`; `ray` for the cluster of `RAY_ADDRESS` or this
+            machine; or `ray://HOST:PORT`. Its machines must see all files under the same paths.
+        workers: Worker processes, one thread each, which keep the experts open; None: this process with all
+            its cores, or all that the cluster has.
         progress: Called with (done, total, what).
 
     Returns:
@@ -103,6 +111,7 @@ def score(
         MixtureError: If a candidate is over other names than the experts'.
         InputError: If a task gives no proper scores; those of earlier candidates are kept.
     """  # noqa: DOC502 - partly raised by what is called
+    check_executor(executor)
     if bench is None:
         bench = bench_of(base, tasks, setup, targets, split, model, context, options, progress)
     of_tasks, of_setup = files_of_tasks(tasks, model, options), files_of_setup(setup, out, examples)
@@ -110,7 +119,7 @@ def score(
     return score_mixtures(
         base, experts, _merges(candidates, experts, normalize, scale), bench, out=out, examples=examples,
         mode=mode, passes=passes, memory=memory, threads=threads, device=device, progress=progress,
-        inputs=read, strict=strict,
+        inputs=read, strict=strict, executor=executor, workers=workers,
     )  # fmt: skip
 
 
@@ -234,11 +243,25 @@ def bench_of(
         raise ConfigError(
             f"{argument('setup')} goes with {argument('targets', 'NAME')} and without {argument('model')}"
         )
-    return partial(_bench, setup, targets, split, progress)
+    return _OfSetup(setup, tuple(targets), split, progress)
 
 
-def _bench(setup: str | Path, targets: Sequence[str], split: Split, progress: Progress | None) -> Bench:
-    return setup_bench(load_setup(configuration.load(setup), progress), targets, split)
+@dataclass(frozen=True)
+class _OfSetup:
+    """Makes the bench of a run configuration's targets, in workers too."""
+
+    setup: str | Path
+    targets: tuple[str, ...]
+    split: Split
+    progress: Progress | None
+
+    def __call__(self) -> Bench:
+        return setup_bench(
+            load_setup(configuration.load(self.setup), self.progress), self.targets, self.split
+        )
+
+    def __reduce__(self) -> tuple[type[_OfSetup], tuple[object, ...]]:
+        return _OfSetup, (self.setup, self.targets, self.split, None)  # who is told stays here
 
 
 def files_of_setup(setup: str | Path | None, *outputs: str | Path | None) -> list[Path]:

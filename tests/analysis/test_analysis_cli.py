@@ -189,7 +189,7 @@ def test_help_imports_nothing_heavy() -> None:
 IMPORT_EACH = """
 import importlib, os, sys
 import matplotlib.figure, pandas, scipy.sparse.linalg, scipy.stats, torch
-import m2m.merging.look, m2m.merging.lora, m2m.pipeline.executors, m2m.scoring, m2m.training
+import m2m.merging.look, m2m.merging.lora, m2m.executors.local, m2m.scoring, m2m.training
 for name in sys.argv[1:]:
     process = os.fork()
     if process == 0:

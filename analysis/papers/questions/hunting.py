@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from m2m.data import cache_dir
+from m2m.executors.local import Local
+from m2m.executors.protocol import tell
 from m2m.mixture import MergingWeights, Mixture
-from m2m.pipeline.executors import Executor, LocalProcesses, Serial, tell
 from m2m.scoring import Means, ScoreSource, Targets, load_targets, model_state, score_model, verified_models
 from m2m.scoring.bench import setup_bench
 from m2m.scoring.kept_scores import KeptScores
@@ -152,10 +153,9 @@ def hunted(
         done[number] = tried
         progress(sum(done.values()), sum(sizes), "mixtures tried")
 
-    executor: Executor = LocalProcesses(min(workers, len(hunts))) if workers > 1 else Serial()
     found: dict[str, Hunted] = {}
     with one_thread():
-        results = executor.run(_hunt, hunts, initializer=_prepare, initargs=(spec, root), told=told)
+        results = Local(workers).run(_hunt, hunts, initializer=_prepare, initargs=(spec, root), told=told)
         for number, result in results:
             told(number, sizes[number])
             found[hunts[number].target] = result

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from m2m.errors import ConfigError
+from m2m.executors.choice import check_executor
 from m2m.mixture import MergingWeights, Mixture
 from m2m.scoring import files_of_tasks, score_outputs
 from m2m.scoring.means import Mode
@@ -119,6 +120,8 @@ def search(
     storage: str | Path | None = None,
     out: str | Path | None = None,
     strict: bool = False,
+    executor: str = "local",
+    workers: Positive | None = None,
     progress: Progress | None = None,
 ) -> SearchReport:
     """Search for the best mixture, and say how sure the search is.
@@ -164,6 +167,8 @@ def search(
         out: CSV file for what was tried; needed for `base` and `experts`.
         strict: Whether what makes an average of the models doubtful (`m2m.merging.doubts`) is an error; a
             warning where not.
+        executor: Where merged models are scored: `local`, `ray` or `ray://HOST:PORT`, as for `m2m.score`.
+        workers: Worker processes; None: this process with all its cores, or all that the cluster has.
         progress: Called with (done, total, what) while a set-up is loaded.
 
     Returns:
@@ -188,8 +193,11 @@ def search(
         run=None if source is None else Path(source), base=None if base is None else Path(base),
         experts=experts, tasks=tasks, model=model, setup=setup, targets=targets, split=split,
         context=context, options=options, mode=mode, memory=memory, device=device, threads=threads,
-        metric=metric, weigh=weigh or {}, keep=keep, out=place, strict=strict, progress=progress,
+        metric=metric, weigh=weigh or {}, keep=keep, out=place, strict=strict,
+        executor=check_executor(executor), workers=workers, progress=progress,
     )  # fmt: skip
+    if race and (executor != "local" or workers not in {None, 1}):
+        raise ConfigError(f"{argument('race')} goes without {argument('executor')} and {argument('workers')}")
     check_outputs(_outputs(asked, storage), inputs=_inputs(asked, prior))
     with _opened(asked) as known:
         utility = utility_of(asked, known)

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 from m2m.errors import ConfigError
 from m2m.mixture import MergingWeights
-from m2m.scoring import Means, ScoreSource, open_models
+from m2m.scoring import Means, open_models
 from m2m.scoring.kept_scores import KeptScores
 from m2m.scoring.live.device import open_device
+from m2m.scoring.spread import Crowd
 from m2m.scoring.tasks.scorer import BatchedScorer, SomeExamples
 from m2m.support.arrays import Floats
+from m2m.support.progress import nobody
 from m2m.support.units import parse_bytes
 from m2m.verbs.score import bench_of
 from m2m.verbs.search.source import Asked, Source
@@ -25,10 +27,11 @@ def live_source(asked: Asked) -> Iterator[Source]:
     assert asked.out is not None
     device = open_device(asked.device)
     with open_models(asked.base, asked.experts, strict=asked.strict) as models:
-        bench = bench_of(
+        make = bench_of(
             asked.base, asked.tasks, asked.setup, asked.targets, asked.split, asked.model, asked.context,
             asked.options, asked.progress,
-        )()  # fmt: skip
+        )  # fmt: skip
+        bench = make()
         metrics = {scorer.task: _metric(asked, scorer.task, scorer.metrics) for scorer in bench.scorers}
         means = Means(
             asked.mode,
@@ -37,7 +40,8 @@ def live_source(asked: Asked) -> Iterator[Source]:
             asked.threads,
             spill=asked.out.parent,
         )
-        with ScoreSource(models, bench, means) as source:
+        crowd = Crowd(asked.executor, asked.workers, asked.base, asked.experts, make)
+        with crowd.source(models, bench, means, nobody) as source:
             kept = KeptScores(source, asked.out.with_suffix(".sqlite"))
 
             def scores(mixture: MergingWeights) -> dict[str, float]:

@@ -39,6 +39,8 @@ class Asked:
     keep: Sequence[Limit] = ()
     out: Path | None = None
     strict: bool = False
+    executor: str = "local"
+    workers: int | None = None
     progress: Progress | None = None
 
 

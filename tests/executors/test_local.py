@@ -15,10 +15,11 @@ import pytest
 from helpers.commands import HANG_S, hear_signals
 
 from m2m.errors import ConfigError
-from m2m.pipeline.executors import Executor, LocalProcesses, Serial, WorkerError
+from m2m.executors.local import Local
+from m2m.executors.protocol import Executor, WorkerError
 
 #: Where other processes find m2m and the jobs.
-PATH = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[3])))
+PATH = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
 
 
 def alive(pid: int) -> bool:
@@ -36,7 +37,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+@pytest.mark.parametrize("executor", [Local(1), Local(2, alone=False)], ids=["serial", "processes"])
 def test_every_job_is_done_once_after_one_preparation(
     executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,11 +45,11 @@ def test_every_job_is_done_once_after_one_preparation(
     found = dict(executor.run(jobs.square, [3, 4, 5, 6, 7], initializer=jobs.prepare, initargs=(100,)))
     assert {number: value for number, (value, _) in found.items()} == {0: 109, 1: 116, 2: 125, 3: 136, 4: 149}
     others = {pid for _, pid in found.values()} - {os.getpid()}
-    assert len(others) == (0 if isinstance(executor, Serial) else 2)
+    assert len(others) == (0 if executor.places() == 1 else 2)
     assert not any(map(alive, others))
 
 
-@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+@pytest.mark.parametrize("executor", [Local(1), Local(2, alone=False)], ids=["serial", "processes"])
 def test_a_job_tells_how_far_it_is_before_its_result(executor: Executor) -> None:
     happened: list[tuple[int, float]] = []
     walk = executor.run(jobs.tell_half, [3], told=lambda number, news: happened.append((number, news)))
@@ -56,7 +57,7 @@ def test_a_job_tells_how_far_it_is_before_its_result(executor: Executor) -> None
     assert happened == [(0, 1.5), (0, 3)]
 
 
-@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+@pytest.mark.parametrize("executor", [Local(1), Local(2, alone=False)], ids=["serial", "processes"])
 def test_a_job_may_have_any_number_of_results_that_come_one_by_one(executor: Executor) -> None:
     found = list(executor.run(jobs.count_to, [2, 0, 4]))
     assert sorted(found) == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3)]
@@ -67,19 +68,19 @@ def test_a_job_may_have_any_number_of_results_that_come_one_by_one(executor: Exe
     assert "in job 1 of 1: 3" in caught.value.__notes__
 
 
-@pytest.mark.parametrize("executor", [Serial(), LocalProcesses(2)], ids=["serial", "processes"])
+@pytest.mark.parametrize("executor", [Local(1), Local(2, alone=False)], ids=["serial", "processes"])
 def test_an_error_is_itself_and_names_its_job(executor: Executor) -> None:
     walk = executor.run(jobs.refuse, [3, 1])
     with pytest.raises(ConfigError, match="three is not allowed") as caught:
         list(walk)
     assert "in job 1 of 2: 3" in caught.value.__notes__
-    if isinstance(executor, LocalProcesses):
+    if executor.places() == 2:
         assert any("worker's traceback" in note and "in refuse" in note for note in caught.value.__notes__)
 
 
 def test_results_come_as_they_finish(tmp_path: Path) -> None:
     came = []
-    for number, _ in LocalProcesses(2).run(jobs.wait_for, [tmp_path / "two came", None, None]):
+    for number, _ in Local(2).run(jobs.wait_for, [tmp_path / "two came", None, None]):
         came.append(number)
         if number == 2:
             (tmp_path / "two came").touch()
@@ -97,26 +98,26 @@ def test_results_come_as_they_finish(tmp_path: Path) -> None:
 )
 def test_a_lost_worker_or_error_is_an_error_not_a_hang(function: Any, message: str, code: int) -> None:
     with pytest.raises(WorkerError, match=message) as raised:
-        list(LocalProcesses(1).run(function, [0, 1]))
+        list(Local(1, alone=False).run(function, [0, 1]))
     assert raised.value.exit_code == code
 
 
 def test_results_that_cannot_travel_and_failed_preparation_are_errors() -> None:
     with pytest.raises((AttributeError, TypeError), match="pickle"):
-        list(LocalProcesses(1).run(jobs.unpicklable, [0]))
+        list(Local(1, alone=False).run(jobs.unpicklable, [0]))
     with pytest.raises(ConfigError, match="nothing to prepare with"):
-        list(LocalProcesses(1).run(jobs.square, [0], initializer=jobs.fail_to_prepare))
+        list(Local(1, alone=False).run(jobs.square, [0], initializer=jobs.fail_to_prepare))
 
 
 def test_workers_compute_on_one_thread() -> None:
-    assert list(LocalProcesses(1).run(jobs.compute_threads, [0])) == [(0, ("1", 1))]
+    assert list(Local(1, alone=False).run(jobs.compute_threads, [0])) == [(0, ("1", 1))]
 
 
 def test_workers_leave_ctrl_c_to_their_parent() -> None:
     # in a process of its own: there the first worker starts multiprocessing's resource tracker along
     code = (
-        "import executor_jobs; from m2m.pipeline.executors import LocalProcesses\n"
-        "if __name__ == '__main__': print(*LocalProcesses(1).run(executor_jobs.interrupt_itself, [0]))"
+        "import executor_jobs; from m2m.executors.local import Local\n"
+        "if __name__ == '__main__': print(*Local(1, alone=False).run(executor_jobs.interrupt_itself, [0]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": PATH}, capture_output=True, text=True
@@ -125,14 +126,14 @@ def test_workers_leave_ctrl_c_to_their_parent() -> None:
 
 
 def test_no_jobs_start_nothing() -> None:
-    assert list(LocalProcesses(3).run(jobs.leave, [])) == []
-    assert list(Serial().run(jobs.leave, [], initializer=jobs.fail_to_prepare)) == []
+    assert list(Local(3).run(jobs.leave, [])) == []
+    assert list(Local(1).run(jobs.leave, [], initializer=jobs.fail_to_prepare)) == []
     with pytest.raises(ConfigError, match="workers must be at least 1, got 0"):
-        LocalProcesses(0)
+        Local(0)
 
 
 def test_a_walk_given_up_early_leaves_no_worker() -> None:
-    walk = LocalProcesses(2).run(jobs.square, list(range(100)))
+    walk = Local(2).run(jobs.square, list(range(100)))
     pids = {next(walk)[1][1] for _ in range(20)}
     walk.close()  # type: ignore[attr-defined]
     assert pids
@@ -143,10 +144,10 @@ PARENT = """
 import sys
 from pathlib import Path
 import executor_jobs
-from m2m.pipeline.executors import LocalProcesses
+from m2m.executors.local import Local
 if __name__ == "__main__":
     try:
-        list(LocalProcesses(2).run(executor_jobs.mark_and_wait, [Path(sys.argv[1])] * 4))
+        list(Local(2).run(executor_jobs.mark_and_wait, [Path(sys.argv[1])] * 4))
     except KeyboardInterrupt:
         sys.exit(130)
 """

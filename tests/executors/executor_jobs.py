@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m2m.errors import ConfigError
-from m2m.pipeline.executors import tell
+from m2m.executors.protocol import tell
 
 _offset = 0
 

@@ -1,0 +1,52 @@
+"""Executors as users name them."""
+
+from __future__ import annotations
+
+from m2m.errors import ConfigError
+from m2m.executors.local import Local
+from m2m.executors.protocol import Executor
+from m2m.support.arguments import argument
+
+#: What may be asked for, in words.
+NAMES = "local, ray, or ray://HOST:PORT"
+
+
+def check_executor(name: str) -> str:
+    """Refuse what is no executor's name, before anything is connected.
+
+    Args:
+        name: What was asked for.
+
+    Returns:
+        The name.
+
+    Raises:
+        ConfigError: If there is no such executor.
+    """
+    if (
+        name not in ("local", "ray")
+        and not name.removeprefix("ray://").count(":") == name.count("ray://") == 1
+    ):
+        raise ConfigError(f"{argument('executor')} must be {NAMES}, got {name!r}")
+    return name
+
+
+def open_executor(name: str = "local", workers: int | None = None) -> Executor:
+    """Open an executor.
+
+    Args:
+        name: `local` for this machine; `ray` for the Ray cluster that `RAY_ADDRESS` or this machine has;
+            `ray://HOST:PORT` for the one whose client server is there.
+        workers: Most workers at a time; None: as many as there are places.
+
+    Returns:
+        The executor.
+
+    Raises:
+        ConfigError: If there is no such executor, or it cannot be reached.
+    """  # noqa: DOC502 - partly raised by what is called
+    if check_executor(name) == "local":
+        return Local(workers)
+    from m2m.executors.ray_cluster import Ray  # Ray comes with an extra
+
+    return Ray(None if name == "ray" else name, workers)

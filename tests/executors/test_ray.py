@@ -1,0 +1,154 @@
+"""A real Ray cluster of three machines, one CPU each; workers and a machine are killed at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import executor_jobs
+import pytest
+import ray_jobs
+from helpers.commands import HANG_S
+from helpers.halting_setup import DOOMED, HIT, make
+from helpers.ray_nodes import Nodes, ray_nodes
+
+import m2m
+from m2m.errors import ConfigError
+from m2m.executors.protocol import LostWorkerError
+from m2m.executors.ray_cluster import Ray
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),  # what Ray says about its own future
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # files that Ray leaves open
+]
+
+TESTS = Path(__file__).parents[1]
+PATH = os.pathsep.join(map(str, (Path(__file__).parent, TESTS, TESTS.parent)))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    pytest.importorskip("ray")
+    with ray_nodes(os.environ | {"PYTHONPATH": PATH}) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes: Nodes) -> Iterator[Ray]:
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", nodes.address)
+        yield Ray()
+        ray.shutdown()
+
+
+def test_jobs_go_to_all_machines_and_each_is_done_once(cluster: Ray, nodes: Nodes) -> None:
+    assert (cluster.places(), cluster.beside(9)) == (3, 1)
+    found = dict(cluster.run(ray_jobs.where, range(9)))
+    assert sorted(found) == list(range(9))
+    assert set(found.values()) <= set(nodes.ids)
+    squares = dict(
+        cluster.run(executor_jobs.square, [3, 4, 5], initializer=executor_jobs.prepare, initargs=(100,))
+    )
+    assert {number: value for number, (value, _) in squares.items()} == {0: 109, 1: 116, 2: 125}
+    assert len({pid for _, pid in squares.values()}) <= 3
+    assert os.getpid() not in {pid for _, pid in squares.values()}
+
+
+def test_a_team_stays_for_several_rounds(cluster: Ray) -> None:
+    with cluster.team(executor_jobs.square, initializer=executor_jobs.prepare, initargs=(100,)) as team:
+        rounds = [dict(team.run([1, 2, 3])) for _ in range(2)]
+    assert [sorted(square for square, _ in found.values()) for found in rounds] == [[101, 104, 109]] * 2
+    assert len({process for found in rounds for _, process in found.values()}) <= 3
+
+
+def test_news_several_results_and_errors_travel(cluster: Ray) -> None:
+    happened: list[Any] = []
+    happened.extend(cluster.run(executor_jobs.tell_half, [3], told=lambda *news: happened.append(news)))
+    assert happened == [(0, 1.5), (0, 3)]
+    found = list(cluster.run(executor_jobs.count_to, [2, 0, 4]))
+    assert sorted(found) == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3)]
+    with pytest.raises(ConfigError, match="three is not allowed") as caught:
+        list(cluster.run(executor_jobs.refuse, [3]))
+    assert "in job 1 of 1: 3" in caught.value.__notes__
+    assert list(cluster.run(executor_jobs.compute_threads, [0])) == [(0, ("1", 1))]
+
+
+def test_a_lost_worker_s_job_is_done_again_and_its_results_count_once(
+    cluster: Ray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert list(cluster.run(ray_jobs.count_with_a_loss, [tmp_path])) == [(0, n) for n in range(6)]
+    assert (tmp_path / "lost").exists()
+    assert ["was lost" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_job_that_loses_every_worker_is_named(cluster: Ray) -> None:
+    with pytest.raises(LostWorkerError, match=r"job 2 of 2: 1: 3 workers were lost over it, the last on "):
+        list(cluster.run(executor_jobs.vanish, [0, 1]))
+
+
+def test_a_run_that_loses_a_worker_and_a_machine_ends_in_the_same_results(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    path = _write_config(tmp_path)
+    alone = m2m.run(path, tmp_path / "alone", workers=1).folder
+    for number, doomed in enumerate(["worker", nodes.ids[2]]):
+        (tmp_path / HIT).unlink(missing_ok=True)
+        (tmp_path / DOOMED).write_text(doomed)
+        out = tmp_path / f"spread-{number}"
+        with subprocess.Popen(
+            [sys.executable, "-m", "m2m.cli", "run", path, "--out", out, "--executor", "ray"],
+            env=os.environ | {"PYTHONPATH": PATH, "RAY_ADDRESS": nodes.address},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as run:  # fmt: skip
+            if doomed != "worker":
+                _wait_for(tmp_path / HIT, run)
+                nodes.kill(2)
+            said, _ = run.communicate(timeout=10 * HANG_S)
+        assert run.returncode == 0, said
+        assert (tmp_path / HIT).exists(), "nothing was lost"
+        assert "was lost" in said
+        assert _found(out) == _found(alone)
+        assert _scores(out) == _scores(alone)
+
+
+def _write_config(folder: Path) -> Path:
+    path = folder / "run.toml"
+    path.write_text(
+        '[run]\ntarget = "target"\nseed = 3\nvalidate = true\n'
+        '[train]\nsteps = 20\nbatch = 2\noptimizer = "sgd"\nlearning_rate = 0.05\n'
+        f'[setup]\nkind = "python"\nfactory = "{TESTS / "helpers/halting_setup.py"}:{make.__name__}"\n'
+        f'place = "{folder}"\n'
+    )
+    return path
+
+
+def _found(folder: Path) -> Any:
+    """What a run found, without how long it took."""
+    return {
+        name: value
+        for name, value in json.loads((folder / "results.json").read_text()).items()
+        if name != "seconds"
+    }
+
+
+def _scores(folder: Path) -> list[str]:
+    """All scores, each once, without when it was made."""
+    return sorted(line.rpartition(",")[0] for line in (folder / "scores.csv").read_text().splitlines())
+
+
+def _wait_for(path: Path, run: subprocess.Popen[str]) -> None:
+    import time
+
+    deadline = time.monotonic() + 10 * HANG_S
+    while not path.exists():
+        assert run.poll() is None, run.stdout.read() if run.stdout else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
