@@ -183,27 +183,3 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
-
-
-#: Imports each module first in a process of its own: a fork of one that has all they import besides.
-IMPORT_EACH = """
-import importlib, os, sys
-import matplotlib.figure, pandas, scipy.sparse.linalg, scipy.stats, torch
-import m2m.merging.look, m2m.merging.lora, m2m.executors.local, m2m.scoring, m2m.training
-for name in sys.argv[1:]:
-    process = os.fork()
-    if process == 0:
-        importlib.import_module(name)
-        os._exit(0)
-    if os.waitpid(process, 0)[1]:
-        print(name)
-"""
-
-
-def test_any_module_can_be_the_first_that_is_imported() -> None:
-    root = Path(cli.__file__).parent
-    names = [".".join(path.relative_to(root.parent).with_suffix("").parts) for path in root.rglob("*.py")]
-    command = [sys.executable, "-c", IMPORT_EACH, *names]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert len(names) > 40
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 
 import pytest
-from fault_scenes import MERGES, RUNS, SCORES, SEARCHES, Rehearsal, Scene
+from fault_scenes import ALL, MERGES, RUNS, SCORES, SEARCHES, Rehearsal, Scene
 from file_faults import Stage
 
 pytestmark = pytest.mark.slow
 
 #: What a command may add to the address space that its process begins with, in MiB: from next to nothing to
 #: plenty. With nothing at all Python itself waits for ever for a thread that could not begin.
-HEADROOMS = (1, 4, 9, 16, 40, 64, 100, 200, 500, 2000)
+HEADROOMS = (1, 4, 9, 16, 40, 64, 100, 200, 500, 2000) if ALL else (1, 16, 100, 2000)
 #: What OpenBLAS says before it ends the process by itself, with exit code 1.
 GIVES_UP = "OpenBLAS error: Memory allocation still failed"
 SCENES = [*MERGES, *SCORES, *SEARCHES, *RUNS[:2]]

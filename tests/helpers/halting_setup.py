@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from m2m.setups.protocol import Batch, Target
 
-#: Lies beside the configuration: `worker`, or the id of a machine.
+#: Lies beside the configuration: a line each that is doomed, `worker` or the id of a machine.
 DOOMED = "doomed"
-#: Appears beside it when a training has stopped there; what is done again is left in peace.
-HIT = "hit"
+#: Begins the name of what appears beside it when a training has met its end: the next one is left in peace.
+HIT = "hit "
 #: The training step at which that happens.
 STEP = 3
 
 
 class HaltingSetup(LinearSetup):
-    """A linear set-up whose trainings stop once, where a file says so."""
+    """A linear set-up whose trainings stop where a file says so, once each."""
 
     place = Path()
     steps = 0
@@ -45,16 +45,20 @@ def make(spec: Mapping[str, object]) -> HaltingSetup:
 
 
 def _is_doomed(place: Path) -> bool:
-    doomed = (place / DOOMED).read_text() if (place / DOOMED).exists() else ""
-    if not doomed or (doomed != "worker" and doomed != _machine()):
+    """Whether this training's machine is doomed; a doomed worker ends here."""
+    if not (place / DOOMED).exists():
         return False
-    try:
-        (place / HIT).touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    if doomed == "worker":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return True
+    for doomed in (place / DOOMED).read_text().split():
+        if doomed not in ("worker", _machine()):
+            continue
+        try:
+            (place / f"{HIT}{doomed}").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        if doomed == "worker":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return True
+    return False
 
 
 def _machine() -> str:

@@ -152,7 +152,7 @@ class _Run:
         """Train, and return test scores by mixture, seed and target, higher is better."""
         crew = Crew(
             self.config.setup, self.config.root, self.folder.base, self.folder.contents,
-            self.place.workers, self.place.progress,
+            Local(self.place.workers), self.place.progress,
         )  # fmt: skip
         found = {}
         with one_thread():
