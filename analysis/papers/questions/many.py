@@ -21,6 +21,7 @@ from analysis.papers.experiment import Found, Place, Size
 from analysis.papers.questions.hunting import Budget, Hunt, Hunted, hunted
 from analysis.papers.questions.picks import Picks, curves, picks_of, ways_told
 from m2m import pipeline
+from m2m.executors.local import Local
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
