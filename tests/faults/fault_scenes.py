@@ -36,7 +36,7 @@ SETTINGS = {
     "analysis.fidelity.intervals:RESAMPLES": 99,
     "analysis.validate.resampling:RESAMPLES": 99,
     "analysis.validate.ratios:FINE": 200,
-    "m2m.scoring.table:PATIENCE": 0.5,
+    "m2m.scoring.table_file:PATIENCE": 0.5,
 }
 #: The models and tasks of the scenes that score.
 TASKS = '''

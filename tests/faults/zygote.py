@@ -95,6 +95,7 @@ def be(order: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for name, value in order["settings"].items():
         module, _, attribute = name.partition(":")
+        getattr(importlib.import_module(module), attribute)  # what is set there must be there
         setattr(importlib.import_module(module), attribute, value)
     if order["headroom"] is not None:
         faulthandler.dump_traceback_later(PATIENCE, exit=True)

@@ -44,7 +44,7 @@ EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 @pytest.mark.skipif(process_memory.anonymous_bytes() is None, reason="needs Linux's /proc")
 def test_twenty_million_parameters_in_bounded_memory() -> None:
     used = {}
-    for examples in (1, 4):
+    for examples in (1, 2):
         command = [sys.executable, "-c", PROGRAM, str(COUNT), str(examples)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | EXACT)
         size, used[examples] = done.stdout.split()
@@ -52,4 +52,4 @@ def test_twenty_million_parameters_in_bounded_memory() -> None:
     # Three copies of the model (ours, the surface's, θ₀), 3N vectors; of a product the gradient, the result
     # in parts and in one piece; at most as much again for one batch's activations, differentiated twice.
     assert float(used[1]) <= 3 + 3 * COUNT + 3 + 3
-    assert float(used[4]) <= float(used[1]) + 0.1  # more data, no more memory
+    assert float(used[2]) <= float(used[1]) + 0.1  # more data, no more memory
