@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import executor_jobs as jobs
 import pytest
-from helpers.commands import HANG_S, hear_signals
+from helpers.commands import HANG_S, hear_signals, is_alive
 
 from m2m.errors import ConfigError
 from m2m.executors.local import Local
@@ -20,14 +20,6 @@ from m2m.executors.protocol import Executor, WorkerError
 
 #: Where other processes find m2m and the jobs.
 PATH = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -46,7 +38,7 @@ def test_every_job_is_done_once_after_one_preparation(
     assert {number: value for number, (value, _) in found.items()} == {0: 109, 1: 116, 2: 125, 3: 136, 4: 149}
     others = {pid for _, pid in found.values()} - {os.getpid()}
     assert len(others) == (0 if executor.places() == 1 else 2)
-    assert not any(map(alive, others))
+    assert not any(map(is_alive, others))
 
 
 @pytest.mark.parametrize("executor", [Local(1), Local(2, alone=False)], ids=["serial", "processes"])
@@ -137,7 +129,7 @@ def test_a_walk_given_up_early_leaves_no_worker() -> None:
     pids = {next(walk)[1][1] for _ in range(20)}
     walk.close()  # type: ignore[attr-defined]
     assert pids
-    assert not any(map(alive, pids))
+    assert not any(map(is_alive, pids))
 
 
 PARENT = """
@@ -191,7 +183,7 @@ def test_interrupted_or_killed_parents_take_their_workers_along(
         # the workers wait for what never comes: without being ended they would be there for ever
         (os.killpg if how is signal.SIGINT else os.kill)(parent.process.pid, how)
         assert parent.process.wait(HANG_S) == code
-        until(lambda: not any(map(alive, parent.workers)))
+        until(lambda: not any(map(is_alive, parent.workers)))
         assert parent.said() == b"", "workers do not print their own interrupts"
 
 

@@ -22,6 +22,14 @@ def hear_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def start(*arguments: object, cwd: Path, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
     """Start `m2m` in a process group of its own; `prepare` runs in the child before it."""
 

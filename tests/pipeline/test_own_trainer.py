@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import pure_trainer
-from helpers.commands import start, wait_for
+from helpers.commands import is_alive, start, wait_for
 from helpers.linear_setup import run_config
 
 from m2m import pipeline
@@ -144,14 +144,6 @@ def test_another_command_is_another_trainer(theirs: RunFolder) -> None:
     write(place)
 
 
-def alive(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_the_trainer_ends_with_the_run(how: int, tmp_path: Path) -> None:
     write(tmp_path, "--wait", "number")
@@ -160,9 +152,9 @@ def test_the_trainer_ends_with_the_run(how: int, tmp_path: Path) -> None:
     )
     wait_for(lambda: (tmp_path / "number").exists() and bool((tmp_path / "number").read_text()), process)
     number = int((tmp_path / "number").read_text())
-    assert alive(number)
+    assert is_alive(number)
     os.kill(process.pid, how)
     process.communicate()
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    while alive(number):  # a test that hangs says so
+    while is_alive(number):  # a test that hangs says so
         time.sleep(0.02)
