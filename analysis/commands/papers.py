@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from analysis.commands.shared import add_shared_arguments, report
-from m2m.support.command_line import positive
+from m2m.support.command_line import add_workers
 from m2m.support.shown_progress import progress
 
 HELP = "the papers' figures and tables on real models, and the page of results"
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--page", type=Path, metavar="FILE.md", help="the page (default: results.md in the folder of --out)"
     )
-    parser.add_argument(
-        "--workers", type=positive, metavar="W", help="worker processes (default: one a core)"
-    )
+    add_workers(parser, "one a core")
     add_shared_arguments(parser)
 
 
@@ -38,7 +36,7 @@ def execute(args: argparse.Namespace) -> int:
 
     outcome = redraw_papers(
         args.out, page=args.page, full=args.full, only=args.only, workers=args.workers,
-        progress=progress(quiet=args.quiet or args.json),
+        executor=args.executor, progress=progress(quiet=args.quiet or args.json),
     )  # fmt: skip
     lines = [
         f"{one.name}: " + ("was there already" if one.kept else f"done in {one.seconds / 60:.1f} min")

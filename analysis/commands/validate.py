@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.shared import add_shared_arguments, report
-from m2m.support.command_line import positive
+from m2m.support.command_line import add_workers
 from m2m.support.shown_progress import progress
 
 HELP = "a verdict per claim: holds, fails or unresolved, with interval"
@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-curvature", dest="curvature", action="store_false", help="leave out the Hessians at the base"
     )
-    parser.add_argument(
-        "--workers", type=positive, metavar="W", help="worker processes (default: one a core)"
-    )
+    add_workers(parser, "one a core")
     add_shared_arguments(parser, seed_of="resampling")
 
 
@@ -43,7 +41,7 @@ def execute(args: argparse.Namespace) -> int:
 
     outcome = validate_claims(
         args.sources, args.out, trainings=args.trainings, curvature=args.curvature, workers=args.workers,
-        seed=args.seed, progress=progress(quiet=args.quiet or args.json),
+        executor=args.executor, seed=args.seed, progress=progress(quiet=args.quiet or args.json),
     )  # fmt: skip
     lines = [
         f"{verdict.outcome:10} {verdict.run or '–'}: {verdict.claim.text}"

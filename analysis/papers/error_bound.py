@@ -74,7 +74,7 @@ class ErrorBound:
         reach = self.reach[size]
         _, folder = self.truth.run(place, size)
         sweeps = [Sweep(folder.root, reach.examples, label, self.target) for label in reach.mixtures]
-        found = swept(sweeps, place.workers, place.progress)
+        found = swept(sweeps, place.executor, place.progress)
         say(place.progress, ["residuals of the run's own mixtures"])
         wide = open_run(folder.root, reach.wider, float64=False)
         own = residuals.of_run(wide, self.target, anchored=self.anchor)

@@ -15,6 +15,7 @@ import pandas as pd
 
 import m2m
 from analysis.results import versions, write_results
+from m2m.executors.protocol import Executor
 from m2m.support.content_keys import Part, content_key
 from m2m.support.doors import read_json
 from m2m.support.progress import Progress
@@ -33,13 +34,13 @@ class Place:
     Attributes:
         work: Folder of its runs and models, which stay, so that what was interrupted goes on there.
         results: Folder of what it found.
-        workers: Worker processes.
+        executor: Where it trains and merges.
         progress: Called with (done, total, what).
     """
 
     work: Path
     results: Path
-    workers: int
+    executor: Executor
     progress: Progress
 
 

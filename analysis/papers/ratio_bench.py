@@ -61,9 +61,7 @@ class RatioBench:
     def of_run(cls, root: Path, config: RunConfig, names: Sequence[str], place: Place) -> RatioBench:
         """Work in a run folder whose experts are trained."""
         folder, targets = RunFolder(root), load_setup(config, place.progress)
-        crew = Crew(
-            config.setup, config.root, folder.base, folder.contents, Local(place.workers), place.progress
-        )
+        crew = Crew(config.setup, config.root, folder.base, folder.contents, place.executor, place.progress)
         return cls(config, targets, tuple(names), crew, folder, config.train)
 
     @property

@@ -95,7 +95,7 @@ class RatioSearch:
         config = written(search_text(outline, sized), place.work / f"{name}.toml", sized.files)
         # Other changes make another run: the folder is named by what it is made from.
         root = place.work / f"{name}-{config.identity[:16]}"
-        result = mixing.mix(config, root, workers=place.workers, progress=place.progress)
+        result = mixing.mix(config, root, executor=place.executor, progress=place.progress)
         bench = RatioBench.of_run(root, config, list(target_weights(outline.groups)), place)
         return cls(outline, sized, bench, result)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.papers.experiment import Experiment, Place, Size, finish, is_kept, key_of
+from m2m.executors.protocol import Executor
 from m2m.support.progress import Progress, say
 
 
@@ -27,7 +28,7 @@ class Done:
 
 
 def redo(
-    experiments: Sequence[Experiment], out: Path, size: Size, workers: int, progress: Progress
+    experiments: Sequence[Experiment], out: Path, size: Size, executor: Executor, progress: Progress
 ) -> list[Done]:
     """Do the experiments whose results are not there, or are of another configuration or other code.
 
@@ -35,14 +36,14 @@ def redo(
         experiments: What to do, in order.
         out: Folder of it all: `work/NAME` has runs and models, `results/SIZE/NAME` what was found.
         size: How large.
-        workers: Worker processes.
+        executor: Where they train and merge.
         progress: Called with (done, total, what).
 
     Returns:
         What was done, and what was there.
     """
     places = [
-        Place(out / "work" / one.name, results_folder(out, size) / one.name, workers, progress)
+        Place(out / "work" / one.name, results_folder(out, size) / one.name, executor, progress)
         for one in experiments
     ]
     keys = [key_of(one, size) for one in experiments]

@@ -126,7 +126,7 @@ def _test_scores(chosen: _Chosen, seeds: int, place: Place) -> dict[str, dict[st
         for seed in range(first, first + seeds)
     ]
     grid, root = read_grid(folder, results), Path(folder.read_identity()["root"])
-    shop = Workshop(folder, config, root, grid, results, place.work, place.workers, place.progress)
+    shop = Workshop(folder, config, root, grid, results, place.work, place.executor, place.progress)
     with one_thread():
         found = shop.train(jobs, "what was chosen, with fresh seeds")
     values = np.array(

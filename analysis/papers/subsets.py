@@ -81,7 +81,7 @@ class SubsetTruth:
         config = written(self._text(size), work / f"{size}.toml", self.sizes[size].files)
         # Other changes make another run: the folder is named by what it is made from.
         root = work / f"{size}-{config.identity[:16]}"
-        return config, pipeline.run(config, root, workers=place.workers, progress=place.progress)
+        return config, pipeline.run(config, root, executor=place.executor, progress=place.progress)
 
     def _text(self, size: Size) -> str:
         return changed_text(self.sizes[size].example, self.sizes[size].changes)

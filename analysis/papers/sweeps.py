@@ -9,8 +9,7 @@ from pathlib import Path
 from analysis.error_bound import study as bounds
 from analysis.error_bound.sweep import SWEEPING
 from analysis.trained_run import open_run
-from m2m.executors.local import Local
-from m2m.executors.protocol import tell
+from m2m.executors.protocol import Executor, tell
 from m2m.mixture import Mixture
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress
@@ -36,14 +35,14 @@ class Sweep:
     target: str
 
 
-def swept(sweeps: Sequence[Sweep], workers: int, progress: Progress) -> list[bounds.BoundStudy]:
+def swept(sweeps: Sequence[Sweep], executor: Executor, progress: Progress) -> list[bounds.BoundStudy]:
     """Do the sweeps. [S].
 
     One thread computes each, with workers and without, so that both find the same bits.
 
     Args:
         sweeps: A mixture each. [S]
-        workers: Most worker processes.
+        executor: Where they are done.
         progress: Called with (done, total, what), in recipes.
 
     Returns:
@@ -56,7 +55,7 @@ def swept(sweeps: Sequence[Sweep], workers: int, progress: Progress) -> list[bou
         progress(sum(done.values()), _RECIPES * len(sweeps), "step sizes and horizons of mixtures")
 
     with one_thread():
-        found = dict(Local(workers).run(_sweep, sweeps, told=told))
+        found = dict(executor.run(_sweep, sweeps, told=told))
     return [found[number] for number in range(len(sweeps))]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from analysis.results import write_results
 from analysis.studies.outcome import Outcome, checked_folder
+from m2m.executors.choice import open_executor
 from m2m.support.checked import Natural, Positive, checked
 from m2m.support.files import write_atomically
 from m2m.support.progress import Progress, nobody
@@ -25,6 +26,7 @@ def validate_claims(
     trainings: bool = True,
     curvature: bool = True,
     workers: Positive | None = None,
+    executor: str = "local",
     seed: Natural = 0,
     progress: Progress | None = None,
 ) -> Outcome[Validation]:
@@ -35,7 +37,8 @@ def validate_claims(
         out: Where to write.
         trainings: Whether to train what is needed beyond the runs' own models.
         curvature: Whether to compute Hessians at the base.
-        workers: Local worker processes; None: one a core.
+        workers: Worker processes; None: one a core, or all that a Ray cluster has.
+        executor: Where they are: `local`, `ray` or `ray://HOST:PORT`, as for `m2m.run`.
         seed: Seed of resampling.
         progress: Called with (done, total, what).
 
@@ -50,7 +53,7 @@ def validate_claims(
 
     folder = checked_folder(out, pages.NAME, [source for source in sources if os.path.isfile(source)])
     options = Options(
-        out=folder, trainings=trainings, curvature=curvature, workers=workers or os.cpu_count() or 1,
+        out=folder, trainings=trainings, curvature=curvature, executor=open_executor(executor, workers),
         seed=seed, progress=progress or nobody,
     )  # fmt: skip
     found = validate(list(map(str, sources)), options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.studies.outcome import Outcome
 from m2m.errors import ConfigError
+from m2m.executors.choice import open_executor
+from m2m.executors.protocol import Executor
 from m2m.support.arguments import argument
 from m2m.support.checked import Positive, checked
 from m2m.support.outputs import Output, check_outputs
@@ -29,6 +30,7 @@ def redraw_papers(
     full: bool = False,
     only: Sequence[str] = (),
     workers: Positive | None = None,
+    executor: str = "local",
     progress: Progress | None = None,
 ) -> Outcome[list[Done]]:
     """Redo both papers' experiments, redraw their figures, write the page (`m2m-analysis papers`).
@@ -41,7 +43,8 @@ def redraw_papers(
         page: The page, Markdown; its figures go into `img/results` beside it. None: `results.md` in `out`.
         full: Whether everything is done at the size that takes a night, and not at that of half an hour.
         only: Experiments to do, by name; none: all. The page tells of all that were done at this size.
-        workers: Local worker processes; None: one a core.
+        workers: Worker processes; None: one a core, or all that a Ray cluster has.
+        executor: Where they are: `local`, `ray` or `ray://HOST:PORT`, as for `m2m.run`.
         progress: Called with (done, total, what).
 
     Returns:
@@ -59,7 +62,7 @@ def redraw_papers(
             raise ConfigError(f"{argument('only')}: no experiment {name!r}{hint}; there are {names}")
     chosen = [one for one in EXPERIMENTS if not only or one.name in only]
     size: Size = "full" if full else "fast"
-    return redraw(chosen, Path(out), page, size, workers or os.cpu_count() or 1, progress or nobody)
+    return redraw(chosen, Path(out), page, size, open_executor(executor, workers), progress or nobody)
 
 
 def redraw(
@@ -67,7 +70,7 @@ def redraw(
     out: Path,
     page: str | Path | None,
     size: Size,
-    workers: int,
+    executor: Executor,
     progress: Progress,
 ) -> Outcome[list[Done]]:
     """Do these experiments, and write the page of all whose results are in `out`; see `redraw_papers`."""
@@ -77,7 +80,7 @@ def redraw(
     place = out / "results.md" if page is None else Path(page)
     given = [] if page is None else [Output(argument("page", page), place)]
     check_outputs([Output(argument("out", out), out, "folder"), *given])
-    done = redo(experiments, out, size, workers, progress)
+    done = redo(experiments, out, size, executor, progress)
     figures = write_page(results_folder(out, size), out / "figures" / size, place, size)
     content: dict[str, Any] = {
         "size": size,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from analysis.fidelity import of_run as fidelity_of_run
@@ -19,6 +20,8 @@ from analysis.validate.verdict import Evidence, Verdict, judge
 from analysis.validate.workshop import Workshop
 from m2m import pipeline
 from m2m.errors import InputError
+from m2m.executors.local import Local
+from m2m.executors.protocol import Executor
 from m2m.pipeline import config, run_folder
 from m2m.pipeline.run_folder import RunFolder
 from m2m.support.arguments import argument
@@ -77,7 +80,7 @@ class Options:
         out: Folder for runs made from configurations, and for models that are trained besides.
         trainings: Whether to do the extra trainings.
         curvature: Whether to measure curvature.
-        workers: Worker processes.
+        executor: Where models are trained and merged.
         seed: Seed of all resampling.
         progress: Called with (done, total, what is going on).
     """
@@ -85,7 +88,7 @@ class Options:
     out: Path
     trainings: bool = True
     curvature: bool = True
-    workers: int = 1
+    executor: Executor = field(default_factory=partial(Local, 1))
     seed: int = 0
     progress: Progress = nobody
 
@@ -146,7 +149,7 @@ def _finished(path: Path, options: Options) -> Path:
     run_folder.check(out, wanted)
     if RunFolder(out).read_results().get("oracle"):
         return out
-    return pipeline.run(wanted, out, workers=options.workers, progress=options.progress).root
+    return pipeline.run(wanted, out, executor=options.executor, progress=options.progress).root
 
 
 def _ask(name: str, root: Path, options: Options) -> Asked:
@@ -164,7 +167,7 @@ def _ask(name: str, root: Path, options: Options) -> Asked:
         if options.trainings:
             models = options.out / "models" / name / origin["identity"][:16]
             origins = (folder, loaded, Path(origin["root"]), grid, results)
-            shop = Workshop(*origins, models, options.workers, options.progress)
+            shop = Workshop(*origins, models, options.executor, options.progress)
             trainings, found = _train(shop, options.seed)
             evidence |= found
     kind = str(loaded.setup.get("kind", ""))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.validate.grid import Grid
-from m2m.executors.local import Local
+from m2m.executors.protocol import Executor
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
@@ -33,7 +33,7 @@ class Workshop:
         grid: The run's scores.
         results: Its results.
         models: Folder for the models that are trained here.
-        workers: Worker processes.
+        executor: Where they train and merge.
         progress: Is told what is going on.
     """
 
@@ -43,7 +43,7 @@ class Workshop:
     grid: Grid
     results: Mapping[str, Any]
     models: Path
-    workers: int
+    executor: Executor
     progress: Progress
 
     @property
@@ -113,7 +113,7 @@ class Workshop:
 
     def _crew(self, base: Path | None) -> Crew:
         base, contents = base or self.folder.base, self.folder.contents
-        return Crew(self.config.setup, self.root, base, contents, Local(self.workers), self.progress)
+        return Crew(self.config.setup, self.root, base, contents, self.executor, self.progress)
 
     def values(self, scores: Sequence[Scores], tasks: Sequence[Task]) -> list[float]:
         """Read scores of the metrics that decide.

@@ -31,12 +31,12 @@ def check_executor(name: str) -> str:
     return name
 
 
-def open_executor(name: str = "local", workers: int | None = None) -> Executor:
+def open_executor(name: str | Executor = "local", workers: int | None = None) -> Executor:
     """Open an executor.
 
     Args:
         name: `local` for this machine; `ray` for the Ray cluster that `RAY_ADDRESS` or this machine has;
-            `ray://HOST:PORT` for the one whose client server is there.
+            `ray://HOST:PORT` for the one whose client server is there; an executor is one already.
         workers: Most workers at a time; None: as many as there are places.
 
     Returns:
@@ -45,6 +45,8 @@ def open_executor(name: str = "local", workers: int | None = None) -> Executor:
     Raises:
         ConfigError: If there is no such executor, or it cannot be reached.
     """  # noqa: DOC502 - partly raised by what is called
+    if isinstance(name, Executor):
+        return name
     if check_executor(name) == "local":
         return Local(workers)
     from m2m.executors.ray_cluster import Ray  # Ray comes with an extra

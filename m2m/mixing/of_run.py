@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from m2m.executors.choice import open_executor
+from m2m.executors.protocol import Executor
 from m2m.mixing.problem import Problem
 from m2m.mixing.procedure import MixSearch
 from m2m.mixing.result import MixResult
@@ -35,7 +36,7 @@ def mix(
     *,
     train: bool = False,
     workers: int | None = None,
-    executor: str = "local",
+    executor: str | Executor = "local",
     means: Means | None = None,
     progress: Progress | None = None,
 ) -> MixResult:
@@ -53,7 +54,7 @@ def mix(
         out: The run folder; made if need be. Results go to `out/mix`.
         train: Whether models are really trained on λ* and on equal shares, and scored.
         workers: Worker processes, one thread each; None: one a core, or all that a Ray cluster has.
-        executor: Where they are: `local`, `ray` or `ray://HOST:PORT` (`m2m.executors.choice`).
+        executor: Where they are, as `open_executor` has it.
         means: In which way candidates are scored, and what all workers together may use; None: whole models
             on the CPU, in half of the memory that is free.
         progress: Called with (done, total, step).

@@ -11,6 +11,7 @@ from typing import Any
 
 from m2m.errors import ConfigError, RunFolderError
 from m2m.executors.choice import open_executor
+from m2m.executors.protocol import Executor
 from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import run_folder
 from m2m.pipeline.advice import Adviser, Evidence
@@ -43,7 +44,7 @@ def run(
     out: Path,
     *,
     workers: int | None = None,
-    executor: str = "local",
+    executor: str | Executor = "local",
     means: Means | None = None,
     progress: Progress | None = None,
     adviser: Callable[[RunFolder], Adviser] | None = None,
@@ -60,7 +61,7 @@ def run(
         config: The run configuration.
         out: The run folder; made if need be.
         workers: Worker processes, one thread each; None: one a core, or all that a Ray cluster has.
-        executor: Where they are: `local`, `ray` or `ray://HOST:PORT` (`m2m.executors.choice`).
+        executor: Where they are, as `open_executor` has it.
         means: In which way candidates are scored, and what all workers together may use; None: whole models
             on the CPU, in half of the memory that is free.
         progress: Called with (done, total, step).

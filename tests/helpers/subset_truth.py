@@ -9,6 +9,7 @@ from helpers.eight_words import write_example
 from analysis.papers.configuration import Sized
 from analysis.papers.experiment import Place
 from analysis.papers.subsets import SubsetTruth
+from m2m.executors.local import Local
 from m2m.support.progress import nobody
 
 
@@ -23,4 +24,4 @@ def toy(place: Path) -> SubsetTruth:
 
 def place_of(name: str, out: Path) -> Place:
     """Return where an experiment of this name works below a folder."""
-    return Place(out / "work" / name, out / "results" / "fast" / name, 1, nobody)
+    return Place(out / "work" / name, out / "results" / "fast" / name, Local(1), nobody)

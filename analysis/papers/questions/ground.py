@@ -54,7 +54,7 @@ class Ground:
         known = load_targets(config.setup, root, cache_dir())
         models = place.work / folder.root.name  # of a question alone
         grid = read_grid(folder, results)
-        shop = Workshop(folder, config, root, grid, results, models, place.workers, place.progress)
+        shop = Workshop(folder, config, root, grid, results, models, place.executor, place.progress)
         return cls(shop, known)
 
     @property

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from m2m.data import cache_dir
-from m2m.executors.local import Local
-from m2m.executors.protocol import tell
+from m2m.executors.protocol import Executor, tell
 from m2m.mixture import MergingWeights, Mixture
 from m2m.scoring import Means, ScoreSource, Targets, load_targets, model_state, score_model, verified_models
 from m2m.scoring.bench import setup_bench
@@ -132,7 +131,7 @@ class Hunted:
 
 
 def hunted(
-    hunts: Sequence[Hunt], spec: Mapping[str, Any], root: Path, workers: int, progress: Progress
+    hunts: Sequence[Hunt], spec: Mapping[str, Any], root: Path, executor: Executor, progress: Progress
 ) -> dict[str, Hunted]:
     """Do the searches, a target a worker.
 
@@ -140,7 +139,7 @@ def hunted(
         hunts: A target each. [T]
         spec: The configuration's `[setup]` table.
         root: Folder that its relative paths start from.
-        workers: Most worker processes.
+        executor: Where they are done.
         progress: Called with (done, total, what), in merged models tried.
 
     Returns:
@@ -155,7 +154,7 @@ def hunted(
 
     found: dict[str, Hunted] = {}
     with one_thread():
-        results = Local(workers).run(_hunt, hunts, initializer=_prepare, initargs=(spec, root), told=told)
+        results = executor.run(_hunt, hunts, initializer=_prepare, initargs=(spec, root), told=told)
         for number, result in results:
             told(number, sizes[number])
             found[hunts[number].target] = result

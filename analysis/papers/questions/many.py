@@ -21,7 +21,6 @@ from analysis.papers.experiment import Found, Place, Size
 from analysis.papers.questions.hunting import Budget, Hunt, Hunted, hunted
 from analysis.papers.questions.picks import Picks, curves, picks_of, ways_told
 from m2m import pipeline
-from m2m.executors.local import Local
 from m2m.mixture import Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
@@ -67,7 +66,8 @@ class ManyDatasets:
         sized, budget = self.sizes[size], self.budgets[size]
         config = written(changed_text(sized.example, sized.changes), place.work / f"{size}.toml", sized.files)
         root = place.work / f"{size}-{config.identity[:16]}"
-        run = _Run(config, pipeline.run(config, root, workers=place.workers, progress=place.progress), place)
+        folder = pipeline.run(config, root, executor=place.executor, progress=place.progress)
+        run = _Run(config, folder, place)
         hunts = run.hunt(budget)
         seeds = range(config.run.seed + 1, config.run.seed + 1 + self.fresh_seeds)
         picks = picks_of(hunts, budget, run.results["similarities"], seeds)
@@ -121,7 +121,7 @@ class _Run:
             for target in self.targets
         ]
         spec, root = self.config.setup, self.config.root
-        return hunted(hunts, spec, root, self.place.workers, self.place.progress)
+        return hunted(hunts, spec, root, self.place.executor, self.place.progress)
 
     def gains(self, picks: Picks, hunts: Mapping[str, Hunted], seeds: Sequence[int]) -> dict[str, Floats]:
         """Train all picks, each once a seed; return their test gains over the base model. [S, T]."""
@@ -153,7 +153,7 @@ class _Run:
         """Train, and return test scores by mixture, seed and target, higher is better."""
         crew = Crew(
             self.config.setup, self.config.root, self.folder.base, self.folder.contents,
-            Local(self.place.workers), self.place.progress,
+            self.place.executor, self.place.progress,
         )  # fmt: skip
         found = {}
         with one_thread():

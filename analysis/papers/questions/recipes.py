@@ -82,7 +82,7 @@ class Recipes:
         text, files = self._text(variant, size), self.truth.sizes[size].files
         config = written(text, place.work / f"{size}-{_slug(variant)}.toml", files)
         root = place.work / f"{size}-{_slug(variant)}-{config.identity[:16]}"
-        folder = pipeline.run(config, root, workers=place.workers, progress=place.progress)
+        folder = pipeline.run(config, root, executor=place.executor, progress=place.progress)
         grid = read_grid(folder, folder.read_results())
         recipe = {"steps": config.train.steps, "learning_rate": config.train.learning_rate}
         return {"axis": variant.axis, "words": variant.words, **recipe, **_fidelity(grid)}

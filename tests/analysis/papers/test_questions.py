@@ -22,6 +22,7 @@ from analysis.papers.questions.paired import lead, more_gain, regret, spearman, 
 from analysis.papers.questions.recipes import Recipes, Variant
 from analysis.papers.questions.simplex import Simplex, scheffe_rows
 from analysis.studies.of_papers import redraw
+from m2m.executors.local import Local
 from m2m.support.progress import nobody
 from paper_figs.questions.verdict import verdict
 
@@ -132,12 +133,12 @@ def test_the_page_has_every_question_and_twice_the_same_figures(tmp_path: Path) 
         Simplex(truth, MINUTES, {"fast": 5}),
         many_of(tmp_path),
     ]
-    redraw(every, out, page, "fast", 1, nobody)
+    redraw(every, out, page, "fast", Local(1), nobody)
     text = page.read_text()
     ours = text[text.index("## Error-bound analyses") :]
     assert "Not run at this size yet" not in ours
     assert ours.count("**Verdict**") == 7
     pictures = {path: path.read_bytes() for path in sorted((out / "figures").rglob("*.*"))}
     assert len(pictures) >= 3 * 8
-    assert all(done.kept for done in redraw(every, out, page, "fast", 1, nobody).study)
+    assert all(done.kept for done in redraw(every, out, page, "fast", Local(1), nobody).study)
     assert pictures == {path: path.read_bytes() for path in pictures}

@@ -23,6 +23,7 @@ from analysis.papers.ratios import RatioTruth
 from analysis.papers.surfaces import PRINTED, SET, SMOOTH, Surfaces
 from analysis.papers.transfer import Transfer
 from analysis.studies.of_papers import redraw
+from m2m.executors.local import Local
 from m2m.mixture import Mixture
 from m2m.pipeline import config
 from m2m.searching import Simplex
@@ -52,7 +53,7 @@ def smaller(one: RatioTruth) -> Transfer:
 def test_the_experiments_and_their_parts_of_the_page(tmp_path: Path) -> None:
     one, out, page = toy(tmp_path), tmp_path / "out", tmp_path / "docs" / "results.md"
     page.parent.mkdir()
-    redraw([one, smaller(one)], out, page, "fast", 1, nobody)
+    redraw([one, smaller(one)], out, page, "fast", Local(1), nobody)
     results = out / "results" / "fast" / one.name
     found: dict[str, Any] = json.loads((results / "result.json").read_text())
     text = page.read_text()

@@ -15,13 +15,14 @@ from analysis.papers.configuration import EXAMPLES, changed_text, written
 from analysis.papers.subsets import SubsetTruth
 from analysis.studies.of_papers import redraw
 from m2m.errors import ConfigError
+from m2m.executors.local import Local
 from m2m.support.progress import nobody
 
 
 def test_experiments_are_done_once_and_the_page_follows_them(tmp_path: Path) -> None:
     one, out, page = toy(tmp_path), tmp_path / "out", tmp_path / "docs" / "results.md"
     page.parent.mkdir()
-    [done] = redraw([one], out, page, "fast", 1, nobody).study
+    [done] = redraw([one], out, page, "fast", Local(1), nobody).study
     assert not done.kept
     results = out / "results" / "fast" / one.name
     found = json.loads((results / "result.json").read_text())
@@ -42,7 +43,7 @@ def test_experiments_are_done_once_and_the_page_follows_them(tmp_path: Path) -> 
         assert (out / "figures" / "fast" / picture).with_suffix(".pdf").stat().st_size
 
     before = {path: path.read_bytes() for path in [page, *sorted((out / "figures").rglob("*.*"))]}
-    [again] = redraw([one], out, page, "fast", 1, nobody).study
+    [again] = redraw([one], out, page, "fast", Local(1), nobody).study
     assert again.kept
     assert before == {path: path.read_bytes() for path in before}
 
@@ -73,9 +74,9 @@ def test_what_was_interrupted_goes_on_and_ends_in_the_same_bytes(tmp_path: Path)
     assert not list((out / "results").rglob("result.json"))
     experts = {path: path.stat().st_mtime_ns for path in out.rglob("experts/*/seed0/*.safetensors")}
     assert len(experts) == 3
-    redraw([one], out, None, "fast", 1, nobody)
+    redraw([one], out, None, "fast", Local(1), nobody)
     assert experts == {path: path.stat().st_mtime_ns for path in experts}
-    redraw([one], tmp_path / "afresh", None, "fast", 1, nobody)
+    redraw([one], tmp_path / "afresh", None, "fast", Local(1), nobody)
     for path in [out / "results.md", *sorted((out / "results").rglob("*.*"))]:
         assert path.read_bytes() == (tmp_path / "afresh" / path.relative_to(out)).read_bytes(), path
 

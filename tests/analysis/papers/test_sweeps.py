@@ -9,6 +9,7 @@ from helpers.subset_truth import place_of, toy
 
 from analysis.error_bound import study as bounds
 from analysis.papers.sweeps import Sweep, swept
+from m2m.executors.local import Local
 
 
 @pytest.mark.slow
@@ -16,8 +17,8 @@ def test_a_worker_finds_the_same_bits_and_tells_how_far_it_is(tmp_path: Path) ->
     _, folder = toy(tmp_path).run(place_of("toy", tmp_path / "out"), "fast")
     sweeps = [Sweep(folder.root, 2, "a+b", "rain")]
     told: list[tuple[int, int]] = []
-    alone = swept(sweeps, 1, lambda done, total, _: told.append((done, total)))
-    together = swept(sweeps, 2, lambda done, total, _: None)
+    alone = swept(sweeps, Local(1), lambda done, total, _: told.append((done, total)))
+    together = swept(sweeps, Local(1, alone=False), lambda done, total, _: None)
     assert [study.ingredients.mixture.label for study in alone] == ["a+b"]
     assert told
     assert all(done <= total == 16 for done, total in told)
