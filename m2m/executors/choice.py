@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from m2m.errors import ConfigError
 from m2m.executors.local import Local
 from m2m.executors.protocol import Executor
@@ -23,10 +25,7 @@ def check_executor(name: str) -> str:
     Raises:
         ConfigError: If there is no such executor.
     """
-    if (
-        name not in ("local", "ray")
-        and not name.removeprefix("ray://").count(":") == name.count("ray://") == 1
-    ):
+    if not re.fullmatch(r"local|ray|ray://\S+:\d+", name):
         raise ConfigError(f"{argument('executor')} must be {NAMES}, got {name!r}")
     return name
 

@@ -70,7 +70,7 @@ def test_what_was_interrupted_goes_on_and_ends_in_the_same_bytes(tmp_path: Path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        redraw([one], out, None, "fast", 1, interrupt)
+        redraw([one], out, None, "fast", Local(1), interrupt)
     assert not list((out / "results").rglob("result.json"))
     experts = {path: path.stat().st_mtime_ns for path in out.rglob("experts/*/seed0/*.safetensors")}
     assert len(experts) == 3
