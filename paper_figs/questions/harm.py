@@ -44,7 +44,7 @@ def _harm(axes: Axes, content: Mapping[str, Any]) -> None:
     for point in line:
         axes.annotate(
             f"× {point['scale']:g}", (point["distance"], point["harm"]),
-            textcoords="offset points", xytext=(4, -7), fontsize=6,
+            textcoords="offset points", xytext=(6, -3), fontsize=6,
         )  # fmt: skip
     kinds, long = content["kinds"], content["long"]["trained_long"]
     looks = {
