@@ -98,7 +98,10 @@ def test_in_python_without_a_file() -> None:
     [
         ([], "there is nothing to score on"),
         (["--task", "task.py:plus", "--train"], "nothing is trained"),
-        (["--task", "task.py:plus", "--workers", "2"], "--base goes with --experts, and without --train"),
+        (
+            ["--task", "task.py:plus", "--executor", "dask"],
+            "--executor must be local, ray, or ray://HOST:PORT",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_one_line(

@@ -83,6 +83,7 @@ def test_two_processes_find_the_scores_of_one(
     assert score(models, tmp_path / "two", workers=2).scored_now == 0
 
 
+@pytest.mark.slow
 def test_a_search_by_two_processes_tries_what_one_tries(models: Path, tmp_path: Path) -> None:
     named = {name: models / name for name in NAMES}
     found = [
