@@ -50,6 +50,6 @@ def test_the_three_commands(tmp_path: Path) -> None:
             config = tmp_path / "mine" / "config.toml"
             text = config.read_text(encoding="utf-8")
             assert "\nsteps = " in text
-            config.write_text(re.sub(r"(?m)^steps = \d+", "steps = 4", text), encoding="utf-8")
+            config.write_text(re.sub(r"(?m)^steps = \d+", "steps = 6", text), encoding="utf-8")
     assert done.stdout.startswith("Train on ")
     assert (tmp_path / "mine" / "run" / "report.html").exists()
