@@ -260,6 +260,8 @@ def _why(error: Exception) -> str:
         return "its machine ran out of memory (ask for less: --memory, or fewer workers)"
     if "node has died" in text or "node died" in text.lower():
         return "its machine is gone"
+    if "unavailable" in text:
+        return "it no longer answers: its machine is gone, or the network"
     if "process has died" in text:
         return "its process was killed or crashed (out of memory?)"
     return _first_line(error)
