@@ -7,6 +7,7 @@ import re
 from m2m.errors import ConfigError
 from m2m.executors.local import Local
 from m2m.executors.protocol import Executor
+from m2m.executors.ray_cluster import Ray, check_cluster
 from m2m.support.arguments import argument
 
 #: What may be asked for, in words.
@@ -14,7 +15,7 @@ NAMES = "local, ray, or ray://HOST:PORT"
 
 
 def check_executor(name: str) -> str:
-    """Refuse what is no executor's name, before anything is connected.
+    """Refuse what is no executor's name, or cannot be reached, before anything else is done.
 
     Args:
         name: What was asked for.
@@ -23,10 +24,12 @@ def check_executor(name: str) -> str:
         The name.
 
     Raises:
-        ConfigError: If there is no such executor.
+        ConfigError: If there is no such executor, or nobody answers where it should be.
     """
     if not re.fullmatch(r"local|ray|ray://\S+:\d+", name):
         raise ConfigError(f"{argument('executor')} must be {NAMES}, got {name!r}")
+    if name != "local":
+        check_cluster(_address(name))
     return name
 
 
@@ -46,8 +49,8 @@ def open_executor(name: str | Executor = "local", workers: int | None = None) ->
     """  # noqa: DOC502 - partly raised by what is called
     if isinstance(name, Executor):
         return name
-    if check_executor(name) == "local":
-        return Local(workers)
-    from m2m.executors.ray_cluster import Ray  # Ray comes with an extra
+    return Local(workers) if check_executor(name) == "local" else Ray(_address(name), workers)
 
-    return Ray(None if name == "ray" else name, workers)
+
+def _address(name: str) -> str | None:
+    return None if name == "ray" else name

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -215,20 +216,33 @@ class _Actors:
             self._ray.kill(actor.handle)
 
 
-def _connected(address: str | None) -> Any:
-    """Import Ray and connect this process to a cluster."""
-    try:
-        import ray
-    except ModuleNotFoundError as error:
+def check_cluster(address: str | None) -> None:
+    """Refuse a cluster that cannot be worked with, without importing Ray.
+
+    Args:
+        address: As `Ray` has it.
+
+    Raises:
+        MissingPackageError: If Ray is not installed.
+        ConfigError: If nobody answers at the address.
+    """  # noqa: DOC502 - partly raised by what is called
+    if find_spec("ray") is None:
         raise MissingPackageError(
             f"{argument('executor', 'ray')} needs Ray, which is not installed: pip install 'm2m[ray]'"
-        ) from error
+        )
+    if address is not None:
+        _check_answers(address, argument("executor", address))
+    elif known := os.environ.get("RAY_ADDRESS"):
+        _check_answers(known, f"RAY_ADDRESS={known}")
+
+
+def _connected(address: str | None) -> Any:
+    """Import Ray and connect this process to a cluster."""
+    check_cluster(address)
+    import ray
+
     if ray.is_initialized():
         return ray
-    if address is not None:
-        _check_answers(address)
-    elif known := os.environ.get("RAY_ADDRESS"):
-        _check_answers(known)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
@@ -240,7 +254,7 @@ def _connected(address: str | None) -> Any:
     return ray
 
 
-def _check_answers(address: str) -> None:
+def _check_answers(address: str, said: str) -> None:
     # Ray itself takes minutes to give an address up, and then may take the process along.
     parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname is None or parts.port is None:
@@ -249,7 +263,7 @@ def _check_answers(address: str) -> None:
         socket.create_connection((parts.hostname, parts.port), _ANSWERS_IN).close()
     except OSError as error:
         raise ConfigError(
-            f"{argument('executor', address)}: nobody answers at {parts.hostname}:{parts.port} ({error}); "
+            f"{said}: nobody answers at {parts.hostname}:{parts.port} ({error}); "
             "start the cluster (`ray start --head` there), or work on this machine alone"
         ) from error
 
