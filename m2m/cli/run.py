@@ -91,6 +91,11 @@ def _dry_run(args: argparse.Namespace) -> int:
     from m2m.support.shown_progress import progress
     from m2m.verbs.dry_run import dry_run
 
+    if args.executor != "local":
+        raise ConfigError(
+            "--dry-run estimates for this machine: leave out --executor, and give as many "
+            "--workers as the cluster has"
+        )
     found = dry_run(
         args.config, args.out, budget=args.budget, validate=args.validate, until=args.until,
         workers=args.workers, device=args.device, progress=progress(quiet=args.quiet),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from m2m.executors.protocol import Told, WorkerError, heard_by, job_name
+from m2m.errors import ConfigError
+from m2m.executors.protocol import Told, Work, WorkerError, heard_by, job_name
 from m2m.support.user_code import as_users
 
 #: What an answer is: one of a job's results, its only one, that it has no more, an error, or news.
@@ -43,11 +45,9 @@ class Desk:
         self._send(answer)
 
 
-def packed(
-    function: Callable[[Any], Any], initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
-) -> bytes:
-    """Pickle what a worker is set up with."""
-    return pickle.dumps((function, initializer, initargs))
+def packed(work: Work) -> bytes:
+    """Pickle what a worker is set up with, and where relative paths start from."""
+    return pickle.dumps((os.getcwd(), work))
 
 
 def opened(answer: bytes, number: int, jobs: Sequence[Any], told: Told) -> tuple[list[Any], bool]:
@@ -73,12 +73,19 @@ def opened(answer: bytes, number: int, jobs: Sequence[Any], told: Told) -> tuple
 
 
 def _prepared(setup: bytes) -> Callable[[Any], Any]:
-    function, initializer, initargs = pickle.loads(setup)
+    folder, work = pickle.loads(setup)
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: {error.strerror} on {os.uname().nodename}; all machines that work together must "
+            "see the folder that the command was given in, under the same path"
+        ) from error
     if "torch" in sys.modules:  # imported with the function, perhaps before the environment was set
         sys.modules["torch"].set_num_threads(1)
-    if initializer is not None:
-        initializer(*initargs)
-    return function  # type: ignore[no-any-return]
+    if work.initializer is not None:
+        work.initializer(*work.initargs)
+    return work.function  # type: ignore[no-any-return]
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import resource_tracker
@@ -22,6 +22,7 @@ from m2m.executors.protocol import (
     LostWorkerError,
     Team,
     Told,
+    Work,
     WorkerError,
     heard_by,
     job_name,
@@ -63,40 +64,29 @@ class Local(Executor):
         return max(1, min(self._workers, jobs))
 
     def team(
-        self,
-        function: Callable[[Any], Any],
-        *,
-        initializer: Callable[..., None] | None = None,
-        initargs: tuple[Any, ...] = (),
-        most: int | None = None,
-        on_gpu: bool = False,
+        self, work: Work, *, most: int | None = None, on_gpu: bool = False
     ) -> AbstractContextManager[Team]:
         """Set processes up, which start with their first jobs; what they are given must be picklable."""
         places = self.places(on_gpu=on_gpu)
         if (places if most is None else min(places, most)) == 1 and self._alone:
-            return nullcontext(_InProcess(function, initializer, initargs))
-        return _Processes(places, packed(function, initializer, initargs))
+            return nullcontext(_InProcess(work))
+        return _Processes(places, packed(work))
 
 
 class _InProcess:
     """A team of this process alone, which does jobs one after the other."""
 
-    def __init__(
-        self,
-        function: Callable[[Any], Any],
-        initializer: Callable[..., None] | None,
-        initargs: tuple[Any, ...],
-    ) -> None:
-        self._function, self._initializer, self._initargs = function, initializer, initargs
+    def __init__(self, work: Work) -> None:
+        self._work, self._ready = work, False
 
     def run(self, jobs: Sequence[Any], told: Told = nobody_told) -> Iterator[tuple[int, Any]]:
-        if self._initializer is not None and jobs:
-            self._initializer(*self._initargs)
-            self._initializer = None
+        if self._work.initializer is not None and jobs and not self._ready:
+            self._work.initializer(*self._work.initargs)
+            self._ready = True
         for number, job in enumerate(jobs):
             try:
                 heard_by(partial(told, number))
-                found = self._function(job)
+                found = self._work.function(job)
                 for result in found if isinstance(found, Iterator) else [found]:
                     yield number, result
             except Exception as error:

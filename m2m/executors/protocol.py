@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from m2m.errors import M2MError
@@ -32,6 +33,21 @@ class LostWorkerError(WorkerError):
     """A worker process was ended from outside: by the user, or by a system that is out of memory."""
 
     exit_code = 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """What workers do.
+
+    Attributes:
+        function: What a job is given to.
+        initializer: Called once in each worker before its first job.
+        initargs: What it is called with.
+    """
+
+    function: Callable[[Any], Any]
+    initializer: Callable[..., None] | None = None
+    initargs: tuple[Any, ...] = ()
 
 
 class Team(Protocol):
@@ -76,20 +92,12 @@ class Executor(ABC):
 
     @abstractmethod
     def team(
-        self,
-        function: Callable[[Any], Any],
-        *,
-        initializer: Callable[..., None] | None = None,
-        initargs: tuple[Any, ...] = (),
-        most: int | None = None,
-        on_gpu: bool = False,
+        self, work: Work, *, most: int | None = None, on_gpu: bool = False
     ) -> AbstractContextManager[Team]:
         """Set workers up for the block, and end them after it.
 
         Args:
-            function: What a job is given to.
-            initializer: Called once in each worker before its first job.
-            initargs: What it is called with.
+            work: What they do.
             most: Most jobs of a round, more workers are not wanted; None: as many as there are places.
             on_gpu: Whether a job takes a GPU.
 
@@ -122,9 +130,7 @@ class Executor(ABC):
         """
         if not jobs:
             return
-        team = self.team(
-            function, initializer=initializer, initargs=initargs, most=len(jobs), on_gpu=on_gpu
-        )  # fmt: skip
+        team = self.team(Work(function, initializer, initargs), most=len(jobs), on_gpu=on_gpu)
         with team as workers:
             yield from workers.run(jobs, told or nobody_told)
 

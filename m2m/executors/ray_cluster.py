@@ -7,7 +7,7 @@ import os
 import pickle
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from m2m.errors import ConfigError
 from m2m.executors.desk import opened, packed
-from m2m.executors.protocol import Executor, LostWorkerError, Team, Told, job_name, nobody_told
+from m2m.executors.protocol import Executor, LostWorkerError, Team, Told, Work, job_name, nobody_told
 from m2m.executors.ray_worker import RayWorker
 from m2m.support.arguments import argument
 from m2m.support.extras import MissingPackageError
@@ -65,18 +65,12 @@ class Ray(Executor):
         return max(1, min(self.places(), jobs, int(most)))
 
     def team(
-        self,
-        function: Callable[[Any], Any],
-        *,
-        initializer: Callable[..., None] | None = None,
-        initargs: tuple[Any, ...] = (),
-        most: int | None = None,
-        on_gpu: bool = False,
+        self, work: Work, *, most: int | None = None, on_gpu: bool = False
     ) -> AbstractContextManager[Team]:
         """Ask for actors, which start with the first round; what they are given must be picklable."""
         places = self.places(on_gpu=on_gpu)
         places = places if most is None else min(places, most)
-        return _Actors(self._ray, places, packed(function, initializer, initargs), on_gpu)
+        return _Actors(self._ray, places, packed(work), on_gpu)
 
 
 @dataclass(eq=False)

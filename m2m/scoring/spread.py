@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from m2m.errors import CheckpointError, ConfigError
 from m2m.executors.choice import open_executor
-from m2m.executors.protocol import Team
+from m2m.executors.protocol import Team, Work
 from m2m.mixture import MergingWeights
 from m2m.scoring.bench import Bench
 from m2m.scoring.choice import Choice
@@ -63,7 +63,6 @@ class Opening:
     """What a worker opens.
 
     Attributes:
-        folder: Where relative paths start from.
         base: Checkpoint of θ₀.
         experts: The experts' checkpoints by name. [N]
         bench: Makes module and tasks.
@@ -72,7 +71,6 @@ class Opening:
         content: Hash of what the models' files and the module are where work is given out.
     """
 
-    folder: Path
     base: str | Path
     experts: dict[str, str | Path]
     bench: Callable[[], Bench]
@@ -190,10 +188,10 @@ def _spread(
     alone = replace(means, threads=means.threads or 1)
     experts = dict(zip(names_of(crowd.experts), paths_of(crowd.experts), strict=True))
     opening = Opening(
-        Path.cwd(), crowd.base, experts, make, alone, executor.beside(places),
+        crowd.base, experts, make, alone, executor.beside(places),
         content_key(*models.content(bench, means.device.type)),
     )  # fmt: skip
-    team = executor.team(score_round, initializer=open_worker, initargs=(opening,), on_gpu=on_gpu)
+    team = executor.team(Work(score_round, open_worker, (opening,)), on_gpu=on_gpu)
     with team as workers:
         yield SpreadSource(models, bench, means, workers, places, progress)
 
@@ -214,7 +212,6 @@ def open_worker(opening: Opening) -> None:
     """
     global _source
     logging.getLogger("m2m").setLevel(logging.ERROR)  # what there is to say was said where work is given out
-    os.chdir(opening.folder)
     models = _kept.enter_context(open_models(opening.base, opening.experts))
     bench = opening.bench()
     if content_key(*models.content(bench, opening.means.device.type)) != opening.content:

@@ -193,6 +193,11 @@ def test_a_dry_run_is_told_to_people_and_to_programs_and_makes_no_folder(
     assert "scored: none is left\n" in text
 
 
+def test_a_dry_run_of_a_cluster_is_one_line(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", config, "--dry-run", "--executor", "ray"]) == 2
+    assert "--dry-run estimates for this machine: leave out --executor" in capsys.readouterr().err
+
+
 def test_a_run_without_a_folder_is_one_line(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", config]) == 2
     err = capsys.readouterr().err

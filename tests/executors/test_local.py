@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import pytest
 from helpers.commands import HANG_S, hear_signals, is_alive
 
 from m2m.errors import ConfigError
+from m2m.executors.desk import Desk, opened, packed
 from m2m.executors.local import Local
-from m2m.executors.protocol import Executor, WorkerError
+from m2m.executors.protocol import Executor, Work, WorkerError
 
 #: Where other processes find m2m and the jobs.
 PATH = os.pathsep.join((str(Path(__file__).parent), str(Path(__file__).parents[2])))
@@ -193,3 +195,28 @@ def test_a_parent_that_was_started_deaf_to_ctrl_c_goes_on(tmp_path: Path) -> Non
         (parent.marks / "go").touch()
         assert parent.process.wait(HANG_S) == 0
         assert parent.said() == b""
+
+
+def test_a_machine_without_the_command_s_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    setup = packed(Work(jobs.square))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").rmdir()
+    answers: list[bytes] = []
+    Desk(setup, answers.append).do(pickle.dumps(3))
+    with pytest.raises(ConfigError, match=r"here: No such file or directory on .*; all machines .* must see"):
+        opened(answers[0], 0, [3], lambda number, news: None)
+
+
+def test_relative_paths_start_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    setup = packed(Work(jobs.folder))
+    monkeypatch.chdir(Path(__file__).parent)
+    answers: list[bytes] = []
+    Desk(setup, answers.append).do(pickle.dumps(0))
+    assert opened(answers[0], 0, [0], lambda number, news: None) == ([str(tmp_path)], True)

@@ -19,7 +19,7 @@ from helpers.ray_nodes import Nodes, ray_nodes
 
 import m2m
 from m2m.errors import ConfigError
-from m2m.executors.protocol import LostWorkerError
+from m2m.executors.protocol import LostWorkerError, Work
 from m2m.executors.ray_cluster import Ray
 
 pytestmark = [
@@ -49,7 +49,7 @@ def cluster(nodes: Nodes) -> Iterator[Ray]:
         ray.shutdown()
 
 
-def test_jobs_go_to_all_machines_and_each_is_done_once(cluster: Ray, nodes: Nodes) -> None:
+def test_each_job_is_done_once_on_a_machine_of_the_cluster(cluster: Ray, nodes: Nodes) -> None:
     assert (cluster.places(), cluster.beside(9)) == (3, 1)
     found = dict(cluster.run(ray_jobs.where, range(9)))
     assert sorted(found) == list(range(9))
@@ -63,7 +63,7 @@ def test_jobs_go_to_all_machines_and_each_is_done_once(cluster: Ray, nodes: Node
 
 
 def test_a_team_stays_for_several_rounds(cluster: Ray) -> None:
-    with cluster.team(executor_jobs.square, initializer=executor_jobs.prepare, initargs=(100,)) as team:
+    with cluster.team(Work(executor_jobs.square, executor_jobs.prepare, (100,))) as team:
         rounds = [dict(team.run([1, 2, 3])) for _ in range(2)]
     assert [sorted(square for square, _ in found.values()) for found in rounds] == [[101, 104, 109]] * 2
     assert len({process for found in rounds for _, process in found.values()}) <= 3
@@ -101,9 +101,9 @@ def test_a_run_that_loses_a_worker_and_a_machine_ends_in_the_same_results(
     alone, out = m2m.run(path, tmp_path / "alone", workers=1).folder, tmp_path / "spread"
     (tmp_path / DOOMED).write_text(f"worker {machine}")
     with subprocess.Popen(
-        [sys.executable, "-m", "m2m.cli", "run", path, "--out", out, "--executor", "ray"],
+        [sys.executable, "-m", "m2m.cli", "run", path.name, "--out", out.name, "--executor", "ray"],
         env=os.environ | {"PYTHONPATH": PATH, "RAY_ADDRESS": nodes.address},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
     ) as run:  # fmt: skip
         _wait_for(tmp_path / f"{HIT}{machine}", run)
         nodes.kill(2)

@@ -101,7 +101,7 @@ def test_models_that_are_others_where_a_worker_is_are_refused(models: Path) -> N
         return task_bench(models / "base", [f"lm:{models / 'text.txt'}"], context=16)
 
     named: dict[str, str | Path] = {name: models / name for name in NAMES}
-    opening = Opening(Path.cwd(), models / "base", named, make, Means("resident"), 1, content="of others")
+    opening = Opening(models / "base", named, make, Means("resident"), 1, content="of others")
     try:
         with pytest.raises(CheckpointError, match=r"not on .* what they are where the work is given out"):
             spread.open_worker(opening)
