@@ -61,6 +61,11 @@ class ErrorBound:
     name: str = "error_bound"
 
     @property
+    def models(self) -> str:
+        """The set-up's."""
+        return self.truth.name
+
+    @property
     def minutes(self) -> dict[Size, float]:
         """About how long it takes, by size."""
         return {size: reach.minutes for size, reach in self.reach.items()}

@@ -20,7 +20,7 @@ from m2m.support.content_keys import Part, content_key
 from m2m.support.doors import read_json
 from m2m.support.progress import Progress
 
-#: How long experiments may take: minutes of two cores, or a night.
+#: How long experiments may take: half an hour of two cores, or a night.
 Size = Literal["fast", "full"]
 #: The file of an experiment's folder that is written last: with it, all is there.
 RESULT = "result"
@@ -59,8 +59,12 @@ class Experiment(Protocol):
         """Name of its folders; figures and tables ask for its results by it."""
 
     @property
+    def models(self) -> str:
+        """Name of the experiment whose run it works in, perhaps its own; no two at a time work in one run."""
+
+    @property
     def minutes(self) -> Mapping[Size, float]:
-        """About how long it takes on two idle cores."""
+        """About how long it takes on an idle core."""
 
     def made_from(self, size: Size) -> Part:
         """Return all that decides what it finds, but for the code: configuration, sizes, seeds."""

@@ -43,6 +43,11 @@ class SubsetTruth:
     fresh_seeds: int = 3
 
     @property
+    def models(self) -> str:
+        """Its own run's."""
+        return self.name
+
+    @property
     def minutes(self) -> dict[Size, float]:
         """About how long it takes, by size."""
         return {size: sized.minutes for size, sized in self.sizes.items()}

@@ -43,6 +43,11 @@ class Transfer:
     minutes: Mapping[Size, float]
     name: str = "mergemix_transfer"
 
+    @property
+    def models(self) -> str:
+        """The larger model's."""
+        return self.larger.name
+
     def made_from(self, size: Size) -> Part:
         """Return what decides the results."""
         return [self.larger.made_from(size), self.smaller.made_from(size)]

@@ -285,10 +285,12 @@ class _Reader:
 
     @cached_property
     def _trained(self) -> frozenset[bytes]:
-        parts = [places for (_, split), places in self.parts.items() if split == "train"]
-        return frozenset(
-            item_of(self.collect(source).documents[at]).key for source, places in parts for at in places
-        )
+        keys = set[bytes]()
+        for (_, split), (source, places) in self.parts.items():
+            if split == "train":
+                documents = self.collect(source).documents
+                keys.update(item_of(documents[at]).key for at in places)
+        return frozenset(keys)
 
     def make(
         self, found: Collection, rule: AnswerRule, most: int | None, table: Mapping[str, Any], where: str

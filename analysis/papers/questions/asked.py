@@ -44,7 +44,7 @@ _BYTE_GPT = (
 )
 _TARGETS = ("protobuf", "javascript", "italian", "python", "cpp", "romance")
 _COMMON: dict[str, Any] = {"run.truth_seeds": 1, "train.steps": 8}
-_FEWER = {f"setup.targets.{name}.validation": 32 for name in _TARGETS}
+_FEWER = {f"setup.targets.{name}.{split}": 32 for name in _TARGETS for split in ("validation", "test")}
 RECIPES = Recipes(
     RAW_TEXT,
     {"fast": 4, "full": 120},

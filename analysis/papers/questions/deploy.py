@@ -41,6 +41,11 @@ class Deploy:
     seeds: Mapping[Size, int]
     name: str = "question_deploy"
 
+    @property
+    def models(self) -> str:
+        """The set-up's."""
+        return self.truth.name
+
     def made_from(self, size: Size) -> Part:
         """Return what decides the results."""
         return [self.truth.made_from(size), self.seeds[size], list(SCALES)]

@@ -46,6 +46,11 @@ class Harm:
     largest: Mapping[Size, int]
     name: str = "question_harm"
 
+    @property
+    def models(self) -> str:
+        """The set-up's."""
+        return self.truth.name
+
     def made_from(self, size: Size) -> Part:
         """Return what decides the results."""
         return [self.truth.made_from(size), self.largest[size], list(SCALES)]

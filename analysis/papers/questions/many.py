@@ -51,6 +51,11 @@ class ManyDatasets:
     name: str = "question_many"
 
     @property
+    def models(self) -> str:
+        """Its own run's."""
+        return self.name
+
+    @property
     def minutes(self) -> dict[Size, float]:
         """About how long it takes, by size."""
         return {size: sized.minutes for size, sized in self.sizes.items()}

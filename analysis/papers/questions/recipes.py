@@ -55,6 +55,11 @@ class Recipes:
     examples: Sequence[int] = (2, 4, 8, 16, 32, 64)
     name: str = "question_recipes"
 
+    @property
+    def models(self) -> str:
+        """The set-up's."""
+        return self.truth.name
+
     def made_from(self, size: Size) -> Part:
         """Return what decides the results."""
         texts: list[Part] = [[v.axis, v.words, self._text(v, size)] for v in self.variants[size]]

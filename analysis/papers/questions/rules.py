@@ -104,6 +104,11 @@ class RulesSelect:
     rules: Sequence[Rule] = RULES
     name: str = "question_rules"
 
+    @property
+    def models(self) -> str:
+        """The set-up's."""
+        return self.truth.name
+
     def made_from(self, size: Size) -> Part:
         """Return what decides the results."""
         told = [[r.name, r.method, sorted(r.settings.items()), r.least] for r in self.rules]

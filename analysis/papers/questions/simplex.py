@@ -45,6 +45,11 @@ class Simplex:
     points: Mapping[Size, int]
     name: str = "question_simplex"
 
+    @property
+    def models(self) -> str:
+        """The set-up's."""
+        return self.truth.name
+
     def made_from(self, size: Size) -> Part:
         """Return what decides the results."""
         return [self.truth.made_from(size), self.points[size], ANCHOR]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from helpers.subset_truth import toy
@@ -12,6 +16,8 @@ from analysis.cli import main
 from analysis.papers import experiment as keeping
 from analysis.papers.catalogue import EXPERIMENTS
 from analysis.papers.configuration import EXAMPLES, changed_text, written
+from analysis.papers.experiment import Found, Place, Size
+from analysis.papers.redraw import redo, results_folder
 from analysis.papers.subsets import SubsetTruth
 from analysis.studies.of_papers import redraw
 from m2m.errors import ConfigError
@@ -79,6 +85,50 @@ def test_what_was_interrupted_goes_on_and_ends_in_the_same_bytes(tmp_path: Path)
     redraw([one], tmp_path / "afresh", None, "fast", Local(1), nobody)
     for path in [out / "results.md", *sorted((out / "results").rglob("*.*"))]:
         assert path.read_bytes() == (tmp_path / "afresh" / path.relative_to(out)).read_bytes(), path
+
+
+def test_experiments_that_are_shared_out_find_the_same(tmp_path: Path) -> None:
+    one = toy(tmp_path)
+    both = [one, replace(one, name="merge_to_mix_vision", title="Another toy", fresh_seeds=3)]
+    for out, workers in (("in turn", 1), ("shared out", 2)):
+        done = redraw(both, tmp_path / out, None, "fast", Local(workers), nobody).study
+        assert [(each.name, each.kept) for each in done] == [(each.name, False) for each in both]
+    written = sorted((tmp_path / "in turn" / "results").rglob("*.*"))
+    assert len(written) > 10
+    for path in [tmp_path / "in turn" / "results.md", *written]:
+        other = tmp_path / "shared out" / path.relative_to(tmp_path / "in turn")
+        assert path.read_bytes() == other.read_bytes(), path
+
+
+@dataclass(frozen=True)
+class Slow:
+    """An experiment that only takes its time, and finds when that was."""
+
+    name: str
+    models: str
+    minutes = MappingProxyType({"fast": 1.0, "full": 1.0})
+
+    def made_from(self, size: Size) -> str:
+        return self.models
+
+    def measure(self, place: Place, size: Size) -> Found:
+        began = time.monotonic()
+        time.sleep(0.2)
+        return Found({"began": began, "ended": time.monotonic(), "process": os.getpid()})
+
+
+def test_experiments_on_one_run_are_done_one_after_the_other(tmp_path: Path) -> None:
+    slow = [Slow("a", "first"), Slow("b", "second"), Slow("c", "first"), Slow("d", "second")]
+    done = redo(slow, tmp_path, "fast", Local(2), nobody)
+    assert [one.name for one in done] == ["a", "b", "c", "d"]
+    found = [
+        json.loads((results_folder(tmp_path, "fast") / name / "result.json").read_text()) for name in "abcd"
+    ]
+    for first, second in ((0, 2), (1, 3)):
+        assert found[first]["ended"] <= found[second]["began"]
+        assert found[first]["process"] == found[second]["process"]
+    assert found[0]["process"] != found[1]["process"]
+    assert all(one.kept for one in redo(slow, tmp_path, "fast", Local(2), nobody))
 
 
 SUBSETS = [one for one in EXPERIMENTS if isinstance(one, SubsetTruth)]
