@@ -15,7 +15,8 @@ from pathlib import Path
 
 from analysis.papers.experiment import Experiment, Place, Size, finish, is_kept, key_of
 from m2m.executors.local import Local
-from m2m.executors.protocol import Executor, tell
+from m2m.executors.news import tell
+from m2m.executors.protocol import Executor
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress, nobody, say
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from analysis.error_bound import study as bounds
 from analysis.error_bound.sweep import SWEEPING
 from analysis.trained_run import open_run
-from m2m.executors.protocol import Executor, tell
+from m2m.executors.news import tell
+from m2m.executors.protocol import Executor
 from m2m.mixture import Mixture
 from m2m.support.devices import one_thread
 from m2m.support.progress import Progress

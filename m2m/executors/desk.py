@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from m2m.errors import ConfigError
-from m2m.executors.protocol import Told, Work, WorkerError, heard_by, job_name
+from m2m.executors.news import Hearer
+from m2m.executors.protocol import Told, Work, WorkerError, job_name
 from m2m.support.user_code import as_users
 
 #: What an answer is: one of a job's results, its only one, that it has no more, an error, or news.
@@ -28,10 +29,14 @@ class Desk:
     def __init__(self, setup: bytes, send: Callable[[bytes], None]) -> None:
         self._setup, self._send = setup, send
         self._function: Callable[[Any], Any] | None = None
-        heard_by(lambda news: send(pickle.dumps((_NEWS, news))))
+        self._hearer = Hearer(lambda news: send(pickle.dumps((_NEWS, news))))
 
     def do(self, job: bytes) -> None:
         """Do a pickled job and send its answers; the first job sets the process up."""
+        with self._hearer:
+            self._send(self._last_answer(job))
+
+    def _last_answer(self, job: bytes) -> bytes:
         try:
             if self._function is None:
                 self._function = _prepared(self._setup)
@@ -39,10 +44,9 @@ class Desk:
             if isinstance(found, Iterator):
                 for result in found:
                     self._send(pickle.dumps((_ONE, result)))
-            answer = pickle.dumps((_NO_MORE, None) if isinstance(found, Iterator) else (_ONLY, found))
+            return pickle.dumps((_NO_MORE, None) if isinstance(found, Iterator) else (_ONLY, found))
         except (Exception, SystemExit) as error:
-            answer = pickle.dumps((_ERROR, _portable(as_users(error))))
-        self._send(answer)
+            return pickle.dumps((_ERROR, _portable(as_users(error))))
 
 
 def packed(work: Work) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 
 from m2m.errors import ConfigError
 from m2m.executors.desk import Desk, opened, packed
+from m2m.executors.news import Hearer
 from m2m.executors.protocol import (
     ONE_THREAD,
     Executor,
@@ -24,7 +25,6 @@ from m2m.executors.protocol import (
     Told,
     Work,
     WorkerError,
-    heard_by,
     job_name,
     nobody_told,
 )  # fmt: skip
@@ -85,15 +85,26 @@ class _InProcess:
             self._ready = True
         for number, job in enumerate(jobs):
             try:
-                heard_by(partial(told, number))
-                found = self._work.function(job)
-                for result in found if isinstance(found, Iterator) else [found]:
+                for result in self._results(job, Hearer(partial(told, number))):
                     yield number, result
             except Exception as error:
                 error.add_note(f"in {job_name(number, jobs)}")
                 raise
-            finally:
-                heard_by(None)
+
+    def _results(self, job: Any, hearer: Hearer) -> Iterator[Any]:
+        """Walk over a job's results; between them, nothing of the job runs."""
+        with hearer:
+            found = self._work.function(job)
+        if not isinstance(found, Iterator):
+            yield found
+            return
+        nothing = object()
+        while True:
+            with hearer:
+                result = next(found, nothing)
+            if result is nothing:
+                return
+            yield result
 
 
 class _Processes:

@@ -1,13 +1,12 @@
 """What an executor is: a function's jobs go in, results come out as soon as they are there.
 
 A job whose function returns an iterator has as many results as that yields. While it runs, a job may `tell`
-how far it is, wherever it runs.
+how far it is (`m2m.executors.news`), wherever it runs.
 """
 
 from __future__ import annotations
 
 import textwrap
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -16,8 +15,6 @@ from typing import Any, Protocol
 
 from m2m.errors import M2MError
 
-#: Seconds between two pieces of news of a job.
-NEWS_EVERY = 0.5
 #: Environment that keeps a worker to one thread, whatever its libraries would take.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -137,30 +134,6 @@ class Executor(ABC):
 
 def nobody_told(number: int, news: Any) -> None:
     """News that nobody hears."""
-
-
-class _Teller:
-    """How a job of this process is heard of."""
-
-    def __init__(self) -> None:
-        self.hear: Callable[[Any], None] | None = None
-        self.last = 0.0
-
-
-_teller = _Teller()
-
-
-def tell(news: Any) -> None:
-    """Tell whoever runs this job how far it is; too much news is left out."""
-    now = time.monotonic()
-    if _teller.hear is not None and now - _teller.last >= NEWS_EVERY:
-        _teller.last = now
-        _teller.hear(news)
-
-
-def heard_by(hear: Callable[[Any], None] | None) -> None:
-    """Say who hears what jobs of this process tell; None: nobody."""
-    _teller.hear = hear
 
 
 def job_name(number: int, jobs: Sequence[Any]) -> str:

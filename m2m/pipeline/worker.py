@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from m2m.checkpoint import save, verified_state
 from m2m.checkpoint.locate import CURVE_NAME, MOMENTS_NAME
 from m2m.errors import DataError
-from m2m.executors.protocol import tell
+from m2m.executors.news import tell
 from m2m.mixture import Mixture
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, keeps_moments, made_from
 from m2m.pipeline.run_folder import what_changed

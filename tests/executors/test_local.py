@@ -52,6 +52,14 @@ def test_a_job_tells_how_far_it_is_before_its_result(executor: Executor) -> None
 
 
 @pytest.mark.parametrize("executor", [Local(1), Local(2, alone=False)], ids=["serial", "processes"])
+def test_a_job_that_has_jobs_done_hears_them_and_tells_its_own_hearer(executor: Executor) -> None:
+    happened: list[tuple[int, Any]] = []
+    found = list(executor.run(jobs.pass_on, [3], told=lambda *news: happened.append(news)))
+    assert found == [(0, [3, 4])]
+    assert happened == [(0, (0, 1.5))]  # the second piece comes too soon
+
+
+@pytest.mark.parametrize("executor", [Local(1), Local(2, alone=False)], ids=["serial", "processes"])
 def test_a_job_may_have_any_number_of_results_that_come_one_by_one(executor: Executor) -> None:
     found = list(executor.run(jobs.count_to, [2, 0, 4]))
     assert sorted(found) == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2), (2, 3)]

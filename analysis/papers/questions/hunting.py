@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from m2m.data import cache_dir
-from m2m.executors.protocol import Executor, tell
+from m2m.executors.news import tell
+from m2m.executors.protocol import Executor
 from m2m.mixture import MergingWeights, Mixture
 from m2m.scoring import Means, ScoreSource, Targets, load_targets, model_state, score_model, verified_models
 from m2m.scoring.bench import setup_bench
