@@ -145,13 +145,14 @@ class InputFiles:
 
     Attributes:
         opened: The files as they were when they were opened.
+        samples: Hash of each one's size, header and some blocks.
     """
 
     def __init__(self, opened: Mapping[Path, Identity]) -> None:
         """Sample the files."""
         self.opened = dict(opened)
         try:
-            self._samples = {file: sample(file) for file in self.opened}
+            self.samples = {file: sample(file) for file in self.opened}
         except OSError as error:
             raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
@@ -165,17 +166,17 @@ class InputFiles:
         check_origins(self.opened)
         for file, before in self.opened.items():
             if origin_of(file) is None:
-                require_unchanged(file, before, lambda file: sample(file) == self._samples[file])
+                require_unchanged(file, before, lambda file: sample(file) == self.samples[file])
 
     def to_table(self) -> dict[str, list[Any]]:
         """Write down samples and identities by path, as JSON can hold it."""
-        return {place_of(file): [self._samples[file], *before] for file, before in self.opened.items()}
+        return {place_of(file): [self.samples[file], *before] for file, before in self.opened.items()}
 
     def check_against(self, table: Mapping[str, Sequence[Any]]) -> None:
         """Hold the files against what an earlier process wrote down of them."""
         for file in self.opened:
             known = table.get(place_of(file))
-            if known is None or known[0] != self._samples[file]:
+            if known is None or known[0] != self.samples[file]:
                 raise CheckpointError(f"{file}: changed {_SINCE_BEGUN}")
             if origin_of(file) is None:
                 require_unchanged(file, Identity(*known[1:]), lambda _: True, _SINCE_BEGUN)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from m2m.support.command_line import add_memory, add_resume, add_strict, add_threads, amount
+from m2m.support.command_line import add_memory, add_resume, add_strict, add_threads, add_workers, amount
 
 HELP = "merge checkpoints by a recipe"
 #: Options of mergekit-yaml.
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="where sums are computed: cpu, cuda, cuda:1 (default: %(default)s)",
     )
+    add_workers(parser, "one process; each takes a file of the result, of --shard-size")
     parser.add_argument(
         "--cache-size",
         type=amount,
@@ -112,6 +113,8 @@ def execute(args: argparse.Namespace) -> int:
         strict=args.strict,
         device=args.device,
         cache_size=args.cache_size,
+        workers=args.workers,
+        executor=args.executor,
         progress=progress(quiet=args.quiet, unit="B"),
     )
     if not args.quiet:

@@ -13,12 +13,15 @@ from m2m.candidates import read_candidates
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.header import MERGEABLE, parse_dtype
+from m2m.checkpoint.identity import place_of
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.remote.address import remote_url
 from m2m.checkpoint.remote.destination import Destination
 from m2m.checkpoint.remote.mirror import CACHE_SIZE
-from m2m.checkpoint.remote.session import remote_session
+from m2m.checkpoint.remote.session import origin_of, remote_session
 from m2m.errors import ConfigError, RecipeError
+from m2m.executors.choice import check_executor, open_executor
+from m2m.executors.protocol import Executor
 from m2m.merging.as_adapter import write_adapters
 from m2m.merging.chat_template import AUTO, most_common_template
 from m2m.merging.doubts import warn_of_doubts
@@ -71,6 +74,8 @@ def merge(
     progress: Progress | None = None,
     device: str = "cpu",
     cache_size: str | int = CACHE_SIZE,
+    workers: Positive | None = None,
+    executor: str | Executor = "local",
 ) -> MergeReport:
     """Merge checkpoints by a recipe, streaming: no tensor is ever held whole.
 
@@ -101,12 +106,17 @@ def merge(
         progress: Is told bytes done, bytes in all and what is going on.
         device: Where weighted sums are computed: `cpu`, `cuda`, or `cuda:1` and so on.
         cache_size: Most disk that tensors of models elsewhere, and shards on their way, may take here.
+        workers: Processes that take a shard each, of `threads` threads (one if not given), and share
+            `memory` on each machine; None: this process alone, or all that a Ray cluster has.
+        executor: Where they are: `local`, `ray` or `ray://HOST:PORT`, whose machines see the same files under
+            the same paths; or an executor (`m2m.executors`).
 
     Returns:
         What was done.
 
     Raises:
-        ConfigError: If the device is unknown, not there, or does not do what the recipe asks for.
+        ConfigError: If the device is unknown, not there, or does not do what the recipe asks for; if the
+            executor is none, cannot be reached, or is asked for what one process alone does.
         RecipeError: If the recipe is malformed, or asks for what is not there.
         CheckpointError: If an input is malformed, does not fit the others, changes, or is not finite; if
             `strict`, also where models differ so that their average is doubtful.
@@ -114,6 +124,11 @@ def merge(
     """  # noqa: DOC502 - raised by what is called
     started = time.perf_counter()
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
+    spread = executor != "local" or workers is not None
+    if spread:
+        _refuse_spread(out, device, as_adapter=as_adapter, statistics=statistics)
+        if isinstance(executor, str):
+            check_executor(executor)
     models_read = [path for ref in references_of(parsed) for path in (ref.path, ref.lora)]
     read = [*models_read, *(file for file in (recipe, candidates) if isinstance(file, str | Path))]
     url = remote_url(out)
@@ -155,7 +170,11 @@ def merge(
     if place is None:
         assert url is not None
         return run_plan_elsewhere(prepared.plan, Destination(url), options, finish, started)
-    return run_plan(prepared.plan, place, options, finish, started, about)
+    others = None
+    if spread:
+        _refuse_elsewhere(prepared.plan)
+        others = open_executor(executor, workers)
+    return run_plan(prepared.plan, place, options, finish, started, about, others)
 
 
 class Prepared(NamedTuple):
@@ -286,6 +305,29 @@ def _refuse_beside_adapters(recipe: Recipe, device: str, *, statistics: bool, al
         raise RecipeError("statistics of LoRA adapters come from their factors: m2m.merging.lora.lora_gram")
     if allow_nonfinite:
         raise ConfigError("factors of adapters must be finite; leave allow_nonfinite out")
+
+
+def _refuse_spread(out: str | Path, device: str, *, as_adapter: bool, statistics: bool) -> None:
+    for what, asked in (
+        (argument("out", out), remote_url(out) is not None),
+        (argument("device", device), device != "cpu"),
+        (argument("as_adapter", True), as_adapter),
+        (argument("statistics", True), statistics),
+    ):
+        if asked:
+            raise ConfigError(f"{what}: one process does that; leave {_WORKERS} out")
+
+
+def _refuse_elsewhere(plan: MergePlan) -> None:
+    for file in plan.opened:
+        if origin_of(file) is not None:
+            raise ConfigError(
+                f"{place_of(file)}: models that lie elsewhere are merged by one process; leave {_WORKERS} "
+                "out, or name a copy that all workers see"
+            )
+
+
+_WORKERS = "executor and workers"
 
 
 def outputs_of(out: str | Path) -> list[Output]:

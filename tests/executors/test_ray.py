@@ -6,21 +6,27 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import executor_jobs
 import pytest
 import ray_jobs
+import torch
 from helpers.commands import HANG_S
-from helpers.halting_setup import DOOMED, HIT, make
+from helpers.doomed import DOOMED, HIT
+from helpers.halting_setup import make
+from helpers.merge_cases import make_recipe, make_states, write_models
 from helpers.ray_nodes import Nodes, ray_nodes
 
 import m2m
 from m2m.errors import ConfigError
-from m2m.executors.protocol import LostWorkerError, Work
+from m2m.executors.protocol import Executor, LostWorkerError, Work
 from m2m.executors.ray_cluster import Ray
+from m2m.merging import merge
 
 pytestmark = [
     pytest.mark.slow,
@@ -115,6 +121,53 @@ def test_a_run_that_loses_a_worker_and_a_machine_ends_in_the_same_results(
     assert _scores(out) == _scores(alone)
 
 
+def test_a_merge_that_loses_a_worker_and_a_machine_ends_in_the_same_bytes(
+    cluster: Ray, nodes: Nodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine = nodes.add()
+    (tmp_path / DOOMED).write_text(f"worker {machine}")
+    states = make_states({f"t{number}": (40, 500) for number in range(12)}, 2, [torch.bfloat16], 3)
+    paths = write_models(states, tmp_path)
+    recipe = make_recipe("dare_ties", paths, base=True, shared={"density": 0.5}, each={"weight": [0.5, 0.8]})
+    merge(recipe, tmp_path / "alone", shard_size="50kB")
+    killer = threading.Thread(target=_kill_once, args=(tmp_path / f"{HIT}{machine}", nodes))
+    killer.start()
+    merge(recipe, tmp_path / "spread", shard_size="50kB", executor=_Watched(cluster, tmp_path))
+    killer.join()
+    assert (tmp_path / f"{HIT}worker").exists()
+    assert sum("was lost" in record.getMessage() for record in caplog.records) == 2
+    found = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("alone", "spread")
+    ]
+    assert len(found[0]) > 12
+    assert found[0] == found[1]
+
+
+class _Watched(Executor):
+    """A cluster whose workers see that they are doomed before they merge a shard."""
+
+    def __init__(self, cluster: Ray, place: Path) -> None:
+        self._cluster, self._place = cluster, place
+
+    def places(self, *, on_gpu: bool = False) -> int:
+        return self._cluster.places(on_gpu=on_gpu)
+
+    def beside(self, jobs: int) -> int:
+        return self._cluster.beside(jobs)
+
+    def team(self, work: Work, **rest: Any) -> Any:
+        return self._cluster.team(work, **rest)
+
+    def run(self, function: Any, jobs: Sequence[Any], **rest: Any) -> Iterator[tuple[int, Any]]:
+        return self._cluster.run(ray_jobs.merge_shard, [(self._place, job) for job in jobs], **rest)
+
+
+def _kill_once(sign: Path, nodes: Nodes) -> None:
+    """Kill the last machine that was added, when its sign is there."""
+    _wait_for(sign)
+    nodes.kill(len(nodes.ids) - 1)
+
+
 def _write_config(folder: Path) -> Path:
     path = folder / "run.toml"
     path.write_text(
@@ -140,11 +193,10 @@ def _scores(folder: Path) -> list[str]:
     return sorted(line.rpartition(",")[0] for line in (folder / "scores.csv").read_text().splitlines())
 
 
-def _wait_for(path: Path, run: subprocess.Popen[str]) -> None:
-    import time
-
+def _wait_for(path: Path, run: subprocess.Popen[str] | None = None) -> None:
     deadline = time.monotonic() + HANG_S
     while not path.exists():
-        assert run.poll() is None, run.stdout.read() if run.stdout else ""
+        if run is not None:
+            assert run.poll() is None, run.stdout.read() if run.stdout else ""
         assert time.monotonic() < deadline
         time.sleep(0.05)

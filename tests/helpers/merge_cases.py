@@ -113,7 +113,7 @@ def bits(tensor: Tensor) -> Tensor:
     return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
-def stop_half_way(recipe: Any, out: Path, patch: pytest.MonkeyPatch, *, statistics: bool = False) -> None:
+def stop_half_way(recipe: Any, out: Path, patch: pytest.MonkeyPatch, **options: Any) -> None:
     """Begin a merge in small windows and slots, which stay, and stop it by Ctrl-C when half is written."""
     patch.setattr(passes, "WINDOW_BYTES", 500_000)
     patch.setattr(memory, "SLOT_BYTES", 4096)
@@ -124,4 +124,4 @@ def stop_half_way(recipe: Any, out: Path, patch: pytest.MonkeyPatch, *, statisti
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        merge(recipe, out, threads=1, progress=stop, statistics=statistics)
+        merge(recipe, out, threads=1, progress=stop, **options)

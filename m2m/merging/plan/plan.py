@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,25 @@ class MergePlan:
     def numbers(self) -> PlanNumbers:
         """The tensors as flat numbers."""
         return PlanNumbers(self.tensors, len(self.outputs[0].layout.shards))
+
+    @property
+    def shard_starts(self) -> list[int]:
+        """The first tensor of each shard of an output."""
+        numbers = [tensor.places[0][0] for tensor in self.tensors]
+        return [at for at, number in enumerate(numbers) if at == 0 or number != numbers[at - 1]]
+
+    def shard(self, number: int) -> MergePlan:
+        """Narrow to one shard of every output: a plan that writes this file alone, to the same bytes."""
+        first, end = ([*self.shard_starts, len(self.tensors)])[number : number + 2]
+        outputs = tuple(
+            PlannedCheckpoint(output.name, replace(output.layout, shards=(output.layout.shards[number],)))
+            for output in self.outputs
+        )
+        tensors = tuple(
+            tensor._replace(places=tuple((0, offset) for _, offset in tensor.places))
+            for tensor in self.tensors[first:end]
+        )
+        return replace(self, outputs=outputs, tensors=tensors)
 
     @property
     def input_files(self) -> tuple[Path, ...]:

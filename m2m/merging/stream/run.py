@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from m2m.checkpoint.remote.mirror import CACHE_SIZE
 from m2m.checkpoint.remote.session import written
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
+from m2m.executors.protocol import Executor
 from m2m.merging.compiled import MergeDevice, merge_device
 from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.plan import MergePlan, PlannedCheckpoint, bytes_before
+from m2m.merging.stream.by_shard import execute_by_shard
 from m2m.merging.stream.execute import Execution, execute
 from m2m.merging.stream.memory import Staging, plan_staging
 from m2m.merging.stream.output_files import require_written
@@ -127,13 +129,14 @@ def run_plan(
     finish: Finish,
     started: float,
     about: StatisticsOf | None = None,
+    executor: Executor | None = None,
 ) -> MergeReport:
     """Execute a plan in a folder of its own and put the complete result in place at `out`."""
-    # `about` says whose statistics are gathered, if they are; `started` is when the merge began, by
-    # `time.perf_counter`. CheckpointError if an input changes, is not finite, or differs where it must not;
-    # InterruptedMergeError if the system fails; RunFolderError if `out` exists or is being written, or has no
-    # room.
-    staging, device = prepare_workers(plan, options)
+    # `about` says whose statistics are gathered, if they are, and `executor` who takes a shard each instead
+    # of this process; `started` is when the merge began, by `time.perf_counter`. CheckpointError if an input
+    # changes, is not finite, or differs where it must not; InterruptedMergeError if the system fails;
+    # RunFolderError if `out` exists or is being written, or has no room.
+    staging, device = prepare_workers(plan, options if executor is None else _shared(options, plan, executor))
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:
@@ -147,7 +150,10 @@ def run_plan(
             start = _begin(work, plan, inputs, options)
             with _tidied(work, inputs):
                 start = start if gather is None else gather.resume(start)
-                done = _execute(plan, work, staging, start, options, gather, device)
+                if executor is None:
+                    done = _execute(plan, work, staging, start, options, gather, device)
+                else:
+                    done = _spread(plan, work, staging, start, options, executor, inputs)
                 if gather is not None:
                     gather.write(plan, work.result / STATISTICS_NAME)
                 for output in plan.outputs:
@@ -253,6 +259,34 @@ def _execute(
         gather=gather,
         device=device,
         cache_bytes=parse_bytes(options.cache_size),
+    )
+
+
+def _shared(options: MergeOptions, plan: MergePlan, executor: Executor) -> MergeOptions:
+    """What each of the workers may use that share a machine."""
+    beside = executor.beside(len(plan.shard_starts))
+    return replace(options, memory=parse_bytes(options.memory) // beside, threads=options.threads or 1)
+
+
+def _spread(
+    plan: MergePlan,
+    work: WorkFolder,
+    staging: Staging,
+    start: Position,
+    options: MergeOptions,
+    executor: Executor,
+    inputs: InputFiles,
+) -> Execution:
+    return execute_by_shard(
+        plan,
+        work.result,
+        staging,
+        start,
+        executor=executor,
+        inputs=inputs,
+        allow_nonfinite=options.allow_nonfinite,
+        note=lambda position: work.note(plan.key, position),
+        progress=options.progress,
     )
 
 
