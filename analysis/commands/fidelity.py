@@ -9,6 +9,7 @@ scatter, and merging beside what its own experts say without merging, where thei
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def _sentences(study: FidelityStudy) -> list[str]:
 def _beside(beside: Beside) -> list[str]:
     from analysis.fidelity.surrogates import SURROGATES
 
-    lines = [f"nothing stands beside merging on {target}: {why}" for target, why in beside.left_out.items()]
+    lines = _alone(beside.left_out)
     for name, found in beside.overall.items():
         for coefficient in ("pearson", "spearman"):
             value, lead = getattr(found, coefficient), getattr(found, f"{coefficient}_lead")
@@ -94,6 +95,15 @@ def _beside(beside: Beside) -> list[str]:
     if single := beside.choices.get("single targets"):
         lines.append(f"merging picks a single dataset on {single.picked_one} of {single.utilities} targets")
     return lines
+
+
+def _alone(left_out: Mapping[str, str]) -> list[str]:
+    """Say why nothing stands beside merging, once for all targets that have the same reason."""
+    targets: dict[str, list[str]] = {}
+    for target, why in left_out.items():
+        targets.setdefault(why.removeprefix(f"target {target!r}: "), []).append(target)
+    listed = {why: names if len(names) < 4 else [f"{len(names)} targets"] for why, names in targets.items()}
+    return [f"nothing stands beside merging on {', '.join(names)}: {why}" for why, names in listed.items()]
 
 
 def _both(found: Correlations) -> str:

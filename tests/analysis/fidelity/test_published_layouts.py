@@ -107,6 +107,19 @@ def test_the_verb_writes_intervals_of_a_layout(tmp_path: Path, capsys: pytest.Ca
     assert "gsm8k: Pearson 1.000" in capsys.readouterr().out
 
 
+def test_what_all_metrics_lack_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"m{number}" for number in range(5)]
+    scores = "".join(f"{run},{','.join('0.5' for _ in names)}\n" for run in ("hz0", "pj0", "sq0"))
+    (tmp_path / "ratios.csv").write_text(RATIOS)
+    (tmp_path / "scores.csv").write_text(f"run,{','.join(names)}\n{scores}")
+    both = str(tmp_path / "scores.csv")
+    asked = ["fidelity", str(tmp_path / "ratios.csv"), "--format", "regmix", "--merged", both]
+    assert main([*asked, "--trained", both, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert said.count("nothing stands beside merging") == 1
+    assert "nothing stands beside merging on 5 targets: the expert of 'web' has no scores" in said
+
+
 def _twice(place: Path) -> tuple[Path, str, str]:
     source, small, large = swarm(place)
     Path(large).write_text(LARGE + "hz0,s-0,1,0.8,1\n")
