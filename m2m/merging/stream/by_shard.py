@@ -21,6 +21,8 @@ from m2m.merging.stream.memory import Staging
 from m2m.merging.stream.output_files import lay_out
 from m2m.merging.stream.work_folder import START, Position
 
+_SAME_FILES = "all machines that work together must see the same files under the same paths"
+
 
 @dataclass(frozen=True)
 class ShardJob:
@@ -136,9 +138,6 @@ def _check_inputs(samples: Mapping[Path, str]) -> None:
                 f"{file}: is another file on {os.uname().nodename} than where the merge was begun, or was "
                 f"changed since; {_SAME_FILES}"
             )
-
-
-_SAME_FILES = "all machines that work together must see the same files under the same paths"
 
 
 def _together(parts: list[Execution]) -> Execution:
