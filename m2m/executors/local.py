@@ -29,8 +29,8 @@ from m2m.executors.protocol import (
     nobody_told,
 )  # fmt: skip
 
-#: Seconds a worker gets to end before it is killed.
-GRACE = 0.3
+#: Seconds a worker that is at a job gets to end before it is killed, and one that is idle, and clears up.
+GRACE, CLEARS_UP_IN = 0.3, 10.0
 #: Signals by which users and systems end a process; any other is the process's own doing.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU}
 
@@ -144,7 +144,7 @@ class _Processes:
     def _stop(self) -> None:
         workers, self._workers = self._workers, []
         for worker in workers:
-            worker.process.terminate()
+            worker.dismiss()
         for worker in workers:
             worker.end()
 
@@ -198,13 +198,18 @@ class _Worker:
             self.number = None
         return number, results
 
+    def dismiss(self) -> None:
+        """Hang up, so that an idle worker ends by itself and clears up; one that is at a job is ended."""
+        if self.number is not None:
+            self.process.terminate()
+        self.connection.close()
+
     def end(self) -> None:
         """Wait a little for it to end, and kill it if it does not."""
-        self.process.join(GRACE)
+        self.process.join(CLEARS_UP_IN if self.number is None else GRACE)
         self.process.kill()
         self.process.join()
         self.process.close()
-        self.connection.close()
 
 
 @contextmanager

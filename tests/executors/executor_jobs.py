@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from m2m.executors.local import Local
 from m2m.executors.news import tell
 
 _offset = 0
+_kept: list[object] = []
 
 
 def prepare(offset: int) -> None:
@@ -71,6 +73,12 @@ def awkward(number: int) -> int:
 def vanish(number: int) -> int:
     if number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def take_semaphore(number: int) -> int:
+    """Make what the system keeps until this process gives it back."""
+    _kept.append(multiprocessing.Semaphore())
     return number
 
 

@@ -59,6 +59,19 @@ def test_a_job_that_has_jobs_done_hears_them_and_tells_its_own_hearer(executor: 
     assert happened[0] == (0, (0, 1.5))  # the second piece may come too soon
 
 
+def test_idle_workers_clear_up_before_they_end() -> None:
+    script = (
+        "import executor_jobs\nfrom m2m.executors.local import Local\n"
+        "if __name__ == '__main__':\n"
+        "    print(sorted(Local(2).run(executor_jobs.take_semaphore, [1, 2, 3])))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": PATH}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[(0, 1), (1, 2), (2, 3)]\n", "")
+
+
 @pytest.mark.parametrize("executor", [Local(1), Local(2, alone=False)], ids=["serial", "processes"])
 def test_a_job_may_have_any_number_of_results_that_come_one_by_one(executor: Executor) -> None:
     found = list(executor.run(jobs.count_to, [2, 0, 4]))
