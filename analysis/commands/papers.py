@@ -1,6 +1,6 @@
 """Redo both papers' experiments on real models, redraw their figures and tables, and write the page.
 
-Fast sizes take three quarters of an hour on two cores, --full a night. What was found before stays unless its
+Fast sizes take half an hour on two cores, --full a night. What was found before stays unless its
 configuration or the code has changed; after an interruption the same command goes on where it was.
 Run from a clone of the repository, whose examples are the set-ups; data are fetched from pinned packages.
 """

@@ -31,7 +31,7 @@ class Sized:
         changes: What is different there.
         model: What is trained, in words for the page.
         data: On what, and what it is judged by.
-        minutes: About how long it takes on two idle cores.
+        minutes: About how long it takes on an idle core.
         beside: Names of files beside the example that the configuration names.
     """
 

@@ -33,7 +33,7 @@ class Reach:
         mixtures: Mixtures that are swept over step sizes and horizons, by label.
         examples: Examples of a dataset in the sweeps, every one of them in every step.
         wider: Examples of a dataset where the run's own residuals are predicted.
-        minutes: About how long it takes besides the run, on two idle cores.
+        minutes: About how long it takes besides the run, on an idle core.
     """
 
     mixtures: Sequence[str]

@@ -16,7 +16,7 @@ VISION = SubsetTruth(
     "Vision",
     {
         "fast": Sized(
-            EXAMPLES / "vision_icons_n6.toml", _THEMES | {"train.steps": 30}, _LITE0, _PICTURES, minutes=5
+            EXAMPLES / "vision_icons_n6.toml", _THEMES | {"train.steps": 30}, _LITE0, _PICTURES, minutes=4
         ),
         "full": Sized(
             EXAMPLES / "vision_icons_n6.toml", _THEMES | {"run.truth_seeds": 3}, _LITE0, _PICTURES, minutes=15
@@ -40,7 +40,7 @@ TRANSLATION = SubsetTruth(
             _WITHOUT_CHOICES | {"train.steps": 10, "run.truth_seeds": 2},
             _SMOLLM2,
             _MESSAGES.format("four"),
-            minutes=5,
+            minutes=8,
             beside=(_TEMPLATE,),
         ),
         "full": Sized(
@@ -72,7 +72,7 @@ RAW_TEXT = SubsetTruth(
             _TEXTS,
             "byte-level GPT, 0.4 M parameters, all trained",
             _RAW,
-            minutes=2,
+            minutes=4,
         ),
         "full": Sized(
             EXAMPLES / "quickstart.toml",

@@ -60,7 +60,7 @@ RATIOS = RatioTruth(
             _TARGETS | _FEWER,
             "byte-level GPT, 0.4 M parameters, all trained",
             _DATA,
-            minutes=8,
+            minutes=9,
             drawn=16,
         ),
         "full": SizedRatios(

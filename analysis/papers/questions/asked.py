@@ -20,7 +20,7 @@ SWEEPS = ErrorBound(
     RAW_TEXT,
     "protobuf",
     {
-        "fast": Reach(("python+romance", "cpp+legal"), 2, 4, minutes=6),
+        "fast": Reach(("python+romance", "cpp+legal"), 2, 4, minutes=5),
         "full": Reach(("python+romance", "cpp+legal", "python+legal", "cpp+romance"), 2, 2, minutes=60),
     },
 )
@@ -73,7 +73,7 @@ MANY = ManyDatasets(
             {"run.budget": 25, "train.steps": 20, "train.learning_rate": 1e-3} | _SMALL | _FEW,
             "byte-level GPT, 0.1 M parameters, all trained",
             _LANGUAGES,
-            minutes=6,
+            minutes=3,
         ),
         "full": Sized(
             EXAMPLES / "many_languages.toml",

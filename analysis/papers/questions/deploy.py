@@ -31,7 +31,7 @@ class Deploy:
 
     Attributes:
         truth: The set-up.
-        minutes: About how long it takes besides, on two idle cores.
+        minutes: About how long it takes besides, on an idle core.
         seeds: By size, training seeds of what is made of the pick.
         name: Its name.
     """

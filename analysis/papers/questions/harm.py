@@ -36,7 +36,7 @@ class Harm:
 
     Attributes:
         truth: The set-up.
-        minutes: About how long it takes besides, on two idle cores.
+        minutes: About how long it takes besides, on an idle core.
         largest: By size, most datasets of mixtures that are also trained as long as all their experts.
         name: Its name.
     """

@@ -41,7 +41,7 @@ class Recipes:
 
     Attributes:
         truth: The set-up whose configuration is changed, and whose examples are counted.
-        minutes: About how long it takes besides, on two idle cores.
+        minutes: About how long it takes besides, on an idle core.
         common: By size, what is different in all variants.
         variants: By size, the variants, the common recipe itself first.
         examples: Numbers of validation examples of a target that the surrogate sees.

@@ -94,7 +94,7 @@ class RulesSelect:
 
     Attributes:
         truth: The set-up.
-        minutes: About how long it takes besides, on two idle cores.
+        minutes: About how long it takes besides, on an idle core.
         rules: What is held against the mean.
         name: Its name.
     """

@@ -35,7 +35,7 @@ class Simplex:
 
     Attributes:
         truth: The set-up.
-        minutes: About how long it takes besides, on two idle cores.
+        minutes: About how long it takes besides, on an idle core.
         points: By size, ratios that are drawn evenly from the simplex, and trained.
         name: Its name.
     """
