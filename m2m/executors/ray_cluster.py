@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ TRIES = 3
 PATIENCE = 60.0
 #: Seconds that a cluster's address has to answer.
 _ANSWERS_IN = 5.0
+_TOKEN = "; if the cluster asks for a token (`ray get-auth-token` there tells it), say it in RAY_AUTH_TOKEN"
 
 _log = logging.getLogger(__name__)
 
@@ -233,6 +235,8 @@ def check_cluster(address: str | None) -> None:
 def _connected(address: str | None) -> Any:
     """Import Ray and connect this process to a cluster."""
     check_cluster(address)
+    if address is not None:
+        _offer_token()
     import ray
 
     if ray.is_initialized():
@@ -243,9 +247,16 @@ def _connected(address: str | None) -> Any:
         where = address or os.environ.get("RAY_ADDRESS") or "this machine"
         raise ConfigError(
             f"{argument('executor', address or 'ray')}: cannot work with the Ray cluster at {where}: "
-            f"{_first_line(error)}"
+            f"{_first_line(error)}{_TOKEN if address and 'timeout' in str(error) else ''}"
         ) from error
     return ray
+
+
+def _offer_token() -> None:
+    """Have Ray's client send the token that lies here, as Ray itself does where it joins a cluster."""
+    kept = Path.home() / ".ray" / "auth_token"
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or kept.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _check_answers(address: str, said: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import m2m
 from m2m.errors import ConfigError
 from m2m.executors.choice import check_executor, open_executor
 from m2m.executors.local import Local
+from m2m.executors.ray_cluster import _offer_token
 from m2m.support.extras import MissingPackageError
 
 
@@ -45,6 +47,23 @@ def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("RAY_ADDRESS", place)
         with pytest.raises(ConfigError, match=f"^RAY_ADDRESS={place}: nobody answers at {place}"):
             open_executor("ray")
+
+
+def test_a_token_that_lies_here_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "")  # so that it is as before afterwards
+    del os.environ["RAY_AUTH_MODE"]
+    _offer_token()
+    assert "RAY_AUTH_MODE" not in os.environ
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    _offer_token()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    _offer_token()
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
 
 
 @pytest.mark.parametrize("executor", ["slurm", "ray://127.0.0.1:1"])

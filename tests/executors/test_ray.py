@@ -87,6 +87,22 @@ def test_news_several_results_and_errors_travel(cluster: Ray) -> None:
     assert list(cluster.run(executor_jobs.compute_threads, [0])) == [(0, ("1", 1))]
 
 
+def test_a_machine_that_is_no_part_of_it_works_through_the_client_server(nodes: Nodes) -> None:
+    script = (
+        "import executor_jobs\nfrom m2m.executors.choice import open_executor\n"
+        f"cluster = open_executor({nodes.client!r}, 2)\n"
+        "start = {'initializer': executor_jobs.prepare, 'initargs': (1,)}\n"
+        "found = cluster.run(executor_jobs.square, [3, 4, 5], **start)\n"
+        "print(sorted((number, value) for number, (value, _) in found))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment | {"PYTHONPATH": PATH},
+        capture_output=True, text=True, check=False, timeout=HANG_S,
+    )  # fmt: skip
+    assert done.stdout == "[(0, 10), (1, 17), (2, 26)]\n", done.stderr
+
+
 def test_a_lost_worker_s_job_is_done_again_and_its_results_count_once(
     cluster: Ray, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ class Nodes:
         first = self._said()
         #: Where it is, for `RAY_ADDRESS`, and the ids of its machines, the head first.
         self.address: str = first["address"]
+        #: Where its client server is.
+        self.client: str = first["client"]
         self.ids: list[str] = first["ids"]
 
     def kill(self, number: int) -> None:
@@ -65,12 +68,14 @@ def main() -> None:
     """Start the machines, and do what lines of the input say until it ends."""
     from ray.cluster_utils import Cluster
 
-    machine = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=machine)
-    machine.pop("include_dashboard")
+    machine = {"num_cpus": 1, "object_store_memory": STORE}
+    port = _free_port()
+    head = machine | {"include_dashboard": False, "ray_client_server_port": port}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes = [cluster.head_node, *(cluster.add_node(**machine) for _ in range(2))]
     cluster.wait_for_nodes()
-    print(json.dumps({"address": cluster.address, "ids": [node.node_id for node in nodes]}), flush=True)
+    first = {"address": cluster.address, "client": f"ray://127.0.0.1:{port}"}
+    print(json.dumps(first | {"ids": [node.node_id for node in nodes]}), flush=True)
     for line in sys.stdin:
         wish, *number = line.split()
         if wish == "kill":
@@ -80,6 +85,15 @@ def main() -> None:
             nodes.append(cluster.add_node(**machine))
             print(json.dumps({"id": nodes[-1].node_id}), flush=True)
     cluster.shutdown()
+
+
+def _free_port() -> int:
+    """Find a port below those that workers take by themselves."""
+    for port in range(9500, 10_000):
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port between 9500 and 10000 is free")
 
 
 if __name__ == "__main__":
