@@ -32,6 +32,8 @@ Importing m2m is cheap: a name loads what it needs when it is first used.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2m.support.lazy import lazy_names
@@ -60,6 +62,12 @@ if TYPE_CHECKING:
     from m2m.verbs.score import race, score
     from m2m.verbs.search import search
     from m2m.verbs.select import select
+
+if find_spec("m2m._core") is None:
+    raise ImportError(
+        f"{Path(__file__).parent} is m2m's source without its compiled module, and Python looks here first: "
+        "work in another folder if m2m is installed, or install this one in place (pip install -e '.[train]')"
+    )
 
 __all__ = [
     "Checkpoint",

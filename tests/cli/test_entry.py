@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import analysis.cli
+import m2m
 from m2m.cli import main
 from m2m.cli.entry import PROGRAM
 from m2m.support.command_line import BROKEN_PIPE
@@ -82,3 +85,16 @@ def test_options_of_mergekit_get_a_hint(option: str, said: str, capsys: pytest.C
     with pytest.raises(SystemExit):
         main(["merge", "recipe.yml", "out", option])
     assert said in capsys.readouterr().err
+
+
+def test_a_source_folder_that_was_not_compiled_says_what_to_do(tmp_path: Path) -> None:
+    source = Path(m2m.__file__).parent
+    shutil.copytree(source, tmp_path / "m2m", ignore=shutil.ignore_patterns("_core*", "__pycache__"))
+    done = subprocess.run(
+        # Without installed packages: an editable install would lend its compiled module.
+        [sys.executable, "-S", "-c", "import m2m"], cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"ImportError: {tmp_path}/m2m is m2m's source without its compiled module")
+    assert "pip install -e '.[train]'" in said
