@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -31,6 +32,8 @@ from m2m.executors.protocol import (
 
 #: Seconds a worker that is at a job gets to end before it is killed, and one that is idle, and clears up.
 GRACE, CLEARS_UP_IN = 0.3, 10.0
+#: What a pickle says that needs something of the user's script.
+_MAIN = b"__main__"
 #: Signals by which users and systems end a process; any other is the process's own doing.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU}
 
@@ -38,7 +41,8 @@ _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, s
 class Local(Executor):
     """Runs jobs on this machine: in this process where it has one place, else in worker processes.
 
-    Workers are fresh interpreters with one compute thread each. A job's error is raised here with the
+    Workers are fresh interpreters with one compute thread each; they run the user's script again only if jobs
+    need what it defines. In a worker, jobs run in that process. A job's error is raised here with the
     worker's traceback and the job's name as notes. When a walk over results ends early, by an error, Ctrl-C
     or a closed iterator, the workers are ended with it; a worker whose parent died ends too.
 
@@ -53,6 +57,8 @@ class Local(Executor):
     def __init__(self, workers: int | None = None, *, alone: bool = True) -> None:
         if workers is not None and workers < 1:
             raise ConfigError(f"workers must be at least 1, got {workers}")
+        if multiprocessing.current_process().daemon:
+            workers = 1  # a worker's own processes would outlive it, so that Python lets it have none
         self._workers, self._alone = workers or os.cpu_count() or 1, alone
 
     def places(self, *, on_gpu: bool = False) -> int:
@@ -124,7 +130,7 @@ class _Processes:
         waiting = iter(range(len(jobs)))
         try:
             while len(self._workers) < min(self._most, len(jobs)):
-                self._workers.append(_Worker(self._setup))
+                self._workers.append(_Worker(self._setup, jobs[0]))
             for worker, number in zip(self._workers, waiting, strict=False):
                 worker.give(number, jobs)
             while busy := {
@@ -143,22 +149,26 @@ class _Processes:
 
     def _stop(self) -> None:
         workers, self._workers = self._workers, []
-        for worker in workers:
-            worker.dismiss()
-        for worker in workers:
-            worker.end()
+        try:
+            for worker in workers:
+                worker.dismiss()
+            for worker in workers:
+                worker.end()
+        finally:  # also after another Ctrl-C: what is left would be waited for without end
+            for worker in workers:
+                worker.kill()
 
 
 class _Worker:
     """A worker process as its parent sees it; `number` is the job it is at, or None."""
 
-    def __init__(self, setup: bytes) -> None:
+    def __init__(self, setup: bytes, job: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, setup), daemon=True)
         self.number: int | None = None
         resource_tracker.ensure_running()  # otherwise `start` does it, and lets interrupts through again
-        with _interrupts_held():
+        with _interrupts_held(), _script_hidden(_MAIN in setup or _MAIN in pickle.dumps(job)):
             self.process.start()
         theirs.close()
 
@@ -207,9 +217,14 @@ class _Worker:
     def end(self) -> None:
         """Wait a little for it to end, and kill it if it does not."""
         self.process.join(CLEARS_UP_IN if self.number is None else GRACE)
-        self.process.kill()
-        self.process.join()
-        self.process.close()
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        with suppress(ValueError):  # it has, and nothing is kept of it
+            self.process.kill()
+            self.process.join()
+            self.process.close()
 
 
 @contextmanager
@@ -220,6 +235,24 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _script_hidden(needed: bool) -> Iterator[None]:
+    """Hide the user's script from processes that start in the block, unless it is `needed`.
+
+    Python would run it again there: one without `if __name__ == "__main__"` would start everything once more.
+    """
+    script = sys.modules["__main__"]
+    said = vars(script)
+    hidden: dict[str, Any] = (
+        {} if needed else {name: said[name] for name in ("__file__", "__spec__") if name in said}
+    )
+    try:
+        said.update(dict.fromkeys(hidden))
+        yield
+    finally:
+        said.update(hidden)
 
 
 def _fate(exitcode: int | None) -> str:

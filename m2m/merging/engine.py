@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -172,7 +173,7 @@ def merge(
         return run_plan_elsewhere(prepared.plan, Destination(url), options, finish, started)
     others = None
     if spread:
-        _refuse_elsewhere(prepared.plan)
+        _refuse_to_send(prepared.plan)
         others = open_executor(executor, workers)
     return run_plan(prepared.plan, place, options, finish, started, about, others)
 
@@ -308,26 +309,35 @@ def _refuse_beside_adapters(recipe: Recipe, device: str, *, statistics: bool, al
 
 
 def _refuse_spread(out: str | Path, device: str, *, as_adapter: bool, statistics: bool) -> None:
+    url = remote_url(out)
     for what, asked in (
-        (argument("out", out), remote_url(out) is not None),
+        (argument("out", url), url is not None),
         (argument("device", device), device != "cpu"),
         (argument("as_adapter", True), as_adapter),
         (argument("statistics", True), statistics),
     ):
         if asked:
-            raise ConfigError(f"{what}: one process does that; leave {_WORKERS} out")
+            raise ConfigError(f"{what}: one process does that; leave {_workers()} out")
 
 
-def _refuse_elsewhere(plan: MergePlan) -> None:
+def _refuse_to_send(plan: MergePlan) -> None:
     for file in plan.opened:
         if origin_of(file) is not None:
             raise ConfigError(
-                f"{place_of(file)}: models that lie elsewhere are merged by one process; leave {_WORKERS} "
+                f"{place_of(file)}: models that lie elsewhere are merged by one process; leave {_workers()} "
                 "out, or name a copy that all workers see"
             )
+    try:
+        pickle.dumps(plan.method)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"merge_method {plan.method.name} cannot be given to workers ({error}): define its functions at "
+            f"the top of a module, or leave {_workers()} out"
+        ) from error
 
 
-_WORKERS = "executor and workers"
+def _workers() -> str:
+    return f"{argument('executor')} and {argument('workers')}"
 
 
 def outputs_of(out: str | Path) -> list[Output]:

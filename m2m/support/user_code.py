@@ -58,18 +58,27 @@ def guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     source = inspect.unwrap(function).__globals__.get("__file__") if inspect.isfunction(function) else None
     if source is not None and not source.startswith(_OURS):
         _theirs.add(source)  # whoever loaded it
+    return _Guarded(function, name)
 
-    @functools.wraps(function)
-    def call(*args: Any, **more: Any) -> Any:
+
+class _Guarded:
+    """A user's function, guarded; it goes to other processes if the function itself can."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._name = function, name
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
         process = os.getpid()
         try:
-            with _users_code(name), _no_silent_end(process):
-                return function(*args, **more)
+            with _users_code(self._name), _no_silent_end(process):
+                return self._function(*args, **more)
         finally:
             if os.getpid() != process:
-                _end_copy(name)
+                _end_copy(self._name)
 
-    return call
+    def __reduce__(self) -> tuple[Any, ...]:
+        return guarded, (self._function, self._name)
 
 
 def as_users(error: BaseException) -> BaseException:

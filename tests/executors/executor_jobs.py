@@ -53,6 +53,11 @@ def pass_on(number: int) -> list[int]:
     return [found for _, found in halves]
 
 
+def have_squared(numbers: list[int]) -> list[tuple[int, int]]:
+    """Have numbers squared by as many workers as there may be."""
+    return [found for _, found in Local(2).run(square, numbers)]
+
+
 def count_to(number: int) -> Iterator[int]:
     yield from range(number)
     if number == 3:

@@ -210,6 +210,49 @@ def test_interrupted_or_killed_parents_take_their_workers_along(
         assert parent.said() == b"", "workers do not print their own interrupts"
 
 
+def test_impatient_ctrl_c_ends_workers_that_do_not_answer(tmp_path: Path) -> None:
+    with parent_at_work(tmp_path) as parent:
+        for worker in parent.workers:
+            os.kill(worker, signal.SIGSTOP)
+        os.kill(parent.process.pid, signal.SIGINT)
+        time.sleep(0.1)  # while it waits for them
+        os.kill(parent.process.pid, signal.SIGINT)
+        parent.process.wait(HANG_S)
+        until(lambda: not any(map(is_alive, parent.workers)))
+
+
+@pytest.mark.parametrize("given", ["a file", "standard input"])
+def test_a_script_that_starts_workers_is_not_run_again_by_them(tmp_path: Path, given: str) -> None:
+    script = (
+        "import executor_jobs\nfrom m2m.executors.local import Local\n"
+        "print(sorted(found for _, (found, _) in Local(2).run(executor_jobs.square, [1, 2, 3])))\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py") if given == "a file" else "-"], input=script,
+        env=os.environ | {"PYTHONPATH": PATH}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[1, 4, 9]\n", "")
+
+
+def test_jobs_may_need_what_the_script_defines(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "from m2m.executors.local import Local\ndef double(number):\n    return 2 * number\n"
+        "if __name__ == '__main__':\n    print(sorted(Local(2).run(double, [1, 2, 3])))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], env=os.environ | {"PYTHONPATH": PATH},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[(0, 2), (1, 4), (2, 6)]\n", "")
+
+
+def test_a_worker_that_has_jobs_done_does_them_itself() -> None:
+    found = dict(Local(2).run(jobs.have_squared, [[3, 4], [5]]))
+    assert [[value for value, _ in found[number]] for number in (0, 1)] == [[9, 16], [25]]
+    assert [len({process for _, process in found[number]}) for number in (0, 1)] == [1, 1]
+
+
 def test_a_parent_that_was_started_deaf_to_ctrl_c_goes_on(tmp_path: Path) -> None:
     with parent_at_work(tmp_path, lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as parent:
         os.killpg(parent.process.pid, signal.SIGINT)

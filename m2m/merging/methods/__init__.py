@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from m2m.errors import ConfigError, RecipeError
@@ -102,25 +102,29 @@ def _guarded(method: Method) -> Method:
     if not isinstance(method, WeightedSum | GramSum):
         return method
     functions = {name: getattr(method, name, None) for name in _FUNCTIONS}
-    theirs = {
+    theirs: dict[str, Any] = {
         name: guarded(function, f"merge method {method.name!r}: {name}")
         for name, function in functions.items()
         if function is not None
     }
-    return replace(method, **theirs | {"weights": _as_numbers(theirs["weights"], method.name)})
+    return replace(method, **theirs | {"weights": _AsNumbers(theirs["weights"], method.name)})
 
 
-def _as_numbers(weights: Callable[..., Any], name: str) -> Callable[..., list[float]]:
-    def call(*args: Any) -> list[float]:
-        found = weights(*args)
+@dataclass(frozen=True)
+class _AsNumbers:
+    """A user's function of weights, whose result is a list of numbers or an error."""
+
+    weights: Callable[..., Any]
+    name: str
+
+    def __call__(self, *args: Any) -> list[float]:
+        found = self.weights(*args)
         try:
             return list(map(_number, _in_order(found)))
         except (TypeError, ValueError, OverflowError):
             raise RecipeError(
-                f"merge method {name!r}: weights must give a list of numbers, got {found!r:.60}"
+                f"merge method {self.name!r}: weights must give a list of numbers, got {found!r:.60}"
             ) from None
-
-    return call
 
 
 def _in_order(found: Any) -> list[Any]:

@@ -214,6 +214,12 @@ KARCHER = GramSum(
     weights=karcher_weights,
 )
 
+
+def rows_or_whole(settings: Settings) -> int | None:
+    """Along which axis model_stock's vectors lie; None: a tensor is one."""
+    return -1 if settings.flag("filter_wise") else None
+
+
 MODEL_STOCK = GramSum(
     name="model_stock",
     base="required",
@@ -223,7 +229,7 @@ MODEL_STOCK = GramSum(
     source="Jang, Yun, Han, Model Stock, 2024, arXiv 2403.19522",
     differences="no lower clamp (1e-6) on products of norms",
     weights=model_stock_weights,
-    vectors=lambda settings: -1 if settings.flag("filter_wise") else None,
+    vectors=rows_or_whole,
 )
 
 METHODS = (SLERP, NUSLERP, MULTISLERP, KARCHER, MODEL_STOCK)

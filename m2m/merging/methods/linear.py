@@ -19,6 +19,11 @@ def task_arithmetic_weights(settings: Settings) -> list[float]:
     return [settings.number("lambda") * weight for weight in linear_weights(settings)]
 
 
+def scales(settings: Settings) -> list[float]:
+    """What each model's tensors are multiplied by. [N]."""
+    return settings.numbers("scale")
+
+
 LINEAR = WeightedSum(
     name="linear",
     base="ignored",
@@ -52,7 +57,7 @@ PASSTHROUGH = WeightedSum(
     parameters=(Parameter("scale", "model", "number", 1.0),),
     space="weights",
     source="copies tensors; with slices it stacks layers of different models",
-    weights=lambda settings: settings.numbers("scale"),
+    weights=scales,
 )
 
 METHODS = (LINEAR, TASK_ARITHMETIC, PASSTHROUGH)

@@ -17,7 +17,7 @@ from m2m.checkpoint.remote.mirror import CACHE_SIZE
 from m2m.checkpoint.remote.session import written
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
-from m2m.executors.protocol import Executor
+from m2m.executors.protocol import Executor, WorkerError
 from m2m.merging.compiled import MergeDevice, merge_device
 from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum
@@ -31,6 +31,7 @@ from m2m.merging.stream.statistics import NAME as STATISTICS_NAME
 from m2m.merging.stream.statistics import StatisticsGatherer, StatisticsOf, require_statistics
 from m2m.merging.stream.supply import request_bytes
 from m2m.merging.stream.work_folder import Position, WorkFolder, open_work_folder
+from m2m.support.arguments import argument
 from m2m.support.devices import cuda_number
 from m2m.support.process_memory import peak_resident_bytes
 from m2m.support.progress import Progress
@@ -136,7 +137,7 @@ def run_plan(
     # of this process; `started` is when the merge began, by `time.perf_counter`. CheckpointError if an input
     # changes, is not finite, or differs where it must not; InterruptedMergeError if the system fails;
     # RunFolderError if `out` exists or is being written, or has no room.
-    staging, device = prepare_workers(plan, options if executor is None else _shared(options, plan, executor))
+    staging, device = prepare_workers(plan, options) if executor is None else _shared(plan, options, executor)
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:
@@ -234,6 +235,8 @@ def _tidied(work: WorkFolder, inputs: InputFiles) -> Iterator[None]:
     except (ConfigError, RecipeError, RunFolderError):
         work.discard()
         raise
+    except WorkerError as error:
+        raise type(error)(f"{error}; {GO_ON}") from error
     except OSError as error:
         where = error.filename or work.out
         raise InterruptedMergeError(f"{where}: {error.strerror or error}; {GO_ON}") from error
@@ -262,10 +265,17 @@ def _execute(
     )
 
 
-def _shared(options: MergeOptions, plan: MergePlan, executor: Executor) -> MergeOptions:
-    """What each of the workers may use that share a machine."""
+def _shared(plan: MergePlan, options: MergeOptions, executor: Executor) -> tuple[Staging, None]:
+    """Choose the buffers of each of the workers that share a machine."""
     beside = executor.beside(len(plan.shard_starts))
-    return replace(options, memory=parse_bytes(options.memory) // beside, threads=options.threads or 1)
+    share = parse_bytes(options.memory) // beside
+    try:
+        staging, _ = prepare_workers(plan, replace(options, memory=share, threads=options.threads or 1))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{argument('memory', options.memory)} is shared by {beside} workers of a machine: {error}"
+        ) from error
+    return staging, None
 
 
 def _spread(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,12 @@ import torch
 from helpers.lora_files import factors, save_adapter
 from helpers.merge_cases import State, make_recipe, make_states, stop_half_way, write_models, write_moments
 
+import m2m
 from m2m.checkpoint import save
 from m2m.errors import CheckpointError, ConfigError
 from m2m.executors.local import Local
 from m2m.executors.protocol import nobody_told
-from m2m.merging import merge
+from m2m.merging import merge, methods
 from m2m.merging.stream import by_shard
 
 SHAPES = {"a": (40, 300), "b": (9000,), "c": (7, 30, 3), "d": (300, 40), "e": (12_000,)}
@@ -30,6 +35,13 @@ METHODS: list[tuple[str, bool, dict[str, Any], dict[str, list[Any]]]] = [
 ]
 
 
+class Packed(Local):
+    """Gives jobs to this process as other processes get them."""
+
+    def run(self, function: Any, jobs: Any, **rest: Any) -> Any:
+        return super().run(function, [pickle.loads(pickle.dumps(job)) for job in jobs], **rest)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -37,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def both(recipe: Any, folder: Path, **options: Any) -> None:
     """Assert that a merge by workers writes what one process writes, in several files."""
     merge(recipe, folder / "one", **options)
-    report = merge(recipe, folder / "shared", executor=Local(1), **options)
+    report = merge(recipe, folder / "shared", executor=Packed(1), **options)
     assert report.written_bytes > 0
     assert len([*(folder / "one").rglob("*.safetensors")]) > 2
     assert contents(folder / "one") == contents(folder / "shared")
@@ -57,6 +69,52 @@ def test_the_same_bytes_by_every_kind_of_method(
     if method == "adam_merge":
         write_moments(states, paths, 5)
     both(make_recipe(method, paths, base=base, shared=shared, each=each), tmp_path, shard_size=25_000)
+
+
+def test_every_method_can_be_given_to_workers() -> None:
+    for name, method in methods.METHODS.items():
+        assert pickle.loads(pickle.dumps(method)).name == name
+
+
+def test_a_method_that_cannot_be_given_to_workers_is_named_before_anything_is_made(
+    tmp_path: Path, states: list[State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(methods.METHODS["passthrough"], weights=lambda settings: settings.numbers("scale"))
+    monkeypatch.setitem(methods.METHODS, "passthrough", own)
+    paths = write_models(states, tmp_path)[:2]
+    recipe = make_recipe("passthrough", paths, base=False, shared={}, each={})
+    with pytest.raises(
+        ConfigError, match=r"merge_method passthrough cannot be given to workers .*top of a module"
+    ):
+        merge(recipe, tmp_path / "out", workers=2)
+    assert not [*tmp_path.glob("*out*")]
+
+
+def test_a_method_of_the_user_s_own_module_goes_to_workers(tmp_path: Path, states: list[State]) -> None:
+    paths = write_models(states, tmp_path)
+    (tmp_path / "halves.py").write_text(
+        "from m2m.merging.methods import WeightedSum, register\n"
+        "def halves(settings):\n    return [0.5] * len(settings.each)\n"
+        "about = {'base': 'ignored', 'space': 'weights', 'source': 'a test'}\n"
+        "register(WeightedSum(name='halves', weights=halves, **about))\n"
+    )
+    recipe = make_recipe("halves", paths, base=False, shared={}, each={})
+    (tmp_path / "script.py").write_text(
+        f"import halves\nfrom m2m.merging import merge\nrecipe = {recipe!r}\n"
+        "merge(recipe, 'one', shard_size=25_000)\nmerge(recipe, 'shared', shard_size=25_000, workers=2)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(m2m.__file__).parents[1])}
+    script = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(script, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "one") == contents(tmp_path / "shared")
+
+
+def test_what_the_workers_of_a_machine_share_is_said(tmp_path: Path, states: list[State]) -> None:
+    paths = write_models(states, tmp_path)
+    recipe = make_recipe("linear", paths, base=False, shared={}, each={"weight": [0.25, 0.75]})
+    with pytest.raises(ConfigError, match=r"memory=40KB is shared by 4 workers of a machine: .* at least"):
+        merge(recipe, tmp_path / "out", workers=4, memory="40KB", shard_size=25_000)
 
 
 def test_the_same_bytes_for_many_candidates_and_of_adapters(tmp_path: Path, states: list[State]) -> None:
@@ -94,12 +152,12 @@ def test_either_goes_on_with_what_the_other_left(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            merge(recipe, out, executor=Local(1), progress=stop, **options)
+            merge(recipe, out, executor=Packed(1), progress=stop, **options)
         report = merge(recipe, out, resume=True, **options)
     else:
         with monkeypatch.context() as patch:
             stop_half_way(recipe, out, patch, **options)
-        report = merge(recipe, out, resume=True, executor=Local(1), **options)
+        report = merge(recipe, out, resume=True, executor=Packed(1), **options)
     whole = sum(tensor.nbytes for tensor in states[0].values())
     assert report.resumed_bytes > 0
     # A chunk that was under way is written again.
@@ -126,7 +184,7 @@ def test_what_is_not_finite_is_named_and_nothing_is_left(tmp_path: Path, states:
     paths = write_models(states, tmp_path)
     recipe = make_recipe("linear", paths, base=False, shared={}, each={"weight": [0.25, 0.75]})
     with pytest.raises(CheckpointError, match="'d' is NaN or infinite at index 17"):
-        merge(recipe, tmp_path / "out", executor=Local(1), shard_size=25_000)
+        merge(recipe, tmp_path / "out", executor=Packed(1), shard_size=25_000)
     assert not [*tmp_path.glob("*out*")]
 
 
@@ -170,7 +228,7 @@ def test_what_workers_do_not_do_is_said_before_anything_is_made(
     with pytest.raises(ConfigError, match=said):
         merge(recipe, tmp_path / "out", **{"workers": 2, **asked})
     with pytest.raises(
-        ConfigError, match="memory://out: one process does that; leave executor and workers out"
+        ConfigError, match="out=memory://out: one process does that; leave executor and workers out"
     ):
         merge(recipe, "memory://out", workers=2)
     assert not [*tmp_path.glob("*out*")]
