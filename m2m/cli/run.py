@@ -112,7 +112,7 @@ def _dry_run(args: argparse.Namespace) -> int:
 def _tell(results: Mapping[str, Any], report: Path) -> None:
     """Print what a person wants to know first."""
     from m2m.cli.output import print_table
-    from m2m.pipeline.report.caveats import grown, of_how_many, tied
+    from m2m.pipeline.report.caveats import grown, no_better, of_how_many, tied
     from m2m.pipeline.report.runner_up import runner_up
     from m2m.pipeline.report.trust import trust_rows
     from m2m.pipeline.report.write import ONE_DATASET
@@ -136,6 +136,8 @@ def _tell(results: Mapping[str, Any], report: Path) -> None:
     print_table(rows)
     if utility := results.get("utility"):
         _tell_targets(utility, results)
+        if said := no_better(results):
+            print(said)
     if "trust" in results:
         print("\nthe pick, judged by few trainings:")
         print_table([[f"  {name}", text] for name, text in trust_rows(results["trust"])])

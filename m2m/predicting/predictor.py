@@ -261,7 +261,7 @@ def require_libraries() -> None:
     """Refuse to go on where a library is missing that predictors need."""
     missing = [module for module in ("sklearn", "lightgbm", "threadpoolctl") if find_spec(module) is None]
     if missing:
-        raise InputError(f"predictors need {missing[0]}, which is not installed: pip install 'm2m[search]'")
+        raise InputError(f"predictors need {missing[0]}, which is not installed: pip install 'm2m[tables]'")
 
 
 def slow_families(model: str, rows: int, domains: int) -> list[str]:

@@ -319,6 +319,11 @@ def _items(source: TextSource, places: frozenset[float], root: Path, cache: Path
 
 
 def _nothing(made: Made, found: Collection, context: int) -> str:
+    if not found.documents:
+        return (
+            "no document falls in this part: halves and shares are of whole documents, and a plain text file "
+            "is one; give several files, or a row a document (JSON Lines, CSV)"
+        )
     if made.format == "text":
         return f"less text than one example of {context} tokens, in {len(found.documents)} documents"
     return (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
@@ -13,15 +12,14 @@ from m2m.errors import ConfigError, InputError
 from m2m.exporting import FORMATS, Sources, read_mixture, render
 from m2m.exporting.local_files import builder_of
 from m2m.mixture import MergingWeights, Mixture
-from m2m.pipeline.run_folder import RunFolder
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
 from m2m.support.csv_tables import read_rows
-from m2m.support.doors import read_toml
 from m2m.support.files import write_atomically
 from m2m.support.names import COLUMNS
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.schema import did_you_mean
+from m2m.verbs.run_sources import with_run_s
 from m2m.verbs.select import select
 
 _log = logging.getLogger(__name__)
@@ -56,28 +54,11 @@ def export(
     sources = sources or Sources()
     found = mixture if isinstance(mixture, Mixture) else _read(str(mixture), sources)
     if not isinstance(mixture, Mixture) and os.path.isdir(mixture):
-        own = _files_of_run(Path(mixture))
-        sources = replace(sources, paths={n: own[n] for n in found.datasets if n in own} | {**sources.paths})
+        sources = with_run_s(sources, Path(mixture), found.members, to)
     for name, path in sources.paths.items():
-        if builder_of(path) is not None and "://" not in path and not os.path.exists(path):
+        if builder_of(path) is not None and "://" not in path and not (os.path.exists(path) or glob(path)):
             _log.warning("%s: there is no file %s from here; it is written as it is", name, path)
     write_atomically(Path(out), render(found, to, sources))
-    return found
-
-
-def _files_of_run(folder: Path) -> Mapping[str, str]:
-    """Find the datasets of a run that are one file each, all of its rows, by name."""
-    run = RunFolder(folder)
-    if not run.identity.is_file() or not run.config.is_file():
-        return {}
-    setup = read_toml(run.config, "a run's configuration", shape={"setup": dict})["setup"]
-    root, found = run.read_identity()["root"], {}
-    for name, table in setup.get("datasets", {}).items() if setup.get("kind") == "language" else ():
-        files = table.get("files", ())
-        patterns = [files] if isinstance(files, str) else files
-        paths = [path for pattern in patterns for path in glob(os.path.join(root, pattern))]
-        if len(paths) == 1 and os.path.isfile(paths[0]) and not {"share", "where", "limit"} & table.keys():
-            found[name] = os.path.abspath(paths[0])
     return found
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from glob import escape
+from glob import escape, glob, has_magic
 from importlib import resources
 from pathlib import Path
 from shlex import quote
@@ -44,6 +44,8 @@ LONG_ENOUGH, ROUND = 0.95, 32
 LARGE = 50_000_000
 #: Fewest and most steps of an expert that are written.
 STEPS = (20, 200)
+#: A model that a pinned package carries.
+_SMALL = "smollm2-135m-instruct"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def init(
 
     Args:
         folder: Where the configuration goes; made if need be. No file there is written over.
-        data: The datasets, two files or more; they are named after their files.
+        data: The datasets, two or more: files, folders of files of one kind, or patterns as `texts/*.txt`;
+            they are named after their files or folders.
         targets: Files that mixtures are judged on; the first is the one chosen for. A file that is in
             `data` too stands for the part of that dataset that is then kept from training.
         base: The model to fine-tune: a Hugging Face folder, an id of the hub, or `smollm2-135m-instruct`,
@@ -137,35 +140,51 @@ def _of_files(
     return _text(_placed(tables, Path(os.path.realpath(folder))), list(goals), setup)
 
 
-def _named(paths: Sequence[str | Path], what: str) -> dict[str, Path]:
-    for path in paths:
-        require_file(Path(path), "data", DataError)
-        if not os.path.exists(path):
-            raise ConfigError(f"{argument(what)}: no file {path}")
+def _named(paths: Sequence[str | Path], what: str) -> dict[str, str]:
+    """Name files, folders and patterns, and say what `files` says of each."""
+    files = [_files(path, what) for path in paths]
     if (twice := repeated([os.path.realpath(path) for path in paths])) is not None:
         raise ConfigError(f"{argument(what)} names {twice} twice")
     names = [re.sub(r"[^\w.-]+", "_", name).strip("._-") for name in short_names([_stem(p) for p in paths])]
-    found = dict(zip(names, map(Path, paths), strict=True))
-    bad = next((name for name in names if fault(name)), None) or repeated(names)
+    bad = next((at for at, name in enumerate(names) if fault(name) or name in names[:at]), None)
     if bad is not None:
-        raise ConfigError(f"{argument(what)}: no name can be made of {found[bad]}: rename the file")
-    return found
+        raise ConfigError(f"{argument(what)}: no name can be made of {paths[bad]}: rename the file")
+    return dict(zip(names, files, strict=True))
+
+
+def _files(path: str | Path, what: str) -> str:
+    """Return the pattern of a file, of a folder's files of one kind, or of what is a pattern already."""
+    said = os.path.abspath(path)
+    if os.path.isdir(said):
+        inside = sorted(each for each in Path(said).iterdir() if each.is_file() and each.name[0] != ".")
+        if len({each.suffix for each in inside}) != 1:
+            raise ConfigError(
+                f"{argument(what)}: {path} is a folder of {len(inside)} files, not all of one kind: say "
+                f"which are meant, as '{os.path.join(path, '*.txt')}'"
+            )
+        return os.path.join(escape(said), f"*{inside[0].suffix}")
+    if not os.path.exists(said) and glob(said, recursive=True):
+        return said
+    require_file(Path(path), "data", DataError)
+    if not os.path.exists(path):
+        raise ConfigError(f"{argument(what)}: no file {path}")
+    return escape(said)
 
 
 def _stem(path: str | Path) -> str:
     place = Path(os.path.abspath(path))
+    if not place.exists():  # a pattern is called after its folder
+        place = next(parent for parent in place.parents if not has_magic(str(parent)))
     return str(place.with_name(place.name.partition(".")[0] or place.name))
 
 
-def _tables(
-    sources: Mapping[str, Path], goals: Mapping[str, Path], base: str | Path | None
-) -> dict[str, Any]:
+def _tables(sources: Mapping[str, str], goals: Mapping[str, str], base: str | Path | None) -> dict[str, Any]:
     """Make the `[setup]` table, but for what depends on how much there is to read."""
-    datasets = {name: _source(path) for name, path in sources.items()}
-    names = {os.path.realpath(path): name for name, path in sources.items()}
+    datasets = {name: {"files": files} for name, files in sources.items()}
+    names = {os.path.realpath(files): name for name, files in sources.items()}
     targets = {
-        name: {"dataset": names[real]} if (real := os.path.realpath(path)) in names else _source(path)
-        for name, path in goals.items()
+        name: {"dataset": names[real]} if (real := os.path.realpath(files)) in names else {"files": files}
+        for name, files in goals.items()
     }
     if base is not None:
         return {
@@ -187,10 +206,6 @@ def _tables(
     }
 
 
-def _source(path: Path) -> dict[str, Any]:
-    return {"files": escape(os.path.abspath(path))}
-
-
 def _placed(tables: Any, folder: Path) -> Any:
     """Name files near the configuration from its folder: they keep their places when both move."""
     if isinstance(tables, dict):
@@ -209,9 +224,7 @@ def _fitted(tables: dict[str, Any], progress: Progress | None) -> Setup:
             found[context] = setups.load(tables, Path(), cache_dir(), progress)
         except InputError as error:
             if "[setup.base" in str(error) and tables["model"] == "byte-gpt":
-                raise ConfigError(
-                    f"{argument('base')} is missing, for data that no byte GPT can be pretrained on: {error}"
-                ) from error
+                raise ConfigError(_no_byte_gpt(error)) from error
             if not isinstance(error, DataError) or isinstance(error.__cause__, OSError):
                 raise  # a disk that fails says nothing of how much there is to read
             why = error
@@ -229,6 +242,17 @@ def _fitted(tables: dict[str, Any], progress: Progress | None) -> Setup:
             return setup
     tables["base"]["context"] = context
     return found[context]
+
+
+def _no_byte_gpt(error: InputError) -> str:
+    """Say why a base model must be named, of an error about what a byte GPT is pretrained on."""
+    where, _, why = str(error).partition(": ")
+    name = where.removeprefix("[setup.base.text.").removesuffix("]")
+    return (
+        f"{argument('base')} is missing: without it the model is a byte GPT, pretrained on a fifth of each "
+        f"dataset, and {name} cannot serve for that ({why}); name a model, as {argument('base', _SMALL)} "
+        "(pip install 'm2m[gguf]')"
+    )
 
 
 def _context_of_answers(setup: Setup) -> float:

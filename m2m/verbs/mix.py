@@ -28,6 +28,7 @@ from m2m.support.outputs import Output, check_outputs, results_in
 from m2m.support.progress import Progress
 from m2m.verbs.export import check_format
 from m2m.verbs.run import loaded, means_of
+from m2m.verbs.run_sources import with_run_s
 from m2m.verbs.score import bench_of, files_of_setup
 from m2m.verbs.theory import draw_mix
 
@@ -117,7 +118,8 @@ def mix(
     given = base is not None or experts is not None
     result = _of_experts(config, asked) if given else _of_run(config, asked)
     for name, path in files.items():
-        write_atomically(path, render(result.mixture, name, sources))
+        lie = with_run_s(sources or Sources(), Path(out), result.mixture.members, name)
+        write_atomically(path, render(result.mixture, name, lie))
     draw_mix(result.folder)
     return result
 

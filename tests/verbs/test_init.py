@@ -91,7 +91,11 @@ def test_what_is_there_stays(here: Path) -> None:
         ({"targets": ["goal.jsonl"]}, ConfigError, "data is missing"),
         ({"data": ["web.jsonl", "no.jsonl"], "targets": ["goal.jsonl"]}, ConfigError, "no file no.jsonl"),
         ({"data": ["web.jsonl", "./web.jsonl"], "targets": ["goal.jsonl"]}, ConfigError, "web.jsonl twice"),
-        ({"data": ["web.jsonl", "."], "targets": ["goal.jsonl"]}, DataError, "is a folder"),
+        (
+            {"data": ["web.jsonl", "mixed"], "targets": ["goal.jsonl"]},
+            ConfigError,
+            r"mixed is a folder of 2 files, not all of one kind: say which are meant, as 'mixed/\*\.txt'",
+        ),
         (
             {"data": ["web.jsonl", "law texts.jsonl"], "targets": ["goal.jsonl"], "base": "no/model"},
             ConfigError,
@@ -105,9 +109,29 @@ def test_what_makes_no_configuration_is_refused(
     if "base" in options:
         pytest.importorskip("huggingface_hub", reason="needs the extra `huggingface`")
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    Path("mixed").mkdir()
+    for name in ("a.txt", "b.md"):
+        (Path("mixed") / name).write_text("some text")
     with pytest.raises(error, match=said):
         m2m.init("mine", **options)
     assert not Path("mine").exists()
+
+
+@pytest.mark.parametrize("said", ["pages", "pages/*.txt"])
+def test_a_folder_of_texts_is_a_dataset(here: Path, said: str) -> None:
+    Path("pages").mkdir()
+    for number in range(60):
+        (Path("pages") / f"{number}.txt").write_text(f"page {number} of {number * 37} says so. " * 9)
+    written = m2m.init("mine", data=["web.jsonl", said], targets=["goal.jsonl"])
+    assert tables(written.config)["setup"]["datasets"]["pages"]["files"] == "../pages/*.txt"
+
+
+def test_a_text_file_cannot_be_split_for_a_target(here: Path) -> None:
+    Path("page.txt").write_text("one page that says this and that. " * 99)
+    with pytest.raises(
+        DataError, match=r"targets\.page\]: \w+: no document falls in this part: .*plain text"
+    ):
+        m2m.init("mine", data=["web.jsonl", "law texts.jsonl"], targets=["page.txt"])
 
 
 def test_answers_want_a_model(here: Path) -> None:
@@ -115,7 +139,8 @@ def test_answers_want_a_model(here: Path) -> None:
         rows = [{"prompt": f"What is {n}?", "completion": f" {name} {n}"} for n in range(90)]
         Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(
-        ConfigError, match=r"^base is missing, for data that no byte GPT can be pretrained on"
+        ConfigError,
+        match=r"^base is missing: .* byte GPT, pretrained on .*cannot serve .*base=smollm2-135m-instruct",
     ):
         m2m.init("mine", data=["one.jsonl", "two.jsonl"], targets=["three.jsonl"])
 

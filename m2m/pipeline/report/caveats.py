@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from m2m.pipeline.headlines import headline
 from m2m.pipeline.report.runner_up import too_close
 from m2m.pipeline.report.trust import all_trained
 from m2m.pipeline.run_folder import to_train_on
@@ -63,12 +64,27 @@ def _pick(results: Mapping[str, Any]) -> Iterator[str]:
         yield said
     if test.get("base") is not None and _better(test["base"], test["picked"], results):
         yield "On the test split the picked mixture is worse than the base model: training on it harms."
+    if said := no_better(results):
+        yield said
     beaten = [name for name in ("all", "similarity", "random") if name in test]
     better = [
         name for name in beaten if test[name] is not None and _better(test[name], test["picked"], results)
     ]
     if better:
         yield f"On the test split the pick is beaten by: {', '.join(better)}."
+
+
+def no_better(results: Mapping[str, Any]) -> str:
+    """Name the targets, of several, on which the pick is no better than the base model; empty if none."""
+    scores = results.get("utility", {}).get("test", {})
+    said = []
+    for target, of in scores.items():
+        base, picked, upwards = of.get("base"), of.get("picked"), headline(results, target)[1]
+        if None not in (base, picked) and not (picked > base if upwards else picked < base):
+            said.append(f"{target} ({picked:.4f} against {base:.4f})")
+    return (
+        f"On the test split the pick is no better than the base model on {', '.join(said)}." if said else ""
+    )
 
 
 def of_how_many(results: Mapping[str, Any]) -> str:

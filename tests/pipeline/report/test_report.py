@@ -202,3 +202,12 @@ def test_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="not JSON"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_target_on_which_nothing_is_gained_is_named() -> None:
+    scores = {"perl": {"base": 2.0, "picked": 1.5}, "ruby": {"base": 3.0, "picked": 3.25}}
+    said = [*caveats(results(utility={"test": scores}))]
+    assert (
+        "On the test split the pick is no better than the base model on ruby (3.2500 against 3.0000)." in said
+    )
+    assert not any("no better" in one for one in caveats(results(utility={"test": {"perl": scores["perl"]}})))
