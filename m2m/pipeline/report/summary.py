@@ -11,7 +11,6 @@ from m2m.pipeline.report.page import card, cards
 from m2m.pipeline.report.runner_up import runner_up
 from m2m.pipeline.report.test_scores import MODELS, direction, number, taken
 from m2m.pipeline.report.trust import all_trained
-from m2m.support.arguments import argument
 
 _Results = Mapping[str, Any]
 #: Doubts that the last card names.
@@ -63,11 +62,17 @@ def _sure(results: _Results) -> tuple[str, list[str]]:
         value, more = _measured(fidelity)
     else:
         value = "not measured"
-        more = [
-            "Merged scores alone say so. "
-            f"With {argument('validate', 4)} four mixtures are trained too, which says how far off it may be."
-        ]
+        more = [f"Merged scores alone say so. {_what_to_train(2 ** len(results['datasets']) - 1)}".strip()]
     return value, [*more, *lines]
+
+
+def _what_to_train(mixtures: int) -> str:
+    """Say how more is learnt of a pick; of so few mixtures that trainings can compare none, nothing."""
+    if mixtures < 7:  # two datasets: their only mixture
+        return ""
+    which = "all mixtures" if mixtures == 7 else "four mixtures"
+    option = "--validate" if mixtures == 7 else "--validate 4"
+    return f"`m2m run` with {option} trains {which} too, which says how far off it may be."
 
 
 def _believed(trust: Mapping[str, Any]) -> tuple[str, list[str]]:
