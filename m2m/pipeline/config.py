@@ -151,11 +151,16 @@ class RunConfig:
         `budget`, `validate`, `until`, `baselines`, `save_moments` and `[mix]` only add to them. Models from
         elsewhere are told by their content, where the run keeps them.
         """
+        text = json.dumps(self.deciding, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the results, by key; those of `[run]` stand by themselves."""
         content = asdict(self.run) | {"train": self.train.deciding, "setup": self.setup}
         for adding in ("budget", "validate", "until", "baselines"):
             del content[adding]
-        text = json.dumps(content, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return content
 
     @property
     def dataset_names(self) -> list[str]:

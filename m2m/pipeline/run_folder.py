@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from m2m.errors import RunFolderError
+from m2m.errors import M2MError, RunFolderError
 from m2m.mixture import Mixture
 from m2m.scoring.table import ScoreTable
 from m2m.setups.rows.contamination import SHAPE as CONTAMINATION
@@ -23,7 +23,7 @@ from m2m.support.arguments import argument
 from m2m.support.doors import read_json
 from m2m.support.files import naming, write_atomically
 from m2m.support.outputs import RUN_MARK, Output, check_outputs
-from m2m.support.schema import PERHAPS
+from m2m.support.schema import PERHAPS, flat
 
 if TYPE_CHECKING:
     from m2m.pipeline.config import RunConfig
@@ -127,6 +127,8 @@ _RESULTS = {
     "m2m": str,
 }
 
+#: Keys that a message about another configuration tells.
+_TOLD = 3
 _OF_OTHER_DATA = (
     "{}: {} since this run began, and its scores must not be of two things; it is left as it is: give the "
     "new run a folder of its own, or bring back what this one was made from"
@@ -377,9 +379,24 @@ def check(root: Path, config: RunConfig, *, growing: bool = False) -> None:
         return
     if folder.read_identity()["identity"] != config.identity:
         raise RunFolderError(
-            f"{said} holds a run of another configuration (see {RunFolder(root).config}); "
+            f"{said} holds a run of another configuration ({_what_differs(folder.config, config)}); "
             f"give {config.path.name} a folder of its own; this one is left as it is"
         )
+
+
+def _what_differs(before: Path, config: RunConfig) -> str:
+    """Name the first keys that decide results and are not as they were."""
+    from m2m.pipeline.config import load
+
+    see = f"see {before}"
+    try:
+        was, now = (dict(flat(one.deciding)) for one in (load(before), config))
+    except M2MError:  # another version wrote it
+        return see
+    keys = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    told = [f"{key} is {now.get(key)!r:.40}, was {was.get(key)!r:.40}" for key in keys[:_TOLD]]
+    more = [f"{len(keys) - _TOLD} keys more"] if len(keys) > _TOLD else []
+    return "; ".join([*told, *more, see])
 
 
 @contextmanager

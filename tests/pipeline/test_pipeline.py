@@ -169,7 +169,9 @@ def test_another_configuration_leaves_the_folder_alone(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.root.rglob("*")}
     other = replace(loaded, train=replace(loaded.train, steps=4))
-    with pytest.raises(RunFolderError, match="another configuration"):
+    with pytest.raises(
+        RunFolderError, match=r"another configuration \(train.steps is 4, was \d+; see .*config"
+    ):
         pipeline.run(other, finished.root)
     assert {path: path.stat().st_mtime_ns for path in finished.root.rglob("*")} == before
 
