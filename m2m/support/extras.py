@@ -6,10 +6,13 @@ from m2m.errors import ConfigError
 
 #: What is to be installed, by the package that is imported. Merging needs none of them.
 EXTRAS = {
+    "lightgbm": "tables",
     "matplotlib": "tables",
     "pandas": "tables",
     "scipy": "tables",
+    "sklearn": "tables",
     "statsmodels": "tables",
+    "threadpoolctl": "tables",
     "torch": "train",
 }
 

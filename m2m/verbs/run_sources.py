@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from m2m.exporting import Sources
@@ -20,7 +21,8 @@ from m2m.support.doors import read_json, read_toml
 LOADING = ("interleave", "llama-factory-info", "axolotl", "trl")
 #: Keys of a dataset that take a part of its files.
 _PARTS = ("share", "where", "limit")
-_READ = {"read": [{"kind": str, "name": str, "documents": int, "repeats": int, "blanks": int}]}
+_COUNT = (NoneType, int)
+_READ = {"read": [{"kind": str, "name": str, "documents": _COUNT, "repeats": _COUNT, "blanks": _COUNT}]}
 _TXT = (
     "%s: trainers take each line of %s for a row, and here the file was one document: make it JSON Lines and "
     "say %s, to train on what was chosen"
@@ -88,8 +90,9 @@ def _rows(run: RunFolder) -> dict[str, int]:
     if not run.data.is_file():
         return {}
     read = read_json(run.data, "what a run read", shape=_READ)["read"]
-    return {
-        one["name"]: one["documents"] + one["repeats"] + one["blanks"]
+    counts = {
+        one["name"]: (one["documents"], one["repeats"], one["blanks"])
         for one in read
         if one["kind"] == "dataset"
     }
+    return {name: sum(three) for name, three in counts.items() if None not in three}

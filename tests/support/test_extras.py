@@ -16,6 +16,8 @@ from m2m.support.extras import EXTRAS, MissingPackageError, missing_package
 from tests.helpers.commands import ROOT
 from tests.helpers.linear_merges import linear_recipe
 
+#: How packages are imported that are called otherwise.
+IMPORTED = {"scikit-learn": "sklearn"}
 #: Runs a program of ours as if packages were not installed.
 WITHOUT = """
 import sys
@@ -40,7 +42,7 @@ def run_without(packages: Sequence[str], program: str, *words: object) -> subpro
 def test_the_package_s_extras_are_these() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     brought = {
-        requirement.partition(">=")[0]: extra
+        IMPORTED.get(name := requirement.partition(">=")[0], name): extra
         for extra in ("tables", "train")
         for requirement in project["optional-dependencies"][extra]
         if not requirement.startswith("m2m[")

@@ -42,7 +42,7 @@ def test_the_configuration_is_the_example() -> None:
 
 def test_a_fresh_machine_s_commands_are_in_sight() -> None:
     shell = "\n".join(blocks("sh"))
-    for command in ("pip install '.[train]'", "m2m run examples/minimal.toml", "make demo", "make test"):
+    for command in ("pip install -e '.[train]'", "m2m run examples/minimal.toml", "make demo", "make test"):
         assert command in shell
 
 
