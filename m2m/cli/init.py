@@ -16,7 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where it goes; made if need be")
     parser.add_argument(
-        "--data", nargs="+", default=[], metavar="FILE", help="the datasets to choose from, two or more"
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="the datasets to choose from, two or more: files, folders of files of one kind, quoted patterns",
     )
     parser.add_argument(
         "--target",
