@@ -22,7 +22,7 @@ from m2m import pipeline
 from m2m.errors import InputError
 from m2m.executors.local import Local
 from m2m.executors.protocol import Executor
-from m2m.pipeline import config, run_folder
+from m2m.pipeline import claiming, config
 from m2m.pipeline.run_folder import RunFolder
 from m2m.support.arguments import argument
 from m2m.support.devices import one_thread
@@ -146,7 +146,7 @@ def _finished(path: Path, options: Options) -> Path:
     loaded = config.load(path)
     wanted = replace(loaded, run=replace(loaded.run, validate=True))
     out = options.out / "runs" / path.stem
-    run_folder.check(out, wanted)
+    claiming.check(out, wanted)
     if RunFolder(out).read_results().get("oracle"):
         return out
     return pipeline.run(wanted, out, executor=options.executor, progress=options.progress).root

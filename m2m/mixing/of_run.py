@@ -16,11 +16,12 @@ from m2m.mixing.procedure import MixSearch
 from m2m.mixing.result import MixResult
 from m2m.mixing.surface import WeightedTarget
 from m2m.mixture import Mixture, weight_matrix
-from m2m.pipeline import run_folder
+from m2m.pipeline import claiming
 from m2m.pipeline.before_training import check_before_training
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
 from m2m.pipeline.data_read import note_data
+from m2m.pipeline.run_folder import RunFolder
 from m2m.pipeline.steps import RunSteps, load_setup
 from m2m.predicting import PairCorrection
 from m2m.scoring import Means
@@ -62,11 +63,11 @@ def mix(
     Returns:
         What was found; also written.
     """
-    run_folder.check(out, config)
+    claiming.check(out, config)
     targets = load_setup(config, progress)
     problem, contents = Problem.of(config, targets), targets.contents
-    check_before_training(config, targets.setup, run_folder.RunFolder(out))
-    with run_folder.claim(out, config, contents) as folder, one_thread():
+    check_before_training(config, targets.setup, RunFolder(out))
+    with claiming.claim(out, config, contents) as folder, one_thread():
         folder.mix.mkdir(exist_ok=True)
         folder = note_data(folder, targets, contents, config.train, progress or nobody)
         with ScoreTable(folder.mix / "scores.sqlite") as table:

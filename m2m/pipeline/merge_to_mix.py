@@ -13,7 +13,7 @@ from m2m.errors import ConfigError, RunFolderError
 from m2m.executors.choice import open_executor
 from m2m.executors.protocol import Executor
 from m2m.mixture import Mixture, all_subsets
-from m2m.pipeline import run_folder
+from m2m.pipeline import claiming
 from m2m.pipeline.advice import Adviser, Evidence
 from m2m.pipeline.before_training import check_before_training
 from m2m.pipeline.best_merged import best_merged
@@ -75,10 +75,10 @@ def run(
     """
     if config.run.trains_some and adviser is None:
         raise ConfigError("which mixtures to train is said by an adviser, and there is none: m2m.run has one")
-    run_folder.check(out, config, growing=True)
+    claiming.check(out, config, growing=True)
     targets = checked_targets(config, RunFolder(out), progress)
     contents, grown = targets.contents, growth(RunFolder(out), config, targets, progress)
-    claimed = run_folder.claim(out, config, contents, grown)
+    claimed = claiming.claim(out, config, contents, grown)
     with claimed as folder, ScoreTable(folder.table) as table, one_thread():
         for before in folder.grew:
             for earlier, now in targets.versions_since(before["version"]).items():

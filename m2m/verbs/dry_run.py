@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.pipeline import run_folder
+from m2m.pipeline import claiming
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.first_look import look_at
 from m2m.pipeline.run_folder import RunFolder
@@ -57,7 +57,7 @@ def dry_run(
     folder = None if out is None else RunFolder(Path(out))
     wanted = with_options(loaded(config), budget, validate, until)
     if folder is not None:
-        run_folder.check(folder.root, wanted, growing=True)
+        claiming.check(folder.root, wanted, growing=True)
     look_at(wanted, folder)
 
     from m2m.verbs.estimate import estimate  # torch, which a slip need not wait for

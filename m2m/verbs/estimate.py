@@ -93,7 +93,7 @@ def estimate(
 
 
 def _check_folder(folder: RunFolder | None, config: RunConfig, targets: Targets, progress: Progress) -> None:
-    """Refuse a run folder of other data, as `run_folder.claim` does."""
+    """Refuse a run folder of other data, as `claiming.claim` does."""
     if folder is None or not folder.identity.exists():
         return
     if growth(folder, config, targets, progress) is None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from m2m.errors import ConfigError, RunFolderError
 from m2m.executors.choice import check_executor
 from m2m.exporting import Sources, render
+from m2m.pipeline import claiming
 from m2m.pipeline import config as configuration
-from m2m.pipeline import run_folder
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.first_look import look_at
 from m2m.pipeline.mix_options import MixOptions
@@ -174,7 +174,7 @@ def _of_run(config: RunConfig | str | Path | None, asked: _Asked) -> MixResult:
         )
     wanted = loaded(config)
     check_outputs(asked.written, inputs=[wanted.path, *filter(wanted.reads, asked.files.values())])
-    run_folder.check(asked.out, wanted)
+    claiming.check(asked.out, wanted)
     look_at(wanted, RunFolder(asked.out))
     return mergemix(
         wanted, asked.out, train=asked.train, workers=asked.workers, executor=asked.executor,

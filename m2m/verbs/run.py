@@ -9,8 +9,8 @@ from typing import Any
 
 from m2m.executors.choice import check_executor
 from m2m.mixture import Mixture
+from m2m.pipeline import claiming
 from m2m.pipeline import config as configuration
-from m2m.pipeline import run_folder
 from m2m.pipeline.advice import Until
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.first_look import look_at
@@ -105,7 +105,7 @@ def run(
     """  # noqa: DOC502 - raised by what is called
     wanted = with_options(loaded(config), budget, validate, until)
     check_executor(executor)
-    run_folder.check(Path(out), wanted, growing=True)
+    claiming.check(Path(out), wanted, growing=True)
     look_at(wanted, RunFolder(Path(out)))
 
     logs = open_logs(log_to, Path.cwd())

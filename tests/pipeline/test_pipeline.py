@@ -19,7 +19,7 @@ from m2m import pipeline
 from m2m.checkpoint import Checkpoint
 from m2m.errors import ConfigError, InputError, RunFolderError
 from m2m.mixture import all_subsets
-from m2m.pipeline import config, run_folder
+from m2m.pipeline import claiming, config, run_folder
 from m2m.scoring import Means
 from m2m.scoring.table import ScoreTable
 
@@ -178,9 +178,9 @@ def test_another_configuration_leaves_the_folder_alone(
 
 def test_a_folder_in_use_is_refused(loaded: config.RunConfig, tmp_path: Path) -> None:
     with (
-        run_folder.claim(tmp_path / "out", loaded, {}),
+        claiming.claim(tmp_path / "out", loaded, {}),
         pytest.raises(RunFolderError, match="in use"),
-        run_folder.claim(tmp_path / "out", loaded, {}),
+        claiming.claim(tmp_path / "out", loaded, {}),
     ):
         pass
 

@@ -11,6 +11,7 @@ from m2m import setups
 from m2m.errors import ConfigError, DataError
 from m2m.mixture import Mixture
 from m2m.setups.protocol import contents_of, load_state
+from m2m.setups.rows.collection import Collection
 from m2m.setups.rows.contamination import contamination_of
 from m2m.setups.rows.overlap import Judged
 from m2m.training import TrainRecipe, fine_tune
@@ -235,6 +236,20 @@ def test_an_unseen_target_leaves_out_what_datasets_train_on(spec, root, tmp_path
     spec["targets"]["goal"]["unseen"] = "yes"
     with pytest.raises(ConfigError, match=r"goal\]: `unseen` must be true or false, got 'yes'"):
         load(spec, root)
+
+
+def test_what_an_unseen_target_is_held_against_is_read_once(spec, root, tmp_path, monkeypatch):
+    spec["targets"]["goal"] = {"files": str(tmp_path / "many.jsonl"), "unseen": True}
+    narrow, narrowed = Collection.part, []
+    monkeypatch.setattr(Collection, "part", lambda self, share: narrowed.append(share) or narrow(self, share))
+    counts = []
+    for rows in (12, 48):
+        write_rows(tmp_path / "many.jsonl", chats("goal", rows))
+        write_rows(root / "one.jsonl", chats("one", rows))
+        narrowed.clear()
+        load(spec, root)
+        counts.append(len(narrowed))
+    assert counts[0] == counts[1]
 
 
 def test_the_version_follows_what_is_learnt(spec, root):

@@ -64,7 +64,7 @@ class MergePlan:
         """The tensors as flat numbers."""
         return PlanNumbers(self.tensors, len(self.outputs[0].layout.shards))
 
-    @property
+    @cached_property
     def shard_starts(self) -> list[int]:
         """The first tensor of each shard of an output."""
         numbers = [tensor.places[0][0] for tensor in self.tensors]

@@ -12,7 +12,7 @@ from helpers.linear_setup import run_config
 
 import analysis.cli
 import m2m.cli
-from m2m.pipeline import config, run_folder
+from m2m.pipeline import claiming, config
 
 MODELS = "--base base --experts a b --task task.py:loss --model task.py:model"
 #: What writes one file: command, and what it reads; `OUT` stands for the place.
@@ -237,7 +237,7 @@ def test_a_run_beside_its_data_is_not_in_them(tmp_path: Path) -> None:
         run_config().partition("kind")[0]
         + 'kind = "language"\n[setup.datasets.a]\nfiles = ["notes/*.json", "notes/**/*.txt"]\n'
     )
-    run_folder.check(tmp_path / "notes" / "run", config.load(path))
+    claiming.check(tmp_path / "notes" / "run", config.load(path))
 
 
 @pytest.mark.parametrize("inside", ["recipe", "candidates"])
