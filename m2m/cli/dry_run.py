@@ -29,7 +29,7 @@ def tell(found: DryRun) -> None:
     free = f"{format_bytes(timing.free)} free"
     print_table(
         [
-            ["  time", f"at most {_time(found)} ({step}{timing.example:.3g} s an example that is scored)"],
+            ["  time", f"up to {_time(found)} ({step}{timing.example:.3g} s an example that is scored)"],
             ["", "; ".join(f"{kind} {format_seconds(seconds)}" for kind, seconds in found.seconds.items())],
             ["  memory", f"{format_bytes(found.memory)} ({format_bytes(timing.memory)} a process); {free}"],
             [
@@ -39,7 +39,10 @@ def tell(found: DryRun) -> None:
             ],
         ]
     )
-    print("Starting workers, loading, merging, writing models and the report come on top.")
+    print(
+        "Starting workers, loading, merging, writing models and the report come on top, and whatever else "
+        "this machine does meanwhile."
+    )
 
 
 def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

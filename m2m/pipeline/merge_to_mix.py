@@ -16,7 +16,7 @@ from m2m.mixture import Mixture, all_subsets
 from m2m.pipeline import claiming
 from m2m.pipeline.advice import Adviser, Evidence
 from m2m.pipeline.before_training import check_before_training
-from m2m.pipeline.best_merged import best_merged
+from m2m.pipeline.best_merged import Part, best_merged
 from m2m.pipeline.candidates import searched
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import WHOLE
@@ -221,13 +221,13 @@ class _Steps(RunSteps):
 
     def best_merged(self, picked: Mixture) -> list[dict[str, Any]]:
         """Return the best merged mixtures, and by how much the pick leads each."""
-        examples = {}
-        if self.utility is None:  # a utility is no mean over examples
-            (target,) = self.config.run.weights
+        parts = []
+        for target in self.config.run.weights:
             rows = self.headline_rows(target, "merged", "validation")
-            examples = {row.candidate: row.examples.tolist() for row in rows}
+            rate = 1.0 if self.utility is None else self.utility.rate(target)
+            parts.append(Part(rate, {row.candidate: row.examples.tolist() for row in rows}))
         scores = self.scores("merged", "validation")
-        return best_merged(picked, self.candidates, scores, examples, upwards=self.decides[1])
+        return best_merged(picked, self.candidates, scores, parts, upwards=self.decides[1])
 
     def truth(self) -> None:
         """Really train every subset, with every truth seed."""

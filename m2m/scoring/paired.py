@@ -38,6 +38,21 @@ class Lead:
         return f"{self.value:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
 
 
+def weighted_lead(rates: Sequence[float], leads: Sequence[Lead]) -> Lead:
+    """Estimate the difference of two models' weighted sum of scores, each over examples of its own.
+
+    Args:
+        rates: What a unit of each score adds to the sum; taken as given. [S]
+        leads: One model's lead over the other in each score, of independent samples. [S]
+
+    Returns:
+        Σ rate · lead; the samples' variances add up (normal theory). `n` counts all examples.
+    """
+    value = sum(rate * lead.value for rate, lead in zip(rates, leads, strict=True))
+    half = math.hypot(*(rate * (lead.high - lead.low) / 2 for rate, lead in zip(rates, leads, strict=True)))
+    return Lead(value, value - half, value + half, sum(lead.n for lead in leads))
+
+
 def paired_lead(best: Sequence[float], other: Sequence[float]) -> Lead:
     """Estimate two models' mean difference over the same examples, with a 95 % interval: [E], [E], E > 1."""
     differences = [a - b for a, b in zip(best, other, strict=True)]

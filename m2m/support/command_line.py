@@ -28,6 +28,7 @@ from m2m.errors import ConfigError, M2MError
 from m2m.support.arguments import called
 from m2m.support.extras import missing_package
 from m2m.support.process_memory import out_of_memory
+from m2m.support.schema import did_you_mean
 from m2m.support.units import parse_bytes
 from m2m.support.user_code import as_users
 
@@ -47,11 +48,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
-        if message.startswith("unrecognized arguments"):
-            words = [word.partition("=")[0] for word in message.split()]
-            known = [f"{word}: {self.hints[word]}" for word in words if word in self.hints]
-            message = "; ".join([message, *known])
         self.exit(2, f"{self.prog.partition(' ')[0]}: error: {message} (try `{self.prog} --help`)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse what is left: a verb's own parser knows best what was meant."""
+        parsed, left = super().parse_known_args(args, namespace)
+        if left:
+            slips = ", ".join(self._slip(word) for word in left)
+            self.error(f"unrecognized arguments: {slips}")
+        return parsed, left
+
+    def _slip(self, word: str) -> str:
+        option = word.partition("=")[0]
+        if option in self.hints:
+            return f"{option}: {self.hints[option]}"
+        return word + (did_you_mean(option, self._option_string_actions) if option.startswith("--") else "")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         # argparse's own says nothing where help cannot be written.
@@ -90,7 +101,6 @@ class Program:
         verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
         for name in named or self.verbs:
             self._fill(verbs.add_parser(name, help=self._module(name).HELP), name)
-            parser.hints = {**parser.hints, **getattr(self._module(name), "HINTS", {})}
         return parser
 
     def verb_parser(self, name: str) -> Parser:
@@ -102,9 +112,10 @@ class Program:
     def _module(self, name: str) -> ModuleType:
         return import_module(f"{self.package}.{name.replace('-', '_')}")
 
-    def _fill(self, parser: argparse.ArgumentParser, name: str) -> None:
+    def _fill(self, parser: Parser, name: str) -> None:
         verb = self._module(name)
         parser.description, parser.formatter_class = verb.__doc__, argparse.RawDescriptionHelpFormatter
+        parser.hints = getattr(verb, "HINTS", {})
         verb.add_arguments(parser)
         add_common(parser)
         parser.set_defaults(execute=verb.execute, options=_options(parser))
@@ -272,6 +283,7 @@ def enter(program: Program, argv: Sequence[str] | None) -> int:
         if not arguments:
             parser.print_help(sys.stderr)
             return USERS_INPUT
+        _check_verb(parser, program, arguments[0])
         args = parser.parse_args(arguments)
         code = _execute(parser, args)
         _flush()
@@ -288,6 +300,12 @@ def enter(program: Program, argv: Sequence[str] | None) -> int:
         code = _report(parser, as_users(error), verbose=args is not None and args.verbose)
         _give_up_stdout()
         return code
+
+
+def _check_verb(parser: Parser, program: Program, word: str) -> None:
+    if not word.startswith("-") and word not in program.verbs:
+        meant = did_you_mean(word, program.verbs) or f"; the verbs are {', '.join(program.verbs)}"
+        parser.error(f"{program.name} has no verb {word!r:.60}{meant}")
 
 
 def _execute(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:

@@ -22,7 +22,10 @@ from m2m.support.command_line import BROKEN_PIPE
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["merg"], "invalid choice: 'merg'"),
+        (["merg"], "no verb 'merg' (did you mean 'merge'?)"),
+        (["sculpt"], "no verb 'sculpt'; the verbs are init, run, "),
+        (["run", "c.toml", "--outt", "r"], "--outt (did you mean '--out'?), r (try `m2m run --help`)"),
+        (["merge", "r.yml", "out", "--cuda"], "--cuda: say --device cuda"),
         (["merge", "recipe.yml"], "OUT"),
         (["merge", "r.yml", "out", "--memory", "lots"], "'lots' is not an amount of memory"),
         (["merge", "r.yml", "out", "--threads", "0"], "at least 1"),

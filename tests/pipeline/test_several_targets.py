@@ -87,6 +87,13 @@ def test_results_say_utility_and_what_it_is_made_of(finished: RunFolder) -> None
             assert said == pytest.approx(sum(gains))
 
 
+def test_the_pick_leads_the_others_by_the_utility_with_an_interval(finished: RunFolder) -> None:
+    results = finished.read_results()
+    for other in results["best_merged"][1:]:
+        assert other["lead"]["value"] == pytest.approx(other["difference"])
+        assert other["lead"]["low"] < other["lead"]["value"] < other["lead"]["high"]
+
+
 def test_fidelity_report_and_figures_tell_of_the_utility(finished: RunFolder) -> None:
     results, name = finished.read_results(), "3 target + mirror"
     first, *others = results["fidelity"]

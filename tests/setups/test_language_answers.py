@@ -239,13 +239,14 @@ def test_an_unseen_target_leaves_out_what_datasets_train_on(spec, root, tmp_path
 
 
 def test_what_an_unseen_target_is_held_against_is_read_once(spec, root, tmp_path, monkeypatch):
-    spec["targets"]["goal"] = {"files": str(tmp_path / "many.jsonl"), "unseen": True}
+    spec["targets"]["goal"] = {"files": str(tmp_path / "goal.jsonl"), "unseen": True}
+    spec["datasets"]["one"] = {"files": str(tmp_path / "one.jsonl")}  # other tests read those under `root`
     narrow, narrowed = Collection.part, []
     monkeypatch.setattr(Collection, "part", lambda self, share: narrowed.append(share) or narrow(self, share))
     counts = []
     for rows in (12, 48):
-        write_rows(tmp_path / "many.jsonl", chats("goal", rows))
-        write_rows(root / "one.jsonl", chats("one", rows))
+        write_rows(tmp_path / "goal.jsonl", chats("goal", rows))
+        write_rows(tmp_path / "one.jsonl", chats("one", rows))
         narrowed.clear()
         load(spec, root)
         counts.append(len(narrowed))

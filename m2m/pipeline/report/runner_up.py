@@ -54,8 +54,8 @@ def best_merged_section(results: Mapping[str, Any]) -> str:
     ]
     about = (
         "Merged models' scores, by which the pick was made, best first. Differences to the pick are paired, "
-        "over the same examples; each interval is about its own pair, and does not count that the best of "
-        "many was looked for."
+        "over the same examples (several targets: their scales taken as given); each interval is about its "
+        "own pair, and does not count that the best of many was looked for."
     )
     return section(
         "The pick and those next to it", paragraph(about, "soft"), table(head, rows, picked=rows[0][0])

@@ -50,7 +50,7 @@ class Contamination:
         for found in self.duplicates:
             if near := ", ".join(_near(found, _MANY * found.items)):
                 yield (
-                    f"dataset {found.dataset}: of its {found.items:,} documents are near-duplicates: {near}; "
+                    f"dataset {found.dataset}: of its {found.items:,} documents {near}; "
                     f"as {_as(found.example)}"
                 )
 
@@ -165,8 +165,10 @@ def _of_runs(one: Overlap) -> str:
 
 def _near(found: NearDuplicates, more_than: float) -> Iterator[str]:
     if found.within > more_than:
-        yield f"{found.within:,} of another of its own"
-    yield from (f"{count:,} of one of {name}" for name, count in found.across.items() if count > more_than)
+        yield f"{found.within:,} nearly repeat another of them"
+    yield from (
+        f"{count:,} nearly repeat one of {name}" for name, count in found.across.items() if count > more_than
+    )
 
 
 def _as(example: Pair | None, parts: int | None = None) -> str:
