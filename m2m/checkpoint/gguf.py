@@ -14,6 +14,7 @@ import torch
 from m2m.checkpoint.hugging_face import nobody_to_ask
 from m2m.errors import ConfigError
 from m2m.support.doors import reading, require_file
+from m2m.support.extras import installing
 
 #: What reads such a file.
 _NEEDED = ("transformers", "accelerate", "gguf")
@@ -22,7 +23,7 @@ _NEEDED = ("transformers", "accelerate", "gguf")
 def require_readers(what: str) -> None:
     """Refuse to begin where a package that reads GGUF is missing; `what` begins the message."""
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise ConfigError(f'{what} needs {", ".join(missing)}: pip install "m2m[gguf]"')
+        raise ConfigError(f"{what} needs {', '.join(missing)}: {installing('gguf')}")
 
 
 def convert_gguf(file: Path, folder: Path) -> None:

@@ -27,6 +27,7 @@ from m2m.checkpoint.traced import TracedTensor, unfollowed
 from m2m.errors import CheckpointError, ConfigError
 from m2m.support.arguments import argument
 from m2m.support.doors import read_json, reading
+from m2m.support.extras import installing
 
 #: Keys of `config.json` that say how many layers there are.
 _LAYERS = {
@@ -67,7 +68,7 @@ def load_tokenizer(folder: Path, *, trust: bool) -> Any:
 def load_image_processor(folder: Path, *, trust: bool) -> Any:
     """Read how a folder's model wants its images prepared."""
     if find_spec("PIL") is None:
-        raise ConfigError(f'images for {folder} need Pillow: pip install "m2m[vision]"')
+        raise ConfigError(f"images for {folder} need Pillow: {installing('vision')}")
     with _opening(folder, "how images are prepared (preprocessor_config.json) in"):
         return _class("AutoImageProcessor").from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from m2m.checkpoint.remote.session import mirrored
 from m2m.errors import CheckpointError
 from m2m.support.doors import read_json
+from m2m.support.extras import installing
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 #: Name of the table that says which shard holds which tensor.
@@ -70,7 +71,7 @@ def _fetch(model: str, revision: str | None) -> Path:
     except ImportError as error:
         raise CheckpointError(
             f"{model}: no such folder, and to fetch it from the hub huggingface_hub is needed "
-            "(pip install m2m[huggingface])"
+            f"({installing('huggingface')})"
         ) from error
     try:
         folder = Path(hub.snapshot_download(model, revision=revision, allow_patterns=_WANTED))

@@ -99,6 +99,8 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
     print(f"\npredicted → measured on validation (cross-validated Spearman {result.spearman:.3f}):")
     print_table(_score_rows(result))
     print("best start: the best starting mixture, predicted by surfaces that were fitted without it")
+    if result.no_gain:
+        print(f"no better than the base model, when merged on λ*: {', '.join(result.no_gain)}")
     if result.chosen.correction:
         added = (f"{name} {value:+.3g}" for name, value in result.chosen.correction.items())
         print(f"all scores are corrected by trained pairs; they add to λ*'s merged score: {', '.join(added)}")
@@ -144,7 +146,8 @@ def _score_rows(result: MixResult) -> list[list[str]]:
         "equal shares": by_kind["equal"],
     }
     head = ["", "utility", *names]
-    return [head, *(["  " + who, *_cells(candidate, names)] for who, candidate in shown.items())]
+    rows = [["  " + who, *_cells(candidate, names)] for who, candidate in shown.items()]
+    return [head, *rows, ["  base model", "", *(f"{fit.base:.4f}" for fit in result.fits)]]
 
 
 def _cells(candidate: ScoredMixture, names: list[str]) -> list[str]:

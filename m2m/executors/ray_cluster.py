@@ -20,7 +20,7 @@ from m2m.executors.desk import opened, packed
 from m2m.executors.protocol import Executor, LostWorkerError, Team, Told, Work, job_name, nobody_told
 from m2m.executors.ray_worker import RayWorker
 from m2m.support.arguments import argument
-from m2m.support.extras import MissingPackageError
+from m2m.support.extras import MissingPackageError, installing
 
 #: How often a job is given to a worker, and workers in a row may fail to start.
 TRIES = 3
@@ -224,7 +224,7 @@ def check_cluster(address: str | None) -> None:
     """  # noqa: DOC502 - partly raised by what is called
     if find_spec("ray") is None:
         raise MissingPackageError(
-            f"{argument('executor', 'ray')} needs Ray, which is not installed: pip install 'm2m[ray]'"
+            f"{argument('executor', 'ray')} needs Ray, which is not installed: {installing('ray')}"
         )
     if address is not None:
         _check_answers(address, argument("executor", address))

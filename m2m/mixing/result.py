@@ -126,6 +126,16 @@ class MixResult:
         starts = [c for c in self.candidates if c.kind not in ("argmax", "top")]
         return max(starts, key=lambda start: start.utility)
 
+    @property
+    def no_gain(self) -> list[str]:
+        """Targets on which λ*'s merged model is no better than the base model."""
+        scores = {fit.target: (self.chosen.measured[fit.target.name], fit.base) for fit in self.fits}
+        return [
+            target.name
+            for target, (merged, base) in scores.items()
+            if not (merged > base if target.higher_is_better else merged < base)
+        ]
+
     def write(self) -> None:
         """Write `candidates.csv`, `mixture.json` and, last, `mix.json` into its folder."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)

@@ -27,6 +27,7 @@ from m2m.predicting.validation import (
 )
 from m2m.support.arguments import argument
 from m2m.support.arrays import Floats, range_fault
+from m2m.support.extras import installing
 from m2m.support.progress import Progress
 
 #: Name of the stack among the families.
@@ -261,7 +262,7 @@ def require_libraries() -> None:
     """Refuse to go on where a library is missing that predictors need."""
     missing = [module for module in ("sklearn", "lightgbm", "threadpoolctl") if find_spec(module) is None]
     if missing:
-        raise InputError(f"predictors need {missing[0]}, which is not installed: pip install 'm2m[tables]'")
+        raise InputError(f"predictors need {missing[0]}, which is not installed: {installing('tables')}")
 
 
 def slow_families(model: str, rows: int, domains: int) -> list[str]:

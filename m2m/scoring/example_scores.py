@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from m2m.errors import ConfigError
 from m2m.support.csv_tables import write_frame
+from m2m.support.extras import installing
 from m2m.support.files import replacing
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def check_format(path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{path}: per-example scores are written as .csv or .parquet")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise ConfigError(f'{path}: parquet needs pyarrow: pip install "m2m[parquet]", or name a .csv')
+        raise ConfigError(f"{path}: parquet needs pyarrow: {installing('parquet')}, or name a .csv")
 
 
 def export_examples(table: ScoreTable, path: Path) -> None:

@@ -17,6 +17,7 @@ from m2m.searching.scaled_simplex import Continuous, ScaledSimplex
 from m2m.searching.simplex import Simplex
 from m2m.searching.spaces import Subsets
 from m2m.searching.strategy import Strategy
+from m2m.support.extras import installing
 
 if TYPE_CHECKING:
     import optuna
@@ -76,7 +77,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise ConfigError("this strategy needs Optuna: pip install 'm2m[search]'") from None
+        raise ConfigError(f"this strategy needs Optuna: {installing('search')}") from None
     return optuna
 
 

@@ -27,6 +27,7 @@ from m2m.errors import ConfigError
 from m2m.setups.huggingface_options import HuggingFaceOptions, check_folder
 from m2m.setups.rows.answers import Answered, AnswerTokenizer, Which
 from m2m.setups.rows.formats import Chat, Completion
+from m2m.support.extras import installing
 from m2m.support.options import read_options
 from m2m.support.progress import Progress
 
@@ -158,9 +159,7 @@ def from_table(
     options.check(where)
     folder = find_folder()
     if find_spec("transformers") is None:
-        raise ConfigError(
-            f'[setup]: model {str(folder)!r} needs transformers: pip install "m2m[huggingface]"'
-        )
+        raise ConfigError(f"[setup]: model {str(folder)!r} needs transformers: {installing('huggingface')}")
     check_folder(folder)
     template = options.template(root, where)
     return HuggingFaceModel(folder, options.context, options.trainable, trust, template, options.cache_trunk)

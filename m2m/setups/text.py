@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -203,8 +203,10 @@ class TextSource(PairRule):
         rows = _RowReader(self)
         if self.hub:
             yield from rows.documents(hub_rows(self.hub, self.config, self.split, self.said))
-        for path in [] if self.hub else self.paths(root, cache, progress):
-            reader = self.read or ENDINGS.get(path.suffix.lower(), "text")
+        paths = [] if self.hub else self.paths(root, cache, progress)
+        self._check_rows(paths)
+        for path in paths:
+            reader = self._reader(path)
             if path.is_dir():
                 yield from rows.documents(folder_rows(path, self.split, self.said))
             elif self.split:
@@ -219,6 +221,19 @@ class TextSource(PairRule):
             else:
                 yield from rows.documents(TABLES[reader](path))
         rows.check()
+
+    def _reader(self, path: Path) -> str:
+        return self.read or ENDINGS.get(path.suffix.lower(), "text")
+
+    def _check_rows(self, paths: Sequence[Path]) -> None:
+        """Refuse keys for rows where no file has any; a folder of `datasets` has."""
+        # `split` has a message of its own.
+        of_rows = [key for key in _OF_ROWS if getattr(self, key) and key != "split"]
+        if of_rows and paths and not any(path.is_dir() or self._reader(path) in TABLES for path in paths):
+            raise ConfigError(
+                f"{self.said}: `{of_rows[0]}` is for rows, and {paths[0]} is read as text: take the key "
+                f"away, or say what the file is, as in `read = {next(iter(TABLES))!r}`"
+            )
 
     def _asked(self, document: Document) -> Document:
         if isinstance(document, str):

@@ -22,6 +22,7 @@ from m2m.checkpoint.writer import save_file
 from m2m.errors import ConfigError
 from m2m.merging.lora.config import NAME
 from m2m.merging.lora.products import add_scaled
+from m2m.support.extras import installing
 from m2m.support.schema import closest
 from m2m.training.recipe import LoraOptions
 
@@ -145,7 +146,7 @@ def adapted_layers(model: nn.Module, options: LoraOptions) -> dict[str, nn.Modul
         ConfigError: If PEFT is not there, or no layer is meant.
     """
     if find_spec("peft") is None:
-        raise ConfigError('[train]: adapter = "lora" needs peft: pip install "m2m[lora]"')
+        raise ConfigError(f'[train]: adapter = "lora" needs peft: {installing("lora")}')
     modules = _targets(model, options.target_modules)
     if len({_is_transposed(module) for module in modules.values()}) > 1:
         raise ConfigError(

@@ -23,6 +23,7 @@ from m2m.setups.protocol import Setup
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
 from m2m.support.doors import require_file
+from m2m.support.extras import installing
 from m2m.support.files import write_atomically
 from m2m.support.names import fault, short_names
 from m2m.support.outputs import Output, check_outputs
@@ -251,7 +252,7 @@ def _no_byte_gpt(error: InputError) -> str:
     return (
         f"{argument('base')} is missing: without it the model is a byte GPT, pretrained on a fifth of each "
         f"dataset, and {name} cannot serve for that ({why}); name a model, as {argument('base', _SMALL)} "
-        "(pip install 'm2m[gguf]')"
+        f"({installing('gguf')})"
     )
 
 

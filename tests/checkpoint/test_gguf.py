@@ -94,5 +94,5 @@ def test_what_is_no_gguf_is_one_line(tmp_path):
 
 def test_a_missing_reader_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr("m2m.checkpoint.gguf.find_spec", lambda name: None if name == "gguf" else builtins)
-    with pytest.raises(ConfigError, match=r'model "x" needs gguf: pip install "m2m\[gguf\]"'):
+    with pytest.raises(ConfigError, match=r"model \"x\" needs gguf: pip install 'm2m\[gguf\]'"):
         require_readers('model "x"')

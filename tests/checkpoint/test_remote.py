@@ -204,7 +204,7 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "address", "said"),
     [
-        ("fsspec", "s3://bucket/model", 'pip install "m2m[remote]" s3fs'),
+        ("fsspec", "s3://bucket/model", "pip install 'm2m[remote]' s3fs"),
         ("s3fs", "s3://bucket/model", "the package of s3:// is missing: pip install s3fs"),
         ("gcsfs", "gs://bucket/model", "the package of gs:// is missing: pip install gcsfs"),
         ("huggingface_hub", "hf://org/name", "the package of hf:// is missing: pip install huggingface_hub"),

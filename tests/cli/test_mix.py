@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_shares_are_told_drawn_and_exported(
     assert text.startswith("λ*, the shares to train on (")
     assert "surfaces and their cross-validated Spearman: target scheffe " in text
     assert "better than that of equal shares in" in text
+    assert re.search(r"\n  base model( +\d+\.\d{4})+\n", text)
     for name in ("mix.json", "mix.png", "mix.svg", "candidates.csv", "mixture.json"):
         assert (out / "mix" / name).stat().st_size, name
 

@@ -91,6 +91,14 @@ def test_the_choice_is_the_best_measured(found: MixResult) -> None:
     assert {"grid", "drawn"} <= set(kinds)
 
 
+def test_targets_on_which_merging_gains_nothing_are_named(found: MixResult) -> None:
+    (fit,) = found.fits
+    assert found.chosen.measured[fit.target.name] < fit.base  # a loss
+    assert found.no_gain == []
+    beaten = replace(fit, base=found.chosen.measured[fit.target.name])
+    assert replace(found, fits=[beaten]).no_gain == [fit.target.name]
+
+
 def test_the_utility_counts_the_range_of_the_starting_mixtures(found: MixResult) -> None:
     starts = found.candidates[:24]
     assert min(candidate.utility for candidate in starts) == 0

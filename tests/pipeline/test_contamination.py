@@ -77,8 +77,8 @@ def test_a_run_measures_it_once_and_says_and_reports_it(
     assert sum(of["quiz", split, "tales"]["in_answers"] for split in splits) == 0
     assert [one["across"] for one in found["duplicates"]] == [{"again": 3}, {"tales": 3}]
     (note,) = (note for note in folder.notes if note.startswith("target quiz: dataset tales"))
-    assert f"{tmp_path / 'quiz.jsonl'}, line " in note
-    assert f"{tmp_path / 'tales.jsonl'}, line " in note
+    assert f"…/{tmp_path.name}/quiz.jsonl, line " in note
+    assert f"…/{tmp_path.name}/tales.jsonl, line " in note
     page = write_report(folder.root).read_text()
     assert "<td>goal, test</td><td>again</td>" in page
     assert "<td>again</td><td>23</td><td>0</td><td>tales 3</td>" in page

@@ -55,8 +55,7 @@ def test_what_is_in_common_is_noted_as_shown(tmp_path, monkeypatch):
         return [item_of(each, found.where[place]) for place, each in found.documents.items()]
 
     found = contamination_of({"train": lambda: read("train")}, [Judged("exam", "test", read("exam"))])
-    (note,) = found.notes()
-    assert f"m2m: note: {note}\n" in PAGE
+    assert "".join(f"m2m: note: {note}\n" for note in found.notes()) in PAGE
 
 
 def test_the_configuration_at_the_top_loads(tmp_path):

@@ -218,3 +218,13 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
 def test_a_bad_table_is_one_clear_error(table, message):
     with pytest.raises(ConfigError, match=r"^\[there\]: .*" + message):
         TextSource.parse(table, "[there]")
+
+
+@pytest.mark.parametrize("key", [{"columns": {"text": "body"}}, {"where": {"lang": "de"}}, {"field": "body"}])
+def test_keys_for_rows_are_refused_where_no_file_has_rows(tmp_path, key):
+    (tmp_path / "a.txt").write_text("one")
+    with pytest.raises(ConfigError, match=f"`{next(iter(key))}` is for rows, and .*a.txt is read as text"):
+        documents(parse(files="*.txt", **key), tmp_path)
+    write_lines(tmp_path / "b.jsonl", {"body": "two", "lang": "de"})
+    mixed = {**key, "columns": {"text": "body"}} if "where" in key else key
+    assert sorted(documents(parse(files="*", **mixed), tmp_path)) == ["one", "two"]

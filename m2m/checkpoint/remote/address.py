@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from m2m.errors import CheckpointError
+from m2m.support.extras import installing
 
 #: `pathlib` makes one slash of two.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(.+)", re.DOTALL)
@@ -85,7 +86,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         fsspec = import_module("fsspec")
     except ImportError as error:
         raise CheckpointError(
-            f'{url}: to reach it fsspec is needed: pip install "m2m[remote]"{_and_package(scheme)}'
+            f"{url}: to reach it fsspec is needed: {installing('remote')}{_and_package(scheme)}"
         ) from error
     try:
         filesystem, path = fsspec.core.url_to_fs(url)

@@ -17,6 +17,7 @@ from typing import Any
 from m2m.checkpoint.tokenizer import ids_of, read_configuration
 from m2m.errors import CheckpointError
 from m2m.support.doors import read_json
+from m2m.support.extras import installing
 
 FILE, CONFIGURATION = "tokenizer.json", "tokenizer_config.json"
 _ADDED = "added_tokens.json"
@@ -203,7 +204,7 @@ def _converted(path: Path) -> dict[str, Any]:
     except ImportError as error:
         raise CheckpointError(
             f"{path}: its tokenizer is not stored as {FILE}; to turn it into that, torch and transformers "
-            "are needed (pip install m2m[huggingface])"
+            f"are needed ({installing('huggingface')})"
         ) from error
     fast = getattr(load_tokenizer(path, trust=False), "backend_tokenizer", None)
     if fast is None:

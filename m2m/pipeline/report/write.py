@@ -34,6 +34,7 @@ from m2m.setups.rows.contamination import Contamination
 from m2m.setups.rows.inventory import Inventory
 from m2m.support.arguments import argument
 from m2m.support.checked import checked
+from m2m.support.extras import installing
 from m2m.support.files import write_atomically
 from m2m.support.outputs import Output, check_outputs
 
@@ -48,7 +49,7 @@ ONE_DATASET = (
     "The pick is a single dataset, whose merged model is its expert: the experts' own scores say as much, "
     "without merging."
 )
-_CHARTS = "Charts to point at and click come with `pip install 'm2m[report]'`; then `m2m report` writes them."
+_CHARTS = f"Charts to point at and click come with `{installing('report')}`; then `m2m report` writes them."
 
 
 @checked()

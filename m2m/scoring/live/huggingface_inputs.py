@@ -27,6 +27,7 @@ from m2m.scoring.live.embedder import Embedding, read_embedding
 from m2m.setups.rows.answers import Answered, AnswerTokenizer
 from m2m.setups.rows.formats import Completion
 from m2m.support.doors import read_json, reading
+from m2m.support.extras import installing
 
 #: Longest window unless the user says so: attention costs grow with its square.
 CONTEXT = 1024
@@ -68,7 +69,7 @@ class HuggingFaceInputs:
         self, folder: Path, context: int | None = None, *, trust: bool = False, template: str = ""
     ) -> None:
         if find_spec("transformers") is None:
-            raise ConfigError(f'{folder} needs transformers: pip install "m2m[huggingface]"')
+            raise ConfigError(f"{folder} needs transformers: {installing('huggingface')}")
         self._folder, self._trust, self._template = folder, trust, template
         self._config = load_config(folder, trust=trust)
         self._auto, self.head = model_class(self._config, trust=trust)

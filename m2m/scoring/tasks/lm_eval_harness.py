@@ -22,6 +22,7 @@ from m2m.scoring.tasks.scorer import Scores, same_draws, scoring, whole_of
 from m2m.scoring.tasks.task_options import HarnessOptions, number_of
 from m2m.setups.rows.items import Item
 from m2m.support.doors import reading
+from m2m.support.extras import installing
 
 #: Seed of the few-shot examples: the harness's own default.
 FEW_SHOT_SEED = 1234
@@ -210,7 +211,7 @@ def load_harness_tasks(
         from lm_eval.utils import simple_parse_args_string
     except ImportError as error:
         raise ConfigError(
-            f'the task lm_eval:{name} needs the lm-evaluation-harness: pip install "m2m[lm-eval]"'
+            f"the task lm_eval:{name} needs the lm-evaluation-harness: {installing('lm-eval')}"
         ) from error
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it greets at every evaluation
     if include is not None and not include.is_dir():

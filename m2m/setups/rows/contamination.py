@@ -13,6 +13,8 @@ from m2m.setups.rows.overlap import Judged, Overlap, Pair, Search
 from m2m.setups.rows.word_runs import RUN, NumberSet, template_of, texts_of
 from m2m.support.progress import Progress, nobody
 
+#: Parts of a path that are shown.
+_PARTS = 2
 #: A share of items from which on it is said.
 _MANY = 0.01
 OVERLAP_HEAD = (
@@ -37,15 +39,16 @@ class Contamination:
     every: int = 1
 
     def notes(self) -> Iterator[str]:
-        """Say what is more than a hundredth of a part, a line for each target and dataset."""
+        """Say what is more than a hundredth of a part, a line for each target and dataset, and what to do."""
         many = self._much()
         for target, dataset in dict.fromkeys((one.target, one.dataset) for one in many):
             splits = [one for one in many if (one.target, one.dataset) == (target, dataset)]
             counts = "; ".join(map(_in_words, splits))
+            yield f"target {target}: dataset {dataset} has some of it: {counts}; as {_as(splits[0].example)}"
+        if many:
             yield (
-                f"target {target}: dataset {dataset} has some of it: {counts}; as {_as(splits[0].example)}; "
-                "that flatters whoever trains on it: take it out of one of the two (`unseen` of a target "
-                "leaves out what is the same)"
+                "what a dataset has of a target flatters whoever trains on it: take it out of one of the two "
+                "(`unseen = true` of a target leaves out what is the same)"
             )
         for found in self.duplicates:
             if near := ", ".join(_near(found, _MANY * found.items)):
@@ -66,7 +69,7 @@ class Contamination:
         return [
             [
                 f"{one.target}, {one.split}", one.dataset, f"{one.items:,}", f"{one.shared:,}",
-                f"{one.in_answers:,}", _of_runs(one), f"{one.short:,}", _as(one.example, parts=2),
+                f"{one.in_answers:,}", _of_runs(one), f"{one.short:,}", _as(one.example),
             ]
             for one in self.overlaps
             if one.shared or one.short
@@ -78,7 +81,7 @@ class Contamination:
             [
                 one.dataset, f"{one.items:,}", f"{one.within:,}",
                 ", ".join(f"{name} {count:,}" for name, count in one.across.items()) or "0",
-                _as(one.example, parts=2),
+                _as(one.example),
             ]
             for one in self.duplicates
             if one.example is not None
@@ -171,18 +174,17 @@ def _near(found: NearDuplicates, more_than: float) -> Iterator[str]:
     )
 
 
-def _as(example: Pair | None, parts: int | None = None) -> str:
-    """Name a pair; of its paths the last `parts`, where a table would be too wide with all."""
+def _as(example: Pair | None) -> str:
+    """Name a pair; of its paths the end, as lines and tables would be too wide with all."""
     if example is None:
         return "–"
-    item, other = (_shortened(where, parts) for where in (example.item, example.other))
     words = f": “{example.words} …”" if example.words else ""
-    return f"{item} and {other}{words}"
+    return f"{_shortened(example.item)} and {_shortened(example.other)}{words}"
 
 
-def _shortened(where: str, parts: int | None) -> str:
+def _shortened(where: str) -> str:
     kept = where.split("/")
-    return where if parts is None or len(kept) <= parts else "/".join(["…", *kept[-parts:]])
+    return where if len(kept) <= _PARTS else "/".join(["…", *kept[-_PARTS:]])
 
 
 def _pair(content: Mapping[str, str] | None) -> Pair | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from m2m.errors import ConfigError, DataError
 from m2m.support.doors import read_json, read_text, reading, require_file, unique_names
+from m2m.support.extras import installing
 from m2m.support.schema import did_you_mean, repeated, shown
 
 #: A row: its columns by name.
@@ -119,7 +120,7 @@ def folder_rows(path: Path, split: str, said: str) -> Rows:
 def hub_rows(name: str, config: str, split: str, said: str) -> Rows:
     """Read a data set of the hub through `datasets`, which takes it from its cache where it has it."""
     if find_spec("datasets") is None:
-        raise ConfigError(f'{said}: `hub = {name!r}` needs datasets: pip install "m2m[datasets]"')
+        raise ConfigError(f"{said}: `hub = {name!r}` needs datasets: {installing('datasets')}")
     datasets = import_module("datasets")
     try:
         with _no_bars(datasets):
@@ -155,7 +156,7 @@ def _no_bars(datasets: Any) -> Iterator[None]:
 
 def _arrow(path: Path, part: str) -> Any:
     if find_spec("pyarrow") is None:
-        raise ConfigError(f'{path} needs pyarrow: pip install "m2m[parquet]"')
+        raise ConfigError(f"{path} needs pyarrow: {installing('parquet')}")
     return import_module(f"pyarrow.{part}")
 
 

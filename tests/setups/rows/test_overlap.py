@@ -280,7 +280,8 @@ def test_notes_name_what_is_more_than_a_hundredth() -> None:
     dataset = [Item("", counted(range(at * 50, at * 50 + 40)), f"d, line {at}") for at in range(300)]
     judged = [*dataset[:2], *(Item("", f"short {at}") for at in range(98))]
     found = contamination_of({"d": lambda: dataset}, [Judged("t", "test", judged)])
-    (note,) = found.notes()
+    note, advice = found.notes()
+    assert "take it out of one of the two" in advice
     assert note.startswith("target t: dataset d has some of it: test: 2 of 100 documents share 13 words in")
     assert "d, line 0 and d, line 0: “word0 word1" in note
     fewer = contamination_of({"d": lambda: dataset}, [Judged("t", "test", [*judged[1:], *judged[2:5]])])
