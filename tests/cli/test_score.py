@@ -177,7 +177,7 @@ def test_every_example_can_be_had(suffix: str) -> None:
 
 def test_parquet_without_pyarrow_is_one_error(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("m2m.scoring.example_scores.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"parquet needs pyarrow: pip install \"m2m\[parquet\]\""):
+    with pytest.raises(ConfigError, match=r"parquet needs pyarrow: pip install 'm2m\[parquet\]'"):
         check_format(bench / "e.parquet")
 
 
