@@ -14,12 +14,11 @@ from m2m.candidates import read_candidates
 from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
 from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.header import MERGEABLE, parse_dtype
-from m2m.checkpoint.identity import place_of
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.remote.address import remote_url
 from m2m.checkpoint.remote.destination import Destination
 from m2m.checkpoint.remote.mirror import CACHE_SIZE
-from m2m.checkpoint.remote.session import origin_of, remote_session
+from m2m.checkpoint.remote.session import remote_session
 from m2m.errors import ConfigError, RecipeError
 from m2m.executors.choice import check_executor, open_executor
 from m2m.executors.protocol import Executor
@@ -321,12 +320,6 @@ def _refuse_spread(out: str | Path, device: str, *, as_adapter: bool, statistics
 
 
 def _refuse_to_send(plan: MergePlan) -> None:
-    for file in plan.opened:
-        if origin_of(file) is not None:
-            raise ConfigError(
-                f"{place_of(file)}: models that lie elsewhere are merged by one process; leave {_workers()} "
-                "out, or name a copy that all workers see"
-            )
     try:
         pickle.dumps(plan.method)
     except (pickle.PicklingError, AttributeError, TypeError) as error:

@@ -71,6 +71,13 @@ class Mirrors:
         """Give the place of a folder's or file's mirror, laid out if there is none yet."""
         return dict(self._places).get(url) or self._new(url)
 
+    def adopt(self, file: RemoteFile) -> Path:
+        """Give the place of a new mirror of a file that another process opened; nothing of it is there."""
+        place = self._root / str(len(self._places)) / last_part(file.url)
+        self._add(place, file)
+        self._places.append((file.url, place))
+        return place
+
     def copy(self, url: str) -> Path:
         """Give the place of a folder's or file's copy, fetched if there is none yet, or if it has changed."""
         place = dict(self._places).get(url)

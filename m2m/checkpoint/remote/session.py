@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -24,15 +24,38 @@ def remote_session() -> Iterator[None]:
 
     Raises:
         M2MError: What the block raises, with addresses in place of mirrors.
-    """
+    """  # noqa: DOC502 - raised by what is called
     if _session.get() is not None:
         yield
         return
+    with _new_session():
+        yield
+
+
+@contextmanager
+def adopted(origins: Mapping[Path, RemoteFile]) -> Iterator[dict[Path, Path]]:
+    """Mirror, to the end of the block, files that another process opened.
+
+    Args:
+        origins: What its mirrors are of, by their places there.
+
+    Yields:
+        Places of new mirrors by those places; nothing of their content is there yet.
+
+    Raises:
+        M2MError: What the block raises, with addresses in place of mirrors.
+    """  # noqa: DOC502 - raised by what is called
+    with _new_session() as mirrors:
+        yield {place: mirrors.adopt(file) for place, file in origins.items()}
+
+
+@contextmanager
+def _new_session() -> Iterator[Mirrors]:
     with ExitStack() as stack:
         mirrors = Mirrors(stack)
         token = _session.set(mirrors)
         try:
-            yield
+            yield mirrors
         except M2MError as error:
             error.args = tuple(mirrors.written(str(part)) for part in error.args)
             raise

@@ -25,6 +25,7 @@ from m2m.merging.plan.tensors import (
     WeightBlock,
     element_size,
     factor_bytes,
+    moved,
 )
 
 
@@ -82,6 +83,16 @@ class MergePlan:
             for tensor in self.tensors[first:end]
         )
         return replace(self, outputs=outputs, tensors=tensors)
+
+    def moved(self, places: Mapping[Path, Path]) -> MergePlan:
+        """The same plan, reading from other files where `places` has some in place of its own."""
+        if not places:
+            return self
+        tensors = tuple(
+            tensor._replace(sources=tuple(moved(source, places) for source in tensor.sources))
+            for tensor in self.tensors
+        )
+        return replace(self, tensors=tensors)
 
     @property
     def input_files(self) -> tuple[Path, ...]:

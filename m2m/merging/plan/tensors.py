@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from m2m.checkpoint.header import SIZES, TensorInfo
 from m2m.checkpoint.writer import Entry
@@ -97,6 +97,24 @@ def reads_of(source: TensorSource | StackedProduct) -> tuple[TensorInfo, ...]:
     if isinstance(source, Product):
         return source.left, source.right
     return source.sources if isinstance(source, GatheredTensor) else (source,)
+
+
+def moved(source: TensorSource, places: Mapping[Path, Path]) -> TensorSource:
+    """The same input, read from other files where `places` has some in place of its own."""
+    if isinstance(source, TensorInfo):
+        return _moved(source, places)
+    if isinstance(source, Product):
+        return source._replace(left=_moved(source.left, places), right=_moved(source.right, places))
+    if isinstance(source, GatheredTensor):
+        return source._replace(sources=tuple(_moved(info, places) for info in source.sources))
+    assert not isinstance(source.added, StackedProduct)  # those are planned one by one
+    added: Any = moved(source.added, places)
+    gains = None if source.magnitudes is None else _moved(source.magnitudes, places)
+    return source._replace(base=_moved(source.base, places), added=added, magnitudes=gains)
+
+
+def _moved(info: TensorInfo, places: Mapping[Path, Path]) -> TensorInfo:
+    return info._replace(file=places.get(info.file, info.file))
 
 
 def product_of(source: TensorSource) -> Product | None:

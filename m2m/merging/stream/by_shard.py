@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from m2m.checkpoint.identity import InputFiles, sample
+from m2m.checkpoint.remote.remote_file import RemoteFile
+from m2m.checkpoint.remote.session import adopted, origin_of
 from m2m.errors import CheckpointError
 from m2m.executors.news import tell
 from m2m.executors.protocol import Executor
@@ -34,7 +36,9 @@ class ShardJob:
         staging: The worker's buffers.
         start: What is written already.
         allow_nonfinite: Whether NaN and infinities in the inputs may pass.
-        samples: Hash of each input file's size, header and some blocks, by path.
+        samples: Hash of each input file's size, header and some blocks, by path; of those that are here.
+        origins: The others: what lies elsewhere, by the places of its mirrors in the process that planned.
+        cache_bytes: The worker's share of the disk for what lies elsewhere.
     """
 
     plan: MergePlan
@@ -43,6 +47,8 @@ class ShardJob:
     start: Position
     allow_nonfinite: bool
     samples: Mapping[Path, str]
+    origins: Mapping[Path, RemoteFile]
+    cache_bytes: int
 
     def __str__(self) -> str:
         return self.plan.outputs[0].layout.shards[0].name
@@ -57,20 +63,21 @@ def execute_by_shard(
     executor: Executor,
     inputs: InputFiles,
     allow_nonfinite: bool,
+    cache_bytes: int,
     note: Callable[[Position], None],
     progress: Callable[[int, int, str], None] | None,
 ) -> Execution:
     """Fill the outputs in `folder` by workers; everything before `start` has been written already."""
-    # `staging` is a worker's, otherwise as `execute`, whose errors it raises too.
+    # `staging` and `cache_bytes` are a worker's, otherwise as `execute`, whose errors it raises too.
     lay_out(plan, folder)  # there is room for all of it, or nobody begins
     firsts = plan.shard_starts
-    jobs = [
-        ShardJob(
-            part := plan.shard(number), folder, staging, _within(start, first, len(part.tensors)),
-            allow_nonfinite, {file: inputs.samples[file] for file in part.input_files},
-        )
-        for number, first in enumerate(firsts)
-    ]  # fmt: skip
+    jobs = []
+    for number, first in enumerate(firsts):
+        part = plan.shard(number)
+        origins = {file: origin for file in part.input_files if (origin := origin_of(file)) is not None}
+        samples = {file: inputs.samples[file] for file in part.input_files if file not in origins}
+        begun = _within(start, first, len(part.tensors))
+        jobs.append(ShardJob(part, folder, staging, begun, allow_nonfinite, samples, origins, cache_bytes))
     course = _Course([bytes_before(job.plan, job.start) for job in jobs], plan.nbytes, progress)
     done: dict[int, Execution] = {}
     course.say()
@@ -85,15 +92,17 @@ def execute_by_shard(
 def merge_shard(job: ShardJob) -> Execution:
     """Run a shard's plan in this process; tells tensor bytes that are written."""
     _check_inputs(job.samples)
-    return execute(
-        job.plan,
-        job.folder,
-        job.staging,
-        job.start,
-        allow_nonfinite=job.allow_nonfinite,
-        note=lambda position: None,
-        progress=lambda done, total, what: tell(done),
-    )
+    with adopted(job.origins) as places:  # mirrors of its own: workers give bytes back that others still need
+        return execute(
+            job.plan.moved(places),
+            job.folder,
+            job.staging,
+            job.start,
+            allow_nonfinite=job.allow_nonfinite,
+            note=lambda position: None,
+            progress=lambda done, total, what: tell(done),
+            cache_bytes=job.cache_bytes,
+        )
 
 
 @dataclass
@@ -148,4 +157,6 @@ def _together(parts: list[Execution]) -> Execution:
         written_bytes=sum(part.written_bytes for part in parts),
         peak_anon_bytes=max(peaks, default=None),
         hashes={name: digest for part in parts for name, digest in part.hashes.items()},
+        fetched_bytes=sum(part.fetched_bytes for part in parts),
+        peak_cache_bytes=max(part.peak_cache_bytes for part in parts),
     )

@@ -88,7 +88,8 @@ class MergeReport:
         slot_bytes: Staging memory of one input or output, a worker.
         fetched_bytes: Tensor bytes that were fetched from elsewhere.
         sent_bytes: Bytes of weight files that were sent elsewhere.
-        peak_cache_bytes: Most tensor bytes of inputs that lie elsewhere on this machine's disk at a time.
+        peak_cache_bytes: Most tensor bytes of inputs that lie elsewhere on this machine's disk at a time; of
+            several workers those of one.
         notes: What the user may not expect of the result, as tensors that the method had no estimates of.
         warnings: What makes the merge doubtful.
     """
@@ -295,6 +296,7 @@ def _spread(
         executor=executor,
         inputs=inputs,
         allow_nonfinite=options.allow_nonfinite,
+        cache_bytes=parse_bytes(options.cache_size) // executor.beside(len(plan.shard_starts)),
         note=lambda position: work.note(plan.key, position),
         progress=options.progress,
     )

@@ -90,8 +90,9 @@ class Supply:
             nbytes += sum(piece.nbytes for piece in new)
             if number == first and nbytes > self._room:
                 raise ConfigError(
-                    f"{argument('cache_size', format_bytes(self._room))} is too small: what lies elsewhere "
-                    f"of {self._plan.tensors[number].entry.name!r} takes {format_bytes(nbytes)}"
+                    f"a cache of {format_bytes(self._room)} ({argument('cache_size')}, which workers of a "
+                    "machine share) is too small: what lies elsewhere of "
+                    f"{self._plan.tensors[number].entry.name!r} takes {format_bytes(nbytes)}"
                 )
             if nbytes > limit and number > first:
                 return number

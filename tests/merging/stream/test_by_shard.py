@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 from helpers.lora_files import factors, save_adapter
@@ -133,6 +134,40 @@ def test_the_same_bytes_for_many_candidates_and_of_adapters(tmp_path: Path, stat
         each={"weight": [0.5, 0.8]},
     )  # fmt: skip
     both(recipe, tmp_path / "adapted", shard_size=20_000)
+
+
+def stored(folder: Path) -> str:
+    """Put models where only fsspec finds them; gives the address that stands for the folder."""
+    name = f"{folder.parent.name}-{folder.name}"
+    fsspec.filesystem("memory").put(str(folder), f"/{name}", recursive=True)
+    return f"memory://{name}"
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties"])
+def test_the_same_bytes_of_adapters_elsewhere(tmp_path: Path, method: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    base = {f"l{i}.q.weight": torch.randn(60, 70, generator=generator) for i in range(5)}
+    save(base, tmp_path / "store" / "base")
+    save_adapter(tmp_path / "store" / "plain", factors("l1.q", 60, 70, 4, 1))
+    save_adapter(tmp_path / "store" / "dora", factors("l3.q", 60, 70, 4, 2, dora=True), use_dora=True)
+    at = stored(tmp_path / "store")
+    experts = [{"model": f"{at}/{name}", "parameters": {"weight": 0.5}} for name in ("plain", "dora")]
+    recipe = {"merge_method": method, "base_model": f"{at}/base", "models": experts}
+    if method == "ties":
+        recipe["parameters"] = {"density": 0.5}
+    both(recipe, tmp_path, shard_size=20_000)
+
+
+def test_the_same_bytes_of_vocabularies_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the extra `huggingface`")
+    from helpers.vocabularies import byte_pairs, shuffled, write_model
+
+    write_model(tmp_path / "store" / "base", byte_pairs(280), 0)
+    write_model(tmp_path / "store" / "one", shuffled(byte_pairs(285)), 1)
+    at = stored(tmp_path / "store")
+    models = [{"model": f"{at}/{name}", "parameters": {"weight": 0.5}} for name in ("base", "one")]
+    recipe = {"merge_method": "linear", "models": models, "tokenizer_source": "union"}
+    both(recipe, tmp_path, shard_size=10_000)
 
 
 @pytest.mark.parametrize("by_workers_first", [True, False])

@@ -124,11 +124,47 @@ def test_a_tensor_used_again_without_room_comes_again(server: RangeServer, tmp_p
 
 
 def test_a_cache_too_small_for_a_tensor_is_refused(server: RangeServer, tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"cache_size=.* is too small: .*'layers\.\d\.weight' takes 192\.0 KiB"
-    ):
+    said = r"a cache of 128\.0 KiB \(cache_size, .* is too small: .*'layers\.\d\.weight' takes 192\.0 KiB"
+    with pytest.raises(ConfigError, match=said):
         merge(recipe(server.url), tmp_path / "far", cache_size=2 * TENSOR)
+    with pytest.raises(ConfigError, match=said):
+        merge(recipe(server.url), tmp_path / "far", cache_size=4 * TENSOR, shard_size="200kB", workers=2)
     assert not (tmp_path / "far").exists()
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties"])
+def test_workers_fetch_what_their_shards_need(
+    models: Path, server: RangeServer, tmp_path: Path, method: str
+) -> None:
+    merge(recipe(models, method), tmp_path / "local", shard_size="200kB")
+    far = recipe(server.url, method)
+    report = merge(far, tmp_path / "far", shard_size="200kB", cache_size=12 * TENSOR, workers=2)
+    assert data_of(tmp_path / "far") == data_of(tmp_path / "local")
+    assert report.fetched_bytes == 3 * LAYERS * TENSOR
+    assert 3 * TENSOR <= report.peak_cache_bytes <= 6 * TENSOR
+    looked_at = tensor_bytes(server, models) - report.fetched_bytes
+    assert 0 < looked_at <= 4 * LAYERS * TENSOR
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_workers_name_a_connection_that_stays_broken_and_go_on(
+    models: Path, server: RangeServer, tmp_path: Path
+) -> None:
+    by_workers: dict[str, Any] = {"shard_size": "70kB", "workers": 2}
+    merge(recipe(models), tmp_path / "local", shard_size="70kB")
+
+    def breaking(done: int, total: int, what: str) -> None:
+        if done >= total // 3:
+            server.forbidden = ".safetensors"
+
+    with pytest.raises((CheckpointError, InterruptedMergeError), match=f"{server.url}/.*: no permission"):
+        merge(recipe(server.url), tmp_path / "far", **by_workers, progress=breaking)
+    assert not (tmp_path / "far").exists()
+    server.forbidden = "\0"
+    report = merge(recipe(server.url), tmp_path / "far", **by_workers, resume=True)
+    assert data_of(tmp_path / "far") == data_of(tmp_path / "local")
+    assert 0 < report.resumed_bytes < LAYERS * TENSOR
+    assert not [*(tmp_path / "cache").iterdir()]
 
 
 def test_cut_connections_are_made_again(server: RangeServer, models: Path, tmp_path: Path) -> None:
