@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -111,7 +111,7 @@ class Executor(ABC):
         initargs: tuple[Any, ...] = (),
         told: Told | None = None,
         on_gpu: bool = False,
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any], None, None]:
         """Have one round of jobs done by a team of its own, as `team` and `Team.run` say it.
 
         Args:

@@ -26,6 +26,7 @@ from m2m.merging.as_adapter import write_adapters
 from m2m.merging.chat_template import AUTO, most_common_template
 from m2m.merging.doubts import warn_of_doubts
 from m2m.merging.lora.adapted import AdaptedCheckpoint
+from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.model_config import ConfigChanges
 from m2m.merging.plan.fitting import FittedModels, fit_models
@@ -126,7 +127,7 @@ def merge(
     parsed = recipe if isinstance(recipe, Recipe) else load(recipe)
     spread = executor != "local" or workers is not None
     if spread:
-        _refuse_spread(out, device, as_adapter=as_adapter, statistics=statistics)
+        _refuse_spread(device, as_adapter=as_adapter, statistics=statistics)
         if isinstance(executor, str):
             check_executor(executor)
     models_read = [path for ref in references_of(parsed) for path in (ref.path, ref.lora)]
@@ -167,13 +168,13 @@ def merge(
 
     allow = allow_nonfinite or parsed.allow_nonfinite
     options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device, cache_size)
-    if place is None:
-        assert url is not None
-        return run_plan_elsewhere(prepared.plan, Destination(url), options, finish, started)
     others = None
     if spread:
-        _refuse_to_send(prepared.plan)
+        _refuse_to_send(prepared.plan.method)
         others = open_executor(executor, workers)
+    if place is None:
+        assert url is not None
+        return run_plan_elsewhere(prepared.plan, Destination(url), options, finish, started, others)
     return run_plan(prepared.plan, place, options, finish, started, about, others)
 
 
@@ -307,10 +308,8 @@ def _refuse_beside_adapters(recipe: Recipe, device: str, *, statistics: bool, al
         raise ConfigError("factors of adapters must be finite; leave allow_nonfinite out")
 
 
-def _refuse_spread(out: str | Path, device: str, *, as_adapter: bool, statistics: bool) -> None:
-    url = remote_url(out)
+def _refuse_spread(device: str, *, as_adapter: bool, statistics: bool) -> None:
     for what, asked in (
-        (argument("out", url), url is not None),
         (argument("device", device), device != "cpu"),
         (argument("as_adapter", True), as_adapter),
         (argument("statistics", True), statistics),
@@ -319,12 +318,12 @@ def _refuse_spread(out: str | Path, device: str, *, as_adapter: bool, statistics
             raise ConfigError(f"{what}: one process does that; leave {_workers()} out")
 
 
-def _refuse_to_send(plan: MergePlan) -> None:
+def _refuse_to_send(method: Method) -> None:
     try:
-        pickle.dumps(plan.method)
+        pickle.dumps(method)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(
-            f"merge_method {plan.method.name} cannot be given to workers ({error}): define its functions at "
+            f"merge_method {method.name} cannot be given to workers ({error}): define its functions at "
             f"the top of a module, or leave {_workers()} out"
         ) from error
 

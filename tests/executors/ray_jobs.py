@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+from helpers.disk_store import ROOT, register
 from helpers.doomed import all_hit, is_doomed
 
 from m2m.merging.stream import by_shard
@@ -38,3 +40,11 @@ def merge_shard(job: tuple[Path, by_shard.ShardJob]) -> Execution:
     while not all_hit(place):
         time.sleep(0.05)
     return by_shard.merge_shard(shard)
+
+
+def with_store(job: tuple[Path, Callable[[Any], Any], Any]) -> Any:
+    """Do a job in a process that reaches the store of a folder."""
+    root, function, rest = job
+    os.environ[ROOT] = str(root)
+    register()
+    return function(rest)

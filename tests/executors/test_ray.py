@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 import ray_jobs
 import torch
 from helpers.commands import HANG_S
+from helpers.disk_store import ROOT, SCHEME, register
 from helpers.doomed import DOOMED, HIT
 from helpers.halting_setup import make
 from helpers.merge_cases import make_recipe, make_states, write_models
@@ -159,6 +160,29 @@ def test_a_merge_that_loses_a_worker_and_a_machine_ends_in_the_same_bytes(
     assert found[0] == found[1]
 
 
+def test_a_merge_of_models_elsewhere_is_sent_by_the_machines_that_merged_it(
+    cluster: Ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ROOT, str(tmp_path / "store"))
+    register()
+    states = make_states({f"t{number}": (40, 500) for number in range(6)}, 2, [torch.bfloat16], 3)
+    (tmp_path / "store").mkdir()
+    names = [Path(path).name for path in write_models(states, tmp_path / "store")]
+    recipe = make_recipe(
+        "linear", [f"{SCHEME}://{name}" for name in names], base=False, shared={}, each={"weight": [0.5, 0.5]}
+    )
+    merge(recipe, tmp_path / "alone", shard_size="50kB")
+    stored = _Stored(cluster, tmp_path / "store")
+    report = merge(recipe, f"{SCHEME}://out", shard_size="50kB", executor=stored, verify=True)
+    found = [
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in (tmp_path / "alone", tmp_path / "store" / "out")
+    ]
+    assert len(found[0]) > 6
+    assert found[0] == found[1]
+    assert report.fetched_bytes == report.read_bytes > 0
+
+
 class _Watched(Executor):
     """A cluster whose workers see that they are doomed before they merge a shard."""
 
@@ -174,8 +198,15 @@ class _Watched(Executor):
     def team(self, work: Work, **rest: Any) -> Any:
         return self._cluster.team(work, **rest)
 
-    def run(self, function: Any, jobs: Sequence[Any], **rest: Any) -> Iterator[tuple[int, Any]]:
+    def run(self, function: Any, jobs: Sequence[Any], **rest: Any) -> Generator[tuple[int, Any], None, None]:
         return self._cluster.run(ray_jobs.merge_shard, [(self._place, job) for job in jobs], **rest)
+
+
+class _Stored(_Watched):
+    """A cluster whose workers reach a store on this disk."""
+
+    def run(self, function: Any, jobs: Sequence[Any], **rest: Any) -> Generator[tuple[int, Any], None, None]:
+        return self._cluster.run(ray_jobs.with_store, [(self._place, function, job) for job in jobs], **rest)
 
 
 def _kill_once(sign: Path, nodes: Nodes) -> None:

@@ -7,9 +7,11 @@ where all is written, as always: a merge can go on there with workers or without
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from m2m.checkpoint.identity import InputFiles, sample
 from m2m.checkpoint.remote.remote_file import RemoteFile
@@ -22,17 +24,17 @@ from m2m.merging.stream.execute import Execution, execute
 from m2m.merging.stream.memory import Staging
 from m2m.merging.stream.output_files import lay_out
 from m2m.merging.stream.work_folder import START, Position
+from m2m.support.progress import Progress
 
 _SAME_FILES = "all machines that work together must see the same files under the same paths"
 
 
 @dataclass(frozen=True)
-class ShardJob:
-    """One shard of every output.
+class Shard:
+    """One shard of every output, for a worker.
 
     Attributes:
         plan: What goes in it.
-        folder: Where the outputs are made.
         staging: The worker's buffers.
         start: What is written already.
         allow_nonfinite: Whether NaN and infinities in the inputs may pass.
@@ -42,7 +44,6 @@ class ShardJob:
     """
 
     plan: MergePlan
-    folder: Path
     staging: Staging
     start: Position
     allow_nonfinite: bool
@@ -53,56 +54,110 @@ class ShardJob:
     def __str__(self) -> str:
         return self.plan.outputs[0].layout.shards[0].name
 
+    def merge_into(self, folder: Path) -> Execution:
+        """Write it in this process, into the folder of the outputs; tells tensor bytes that are written."""
+        _check_inputs(self.samples)
+        with adopted(self.origins) as places:  # its own: workers give bytes back that others still need
+            return execute(
+                self.plan.moved(places),
+                folder,
+                self.staging,
+                self.start,
+                allow_nonfinite=self.allow_nonfinite,
+                note=lambda position: None,
+                progress=lambda done, total, what: tell(done),
+                cache_bytes=self.cache_bytes,
+            )
 
-def execute_by_shard(
+
+def shards_of(
     plan: MergePlan,
-    folder: Path,
     staging: Staging,
     start: Position,
-    *,
-    executor: Executor,
     inputs: InputFiles,
+    *,
     allow_nonfinite: bool,
     cache_bytes: int,
-    note: Callable[[Position], None],
-    progress: Callable[[int, int, str], None] | None,
-) -> Execution:
-    """Fill the outputs in `folder` by workers; everything before `start` has been written already."""
-    # `staging` and `cache_bytes` are a worker's, otherwise as `execute`, whose errors it raises too.
-    lay_out(plan, folder)  # there is room for all of it, or nobody begins
-    firsts = plan.shard_starts
-    jobs = []
-    for number, first in enumerate(firsts):
+) -> list[Shard]:
+    """Cut a plan into shards; buffers and cache are those of a worker."""
+    shards = []
+    for number, first in enumerate(plan.shard_starts):
         part = plan.shard(number)
         origins = {file: origin for file in part.input_files if (origin := origin_of(file)) is not None}
         samples = {file: inputs.samples[file] for file in part.input_files if file not in origins}
         begun = _within(start, first, len(part.tensors))
-        jobs.append(ShardJob(part, folder, staging, begun, allow_nonfinite, samples, origins, cache_bytes))
-    course = _Course([bytes_before(job.plan, job.start) for job in jobs], plan.nbytes, progress)
-    done: dict[int, Execution] = {}
-    course.say()
-    for number, found in executor.run(merge_shard, jobs, told=course.told):
-        done[number] = found
-        course.told(number, jobs[number].plan.nbytes)
-        unfinished = next((at for at in range(len(jobs)) if at not in done), None)
-        note(max(start, (len(plan.tensors) if unfinished is None else firsts[unfinished], 0)))
-    return _together([done[number] for number in range(len(jobs))])
+        shards.append(Shard(part, staging, begun, allow_nonfinite, samples, origins, cache_bytes))
+    return shards
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A shard, and the folder that every worker sees in which the outputs are made."""
+
+    shard: Shard
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.shard)
+
+
+def execute_by_shard(
+    plan: MergePlan,
+    folder: Path,
+    shards: Sequence[Shard],
+    start: Position,
+    *,
+    executor: Executor,
+    note: Callable[[Position], None],
+    progress: Progress | None,
+) -> Execution:
+    """Fill the outputs in `folder` by workers; everything before `start` has been written already."""
+    # `shards` are those of `shards_of`; otherwise as `execute`, whose errors it raises too.
+    lay_out(plan, folder)  # there is room for all of it, or nobody begins
+    firsts, left = plan.shard_starts, set(range(len(shards)))
+
+    def finished(number: int, found: Execution) -> None:
+        left.remove(number)
+        note(max(start, (firsts[min(left)] if left else len(plan.tensors), 0)))
+
+    jobs = {number: ShardJob(shard, folder) for number, shard in enumerate(shards)}
+    return run_jobs(merge_shard, jobs, shards, executor=executor, finished=finished, progress=progress)
 
 
 def merge_shard(job: ShardJob) -> Execution:
-    """Run a shard's plan in this process; tells tensor bytes that are written."""
-    _check_inputs(job.samples)
-    with adopted(job.origins) as places:  # mirrors of its own: workers give bytes back that others still need
-        return execute(
-            job.plan.moved(places),
-            job.folder,
-            job.staging,
-            job.start,
-            allow_nonfinite=job.allow_nonfinite,
-            note=lambda position: None,
-            progress=lambda done, total, what: tell(done),
-            cache_bytes=job.cache_bytes,
-        )
+    """Write a shard where it belongs."""
+    return job.shard.merge_into(job.folder)
+
+
+def run_jobs(
+    function: Callable[[Any], Execution],
+    jobs: Mapping[int, Any],
+    shards: Sequence[Shard],
+    *,
+    executor: Executor,
+    finished: Callable[[int, Execution], None],
+    progress: Progress | None,
+) -> Execution:
+    """Have workers do a job for each shard that is not there yet, whose numbers are the jobs' keys."""
+    numbers = list(jobs)
+    course = _Course(
+        [
+            bytes_before(shard.plan, shard.start) if number in jobs else shard.plan.nbytes
+            for number, shard in enumerate(shards)
+        ],
+        sum(shard.plan.nbytes for shard in shards),
+        progress,
+    )
+    course.say()
+    done: dict[int, Execution] = {}
+    run = executor.run(function, list(jobs.values()), told=lambda at, news: course.told(numbers[at], news))
+    with closing(run):  # no worker is left that writes when an error is dealt with
+        for at, found in run:
+            number = numbers[at]
+            done[number] = found
+            course.told(number, shards[number].plan.nbytes)
+            finished(number, found)
+    return _together([done[number] for number in numbers])
 
 
 @dataclass
@@ -112,7 +167,7 @@ class _Course:
     #: What is written of each.
     written: list[int]
     total: int
-    progress: Callable[[int, int, str], None] | None
+    progress: Progress | None
     #: What was written of all when it was last said: a worker that takes a lost one's place begins anew.
     most: int = field(default=0)
 
@@ -151,12 +206,12 @@ def _check_inputs(samples: Mapping[Path, str]) -> None:
 
 def _together(parts: list[Execution]) -> Execution:
     peaks = [part.peak_anon_bytes for part in parts if part.peak_anon_bytes is not None]
-    return replace(
-        parts[0],
+    return Execution(
         read_bytes=sum(part.read_bytes for part in parts),
         written_bytes=sum(part.written_bytes for part in parts),
         peak_anon_bytes=max(peaks, default=None),
         hashes={name: digest for part in parts for name, digest in part.hashes.items()},
         fetched_bytes=sum(part.fetched_bytes for part in parts),
-        peak_cache_bytes=max(part.peak_cache_bytes for part in parts),
+        peak_cache_bytes=max((part.peak_cache_bytes for part in parts), default=0),
+        sent_bytes=sum(part.sent_bytes for part in parts),
     )

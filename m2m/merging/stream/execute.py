@@ -39,6 +39,8 @@ class Execution:
     fetched_bytes: int = 0
     #: Most bytes of what lies elsewhere that were in the cache at a time.
     peak_cache_bytes: int = 0
+    #: Bytes of files that workers sent elsewhere.
+    sent_bytes: int = 0
 
 
 def execute(

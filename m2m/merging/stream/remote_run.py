@@ -13,6 +13,7 @@ from m2m.checkpoint.remote.crew import Crew
 from m2m.checkpoint.remote.destination import Destination
 from m2m.checkpoint.remote.mirror import scratch_folder, telling
 from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
+from m2m.executors.protocol import Executor, WorkerError
 from m2m.merging.plan.plan import MergePlan
 from m2m.merging.stream.execute import Execution, execute
 from m2m.merging.stream.passes import GO_ON, InterruptedMergeError
@@ -21,19 +22,29 @@ from m2m.merging.stream.run import (
     MergeOptions,
     MergeReport,
     complete,
+    cut_out,
+    left_of_cache,
     make_report,
-    prepare_workers,
+    prepare,
 )
+from m2m.merging.stream.sent_by_shard import room_of, send_by_shard
 from m2m.merging.stream.upload import THREADS, Journal, ShardUpload, place
-from m2m.support.arguments import argument
-from m2m.support.units import format_bytes, parse_bytes
+from m2m.merging.stream.work_folder import START
+from m2m.support.units import parse_bytes
 
 
 def run_plan_elsewhere(
-    plan: MergePlan, destination: Destination, options: MergeOptions, finish: Finish, started: float
+    plan: MergePlan,
+    destination: Destination,
+    options: MergeOptions,
+    finish: Finish,
+    started: float,
+    executor: Executor | None = None,
 ) -> MergeReport:
     """Execute a plan, and send what it writes; as `run_plan`, whose errors it raises too."""
-    staging, device = prepare_workers(plan, options)
+    if len(plan.shard_starts) == 1:
+        executor = None  # there is nothing to share out, and what is one file is sent at the very end
+    staging, device = prepare(plan, options, executor)
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     journal = Journal(destination, plan, key)
@@ -47,18 +58,22 @@ def run_plan_elsewhere(
     with scratch_folder() as work, Crew(THREADS) as crew:
         upload = ShardUpload(plan, work, journal, crew)
         with _tidied(upload, inputs, destination):
-            done = execute(
-                plan,
-                work,
-                staging,
-                upload.began,
-                allow_nonfinite=options.allow_nonfinite,
-                note=lambda position: None,
-                progress=options.progress,
-                device=device,
-                cache_bytes=_left(options.cache_size, upload.room),
-                upload=upload,
-            )
+            if executor is None:
+                done = execute(
+                    plan,
+                    work,
+                    staging,
+                    upload.began,
+                    allow_nonfinite=options.allow_nonfinite,
+                    note=lambda position: None,
+                    progress=options.progress,
+                    device=device,
+                    cache_bytes=left_of_cache(options, parse_bytes(options.cache_size), upload.room),
+                    upload=upload,
+                )
+            else:
+                shards = cut_out(plan, options, executor, staging, START, inputs, room_of(plan))
+                done = send_by_shard(shards, journal, executor=executor, progress=options.progress)
             for output in plan.outputs:
                 complete(plan, output, work, done.hashes, finish, key)
             inputs.check_unchanged()
@@ -67,7 +82,8 @@ def run_plan_elsewhere(
             journal.finish()
     if options.verify:
         _verify(destination, done.hashes)
-    return make_report(plan, destination.url, done, upload.began, staging, started, upload.sent_bytes)
+    sent = upload.sent_bytes + done.sent_bytes
+    return make_report(plan, destination.url, done, upload.began, staging, started, sent)
 
 
 def _manifests(plan: MergePlan, destination: Destination) -> list[Mapping[str, Any]]:
@@ -76,18 +92,6 @@ def _manifests(plan: MergePlan, destination: Destination) -> list[Mapping[str, A
         return [json.loads(text or b"{}") for text in found]
     except ValueError:
         return []
-
-
-def _left(cache_size: str | int, taken: int) -> int:
-    # What the shards that are put together and sent leave of the cache for inputs.
-    left = parse_bytes(cache_size) - taken
-    if left < 1:
-        raise ConfigError(
-            f"{argument('cache_size', cache_size)} is too small: shards that are put together and sent take "
-            f"{format_bytes(taken)} of it, and inputs that lie elsewhere need the rest; wanted more, or a "
-            f"smaller {argument('shard_size', '…')}"
-        )
-    return left
 
 
 @contextmanager
@@ -99,6 +103,8 @@ def _tidied(upload: ShardUpload, inputs: InputFiles, destination: Destination) -
         upload.discard()
         inputs.check_unchanged()  # if it is that, it is the reason of whatever else was found
         raise
+    except WorkerError as error:
+        raise type(error)(f"{error}; {GO_ON}") from error
     except OSError as error:
         where = error.filename or destination.url
         raise InterruptedMergeError(f"{where}: {error.strerror or error}; {GO_ON}") from error

@@ -22,7 +22,7 @@ from m2m.merging.compiled import MergeDevice, merge_device
 from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.plan.plan import MergePlan, PlannedCheckpoint, bytes_before
-from m2m.merging.stream.by_shard import execute_by_shard
+from m2m.merging.stream.by_shard import Shard, execute_by_shard, shards_of
 from m2m.merging.stream.execute import Execution, execute
 from m2m.merging.stream.memory import Staging, plan_staging
 from m2m.merging.stream.output_files import require_written
@@ -35,7 +35,7 @@ from m2m.support.arguments import argument
 from m2m.support.devices import cuda_number
 from m2m.support.process_memory import peak_resident_bytes
 from m2m.support.progress import Progress
-from m2m.support.units import parse_bytes
+from m2m.support.units import format_bytes, parse_bytes
 
 #: Staging memory of one input or output, a worker, on the way to a device: long enough that starting copies
 #: and kernels does not count. A guess: no GPU was at hand to measure on.
@@ -138,7 +138,7 @@ def run_plan(
     # of this process; `started` is when the merge began, by `time.perf_counter`. CheckpointError if an input
     # changes, is not finite, or differs where it must not; InterruptedMergeError if the system fails;
     # RunFolderError if `out` exists or is being written, or has no room.
-    staging, device = prepare_workers(plan, options) if executor is None else _shared(plan, options, executor)
+    staging, device = prepare(plan, options, executor)
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:
@@ -155,7 +155,15 @@ def run_plan(
                 if executor is None:
                     done = _execute(plan, work, staging, start, options, gather, device)
                 else:
-                    done = _spread(plan, work, staging, start, options, executor, inputs)
+                    done = execute_by_shard(
+                        plan,
+                        work.result,
+                        cut_out(plan, options, executor, staging, start, inputs),
+                        start,
+                        executor=executor,
+                        note=lambda position: work.note(plan.key, position),
+                        progress=options.progress,
+                    )
                 if gather is not None:
                     gather.write(plan, work.result / STATISTICS_NAME)
                 for output in plan.outputs:
@@ -167,8 +175,55 @@ def run_plan(
     return make_report(plan, out, done, start, staging, started)
 
 
-def prepare_workers(plan: MergePlan, options: MergeOptions) -> tuple[Staging, MergeDevice | None]:
-    """Choose the workers' buffers, and take hold of the device that a plan is run on."""
+def prepare(
+    plan: MergePlan, options: MergeOptions, executor: Executor | None
+) -> tuple[Staging, MergeDevice | None]:
+    """Choose the buffers of this process or of each worker, and take hold of the device that computes."""
+    if executor is None:
+        return _prepare(plan, options)
+    beside = executor.beside(len(plan.shard_starts))
+    share = parse_bytes(options.memory) // beside
+    try:
+        return _prepare(plan, replace(options, memory=share, threads=options.threads or 1))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{argument('memory', options.memory)} is shared by {beside} workers of a machine: {error}"
+        ) from error
+
+
+def cut_out(
+    plan: MergePlan,
+    options: MergeOptions,
+    executor: Executor,
+    staging: Staging,
+    start: Position,
+    inputs: InputFiles,
+    taken: int = 0,
+) -> list[Shard]:
+    """Cut a plan into shards for workers, whose share of the cache is without what `taken` says."""
+    room = parse_bytes(options.cache_size) // executor.beside(len(plan.shard_starts))
+    return shards_of(
+        plan,
+        staging,
+        start,
+        inputs,
+        allow_nonfinite=options.allow_nonfinite,
+        cache_bytes=left_of_cache(options, room, taken),
+    )
+
+
+def left_of_cache(options: MergeOptions, room: int, taken: int) -> int:
+    """Say what the shards that are put together and sent leave of so much room for inputs."""
+    if taken and room <= taken:
+        raise ConfigError(
+            f"{argument('cache_size', options.cache_size)} is too small: shards that are put together and "
+            f"sent take {format_bytes(taken)} of {format_bytes(room)}, and inputs that lie elsewhere need "
+            f"the rest; wanted more, or a smaller {argument('shard_size', '…')}"
+        )
+    return room - taken
+
+
+def _prepare(plan: MergePlan, options: MergeOptions) -> tuple[Staging, MergeDevice | None]:
     number = _cuda_number(options.device, plan.method)
     staging = plan_staging(
         parse_bytes(options.memory),
@@ -263,42 +318,6 @@ def _execute(
         gather=gather,
         device=device,
         cache_bytes=parse_bytes(options.cache_size),
-    )
-
-
-def _shared(plan: MergePlan, options: MergeOptions, executor: Executor) -> tuple[Staging, None]:
-    """Choose the buffers of each of the workers that share a machine."""
-    beside = executor.beside(len(plan.shard_starts))
-    share = parse_bytes(options.memory) // beside
-    try:
-        staging, _ = prepare_workers(plan, replace(options, memory=share, threads=options.threads or 1))
-    except ConfigError as error:
-        raise ConfigError(
-            f"{argument('memory', options.memory)} is shared by {beside} workers of a machine: {error}"
-        ) from error
-    return staging, None
-
-
-def _spread(
-    plan: MergePlan,
-    work: WorkFolder,
-    staging: Staging,
-    start: Position,
-    options: MergeOptions,
-    executor: Executor,
-    inputs: InputFiles,
-) -> Execution:
-    return execute_by_shard(
-        plan,
-        work.result,
-        staging,
-        start,
-        executor=executor,
-        inputs=inputs,
-        allow_nonfinite=options.allow_nonfinite,
-        cache_bytes=parse_bytes(options.cache_size) // executor.beside(len(plan.shard_starts)),
-        note=lambda position: work.note(plan.key, position),
-        progress=options.progress,
     )
 
 

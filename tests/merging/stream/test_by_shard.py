@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers.lora_files import factors, save_adapter
 from helpers.merge_cases import State, make_recipe, make_states, stop_half_way, write_models, write_moments
+from helpers.packed_executor import Packed
 
 import m2m
 from m2m.checkpoint import save
@@ -34,13 +35,6 @@ METHODS: list[tuple[str, bool, dict[str, Any], dict[str, list[Any]]]] = [
     ("adam_merge", True, {}, {"weight": [0.2, 0.5]}),
     ("consensus", True, {"k": 1}, {}),
 ]
-
-
-class Packed(Local):
-    """Gives jobs to this process as other processes get them."""
-
-    def run(self, function: Any, jobs: Any, **rest: Any) -> Any:
-        return super().run(function, [pickle.loads(pickle.dumps(job)) for job in jobs], **rest)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -237,8 +231,8 @@ def test_a_machine_that_sees_other_files_is_named(
 
     merge(recipe, tmp_path / "out", executor=Taken(1), shard_size=25_000)
     assert str(jobs[0]) == "model-00001-of-00006.safetensors"
-    file = next(iter(jobs[0].samples))
-    other = replace(jobs[0], samples={file: "0" * 64})
+    file = next(iter(jobs[0].shard.samples))
+    other = replace(jobs[0], shard=replace(jobs[0].shard, samples={file: "0" * 64}))
     with pytest.raises(CheckpointError, match=r"m1/model\.safetensors: is another file on .*the same paths"):
         dict(Local(1).run(by_shard.merge_shard, [other], told=nobody_told))
     file.rename(file.with_suffix(".away"))
@@ -262,8 +256,4 @@ def test_what_workers_do_not_do_is_said_before_anything_is_made(
     recipe = make_recipe("linear", paths, base=False, shared={}, each={"weight": [0.25, 0.75]})
     with pytest.raises(ConfigError, match=said):
         merge(recipe, tmp_path / "out", **{"workers": 2, **asked})
-    with pytest.raises(
-        ConfigError, match="out=memory://out: one process does that; leave executor and workers out"
-    ):
-        merge(recipe, "memory://out", workers=2)
     assert not [*tmp_path.glob("*out*")]

@@ -11,6 +11,7 @@ import fsspec
 import pytest
 import torch
 from helpers.lora_files import factors, save_adapter
+from helpers.packed_executor import Packed
 from helpers.range_server import RangeServer, serving
 
 from m2m.checkpoint import Checkpoint, save
@@ -150,7 +151,7 @@ def test_workers_fetch_what_their_shards_need(
 def test_workers_name_a_connection_that_stays_broken_and_go_on(
     models: Path, server: RangeServer, tmp_path: Path
 ) -> None:
-    by_workers: dict[str, Any] = {"shard_size": "70kB", "workers": 2}
+    by_workers: dict[str, Any] = {"shard_size": "70kB", "executor": Packed(1)}
     merge(recipe(models), tmp_path / "local", shard_size="70kB")
 
     def breaking(done: int, total: int, what: str) -> None:

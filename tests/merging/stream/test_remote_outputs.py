@@ -13,12 +13,14 @@ from typing import Any
 import fsspec
 import pytest
 import torch
-from helpers.disk_store import ROOT, SCHEME, register
+from helpers.disk_store import ROOT, SCHEME, DiskStore, register
+from helpers.packed_executor import Packed
 
 from m2m.checkpoint import Checkpoint, save, verify
 from m2m.checkpoint.remote.destination import Destination
 from m2m.errors import CheckpointError, ConfigError, RunFolderError
 from m2m.merging import merge
+from m2m.merging.stream.passes import InterruptedMergeError
 from m2m.merging.stream.upload import JOURNAL_NAME
 
 LAYERS, WIDTH = 6, 64
@@ -77,9 +79,10 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_same_files_as_the_local_merge(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [None, 2])
+def test_the_same_files_as_the_local_merge(models: Path, tmp_path: Path, workers: int | None) -> None:
     merge(recipe(models), tmp_path / "local", **SHARDS)
-    report = merge(recipe(models), f"{SCHEME}://out/x", verify=True, **SHARDS)
+    report = merge(recipe(models), f"{SCHEME}://out/x", verify=True, workers=workers, **SHARDS)
     there = tmp_path / "store" / "out" / "x"
     assert files_of(there) == files_of(tmp_path / "local")
     assert verify(there).files == len(files_of(there)) - 1
@@ -117,6 +120,71 @@ def test_what_tells_that_all_is_there_comes_last(
     order.clear()
     merge(recipe(models), f"{SCHEME}://single")
     assert order == ["README.md", "config.json", "model.safetensors", "manifest.json"]
+
+
+def test_workers_send_what_they_merged_of_models_elsewhere(models: Path, tmp_path: Path) -> None:
+    rows = {"x": [0.5, 0.5], "y": [1.5, -0.5]}
+    (tmp_path / "store").mkdir()
+    models.rename(tmp_path / "store" / "models")
+    experts = [{"model": f"{SCHEME}://models/m{i}", "parameters": {"weight": 0.5}} for i in range(2)]
+    far = {"merge_method": "linear", "models": experts}
+    merge(far, tmp_path / "local", candidates=rows, **SHARDS)
+    report = merge(far, f"{SCHEME}://out", candidates=rows, executor=Packed(1), verify=True, **SHARDS)
+    assert files_of(tmp_path / "store" / "out") == files_of(tmp_path / "local")
+    weights = [*(tmp_path / "local").rglob("*.safetensors")]
+    assert report.fetched_bytes == 2 * LAYERS * TENSOR
+    assert report.sent_bytes == sum(path.stat().st_size for path in weights)
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_one_file_is_nothing_to_share_out(models: Path, tmp_path: Path) -> None:
+    merge(recipe(models), tmp_path / "local")
+    merge(recipe(models), f"{SCHEME}://out", executor=Packed(1))
+    assert files_of(tmp_path / "store" / "out") == files_of(tmp_path / "local")
+
+
+@pytest.mark.parametrize("by_workers_first", [True, False])
+def test_either_goes_on_with_what_the_other_sent(
+    models: Path, tmp_path: Path, by_workers_first: bool
+) -> None:
+    merge(recipe(models), tmp_path / "local", **SHARDS)
+    ways: list[dict[str, Any]] = [{"executor": Packed(1)}, {}]
+    first, then = ways if by_workers_first else reversed(ways)
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(recipe(models), f"{SCHEME}://out", progress=stop, **first, **SHARDS)
+    sent = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store" / "out").glob("*.safetensors")}
+    assert sent
+    merge(recipe(models), f"{SCHEME}://out", resume=True, **then, **SHARDS)
+    assert files_of(tmp_path / "store" / "out") == files_of(tmp_path / "local")
+    known = [
+        name for name, at in sent.items() if (tmp_path / "store" / "out" / name).stat().st_mtime_ns == at
+    ]
+    assert known
+
+
+def test_a_shard_that_cannot_be_sent_is_named_and_the_rest_stays(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = DiskStore.put_file
+
+    def refuse(self: DiskStore, lpath: str, rpath: str, **rest: Any) -> None:
+        if "00002" in rpath:
+            raise PermissionError("no")
+        put(self, lpath, rpath, **rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DiskStore, "put_file", refuse)
+        with pytest.raises(InterruptedMergeError, match=rf"{SCHEME}://out/model-00002-.*: no permission"):
+            merge(recipe(models), f"{SCHEME}://out", executor=Packed(1), **SHARDS)
+    assert files_of(tmp_path / "store" / "out").keys() == {JOURNAL_NAME, "model-00001-of-00003.safetensors"}
+    merge(recipe(models), f"{SCHEME}://out", resume=True, executor=Packed(1), **SHARDS)
+    merge(recipe(models), tmp_path / "local", **SHARDS)
+    assert files_of(tmp_path / "store" / "out") == files_of(tmp_path / "local")
 
 
 @pytest.mark.slow
@@ -202,7 +270,10 @@ def test_what_is_there_is_left(models: Path, tmp_path: Path) -> None:
     assert files_of(tmp_path / "store" / "out") == {"thesis.txt": b"years of work"}
 
 
-def test_another_merge_at_the_same_place_is_noticed(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [{}, {"executor": Packed(1)}], ids=["alone", "workers"])
+def test_another_merge_at_the_same_place_is_noticed(
+    models: Path, tmp_path: Path, way: dict[str, Any]
+) -> None:
     journal = tmp_path / "store" / "out" / JOURNAL_NAME
 
     def take(done: int, total: int, what: str) -> None:
@@ -210,17 +281,18 @@ def test_another_merge_at_the_same_place_is_noticed(models: Path, tmp_path: Path
             journal.write_text(json.dumps({**json.loads(journal.read_text()), "owner": "somebody else"}))
 
     with pytest.raises(RunFolderError, match="another merge is writing it"):
-        merge(recipe(models), f"{SCHEME}://out", progress=take)
+        merge(recipe(models), f"{SCHEME}://out", progress=take, **way, **SHARDS)
     assert not (tmp_path / "store" / "out" / "manifest.json").exists()
 
 
-def test_bad_input_leaves_nothing(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [{}, {"executor": Packed(1)}], ids=["alone", "workers"])
+def test_bad_input_leaves_nothing(models: Path, tmp_path: Path, way: dict[str, Any]) -> None:
     weight = Checkpoint(models / "m1").tensors["layers.5.weight"]
     with weight.file.open("r+b") as file:
         file.seek(weight.offset)
         file.write(b"\xff" * 4)
     with pytest.raises(CheckpointError, match="NaN or infinite at index 0"):
-        merge(recipe(models), f"{SCHEME}://out", **SHARDS)
+        merge(recipe(models), f"{SCHEME}://out", **way, **SHARDS)
     assert files_of(tmp_path / "store") == {}
 
 
@@ -234,6 +306,11 @@ def test_bad_input_leaves_nothing(models: Path, tmp_path: Path) -> None:
             f"{SCHEME}://out",
             {"cache_size": "1kB"},
             r"cache_size=1kB is too small: shards that are put together",
+        ),
+        (
+            f"{SCHEME}://out",
+            {"cache_size": 2 * TENSOR, "shard_size": 2 * TENSOR, "workers": 2},
+            r"too small: shards that are put together and sent take 32\.\d KiB of 16\.0 KiB",
         ),
     ],
 )
