@@ -72,7 +72,10 @@ class Destination:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, in place of what is there."""
-        request(lambda: self._filesystem.pipe_file(self._place(name), content), self._url(name))
+        try:
+            request(lambda: self._filesystem.pipe_file(self._place(name), content), self._url(name))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, "there is no such bucket", self.url) from error
 
     def put(self, file: Path, name: str) -> None:
         """Send a file, and see that all of it has come."""

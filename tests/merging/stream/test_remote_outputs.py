@@ -285,6 +285,17 @@ def test_another_merge_at_the_same_place_is_noticed(
     assert not (tmp_path / "store" / "out" / "manifest.json").exists()
 
 
+def test_a_bucket_that_is_not_there_is_named(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(self: DiskStore, path: str, value: bytes, **_: Any) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(DiskStore, "pipe_file", missing)
+    with pytest.raises(CheckpointError, match=rf"^{SCHEME}://nowhere/out: there is no such bucket$"):
+        merge(recipe(models), f"{SCHEME}://nowhere/out")
+
+
 @pytest.mark.parametrize("way", [{}, {"executor": Packed(1)}], ids=["alone", "workers"])
 def test_bad_input_leaves_nothing(models: Path, tmp_path: Path, way: dict[str, Any]) -> None:
     weight = Checkpoint(models / "m1").tensors["layers.5.weight"]
