@@ -338,6 +338,7 @@ def _trainable_hint(setup: Setup) -> str:
     row = blocks[-1][0]
     return (
         f"# {size / 1e6:.0f} M parameters train slowly on a CPU. With these lines the last 2 of {last + 1} "
-        "blocks train\n# alone, and those below run once for each example (docs/training.md of m2m):\n"
+        "blocks train\n# alone, and those below run once for each example, before anything is trained\n"
+        "# (docs/training.md of m2m):\n"
         f"# trainable = ['{row}\\.({last - 1}|{last})\\.']\n# cache_trunk = true\n"
     )

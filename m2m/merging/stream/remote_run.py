@@ -22,10 +22,10 @@ from m2m.merging.stream.run import (
     MergeOptions,
     MergeReport,
     complete,
-    cut_out,
+    cut_into_shards,
     left_of_cache,
     make_report,
-    prepare,
+    prepare_workers,
 )
 from m2m.merging.stream.sent_by_shard import room_of, send_by_shard
 from m2m.merging.stream.upload import THREADS, Journal, ShardUpload, place
@@ -44,7 +44,7 @@ def run_plan_elsewhere(
     """Execute a plan, and send what it writes; as `run_plan`, whose errors it raises too."""
     if len(plan.shard_starts) == 1:
         executor = None  # there is nothing to share out, and what is one file is sent at the very end
-    staging, device = prepare(plan, options, executor)
+    staging, device = prepare_workers(plan, options, executor)
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     journal = Journal(destination, plan, key)
@@ -72,7 +72,7 @@ def run_plan_elsewhere(
                     upload=upload,
                 )
             else:
-                shards = cut_out(plan, options, executor, staging, START, inputs, room_of(plan))
+                shards = cut_into_shards(plan, options, executor, staging, START, inputs, room_of(plan))
                 done = send_by_shard(shards, journal, executor=executor, progress=options.progress)
             for output in plan.outputs:
                 complete(plan, output, work, done.hashes, finish, key)

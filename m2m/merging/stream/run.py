@@ -138,7 +138,7 @@ def run_plan(
     # of this process; `started` is when the merge began, by `time.perf_counter`. CheckpointError if an input
     # changes, is not finite, or differs where it must not; InterruptedMergeError if the system fails;
     # RunFolderError if `out` exists or is being written, or has no room.
-    staging, device = prepare(plan, options, executor)
+    staging, device = prepare_workers(plan, options, executor)
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:
@@ -158,7 +158,7 @@ def run_plan(
                     done = execute_by_shard(
                         plan,
                         work.result,
-                        cut_out(plan, options, executor, staging, start, inputs),
+                        cut_into_shards(plan, options, executor, staging, start, inputs),
                         start,
                         executor=executor,
                         note=lambda position: work.note(plan.key, position),
@@ -175,23 +175,23 @@ def run_plan(
     return make_report(plan, out, done, start, staging, started)
 
 
-def prepare(
+def prepare_workers(
     plan: MergePlan, options: MergeOptions, executor: Executor | None
 ) -> tuple[Staging, MergeDevice | None]:
     """Choose the buffers of this process or of each worker, and take hold of the device that computes."""
     if executor is None:
-        return _prepare(plan, options)
+        return _prepared(plan, options)
     beside = executor.beside(len(plan.shard_starts))
     share = parse_bytes(options.memory) // beside
     try:
-        return _prepare(plan, replace(options, memory=share, threads=options.threads or 1))
+        return _prepared(plan, replace(options, memory=share, threads=options.threads or 1))
     except ConfigError as error:
         raise ConfigError(
             f"{argument('memory', options.memory)} is shared by {beside} workers of a machine: {error}"
         ) from error
 
 
-def cut_out(
+def cut_into_shards(
     plan: MergePlan,
     options: MergeOptions,
     executor: Executor,
@@ -223,7 +223,7 @@ def left_of_cache(options: MergeOptions, room: int, taken: int) -> int:
     return room - taken
 
 
-def _prepare(plan: MergePlan, options: MergeOptions) -> tuple[Staging, MergeDevice | None]:
+def _prepared(plan: MergePlan, options: MergeOptions) -> tuple[Staging, MergeDevice | None]:
     number = _cuda_number(options.device, plan.method)
     staging = plan_staging(
         parse_bytes(options.memory),
