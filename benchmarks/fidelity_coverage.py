@@ -23,7 +23,9 @@ from analysis.fidelity.coefficients import COEFFICIENTS
 from analysis.fidelity.intervals import Interval, dataset_jackknife, fisher, mixture_jackknife
 from analysis.fidelity.repeats import interval as repeated_interval
 from analysis.fidelity.repeats import redraw, redraw_seeds
+from analysis.fidelity.run_utility import RunUtility
 from analysis.fidelity.scores import Points, Sample
+from m2m.pipeline.target_utility import TargetUtility
 
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
@@ -128,24 +130,35 @@ def shared(name: str, datasets: int, rho: float, own: float, draws: int) -> tupl
     return float(hits[0] / draws), float(hits[1] / draws), float(np.median(widths))
 
 
-def repeated(name: str, n: int, rho: float, seeds: float, tests: float, draws: int) -> float:
+def repeated(
+    name: str, n: int, rho: float, seeds: float, tests: float, draws: int, targets: int = 1
+) -> float:
     """Return how often the interval of these mixtures holds their mean coefficient over repetitions.
 
     `seeds` and `tests` are standard deviations of what training seeds and test examples (40 of them, most of
     their noise common to merged and trained models) add to a score, in those of the mixtures' true scores.
+    Of several targets the coefficient is the utility's that weighs them alike: metrics of both directions, in
+    units of their own.
     """
-    rng, examples = np.random.default_rng(0), 40
-    merged, trained = normal(rng, (n,), rho)
-    merged, trained = ((side - side.mean()) / side.std() for side in (merged, trained))
-    labels = tuple(f"m{k}" for k in range(n))
+    rng = np.random.default_rng(0)
+    truths = [_standardised(normal(rng, (n,), rho)) for _ in range(targets)]
+    names = [f"t{k}" for k in range(targets)]
+    chosen_for = RunUtility(
+        "utility",
+        TargetUtility(
+            dict.fromkeys(names, 1 / targets),
+            {name: 1.0 + k for k, name in enumerate(names)},
+            {name: k % 2 == 0 for k, name in enumerate(names)},
+        ),
+        dict.fromkeys(names, 0.0),
+    )
 
     def study() -> Points:
-        common, *single = rng.normal(size=(3, n, examples)) * tests * math.sqrt(examples)
-        seed, other = seeds * rng.normal(size=(2, n))
-        x = merged[:, None] + 0.8 * common + 0.6 * single[0]
-        y = (trained + seed)[:, None] + 0.8 * common + 0.6 * single[1]
-        sides, again = (x.mean(axis=1), y.mean(axis=1)), y.mean(axis=1) - seed + other
-        return Points("t", "m", True, labels, None, *sides, again, examples=(x, y))
+        of_targets = [
+            _tested(rng, name, truth, seeds, tests, 1.0 / chosen_for.utility.rate(name) / targets)
+            for name, truth in zip(names, truths, strict=True)
+        ]
+        return of_targets[0] if targets == 1 else chosen_for.points(of_targets)
 
     truth = float(np.mean([coefficient_of(name, study().sample()) for _ in range(2000)]))
     hits = 0
@@ -154,6 +167,32 @@ def repeated(name: str, n: int, rho: float, seeds: float, tests: float, draws: i
         value = coefficient_of(name, points.sample())
         hits += holds(repeated_interval(name, value, points.sample(), redraw([points], number)), truth)
     return hits / draws
+
+
+def _standardised(sides: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    merged, trained = ((side - side.mean()) / side.std() for side in sides)
+    return merged, trained
+
+
+def _tested(
+    rng: np.random.Generator,
+    name: str,
+    truth: tuple[Floats, Floats],
+    seeds: float,
+    tests: float,
+    unit: float,
+    examples: int = 40,
+) -> Points:
+    """Train and test mixtures of true scores `truth`; a metric whose unit is below 0 is better when low."""
+    n = len(truth[0])
+    common, *single = rng.normal(size=(3, n, examples)) * tests * math.sqrt(examples)
+    seed, other = seeds * rng.normal(size=(2, n))
+    merged = unit * (truth[0][:, None] + 0.8 * common + 0.6 * single[0])
+    trained = unit * ((truth[1] + seed)[:, None] + 0.8 * common + 0.6 * single[1])
+    sides = (merged.mean(axis=1), trained.mean(axis=1))
+    again = sides[1] + unit * (other - seed)
+    labels = tuple(f"m{k}" for k in range(n))
+    return Points(name, "m", unit > 0, labels, None, *sides, again, examples=((merged, trained),))
 
 
 def seeds_agree(name: str, n: int, noise: float, draws: int) -> float:

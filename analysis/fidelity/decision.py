@@ -227,11 +227,14 @@ def _other_mixtures(points: Points, rng: np.random.Generator) -> _Draws:
 def _other_examples(points: Points, rng: np.random.Generator) -> _Draws | str:
     if points.examples is None:
         return "the scores of single examples are not known"
-    merged, trained = points.examples
-    count = merged.shape[1]
-    share = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
+    merged, trained = np.zeros((2, RESAMPLES, points.n))
+    for of_merged, of_trained in points.examples:
+        count = of_merged.shape[1]
+        share = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
+        merged += share @ of_merged.T
+        trained += share @ of_trained.T
     everyone = np.ones((RESAMPLES, points.n), dtype=bool)
-    return _Draws(_signed(points, share @ merged.T), _signed(points, share @ trained.T), everyone)
+    return _Draws(_signed(points, merged), _signed(points, trained), everyone)
 
 
 def _other_seeds(points: Points, rng: np.random.Generator) -> _Draws | str:

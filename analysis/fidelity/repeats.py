@@ -109,7 +109,7 @@ def _lacking(points: Sequence[Points], *, retested: bool) -> str:
     """Return why there are no repetitions; empty if there are."""
     if any(not np.isfinite(target.again).any() for target in points):
         return "no second training seed"
-    if retested and any(target.examples is None or target.examples[0].shape[1] < 2 for target in points):
+    if retested and not all(_has_examples(target) for target in points):
         return "the scores of single test examples are not known"
     if not all(np.isfinite([target.merged, target.trained]).all() for target in points):
         return "a score is not finite"
@@ -139,13 +139,19 @@ def _moved_by_seeds(noise: Floats, sample: Sample, rng: np.random.Generator) -> 
     return moved
 
 
-def _retested(points: Points, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return what other test examples add to merged and trained scores. each [R, n]."""
+def _has_examples(points: Points) -> bool:
+    return points.examples is not None and all(merged.shape[1] > 1 for merged, _ in points.examples)
+
+
+def _retested(points: Points, count: int, rng: np.random.Generator) -> Floats:
+    """Return what other test examples add to merged and trained scores. [2, R, n]."""
     assert points.examples is not None  # `_lacking` has looked
-    merged, trained = points.examples
-    size = merged.shape[1]
-    change = rng.multinomial(size, np.full(size, 1 / size), size=count) / size - 1 / size
-    return change @ merged.T, change @ trained.T
+    added = np.zeros((2, count, points.n))
+    for sides in points.examples:
+        size = sides[0].shape[1]
+        change = rng.multinomial(size, np.full(size, 1 / size), size=count) / size - 1 / size
+        added += [change @ side.T for side in sides]
+    return added
 
 
 def _around(scores: Floats, noise: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,7 +46,7 @@ class RunUtility:
             targets: The run's targets, with the same mixtures in the same order.
 
         Returns:
-            The utility's points. Single examples are not there, since targets have their own.
+            The utility's points; of examples a sample a target, in the utility's unit.
         """
         by = self._counted({points.target: points for points in targets})
         first = next(iter(by.values()))
@@ -60,7 +60,17 @@ class RunUtility:
             trained=self.utility.of({name: points.trained for name, points in by.items()}, self.base),
             again=self.utility.of({name: points.again for name, points in by.items()}, self.base),
             left_out=first.left_out,
+            examples=self._examples(by),
         )
+
+    def _examples(self, by: Mapping[str, Points]) -> tuple[tuple[Floats, Floats], ...] | None:
+        found = []
+        for target, points in by.items():
+            if points.examples is None:
+                return None
+            rate = self.utility.rate(target)
+            found += [(rate * merged, rate * trained) for merged, trained in points.examples]
+        return tuple(found)
 
     def contest(self, contests: Sequence[Contest]) -> Contest:
         """Let every surrogate's utility be the same sum of its own scores on the targets."""
@@ -73,6 +83,8 @@ class RunUtility:
             if all(name in contest.gains for contest in by.values())
         }
         points = self.points([contest.points for contest in by.values()])
+        # Redrawn examples would change the surrogates of each target, which are added up here.
+        points = replace(points, examples=None)
         return Contest(points, first.members, gains, points.trained, points.again, None)
 
     def _counted(self, by: Mapping[str, Counted]) -> dict[str, Counted]:

@@ -120,7 +120,8 @@ class Points:
         again: Scores of mixture-trained models of another seed, NaN where there is none. [n]
         left_out: Candidates that lack one of the two scores.
         examples: Scores of single examples, of the merged and of the trained models, the same examples in all
-            rows; None if they are not known. each [n, E]
+            rows: each [n, E], by independent sample; the samples' means add up to the scores, but for a
+            constant. A target has one sample, a utility one a target. None if they are not known.
     """
 
     target: str
@@ -132,7 +133,7 @@ class Points:
     trained: Floats
     again: Floats
     left_out: int = 0
-    examples: tuple[Floats, Floats] | None = None
+    examples: tuple[tuple[Floats, Floats], ...] | None = None
 
     def __post_init__(self) -> None:
         lengths = {"merged": len(self.merged), "trained": len(self.trained), "again": len(self.again)}
@@ -173,7 +174,9 @@ class Points:
             merged=self.merged[rows],
             trained=self.trained[rows],
             again=self.again[rows],
-            examples=None if self.examples is None else (self.examples[0][rows], self.examples[1][rows]),
+            examples=None
+            if self.examples is None
+            else tuple((merged[rows], trained[rows]) for merged, trained in self.examples),
         )
 
     def order(self, scores: Floats) -> list[int]:

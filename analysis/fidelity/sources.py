@@ -266,11 +266,11 @@ def _of_task(
     )
 
 
-def _examples(merged: pd.DataFrame, trained: pd.DataFrame) -> tuple[Floats, Floats] | None:
-    """Return the examples' values, None if there are none or not as many in every row. each [n, E]."""
+def _examples(merged: pd.DataFrame, trained: pd.DataFrame) -> tuple[tuple[Floats, Floats], ...] | None:
+    """Return the examples' values, None if there are none or not as many in every row. One sample."""
     if EXAMPLES not in merged or len({len(v) for v in (*merged[EXAMPLES], *trained[EXAMPLES])}) != 1:
         return None
-    return np.stack(list(merged[EXAMPLES])), np.stack(list(trained[EXAMPLES]))
+    return ((np.stack(list(merged[EXAMPLES])), np.stack(list(trained[EXAMPLES]))),)
 
 
 def _by_candidate(task: str, rows: pd.DataFrame) -> pd.DataFrame:

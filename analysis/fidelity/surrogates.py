@@ -234,13 +234,16 @@ class Contest:
 
     def without_examples(self) -> tuple[dict[str, Floats], Floats] | None:
         """Leave one group of examples out at a time: gains and truth, [G, n] each; None if not known."""
-        if self.points.examples is None or self.points.examples[0].shape[1] < 2:
+        if self.points.examples is None:
             return None
-        count = self.points.examples[0].shape[1]
+        [sides] = self.points.examples
+        count = sides[0].shape[1]
+        if count < 2:
+            return None
         group = np.eye(min(count, _GROUPS))[np.arange(count) % _GROUPS]
         sign = 1.0 if self.points.higher_is_better else -1.0
         merged, trained = (
             sign * ((np.sum(each, axis=1, keepdims=True) - each @ group) / (count - np.sum(group, axis=0))).T
-            for each in self.points.examples
+            for each in sides
         )
         return surrogate_gains(merged, self.members, self.similarity), trained

@@ -41,7 +41,7 @@ def target(
         noise = rng.normal(size=(2, len(members), examples))
         noise -= noise.mean(axis=2, keepdims=True)
         noise[1][single] = noise[0][single]
-        each = (merged[:, None] + noise[0], trained[:, None] + noise[1])
+        each = ((merged[:, None] + noise[0], trained[:, None] + noise[1]),)
     labels = tuple("+".join(part) for part in members)
     return Points(name, "m", True, labels, members, merged, trained, again, 0, each)
 

@@ -104,6 +104,16 @@ def test_these_mixtures_trained_and_tested_again(coefficient: str, seeds: float,
 
 
 @pytest.mark.parametrize("coefficient", ["pearson", "spearman"])
+@pytest.mark.parametrize(("seeds", "tests"), [(0.3, 0.3), (0.3, 1.0)])
+def test_a_utility_of_two_targets_trained_and_tested_again(
+    coefficient: str, seeds: float, tests: float
+) -> None:
+    draws = 150
+    found = coverage.repeated(coefficient, 11, 0.9, seeds, tests, draws, targets=2)
+    assert found * draws >= stats.binom.ppf(1e-5, draws, 0.9)
+
+
+@pytest.mark.parametrize("coefficient", ["pearson", "spearman"])
 @pytest.mark.parametrize("noise", [0.05, 0.8])
 def test_two_seeds_held_against_each_other(coefficient: str, noise: float) -> None:
     draws = 150

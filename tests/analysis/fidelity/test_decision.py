@@ -160,10 +160,10 @@ def test_seeds_are_drawn_for_each_mixture(higher_is_better: bool) -> None:
 def test_examples_are_drawn_for_all_models_alike() -> None:
     """Two examples, each right for another mixture: the redraws hold (2, 0), (1, 1) or (0, 2) of them."""
     each = np.array([[1.0, 0.0], [0.0, 1.0]])
-    asked = points([0.5, 0.5], [0.5, 0.5], examples=(each, each))
+    asked = points([0.5, 0.5], [0.5, 0.5], examples=((each, each),))
     found = uncertainty(asked, seed=2)["examples"]
     assert found.within["0"] == 1  # merged and trained agree in every redraw
-    opposite = points([0.5, 0.5], [0.5, 0.5], examples=(each, each[::-1]))
+    opposite = points([0.5, 0.5], [0.5, 0.5], examples=((each, each[::-1]),))
     assert uncertainty(opposite, seed=2)["examples"].regret_at["1"].high == pytest.approx(1)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.fidelity.coefficients import COEFFICIENTS, of_rescored
-from analysis.fidelity.repeats import Repeats, interval, redraw, redraw_seeds
+from analysis.fidelity.repeats import Repeats, _retested, interval, redraw, redraw_seeds
 from analysis.fidelity.scores import Points, Sample, pooled_sample
 
 #: Few distinct values, so that ties are common.
@@ -44,7 +44,7 @@ def points(
     trained = (truth + seeds * rng.normal(size=n))[:, None] + tests * rng.normal(size=(n, examples))
     again = trained.mean(axis=1) + seeds * math.sqrt(2) * rng.normal(size=n)
     sides, labels = (merged.mean(axis=1), trained.mean(axis=1)), tuple(f"m{k}" for k in range(n))
-    return Points(target, "m", True, labels, None, *sides, again, examples=(merged, trained))
+    return Points(target, "m", True, labels, None, *sides, again, examples=((merged, trained),))
 
 
 def drawn(*targets: Points, seed: int = 0) -> Repeats:
@@ -66,11 +66,29 @@ def test_a_repetition_varies_as_much_as_what_was_found() -> None:
 def test_merged_and_trained_models_are_tested_on_the_same_examples() -> None:
     """Examples that move both alike move their difference by nothing."""
     target = points(seeds=0.0)
-    merged, trained = target.examples
-    same = replace(target, trained=target.merged, again=target.merged, examples=(merged, merged))
+    [(merged, trained)] = target.examples
+    same = replace(target, trained=target.merged, again=target.merged, examples=((merged, merged),))
     found = drawn(same)
     assert found.merged == pytest.approx(found.trained, abs=1e-12)
     assert trained.shape == merged.shape
+
+
+def test_examples_of_several_samples_are_redrawn_apart() -> None:
+    """Two samples, each in units of its own, add their variances."""
+    first, second = points(seeds=0.0, tests=2.0), points("other", seeds=0.0, tests=2.0, examples=20)
+    both = replace(
+        first,
+        merged=first.merged - 3 * second.merged,
+        trained=first.trained - 3 * second.trained,
+        again=first.trained - 3 * second.trained,
+        examples=(*first.examples, tuple(-3 * side for side in second.examples[0])),
+    )
+    rng = np.random.default_rng(4)
+    added = _retested(both, 4000, rng)
+    of_first, of_second = _retested(first, 4000, rng), _retested(second, 4000, rng)
+    expected = of_first.var(axis=1) + 9 * of_second.var(axis=1)
+    # A variance from 4,000 draws is right to √(2/4000) = 2.2 %, on either side.
+    assert added.var(axis=1) == pytest.approx(expected, rel=6 * 0.033)
 
 
 def test_a_mixture_has_one_model_on_all_targets() -> None:
@@ -136,7 +154,7 @@ def test_the_same_seed_gives_the_same_redraws() -> None:
         ({"again": np.full(11, np.nan)}, "no second training seed"),
         ({"again": np.r_[np.arange(3.0), np.full(8, np.nan)]}, "3 mixtures were trained with a second seed"),
         ({"examples": None}, "single test examples are not known"),
-        ({"examples": (np.ones((11, 1)), np.ones((11, 1)))}, "single test examples are not known"),
+        ({"examples": ((np.ones((11, 1)), np.ones((11, 1))),)}, "single test examples are not known"),
         ({"merged": np.r_[np.nan, np.arange(10.0)]}, "a score is not finite"),
     ],
 )
@@ -163,7 +181,7 @@ def test_rows_of_targets_may_come_in_any_order() -> None:
         merged=first.merged[order],
         trained=first.trained[order],
         again=first.again[order],
-        examples=tuple(side[order] for side in first.examples),
+        examples=tuple(tuple(side[order] for side in sides) for sides in first.examples),
     )
     found = drawn(first, turned)
     assert found.trained[:, :11] == pytest.approx(found.trained[:, 11:][:, order], abs=1e-12)

@@ -122,7 +122,7 @@ def test_wrong_weights(weights: np.ndarray, message: str) -> None:
 def test_leaving_examples_out_leaves_them_out_everywhere() -> None:
     rng = np.random.default_rng(0)
     merged, trained = rng.normal(size=(2, 7, 5))
-    asked = points(list(merged.mean(axis=1)), trained=trained.mean(axis=1), examples=(merged, trained))
+    asked = points(list(merged.mean(axis=1)), trained=trained.mean(axis=1), examples=((merged, trained),))
     redrawn = Contest.of(asked, members_of(asked)).without_examples()
     assert redrawn is not None
     gains, truth = redrawn
