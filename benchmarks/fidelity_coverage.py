@@ -3,6 +3,7 @@
     python benchmarks/fidelity_coverage.py alone       # mixtures that share nothing: textbook and jackknife
     python benchmarks/fidelity_coverage.py shared      # all subsets of N datasets: textbook and jackknife
     python benchmarks/fidelity_coverage.py repeated    # the same mixtures trained and tested again
+    python benchmarks/fidelity_coverage.py utility     # the same, of a utility of two targets
     python benchmarks/fidelity_coverage.py seeds       # two training seeds held against each other
 
 Each prints a table for docs/theory.md, from `--draws` samples a cell: the standard error of a share of 0.95
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -222,10 +224,16 @@ def seeds_agree(name: str, n: int, noise: float, draws: int) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one of the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("table", choices=["alone", "shared", "repeated", "seeds"])
+    parser.add_argument("table", choices=["alone", "shared", "repeated", "utility", "seeds"])
     parser.add_argument("--draws", type=int, default=400)
     args = parser.parse_args(arguments)
-    tables = {"alone": _alone, "shared": _shared, "repeated": _repeated, "seeds": _seeds}
+    tables = {
+        "alone": _alone,
+        "shared": _shared,
+        "repeated": _repeated,
+        "utility": partial(_repeated, targets=2),
+        "seeds": _seeds,
+    }
     tables[args.table](args.draws)
 
 
@@ -250,12 +258,12 @@ def _shared(draws: int) -> None:
             print(f"| {datasets} | {own:g} | {textbook:.2f} | {jackknife:.2f} | {width:.2f} |", flush=True)
 
 
-def _repeated(draws: int) -> None:
+def _repeated(draws: int, targets: int = 1) -> None:
     print("| mixtures | seeds, examples | Pearson | Spearman |\n| --- | --- | --- | --- |")
     for n in (11, 57):
         for seeds, tests in ((0.05, 0.05), (0.3, 0.1), (0.1, 0.3), (0.8, 0.3)):
             found = [
-                min(repeated(name, n, rho, seeds, tests, draws) for rho in (0.5, 0.9))
+                min(repeated(name, n, rho, seeds, tests, draws, targets) for rho in (0.5, 0.9))
                 for name in ("pearson", "spearman")
             ]
             print(f"| {n} | {seeds:g}, {tests:g} | {found[0]:.2f} | {found[1]:.2f} |", flush=True)
