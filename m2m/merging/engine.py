@@ -18,7 +18,7 @@ from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.remote.address import remote_url
 from m2m.checkpoint.remote.destination import Destination
 from m2m.checkpoint.remote.mirror import CACHE_SIZE
-from m2m.checkpoint.remote.session import remote_session
+from m2m.checkpoint.remote.session import origin_of, remote_session
 from m2m.errors import ConfigError, RecipeError
 from m2m.executors.choice import check_executor, open_executor
 from m2m.executors.protocol import Executor
@@ -110,7 +110,7 @@ def merge(
         workers: Processes that take a shard each, of `threads` threads (one if not given), and share
             `memory` on each machine; None: this process alone, or all that a Ray cluster has.
         executor: Where they are: `local`, `ray` or `ray://HOST:PORT`, whose machines see the same files under
-            the same paths; or an executor (`m2m.executors`).
+            the same paths; or an executor, as `m2m.executors.local.Local(2)`.
 
     Returns:
         What was done.
@@ -172,6 +172,7 @@ def merge(
     if spread:
         _refuse_to_send(prepared.plan.method)
         others = open_executor(executor, workers)
+        _refuse_own_memory(prepared.plan, url, others)
     if place is None:
         assert url is not None
         return run_plan_elsewhere(prepared.plan, Destination(url), options, finish, started, others)
@@ -326,6 +327,15 @@ def _refuse_to_send(method: Method) -> None:
             f"merge_method {method.name} cannot be given to workers ({error}): define its functions at "
             f"the top of a module, or leave {_workers()} out"
         ) from error
+
+
+def _refuse_own_memory(plan: MergePlan, out: str | None, executor: Executor) -> None:
+    origins = [origin.url for file in plan.opened if (origin := origin_of(file)) is not None]
+    for url in filter(None, (out, *origins)):
+        if url.startswith("memory://") and executor.places() > 1:
+            raise ConfigError(
+                f"{url}: is this process's memory, which no worker sees; leave {_workers()} out"
+            )
 
 
 def _workers() -> str:

@@ -49,18 +49,21 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-    _clear_away(target, target.parent)
+    clear_away(target, target.parent)
 
 
 @contextmanager
 def unfinished_folder(target: Path, parent: Path) -> Iterator[Path]:
     """Make a folder that becomes `target` once it is finished; it is the caller's to rename or to remove."""
     # What killed processes left unfinished of the same target is cleared away first.
-    _clear_away(target, parent)
+    clear_away(target, parent)
     while True:
         work = parent / _unfinished_name(target)
         work.mkdir()
-        descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # another process took it for a dead one's before it was locked
+            continue
         try:
             with suppress(OSError):  # as for files
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -110,7 +113,7 @@ def _unfinished_name(target: Path) -> str:
     return f".{short_name(target.name, 24)}.{secrets.token_hex(4)}{UNFINISHED}"
 
 
-def _clear_away(target: Path, parent: Path) -> None:
+def clear_away(target: Path, parent: Path) -> None:
     """Remove unfinished versions of a file or folder whose writers are dead: their locks are gone."""
     ours = re.compile(re.escape(f".{short_name(target.name, 24)}.") + f"[0-9a-f]{{8}}{re.escape(UNFINISHED)}")
     with suppress(OSError):

@@ -22,9 +22,9 @@ from m2m.checkpoint.remote.crew import Crew
 from m2m.checkpoint.remote.listing import list_files, shards_of
 from m2m.checkpoint.remote.remote_file import RemoteFile
 from m2m.checkpoint.side_files import list_side_files
-from m2m.errors import CheckpointError
+from m2m.errors import CheckpointError, ConfigError
 from m2m.support.cache import cache_dir
-from m2m.support.files import unfinished_folder
+from m2m.support.files import clear_away, unfinished_folder
 from m2m.support.units import format_bytes, parse_bytes
 
 #: Names the folder in which mirrors and parts of files lie while they are needed.
@@ -44,7 +44,9 @@ _PICKLED_INDEX = "pytorch_model.bin.index.json"
 _READ = (_INDEX, _PICKLED_INDEX, "adapter_config.json")
 #: Files of weights that no index names.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Name of what is unfinished in the cache, which never gets finished.
+_WORK = "work"
 
 
 class Mirrors:
@@ -227,9 +229,20 @@ def remote_cache() -> Path:
 def scratch_folder() -> Iterator[Path]:
     """Make a folder in the cache that is removed at the end; what killed processes left there goes first."""
     cache = remote_cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    with unfinished_folder(cache / "work", cache) as folder:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{cache}: cannot be made to keep parts of models that lie elsewhere ({error.strerror}); name "
+            f"another folder in {CACHE_VARIABLE}"
+        ) from error
+    with unfinished_folder(cache / _WORK, cache) as folder:
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_scratch() -> None:
+    """Remove what ended processes left in the cache."""
+    clear_away(remote_cache() / _WORK, remote_cache())

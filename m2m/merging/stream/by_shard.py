@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from m2m.checkpoint.identity import InputFiles, sample
+from m2m.checkpoint.remote.mirror import clear_scratch
 from m2m.checkpoint.remote.remote_file import RemoteFile
 from m2m.checkpoint.remote.session import adopted, origin_of
 from m2m.errors import CheckpointError
@@ -41,6 +42,7 @@ class Shard:
         samples: Hash of each input file's size, header and some blocks, by path; of those that are here.
         origins: The others: what lies elsewhere, by the places of its mirrors in the process that planned.
         cache_bytes: The worker's share of the disk for what lies elsewhere.
+        requests: As many are under way at a time.
     """
 
     plan: MergePlan
@@ -50,6 +52,7 @@ class Shard:
     samples: Mapping[Path, str]
     origins: Mapping[Path, RemoteFile]
     cache_bytes: int
+    requests: int
 
     def __str__(self) -> str:
         return self.plan.outputs[0].layout.shards[0].name
@@ -67,6 +70,7 @@ class Shard:
                 note=lambda position: None,
                 progress=lambda done, total, what: tell(done),
                 cache_bytes=self.cache_bytes,
+                requests=self.requests,
             )
 
 
@@ -78,15 +82,16 @@ def shards_of(
     *,
     allow_nonfinite: bool,
     cache_bytes: int,
+    requests: int,
 ) -> list[Shard]:
-    """Cut a plan into shards; buffers and cache are those of a worker."""
+    """Cut a plan into shards; buffers, cache and requests are those of a worker."""
     shards = []
     for number, first in enumerate(plan.shard_starts):
         part = plan.shard(number)
         origins = {file: origin for file in part.input_files if (origin := origin_of(file)) is not None}
         samples = {file: inputs.samples[file] for file in part.input_files if file not in origins}
         begun = _within(start, first, len(part.tensors))
-        shards.append(Shard(part, staging, begun, allow_nonfinite, samples, origins, cache_bytes))
+        shards.append(Shard(part, staging, begun, allow_nonfinite, samples, origins, cache_bytes, requests))
     return shards
 
 
@@ -151,12 +156,16 @@ def run_jobs(
     course.say()
     done: dict[int, Execution] = {}
     run = executor.run(function, list(jobs.values()), told=lambda at, news: course.told(numbers[at], news))
-    with closing(run):  # no worker is left that writes when an error is dealt with
-        for at, found in run:
-            number = numbers[at]
-            done[number] = found
-            course.told(number, shards[number].plan.nbytes)
-            finished(number, found)
+    try:
+        with closing(run):  # no worker is left that writes when an error is dealt with
+            for at, found in run:
+                number = numbers[at]
+                done[number] = found
+                course.told(number, shards[number].plan.nbytes)
+                finished(number, found)
+    except BaseException:
+        clear_scratch()  # workers that were ended could not
+        raise
     return _together([done[number] for number in numbers])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from m2m.checkpoint.remote.mirror import THREADS
 from m2m.errors import RunFolderError
 from m2m.merging.compiled import MergeDevice, StreamPass, StreamPlan, compile_plan
 from m2m.merging.plan.plan import MergePlan
@@ -55,19 +56,21 @@ def execute(
     gather: Gather | None = None,
     device: MergeDevice | None = None,
     cache_bytes: int = 0,
+    requests: int = THREADS,
     upload: ShardUpload | None = None,
 ) -> Execution:
     """Fill the outputs in `folder`; everything before `start` has been written already."""
     # `note` is told now and then how far the work has come, `gather` looks at what passes by while it is
-    # written; `cache_bytes` hold what lies elsewhere, and `upload` takes the outputs there. Raises what
-    # `PassRun` raises, and RunFolderError if what was written is not there in the end.
+    # written; `cache_bytes` hold what lies elsewhere, which comes by so many `requests` at a time, and
+    # `upload` takes the outputs there. Raises what `PassRun` raises, and RunFolderError if what was written
+    # is not there in the end.
     files = lay_out(plan, folder) if upload is None else upload.files
     run = PassRun(plan, compile_plan(plan.numbers, len(plan.outputs), files), staging, start, note, progress)
     if upload is not None:
         upload.report = run.report
     hashing = upload or FollowingHasher(plan, files, staging.threads, lambda: run.position)
     try:
-        with supplied(plan, cache_bytes, run.report) as supply:
+        with supplied(plan, cache_bytes, run.report, requests) as supply:
             keepers = [keeper for keeper in (supply, upload) if keeper is not None]
             for window in windows(
                 plan, run.core, start, staging, allow_nonfinite,

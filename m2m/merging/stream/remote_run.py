@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from m2m.checkpoint.folder import MANIFEST_NAME
@@ -13,6 +15,7 @@ from m2m.checkpoint.remote.crew import Crew
 from m2m.checkpoint.remote.destination import Destination
 from m2m.checkpoint.remote.mirror import scratch_folder, telling
 from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
+from m2m.executors.local import Local
 from m2m.executors.protocol import Executor, WorkerError
 from m2m.merging.plan.plan import MergePlan
 from m2m.merging.stream.execute import Execution, execute
@@ -21,16 +24,18 @@ from m2m.merging.stream.run import (
     Finish,
     MergeOptions,
     MergeReport,
+    cache_of,
     complete,
     cut_into_shards,
-    left_of_cache,
     make_report,
     prepare_workers,
+    require_inputs,
 )
-from m2m.merging.stream.sent_by_shard import room_of, send_by_shard
-from m2m.merging.stream.upload import THREADS, Journal, ShardUpload, place
+from m2m.merging.stream.sent_by_shard import send_by_shard
+from m2m.merging.stream.upload import THREADS, Journal, ShardUpload, place, shard_bytes
 from m2m.merging.stream.work_folder import START
-from m2m.support.units import parse_bytes
+
+_log = logging.getLogger(__name__)
 
 
 def run_plan_elsewhere(
@@ -45,6 +50,9 @@ def run_plan_elsewhere(
     if len(plan.shard_starts) == 1:
         executor = None  # there is nothing to share out, and what is one file is sent at the very end
     staging, device = prepare_workers(plan, options, executor)
+    # One process writes a shard while it sends the one before.
+    at_a_time = 2 if executor is None and len(plan.shard_starts) > 1 else 1
+    cache_bytes = cache_of(plan, options, executor, at_a_time * shard_bytes(plan))
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     journal = Journal(destination, plan, key)
@@ -52,12 +60,16 @@ def run_plan_elsewhere(
         known = _manifests(plan, destination) if options.resume else []
         if known and all(manifest.get("plan") == key for manifest in known):
             journal.finish()
-            done = Execution(0, 0, None, {})
-            return make_report(plan, destination.url, done, (len(plan.tensors), 0), staging, started)
+            done = Execution(0, 0, None, _hashes(plan, known))
+            if options.verify:
+                _verify(destination, done.hashes)
+            return make_report(plan, destination.url, done, plan.nbytes, staging, started)
         journal.begin(resume=options.resume)
     with scratch_folder() as work, Crew(THREADS) as crew:
         upload = ShardUpload(plan, work, journal, crew)
-        with _tidied(upload, inputs, destination):
+        if executor is None and device is None and upload.has_gap:
+            executor = Local(1)  # this process, a shard at a time
+        with _tidied(upload, inputs, destination, resumed=options.resume):
             if executor is None:
                 done = execute(
                     plan,
@@ -68,22 +80,23 @@ def run_plan_elsewhere(
                     note=lambda position: None,
                     progress=options.progress,
                     device=device,
-                    cache_bytes=left_of_cache(options, parse_bytes(options.cache_size), upload.room),
+                    cache_bytes=cache_bytes,
                     upload=upload,
                 )
             else:
-                shards = cut_into_shards(plan, options, executor, staging, START, inputs, room_of(plan))
+                shards = cut_into_shards(plan, options, executor, staging, START, inputs, cache_bytes)
                 done = send_by_shard(shards, journal, executor=executor, progress=options.progress)
             for output in plan.outputs:
                 complete(plan, output, work, done.hashes, finish, key)
             inputs.check_unchanged()
+            upload.require_whole()
             for output in plan.outputs:
                 upload.publish(output.name, work / output.name)
             journal.finish()
     if options.verify:
         _verify(destination, done.hashes)
     sent = upload.sent_bytes + done.sent_bytes
-    return make_report(plan, destination.url, done, upload.began, staging, started, sent)
+    return make_report(plan, destination.url, done, upload.resumed_bytes, staging, started, sent)
 
 
 def _manifests(plan: MergePlan, destination: Destination) -> list[Mapping[str, Any]]:
@@ -94,20 +107,44 @@ def _manifests(plan: MergePlan, destination: Destination) -> list[Mapping[str, A
         return []
 
 
+def _hashes(plan: MergePlan, manifests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    return {
+        (output.name, shard.name): manifest["files"][shard.name]["sha256"]
+        for output, manifest in zip(plan.outputs, manifests, strict=True)
+        for shard in output.layout.shards
+    }
+
+
 @contextmanager
-def _tidied(upload: ShardUpload, inputs: InputFiles, destination: Destination) -> Iterator[None]:
+def _tidied(
+    upload: ShardUpload, inputs: InputFiles, destination: Destination, *, resumed: bool
+) -> Iterator[None]:
     # What was sent stays where going on later can help, and only there.
     try:
         yield
-    except (CheckpointError, RecipeError, ConfigError):
-        upload.discard()
+    except ConfigError:
+        if not resumed:  # else other options may go on with it
+            _discard(upload)
+        raise
+    except (CheckpointError, RecipeError):
+        _discard(upload)
         inputs.check_unchanged()  # if it is that, it is the reason of whatever else was found
         raise
     except WorkerError as error:
         raise type(error)(f"{error}; {GO_ON}") from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            require_inputs(inputs, partial(_discard, upload))
         where = error.filename or destination.url
         raise InterruptedMergeError(f"{where}: {error.strerror or error}; {GO_ON}") from error
+
+
+def _discard(upload: ShardUpload) -> None:
+    # That something cannot be removed must not hide why it should be.
+    try:
+        upload.discard()
+    except OSError as error:
+        _log.warning("%s: what was sent cannot be removed: %s", error.filename, error.strerror or error)
 
 
 def _verify(destination: Destination, hashes: Mapping[tuple[str, str], str]) -> None:

@@ -13,7 +13,7 @@ from m2m.checkpoint.folder import check_free
 from m2m.checkpoint.identity import InputFiles
 from m2m.checkpoint.manifest import read_manifest, write_manifest
 from m2m.checkpoint.manifest import verify as check_hashes
-from m2m.checkpoint.remote.mirror import CACHE_SIZE
+from m2m.checkpoint.remote.mirror import CACHE_SIZE, THREADS
 from m2m.checkpoint.remote.session import written
 from m2m.checkpoint.writer import write_index
 from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
@@ -29,7 +29,7 @@ from m2m.merging.stream.output_files import require_written
 from m2m.merging.stream.passes import GO_ON, InterruptedMergeError
 from m2m.merging.stream.statistics import NAME as STATISTICS_NAME
 from m2m.merging.stream.statistics import StatisticsGatherer, StatisticsOf, require_statistics
-from m2m.merging.stream.supply import request_bytes
+from m2m.merging.stream.supply import request_bytes, require_room
 from m2m.merging.stream.work_folder import Position, WorkFolder, open_work_folder
 from m2m.support.arguments import argument
 from m2m.support.devices import cuda_number
@@ -139,6 +139,7 @@ def run_plan(
     # changes, is not finite, or differs where it must not; InterruptedMergeError if the system fails;
     # RunFolderError if `out` exists or is being written, or has no room.
     staging, device = prepare_workers(plan, options, executor)
+    cache_bytes = cache_of(plan, options, executor)
     inputs = InputFiles(plan.opened)
     key = f"{plan.key}-{inputs.key}"
     with open_work_folder(out.absolute()) as work:
@@ -150,15 +151,15 @@ def run_plan(
         else:
             gather = None if about is None else StatisticsGatherer(about, work.statistics)
             start = _begin(work, plan, inputs, options)
-            with _tidied(work, inputs):
+            with _tidied(work, inputs, resumed=options.resume):
                 start = start if gather is None else gather.resume(start)
                 if executor is None:
-                    done = _execute(plan, work, staging, start, options, gather, device)
+                    done = _execute(plan, work, staging, start, options, gather, device, cache_bytes)
                 else:
                     done = execute_by_shard(
                         plan,
                         work.result,
-                        cut_into_shards(plan, options, executor, staging, start, inputs),
+                        cut_into_shards(plan, options, executor, staging, start, inputs, cache_bytes),
                         start,
                         executor=executor,
                         note=lambda position: work.note(plan.key, position),
@@ -172,23 +173,37 @@ def run_plan(
                 work.finish(durable=options.durable)
     if options.verify:
         check_hashes(out)
-    return make_report(plan, out, done, start, staging, started)
+    return make_report(plan, out, done, bytes_before(plan, start), staging, started)
 
 
 def prepare_workers(
     plan: MergePlan, options: MergeOptions, executor: Executor | None
 ) -> tuple[Staging, MergeDevice | None]:
     """Choose the buffers of this process or of each worker, and take hold of the device that computes."""
+    requests = request_bytes(plan, _requests(plan, executor))
     if executor is None:
-        return _prepared(plan, options)
-    beside = executor.beside(len(plan.shard_starts))
+        return _prepared(plan, options, requests)
+    beside = _beside(plan, executor)
     share = parse_bytes(options.memory) // beside
     try:
-        return _prepared(plan, replace(options, memory=share, threads=options.threads or 1))
+        return _prepared(plan, replace(options, memory=share, threads=options.threads or 1), requests)
     except ConfigError as error:
         raise ConfigError(
             f"{argument('memory', options.memory)} is shared by {beside} workers of a machine: {error}"
         ) from error
+
+
+def cache_of(plan: MergePlan, options: MergeOptions, executor: Executor | None, taken: int = 0) -> int:
+    """Say how much disk this process or each worker has for inputs that lie elsewhere, beside `taken`."""
+    room = parse_bytes(options.cache_size) // _beside(plan, executor)
+    if taken and room <= taken:
+        raise ConfigError(
+            f"{argument('cache_size', options.cache_size)} is too small: shards that are put together and "
+            f"sent take {format_bytes(taken)} of {format_bytes(room)}, and inputs that lie elsewhere need "
+            f"the rest; wanted more, or a smaller {argument('shard_size', '…')}"
+        )
+    require_room(plan, room - taken)
+    return room - taken
 
 
 def cut_into_shards(
@@ -198,39 +213,37 @@ def cut_into_shards(
     staging: Staging,
     start: Position,
     inputs: InputFiles,
-    taken: int = 0,
+    cache_bytes: int,
 ) -> list[Shard]:
-    """Cut a plan into shards for workers, whose share of the cache is without what `taken` says."""
-    room = parse_bytes(options.cache_size) // executor.beside(len(plan.shard_starts))
+    """Cut a plan into shards for workers of these buffers and so much cache."""
     return shards_of(
         plan,
         staging,
         start,
         inputs,
         allow_nonfinite=options.allow_nonfinite,
-        cache_bytes=left_of_cache(options, room, taken),
+        cache_bytes=cache_bytes,
+        requests=_requests(plan, executor),
     )
 
 
-def left_of_cache(options: MergeOptions, room: int, taken: int) -> int:
-    """Say what the shards that are put together and sent leave of so much room for inputs."""
-    if taken and room <= taken:
-        raise ConfigError(
-            f"{argument('cache_size', options.cache_size)} is too small: shards that are put together and "
-            f"sent take {format_bytes(taken)} of {format_bytes(room)}, and inputs that lie elsewhere need "
-            f"the rest; wanted more, or a smaller {argument('shard_size', '…')}"
-        )
-    return room - taken
+def _beside(plan: MergePlan, executor: Executor | None) -> int:
+    return 1 if executor is None else executor.beside(len(plan.shard_starts))
 
 
-def _prepared(plan: MergePlan, options: MergeOptions) -> tuple[Staging, MergeDevice | None]:
+def _requests(plan: MergePlan, executor: Executor | None) -> int:
+    # Workers of a machine share its requests, and the memory that these take.
+    return max(1, THREADS // _beside(plan, executor))
+
+
+def _prepared(plan: MergePlan, options: MergeOptions, requests: int) -> tuple[Staging, MergeDevice | None]:
     number = _cuda_number(options.device, plan.method)
     staging = plan_staging(
         parse_bytes(options.memory),
         options.threads,
         plan.input_slots,
         len(plan.outputs),
-        plan.factor_bytes + plan.gathered_bytes + request_bytes(plan),
+        plan.factor_bytes + plan.gathered_bytes + requests,
         plan.row_bytes,
         None if number is None else _CUDA_SLOT_BYTES,
         plan.scratch_bytes,
@@ -280,7 +293,7 @@ def _begin(work: WorkFolder, plan: MergePlan, inputs: InputFiles, options: Merge
 
 
 @contextmanager
-def _tidied(work: WorkFolder, inputs: InputFiles) -> Iterator[None]:
+def _tidied(work: WorkFolder, inputs: InputFiles, *, resumed: bool) -> Iterator[None]:
     # What is written stays where going on later can help, and only there.
     try:
         yield
@@ -288,14 +301,29 @@ def _tidied(work: WorkFolder, inputs: InputFiles) -> Iterator[None]:
         work.discard()
         inputs.check_unchanged()  # if it is that, it is the reason of whatever else was found
         raise
-    except (ConfigError, RecipeError, RunFolderError):
+    except ConfigError:
+        if not resumed:  # else other options may go on with it
+            work.discard()
+        raise
+    except (RecipeError, RunFolderError):
         work.discard()
         raise
     except WorkerError as error:
         raise type(error)(f"{error}; {GO_ON}") from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            require_inputs(inputs, work.discard)
         where = error.filename or work.out
         raise InterruptedMergeError(f"{where}: {error.strerror or error}; {GO_ON}") from error
+
+
+def require_inputs(inputs: InputFiles, discard: Callable[[], None]) -> None:
+    """Refuse to go on later where an input is no longer what it was; what was written is thrown away."""
+    try:
+        inputs.check_unchanged()
+    except CheckpointError:
+        discard()
+        raise
 
 
 def _execute(
@@ -306,6 +334,7 @@ def _execute(
     options: MergeOptions,
     gather: StatisticsGatherer | None,
     device: MergeDevice | None,
+    cache_bytes: int,
 ) -> Execution:
     return execute(
         plan,
@@ -317,7 +346,7 @@ def _execute(
         progress=options.progress,
         gather=gather,
         device=device,
-        cache_bytes=parse_bytes(options.cache_size),
+        cache_bytes=cache_bytes,
     )
 
 
@@ -332,7 +361,7 @@ def make_report(
     plan: MergePlan,
     out: Path | str,
     done: Execution,
-    start: Position,
+    resumed_bytes: int,
     staging: Staging,
     started: float,
     sent_bytes: int = 0,
@@ -348,7 +377,7 @@ def make_report(
         wall_s=time.perf_counter() - started,
         read_bytes=done.read_bytes,
         written_bytes=done.written_bytes,
-        resumed_bytes=bytes_before(plan, start),
+        resumed_bytes=resumed_bytes,
         peak_rss_bytes=peak_resident_bytes(),
         peak_anon_bytes=done.peak_anon_bytes,
         threads=staging.threads,

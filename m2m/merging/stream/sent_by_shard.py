@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from m2m.checkpoint.remote.destination import Destination
 from m2m.checkpoint.remote.mirror import scratch_folder
 from m2m.executors.protocol import Executor
-from m2m.merging.plan.plan import MergePlan
 from m2m.merging.stream.by_shard import Shard, run_jobs
 from m2m.merging.stream.execute import Execution
 from m2m.merging.stream.output_files import output_files
-from m2m.merging.stream.upload import Journal, place
+from m2m.merging.stream.upload import Claim, Journal, place
 from m2m.support.progress import Progress
 
 
@@ -21,7 +19,7 @@ class SendJob:
     """A shard, and where it is sent."""
 
     shard: Shard
-    destination: Destination
+    claim: Claim
 
     def __str__(self) -> str:
         return str(self.shard)
@@ -30,12 +28,6 @@ class SendJob:
     def files(self) -> list[tuple[str, str]]:
         """Its file in each output: the output's name and its own [M]."""
         return [(output.name, output.layout.shards[0].name) for output in self.shard.plan.outputs]
-
-
-def room_of(plan: MergePlan) -> int:
-    """Most bytes that a shard of all outputs takes before it is sent."""
-    each = ([shard.nbytes for shard in output.layout.shards] for output in plan.outputs)
-    return max(map(sum, zip(*each, strict=True)))
 
 
 def send_by_shard(
@@ -57,7 +49,7 @@ def send_by_shard(
         OSError: If a shard cannot be sent.
     """  # noqa: DOC502 - raised by what is called
     known = dict(journal.done)
-    jobs = {number: SendJob(shard, journal.destination) for number, shard in enumerate(shards)}
+    jobs = {number: SendJob(shard, journal.claim) for number, shard in enumerate(shards)}
     left = {
         number: job for number, job in jobs.items() if not all(place(*file) in known for file in job.files)
     }
@@ -77,5 +69,6 @@ def merge_and_send(job: SendJob) -> Execution:
         done = job.shard.merge_into(folder)
         paths = output_files(job.shard.plan, folder)
         for path, file in zip(paths, job.files, strict=True):
-            job.destination.put(path, place(*file))
+            job.claim.require()
+            job.claim.destination.put(path, place(*file))
         return replace(done, sent_bytes=sum(path.stat().st_size for path in paths))

@@ -81,19 +81,13 @@ class Supply:
         self._coming: list[Future[None]] = []
 
     def end(self, first: int, end: int) -> int:
-        """Up to which tensor a window from `first` on may go, `end` at most."""
+        """Up to which tensor a window from `first` on may go, `end` at most; one tensor always has room."""
         limit = min(_WINDOW_BYTES, self._room // 2)
         needed: set[Piece] = set()
         nbytes = 0
         for number in range(first, end):
             new = set(self._pieces[number]) - needed
             nbytes += sum(piece.nbytes for piece in new)
-            if number == first and nbytes > self._room:
-                raise ConfigError(
-                    f"a cache of {format_bytes(self._room)} ({argument('cache_size')}, which workers of a "
-                    "machine share) is too small: what lies elsewhere of "
-                    f"{self._plan.tensors[number].entry.name!r} takes {format_bytes(nbytes)}"
-                )
             if nbytes > limit and number > first:
                 return number
             needed |= new
@@ -165,19 +159,37 @@ class Supply:
 
 
 @contextmanager
-def supplied(plan: MergePlan, room: int, report: Callable[[], None]) -> Iterator[Supply | None]:
+def supplied(
+    plan: MergePlan, room: int, report: Callable[[], None], requests: int = THREADS
+) -> Iterator[Supply | None]:
     """Supply a plan's windows to the end of the block from a cache of so many bytes, if any of it is far."""
-    if request_bytes(plan):
-        with Crew(THREADS) as crew:
+    # `requests` are under way at a time.
+    if _is_elsewhere(plan):
+        with Crew(requests) as crew:
             yield Supply(plan, room, crew, report)
     else:
         yield None
 
 
-def request_bytes(plan: MergePlan) -> int:
+def request_bytes(plan: MergePlan, requests: int) -> int:
     """Memory of the requests that are under way: what came, and what is still being put together."""
-    elsewhere = any(origin_of(file) is not None for file in plan.input_files)
-    return 2 * THREADS * PART_BYTES if elsewhere else 0
+    return 2 * requests * PART_BYTES if _is_elsewhere(plan) else 0
+
+
+def require_room(plan: MergePlan, room: int) -> None:
+    """Refuse a cache that does not hold what one tensor is made of, before anything is fetched."""
+    for tensor, pieces in zip(plan.tensors, _pieces_of(plan), strict=True):
+        nbytes = sum(piece.nbytes for piece in pieces)
+        if nbytes > room:
+            raise ConfigError(
+                f"a cache of {format_bytes(room)} ({argument('cache_size')}, which workers of a machine "
+                f"share) is too small: what lies elsewhere of {tensor.entry.name!r} takes "
+                f"{format_bytes(nbytes)}"
+            )
+
+
+def _is_elsewhere(plan: MergePlan) -> bool:
+    return any(origin_of(file) is not None for file in plan.input_files)
 
 
 def _pieces_of(plan: MergePlan) -> list[list[Piece]]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -20,9 +22,11 @@ from m2m.checkpoint.folder import MANIFEST_NAME
 from m2m.checkpoint.locate import INDEX_NAME
 from m2m.checkpoint.remote.crew import Crew
 from m2m.checkpoint.remote.destination import Destination
+from m2m.checkpoint.remote.mirror import CACHE_VARIABLE
 from m2m.errors import RunFolderError
 from m2m.merging.plan.plan import MergePlan
 from m2m.merging.stream.output_files import allocate, output_files
+from m2m.merging.stream.passes import GO_ON
 from m2m.merging.stream.work_folder import Position
 
 #: Says at the destination that a merge is not finished.
@@ -33,11 +37,30 @@ _POLL_SECONDS = 0.1
 _BLOCK_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class Claim:
+    """That a merge has taken a destination; whoever sends something there asks whether it still holds."""
+
+    destination: Destination
+    owner: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether no other merge has taken it."""
+        return _said_at(self.destination).get("owner") == self.owner
+
+    def require(self) -> None:
+        """Refuse to go on where another merge is written."""
+        if not self.holds:
+            raise RunFolderError(f"{self.destination.url}: another merge is writing it")
+
+
 class Journal:
     """What a destination says of the merge that is written there.
 
     Attributes:
         done: SHA-256 of each shard that is there, by its name.
+        claim: On the destination.
     """
 
     def __init__(self, destination: Destination, plan: MergePlan, key: str) -> None:
@@ -45,7 +68,8 @@ class Journal:
         self.done: dict[str, str] = {}
         self._others: set[str] = set()
         self.destination = destination
-        self._key, self._owner, self._lock = key, secrets.token_hex(8), Lock()
+        self.claim = Claim(destination, secrets.token_hex(8))
+        self._key, self._lock = key, Lock()
         shards = [place(output.name, shard.name) for output in plan.outputs for shard in output.layout.shards]
         self._sizes = dict(
             zip(shards, (s.nbytes for o in plan.outputs for s in o.layout.shards), strict=True)
@@ -54,7 +78,7 @@ class Journal:
     def begin(self, *, resume: bool) -> None:
         """Take the destination: go on with what is there, or clear away what an unfinished merge left."""
         there = self.destination.names()
-        known = self._read() if JOURNAL_NAME in there else {}
+        known = _said_at(self.destination) if JOURNAL_NAME in there else {}
         ours = {JOURNAL_NAME, *known.get("files", ())}
         for name in sorted(there.keys() - ours):
             raise RunFolderError(
@@ -77,44 +101,67 @@ class Journal:
     def announce(self, names: Iterable[str]) -> None:
         """Note what else will be sent: it is not taken for somebody else's by who goes on."""
         with self._lock:
-            self.require_ours()
+            self.claim.require()
             self._others.update(names)
             self._write()
 
     def add(self, name: str, digest: str) -> None:
         """Note that a shard is there, unless another merge has taken the destination meanwhile."""
         with self._lock:
-            self.require_ours()
+            self.claim.require()
             self.done[name] = digest
             self._write()
 
-    def require_ours(self) -> None:
-        """Refuse to go on where another merge is written."""
-        if self._read().get("owner") != self._owner:
-            raise RunFolderError(f"{self.destination.url}: another merge is writing it")
+    def require_whole(self) -> None:
+        """Refuse to go on where shards are not there as they were sent."""
+        there = self.destination.names()
+        for name in self.done:
+            if there.get(name) != self._sizes[name]:
+                raise RunFolderError(
+                    f"{self.destination.url}/{name}: is not there as it was sent; all that work together "
+                    "must reach the same store, and nobody else may write there"
+                )
 
     def finish(self) -> None:
         """All is there."""
         self.destination.remove([JOURNAL_NAME])
 
     def discard(self) -> None:
-        """Remove what was sent."""
-        self.destination.remove([*self._files, JOURNAL_NAME])
+        """Remove what was sent, unless another merge has taken the destination meanwhile."""
+        if self.claim.holds:
+            self.destination.remove([*self._files, JOURNAL_NAME])
 
     @property
     def _files(self) -> list[str]:
         return sorted({*self._sizes, *self._others})
 
-    def _read(self) -> Mapping[str, Any]:
-        try:
-            known = json.loads(self.destination.read(JOURNAL_NAME) or b"{}")
-        except ValueError:
-            return {}
-        return known if isinstance(known, dict) else {}
-
     def _write(self) -> None:
-        said = {"plan": self._key, "owner": self._owner, "files": self._files, "done": self.done}
+        said = {"plan": self._key, "owner": self.claim.owner, "files": self._files, "done": self.done}
         self.destination.write(JOURNAL_NAME, json.dumps(said, indent=2).encode())
+
+
+def _said_at(destination: Destination) -> Mapping[str, Any]:
+    """What the journal at a destination says; nothing if there is none, or none that can be read."""
+    try:
+        known = json.loads(destination.read(JOURNAL_NAME) or b"{}")
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+@contextmanager
+def room_told() -> Iterator[None]:
+    """Say, where there is no room to put a shard together, what can be done."""
+    try:
+        yield
+    except RunFolderError as error:
+        raise RunFolderError(f"{error}; name another folder in {CACHE_VARIABLE}; {GO_ON}") from error
+
+
+def shard_bytes(plan: MergePlan) -> int:
+    """Most bytes that a shard of all outputs takes before it is sent."""
+    each = ([shard.nbytes for shard in output.layout.shards] for output in plan.outputs)
+    return max(map(sum, zip(*each, strict=True)))
 
 
 def place(output: str, name: str) -> str:
@@ -141,19 +188,25 @@ class ShardUpload:
         self._plan, self._journal, self._crew = plan, journal, crew
         self._sending: list[Future[None]] = []
         self._made: set[int] = set()
+        numbers = range(len(plan.outputs[0].layout.shards))
+        self._there = [n for n in numbers if all(name in journal.done for name in self._names(n))]
         self.began = self._first_left()
 
     @property
-    def room(self) -> int:
-        """Most bytes that shards take in the local folder: those being written, and those being sent."""
-        per_output = [[shard.nbytes for shard in output.layout.shards] for output in self._plan.outputs]
-        at_a_time = 2 if self._sharded else 1
-        return at_a_time * sum(map(max, per_output))
+    def resumed_bytes(self) -> int:
+        """Tensor bytes that an earlier merge had sent: of the shards that were there for every output."""
+        shards = (output.layout.shards[number] for output in self._plan.outputs for number in self._there)
+        return sum(shard.nbytes - len(shard.header) for shard in shards)
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether a shard is missing before one that is there: workers sent them in another order."""
+        return self._there != list(range(len(self._there)))
 
     def _first_left(self) -> Position:
         # At the first shard that is not there for every output.
         for number, tensor in enumerate(self._plan.tensors):
-            if not all(name in self._journal.done for name in self._names(tensor.places[0][0])):
+            if tensor.places[0][0] not in self._there:
                 return number, 0
         return len(self._plan.tensors), 0
 
@@ -171,8 +224,9 @@ class ShardUpload:
         del end
         number = self._shard_of(first)
         if number not in self._made:
-            for m, output in enumerate(self._plan.outputs):
-                allocate(self._file(m, number), output.layout.shards[number])
+            with room_told():
+                for m, output in enumerate(self._plan.outputs):
+                    allocate(self._file(m, number), output.layout.shards[number])
             self._made.add(number)
 
     def done(self, end: int) -> None:
@@ -188,6 +242,7 @@ class ShardUpload:
     def send(self, file: Path, name: str) -> None:
         """Send a shard, note that it is there, and give its room back."""
         digest, nbytes = _hash(file), file.stat().st_size
+        self._journal.claim.require()
         self._journal.destination.put(file, name)
         self._journal.add(name, digest)
         self.sent_bytes += nbytes
@@ -213,6 +268,11 @@ class ShardUpload:
         wait(self._sending)
         self._journal.discard()
 
+    def require_whole(self) -> None:
+        """Refuse to finish where shards are not there as they were sent."""
+        if self._sharded:
+            self._journal.require_whole()
+
     def publish(self, output: str, folder: Path) -> None:
         """Send what lies in an output's folder: what loaders look for late, and the manifest last."""
         files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
@@ -220,7 +280,7 @@ class ShardUpload:
         ranks = {INDEX_NAME: 2, MANIFEST_NAME: 3}
         self._journal.announce(place(output, name) for name in files)
         for name in sorted(files, key=lambda name: (ranks.get(name, int(name in weights)), name)):
-            self._journal.require_ours()
+            self._journal.claim.require()
             self._journal.destination.put(files[name], place(output, name))
 
     def _wait(self) -> None:

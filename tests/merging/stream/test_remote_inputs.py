@@ -148,6 +148,42 @@ def test_workers_fetch_what_their_shards_need(
     assert not [*(tmp_path / "cache").iterdir()]
 
 
+def test_a_model_that_goes_away_is_told_and_nothing_is_left(
+    models: Path, server: RangeServer, tmp_path: Path
+) -> None:
+    def removing(done: int, total: int, what: str) -> None:
+        if done >= total // 3:
+            for file in (models / "right").glob("*.safetensors"):
+                file.unlink()
+
+    with pytest.raises(CheckpointError, match=f"{server.url}/right/.*: changed while it was used"):
+        merge(recipe(server.url), tmp_path / "far", shard_size="70kB", executor=Packed(1), progress=removing)
+    assert not [*tmp_path.glob("*far*")]
+
+
+def test_workers_share_the_memory_of_requests(server: RangeServer, tmp_path: Path) -> None:
+    class Four(Packed):
+        def beside(self, jobs: int) -> int:
+            return 4
+
+    merge(recipe(server.url), tmp_path / "far", shard_size="70kB", executor=Four(1))  # 64 MiB each
+    assert (tmp_path / "far").exists()
+
+
+def test_a_cache_too_small_for_workers_loses_nothing(server: RangeServer, tmp_path: Path) -> None:
+    def stop(done: int, total: int, what: str) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(recipe(server.url), tmp_path / "far", shard_size="70kB", progress=stop)
+    left = [*tmp_path.rglob(".far*/**/*.safetensors")]
+    assert left
+    with pytest.raises(ConfigError, match="is too small"):
+        merge(recipe(server.url), tmp_path / "far", shard_size="70kB", resume=True, cache_size=TENSOR)
+    assert [*tmp_path.rglob(".far*/**/*.safetensors")] == left
+
+
 def test_workers_name_a_connection_that_stays_broken_and_go_on(
     models: Path, server: RangeServer, tmp_path: Path
 ) -> None:

@@ -150,13 +150,7 @@ def test_either_goes_on_with_what_the_other_sent(
     merge(recipe(models), tmp_path / "local", **SHARDS)
     ways: list[dict[str, Any]] = [{"executor": Packed(1)}, {}]
     first, then = ways if by_workers_first else reversed(ways)
-
-    def stop(done: int, total: int, what: str) -> None:
-        if done > total / 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        merge(recipe(models), f"{SCHEME}://out", progress=stop, **first, **SHARDS)
+    stop_late(models, f"{SCHEME}://out", **first)
     sent = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store" / "out").glob("*.safetensors")}
     assert sent
     merge(recipe(models), f"{SCHEME}://out", resume=True, **then, **SHARDS)
@@ -270,19 +264,151 @@ def test_what_is_there_is_left(models: Path, tmp_path: Path) -> None:
     assert files_of(tmp_path / "store" / "out") == {"thesis.txt": b"years of work"}
 
 
-@pytest.mark.parametrize("way", [{}, {"executor": Packed(1)}], ids=["alone", "workers"])
-def test_another_merge_at_the_same_place_is_noticed(
-    models: Path, tmp_path: Path, way: dict[str, Any]
-) -> None:
-    journal = tmp_path / "store" / "out" / JOURNAL_NAME
+WAYS = pytest.mark.parametrize("way", [{}, {"executor": Packed(1)}], ids=["alone", "workers"])
+
+
+def taken_over(journal: Path) -> Any:
+    """Progress in which another merge takes the destination, and has a shard there."""
 
     def take(done: int, total: int, what: str) -> None:
         if done:
             journal.write_text(json.dumps({**json.loads(journal.read_text()), "owner": "somebody else"}))
+            (journal.parent / "model-00003-of-00003.safetensors").write_text("of the other")
 
+    return take
+
+
+@WAYS
+def test_another_merge_at_the_same_place_is_noticed_before_anything_is_sent(
+    models: Path, tmp_path: Path, way: dict[str, Any]
+) -> None:
+    journal = tmp_path / "store" / "out" / JOURNAL_NAME
     with pytest.raises(RunFolderError, match="another merge is writing it"):
-        merge(recipe(models), f"{SCHEME}://out", progress=take, **way, **SHARDS)
-    assert not (tmp_path / "store" / "out" / "manifest.json").exists()
+        merge(recipe(models), f"{SCHEME}://out", progress=taken_over(journal), **way, **SHARDS)
+    there = files_of(journal.parent)
+    assert there.keys() == {JOURNAL_NAME, "model-00003-of-00003.safetensors"}
+    assert there["model-00003-of-00003.safetensors"] == b"of the other"
+
+
+@WAYS
+def test_what_another_merge_has_there_is_left_to_it(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: dict[str, Any]
+) -> None:
+    journal, write = tmp_path / "store" / "out" / JOURNAL_NAME, DiskStore.pipe_file
+
+    def taken_at_once(self: DiskStore, path: str, value: bytes, **rest: Any) -> None:
+        write(self, path, value, **rest)
+        taken_over(journal)(1, 1, "")
+
+    spoil(models, 0)
+    monkeypatch.setattr(DiskStore, "pipe_file", taken_at_once)
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
+        merge(recipe(models), f"{SCHEME}://out", **way, **SHARDS)
+    assert (journal.parent / "model-00003-of-00003.safetensors").read_text() == "of the other"
+
+
+@WAYS
+def test_options_that_do_not_serve_lose_nothing(models: Path, tmp_path: Path, way: dict[str, Any]) -> None:
+    out = f"{SCHEME}://out"
+    stop_late(models, out, **way)
+    before = files_of(tmp_path / "store")
+    assert len(before) > 1
+    with pytest.raises(ConfigError, match="is too small"):
+        merge(recipe(models), out, resume=True, cache_size=TENSOR, **way, **SHARDS)
+    assert files_of(tmp_path / "store") == before
+
+
+def test_one_process_makes_what_workers_left_out(models: Path, tmp_path: Path) -> None:
+    merge(recipe(models), tmp_path / "local", **SHARDS)
+    out, there = f"{SCHEME}://out", tmp_path / "store" / "out"
+    stop_late(models, out, executor=Packed(1))
+    (there / "model-00001-of-00003.safetensors").unlink()
+    report = merge(recipe(models), out, resume=True, **SHARDS)
+    assert files_of(there) == files_of(tmp_path / "local")
+    assert (report.resumed_bytes, report.written_bytes) == (2 * TENSOR, 4 * TENSOR)
+
+
+@WAYS
+def test_a_shard_that_is_gone_at_the_end_is_named(models: Path, tmp_path: Path, way: dict[str, Any]) -> None:
+    there = tmp_path / "store" / "out"
+
+    def lose(done: int, total: int, what: str) -> None:
+        if done == total:
+            (there / "model-00001-of-00003.safetensors").unlink(missing_ok=True)
+
+    with pytest.raises(
+        RunFolderError, match=r"out/model-00001-.*: is not there as it was sent; all that work"
+    ):
+        merge(recipe(models), f"{SCHEME}://out", progress=lose, **way, **SHARDS)
+    assert not (there / "manifest.json").exists()
+
+
+def test_what_is_finished_is_verified_where_that_is_asked_for(models: Path, tmp_path: Path) -> None:
+    merge(recipe(models), f"{SCHEME}://out", **SHARDS)
+    shard = tmp_path / "store" / "out" / "model-00002-of-00003.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    assert merge(recipe(models), f"{SCHEME}://out", resume=True, **SHARDS).written_bytes == 0
+    with pytest.raises(RunFolderError, match=r"out/model-00002-of-00003.safetensors: is not what was sent"):
+        merge(recipe(models), f"{SCHEME}://out", resume=True, verify=True, **SHARDS)
+
+
+def test_memory_of_this_process_is_nothing_for_workers(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^memory://x/y: is this process's memory, which no worker sees"):
+        merge(recipe(models), "memory://x/y", workers=2, **SHARDS)
+    fsspec.filesystem("memory").put(str(models), "/of-workers", recursive=True)
+    experts = [{"model": f"memory://of-workers/m{i}", "parameters": {"weight": 0.5}} for i in range(2)]
+    with pytest.raises(ConfigError, match=r"^memory://of-workers/m0/model\.safetensors: is this process's"):
+        merge({"merge_method": "linear", "models": experts}, tmp_path / "out", workers=2, **SHARDS)
+
+
+def test_what_ended_workers_left_in_the_cache_goes(models: Path, tmp_path: Path) -> None:
+    left = tmp_path / "cache" / ".work.0123abcd.new"
+    spoil(models)
+
+    def leave(done: int, total: int, what: str) -> None:
+        left.mkdir(parents=True, exist_ok=True)
+
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
+        merge(recipe(models), f"{SCHEME}://out", executor=Packed(1), progress=leave, **SHARDS)
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_a_cache_that_cannot_be_made_is_named(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M2M_REMOTE_CACHE", "/proc/nowhere")
+    with pytest.raises(ConfigError, match=r"^/proc/nowhere: cannot be made to keep .* M2M_REMOTE_CACHE$"):
+        merge(recipe(models), f"{SCHEME}://out", **SHARDS)
+
+
+def test_that_nothing_can_be_removed_does_not_hide_why(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(self: DiskStore, path: str) -> None:
+        raise PermissionError("no")
+
+    spoil(models)
+    monkeypatch.setattr(DiskStore, "rm_file", refuse)
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
+        merge(recipe(models), f"{SCHEME}://out", executor=Packed(1), **SHARDS)
+    assert "what was sent cannot be removed: no permission" in caplog.text
+
+
+def spoil(models: Path, layer: int = LAYERS - 1) -> None:
+    """Put a NaN into a layer."""
+    weight = Checkpoint(models / "m1").tensors[f"layers.{layer}.weight"]
+    with weight.file.open("r+b") as file:
+        file.seek(weight.offset)
+        file.write(b"\xff" * 4)
+
+
+def stop_late(models: Path, out: str, **way: Any) -> None:
+    """Stop in the last shard: the first is there, and of workers' the second."""
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done > 0.9 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(recipe(models), out, progress=stop, **way, **SHARDS)
 
 
 def test_a_bucket_that_is_not_there_is_named(
@@ -296,12 +422,9 @@ def test_a_bucket_that_is_not_there_is_named(
         merge(recipe(models), f"{SCHEME}://nowhere/out")
 
 
-@pytest.mark.parametrize("way", [{}, {"executor": Packed(1)}], ids=["alone", "workers"])
+@WAYS
 def test_bad_input_leaves_nothing(models: Path, tmp_path: Path, way: dict[str, Any]) -> None:
-    weight = Checkpoint(models / "m1").tensors["layers.5.weight"]
-    with weight.file.open("r+b") as file:
-        file.seek(weight.offset)
-        file.write(b"\xff" * 4)
+    spoil(models)
     with pytest.raises(CheckpointError, match="NaN or infinite at index 0"):
         merge(recipe(models), f"{SCHEME}://out", **way, **SHARDS)
     assert files_of(tmp_path / "store") == {}
