@@ -10,7 +10,7 @@ from m2m.executors.protocol import Executor
 from m2m.merging.stream.by_shard import Shard, run_jobs
 from m2m.merging.stream.execute import Execution
 from m2m.merging.stream.output_files import output_files
-from m2m.merging.stream.upload import Claim, Journal, place
+from m2m.merging.stream.upload import Claim, Journal, place, room_told
 from m2m.support.progress import Progress
 
 
@@ -66,7 +66,8 @@ def send_by_shard(
 def merge_and_send(job: SendJob) -> Execution:
     """Write a shard to this machine's cache, and send it."""
     with scratch_folder() as folder:
-        done = job.shard.merge_into(folder)
+        with room_told():
+            done = job.shard.merge_into(folder)
         paths = output_files(job.shard.plan, folder)
         for path, file in zip(paths, job.files, strict=True):
             job.claim.require()
