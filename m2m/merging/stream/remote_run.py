@@ -18,6 +18,7 @@ from m2m.errors import CheckpointError, ConfigError, RecipeError, RunFolderError
 from m2m.executors.local import Local
 from m2m.executors.protocol import Executor, WorkerError
 from m2m.merging.plan.plan import MergePlan
+from m2m.merging.stream.destination_journal import Journal, place
 from m2m.merging.stream.execute import Execution, execute
 from m2m.merging.stream.passes import GO_ON, InterruptedMergeError
 from m2m.merging.stream.run import (
@@ -32,7 +33,7 @@ from m2m.merging.stream.run import (
     require_inputs,
 )
 from m2m.merging.stream.sent_by_shard import send_by_shard
-from m2m.merging.stream.upload import THREADS, Journal, ShardUpload, place, shard_bytes
+from m2m.merging.stream.upload import THREADS, ShardUpload, shard_bytes
 from m2m.merging.stream.work_folder import START
 
 _log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _manifests(plan: MergePlan, destination: Destination) -> list[Mapping[str, A
 
 def _hashes(plan: MergePlan, manifests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
     return {
-        (output.name, shard.name): manifest["files"][shard.name]["sha256"]
+        (output.name, shard.name): manifest.get("files", {}).get(shard.name, {}).get("sha256", "")
         for output, manifest in zip(plan.outputs, manifests, strict=True)
         for shard in output.layout.shards
     }

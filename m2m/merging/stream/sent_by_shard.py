@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from m2m.checkpoint.remote.mirror import scratch_folder
 from m2m.executors.protocol import Executor
 from m2m.merging.stream.by_shard import Shard, run_jobs
+from m2m.merging.stream.destination_journal import Claim, Journal, place
 from m2m.merging.stream.execute import Execution
 from m2m.merging.stream.output_files import output_files
-from m2m.merging.stream.upload import Claim, Journal, place, room_told
+from m2m.merging.stream.upload import room_told
 from m2m.support.progress import Progress
 
 

@@ -20,8 +20,8 @@ from m2m.checkpoint import Checkpoint, save, verify
 from m2m.checkpoint.remote.destination import Destination
 from m2m.errors import CheckpointError, ConfigError, RunFolderError
 from m2m.merging import merge
+from m2m.merging.stream.destination_journal import JOURNAL_NAME
 from m2m.merging.stream.passes import InterruptedMergeError
-from m2m.merging.stream.upload import JOURNAL_NAME
 
 LAYERS, WIDTH = 6, 64
 TENSOR = WIDTH * WIDTH * 4
@@ -33,19 +33,19 @@ CHILD = """
 import os, signal, sys
 from helpers.disk_store import register
 from m2m.merging import merge
-from m2m.merging.stream import upload
+from m2m.merging.stream import destination_journal
 
 register()
 folder, shards = sys.argv[1], int(sys.argv[2])
 models = [{"model": f"{folder}/m{i}", "parameters": {"weight": 0.5}} for i in range(2)]
-note = upload.Journal.add
+note = destination_journal.Journal.add
 
 def add(self, name, digest):
     if len(self.done) == shards:
         os.kill(os.getpid(), signal.SIGKILL)
     note(self, name, digest)
 
-upload.Journal.add = add
+destination_journal.Journal.add = add
 report = merge({"merge_method": "linear", "models": models}, "diskstore://out/x", shard_size=int(sys.argv[3]),
                resume=True)
 print(report.resumed_bytes)
