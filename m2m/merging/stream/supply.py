@@ -178,6 +178,8 @@ def request_bytes(plan: MergePlan, requests: int) -> int:
 
 def require_room(plan: MergePlan, room: int) -> None:
     """Refuse a cache that does not hold what one tensor is made of, before anything is fetched."""
+    if not _is_elsewhere(plan):
+        return
     for tensor, pieces in zip(plan.tensors, _pieces_of(plan), strict=True):
         nbytes = sum(piece.nbytes for piece in pieces)
         if nbytes > room:

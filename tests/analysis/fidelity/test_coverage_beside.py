@@ -103,7 +103,7 @@ def test_these_mixtures_with_other_examples_and_seeds(noise: float, of_seed: flo
             trained = (mean + first)[:, None] + noise * (hard + own[1])
             trained[world.single] = merged[world.single]
             again = trained.mean(axis=1) - first + second
-            more = {"again": again, "examples": (merged, trained)}
+            more = {"again": again, "examples": ((merged, trained),)}
             targets.append(world.points(f"t{number}", merged.mean(axis=1), trained.mean(axis=1), **more))
         return leads(targets, THESE)
 

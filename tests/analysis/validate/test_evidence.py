@@ -31,7 +31,7 @@ def points(name: str, merged: np.ndarray, trained: np.ndarray) -> Points:
     rng, labels = np.random.default_rng(9), tuple("+".join(names) for names in SUBSETS)
     again = trained + 0.05 * rng.normal(size=15)
     first, second = 0.1 * rng.normal(size=(2, 15, 20))
-    examples = (merged[:, None] + first, trained[:, None] + second)
+    examples = ((merged[:, None] + first, trained[:, None] + second),)
     return Points(name, "acc", True, labels, tuple(SUBSETS), merged, trained, again, examples=examples)
 
 
