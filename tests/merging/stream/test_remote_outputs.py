@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +410,9 @@ def stop_late(models: Path, out: str, **way: Any) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         merge(recipe(models), out, progress=stop, **way, **SHARDS)
+    for thread in threading.enumerate():  # what was being sent comes to its end
+        if thread.name == "remote":
+            thread.join()
 
 
 def test_a_bucket_that_is_not_there_is_named(
