@@ -20,6 +20,7 @@ from m2m.executors.protocol import Executor, WorkerError
 from m2m.merging.plan.plan import MergePlan
 from m2m.merging.stream.destination_journal import Journal, place
 from m2m.merging.stream.execute import Execution, execute
+from m2m.merging.stream.memory import Staging
 from m2m.merging.stream.passes import GO_ON, InterruptedMergeError
 from m2m.merging.stream.run import (
     Finish,
@@ -61,10 +62,7 @@ def run_plan_elsewhere(
         known = _manifests(plan, destination) if options.resume else []
         if known and all(manifest.get("plan") == key for manifest in known):
             journal.finish()
-            done = Execution(0, 0, None, _hashes(plan, known))
-            if options.verify:
-                _verify(destination, done.hashes)
-            return make_report(plan, destination.url, done, plan.nbytes, staging, started)
+            return _found_whole(plan, destination, options, known, staging, started)
         journal.begin(resume=options.resume)
     with scratch_folder() as work, Crew(THREADS) as crew:
         upload = ShardUpload(plan, work, journal, crew)
@@ -100,20 +98,31 @@ def run_plan_elsewhere(
     return make_report(plan, destination.url, done, upload.resumed_bytes, staging, started, sent)
 
 
+def _found_whole(
+    plan: MergePlan,
+    destination: Destination,
+    options: MergeOptions,
+    manifests: Sequence[Mapping[str, Any]],
+    staging: Staging,
+    started: float,
+) -> MergeReport:
+    hashes = {
+        (output.name, shard.name): manifest.get("files", {}).get(shard.name, {}).get("sha256", "")
+        for output, manifest in zip(plan.outputs, manifests, strict=True)
+        for shard in output.layout.shards
+    }
+    if options.verify:
+        _verify(destination, hashes)
+    done = Execution(0, 0, None, hashes)
+    return make_report(plan, destination.url, done, plan.nbytes, staging, started)
+
+
 def _manifests(plan: MergePlan, destination: Destination) -> list[Mapping[str, Any]]:
     found = [destination.read(place(output.name, MANIFEST_NAME)) for output in plan.outputs]
     try:
         return [json.loads(text or b"{}") for text in found]
     except ValueError:
         return []
-
-
-def _hashes(plan: MergePlan, manifests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    return {
-        (output.name, shard.name): manifest.get("files", {}).get(shard.name, {}).get("sha256", "")
-        for output, manifest in zip(plan.outputs, manifests, strict=True)
-        for shard in output.layout.shards
-    }
 
 
 @contextmanager
