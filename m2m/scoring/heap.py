@@ -10,6 +10,10 @@ from contextlib import contextmanager
 _KEPT_BYTES = 2**31 - 1
 #: What glibc's own moving threshold has reached in a process that has freed a large tensor.
 _USUAL_BYTES = 32 * 1024 * 1024
+#: Blocks of this length or more are mapped one by one while a budget is kept.
+_MAPPED_BYTES = 64 * 1024
+#: Longest hole that is looked for.
+_LONGEST_BYTES = 1 << 30
 _M_MMAP_THRESHOLD = -3
 _M_TRIM_THRESHOLD = -1
 
@@ -36,16 +40,6 @@ def keeping_memory() -> Iterator[None]:
         libc.mallopt(_M_MMAP_THRESHOLD, _USUAL_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, 2 * _USUAL_BYTES)
         libc.malloc_trim(ctypes.c_size_t(0))
-
-
-#: Blocks of this length or more are mapped one by one while a budget is kept.
-_MAPPED_BYTES = 64 * 1024
-#: What glibc's own moving threshold has reached in a process that has freed a large tensor.
-_USUAL_BYTES = 32 * 1024 * 1024
-#: Longest hole that is looked for.
-_LONGEST_BYTES = 1 << 30
-_M_MMAP_THRESHOLD = -3
-_M_TRIM_THRESHOLD = -1
 
 
 @contextmanager
