@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.commands.shared import add_shared_arguments, report, shown
-from m2m.support.command_line import add_memory, add_threads, natural
+from m2m.support.shared_options import add_memory, add_threads, natural
 
 if TYPE_CHECKING:
     from analysis.orthogonality import OrthogonalityStudy

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from analysis.commands.shared import add_shared_arguments, report, shown
-from m2m.support.command_line import natural
+from m2m.support.shared_options import natural
 from m2m.support.shown_progress import progress
 
 HELP = "whether merging will stand in for training, told from the experts alone"

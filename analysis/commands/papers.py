@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from analysis.commands.shared import add_shared_arguments, report
-from m2m.support.command_line import add_workers
+from m2m.support.shared_options import add_workers
 from m2m.support.shown_progress import progress
 
 HELP = "the papers' figures and tables on real models, and the page of results"

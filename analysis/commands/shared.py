@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2m.support.command_line import natural
+from m2m.support.shared_options import natural
 
 if TYPE_CHECKING:
     from analysis.studies import Outcome

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.commands.shared import add_shared_arguments, report
-from m2m.support.command_line import natural
+from m2m.support.shared_options import natural
 
 if TYPE_CHECKING:
     from analysis.fidelity import IntervalEstimate

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from analysis.commands.shared import add_shared_arguments, report
-from m2m.support.command_line import add_workers
+from m2m.support.shared_options import add_workers
 from m2m.support.shown_progress import progress
 
 HELP = "a verdict per claim: holds, fails or unresolved, with interval"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from m2m.support.command_line import add_memory, add_threads
+from m2m.support.shared_options import add_memory, add_threads
 
 if TYPE_CHECKING:
     from m2m.merging.compare import Difference, ModelDifference

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m2m.support.command_line import Program, enter
+from m2m.support.command_line import Program
+from m2m.support.exit_codes import enter
 
 #: The verbs in the order of the work.
 PROGRAM = Program(

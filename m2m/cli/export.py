@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from m2m.cli.words import pairs
 from m2m.errors import ConfigError
-from m2m.support.command_line import add_out, positive
+from m2m.support.shared_options import add_out, positive
 
 if TYPE_CHECKING:
     from m2m.exporting import Sources

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2m.support.command_line import add_seed
+from m2m.support.shared_options import add_seed
 
 if TYPE_CHECKING:
     from m2m.merging.extract import Extraction

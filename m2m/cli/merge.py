@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from m2m.support.command_line import add_memory, add_resume, add_strict, add_threads, add_workers, amount
+from m2m.support.shared_options import add_memory, add_resume, add_strict, add_threads, add_workers, amount
 
 HELP = "merge checkpoints by a recipe"
 #: Options of mergekit-yaml.

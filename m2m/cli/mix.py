@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from m2m.cli.export import add_sources, sources_of
 from m2m.cli.score import add_means, add_models, add_tasks, options_of_tasks
 from m2m.cli.words import named_paths, pairs
-from m2m.support.command_line import add_out, add_seed, add_strict, add_workers
+from m2m.support.shared_options import add_out, add_seed, add_strict, add_workers
 
 if TYPE_CHECKING:
     from m2m.mixing import MixResult, ScoredMixture

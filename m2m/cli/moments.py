@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from m2m.support.command_line import add_out
+from m2m.support.shared_options import add_out
 
 HELP = "make AdamW's second moments readable for adam_merge"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.errors import ConfigError
-from m2m.support.command_line import add_seed, positive
+from m2m.support.shared_options import add_seed, positive
 
 if TYPE_CHECKING:
     from m2m.predicting import Forecast

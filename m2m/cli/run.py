@@ -16,7 +16,7 @@ from typing import Any
 
 from m2m.cli.score import add_means
 from m2m.errors import ConfigError
-from m2m.support.command_line import add_workers, positive
+from m2m.support.shared_options import add_workers, positive
 
 HELP = "find the best mixture, from data to report"
 

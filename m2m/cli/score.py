@@ -26,7 +26,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2m.errors import ConfigError
-from m2m.support.command_line import add_out, add_strict, add_threads, add_workers, amount, natural, positive
+from m2m.support.shared_options import (
+    add_out,
+    add_strict,
+    add_threads,
+    add_workers,
+    amount,
+    natural,
+    positive,
+)
 from m2m.support.units import format_bytes
 
 if TYPE_CHECKING:

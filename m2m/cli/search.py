@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from m2m.cli.output import print_table
 from m2m.cli.score import add_means, add_models, add_tasks, options_of_tasks
 from m2m.cli.words import limit, named_paths, shares
-from m2m.support.command_line import add_seed, add_strict, add_threads, add_workers, positive
+from m2m.support.shared_options import add_seed, add_strict, add_threads, add_workers, positive
 
 if TYPE_CHECKING:
     from m2m.searching import Belief, Contender

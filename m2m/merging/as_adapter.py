@@ -24,7 +24,7 @@ from m2m.merging.plan.resolve import Candidates, point_weights
 from m2m.merging.plan.tensors import WeightBlock
 from m2m.merging.recipe.models import ModelRef
 from m2m.merging.recipe.recipe import Recipe
-from m2m.merging.stream.run import MergeReport
+from m2m.merging.stream.report import MergeReport
 from m2m.support.arguments import argument
 from m2m.support.process_memory import anonymous_bytes, peak_resident_bytes
 

@@ -15,15 +15,18 @@ from m2m.checkpoint.remote.address import remote_url
 from m2m.checkpoint.remote.mirror import remote_cache
 from m2m.checkpoint.remote.session import remote_session
 from m2m.errors import RunFolderError
-from m2m.merging.engine import free_place, prepare, read_weights, references_of, tell_doubts
+from m2m.merging.engine import free_place
 from m2m.merging.plan.plan import MergePlan, build_plan
 from m2m.merging.plan.resolve import Candidates
 from m2m.merging.plan.tensors import PlannedTensor, WantedTensor
+from m2m.merging.prepare import prepare, read_weights, references_of, tell_doubts
 from m2m.merging.recipe.models import open_references
 from m2m.merging.recipe.reader import load
 from m2m.merging.recipe.recipe import Recipe
 from m2m.merging.stream.memory import collector_paused
-from m2m.merging.stream.run import MergeOptions, MergeReport, run_plan
+from m2m.merging.stream.options import MergeOptions
+from m2m.merging.stream.report import MergeReport
+from m2m.merging.stream.run import run_plan
 from m2m.support.checked import Positive, checked
 from m2m.support.progress import Progress
 from m2m.support.units import format_bytes

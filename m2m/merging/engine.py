@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import pickle
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from m2m.candidates import read_candidates
-from m2m.checkpoint.checkpoint import TIED_KEY, Checkpoint
+from m2m.checkpoint.checkpoint import Checkpoint
 from m2m.checkpoint.folder import check_free
-from m2m.checkpoint.header import MERGEABLE, parse_dtype
 from m2m.checkpoint.manifest import verify as check_hashes
 from m2m.checkpoint.remote.address import remote_url
 from m2m.checkpoint.remote.destination import Destination
@@ -23,34 +19,29 @@ from m2m.errors import ConfigError, RecipeError
 from m2m.executors.choice import check_executor, open_executor
 from m2m.executors.protocol import Executor
 from m2m.merging.as_adapter import write_adapters
-from m2m.merging.chat_template import AUTO, most_common_template
-from m2m.merging.doubts import warn_of_doubts
 from m2m.merging.lora.adapted import AdaptedCheckpoint
 from m2m.merging.methods.spec import Method
 from m2m.merging.methods.weighted import WeightedSum
 from m2m.merging.model_config import ConfigChanges
-from m2m.merging.plan.fitting import FittedModels, fit_models
-from m2m.merging.plan.plan import MergePlan, build_plan
-from m2m.merging.plan.resolve import Candidates, expert_names, from_recipe
+from m2m.merging.plan.plan import MergePlan
+from m2m.merging.plan.resolve import Candidates
+from m2m.merging.prepare import Prepared, float_dtype, prepare, read_weights, references_of, tell_doubts
 from m2m.merging.recipe.models import ModelRef, open_references
 from m2m.merging.recipe.reader import load
 from m2m.merging.recipe.recipe import Recipe
 from m2m.merging.recipe.tokens import TokenizerSetting
-from m2m.merging.side_files import choose_side_files, write_card, write_side_files
+from m2m.merging.side_files import write_card, write_side_files
 from m2m.merging.stream.memory import collector_paused
+from m2m.merging.stream.options import MergeOptions
 from m2m.merging.stream.remote_run import run_plan_elsewhere
-from m2m.merging.stream.run import MergeOptions, MergeReport, run_plan
+from m2m.merging.stream.report import MergeReport
+from m2m.merging.stream.run import Finish, run_plan
 from m2m.merging.stream.statistics import StatisticsOf
 from m2m.merging.stream.work_folder import work_folder
-from m2m.merging.vocabulary.vocabulary import OutputVocabulary, plan_vocabulary
 from m2m.support.arguments import argument
 from m2m.support.checked import Positive, checked
-from m2m.support.names import check_names, folder_fault
 from m2m.support.outputs import Output, check_outputs
 from m2m.support.progress import Progress
-from m2m.support.units import parse_bytes
-
-_log = logging.getLogger(__name__)
 
 
 @checked()
@@ -144,29 +135,15 @@ def merge(
     if as_adapter:
         assert place is not None
         _refuse_beside_adapters(parsed, device, statistics=statistics, allow_nonfinite=allow_nonfinite)
-        report = write_adapters(parsed, models, place, dtype=_float_dtype(dtype), candidates=candidates)
+        report = write_adapters(parsed, models, place, dtype=float_dtype(dtype), candidates=candidates)
         if verify:
             check_hashes(out)
         return report
     about = _statistics_of(parsed, models) if statistics else None
     prepared = prepare(parsed, models, candidates, dtype, shard_size, statistics=statistics, doubts=doubts)
 
-    def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
-        says, architecture = prepared.plan.config, parsed.donor.architecture
-        changes = ConfigChanges(prepared.dtype, parsed.stacked, says, architecture)
-        write_side_files(
-            prepared.side_files,
-            folder,
-            changes=changes,
-            template=prepared.template,
-            vocabulary=prepared.vocabulary,
-        )
-        row = (
-            None if candidates is None else dict(zip(map(str, parsed.models), candidates[name], strict=True))
-        )
-        write_card(folder, parsed, row, hashes)
-
     allow = allow_nonfinite or parsed.allow_nonfinite
+    finish = _finish(parsed, prepared, candidates)
     options = MergeOptions(memory, threads, resume, verify, durable, allow, progress, device, cache_size)
     others = None
     if spread:
@@ -179,115 +156,23 @@ def merge(
     return run_plan(prepared.plan, place, options, finish, started, about, others)
 
 
-class Prepared(NamedTuple):
-    """A merge of open models before anything is read or written."""
+def _finish(recipe: Recipe, prepared: Prepared, candidates: Candidates | None) -> Finish:
+    changes = ConfigChanges(prepared.dtype, recipe.stacked, prepared.plan.config, recipe.donor.architecture)
 
-    #: What will be done.
-    plan: MergePlan
-    #: The files that travel with the weights, by their names in the result.
-    side_files: Mapping[str, Path]
-    #: Safetensors name of the float type that is written; None for each tensor's own.
-    dtype: str | None
-    #: The chat template to write; None for the donor's.
-    template: str | None
-    #: What the recipe makes of tokens; None where it says nothing of them.
-    vocabulary: OutputVocabulary | None
+    def finish(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
+        write_side_files(
+            prepared.side_files,
+            folder,
+            changes=changes,
+            template=prepared.template,
+            vocabulary=prepared.vocabulary,
+        )
+        row = (
+            None if candidates is None else dict(zip(map(str, recipe.models), candidates[name], strict=True))
+        )
+        write_card(folder, recipe, row, hashes)
 
-
-def read_weights(recipe: Recipe, candidates: Candidates | str | Path | None) -> Candidates | None:
-    """Read a table of candidates, if it is one, and check their names; `RecipeError` if there are none."""
-    if isinstance(candidates, str | Path):
-        candidates = {row.label: row.weights for row in read_candidates(candidates, expert_names(recipe))}
-    if candidates is not None and not candidates:
-        raise RecipeError("there are no candidates to merge; wanted at least one row of weights")
-    check_names(candidates or (), "candidate", folder_fault, RecipeError)
-    return candidates
-
-
-def prepare(
-    recipe: Recipe,
-    models: Mapping[ModelRef, Checkpoint],
-    candidates: Candidates | None,
-    dtype: str | None,
-    shard_size: str | int,
-    *,
-    statistics: bool = False,
-    doubts: tuple[str, ...] = (),
-) -> Prepared:
-    """Choose what travels with the weights, and plan a merge of open models."""
-    out_dtype = _float_dtype(recipe.out_dtype or recipe.dtype if dtype is None else dtype)
-    fitted = fit_models(recipe, models)
-    vocabulary = plan_vocabulary(recipe, fitted.models)
-    files = choose_side_files(models[recipe.donor], vocabulary)
-    template, about_template = _template(recipe, models)
-    plan = plan_merge(
-        recipe,
-        fitted,
-        files.values(),
-        dtype=out_dtype,
-        shard_size=shard_size,
-        candidates=candidates,
-        vocabulary=vocabulary,
-        statistics=statistics,
-        notes=(*about_template, *(vocabulary.notes if vocabulary else ())),
-        doubts=doubts,
-    )
-    return Prepared(plan, files, out_dtype, template, vocabulary)
-
-
-def tell_doubts(
-    recipe: Recipe, models: Mapping[ModelRef, Checkpoint], *, strict: bool = False
-) -> tuple[str, ...]:
-    """Warn of what makes a merge of open models doubtful; `CheckpointError` if `strict`."""
-    return warn_of_doubts(
-        models[recipe.donor],
-        [*models.values()],
-        averaged=recipe.averages,
-        words=recipe.tokenizer is None,
-        templates=recipe.chat_template is None,
-        strict=strict,
-    )
-
-
-def plan_merge(
-    recipe: Recipe,
-    fitted: FittedModels,
-    side_files: Iterable[Path] = (),
-    *,
-    dtype: str | None,
-    shard_size: str | int,
-    candidates: Candidates | None = None,
-    vocabulary: OutputVocabulary | None = None,
-    statistics: bool = False,
-    notes: tuple[str, ...] = (),
-    doubts: tuple[str, ...] = (),
-) -> MergePlan:
-    """Plan a merge of models that fit each other: every check that reads no weight is made here."""
-    named: dict[str, Checkpoint] = {}
-    if fitted.tails and statistics:
-        raise RecipeError("statistics are about equal vocabularies: merge adapters with new tokens without")
-    wanted = from_recipe(
-        recipe,
-        fitted.models,
-        dtype,
-        candidates,
-        kept=fitted.kept,
-        tails=fitted.tails,
-        statistics=statistics,
-        opened=named,
-        vocabulary=vocabulary,
-    )
-    return build_plan(
-        [*fitted.models.values(), *named.values()],
-        wanted,
-        _metadata(recipe, fitted.models[recipe.donor], candidates),
-        recipe.rule,
-        parse_bytes(shard_size),
-        side_files,
-        (*notes, *fitted.notes),
-        doubts,
-        fitted.config,
-    )
+    return finish
 
 
 def _refuse_beside_adapters(recipe: Recipe, device: str, *, statistics: bool, allow_nonfinite: bool) -> None:
@@ -342,44 +227,16 @@ def _workers() -> str:
     return f"{argument('executor')} and {argument('workers')}"
 
 
-def outputs_of(out: str | Path) -> list[Output]:
-    """List what a merge will write: its result, and the folder beside it that it clears away and works in.
-
-    Args:
-        out: The folder to make.
-
-    Returns:
-        Both, to be checked against what is read.
-
-    Raises:
-        InputError: If the folder's name is none.
-    """  # noqa: DOC502 - raised by what is called
-    result = Output(argument("out", out), Path(out), "folder")
-    check_outputs([result])  # before anything else is asked about its name
-    return [result, Output(result.said, work_folder(result.real), "work", own=True)]
-
-
 def free_place(out: str | Path, inputs: Iterable[str | Path | None], *, resume: bool) -> Path:
     """Return where the result is to go, links followed, once that is checked; nothing is made yet."""
-    outputs = outputs_of(out)
-    check_outputs(outputs, inputs=[path for path in inputs if path])
-    place = outputs[0].real
+    result = Output(argument("out", out), Path(out), "folder")
+    check_outputs([result])  # before anything else is asked about its name
+    work = Output(result.said, work_folder(result.real), "work", own=True)
+    check_outputs([result, work], inputs=[path for path in inputs if path])
+    place = result.real
     if not resume:
         check_free(place)
     return place if Path(out).is_symlink() else Path(out)
-
-
-def _template(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> tuple[str | None, tuple[str, ...]]:
-    # What chat template is written in place of the donor's, and what to tell of it.
-    if recipe.chat_template != AUTO:
-        return recipe.chat_template, ()
-    text, note = most_common_template(models.values())
-    return text, (note,)
-
-
-def references_of(recipe: Recipe) -> list[ModelRef]:
-    """Every model that a recipe reads, once."""
-    return list(dict.fromkeys([*(ref for part in recipe.slices for ref in part.inputs), recipe.donor]))
 
 
 def _statistics_of(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> StatisticsOf:
@@ -393,29 +250,3 @@ def _statistics_of(recipe: Recipe, models: Mapping[ModelRef, Checkpoint]) -> Sta
                 f"{ref}: statistics of LoRA adapters come from their factors: m2m.merging.lora.lora_gram"
             )
     return StatisticsOf(str(recipe.base), tuple(map(str, recipe.models)))
-
-
-def _float_dtype(text: str | None) -> str | None:
-    if text is None:
-        return None
-    dtype = parse_dtype(text)
-    if dtype not in MERGEABLE:
-        raise RecipeError(
-            f"dtype {text!r} cannot hold a merged model; wanted float64, float32, float16 or bfloat16"
-        )
-    return dtype
-
-
-def _notes(donor: Checkpoint, notes: Mapping[str, str]) -> dict[str, str]:
-    tied = {TIED_KEY: json.dumps(donor.tied)} if donor.tied else {}
-    return {"format": "pt", **notes, **tied}
-
-
-def _metadata(recipe: Recipe, donor: Checkpoint, candidates: Candidates | None) -> dict[str, dict[str, str]]:
-    text = json.dumps(recipe.to_dict())
-    if candidates is None:
-        return {"": _notes(donor, {"m2m.recipe": text})}
-    return {
-        name: _notes(donor, {"m2m.recipe": text, "m2m.weights": json.dumps(list(map(float, weights)))})
-        for name, weights in candidates.items()
-    }

@@ -16,7 +16,7 @@ import analysis.cli
 import m2m
 from m2m.cli import main
 from m2m.cli.entry import PROGRAM
-from m2m.support.command_line import BROKEN_PIPE
+from m2m.support.exit_codes import BROKEN_PIPE
 
 
 @pytest.mark.parametrize(

@@ -21,18 +21,10 @@ from m2m.merging.plan.plan import MergePlan
 from m2m.merging.stream.destination_journal import Journal, place
 from m2m.merging.stream.execute import Execution, execute
 from m2m.merging.stream.memory import Staging
+from m2m.merging.stream.options import MergeOptions, cache_of, cut_into_shards, prepare_workers
 from m2m.merging.stream.passes import GO_ON, InterruptedMergeError
-from m2m.merging.stream.run import (
-    Finish,
-    MergeOptions,
-    MergeReport,
-    cache_of,
-    complete,
-    cut_into_shards,
-    make_report,
-    prepare_workers,
-    require_inputs,
-)
+from m2m.merging.stream.report import MergeReport, make_report
+from m2m.merging.stream.run import Finish, complete, require_inputs
 from m2m.merging.stream.sent_by_shard import send_by_shard
 from m2m.merging.stream.upload import THREADS, ShardUpload, shard_bytes
 from m2m.merging.stream.work_folder import START
