@@ -19,10 +19,10 @@ from analysis.error_bound.bound import (
     lipschitz,
     score_bound,
 )
-from analysis.interaction.anchored import anchors
 from analysis.interaction.compare import Agreement, agreement, quotient
 from analysis.interaction.optimizers import UpdateRule, outside_theory
 from analysis.interaction.trained import TrainedResidual, full_batch, trained_residual
+from m2m.mixing.anchored import anchors
 from m2m.setups.protocol import Examples
 from m2m.support.progress import Progress, nobody
 from m2m.training import TrainRecipe

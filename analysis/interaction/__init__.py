@@ -1,6 +1,5 @@
 """Interaction: why a mixture-trained model is not the average of experts, predicted beside measured."""
 
-from analysis.interaction.anchored import anchors
 from analysis.interaction.compare import Agreement, agreement, flips, score_effect
 from analysis.interaction.expansion import Expansion, ResidualExpansion, expand
 from analysis.interaction.explained import ExplainedPoint, ExplainedStudy, explained_of_run
@@ -17,6 +16,7 @@ from analysis.interaction.predicted import (
 from analysis.interaction.seed_free import PooledShare, SeedFree, pooled_share, seed_free
 from analysis.interaction.study import InteractionStudy, of_run
 from analysis.interaction.trained import full_batch, trained_residual
+from m2m.mixing.anchored import anchors
 
 __all__ = [
     "Agreement",

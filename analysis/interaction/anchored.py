@@ -1,8 +1,7 @@
-"""Anchored experts: each trains on a share of its own data and a share of what all have in common."""
+"""How much less residual merges of anchored experts leave (`m2m.mixing.anchored` says what those are)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,47 +10,11 @@ from analysis.curvature.loss_surface import norms
 from analysis.interaction.compare import quotient
 from analysis.trained_run import TrainedRun
 from m2m.checkpoint import Checkpoint
-from m2m.errors import InputError, MixtureError
+from m2m.errors import InputError
+from m2m.mixing.anchored import anchors
 from m2m.mixture import Mixture
 from m2m.support.devices import one_thread
 from m2m.training import fine_tune
-
-
-def anchors(datasets: Sequence[str], share: float, common: Mixture | None = None) -> list[Mixture]:
-    """Mix what anchored experts train on: row i is β·e_i + (1 − β)·common (as in DeMix).
-
-    Differences between experts' gradients and Hessians shrink by β, the residual to second order by β². A
-    merge with weights w then stands for the mixture Aᵀw, where row i of A is expert i's mixture; mixtures
-    outside the anchors' hull are out of reach.
-
-    Args:
-        datasets: The N dataset names.
-        share: β, the expert's own share, in (0, 1].
-        common: What is shared; None: all datasets in equal parts.
-
-    Returns:
-        A mixture an expert. [N]
-
-    Raises:
-        MixtureError: If the share is not in (0, 1].
-    """
-    if not 0 < share <= 1:
-        raise MixtureError(f"an anchored expert's own share must be above 0 and at most 1, got {share}")
-    shared = (common or Mixture.subset(datasets, datasets)).weights
-    rows = [
-        [share * (i == j) + (1 - share) * weight for j, weight in enumerate(shared)]
-        for i in range(len(datasets))
-    ]
-    return [Mixture.normalised(dict(zip(datasets, row, strict=True))) for row in rows]
-
-
-def reached(experts: Sequence[Mixture], weights: Sequence[float]) -> Mixture:
-    """Return the mixture Aᵀw that a merge of (anchored) experts with weights w stands for."""
-    pairs = list(zip(experts, weights, strict=True))
-    names = experts[0].datasets
-    return Mixture.normalised(
-        {name: sum(weight * row.weights[i] for row, weight in pairs) for i, name in enumerate(names)}
-    )
 
 
 @dataclass(frozen=True)

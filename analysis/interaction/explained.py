@@ -12,7 +12,6 @@ import torch
 
 from analysis.curvature.loss_surface import norms
 from analysis.curvature.spectrum import spectral_norm
-from analysis.interaction.anchored import anchors
 from analysis.interaction.compare import WHY_UNDEFINED, Agreement, agreement, quotient
 from analysis.interaction.expansion import ResidualExpansion
 from analysis.interaction.optimizers import UpdateRule
@@ -21,6 +20,7 @@ from analysis.interaction.trained import full_batch, trained_residual
 from analysis.results import Reasons
 from analysis.trained_run import TrainedRun
 from m2m.errors import ConfigError, InputError
+from m2m.mixing.anchored import anchors
 from m2m.mixture import Mixture
 from m2m.training import TrainRecipe
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from analysis.curvature.loss_surface import LossSurface
-from analysis.interaction.anchored import reached
+from m2m.mixing.anchored import reached
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup
 from m2m.support.devices import one_thread

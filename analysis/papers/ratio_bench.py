@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.papers.experiment import Place
+from analysis.papers.sums import scored_sums
 from m2m.checkpoint import verified_state
 from m2m.executors.local import Local
 from m2m.mixture import Mixture
@@ -110,6 +111,16 @@ class RatioBench:
             )
             found = {mixture.key: self._values(scores) for mixture, _, scores in walk}
         return np.array([found[mixture.key] for mixture in mixtures])
+
+    def sums(self, rows: Floats, models: Sequence[Path], what: str) -> Floats:
+        """Score weighted sums of models [K], of weights [M, K] of any sign, on validation. [M, T]."""
+        named = {str(folder): folder for folder in models}
+        out = np.empty((len(rows), len(self.names)))
+        for number, scores in scored_sums(
+            rows, named, self.models.base, self.targets, self.names, what, self.crew.progress
+        ):
+            out[number] = self._values(scores)
+        return out
 
     def trained(
         self, mixtures: Sequence[Mixture], seeds: Sequence[int], what: str, split: str = "validation"

@@ -18,17 +18,30 @@ import pandas as pd
 
 from analysis.curvature import study as curvature
 from analysis.orthogonality import study as orthogonality
+from analysis.papers.corrected import ANCHOR
 from analysis.papers.cost import cost_of_search
 from analysis.papers.experiment import Found, Place, Size
 from analysis.papers.half_way import half_way
 from analysis.papers.ratio_bench import RatioBench, Wanted
 from analysis.papers.ratio_choices import MERGEMIX, TRIALS, Judge, general, specialists
-from analysis.papers.ratio_fidelity import MERGED, free_scores, line_curves, on_the_line, ranking
+from analysis.papers.ratio_fidelity import (
+    MERGED,
+    SHARES,
+    anchored_ranks,
+    anchors_told,
+    corrected_scores,
+    free_scores,
+    line_curves,
+    on_the_line,
+    pairs_of,
+    ranking,
+)
 from analysis.papers.ratio_search import Outline, RatioSearch, SizedRatios, search_text
 from analysis.papers.surfaces import SMOOTH
 from analysis.papers.two_levels import by_the_prior, two_levels
 from analysis.results import provenance, write_results
 from analysis.trained_run import open_run
+from m2m.mixing.anchored import anchors
 from m2m.mixing.problem import grid
 from m2m.mixture import Mixture
 from m2m.support.arrays import Floats
@@ -68,7 +81,7 @@ class RatioTruth:
 
     def made_from(self, size: Size) -> Part:
         """Return what decides the results."""
-        sized, numbers = self.sizes[size], [self.truth_seeds, self.fresh_seeds]
+        sized, numbers = self.sizes[size], [self.truth_seeds, self.fresh_seeds, ANCHOR, *SHARES]
         asked, text = json.dumps(asdict(self.outline)), self.text(size)
         return [sized.model, sized.data, text, sized.content, asked, sized.drawn, sized.curved, *numbers]
 
@@ -89,6 +102,20 @@ class RatioTruth:
         own = replace(place, work=place.work.parent / self.name)
         return RatioSearch.made(self.outline, self.sizes[size], own, size)
 
+    def anchored(self, place: Place, size: Size) -> RatioSearch:
+        """Search on anchored experts, of which MergeMix knows nothing.
+
+        Args:
+            place: Where the experiment works.
+            size: How large.
+
+        Returns:
+            The search.
+        """
+        sized = self.sizes[size]
+        changed = replace(sized, changes={**sized.changes, "mix.anchor": ANCHOR})
+        return RatioSearch.made(self.outline, changed, place, f"{size}-anchored")
+
     def truth(self, search: RatioSearch) -> Floats:
         """Return validation scores of the drawn ratios, really trained. [S, M, T]."""
         seeds = range(search.bench.seed, search.bench.seed + self.truth_seeds)
@@ -103,7 +130,7 @@ class RatioTruth:
     def measure(self, place: Place, size: Size) -> Found:
         """Search, train the truth and what was chosen; see `Experiment.measure`."""
         search = self.run(place, size)
-        study = _RatioStudy(self, search)
+        study = _RatioStudy(self, search, self.anchored(place, size).found)
         _write_geometry(search.bench, place.results, self.sizes[size].curved)
         return study.found()
 
@@ -114,6 +141,8 @@ class _RatioStudy:
 
     asked: RatioTruth
     search: RatioSearch
+    #: What the search on anchored experts chose.
+    anchored: Mixture
 
     def found(self) -> Found:
         """Ask all of it."""
@@ -123,6 +152,7 @@ class _RatioStudy:
         points, fidelity, trained, table = self.fidelity()
         common = search.capabilities, outline.ends, self.asked.fresh_seeds, search.base
         line = line_curves(bench, *common)
+        anchored = self.anchored_ranks(trained)
         content = {
             "about": {"model": search.sized.model, "data": search.sized.data},
             "sizes": self.numbers(),
@@ -132,10 +162,12 @@ class _RatioStudy:
             "two_groups": [list(half) for half in outline.halves],
             "search": {"spearman": search.result.spearman, "kind": search.result.chosen.kind},
             "fidelity": fidelity,
+            "anchors": anchors_told(anchored),
             **self.choices(points, trained[0]),
             "cost": self.cost(),
         }
-        return Found(content, {"drawn": table, "line": line, "map": self.map()})
+        tables = {"drawn": table, "line": line, "map": self.map(), "anchored": anchored}
+        return Found(content, tables)
 
     def train_truth(self) -> None:
         """Train all that no choice decides, in one go."""
@@ -146,7 +178,8 @@ class _RatioStudy:
             [
                 Wanted(search.drawn, seeds[: asked.truth_seeds], "validation"),
                 Wanted(on_the_line(bench, outline.ends), seeds[: asked.fresh_seeds], "validation"),
-                Wanted(bench.singles, seeds[: asked.fresh_seeds]),
+                Wanted(pairs_of(bench), seeds[:1], "validation"),
+                *(Wanted(anchors(bench.datasets, share), seeds[: asked.fresh_seeds]) for share in SHARES),
                 Wanted(by_the_prior(bench.datasets, outline.halves, outline.prior), seeds[:1]),
             ],
             "mixtures on the simplex and on the line",
@@ -160,6 +193,7 @@ class _RatioStudy:
             "batch": recipe.batch,
             "starting_mixtures": len(search.starts),
             "trained_ratios": search.sized.drawn,
+            "pairs": len(pairs_of(self.search.bench)),
             "truth_seeds": self.asked.truth_seeds,
             "fresh_seeds": self.asked.fresh_seeds,
         }
@@ -175,7 +209,8 @@ class _RatioStudy:
             name: np.column_stack([model.predict(points) for model in one.models])
             for name, one in search.surfaces.items()
         }
-        surrogates = {MERGED: merged, **predicted, **free_scores(points, search.alone)}
+        corrected = corrected_scores(bench, search.drawn, search.alone)
+        surrogates = {MERGED: merged, **predicted, **corrected, **free_scores(points, search.alone)}
         found = ranking(capabilities, surrogates, trained, base, bench.seed)
         table = pd.concat(
             [
@@ -192,11 +227,17 @@ class _RatioStudy:
         )
         return points, found, trained, table
 
+    def anchored_ranks(self, trained: Floats) -> pd.DataFrame:
+        """Rank the drawn ratios by more and less anchored experts of every seed of the line."""
+        search, bench = self.search, self.search.bench
+        seeds = range(bench.seed, bench.seed + self.asked.fresh_seeds)
+        return anchored_ranks(bench, search.capabilities, seeds, trained.mean(0), search.base, search.drawn)
+
     def choices(self, points: Floats, trained: Floats) -> dict[str, Any]:
         """Choose in every way, and train what was chosen."""
         search, bench = self.search, self.search.bench
         capabilities, base, outline = search.capabilities, search.base, self.asked.outline
-        for_all = general(search, points, trained)
+        for_all = {**general(search, points, trained), "anchored": self.anchored}
         for_one = specialists(search.surfaces[SMOOTH], bench.datasets, search.alone)
         levels = two_levels(bench, capabilities, base, outline.halves, outline.prior)
         after, halves = half_way(bench, capabilities, base, search.found, search.starts)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from m2m.errors import InputError
+from m2m.mixing.anchored import standing_for
 from m2m.mixing.problem import Problem
 from m2m.mixing.procedure import MixSearch
 from m2m.mixing.result import MixResult
@@ -75,7 +76,8 @@ def mix_experts(
         out.mkdir(parents=True, exist_ok=True)
         crowd = Crowd(executor, workers, base, experts, bench)
         with crowd.source(models, made, means or Means(), told) as source:
-            scores = _ExpertScores(KeptScores(source, out / "scores.sqlite"), problem.targets)
+            kept = KeptScores(source, out / "scores.sqlite")
+            scores = _ExpertScores(kept, problem.targets, options.anchor)
             search = MixSearch(problem, options, seed, scores, told)
             found = search.find(out, identity=scores.kept.identity)
     result = replace(found, seconds=scores.seconds)
@@ -84,18 +86,19 @@ def mix_experts(
 
 
 class _ExpertScores:
-    def __init__(self, kept: KeptScores, targets: Sequence[WeightedTarget]) -> None:
-        self.kept, self._targets = kept, targets
+    def __init__(self, kept: KeptScores, targets: Sequence[WeightedTarget], anchor: float) -> None:
+        self.kept, self._targets, self._anchor = kept, targets, anchor
         self.seconds: dict[str, float] = {}
 
     def timed(self, step: str) -> AbstractContextManager[None]:
         return timed(self.seconds, step)
 
     def merged_scores(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:
-        self.kept.prepare(mixtures)
+        weights = [standing_for(mixture, self._anchor) for mixture in mixtures]
+        self.kept.prepare(weights)
         return {
             target.name: np.stack(
-                [self.kept.row(mixture, target.name, target.metric).examples for mixture in mixtures]
+                [self.kept.row(one, target.name, target.metric).examples for one in weights]
             )
             for target in self._targets
         }

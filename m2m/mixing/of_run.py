@@ -11,6 +11,7 @@ import numpy as np
 
 from m2m.executors.choice import open_executor
 from m2m.executors.protocol import Executor
+from m2m.mixing.anchored import anchors, standing_for
 from m2m.mixing.problem import Problem
 from m2m.mixing.procedure import MixSearch
 from m2m.mixing.result import MixResult
@@ -46,7 +47,8 @@ def mix(
     Experts → merged models of starting mixtures, scored on every target → a fitted surface each →
     argmax of the utility and mean of the top k → real merges of both → λ* = α*, with intervals from
     resampling. With `pairs` in the configuration's `[mix]` every pair of datasets is trained too, and all
-    merged scores are corrected by what that adds (Scheffé's quadratic, `m2m.predicting.PairCorrection`).
+    merged scores are corrected by what that adds (Scheffé's quadratic, `m2m.predicting.PairCorrection`);
+    with `anchor` below 1 experts see some of all data (`m2m.mixing.anchored`).
     Experts, merged scores and trainings that the folder already holds are not made again, so a killed run
     goes on where it was. A folder of `m2m run` serves, and is left as that run made it.
 
@@ -90,6 +92,11 @@ class _RunSteps(RunSteps):
         self.seed = self.config.run.seed
         self.tasks = tuple((target.name, "validation") for target in self.problem.targets)
 
+    @property
+    def experts(self) -> list[Mixture]:
+        """What the experts are trained on."""
+        return anchors(self.datasets, self.config.mix.anchor)
+
     def all(self, *, train: bool) -> MixResult:
         """Return the outcome, having taken every step in order."""
         self.base(self.tasks)
@@ -117,7 +124,8 @@ class _RunSteps(RunSteps):
 
     def merged_scores(self, mixtures: Sequence[Mixture], step: str) -> dict[str, Floats]:
         """Return every example's score of every merged model, by target: each [M, E]."""
-        return self.scores_of(self.merge(mixtures, self.tasks, step))
+        weights = [standing_for(mixture, self.config.mix.anchor) for mixture in mixtures]
+        return self.scores_of(self.merge(weights, self.tasks, step))
 
     def scores_of(self, keys: Sequence[str]) -> dict[str, Floats]:
         """Return every example's score on validation of the models of these keys, by target: each [M, E]."""

@@ -49,6 +49,11 @@ class Problem:
         try:
             if len(datasets) < 2:
                 raise ConfigError(f"mixing needs at least two datasets, the set-up has {datasets}")
+            if options.anchor != 1 and config.experts:
+                raise ConfigError(
+                    "anchor says how experts are trained, and [train] names experts that are there: leave "
+                    "one of both out, or give anchored experts to `m2m mix --experts`"
+                )
             caps = _caps(config, targets.setup)
             return cls._found(_weighted(config, targets), datasets, options, caps, config.run.seed)
         except InputError as error:

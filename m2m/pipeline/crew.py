@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from m2m.data import cache_dir
 from m2m.executors.local import Local
 from m2m.executors.protocol import Executor
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights
 from m2m.pipeline import worker
 from m2m.pipeline.worker import Merge, Task, Train
 from m2m.scoring import Means, Scores
@@ -18,6 +18,7 @@ from m2m.scoring.spread import in_rounds
 from m2m.support.progress import Progress
 from m2m.training.device import open_training_device
 
+Weights = TypeVar("Weights", bound=MergingWeights)
 #: How merged models are scored unless one is told otherwise: the bits do not depend on how many there are.
 WHOLE = Means("resident")
 
@@ -57,12 +58,12 @@ class Crew:
 
     def merge(
         self,
-        mixtures: Mapping[tuple[Task, ...], Sequence[Mixture]],
+        mixtures: Mapping[tuple[Task, ...], Sequence[Weights]],
         experts: Sequence[Path],
         step: str,
         means: Means = WHOLE,
-    ) -> Iterator[tuple[Mixture, tuple[Task, ...], list[Scores]]]:
-        """Score merged models of mixtures, given by the tasks that they miss; each worker in one walk."""
+    ) -> Iterator[tuple[Weights, tuple[Task, ...], list[Scores]]]:
+        """Score merged models of weights, given by the tasks that they miss; each worker in one walk."""
         on_gpu = means.device.type == "cuda"
         places = self.executor.places(on_gpu=on_gpu)
         beside = min(places, self.executor.beside(sum(map(len, mixtures.values()))))

@@ -44,6 +44,8 @@ class MixOptions:
         bootstrap: Resamples behind the intervals; 0: none.
         pairs: Whether a model is really trained on every pair of datasets in equal parts, and merged scores
             are corrected by what that adds.
+        anchor: β: the share of its own data that an expert is trained on, the rest is of all datasets in
+            equal parts; given experts must have been trained so. 1: its own alone (MergeMix); 0.5: DeMix's.
     """
 
     seeds: Annotated[int, AtLeast(5)] = 40
@@ -62,6 +64,7 @@ class MixOptions:
     pick: Pick = "best"
     bootstrap: Natural = 100
     pairs: bool = False
+    anchor: float = 1.0
 
     def __post_init__(self) -> None:
         for name, least in (("seeds", 5), ("folds", 2), ("points", 1), ("top_k", 1), ("bootstrap", 0)):
@@ -82,6 +85,11 @@ class MixOptions:
             raise ConfigError(f"pick must be one of {', '.join(get_args(Pick))}, got {self.pick!r}")
         if not isinstance(self.pairs, bool):
             raise ConfigError(f"pairs must be true or false, got {self.pairs!r}")
+        _real("anchor", self.anchor)
+        if self.anchor > 1:
+            raise ConfigError(f"anchor is a share, and at most 1, got {self.anchor!r}")
+        if self.pairs and self.anchor != 1:
+            raise ConfigError("pairs correct merges of plain experts: leave pairs or anchor out")
         if not isinstance(self.regressor, str):
             raise ConfigError(f"regressor must be the name of a predictor, got {self.regressor!r}")
 

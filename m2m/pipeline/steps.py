@@ -15,7 +15,7 @@ from m2m.checkpoint import save, verified_state
 from m2m.data import cache_dir
 from m2m.errors import InputError
 from m2m.executors.protocol import Executor
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights, Mixture
 from m2m.pipeline.config import RunConfig
 from m2m.pipeline.crew import Crew
 from m2m.pipeline.elsewhere import Elsewhere
@@ -168,7 +168,7 @@ class RunSteps:
 
     def merge(
         self,
-        mixtures: Sequence[Mixture],
+        mixtures: Sequence[MergingWeights],
         tasks: Sequence[Task],
         step: str,
         source: ScoreSource | None = None,
@@ -176,7 +176,7 @@ class RunSteps:
         """Score merged models where they are not scored; the experts must have been trained.
 
         Args:
-            mixtures: The candidates, merged at α = λ. [M]
+            mixtures: The candidates, merged at α = λ, or other weights of the experts. [M]
             tasks: What to score them on.
             step: What progress calls it.
             source: Experts that are open in this process, scored on just these tasks; None: workers do it.
@@ -195,7 +195,7 @@ class RunSteps:
             )
             for mixture in mixtures
         }
-        wanted = defaultdict[tuple[Task, ...], list[Mixture]](list)
+        wanted = defaultdict[tuple[Task, ...], list[MergingWeights]](list)
         for mixture in {mixture.key: mixture for mixture in mixtures}.values():
             if missing := tuple(task for task in tasks if not self.scored(keys[mixture.key], task)):
                 wanted[missing].append(mixture)
@@ -237,7 +237,7 @@ class RunSteps:
 
     def record(
         self,
-        mixture: Mixture | None,
+        mixture: MergingWeights | None,
         origin: str,
         seed: int | None,
         key: str,

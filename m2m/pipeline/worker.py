@@ -17,7 +17,7 @@ from m2m.checkpoint import save, verified_state
 from m2m.checkpoint.locate import CURVE_NAME, MOMENTS_NAME
 from m2m.errors import DataError
 from m2m.executors.news import tell
-from m2m.mixture import Mixture
+from m2m.mixture import MergingWeights, Mixture
 from m2m.pipeline.provenance import KEY, check_made_from, checkpoint_key, keeps_moments, made_from
 from m2m.pipeline.run_folder import what_changed
 from m2m.scoring import (
@@ -65,9 +65,9 @@ class Train:
 
 @dataclass(frozen=True)
 class Merge:
-    """Average experts with each mixture's weights (α = λ), and score the merged models in one walk."""
+    """Sum experts with each mixture's weights (α = λ) or others, and score the models in one walk."""
 
-    mixtures: tuple[Mixture, ...]
+    mixtures: tuple[MergingWeights, ...]
     #: Checkpoint folder of each dataset's expert. [N]
     experts: tuple[Path, ...]
     #: What to score them on.
@@ -157,7 +157,7 @@ def prepare(
     _bench = _Bench(targets, found, base, checkpoint_key(base))
 
 
-def work(job: Train | Merge) -> list[Scores] | Iterator[tuple[Mixture, list[Scores]]]:
+def work(job: Train | Merge) -> list[Scores] | Iterator[tuple[MergingWeights, list[Scores]]]:
     """Do one job in a prepared process.
 
     Args:
@@ -208,7 +208,7 @@ def _told_steps(done: int, total: int, what: str) -> None:
     tell(done)
 
 
-def _merge(bench: _Bench, job: Merge) -> Iterator[tuple[Mixture, list[Scores]]]:
+def _merge(bench: _Bench, job: Merge) -> Iterator[tuple[MergingWeights, list[Scores]]]:
     try:
         yield from bench.opened(job).scores(job.mixtures, bench.scorers(job.tasks))
     finally:

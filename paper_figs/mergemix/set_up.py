@@ -13,6 +13,7 @@ NEEDS = (EXPERIMENT,)
 #: Ways of choosing a ratio, in words, by their names in results.
 WAYS = {
     "mergemix": "MergeMix",
+    "anchored": "MergeMix on anchored experts, β = 0.5",
     "lightgbm": "MergeMix, LightGBM set for 40 rows",
     "lightgbm-mergemix": "MergeMix, LightGBM as it comes",
     "regmix": "adapted RegMix: LightGBM on 10 runs",

@@ -82,6 +82,20 @@ def test_tasks_are_weighed(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_anchored_experts_are_merged_to_stand_for_the_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    share, mean = 0.5, sum(SLOPES.values()) / 3
+    for name, own in SLOPES.items():  # as if training were linear in the data
+        save({"weight": torch.tensor([[share * own + (1 - share) * mean]])}, Path(f"anchored/{name}"))
+    Path("how.toml").write_text(OPTIONS + f"anchor = {share}\n", encoding="utf-8")
+    assert mix("--task", "task.py:plus", "--json", "--experts", *(f"{n}=anchored/{n}" for n in SLOPES)) == 0
+    anchored = json.loads(capsys.readouterr().out)
+    Path("how.toml").write_text(OPTIONS, encoding="utf-8")
+    assert mix("--task", "task.py:plus", "--json", "--out", "plain") == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert anchored["weights"] == pytest.approx(plain["weights"], abs=1e-3)
+    assert slope(anchored["weights"]) == pytest.approx(1.0, abs=0.05)
+
+
 def test_in_python_without_a_file() -> None:
     options = MixOptions(regressor="scheffe", seeds=12, points=256, top_k=5, bootstrap=0)
     Path("how.toml").write_text("[mix]\nregressor = 'scheffe'\nseeds = 12\nbootstrap = 0\n", encoding="utf-8")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.interaction import anchors
+from analysis.papers.corrected import ANCHOR
 from analysis.papers.questions.ground import Ground
+from m2m.mixing.anchored import anchors
 from m2m.pipeline.worker import Train
-
-#: β: what of its own data an anchored expert is trained on (DeMix's choice), the rest of all in equal parts.
-ANCHOR = 0.5
 
 
 def anchored_experts(ground: Ground) -> dict[str, Path]:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from analysis.papers.experiment import Place, Size
 from analysis.papers.subsets import SubsetTruth
+from analysis.papers.sums import scored_sums
 from analysis.validate.grid import Grid, read_grid
 from analysis.validate.workshop import Workshop
 from m2m.data import cache_dir
 from m2m.mixture import Mixture
-from m2m.scoring import Means, ScoreSource, Targets, load_targets, model_state, score_model, verified_models
+from m2m.scoring import Targets, load_targets, model_state, score_model
 from m2m.scoring.bench import setup_bench
 from m2m.setups.protocol import Setup, load_state
 from m2m.support.arrays import Floats
@@ -127,17 +128,13 @@ class Ground:
         Returns:
             Means of the metrics that decide. [T, J]
         """
+        shop, targets = self.shop, self.grid.targets
         rows = np.asarray(weights, dtype=np.float64)
-        bench = setup_bench(self.known, self.grid.targets)
-        out = np.empty((len(bench.scorers), len(rows)))
-        with (
-            one_thread(),
-            verified_models(self.shop.folder.base, models) as opened,
-            ScoreSource(opened, bench, Means("resident")) as source,
+        out = np.empty((len(targets), len(rows)))
+        for number, scores in scored_sums(
+            rows, models, shop.folder.base, self.known, targets, what, shop.progress
         ):
-            for number, scores in source.walk(rows, [f"{what} {n}" for n in range(len(rows))], bench.scorers):
-                out[:, number] = self.shop.values(scores, self.shop.tasks)
-                self.shop.progress(number + 1, len(rows), what)
+            out[:, number] = shop.values(scores, shop.tasks)
         return out
 
     def folders(self, mixtures: Sequence[Mixture]) -> dict[str, Path]:

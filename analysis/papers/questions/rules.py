@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from analysis.fidelity.surrogates import Members
+from analysis.papers.corrected import ANCHOR
 from analysis.papers.experiment import Found, Place, Size
-from analysis.papers.questions.anchored import ANCHOR, anchored_experts
+from analysis.papers.questions.anchored import anchored_experts
 from analysis.papers.questions.ground import Ground
 from analysis.papers.questions.paired import (
     correlations,

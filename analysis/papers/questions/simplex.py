@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from analysis.fidelity.surrogates import Members
+from analysis.papers.corrected import ANCHOR, scheffe_rows
 from analysis.papers.experiment import Found, Place, Size
-from analysis.papers.questions.anchored import ANCHOR, anchored_experts
+from analysis.papers.questions.anchored import anchored_experts
 from analysis.papers.questions.ground import Ground
 from analysis.papers.questions.paired import correlations, lead, pearson, spearman, worth
 from analysis.papers.subsets import SubsetTruth
 from analysis.validate.ratios import mixtures_of
+from m2m.mixing.anchored import standing_for
 from m2m.mixture import Mixture
 from m2m.pipeline.worker import Train
 from m2m.support.arrays import Floats
@@ -122,7 +124,7 @@ def _surrogates(ground: Ground, mixtures: Sequence[Mixture]) -> dict[str, Floats
     )
     both = ground.sums(np.vstack([plain, corrected]), models, "merges at ratios, plain and corrected")
     anchored = anchored_experts(ground)
-    own = (weights - (1 - ANCHOR) / count) / ANCHOR
+    own = [standing_for(mixture, ANCHOR).weights for mixture in mixtures]
     experts = np.stack([grid.merged[:, n] for n in range(count)], axis=1)
     alone = np.hstack([experts, np.zeros((len(experts), len(weights)))])
     members = Members(singles[0].datasets, tuple(range(count)), np.vstack([np.eye(count), weights]))
@@ -132,9 +134,3 @@ def _surrogates(ground: Ground, mixtures: Sequence[Mixture]) -> dict[str, Floats
         "anchored": ground.sums(own, anchored, "merges of anchored experts"),
         "weighted_mean": members.mean(alone, members.weights)[:, count:],
     }
-
-
-def scheffe_rows(weights: Floats, pairs: Sequence[tuple[int, int]]) -> Floats:
-    """Weigh experts and models of pairs as Scheffé's quadratic through them does. [M, N] → [M, N + pairs]."""
-    of_pairs = [4 * weights[:, i] * weights[:, j] for i, j in pairs]
-    return np.hstack([weights * (2 * weights - 1), np.array(of_pairs).T])

@@ -28,9 +28,9 @@ from analysis.interaction import (
     second_order,
     trained_residual,
 )
-from analysis.interaction.anchored import reached
 from analysis.interaction.trained import TrainedResidual
-from m2m.errors import InputError, MixtureError
+from m2m.errors import InputError
+from m2m.mixing.anchored import reached
 from m2m.mixture import Mixture
 from m2m.setups.protocol import Setup
 from m2m.training import TrainRecipe
@@ -181,15 +181,6 @@ def test_anchors_shrink_the_residual_by_the_square_of_their_share() -> None:
     weights, rate = (0.5, 0.25, 0.25), 1e-4
     plain, anchored = (measure(setup, weights, rate, 6, share).residual for share in (1.0, 0.5))
     assert anchored.norm() / plain.norm() == pytest.approx(0.25, rel=0.01)
-
-
-def test_what_anchored_experts_reach() -> None:
-    rows = anchors(["a", "b"], 0.5)
-    assert [row.weights for row in rows] == [(0.75, 0.25), (0.25, 0.75)]
-    assert reached(rows, (0.9, 0.1)).weights == pytest.approx((0.7, 0.3))
-    assert anchors(["a", "b"], 0.5, Mixture.subset(["a", "b"], ["b"]))[0].weights == (0.5, 0.5)
-    with pytest.raises(MixtureError, match="own share must be above 0 and at most 1, got 0"):
-        anchors(["a", "b"], 0)
 
 
 def test_the_effect_on_the_loss_is_first_order() -> None:

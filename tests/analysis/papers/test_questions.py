@@ -12,6 +12,7 @@ from helpers.many_datasets import many_of
 from helpers.subset_truth import place_of, toy
 
 from analysis.papers.catalogue import EXPERIMENTS
+from analysis.papers.corrected import scheffe_rows
 from analysis.papers.error_bound import ErrorBound, Reach
 from analysis.papers.experiment import Experiment, Found
 from analysis.papers.questions import rules
@@ -20,7 +21,7 @@ from analysis.papers.questions.ground import Ground
 from analysis.papers.questions.harm import Harm
 from analysis.papers.questions.paired import lead, more_gain, regret, spearman, worth
 from analysis.papers.questions.recipes import Recipes, Variant
-from analysis.papers.questions.simplex import Simplex, scheffe_rows
+from analysis.papers.questions.simplex import Simplex
 from analysis.studies.of_papers import redraw
 from m2m.executors.local import Local
 from m2m.support.progress import nobody
