@@ -24,18 +24,8 @@ from analysis.papers.experiment import Found, Place, Size
 from analysis.papers.half_way import half_way
 from analysis.papers.ratio_bench import RatioBench, Wanted
 from analysis.papers.ratio_choices import MERGEMIX, TRIALS, Judge, general, specialists
-from analysis.papers.ratio_fidelity import (
-    MERGED,
-    SHARES,
-    anchored_ranks,
-    anchors_told,
-    corrected_scores,
-    free_scores,
-    line_curves,
-    on_the_line,
-    pairs_of,
-    ranking,
-)
+from analysis.papers.ratio_corrections import SHARES, anchored_ranks, anchors_told, corrected_scores, pairs_of
+from analysis.papers.ratio_fidelity import MERGED, free_scores, line_curves, on_the_line, ranking
 from analysis.papers.ratio_search import Outline, RatioSearch, SizedRatios, search_text
 from analysis.papers.surfaces import SMOOTH
 from analysis.papers.two_levels import by_the_prior, two_levels

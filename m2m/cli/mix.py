@@ -88,6 +88,10 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
     print_table([["  " + name, *cells] for name, *cells in _share_rows(result)])
     if out := [name for name, share in result.mixture.shares.items() if share == 0]:
         print(f"not in it: {', '.join(out)}")
+    if (own := result.options["anchor"]) != 1:
+        print(
+            f"merged of anchored experts: {own:.0%} of what each trained on is its own data, the rest of all"
+        )
     if result.uncertainty is not None:
         found = result.uncertainty
         measured = "corrected score" if result.chosen.correction else "merged model"

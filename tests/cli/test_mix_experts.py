@@ -94,6 +94,12 @@ def test_anchored_experts_are_merged_to_stand_for_the_shares(capsys: pytest.Capt
     plain = json.loads(capsys.readouterr().out)
     assert anchored["weights"] == pytest.approx(plain["weights"], abs=1e-3)
     assert slope(anchored["weights"]) == pytest.approx(1.0, abs=0.05)
+    assert mix("--task", "task.py:plus", "--out", "plain") == 0
+    assert "own data" not in capsys.readouterr().out
+    Path("how.toml").write_text(OPTIONS + f"anchor = {share}\n", encoding="utf-8")
+    assert mix("--task", "task.py:plus", "--experts", *(f"{n}=anchored/{n}" for n in SLOPES)) == 0
+    said = "merged of anchored experts: 50% of what each trained on is its own data, the rest of all"
+    assert said in capsys.readouterr().out
 
 
 def test_in_python_without_a_file() -> None:

@@ -15,8 +15,10 @@ from scipy import stats
 
 from analysis.papers.capabilities import OVERALL, Capabilities
 from analysis.papers.configuration import changed_text
+from analysis.papers.corrected import ANCHOR
 from analysis.papers.mergemix import RATIOS, TRANSFER
 from analysis.papers.ratio_choices import trained_once
+from analysis.papers.ratio_corrections import SHARES
 from analysis.papers.ratio_fidelity import MERGED, ranking
 from analysis.papers.ratio_search import Outline, SizedRatios
 from analysis.papers.ratios import RatioTruth
@@ -58,6 +60,7 @@ def test_the_experiments_and_their_parts_of_the_page(tmp_path: Path) -> None:
     found: dict[str, Any] = json.loads((results / "result.json").read_text())
     text = page.read_text()
     _check_choices(found)
+    _check_anchors(found, results)
     assert found["cost"]["by"]["mergemix"] == {
         "trainings": 4, "scored": 42, "forwards": 4 * 12 + 42 * 12
     }  # fmt: skip
@@ -70,12 +73,30 @@ def test_the_experiments_and_their_parts_of_the_page(tmp_path: Path) -> None:
         "mergemix_choice",
         "mergemix_simplex",
         "mergemix_transfer",
+        "question_anchors",
     ):
         assert f"(img/results/{picture}.png)" in text
         assert (out / "figures" / "fast" / f"{picture}.pdf").stat().st_size
     for printed in (".92 [.67, .98]", "58.4", "16,000", "a narrower one"):
         assert printed in text
     _check_transfer(json.loads((results.parent / "mergemix_transfer" / "result.json").read_text()), found)
+
+
+def _check_anchors(found: Mapping[str, Any], results: Path) -> None:
+    rows = [row for _, row in read_rows(results / "result_anchored.csv", "it")]
+    rank = {(row["utility"], float(row["share"]), row["seed"]): float(row["spearman"]) for row in rows}
+    assert len(rank) == len(found["fidelity"]) * len(SHARES) * 2, "two seeds of experts"
+    first = min(seed for _, _, seed in rank)
+    for name, told in found["anchors"].items():
+        # The first seed is the search's own: its merges are those of the other table.
+        same = found["fidelity"][name]["spearman"]
+        assert rank[name, 1.0, first] == pytest.approx(same[MERGED]["value"])
+        assert rank[name, ANCHOR, first] == pytest.approx(same["anchored"]["value"])
+        assert [one["share"] for one in told] == list(SHARES)
+        assert told[0]["ahead"]["value"] == 0
+        for one in told:
+            by_seed = [value for (of, share, _), value in rank.items() if (of, share) == (name, one["share"])]
+            assert one["spearman"]["value"] == pytest.approx(np.mean(by_seed))
 
 
 def _check_choices(found: Mapping[str, Any]) -> None:
