@@ -30,7 +30,7 @@ demo: $(VENV)/.installed ## Find the best mixture of the quickstart's four datas
 	$(BIN)/m2m run examples/quickstart.toml --out $(QUICKSTART)
 	@echo "Open $(CURDIR)/$(QUICKSTART)/report.html in a browser."
 
-figures: $(VENV)/.develop ## Redo both papers' experiments on real models, write docs/results.md: 24 minutes (FULL=1: a night)
+figures: $(VENV)/.develop ## Redo both papers' experiments on real models, write docs/results.md: 27 minutes (FULL=1: a night)
 	$(BIN)/m2m-analysis papers --out runs/papers --page docs/results.md $(if $(FULL),--full)
 
 test: $(VENV)/.develop ## Run the tests, two at a time (ARGS="-k name", ARGS="-m slow", ARGS="-n 0 -s" reach pytest)
