@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,8 @@ def test_the_page_has_every_question_and_twice_the_same_figures(tmp_path: Path) 
     redraw(every, out, page, "fast", Local(1), nobody)
     text = page.read_text()
     ours = text[text.index("## Error-bound analyses") :]
-    assert "Not run at this size yet" not in ours
+    # One question is asked of MergeMix's ratios, whose own test draws it.
+    assert re.findall(r"Not run at this size yet: (.*)", ours) == ["mergemix_ratios."]
     assert ours.count("**Verdict**") == 7
     pictures = {path: path.read_bytes() for path in sorted((out / "figures").rglob("*.*"))}
     assert len(pictures) >= 3 * 8
