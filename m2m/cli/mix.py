@@ -89,9 +89,7 @@ def _tell(result: MixResult, exports: dict[str, str]) -> None:
     if out := [name for name, share in result.mixture.shares.items() if share == 0]:
         print(f"not in it: {', '.join(out)}")
     if (own := result.options["anchor"]) != 1:
-        print(
-            f"merged of anchored experts: {own:.0%} of what each trained on is its own data, the rest of all"
-        )
+        print(f"merged of anchored experts (anchor = {own:g}: own data, the rest of all datasets)")
     if result.uncertainty is not None:
         found = result.uncertainty
         measured = "corrected score" if result.chosen.correction else "merged model"

@@ -71,7 +71,8 @@ def mix(
     check_before_training(config, targets.setup, RunFolder(out))
     with claiming.claim(out, config, contents) as folder, one_thread():
         folder.mix.mkdir(exist_ok=True)
-        folder = note_data(folder, targets, contents, config.train, progress or nobody)
+        experts = anchors(list(targets.setup.datasets), config.mix.anchor)
+        folder = note_data(folder, targets, contents, config.train, progress or nobody, experts)
         with ScoreTable(folder.mix / "scores.sqlite") as table:
             steps = _RunSteps(
                 config, targets, contents, folder, table, open_executor(executor, workers),
@@ -104,7 +105,10 @@ class _RunSteps(RunSteps):
             self.train(self.experts, [self.seed], (), "experts")
         pairs = self.pair_corrections() if self.config.mix.pairs else {}
         search = MixSearch(self.problem, self.config.mix, self.seed, self, self.progress, pairs)
-        found = search.find(self.folder.mix, identity=self.config.identity, notes=self.folder.notes)
+        notes = self.folder.notes
+        if self.config.mix.anchor != 1 and self.config.train.save_moments:
+            notes += ("save_moments keeps those of plain experts: anchored ones have none",)
+        found = search.find(self.folder.mix, identity=self.config.identity, notes=notes)
         trained = self.trained(found.mixture) if train else {}
         return replace(found, trained=trained, seconds=self.seconds)
 

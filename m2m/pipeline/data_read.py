@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from m2m.mixture import Mixture
@@ -18,7 +18,12 @@ from m2m.training.shares import Exposure, exposures
 
 
 def note_data(
-    folder: RunFolder, targets: Targets, contents: Mapping[str, str], recipe: TrainRecipe, progress: Progress
+    folder: RunFolder,
+    targets: Targets,
+    contents: Mapping[str, str],
+    recipe: TrainRecipe,
+    progress: Progress,
+    experts: Sequence[Mixture] | None = None,
 ) -> RunFolder:
     """Write `data.json` and `contamination.json`, show the table, note what should not be overlooked in them.
 
@@ -28,30 +33,34 @@ def note_data(
         contents: Content hashes of its parts.
         recipe: How it trains.
         progress: Told the table, where it shows lines.
+        experts: What each dataset's expert trains on; None: its dataset alone. [N]
 
     Returns:
         The folder with the notes.
     """
     inventory = inventory_of(targets.setup)
     write_atomically(folder.data, json.dumps(inventory.to_json(), indent=1, ensure_ascii=False) + "\n")
-    say(progress, data_lines(inventory, recipe))
+    say(progress, data_lines(inventory, recipe, experts))
     common = kept_contamination(folder, targets, contents, progress)
     notes = (*inventory.notes(), *(common.notes() if common is not None else ()))
     say(progress, [f"note: {note}" for note in notes])
     return replace(folder, notes=(*folder.notes, *notes))
 
 
-def data_lines(inventory: Inventory, recipe: TrainRecipe) -> list[str]:
+def data_lines(
+    inventory: Inventory, recipe: TrainRecipe, experts: Sequence[Mixture] | None = None
+) -> list[str]:
     """Write the table of what was read, and how often experts go through it, for a terminal."""
-    return [*inventory.lines(), epochs_of_experts(inventory, recipe)]
-
-
-def epochs_of_experts(inventory: Inventory, recipe: TrainRecipe) -> str:
-    """Say how often each dataset's expert goes through it."""
     names = list(inventory.sizes)
+    alone = [Mixture.subset(names, [name]) for name in names]
+    return [*inventory.lines(), epochs_of_experts(inventory, recipe, alone if experts is None else experts)]
+
+
+def epochs_of_experts(inventory: Inventory, recipe: TrainRecipe, experts: Sequence[Mixture]) -> str:
+    """Say how often each dataset's expert goes through it."""
     told = [
-        f"{_exposures(Mixture.subset(names, [name]), inventory, recipe)[name].epochs:.3g} of {name}"
-        for name in names
+        f"{_exposures(expert, inventory, recipe)[name].epochs:.3g} of {name}"
+        for name, expert in zip(inventory.sizes, experts, strict=True)
     ]
     return f"epochs of experts, {recipe.steps} × {recipe.batch} examples each: {', '.join(told)}"
 

@@ -16,6 +16,8 @@ Pick = Literal["best", "argmax", "top"]
 
 #: Beyond these a search would take days, or more memory than there is.
 _MOST = {"seeds": 10**5, "folds": 10**3, "points": 10**7, "top_k": 10**7, "bootstrap": 10**5}
+#: Merging weights reach its reciprocal.
+_LEAST_ANCHOR = 0.01
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class MixOptions:
         bootstrap: Resamples behind the intervals; 0: none.
         pairs: Whether a model is really trained on every pair of datasets in equal parts, and merged scores
             are corrected by what that adds.
-        anchor: β: the share of its own data that an expert is trained on, the rest is of all datasets in
-            equal parts; given experts must have been trained so. 1: its own alone (MergeMix); 0.5: DeMix's.
+        anchor: β: an expert trains for this share on its own data, and for the rest on all datasets in equal
+            parts; given experts must have been trained so. 1: on its own alone (MergeMix); 0.5: DeMix's.
     """
 
     seeds: Annotated[int, AtLeast(5)] = 40
@@ -86,8 +88,11 @@ class MixOptions:
         if not isinstance(self.pairs, bool):
             raise ConfigError(f"pairs must be true or false, got {self.pairs!r}")
         _real("anchor", self.anchor)
-        if self.anchor > 1:
-            raise ConfigError(f"anchor is a share, and at most 1, got {self.anchor!r}")
+        if not _LEAST_ANCHOR <= self.anchor <= 1:
+            raise ConfigError(
+                f"anchor is a share of at least {_LEAST_ANCHOR} and at most 1, got {self.anchor!r}: with "
+                "less own data experts are all alike, and merges amplify what they have of chance"
+            )
         if self.pairs and self.anchor != 1:
             raise ConfigError("pairs correct merges of plain experts: leave pairs or anchor out")
         if not isinstance(self.regressor, str):

@@ -98,7 +98,7 @@ def test_anchored_experts_are_merged_to_stand_for_the_shares(capsys: pytest.Capt
     assert "own data" not in capsys.readouterr().out
     Path("how.toml").write_text(OPTIONS + f"anchor = {share}\n", encoding="utf-8")
     assert mix("--task", "task.py:plus", "--experts", *(f"{n}=anchored/{n}" for n in SLOPES)) == 0
-    said = "merged of anchored experts: 50% of what each trained on is its own data, the rest of all"
+    said = "merged of anchored experts (anchor = 0.5: own data, the rest of all datasets)"
     assert said in capsys.readouterr().out
 
 

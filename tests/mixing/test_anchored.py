@@ -19,8 +19,12 @@ from m2m.mixing import MixResult
 from m2m.mixing.anchored import anchors, reached, standing_for
 from m2m.mixture import EPSILON, Mixture
 from m2m.pipeline import config
+from m2m.pipeline.data_read import data_lines
+from m2m.pipeline.report.write import write_report
 from m2m.pipeline.run_folder import RunFolder
+from m2m.setups.rows.inventory import Inventory, Read
 from m2m.testing.strategies import mixtures
+from m2m.training import TrainRecipe
 
 SHARE = 0.5
 CONFIG = (
@@ -118,7 +122,8 @@ def test_a_folder_of_plain_experts_serves_anchored_ones_too(
     ("lines", "said"),
     [
         ("anchor = 0", "anchor must be a finite number above 0, got 0"),
-        ("anchor = 1.5", "anchor is a share, and at most 1, got 1.5"),
+        ("anchor = 1.5", "anchor is a share of at least 0.01 and at most 1, got 1.5"),
+        ("anchor = 1e-9", "anchor is a share of at least 0.01 and at most 1, got 1e-09"),
         ("anchor = true", "anchor must be a finite number above 0, got True"),
         ("anchor = 0.5\npairs = true", "pairs correct merges of plain experts: leave pairs or anchor out"),
     ],
@@ -128,7 +133,7 @@ def test_a_wrong_anchor_says_what_was_wanted(lines: str, said: str, tmp_path: Pa
     path.write_text(CONFIG + lines)
     with pytest.raises(ConfigError) as caught:
         config.load(path)
-    assert str(caught.value) == f"{path} [mix]: {said}"
+    assert str(caught.value).startswith(f"{path} [mix]: {said}")
 
 
 def test_experts_that_a_configuration_names_are_plain(tmp_path: Path) -> None:
@@ -141,3 +146,22 @@ def test_experts_that_a_configuration_names_are_plain(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
         mix(config.load(path), tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_anchored_experts_see_and_do_not_keep_is_said(loaded: config.RunConfig, tmp_path: Path) -> None:
+    wanted = replace(loaded, train=replace(loaded.train, optimizer="adamw", save_moments=True))
+    plain = mix(wanted, tmp_path / "plain", workers=1)
+    anchored = mix(_with(wanted, anchor=SHARE), tmp_path / "out", workers=1)
+    said = "save_moments keeps those of plain experts: anchored ones have none"
+    assert said in anchored.notes
+    assert said not in plain.notes
+    write_report(tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Merged models are of anchored experts: each trained for 0.5 on its own data" in page
+
+
+def test_epochs_of_anchored_experts_are_of_what_they_draw() -> None:
+    inventory = Inventory([Read("dataset", "a", "train", 10), Read("dataset", "b", "train", 40)])
+    recipe = TrainRecipe(steps=5, batch=4, learning_rate=0.1)
+    assert data_lines(inventory, recipe)[-1].endswith("each: 2 of a, 0.5 of b")
+    assert data_lines(inventory, recipe, anchors("ab", 0.5))[-1].endswith("each: 1.5 of a, 0.375 of b")

@@ -64,6 +64,13 @@ class Mixed:
         shares = self.found["weights"].items()
         return ", ".join(f"{name} {share:.1%}" for name, share in shares if share > 0)
 
+    @property
+    def anchor(self) -> float:
+        """The experts' β; 1 where they are plain, or an older m2m did not say."""
+        options = self.found.get("options")
+        anchor = options.get("anchor", 1) if isinstance(options, Mapping) else 1
+        return anchor if isinstance(anchor, int | float) else 1
+
     def section(self) -> Iterator[str]:
         """Lay out λ*, how sure it is, and what was predicted and measured of it."""
         sure, names = self.found["uncertainty"], self.found["datasets"]
@@ -73,6 +80,11 @@ class Mixed:
                 f" Its merged model is better than that of equal shares in {sure['beats_equal']:.0%} of "
                 f"{sure['resamples']} resamples; expected regret {sure['regret']:.2g} of the starting "
                 "mixtures' range."
+            )
+        if self.anchor != 1:
+            said += (
+                f" Merged models are of anchored experts: each trained for {self.anchor:g} on its own data, "
+                "and for the rest on all datasets in equal parts."
             )
         yield paragraph(said)
         head = ["dataset", "share", *(["95 % of resamples"] if sure else [])]
