@@ -142,7 +142,7 @@ class _RatioStudy:
         points, fidelity, trained, table = self.fidelity()
         common = search.capabilities, outline.ends, self.asked.fresh_seeds, search.base
         line = line_curves(bench, *common)
-        anchored = self.anchored_ranks(trained)
+        ranks = self.anchored_ranks(trained)
         content = {
             "about": {"model": search.sized.model, "data": search.sized.data},
             "sizes": self.numbers(),
@@ -152,11 +152,11 @@ class _RatioStudy:
             "two_groups": [list(half) for half in outline.halves],
             "search": {"spearman": search.result.spearman, "kind": search.result.chosen.kind},
             "fidelity": fidelity,
-            "anchors": anchors_told(anchored),
+            "anchors": anchors_told(ranks),
             **self.choices(points, trained[0]),
             "cost": self.cost(),
         }
-        tables = {"drawn": table, "line": line, "map": self.map(), "anchored": anchored}
+        tables = {"drawn": table, "line": line, "map": self.map(), "anchored": ranks}
         return Found(content, tables)
 
     def train_truth(self) -> None:

@@ -90,8 +90,8 @@ class MixOptions:
         _real("anchor", self.anchor)
         if not _LEAST_ANCHOR <= self.anchor <= 1:
             raise ConfigError(
-                f"anchor is a share of at least {_LEAST_ANCHOR} and at most 1, got {self.anchor!r}: with "
-                "less own data experts are all alike, and merges amplify what they have of chance"
+                f"anchor is a share from {_LEAST_ANCHOR} (below, experts are all alike) to 1, "
+                f"got {self.anchor!r}"
             )
         if self.pairs and self.anchor != 1:
             raise ConfigError("pairs correct merges of plain experts: leave pairs or anchor out")
