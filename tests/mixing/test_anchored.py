@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from helpers.linear_setup import run_config
+from helpers.mix_configs import with_mix, written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,20 +66,14 @@ def test_what_anchored_experts_are_trained_on() -> None:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> config.RunConfig:
-    path = tmp_path_factory.mktemp("config") / "run.toml"
-    path.write_text(CONFIG)
-    return config.load(path)
+    return written(tmp_path_factory.mktemp("config"), CONFIG)
 
 
 @pytest.fixture(scope="module")
 def found(loaded: config.RunConfig, tmp_path_factory: pytest.TempPathFactory) -> MixResult:
     [own, *_] = anchors("abc", SHARE)
-    anchored = _with(loaded, anchor=SHARE, priors=(own.shares,))
+    anchored = with_mix(loaded, anchor=SHARE, priors=(own.shares,))
     return mix(anchored, tmp_path_factory.mktemp("run") / "out", workers=1)
-
-
-def _with(loaded: config.RunConfig, **changes: Any) -> config.RunConfig:
-    return replace(loaded, mix=replace(loaded.mix, **changes))
 
 
 def _losses(found: MixResult, loaded: config.RunConfig) -> list[float]:
@@ -113,7 +107,7 @@ def test_a_folder_of_plain_experts_serves_anchored_ones_too(
     found: MixResult, loaded: config.RunConfig, tmp_path: Path
 ) -> None:
     mix(loaded, tmp_path / "out", workers=1)
-    again = mix(_with(loaded, anchor=SHARE, priors=found.options["priors"]), tmp_path / "out", workers=1)
+    again = mix(with_mix(loaded, anchor=SHARE, priors=found.options["priors"]), tmp_path / "out", workers=1)
     assert again.mixture == found.mixture
     assert [c.measured for c in again.candidates] == [c.measured for c in found.candidates]
 
@@ -151,7 +145,7 @@ def test_experts_that_a_configuration_names_are_plain(tmp_path: Path) -> None:
 def test_what_anchored_experts_see_and_do_not_keep_is_said(loaded: config.RunConfig, tmp_path: Path) -> None:
     wanted = replace(loaded, train=replace(loaded.train, optimizer="adamw", save_moments=True))
     plain = mix(wanted, tmp_path / "plain", workers=1)
-    anchored = mix(_with(wanted, anchor=SHARE), tmp_path / "out", workers=1)
+    anchored = mix(with_mix(wanted, anchor=SHARE), tmp_path / "out", workers=1)
     said = "save_moments keeps those of plain experts: anchored ones have none"
     assert said in anchored.notes
     assert said not in plain.notes

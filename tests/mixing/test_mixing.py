@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers.killed import killed_every
 from helpers.linear_setup import run_config
+from helpers.mix_configs import with_mix, written
 from scipy.optimize import minimize
 
 from m2m import mix, pipeline
@@ -38,18 +39,12 @@ bootstrap = 8
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> config.RunConfig:
-    path = tmp_path_factory.mktemp("config") / "run.toml"
-    path.write_text(CONFIG)
-    return config.load(path)
+    return written(tmp_path_factory.mktemp("config"), CONFIG)
 
 
 @pytest.fixture(scope="module")
 def found(loaded: config.RunConfig, tmp_path_factory: pytest.TempPathFactory) -> MixResult:
     return mix(loaded, tmp_path_factory.mktemp("run") / "out", workers=1, train=True)
-
-
-def _with(loaded: config.RunConfig, **changes: Any) -> config.RunConfig:
-    return replace(loaded, mix=replace(loaded.mix, **changes))
 
 
 def _true_loss(found: MixResult, loaded: config.RunConfig, weights: np.ndarray) -> float:
@@ -148,7 +143,7 @@ def test_training_is_real_and_reported_beside_equal_shares(found: MixResult) -> 
 @pytest.fixture(scope="module")
 def by_pairs(loaded: config.RunConfig, tmp_path_factory: pytest.TempPathFactory) -> MixResult:
     options = {"pairs": True, "grid": 2, "bootstrap": 2}
-    return mix(_with(loaded, **options), tmp_path_factory.mktemp("pairs") / "out", workers=1)
+    return mix(with_mix(loaded, **options), tmp_path_factory.mktemp("pairs") / "out", workers=1)
 
 
 def _trained_loss(found: MixResult, loaded: config.RunConfig, mixture: Mixture) -> float:
@@ -196,7 +191,7 @@ def test_corrections_are_written_where_there_are_pairs(by_pairs: MixResult) -> N
 
 
 def test_pairs_that_a_run_has_trained_are_not_trained_again(loaded: config.RunConfig, tmp_path: Path) -> None:
-    wanted = _with(loaded, pairs=True, bootstrap=0)
+    wanted = with_mix(loaded, pairs=True, bootstrap=0)
     folder = pipeline.run(
         replace(wanted, run=replace(wanted.run, validate=True)), tmp_path / "out", workers=1
     )
@@ -213,7 +208,7 @@ def test_a_finished_run_serves_and_stays_as_it_is(loaded: config.RunConfig, tmp_
         for path in (folder.csv, folder.results, *folder.root.glob("experts/**/*.safe*"))
     }
     stamps = {path: path.stat().st_mtime_ns for path in before if path.suffix == ".safetensors"}
-    mix(_with(loaded, bootstrap=0), folder.root, workers=1)
+    mix(with_mix(loaded, bootstrap=0), folder.root, workers=1)
     assert {path: path.read_bytes() for path in before} == before
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "experts were not trained again"
 
@@ -225,14 +220,14 @@ def test_it_goes_on_from_whatever_is_left(
     shutil.copytree(found.folder.parent, tmp_path / "copy")
     place = tmp_path / "copy" / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
-    again = mix(_with(loaded, bootstrap=0), tmp_path / "copy", workers=1)
+    again = mix(with_mix(loaded, bootstrap=0), tmp_path / "copy", workers=1)
     assert again.candidates == found.candidates
 
 
 def test_killed_at_any_progress_it_ends_in_the_same_shares(
     found: MixResult, loaded: config.RunConfig, tmp_path: Path
 ) -> None:
-    short, out = _with(loaded, bootstrap=0), tmp_path / "killed"
+    short, out = with_mix(loaded, bootstrap=0), tmp_path / "killed"
     again = killed_every(13, lambda interrupt: mix(short, out, workers=1, progress=interrupt))
     assert again.candidates == found.candidates
 
@@ -242,7 +237,7 @@ def test_floors_caps_and_repetitions_hold(found: MixResult, loaded: config.RunCo
     most = names[int(np.argmax(found.mixture.weights))]
     least = names[int(np.argmin(found.mixture.weights))]
     shutil.copytree(found.folder.parent, tmp_path / "out")
-    bounded = _with(loaded, caps={most: 0.4}, floors={least: 0.3}, bootstrap=4)
+    bounded = with_mix(loaded, caps={most: 0.4}, floors={least: 0.3}, bootstrap=4)
     again = mix(bounded, tmp_path / "out", workers=1)
     share = dict(zip(names, again.mixture.weights, strict=True))
     assert share[most] <= 0.4 + 1e-9
@@ -250,14 +245,14 @@ def test_floors_caps_and_repetitions_hold(found: MixResult, loaded: config.RunCo
     assert again.uncertainty is not None
     assert (again.uncertainty.choices[:, names.index(most)] <= 0.4 + 1e-9).all()
     # 4 examples a dataset, 6 drawn: at most twice each is a share of 4·r/6.
-    seen = mix(_with(loaded, repetitions=0.6, bootstrap=0), tmp_path / "out", workers=1)
+    seen = mix(with_mix(loaded, repetitions=0.6, bootstrap=0), tmp_path / "out", workers=1)
     assert max(seen.mixture.weights) <= 0.6 * 4 / 6 + 1e-9
 
 
 def test_a_strong_prior_is_followed(found: MixResult, loaded: config.RunConfig, tmp_path: Path) -> None:
     prior = {"a": 0.2, "b": 0.5, "c": 0.3}
     shutil.copytree(found.folder.parent, tmp_path / "out")
-    pulled = mix(_with(loaded, priors=(prior,), strength=1e4, bootstrap=0), tmp_path / "out", workers=1)
+    pulled = mix(with_mix(loaded, priors=(prior,), strength=1e4, bootstrap=0), tmp_path / "out", workers=1)
     assert pulled.candidates[1].kind == "prior"
     # Shares move by about the utility's slope, some tens at most, over the strength.
     np.testing.assert_allclose(pulled.mixture.weights, list(prior.values()), atol=1e-2)
@@ -267,7 +262,7 @@ def test_the_top_is_averaged_where_that_is_asked_for(
     found: MixResult, loaded: config.RunConfig, tmp_path: Path
 ) -> None:
     shutil.copytree(found.folder.parent, tmp_path / "out")
-    again = mix(_with(loaded, pick="top", bootstrap=2), tmp_path / "out", workers=1)
+    again = mix(with_mix(loaded, pick="top", bootstrap=2), tmp_path / "out", workers=1)
     assert again.chosen.kind == "top"
     assert again.mixture == again.candidates[-1].mixture
 
@@ -296,7 +291,7 @@ def test_wrong_options_are_refused_before_anything_is_made(
     changes: dict[str, Any], error: type[InputError], said: str, loaded: config.RunConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(error) as caught:
-        mix(_with(loaded, **changes), tmp_path / "out", workers=1)
+        mix(with_mix(loaded, **changes), tmp_path / "out", workers=1)
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"{loaded.path} [mix]: ")
     assert not (tmp_path / "out").exists()
